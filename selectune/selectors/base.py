@@ -1,0 +1,186 @@
+"""The contract of every selector: arrays in, row ids out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from selectune.errors import BudgetError
+
+DECIMALS = 9
+
+
+def rounded(scores: np.ndarray) -> np.ndarray:
+    """Scores as float64 rounded to 9 decimals, so that noise in the last bits can neither break nor make a tie."""
+    return np.round(np.asarray(scores, dtype=np.float64), DECIMALS)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much of the pool to keep: ``rows`` or ``tokens`` (of the scoring tokenizer), or neither.
+
+    Neither is right only for a rule that fixes its own bounds, such as ``Absolute``.
+    """
+
+    rows: int | None = None
+    tokens: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        n_rows: int,
+        n_tokens: int,
+        keep: float | None = None,
+        keep_rows: int | None = None,
+        keep_tokens: int | None = None,
+    ) -> Budget:
+        """The budget that ``data.keep``, ``data.keep_rows`` or ``data.keep_tokens`` means for a pool.
+
+        Args:
+            n_rows: rows in the pool.
+            n_tokens: tokens in the pool.
+            keep: fraction of the rows, 0 < keep <= 1, rounded to the nearest row and at least one.
+            keep_rows: number of rows.
+            keep_tokens: number of tokens.
+
+        Raises:
+            BudgetError: more than one is given, or one lies outside the pool.
+        """
+        given = {"keep": keep, "keep_rows": keep_rows, "keep_tokens": keep_tokens}
+        given = {name: value for name, value in given.items() if value is not None}
+        if len(given) > 1:
+            names = " and ".join(f"data.{name}" for name in given)
+            raise BudgetError(f"The budget is given twice, by {names}; keep one of them.")
+        if keep is not None:
+            if not 0 < keep <= 1:
+                raise BudgetError(f"data.keep is {keep}, but a fraction of the pool must be over 0 and at most 1.")
+            return cls(rows=max(1, int(n_rows * keep + 0.5)))
+        if keep_rows is not None:
+            if not 0 < keep_rows <= n_rows:
+                raise BudgetError(f"data.keep_rows is {keep_rows}, but the pool has {n_rows} rows; ask for 1 to {n_rows}.")
+            return cls(rows=keep_rows)
+        if keep_tokens is not None:
+            if not 0 < keep_tokens <= n_tokens:
+                raise BudgetError(
+                    f"data.keep_tokens is {keep_tokens}, but the pool has {n_tokens} tokens; ask for 1 to {n_tokens}."
+                )
+            return cls(tokens=keep_tokens)
+        return cls()
+
+    @property
+    def is_set(self) -> bool:
+        """Whether rows or tokens are given."""
+        return self.rows is not None or self.tokens is not None
+
+
+class Signals(Mapping[str, np.ndarray]):
+    """What selectors see of a pool: named arrays, one row each, in the order of the row ids.
+
+    Two are always there: ``n_tokens`` (int64, special tokens excluded) and ``text_hash`` (uint64, of the text alone).
+
+    Args:
+        arrays: each of shape (n_rows,) or (n_rows, width); memory maps are fine.
+    """
+
+    def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
+        self._arrays = dict(arrays)
+        lengths = {name: len(values) for name, values in self._arrays.items()}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"signals of one pool must have the same number of rows, not {lengths}")
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._arrays[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the pool."""
+        return len(self._arrays["text_hash"])
+
+    def tie_keys(self, seed: int) -> np.ndarray:
+        """hash(seed, text) of every row, uint64, shape (n_rows,): the order among rows of equal score."""
+        return _mix(self._arrays["text_hash"].astype(np.uint64) ^ _mix(np.uint64(seed % 2**64)))
+
+
+def _mix(x: np.ndarray | np.uint64) -> np.ndarray:
+    """The finaliser of SplitMix64 (Steele, Lea & Flood 2014), a bijection of 64-bit words."""
+    with np.errstate(over="ignore"):
+        z = np.asarray(x, dtype=np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return np.asarray(z ^ (z >> np.uint64(31)))
+
+
+@dataclass(frozen=True)
+class Picked:
+    """What a selector answers.
+
+    Args:
+        rows: unique row ids, int64, shape (n_picked,), ascending.
+        scores: the score of every row of the pool, float64, shape (n_rows,); what it means is the selector's.
+        diagnostics: anything worth a line in the manifest, as JSON types.
+    """
+
+    rows: np.ndarray
+    scores: np.ndarray
+    diagnostics: dict[str, Any] = field(default_factory=dict)
+
+
+class Selector(ABC):
+    """Chooses rows of a pool from its signals: a pure function, with no model, no files and no ranks."""
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """Names of the pool's signals that `select` reads, beside ``n_tokens`` and ``text_hash``."""
+        return frozenset()
+
+    @property
+    def requires_target(self) -> frozenset[str]:
+        """Names of the target's signals that `select` reads; empty when it needs no target."""
+        return frozenset()
+
+    @property
+    def sets_own_size(self) -> bool:
+        """Whether the selector fixes its own bounds and so takes no budget."""
+        return False
+
+    @abstractmethod
+    def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:
+        """Pick rows of the pool.
+
+        Args:
+            pool: signals of the pool, row ids being positions.
+            target: signals of the target, when `requires_target` names some.
+            budget: how much to keep.
+            seed: of every random choice and of the order among ties.
+        """
+
+
+def ranked(scores: np.ndarray, tie_keys: np.ndarray) -> np.ndarray:
+    """Row ids ordered by (score, tie key, row id), ascending; scores are rounded first. Shape (n_rows,)."""
+    values = rounded(scores)
+    return np.lexsort((np.arange(len(values)), tie_keys, values))
+
+
+def first_of(order: np.ndarray, budget: Budget, n_tokens: np.ndarray) -> np.ndarray:
+    """The first rows of an order that meet the budget, sorted by row id.
+
+    In tokens: rows in order up to and including the one that reaches the budget, none skipped.
+    """
+    if budget.tokens is not None:
+        reached = np.cumsum(n_tokens[order], dtype=np.int64)
+        count = int(np.searchsorted(reached, budget.tokens, side="left")) + 1
+    elif budget.rows is not None:
+        count = budget.rows
+    else:
+        raise BudgetError("This selector needs a budget; give data.keep, data.keep_rows or data.keep_tokens.")
+    return np.sort(order[:count]).astype(np.int64)
