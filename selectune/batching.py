@@ -1,0 +1,157 @@
+"""Which rows go into which batch, on which rank: the same plan for every number of processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.distributed import DistributedSampler
+
+GROUP_BATCHES = 50  # rows are sorted by length within groups of so many batches: little padding, yet well shuffled
+
+
+def plan_batches(lengths: np.ndarray, max_tokens: int, at_least: int = 1) -> list[np.ndarray]:
+    """Cut rows, longest first, into batches whose padded size stays within a token budget.
+
+    The plan depends on the lengths and the budget alone, so that every number of processes computes the same batches.
+
+    Args:
+        lengths: tokens of each row, shape (n_rows,).
+        max_tokens: most tokens a batch may hold, padding counted; a longer row is a batch of its own.
+        at_least: split batches until there are so many (one for every rank), as far as there are rows.
+
+    Returns:
+        Row positions of each batch.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    batches, start = [], 0
+    while start < len(order):
+        size = max(1, max_tokens // max(1, int(lengths[order[start]])))
+        batches.append(order[start : start + size])
+        start += size
+    while len(batches) < at_least and max(map(len, batches), default=0) > 1:
+        largest = max(range(len(batches)), key=lambda i: len(batches[i]))
+        half = len(batches[largest]) // 2
+        batches[largest : largest + 1] = [batches[largest][:half], batches[largest][half:]]
+    return batches
+
+
+def split_batch(rows: np.ndarray, lengths: np.ndarray, max_tokens: int) -> list[np.ndarray]:
+    """Cut one training batch into micro-batches within a token budget. Returns row ids of each."""
+    return [rows[part] for part in plan_batches(lengths[rows], max_tokens)]
+
+
+class PlannedBatches(Dataset):
+    """A data set whose item is one planned batch, for `DataLoader(batch_size=None)`.
+
+    Args:
+        plan: row positions of each batch.
+        collate: makes the batch of some rows.
+    """
+
+    def __init__(self, plan: list[np.ndarray], collate: Callable[[np.ndarray], Any]) -> None:
+        self.plan, self.collate = plan, collate
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.collate(self.plan[index])
+
+
+class EvalSampler(DistributedSampler):
+    """Every world_size-th planned batch to each rank: none repeated, none dropped.
+
+    It is a `DistributedSampler` so that Lightning leaves it in place.
+    """
+
+    def __init__(self, n_batches: int, rank: int = 0, world_size: int = 1) -> None:
+        self.n_batches, self.rank, self.num_replicas = n_batches, rank, world_size
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.rank, self.n_batches, self.num_replicas))
+
+    def __len__(self) -> int:
+        return len(range(self.rank, self.n_batches, self.num_replicas))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Every epoch is alike."""
+
+
+class TrainSampler(DistributedSampler):
+    """Batches of ``batch_size`` rows over all ranks, grouped by length and shuffled anew every epoch.
+
+    Each rank gets every world_size-th row of each batch; all ranks have the same number of batches, and a rest that
+    would leave a rank without a row joins the batch before it.
+
+    Args:
+        lengths: tokens of each row, shape (n_rows,).
+        batch_size: rows of a batch over all ranks.
+        seed: of the shuffles.
+        rank: whose part to give.
+        world_size: number of ranks.
+    """
+
+    def __init__(self, lengths: np.ndarray, batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
+        self.lengths, self.batch_size, self.seed = np.asarray(lengths), batch_size, seed
+        self.rank, self.num_replicas = rank, world_size
+        self.epoch = self.start = 0
+        sizes = [min(batch_size, len(lengths) - start) for start in range(0, len(lengths), batch_size)]
+        if len(sizes) > 1 and sizes[-1] < world_size:
+            sizes[-2:] = [sizes[-2] + sizes[-1]]
+        self.bounds = np.cumsum([0, *sizes])
+
+    def __len__(self) -> int:
+        return len(self.bounds) - 1
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch's shuffle."""
+        self.epoch = epoch
+
+    def batches(self) -> list[np.ndarray]:
+        """Row positions of the epoch's batches, over all ranks."""
+        random = np.random.default_rng([self.seed, self.epoch])
+        order = random.permutation(len(self.lengths))
+        group = GROUP_BATCHES * self.batch_size
+        parts = [order[start : start + group] for start in range(0, len(order), group)]
+        order = np.concatenate([part[np.argsort(-self.lengths[part], kind="stable")] for part in parts])
+        batches = [order[start:end] for start, end in zip(self.bounds[:-1], self.bounds[1:])]
+        return [batches[i] for i in random.permutation(len(batches))]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        start, self.start = self.start, 0
+        yield from self.batches()[start:]
+
+
+class RowBatches(Dataset):
+    """A data set indexed by arrays of row positions, for `TrainSampler`: the item is this rank's share of a batch."""
+
+    def __init__(self, collate: Callable[[np.ndarray], Any]) -> None:
+        self.collate = collate
+
+    def __getitem__(self, rows: np.ndarray) -> Any:
+        return self.collate(rows)
+
+
+class ResumableLoader(DataLoader):
+    """A training loader whose checkpoint says where in the epoch it stood.
+
+    Args:
+        batches_done: gives the number of batches that training has finished in this epoch; the loader itself cannot
+            know, since workers fetch ahead.
+    """
+
+    def __init__(self, *args: Any, batches_done: Callable[[], int], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.batches_done = batches_done
+
+    def state_dict(self) -> dict[str, int]:
+        """The position in the epoch."""
+        return {"batches_done": self.batches_done()}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Let the next epoch begin at the position."""
+        assert isinstance(self.sampler, TrainSampler)
+        self.sampler.start = state["batches_done"]

@@ -1,0 +1,42 @@
+"""Leave the fine-tuned model in Hugging Face format."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+
+from selectune.distributed import on_rank_zero
+from selectune.paths import atomic_folder
+
+
+class Export(pl.Callback):
+    """Writes a fitted model and its tokenizer where `from_pretrained` opens them.
+
+    Args:
+        folder: where to.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the weights as they are at the end of the fit."""
+        export(pl_module, trainer.datamodule, self.folder)  # type: ignore[attr-defined]
+
+
+def export(module: Any, datamodule: Any, folder: Path) -> None:
+    """Write a model and its tokenizer, whole or not at all; on rank 0."""
+
+    def write() -> None:
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        shutil.rmtree(folder, ignore_errors=True)
+        with atomic_folder(folder) as partial:
+            module.network.save_pretrained(partial)
+            datamodule.tokenizer.save_pretrained(partial)
+
+    on_rank_zero(write)

@@ -1,0 +1,211 @@
+"""The command line: ``selectune VERB --config FILE --output RUN``, with LightningCLI underneath."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from copy import deepcopy
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from lightning.pytorch import Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+import selectune.datamodules
+import selectune.selectors  # noqa: F401  (short class names in configs are those that were imported)
+from selectune import pipeline
+from selectune.datamodules.base import SelectionDataModule
+from selectune.errors import RunDirectoryError, UserError
+from selectune.ledger import Ledger
+from selectune.lightning_modules import FineTuner, ScorerSettings
+from selectune.metrics_log import MetricsLog
+from selectune.run import Run
+
+VERBS = ("fit", "select", "validate", "test", "predict")
+NOT_IN_CONFIG = (
+    "config", "output", "cache", "ckpt_path", "overwrite", "dry_run", "weights_only", "verbose", "return_predictions",
+)  # fmt: skip
+STAGE_SETTINGS = (
+    "accelerator", "strategy", "devices", "num_nodes", "precision", "enable_progress_bar", "deterministic", "benchmark",
+)  # fmt: skip
+TRAINING_SETTINGS = ("gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches", "log_every_n_steps")
+
+
+class SelectuneTrainer(Trainer):
+    """Lightning's Trainer, which names the verb that it lacks."""
+
+    def select(self, model: Any, datamodule: Any) -> None:
+        """Choose the rows to train on, and nothing else."""
+
+
+class SelectuneCLI(LightningCLI):
+    """Parses, instantiates, and hands a verb over to `selectune.pipeline` on every rank."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """The verbs; where one is asked for, that one alone, since each parser costs time to build."""
+        verbs = {"select": {"model", "datamodule"}, **LightningCLI.subcommands()}
+        asked = [verb for verb in sys.argv[1:2] if verb in verbs]
+        return {verb: verbs[verb] for verb in asked or VERBS}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The arguments beside trainer, model and data."""
+        parser.add_argument("--output", type=str | None, default=None, help="Run directory; default runs/<config>-<time>.")
+        parser.add_argument("--cache", type=str | None, default=None, help="Cache folder; default SELECTUNE_CACHE.")
+        parser.add_argument("--overwrite", action="store_true", help="Remove what an earlier run left in --output.")
+        parser.add_argument("--warm_up", type=pipeline.WarmUp | None, default=None, help="Warm up before fine-tuning.")
+        parser.add_class_arguments(ScorerSettings, "scorer")
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "select":
+            parser.add_argument(
+                "--dry_run", action="store_true", help="Write no selection; print its size, its cost and some rows."
+            )
+        return parser
+
+    def instantiate_classes(self) -> None:
+        """Everything, and the job that the verb is."""
+        self.options = self.config[self.subcommand]
+        if self.options.cache:
+            os.environ["SELECTUNE_CACHE"] = str(Path(self.options.cache).absolute())
+        super().instantiate_classes()
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """The main Trainer: the user's settings, with our callbacks and metrics.csv."""
+        dry = bool(self.options.get("dry_run"))
+        self.output = None if dry else _output(self.options.output, self.options.get("config"))
+        self.ledger = Ledger()
+        settings = dict(self._get(self.config_init, "trainer"))
+        run = Run(self.output or Path())
+        if self.output is not None:
+            loggers = settings.get("logger")
+            if loggers is not False:
+                more = loggers if isinstance(loggers, list) else [loggers] if loggers not in (None, True) else []
+                kwargs["logger"] = [MetricsLog(run.path), *more]
+        if self.subcommand == "fit":
+            head = self.datamodule.head_class
+            callbacks = pipeline.fit_callbacks(run, self.ledger, head.monitor, head.mode)
+        else:
+            from selectune.callbacks import CostLedger
+
+            callbacks = [CostLedger(ledger=self.ledger)]
+        mine = settings.get("callbacks") or []
+        kwargs["callbacks"] = [*(mine if isinstance(mine, list) else [mine]), *callbacks]
+        return self.trainer_class(**settings | {"num_sanity_val_steps": 0} | kwargs)
+
+    def job(self) -> pipeline.Job:
+        """What the verb was asked to do."""
+        assert self.subcommand is not None
+        text = self._parser(self.subcommand).dump(self.options, skip_none=False)
+        config = {key: value for key, value in yaml.safe_load(text).items() if key not in NOT_IN_CONFIG}
+        return pipeline.Job(
+            trainer=self.trainer,
+            make_trainer=self.make_trainer,
+            model=self.model,
+            data=self.datamodule,
+            output=self.output,
+            config=config,
+            scorer=self._get(self.config_init, "scorer"),
+            warm_up=self._get(self.config_init, "warm_up"),
+            ckpt_path=self.options.get("ckpt_path"),
+            overwrite=self.options.overwrite,
+            ledger=self.ledger,
+        )
+
+    def make_trainer(self, **kwargs: Any) -> Trainer:
+        """A Trainer of the same devices for another stage."""
+        given = self._get(self.config_init, "trainer")
+        names = STAGE_SETTINGS + (TRAINING_SETTINGS if "max_epochs" in kwargs else ())
+        settings = {name: deepcopy(given[name]) for name in names}
+        return Trainer(**settings, num_sanity_val_steps=0, enable_model_summary=False, **kwargs)
+
+    # The verbs, as LightningCLI calls them.
+
+    def fit(self, **kwargs: Any) -> None:
+        """Warm up, select, fine-tune, evaluate, export, report."""
+        self._on_all_ranks(pipeline.fit)
+
+    def select(self, **kwargs: Any) -> None:
+        """Choose the rows, and nothing else."""
+        self._on_all_ranks(pipeline.select)
+
+    def validate(self, **kwargs: Any) -> None:
+        """Evaluate on ``dev``."""
+        self._on_all_ranks(lambda job: pipeline.evaluate(job, "validate"))
+
+    def test(self, **kwargs: Any) -> None:
+        """Evaluate on the held-out split."""
+        self._on_all_ranks(lambda job: pipeline.evaluate(job, "test"))
+
+    def predict(self, **kwargs: Any) -> None:
+        """Write what the model says of each row of the held-out split."""
+        self._on_all_ranks(lambda job: pipeline.evaluate(job, "predict"))
+
+    def _on_all_ranks(self, verb: Callable[[pipeline.Job], Any]) -> None:
+        """Start the other ranks, if there are any, and run the verb on each."""
+
+        def on_this_rank() -> None:
+            self.trainer.strategy.setup_environment()
+            verb(self.job())
+
+        launcher = self.trainer.strategy.launcher
+        if launcher is None:
+            on_this_rank()
+            return
+        if not getattr(launcher, "is_interactive_compatible", False) and hasattr(launcher, "procs"):
+            launcher.launch(on_this_rank, trainer=self.trainer)
+            return
+        raise UserError("Strategies that fork or spawn are not supported; use --trainer.strategy ddp.")
+
+
+def _output(given: str | None, configs: Any) -> Path:
+    """The run directory; a default name is made by the first process and inherited by those that it starts."""
+    if given:
+        return Path(given)
+    if "SELECTUNE_OUTPUT" not in os.environ:
+        if int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", 1))) > 1:
+            raise RunDirectoryError("With processes that are started from outside, name the run directory: --output RUN.")
+        stem = Path(str(configs[0])).stem if configs else "run"
+        os.environ["SELECTUNE_OUTPUT"] = f"runs/{stem}-{datetime.now():%Y%m%d-%H%M%S}"
+    return Path(os.environ["SELECTUNE_OUTPUT"])
+
+
+def _hush() -> None:
+    """Silence what Lightning tells every user of loggers, workers and metrics, and what here is on purpose."""
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    for told in (
+        ".*does not have many workers.*", ".*recommended to use `self.log.*", ".*LeafSpec.*",
+        ".*smaller than the logging interval.*", ".*Using `DistributedSampler` with the dataloaders.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+    ):  # fmt: skip
+        warnings.filterwarnings("ignore", told)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Entry point of ``selectune`` and ``main.py``. Exits with 2, and one sentence, on a user's mistake."""
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # so that my_selectors.Mine is found, as with `python main.py`
+    _hush()
+    if args is not None:
+        sys.argv = [sys.argv[0], *args]
+    try:
+        SelectuneCLI(
+            FineTuner,
+            SelectionDataModule,
+            subclass_mode_data=True,
+            trainer_class=SelectuneTrainer,
+            save_config_callback=None,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+        )
+    except UserError as error:
+        if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", os.environ.get("LOCAL_RANK", 0)))) == 0:
+            print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,215 @@
+"""What a stage costs, as a typed record, and how such records add up."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import subprocess
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+Stage = Literal["prepare", "tune_scorer", "warm_up", "score", "solve", "select", "train", "evaluate"]
+Part = Literal["fit", "warm_up"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+SCHEMA = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostRecord:
+    """What one process spent on one stage in one attempt.
+
+    Args:
+        stage: what was done.
+        part: whose data it served, the top-level ``data`` ("fit") or ``warm_up.data`` ("warm_up").
+        wall_s: seconds from start to end, pauses left out.
+        device_s: seconds that this process held its device; they add up over ranks, while `wall_s` does not.
+        flops: floating-point operations, a multiply-add being two; None when unknown, which is not 0.
+        flops_method: how they were counted, or why they were not.
+        energy_j: joules, None when not measured.
+        energy_source: the meter, or "not measured: " and why.
+        peak_rss_bytes: most memory that the process had held by the end of the stage, since its own start.
+        peak_cuda_bytes: the same of its CUDA device's allocator; None where CUDA was not used.
+        examples: rows processed, each as often as it was processed.
+        tokens: of those rows, padding left out.
+        padded_tokens: of those rows, padding included.
+        world_size: processes that worked together.
+        rank: of this process among them.
+        device: that it held, such as "cpu" or "cuda:0".
+        cached: whether this cost was avoided, by results from earlier, and so was not spent in this run.
+        attempt: which attempt at the run, from 1.
+        finished: False for what a killed or failed stage had spent.
+        commit: of the code that ran, see `code_version`.
+        started_at: UTC, ISO 8601.
+        schema: version of this format.
+    """
+
+    schema: int = SCHEMA
+    stage: Stage
+    part: Part
+    wall_s: float
+    device_s: float
+    flops: int | float | None
+    flops_method: str
+    energy_j: float | None
+    energy_source: str
+    peak_rss_bytes: int
+    peak_cuda_bytes: int | None
+    examples: int
+    tokens: int
+    padded_tokens: int
+    world_size: int
+    rank: int
+    device: str
+    cached: bool
+    attempt: int
+    finished: bool
+    commit: str
+    started_at: str
+
+    @property
+    def identity(self) -> tuple[str, str, str, int]:
+        """What a cost keeps when it is copied: no process begins one stage twice in a microsecond."""
+        return self.stage, self.part, self.started_at, self.rank
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Any) -> CostRecord:
+        """The record that `to_json` gave; fields of later versions are left out.
+
+        Raises:
+            ValueError: a field is missing or has a value that it cannot have; the message names it.
+        """
+        if not isinstance(content, dict):
+            raise ValueError("it is no JSON object")
+        names = [field.name for field in fields(cls)]
+        if missing := [name for name in names if name not in content]:
+            raise ValueError(f"it lacks {', '.join(missing)}")
+        for name in names:
+            if not _VALID[name](content[name]):
+                raise ValueError(f"{name} is {content[name]!r}")
+        return cls(**{name: content[name] for name in names})
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+
+
+def _count(value: Any) -> bool:
+    return _number(value) and isinstance(value, int)
+
+
+def _moment(value: Any) -> bool:
+    try:
+        return datetime.fromisoformat(value).tzinfo is not None
+    except (TypeError, ValueError):
+        return False
+
+
+_VALID = {
+    "schema": lambda value: _count(value) and value == SCHEMA,
+    "stage": lambda value: value in STAGES,
+    "part": lambda value: value in get_args(Part),
+    **dict.fromkeys(("wall_s", "device_s"), _number),
+    **dict.fromkeys(("flops", "energy_j"), lambda value: value is None or _number(value)),
+    **dict.fromkeys(("flops_method", "energy_source", "device", "commit"), lambda value: isinstance(value, str)),
+    **dict.fromkeys(("peak_rss_bytes", "examples", "tokens", "padded_tokens", "rank"), _count),
+    "peak_cuda_bytes": lambda value: value is None or _count(value),
+    **dict.fromkeys(("world_size", "attempt"), lambda value: _count(value) and value > 0),
+    **dict.fromkeys(("cached", "finished"), lambda value: isinstance(value, bool)),
+    "started_at": _moment,
+}
+
+
+def distinct(records: Iterable[CostRecord]) -> list[CostRecord]:
+    """Each cost once, spent ones first: what a later attempt found cached was still spent by the earlier one."""
+    found: dict[tuple[str, str, str, int], CostRecord] = {}
+    for record in sorted(records, key=lambda record: record.cached):
+        found.setdefault(record.identity, record)
+    return list(found.values())
+
+
+@dataclass(frozen=True)
+class Total:
+    """Costs added up: device seconds, FLOPs and counts over ranks and attempts, wall seconds over attempts alone.
+
+    `flops` is None as soon as one of them is unknown; peaks are those of the largest process.
+    """
+
+    wall_s: float = 0.0
+    device_s: float = 0.0
+    flops: int | float | None = 0
+    examples: int = 0
+    tokens: int = 0
+    padded_tokens: int = 0
+    peak_rss_bytes: int = 0
+    peak_cuda_bytes: int | None = None
+
+    def __add__(self, other: Total) -> Total:
+        cuda = [peak for peak in (self.peak_cuda_bytes, other.peak_cuda_bytes) if peak is not None]
+        return Total(
+            wall_s=self.wall_s + other.wall_s,
+            device_s=self.device_s + other.device_s,
+            flops=None if self.flops is None or other.flops is None else self.flops + other.flops,
+            examples=self.examples + other.examples,
+            tokens=self.tokens + other.tokens,
+            padded_tokens=self.padded_tokens + other.padded_tokens,
+            peak_rss_bytes=max(self.peak_rss_bytes, other.peak_rss_bytes),
+            peak_cuda_bytes=max(cuda, default=None),
+        )
+
+
+@dataclass(frozen=True)
+class Totals:
+    """The total of each stage that has any cost, in the order of `STAGES`: what was spent, and what was avoided."""
+
+    spent: dict[Stage, Total]
+    avoided: dict[Stage, Total]
+
+
+def totals(records: Iterable[CostRecord]) -> Totals:
+    """Add up a ledger, each cost once."""
+    known = distinct(records)
+    found: list[dict[Stage, Total]] = [{}, {}]
+    for cached in (False, True):
+        for stage in STAGES:
+            if rows := [record for record in known if record.stage == stage and record.cached == cached]:
+                found[cached][stage] = add_up(rows)
+    return Totals(*found)
+
+
+def add_up(records: Iterable[CostRecord]) -> Total:
+    """Add up records of one stage; ranks run side by side, so the slowest gives an attempt's wall time."""
+    total, walls = Total(), dict[tuple[str, str, bool, int], dict[int, float]]()
+    for record in records:
+        shared = {field.name: getattr(record, field.name) for field in fields(Total)}
+        total += Total(**shared | {"wall_s": 0.0})
+        of_ranks = walls.setdefault((record.stage, record.part, record.cached, record.attempt), {})
+        of_ranks[record.rank] = of_ranks.get(record.rank, 0.0) + record.wall_s
+    return replace(total, wall_s=sum(max(of_ranks.values()) for of_ranks in walls.values()))
+
+
+@cache
+def code_version() -> str:
+    """The git commit of the code that runs, with ``-dirty`` when tracked files differ; else the package's version."""
+    package = Path(__file__).resolve().parent
+    # A hook's GIT_DIR, or a repository that merely surrounds an installed package, would name somebody else's commit.
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    git = ["git", "-C", str(package)]
+    options: dict[str, Any] = {"env": clean, "capture_output": True, "text": True, "check": True, "timeout": 10}
+    try:
+        subprocess.run([*git, "ls-files", "--error-unmatch", "__init__.py"], **options)
+        described = [*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        return subprocess.run(described, **options).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        with contextlib.suppress(PackageNotFoundError):
+            return f"selectune {version('selectune')}"
+        return "unknown"

@@ -1,0 +1,324 @@
+"""The data module that all tasks share: splits, and selection as a preprocessing stage of the train split."""
+
+from __future__ import annotations
+
+import warnings
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+import lightning.pytorch as pl
+import numpy as np
+from torch.utils.data import DataLoader
+
+from selectune.batching import (
+    EvalSampler,
+    PlannedBatches,
+    ResumableLoader,
+    RowBatches,
+    TrainSampler,
+    plan_batches,
+    split_batch,
+)
+from selectune.distributed import on_rank_zero, stage_seed, world
+from selectune.errors import BudgetError, DataError
+from selectune.paths import default_cache
+from selectune.pool import Pool, check_texts
+from selectune.selection import Selection
+from selectune.selectors.base import Budget, Selector
+from selectune.sources import find_data
+from selectune.splits import dev_rows, name_splits, split_off, stratified_sample
+from selectune.tokenization import TokenizedRows, load_tokenizer, tokenize, tokenizer_hash
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
+
+    from selectune.lightning_modules.heads import Head
+    from selectune.lightning_modules.scorer import ScorerSettings
+
+
+class SelectionDataModule(pl.LightningDataModule):
+    """Splits of a data set, of which the train split is a pool that a selector may choose from.
+
+    The order is: ``dev`` is split off train, ``max_train_rows`` are sampled, these are the pool, the selector keeps its
+    budget. Validation and held-out rows are never selected from.
+
+    Args:
+        dataset: ``docstrings`` (the embedded corpus), a hub name, a folder in the hub's layout, or one csv, json, jsonl
+            or parquet file.
+        config_name: the hub's configuration of the data set.
+        revision: of the hub's data set, e.g. ``refs/convert/parquet``.
+        root: folder of local copies that is looked into first; default ``SELECTUNE_DATA``.
+        local_name: what the data set's folder in the root is called, where not by its own name.
+        train_split: name of the split to train on.
+        dev_split: of the split that chooses the checkpoint; default a validation split that is not the reported one,
+            else a tenth of train, at most 1,000 rows.
+        test_split: of the split that figures come from; default ``test``, else ``validation``, else a tenth of train.
+        max_train_rows: sample the train split down to so many rows.
+        max_eval_rows: sample the held-out split down to so many rows.
+        max_length: tokens that a row is cut to, special ones included.
+        batch_size: rows of a training batch, over all ranks.
+        max_batch_tokens: padded tokens of a batch on one rank; a training batch over it is split into micro-batches.
+        selector: chooses the rows to train on; default all.
+        keep: how much to keep, as a fraction of the rows, over 0 and at most 1.
+        keep_rows: how much to keep, in rows.
+        keep_tokens: how much to keep, in tokens.
+        selection: an earlier selection to use instead: a run, or its ``selection`` folder.
+        seed: of splits, samples, shuffles and selector; default ``seed_everything``.
+        num_workers: processes that make batches; 0 makes them in the training process.
+    """
+
+    head_class: type[Head]
+
+    def __init__(
+        self,
+        dataset: str,
+        config_name: str | None = None,
+        revision: str | None = None,
+        root: str | None = None,
+        local_name: str | None = None,
+        train_split: str = "train",
+        dev_split: str | None = None,
+        test_split: str | None = None,
+        max_train_rows: int | None = None,
+        max_eval_rows: int | None = None,
+        max_length: int = 128,
+        batch_size: int = 32,
+        max_batch_tokens: int = 16384,
+        selector: Selector | None = None,
+        keep: float | None = None,
+        keep_rows: int | None = None,
+        keep_tokens: int | None = None,
+        selection: str | None = None,
+        seed: int | None = None,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        self.prepare_data_per_node = False  # the selection and the cache are on a disk that all nodes share
+        self.dataset, self.config_name, self.revision = dataset, config_name, revision
+        self.root, self.local_name = root, local_name
+        self.train_split, self.dev_split, self.test_split = train_split, dev_split, test_split
+        self.max_train_rows, self.max_eval_rows, self.max_length = max_train_rows, max_eval_rows, max_length
+        self.batch_size, self.max_batch_tokens = batch_size, max_batch_tokens
+        self.selector, self.keep, self.keep_rows, self.keep_tokens = selector, keep, keep_rows, keep_tokens
+        self.selection, self._seed, self.num_workers = selection, seed, num_workers
+        self.scorer: ScorerSettings | None = None  # the CLI sets it; None means the defaults
+        self.chosen: Selection | None = None
+        self.tokenizer: PreTrainedTokenizerBase | None = None
+        self.pool: Pool
+        self.splits: dict[str, Dataset] = {}
+        self.tokens: dict[str, TokenizedRows] = {}
+        self._check_arguments()
+
+    # What a task says of itself.
+
+    @property
+    @abstractmethod
+    def text_columns(self) -> tuple[str, ...]:
+        """The column of the text, or the two of a pair."""
+
+    @property
+    def label_column(self) -> str | None:
+        """The column of the label, if the task has one."""
+        return None
+
+    @abstractmethod
+    def head(self) -> Head:
+        """The head that learns this task."""
+
+    def read_labels(self, train: Dataset, others: dict[str, Dataset]) -> dict[str, np.ndarray]:
+        """Labels of all splits as numbers, by split name; nothing for a task without labels."""
+        return {}
+
+    def extras(self, split: str, rows: np.ndarray) -> dict[str, Any]:
+        """What the task adds to a batch of rows of a split."""
+        return {}
+
+    def references(self) -> dict[str, float]:
+        """Figures of the held-out split that a reader compares with, by metric name."""
+        return {}
+
+    # The preprocessing stage.
+
+    @property
+    def seed(self) -> int:
+        """Of everything random in here."""
+        from selectune.lightning_modules.fine_tuner import current_seed
+
+        return self._seed if self._seed is not None else current_seed()
+
+    def load(self) -> None:
+        """Find the data, check it and split it; every rank does so by itself, and the first call only.
+
+        Raises:
+            DataError: something about the data is not as the task needs it.
+        """
+        if self.splits:
+            return
+        found = find_data(self.dataset, self.config_name, self.root, self.local_name, self.revision)
+        names = name_splits(list(found.splits), self.train_split, self.dev_split, self.test_split)
+        used = {role: found.splits[name] for role, name in vars(names).items() if name}
+        columns = [*self.text_columns, *([self.label_column] if self.label_column else [])]
+        for role, name in vars(names).items():
+            if name:
+                where = f"The split '{name}' of {found.described}"
+                check_texts(used[role], self.text_columns, where)
+                if self.label_column and self.label_column not in used[role].column_names:
+                    there = ", ".join(used[role].column_names)
+                    raise DataError(f"{where} has no column '{self.label_column}' (it has {there}); mend data.label_column.")
+                used[role] = used[role].select_columns(columns)
+        labels = self.read_labels(used["train"], {role: used[role] for role in used if role != "train"})
+        train = np.arange(len(used["train"]))
+        parts: dict[str, tuple[str, np.ndarray]] = {}
+        for role, size, seed in (("test", dev_rows, 0), ("dev", dev_rows, stage_seed(self.seed, "dev"))):
+            if role in used:
+                parts[role] = role, np.arange(len(used[role]))
+            elif len(train) < 2:
+                raise DataError(f"{found.described} has too few rows to split a '{role}' split off; name one.")
+            else:  # without an official split the held-out rows are the same for every seed
+                train, part = split_off(labels.get("train"), train, size(len(train)), seed)
+                parts[role] = "train", part
+        if self.max_train_rows is not None and self.max_train_rows < len(train):
+            kept = labels["train"][train] if labels else None
+            train = train[stratified_sample(kept, len(train), self.max_train_rows, stage_seed(self.seed, "rows"))]
+        if self.max_eval_rows is not None and self.max_eval_rows < len(parts["test"][1]):
+            role, rows = parts["test"]
+            parts["test"] = role, np.sort(np.random.default_rng(0).permutation(rows)[: self.max_eval_rows])
+        parts["train"] = "train", train
+        self.labels = {name: labels[role][rows] for name, (role, rows) in parts.items()} if labels else {}
+        self.splits = {name: used[role].select(rows) for name, (role, rows) in parts.items()}
+        self.pool = Pool(
+            self.splits["train"], self.text_columns, found.described, train, found.revision, self.label_column
+        )
+
+    def budget(self, n_tokens: int) -> Budget:
+        """The budget asked for, checked against the pool.
+
+        Raises:
+            BudgetError: it is missing, given twice, nothing, or more than the pool.
+        """
+        budget = Budget.of(len(self.pool), n_tokens, self.keep, self.keep_rows, self.keep_tokens)
+        self._check_arguments()
+        return budget
+
+    def texts_of(self, split: str) -> Any:
+        """A function from a slice to the split's texts, for `tokenize`."""
+        data = Pool(self.splits[split], self.text_columns, "", np.zeros(0))
+        return lambda rows: data.texts(rows)
+
+    def tokenized(self, split: str, tokenizer: PreTrainedTokenizerBase) -> TokenizedRows:
+        """A split's tokens; those of the pool are kept in the cache, where rank 0 puts them."""
+        if split != "train":
+            return tokenize(self.texts_of(split), len(self.splits[split]), tokenizer, self.max_length)
+        key = f"{self.pool.fingerprint[:16]}-{tokenizer_hash(tokenizer)[:16]}-{self.max_length}"
+        folder = default_cache() / "tokens" / key
+
+        def fill() -> None:
+            tokenize(self.texts_of(split), len(self.pool), tokenizer, self.max_length, folder)
+
+        on_rank_zero(fill)
+        return tokenize(self.texts_of(split), len(self.pool), tokenizer, self.max_length, folder)
+
+    # What Lightning calls, in its order.
+
+    def prepare_data(self) -> None:
+        """Verify that the selection is there; used as a library in one process, make it."""
+        if (self.selector is None and self.selection is None) or self.chosen is not None:
+            return
+        from selectune.preprocessing import select_in_library
+
+        select_in_library(self)
+
+    def setup(self, stage: str) -> None:
+        """Tokenise what the stage needs, for the model that is trained."""
+        self.load()
+        assert self.trainer is not None
+        module: Any = self.trainer.lightning_module
+        if self.tokenizer is None:
+            self.tokenizer = load_tokenizer(module.source.folder)
+        for split in {"fit": ("train", "dev"), "validate": ("dev",)}.get(stage, ("test",)):
+            if split not in self.tokens:
+                self.tokens[split] = self.tokenized(split, self.tokenizer)
+            if len(self.tokens[split]) < world()[1]:
+                raise DataError(
+                    f"The {split} split has {len(self.tokens[split])} row(s) for {world()[1]} processes; use fewer."
+                )
+
+    @property
+    def train_rows(self) -> np.ndarray:
+        """Row ids that are trained on, ascending."""
+        return self.chosen.rows if self.chosen is not None else np.arange(len(self.pool))
+
+    def train_dataloader(self) -> DataLoader:
+        """Batches of the selected rows."""
+        rank, size = world()
+        rows = self.train_rows
+        if len(rows) < size:
+            raise BudgetError(f"{len(rows)} row(s) are kept for {size} processes; keep more or use fewer.")
+        self._warn_of_lost_classes(rows)
+        lengths = self.tokens["train"].lengths
+        sampler = TrainSampler(lengths[rows], self.batch_size, stage_seed(self.seed, "shuffle"), rank, size)
+
+        def collate(batch: np.ndarray) -> dict[str, Any]:
+            mine = rows[batch[rank::size]]
+            micro = [self.collate("train", part) for part in split_batch(mine, lengths, self.max_batch_tokens)]
+            return {"micro_batches": micro, "n_rows": len(mine)}
+
+        loop = self.trainer.fit_loop.epoch_loop.batch_progress if self.trainer else None
+        return ResumableLoader(
+            RowBatches(collate),  # type: ignore[arg-type]
+            batch_size=None,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            batches_done=lambda: loop.current.processed if loop else 0,
+        )
+
+    def val_dataloader(self) -> DataLoader:
+        """Batches of ``dev``."""
+        return self.eval_dataloader("dev")
+
+    def test_dataloader(self) -> DataLoader:
+        """Batches of the held-out split."""
+        return self.eval_dataloader("test")
+
+    def predict_dataloader(self) -> DataLoader:
+        """Batches of the held-out split."""
+        plan = plan_batches(self.tokens["test"].lengths, self.max_batch_tokens, world()[1])
+        return DataLoader(PlannedBatches(plan, lambda rows: self.collate("test", rows)), batch_size=None)
+
+    def eval_dataloader(self, split: str) -> DataLoader:
+        """Every row of a split once, over all ranks."""
+        rank, size = world()
+        plan = plan_batches(self.tokens[split].lengths, self.max_batch_tokens, size)
+        data = PlannedBatches(plan, lambda rows: self.collate(split, rows))
+        return DataLoader(data, batch_size=None, sampler=EvalSampler(len(plan), rank, size), num_workers=self.num_workers)
+
+    def collate(self, split: str, rows: np.ndarray) -> dict[str, Any]:
+        """The batch of some rows of a split: padded tensors, the task's extras, the row ids and token counts."""
+        assert self.tokenizer is not None
+        batch: dict[str, Any] = dict(self.tokens[split].padded(rows, int(self.tokenizer.pad_token_id or 0)))
+        n_tokens = int(batch["attention_mask"].sum())
+        return batch | self.extras(split, rows) | {"rows": rows, "n_tokens": n_tokens}
+
+    # Helpers.
+
+    def _check_arguments(self) -> None:
+        given = [name for name in ("keep", "keep_rows", "keep_tokens") if getattr(self, name) is not None]
+        Budget.of(2**62, 2**62, self.keep, self.keep_rows, self.keep_tokens)
+        if self.selector is None:
+            if given and self.selection is None:
+                raise BudgetError(f"data.{given[0]} is given without data.selector; name a selector, or leave it out.")
+        elif self.selector.sets_own_size and given:
+            raise BudgetError(f"The selector fixes its own bounds, so data.{given[0]} must be left out.")
+        elif not self.selector.sets_own_size and not given and self.selection is None:
+            raise BudgetError("data.selector needs a budget; give data.keep, data.keep_rows or data.keep_tokens.")
+        for name in ("max_train_rows", "max_eval_rows", "batch_size", "max_length", "max_batch_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise DataError(f"data.{name} is {value}, but must be at least 1.")
+
+    def _warn_of_lost_classes(self, rows: np.ndarray) -> None:
+        if "train" in self.labels:
+            lost = sorted(set(self.labels["train"].tolist()) - set(self.labels["train"][rows].tolist()))
+            if lost:
+                warnings.warn(f"The selection has no row of class(es) {', '.join(map(str, lost))}.", stacklevel=2)

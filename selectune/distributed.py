@@ -1,0 +1,85 @@
+"""What ranks tell each other. State of the disk is looked at by rank 0 alone, which hands on what it found."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+
+from selectune.errors import UserError
+
+T = TypeVar("T")
+
+
+def world() -> tuple[int, int]:
+    """This process's rank, and how many there are."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1
+
+
+def barrier() -> None:
+    """Wait for all ranks."""
+    if world()[1] > 1:
+        torch.distributed.barrier()
+
+
+def broadcast(value: T) -> T:
+    """Rank 0's value, on every rank. It must be picklable."""
+    rank, size = world()
+    if size == 1:
+        return value
+    box: list[Any] = [value if rank == 0 else None]
+    torch.distributed.broadcast_object_list(box, src=0, device=torch.device(_device()))
+    return box[0]
+
+
+def on_rank_zero(decide: Callable[[], T]) -> T:
+    """Let rank 0 do something and give all ranks its result, or all of them its error.
+
+    Raises:
+        UserError: on every rank, when rank 0 met one.
+        RuntimeError: on the other ranks, when rank 0 met anything else.
+    """
+    rank, size = world()
+    if size == 1:
+        return decide()
+    result: T | None = None
+    failure: BaseException | None = None
+    if rank == 0:
+        try:
+            result = decide()
+        except Exception as error:
+            failure = error
+    told = (str(failure), isinstance(failure, UserError)) if failure else None
+    result, told = broadcast((result, told))
+    if told is None:
+        return result  # type: ignore[return-value]
+    if failure is not None:
+        raise failure
+    raise (UserError if told[1] else RuntimeError)(told[0])
+
+
+def stage_seed(seed: int, *stage: str | int) -> int:
+    """A seed for a stage, an epoch, a rank: hash of all of them, below 2^32."""
+    text = repr((seed, *stage)).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "little")
+
+
+def seed_stage(seed: int, *stage: str | int) -> None:
+    """Seed Python, NumPy and PyTorch for a stage, so that a stage that is cached changes nothing in the next."""
+    from lightning.pytorch import seed_everything
+
+    kept = os.environ.get("PL_GLOBAL_SEED")
+    seed_everything(stage_seed(seed, *stage), verbose=False)
+    if kept is None:
+        del os.environ["PL_GLOBAL_SEED"]
+    else:
+        os.environ["PL_GLOBAL_SEED"] = kept
+
+
+def _device() -> str:
+    return f"cuda:{torch.cuda.current_device()}" if torch.distributed.get_backend() == "nccl" else "cpu"

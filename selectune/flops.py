@@ -1,0 +1,205 @@
+"""Floating-point operations: counted at a few sequence lengths, then known for every batch.
+
+    flops = model_flops(network, lambda length: {"input_ids": torch.ones(1, length, dtype=torch.long)}, backward=False)
+    flops.of_batch(n_rows=8, padded_length=128)
+
+A multiply-add is two operations. Matrix products are counted, attention included; element-wise work, softmax and
+norms are not, so that the ledger adds what matters of them from the formulas at the end of this page.
+"""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+TOLERANCE = 0.01
+LENGTHS = (8, 16, 24, 32)  # the counts are exact at every length, so short ones serve as well and cost little
+
+
+class UnfitFlopsError(RuntimeError):
+    """FLOPs that are not quadratic in the sequence length; a ledger then writes null and this message."""
+
+
+@dataclass(frozen=True)
+class FlopModel:
+    """FLOPs of a row of L tokens: ``constant + linear L + quadratic L^2``.
+
+    A transformer's projections and feed-forward layers are linear in L, its attention is quadratic, and what looks at
+    one position alone (a pooler, a classifier) is constant.
+
+    Args:
+        constant: FLOPs.
+        linear: FLOPs a token.
+        quadratic: FLOPs a squared token.
+        method: how they were found, for the ledger.
+    """
+
+    constant: float
+    linear: float
+    quadratic: float
+    method: str
+
+    @classmethod
+    def fit(cls, counts: Mapping[int, float], check: int) -> FlopModel:
+        """The quadratic through three counts, tried on a fourth.
+
+        Args:
+            counts: FLOPs of a row by its length, four of them.
+            check: the length among them that is kept for the trial.
+
+        Raises:
+            UnfitFlopsError: the fourth is missed by more than 1 %.
+        """
+        (x, fx), (y, fy), (z, fz) = sorted((length, float(n)) for length, n in counts.items() if length != check)
+        slope = (fy - fx) / (y - x)
+        quadratic = ((fz - fy) / (z - y) - slope) / (z - x)
+        linear = slope - quadratic * (x + y)
+        constant = fx - linear * x - quadratic * x**2
+        fitted = cls(constant, linear, quadratic, "")
+        error = abs(fitted.of_batch(1, check) - counts[check]) / max(counts[check], 1)
+        told = f"L={x},{y},{z}, checked at {check} ({error:.1%})".replace("%", " %")
+        if error > TOLERANCE:
+            raise UnfitFlopsError(f"not counted: the FLOPs are not quadratic in the sequence length, fitted at {told}")
+        return cls(constant, linear, quadratic, f"FlopCounterMode at {told}")
+
+    def of_batch(self, n_rows: int, padded_length: int) -> float:
+        """FLOPs of a batch of rows that are all padded to one length."""
+        return n_rows * (self.constant + self.linear * padded_length + self.quadratic * padded_length**2)
+
+    def to_json(self) -> dict[str, Any]:
+        """The model as JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> FlopModel:
+        """The model that `to_json` gave."""
+        return cls(**content)
+
+
+def measure_flops(step: Callable[[int], Any], lengths: tuple[int, int, int, int] = LENGTHS) -> FlopModel:
+    """Count what a step does at three lengths, and check the quadratic through them at the last.
+
+    Args:
+        step: does on one row of so many tokens what is to be counted.
+        lengths: in tokens. The last is the check; being the longest it tries the fit where it is used, beyond its end.
+
+    Raises:
+        UnfitFlopsError: no quadratic in the length gives them.
+    """
+    return FlopModel.fit({length: count_flops(partial(step, length)) for length in lengths}, check=lengths[-1])
+
+
+def count_flops(work: Callable[[], Any]) -> int:
+    """FLOPs of the matrix products that a function does.
+
+    On CPU the counter has no formula for fused attention, forward or backward, and on CUDA it counts the backward's
+    recomputation (tried, torch 2.13); so attention is spelled out in matrix products, and both devices count the same.
+    One thread: short rows gain nothing by more, and lose up to 20 times on a machine that is busy (tried).
+    """
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            work()
+    finally:
+        torch.set_num_threads(threads)
+    return int(counter.get_total_flops())
+
+
+def model_flops(
+    network: nn.Module, make_inputs: Callable[[int], Mapping[str, Tensor]], backward: bool, longest: int = LENGTHS[-1]
+) -> FlopModel:
+    """Count the FLOPs of a Hugging Face model, leaving it and every random state as they were.
+
+    Activation checkpointing, which computes the forward pass twice, is not seen, as the model runs in evaluation mode.
+
+    Args:
+        network: before it is compiled, sharded or wrapped by a strategy.
+        make_inputs: the arguments for one row of so many tokens, with labels where there is a loss.
+        backward: whether to count the backward pass as well, down to the parameters that require a gradient.
+        longest: tokens of the longest row that is tried; cut to what the model takes.
+
+    Raises:
+        UnfitFlopsError: no quadratic in the length gives them.
+    """
+    import torch
+
+    config = getattr(network, "config", None)
+    if positions := getattr(config, "max_position_embeddings", None):
+        longest = min(longest, positions - 2)  # RoBERTa's positions begin at 2
+    quarter = max(1, longest // 4)
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+
+    def step(length: int) -> None:
+        inputs = {name: value.to(device) for name, value in make_inputs(length).items()}
+        outputs = network(**inputs)
+        if backward:
+            loss = outputs.get("loss")
+            loss = outputs[0].sum() if loss is None else loss
+            # Not loss.backward(): that would add to the gradients there are, and call the hooks that share them out.
+            torch.autograd.grad(loss, parameters, allow_unused=True)
+
+    with _undisturbed(network), torch.inference_mode(False), torch.set_grad_enabled(backward):
+        flops = measure_flops(step, (quarter, 2 * quarter, 3 * quarter, 4 * quarter))
+    has_attention = getattr(config, "num_attention_heads", None) is not None
+    if has_attention and flops.quadratic * longest**2 <= 1e-6 * flops.of_batch(1, longest):
+        warnings.warn(
+            f"The attention of {type(network).__name__} was not counted: its FLOPs are linear in the length; "
+            "count it with attn_implementation='sdpa' or 'eager'.",
+            stacklevel=2,
+        )
+    return flops
+
+
+@contextmanager
+def _undisturbed(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside, so that there is no dropout; modes and random states as they were outside."""
+    import torch
+
+    modes = {module: module.training for module in network.modules()}
+    states = random.getstate(), np.random.get_state()
+    cuda = [torch.cuda.current_device()] if torch.cuda.is_available() and torch.cuda.is_initialized() else []
+    network.eval()
+    try:
+        with torch.random.fork_rng(devices=cuda):
+            yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def adamw_flops(n_parameters: int) -> int:
+    """FLOPs of one step of AdamW, 14 a parameter (Loshchilov & Hutter 2019, algorithm 2).
+
+    Decay ``p *= 1 - lr w``: 1. ``m = b1 m + (1 - b1) g``: 3. ``v = b2 v + (1 - b2) g^2``: 4.
+    Denominator ``sqrt(v) / sqrt(1 - b2^t) + eps``: 3. ``p -= lr / (1 - b1^t) m / denominator``: 3.
+    A root or a division is one operation, as are all below; what is computed once a step is left out.
+    """
+    return 14 * n_parameters
+
+
+def softmax_flops(n_rows: int, width: int) -> int:
+    """FLOPs of a softmax of `n_rows` vectors: subtract the largest, exponentiate, add up, divide; no comparisons."""
+    return n_rows * (4 * width - 1)
+
+
+def logsumexp_flops(n_rows: int, width: int) -> int:
+    """FLOPs of a log-sum-exp of `n_rows` vectors: subtract the largest, exponentiate, add up; one log, one addition."""
+    return n_rows * (3 * width + 1)

@@ -1,0 +1,222 @@
+"""Fine-tuning, shared by all heads."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint as recomputed
+
+from selectune.distributed import seed_stage
+from selectune.lightning_modules.heads import Head, Output
+from selectune.sources import ModelSource, find_model
+
+NO_DECAY = ("bias", "norm")
+
+
+class FineTuner(pl.LightningModule):
+    """Fine-tunes a pre-trained model with the head that the data module asks for.
+
+    Args:
+        checkpoint: a hub name (``name@revision`` for one revision), a folder in the hub's layout, or
+            ``docstrings-bert``, the embedded tiny model.
+        learning_rate: the highest that the schedule reaches.
+        weight_decay: of AdamW, on all weights but biases and norms.
+        warmup: part of the steps in which the learning rate rises linearly from 0; in the rest it falls linearly to 0.
+        optimizer: another optimizer than AdamW; it gets the same two parameter groups.
+        lr_scheduler: another schedule, stepped every step.
+        head: another head than the data module's.
+        seed: of the new head's weights, dropout and masks; default ``seed_everything``.
+        stage: names the stage in its seeds, so that a warm-up and a fine-tuning draw apart.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str,
+        learning_rate: float = 2e-5,
+        weight_decay: float = 0.01,
+        warmup: float = 0.06,
+        optimizer: OptimizerCallable | None = None,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        head: Head | None = None,
+        seed: int | None = None,
+        stage: str = "train",
+    ) -> None:
+        super().__init__()
+        self.checkpoint, self.learning_rate, self.weight_decay = checkpoint, learning_rate, weight_decay
+        self.warmup, self.optimizer, self.lr_scheduler = warmup, optimizer, lr_scheduler
+        self.head, self._seed, self.stage = head, seed, stage
+        self.network: Any = None
+        self._source: ModelSource | None = None
+        self.needs_trained_head = False  # set where a checkpoint is evaluated as it is
+
+    @property
+    def source(self) -> ModelSource:
+        """The checkpoint as it was found."""
+        if self._source is None:
+            self._source = find_model(self.checkpoint)
+        return self._source
+
+    def forget_source(self) -> None:
+        """Look the checkpoint up again, after it was changed."""
+        self._source = None
+
+    @property
+    def seed(self) -> int:
+        """Of everything random in here."""
+        return self._seed if self._seed is not None else current_seed()
+
+    # What Lightning calls, in its order.
+
+    def configure_model(self) -> None:
+        """Build the network, its new parts from the stage's own seed."""
+        if self.network is not None:
+            return
+        datamodule = getattr(self.trainer, "datamodule", None)
+        if self.head is None:
+            self.head = datamodule.head()
+        seed_stage(self.seed, self.stage, "weights")
+        self.network = self.head.build(self.source, self.needs_trained_head).train()
+        tokenizer = getattr(datamodule, "tokenizer", None)
+        if tokenizer is not None and self.network.config.pad_token_id is None:
+            self.network.config.pad_token_id = tokenizer.pad_token_id
+        self.metrics = nn.ModuleDict({split: self.head.metrics() for split in ("val", "test")})
+        self.losses = {"val": [0.0, 0], "test": [0.0, 0]}
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with a linear rise and fall, or what was asked for; biases and norms do not decay."""
+        decay, keep = [], []
+        for name, weights in self.network.named_parameters():
+            if weights.requires_grad:
+                (keep if weights.ndim < 2 or any(part in name.lower() for part in NO_DECAY) else decay).append(weights)
+        groups = [{"params": decay, "weight_decay": self.weight_decay}, {"params": keep, "weight_decay": 0.0}]
+        if self.optimizer is not None:
+            optimizer = self.optimizer(groups)
+        else:
+            optimizer = torch.optim.AdamW(groups, lr=self.learning_rate)
+        if self.lr_scheduler is not None:
+            schedule = self.lr_scheduler(optimizer)
+        else:
+            total = int(self.trainer.estimated_stepping_batches)
+            rise = round(self.warmup * total)
+
+            def factor(step: int) -> float:
+                return (step + 1) / (rise + 1) if step < rise else max(0.0, (total - step) / max(1, total - rise))
+
+            schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_epoch_start(self) -> None:
+        """Seed the epoch, unless it goes on from the middle, where the checkpoint's random states hold."""
+        states, self._random_states = getattr(self, "_random_states", None), None
+        if states is not None and self.trainer.fit_loop.epoch_loop.batch_progress.current.ready > 0:
+            _set_random_states(states[self.global_rank])
+        else:
+            seed_stage(self.seed, self.stage, "epoch", self.current_epoch, self.global_rank)
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """The mean loss over the whole batch, all ranks and micro-batches together.
+
+        DDP averages gradients over ranks, so each rank's sum is divided by its share of all items. All but the last
+        micro-batch are recomputed in the backward pass: memory is that of one, for one more forward pass each.
+        """
+        *first, last = batch["micro_batches"]
+        outputs = [recomputed(self._loss, micro, use_reentrant=False) for micro in first]
+        outputs.append(self._loss(last))
+        total = torch.stack([loss for loss, _ in outputs]).sum()
+        items = torch.tensor(float(sum(count for _, count in outputs)), device=total.device)
+        if self.trainer.world_size > 1:
+            items = self.all_gather(items).sum() / self.trainer.world_size
+        loss = total / items.clamp(min=1)
+        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=batch["n_rows"])
+        return loss
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Feed the metrics of ``dev``."""
+        self._evaluate("val", batch)
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Feed the metrics of the held-out split."""
+        self._evaluate("test", batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log ``val/...``."""
+        self._log("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log ``test/...``."""
+        self._log("test")
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+        """Predictions of a batch, with the rows that they belong to."""
+        return {"rows": batch["rows"], "predictions": self._output(batch).predictions.float().cpu()}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add every rank's random states, so that a run goes on in mid-epoch as if unbroken."""
+        states: list[Any] = [None] * self.trainer.world_size
+        if self.trainer.world_size > 1:
+            torch.distributed.all_gather_object(states, _random_states())
+        else:
+            states = [_random_states()]
+        checkpoint["random_states"] = states
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the random states, if the ranks are as many as they were."""
+        states = checkpoint.get("random_states")
+        self._random_states = states if states and len(states) == self.trainer.world_size else None
+
+    # Helpers.
+
+    def _output(self, batch: dict[str, Any]) -> Output:
+        assert self.head is not None
+        return self.head.forward(self.network, batch)
+
+    def _loss(self, batch: dict[str, Any]) -> tuple[Tensor, int]:
+        output = self._output(batch)
+        return output.loss_sum, output.items
+
+    def _evaluate(self, split: str, batch: dict[str, Any]) -> None:
+        output = self._output(batch)
+        self.metrics[split].update(output.predictions, output.targets)  # type: ignore[operator,union-attr]
+        self.losses[split][0] += float(output.loss_sum)
+        self.losses[split][1] += output.items
+
+    def _log(self, split: str) -> None:
+        sums = torch.tensor(self.losses[split], dtype=torch.float64, device=self.device)
+        if self.trainer.world_size > 1:
+            torch.distributed.all_reduce(sums)
+        self.losses[split] = [0.0, 0]
+        metrics = self.metrics[split]
+        found = {f"{split}/{name}": value for name, value in metrics.compute().items()}  # type: ignore[operator,union-attr]
+        metrics.reset()  # type: ignore[operator,union-attr]
+        found[f"{split}/loss"] = (sums[0] / sums[1].clamp(min=1)).float()
+        if split == "test":
+            found |= {f"test/{name}": value for name, value in self.trainer.datamodule.references().items()}  # type: ignore[attr-defined]
+        self.log_dict(found, rank_zero_only=False, sync_dist=False, prog_bar=split == "val")
+
+
+def current_seed() -> int:
+    """The seed of ``seed_everything``, 0 where none was set."""
+    import os
+
+    return int(os.environ.get("PL_GLOBAL_SEED", 0))
+
+
+def _random_states() -> dict[str, Any]:
+    version, state, gauss = random.getstate()
+    states: dict[str, Any] = {"torch": torch.get_rng_state(), "python": [version, list(state), gauss]}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def _set_random_states(states: dict[str, Any]) -> None:
+    version, state, gauss = states["python"]
+    random.setstate((version, tuple(state), gauss))
+    torch.set_rng_state(states["torch"].cpu())
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"].cpu())

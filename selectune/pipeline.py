@@ -1,0 +1,242 @@
+"""What the verbs do, on every rank: a run from its claim to its report, top to bottom.
+
+``fit`` is: warm up (if asked), select (if asked), fine-tune, evaluate once, export, report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from selectune.callbacks import CostLedger, Export, Savings
+from selectune.callbacks.export import export
+from selectune.costs import Part, add_up
+from selectune.datamodules.base import SelectionDataModule
+from selectune.distributed import on_rank_zero, world
+from selectune.errors import UserError
+from selectune.ledger import Ledger
+from selectune.lightning_modules.fine_tuner import FineTuner
+from selectune.lightning_modules.scorer import ScorerSettings
+from selectune.metrics_log import MetricsLog
+from selectune.preprocessing import select_rows
+from selectune.run import Run
+
+CHECKPOINT_MINUTES = 10
+SHOWN_ROWS = 10
+
+
+@dataclass
+class WarmUp:
+    """A language-model warm-up before fine-tuning, on rows of its own.
+
+    Args:
+        data: texts to warm up on, with a selector of their own if wanted.
+        max_epochs: passes over them.
+        max_steps: stop after so many steps; -1 for no such limit.
+        learning_rate: the highest that the schedule reaches.
+        weight_decay: of AdamW.
+        warmup: part of the steps in which the learning rate rises.
+    """
+
+    data: SelectionDataModule
+    max_epochs: int = 1
+    max_steps: int = -1
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.01
+    warmup: float = 0.06
+
+
+@dataclass
+class Job:
+    """What a verb was asked to do.
+
+    Args:
+        trainer: for the main fit and the evaluations; its strategy starts the other ranks.
+        make_trainer: gives a Trainer of the same devices for another stage.
+        model: to fine-tune.
+        data: to fine-tune on.
+        output: the run directory, None for a dry run.
+        config: as ``config.yaml`` will hold it.
+        scorer: settings of the scoring model.
+        warm_up: a warm-up, if asked for.
+        ckpt_path: as given.
+        overwrite: as given.
+    """
+
+    trainer: pl.Trainer
+    make_trainer: Callable[..., pl.Trainer]
+    model: FineTuner
+    data: SelectionDataModule
+    output: Path | None
+    config: dict[str, Any]
+    scorer: ScorerSettings
+    warm_up: WarmUp | None = None
+    ckpt_path: str | None = None
+    overwrite: bool = False
+    ledger: Ledger = field(default_factory=Ledger)
+
+    @property
+    def run(self) -> Run:
+        """The run directory."""
+        assert self.output is not None
+        return self._run
+
+    def __post_init__(self) -> None:
+        self._run = Run(self.output or Path())
+
+
+def fit(job: Job) -> None:
+    """Warm up, select, fine-tune, evaluate, export and report, into one run directory with one ledger."""
+    checkpoint = _begin(job, "fit")
+    if job.warm_up:
+        _warm_up(job, job.warm_up)
+    _select(job, job.data, job.run.selection, "fit")
+    job.trainer.fit(job.model, job.data, ckpt_path=checkpoint, weights_only=True)
+    best = job.run.best if job.run.best.is_file() else job.run.last
+    _quietly_test(job, str(best) if best.is_file() else None)
+    export(job.model, job.data, job.run.export)
+    metrics = {name: float(value) for name, value in job.trainer.callback_metrics.items()}
+    on_rank_zero(lambda: _report(job, metrics))
+
+
+def select(job: Job) -> None:
+    """The preprocessing stage alone, warm-up included, since the warmed-up model scores."""
+    if job.data.selector is None and job.data.selection is None:
+        raise UserError("There is nothing to select: data.selector is not given; name one, e.g. IGSE.")
+    _begin(job, "select")
+    if job.warm_up:
+        if job.output is None:
+            raise UserError("With warm_up a dry run would have to train first; run `select --output RUN` instead.")
+        _warm_up(job, job.warm_up)
+    _select(job, job.data, job.run.selection if job.output else None, "fit")
+    on_rank_zero(lambda: _show_selection(job))
+
+
+def evaluate(job: Job, verb: str) -> Any:
+    """``validate``, ``test`` or ``predict`` with the run's exported model, or with `model.checkpoint` where there is none."""
+    job.data.selector = job.data.selection = None
+    job.data.keep = job.data.keep_rows = job.data.keep_tokens = None
+    if on_rank_zero(job.run.export.is_dir):
+        job.model.checkpoint = str(job.run.export)
+    job.model.needs_trained_head = job.ckpt_path is None
+    claimed = _begin(job, verb)
+    checkpoint = claimed if job.ckpt_path else None
+    if verb == "predict":
+        from selectune.predictions import write_predictions
+
+        found = job.trainer.predict(job.model, job.data, ckpt_path=checkpoint, weights_only=True)
+        return write_predictions(job.run.path / "predictions.parquet", found or [], job.model, job.data)
+    method = getattr(job.trainer, verb)
+    return method(job.model, job.data, ckpt_path=checkpoint, weights_only=True)
+
+
+def _begin(job: Job, verb: str) -> str | None:
+    """Load the data, which finds a user's mistakes, then let rank 0 claim the directory. Gives the checkpoint."""
+    parts = [job.data, *([job.warm_up.data] if job.warm_up else [])]
+    for data in parts:
+        data.scorer = job.scorer
+        on_rank_zero(data.load)  # first alone: it may build caches
+        data.load()
+    on_rank_zero(lambda: job.model.source)
+    rank, size = world()
+    job.ledger.rank, job.ledger.world_size = rank, size
+    job.ledger.device = str(job.trainer.strategy.root_device)
+    if job.output is None:
+        return None
+    claim = on_rank_zero(lambda: job.run.claim(verb, job.config, job.ckpt_path, job.overwrite))
+    job.ledger.path, job.ledger.attempt = job.run.costs, claim.attempt
+    return claim.checkpoint
+
+
+def _select(job: Job, data: SelectionDataModule, folder: Path | None, part: Part) -> None:
+    if data.selector is None and data.selection is None:
+        return
+
+    def trainer_for(callbacks: list[pl.Callback]) -> pl.Trainer:
+        return job.make_trainer(callbacks=callbacks, logger=False)
+
+    select_rows(data, job.model.source, trainer_for, job.ledger, part, folder)
+
+
+def _warm_up(job: Job, warm_up: WarmUp) -> None:
+    """Train a language-model head on the warm-up's rows; the fine-tuning starts from what that gives."""
+    run = Run(job.run.path / "warm_up")
+    if not on_rank_zero(run.export.is_dir):
+        _select(job, warm_up.data, run.selection, "warm_up")
+        module = FineTuner(
+            job.model.checkpoint, warm_up.learning_rate, warm_up.weight_decay, warm_up.warmup,
+            seed=job.model.seed, stage="warm_up",
+        )  # fmt: skip
+        last = run.last if on_rank_zero(run.last.is_file) else None
+        trainer = job.make_trainer(
+            callbacks=[
+                CostLedger(ledger=job.ledger, stage="warm_up", part="warm_up"),
+                *last_checkpoints(run.checkpoints),
+                Export(run.export),
+            ],
+            logger=MetricsLog(run.path),
+            max_epochs=warm_up.max_epochs,
+            max_steps=warm_up.max_steps,
+        )
+        trainer.fit(module, warm_up.data, ckpt_path=last, weights_only=True)
+    job.model.checkpoint = str(run.export)
+    job.model.forget_source()
+
+
+def _quietly_test(job: Job, checkpoint: str | None) -> None:
+    job.trainer.test(job.model, job.data, ckpt_path=checkpoint, weights_only=True, verbose=False)
+
+
+def _show_selection(job: Job) -> None:
+    """Print the selection's size, what it cost so far, and ten rows of either kind."""
+    data, spent = job.data, add_up(job.ledger.records)
+    assert data.chosen is not None
+    budget = data.chosen.manifest.budget
+    flops = "unknown FLOPs" if spent.flops is None else f"{spent.flops / 1e9:,.1f} GFLOP"
+    print(
+        f"selected {budget['rows']:,} of {len(data.pool):,} rows and {budget['tokens']:,} of "
+        f"{data.chosen.manifest.pool_tokens:,} tokens; cost so far: {spent.device_s:,.1f} s, {flops}"
+    )
+    dropped = np.setdiff1d(np.arange(len(data.pool)), data.chosen.rows)
+    for kind, rows in (("kept", data.chosen.rows), ("dropped", dropped)):
+        sample = np.sort(np.random.default_rng(data.seed).permutation(rows)[:SHOWN_ROWS])
+        for row, texts in zip(sample, data.pool.texts(sample)):
+            print(f"{kind:8}{row:>8}  {shorten(' | '.join(texts), 90, placeholder=' ...')}")
+
+
+def _report(job: Job, metrics: dict[str, float]) -> None:
+    from selectune.report import print_summary, write_report
+
+    write_report(job.run.path)
+    print_summary(job.run.path)
+    job.run.finish({"metrics": metrics})
+
+
+def fit_callbacks(run: Run, ledger: Ledger, monitor: str, mode: str) -> list[pl.Callback]:
+    """The callbacks that every fit has: ledger, savings, and the checkpoints ``best`` and ``last``."""
+    best = ModelCheckpoint(
+        run.checkpoints, filename="best", monitor=monitor, mode=mode, save_weights_only=True,
+        enable_version_counter=False,
+    )  # fmt: skip
+    return [CostLedger(ledger=ledger), Savings(), best, *last_checkpoints(run.checkpoints)]
+
+
+def last_checkpoints(folder: Path) -> list[pl.Callback]:
+    """``last.ckpt``, after every epoch and every ten minutes."""
+    from datetime import timedelta
+
+    every: list[dict[str, Any]] = [
+        {"every_n_epochs": 1, "save_on_train_epoch_end": False},
+        {"train_time_interval": timedelta(minutes=CHECKPOINT_MINUTES)},
+    ]
+    return [
+        ModelCheckpoint(folder, filename="last", save_top_k=1, enable_version_counter=False, **when) for when in every
+    ]
+

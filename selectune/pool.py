@@ -1,0 +1,98 @@
+"""A pool: rows in an order that never changes, and the fingerprint of their content."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from selectune.errors import DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+SEPARATOR = b"\x1f"
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Rows to choose from. A row id is a position in it, for ever.
+
+    Args:
+        dataset: the rows.
+        text_columns: the column of the text, or two of a pair.
+        source: what it was made from, e.g. ``local:ag_news (10,001 rows)``.
+        revision: of the source, if it has one.
+        source_rows: position of each row in the source's own train split, shape (n_rows,).
+        label_column: the column of the label, if there is one; it belongs to the fingerprint.
+    """
+
+    dataset: Dataset
+    text_columns: tuple[str, ...]
+    source: str
+    source_rows: np.ndarray
+    revision: str | None = None
+    label_column: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def texts(self, rows: slice | Sequence[int] | np.ndarray | None = None) -> list[tuple[str, ...]]:
+        """The texts of some rows (default all), one tuple a row with one entry a text column."""
+        view = self.dataset if rows is None else self.dataset[rows]
+        return list(zip(*(view[column] for column in self.text_columns)))
+
+    @cached_property
+    def _digests(self) -> np.ndarray:
+        """A 128-bit hash of every row's text, uint64, shape (n_rows, 2)."""
+        digests = bytearray()
+        for start in range(0, len(self), 10_000):
+            for texts in self.texts(slice(start, start + 10_000)):
+                joined = SEPARATOR.join(text.encode("utf-8", "surrogatepass") for text in texts)
+                digests += hashlib.blake2b(joined, digest_size=16).digest()
+        return np.frombuffer(bytes(digests), dtype="<u8").reshape(-1, 2)
+
+    @property
+    def text_hash(self) -> np.ndarray:
+        """Hash of every row's text, uint64, shape (n_rows,)."""
+        return self._digests[:, 0]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the content: texts and labels in their order. Files, formats and transforms do not enter."""
+        digest = hashlib.blake2b(self._digests.tobytes(), digest_size=16)
+        digest.update(str(len(self.text_columns)).encode())
+        if self.label_column:
+            for start in range(0, len(self), 10_000):
+                digest.update(repr(list(self.dataset[start : start + 10_000][self.label_column])).encode())
+        return digest.hexdigest()
+
+
+def check_texts(dataset: Dataset, columns: Sequence[str], where: str) -> None:
+    """Refuse a split that is empty, lacks a column, or has rows without a text.
+
+    Raises:
+        DataError: says which, and the columns or rows concerned.
+    """
+    for column in columns:
+        if column not in dataset.column_names:
+            raise DataError(
+                f"{where} has no column '{column}'; it has {', '.join(dataset.column_names)}. Name the right one."
+            )
+    if len(dataset) == 0:
+        raise DataError(f"{where} has no rows; a split must have at least one.")
+    for column in columns:
+        bad: list[int] = []
+        for start in range(0, len(dataset), 10_000):
+            values: list[Any] = list(dataset[start : start + 10_000][column])
+            bad += [start + i for i, text in enumerate(values) if not isinstance(text, str) or not text.strip()]
+        if bad:
+            rows = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
+            raise DataError(
+                f"{where} has {len(bad)} row(s) without a text in column '{column}' (rows {rows}); "
+                "remove or fill them."
+            )

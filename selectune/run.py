@@ -1,0 +1,156 @@
+"""The run directory: who may write into it, what it must agree with, and where everything lies."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from selectune.costs import code_version
+from selectune.errors import RunDirectoryError
+from selectune.ledger import collect_open, next_attempt
+from selectune.paths import atomic_file, write_json
+
+OURS = (
+    "config.yaml", "metrics.csv", "cost.jsonl", "saving.json", "report.html", "done.json", "predictions.parquet",
+    "hparams.yaml", "checkpoints", "export", "selection", "warm_up", ".open_costs",
+)  # fmt: skip
+GROWS = ("max_epochs", "max_steps")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What rank 0 found when it claimed a run directory.
+
+    Args:
+        attempt: number of this attempt, from 1.
+        checkpoint: the checkpoint to go on from, or None.
+    """
+
+    attempt: int
+    checkpoint: str | None
+
+
+class Run:
+    """A run directory.
+
+    Args:
+        path: of the directory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.selection = path / "selection"
+        self.checkpoints = path / "checkpoints"
+        self.export = path / "export"
+        self.costs = path / "cost.jsonl"
+        self._lock: IO[str] | None = None
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint that ``dev`` chose."""
+        return self.checkpoints / "best.ckpt"
+
+    @property
+    def last(self) -> Path:
+        """The newest checkpoint."""
+        return self.checkpoints / "last.ckpt"
+
+    @property
+    def finished(self) -> bool:
+        """Whether a fit went to its end here."""
+        return (self.path / "done.json").is_file()
+
+    def claim(self, verb: str, config: dict[str, Any], ckpt_path: str | None, overwrite: bool) -> Claim:
+        """Take the directory for a verb; for rank 0 alone.
+
+        A fit goes on by itself where the directory holds an unfinished run of the same config.
+
+        Args:
+            verb: ``fit``, ``select``, ``validate``, ``test`` or ``predict``.
+            config: what the verb is run with, without what `comparable` leaves out.
+            ckpt_path: ``last``, a file, or None.
+            overwrite: remove what an earlier run left.
+
+        Raises:
+            RunDirectoryError: it is in use, finished, of another config, or something else altogether.
+        """
+        there = self.path.is_dir() and any(file.name != ".lock" for file in self.path.iterdir())
+        if there and not (self.path / "config.yaml").is_file():
+            raise RunDirectoryError(f"{self.path} holds files but no config.yaml, so it is no run; use another --output.")
+        self._take_lock()
+        if there and overwrite and verb in ("fit", "select"):
+            for name in OURS:
+                target = self.path / name
+                shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
+            there = False
+        if verb in ("fit", "select"):
+            self._check_config(verb, config, ckpt_path, there)
+        if ckpt_path == "last":
+            if not self.last.is_file():
+                raise RunDirectoryError(f"There is no checkpoint {self.last} to go on from; leave --ckpt_path out.")
+            checkpoint: str | None = str(self.last)
+        elif ckpt_path:
+            checkpoint = ckpt_path
+            if not Path(checkpoint).is_file():
+                raise RunDirectoryError(f"There is no checkpoint {checkpoint}; mend --ckpt_path.")
+        elif verb == "fit":
+            checkpoint = str(self.last) if self.last.is_file() else None
+        else:
+            checkpoint = str(self.best) if self.best.is_file() else None
+        attempt = next_attempt(self.path)
+        collect_open(self.path, before_attempt=attempt)
+        if verb in ("fit", "select") or not there:
+            with atomic_file(self.path / "config.yaml") as partial:
+                partial.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        if verb == "fit":
+            (self.path / "done.json").unlink(missing_ok=True)
+        return Claim(attempt, checkpoint)
+
+    def finish(self, content: dict[str, Any]) -> None:
+        """Say that the fit went to its end; the last file that is written."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        write_json(self.path / "done.json", {"finished_at": now, "commit": code_version(), **content})
+
+    def _check_config(self, verb: str, config: dict[str, Any], ckpt_path: str | None, there: bool) -> None:
+        if not there:
+            return
+        earlier = yaml.safe_load((self.path / "config.yaml").read_text())
+        ignored = GROWS if ckpt_path == "last" else ()
+        differs = differences(earlier, config, ignored)
+        if differs:
+            raise RunDirectoryError(
+                f"{self.path} holds a run of another config (it differs in {', '.join(differs[:5])}); use another "
+                "--output, or --overwrite."
+            )
+        if verb == "fit" and self.finished and not (ckpt_path == "last" and differences(earlier, config)):
+            raise RunDirectoryError(f"{self.path} holds a finished run of this config; use another --output, or --overwrite.")
+
+    def _take_lock(self) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.path / ".lock").open("a+")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.seek(0)
+            holder = self._lock.read().strip() or "unknown"
+            raise RunDirectoryError(
+                f"{self.path} is in use by another process (id {holder}); wait for it, or use another --output."
+            ) from None
+        self._lock.truncate(0)
+        self._lock.write(str(os.getpid()))
+        self._lock.flush()
+
+
+def differences(a: Any, b: Any, ignored: tuple[str, ...] = (), at: str = "") -> list[str]:
+    """Dotted names of the settings in which two configs differ."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        keys = sorted((set(a) | set(b)) - set(ignored), key=str)
+        return [name for key in keys for name in differences(a.get(key), b.get(key), ignored, f"{at}.{key}".strip("."))]
+    return [] if a == b else [at or "everything"]

@@ -1,0 +1,236 @@
+"""What selecting saved, from the ledger: a pure function of its records, which states a loss as plainly as a gain.
+
+``saving = 1 - (selection + training on the subset) / training on everything``, with the same number of epochs in both
+arms. Selection is charged always, in full, even where a cache spared it. Start-up that both arms need alike (preparing
+data, warming up, whatever was done for the warm-up's data) is left out, and evaluation is shown apart.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from selectune.costs import CostRecord, Stage, add_up, distinct
+from selectune.errors import UserError
+from selectune.paths import write_json
+
+Unit = Literal["flops", "device_s"]
+UNITS: tuple[Unit, ...] = get_args(Unit)
+UNIT_NAMES: dict[Unit, str] = {"flops": "FLOPs", "device_s": "device time"}
+SELECTION: tuple[Stage, ...] = ("tune_scorer", "score", "solve", "select")
+DEFINITION = "1 - (selection + training on the subset) / training on everything, same epochs"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The terms of a saving in one unit, FLOPs or device seconds; None is what is unknown.
+
+    Args:
+        tune_scorer: of the selection, spent or avoided, as are the next three.
+        score: computing signals.
+        solve: deriving signals and solving.
+        select: choosing rows.
+        selection: the four added up.
+        selection_avoided: the part of it that a cache spared this run, charged all the same.
+        training: on the subset.
+        full_training: on everything.
+        full_is_estimated: whether it was not run, but taken from this run's cost a token.
+        shared: start-up that both arms need, not in the saving.
+        evaluation: not in the saving.
+        saving: a fraction of `full_training`; negative when selecting cost more than it saved.
+        break_even_uses: uses of one selection (other heads, models, seeds) at which it costs as much as it saves;
+            None when no number of uses pays for it.
+    """
+
+    tune_scorer: float | None
+    score: float | None
+    solve: float | None
+    select: float | None
+    selection: float | None
+    selection_avoided: float | None
+    training: float | None
+    full_training: float | None
+    full_is_estimated: bool
+    shared: float | None
+    evaluation: float | None
+    saving: float | None
+    break_even_uses: float | None
+
+
+@dataclass(frozen=True)
+class Saving:
+    """What selecting saved, with all terms, as ``saving.json`` holds it.
+
+    Tokens are counted as a model reads a row: truncated, special tokens included, padding left out.
+    """
+
+    flops: Terms
+    device_s: Terms
+    kept_rows: int
+    pool_rows: int
+    kept_tokens: int
+    pool_tokens: int
+    epochs: float | None = None
+    definition: str = DEFINITION
+
+    def sentence(self) -> str:
+        """The headline, in one or two plain sentences."""
+        known = {unit: terms.saving for unit in UNITS if (terms := getattr(self, unit)).saving is not None}
+        if not known:
+            return f"What selection saved is not known: {self._gap()}."
+        whole = "training on everything"
+        if any(getattr(self, unit).full_is_estimated for unit in known):
+            whole += " (estimated)"
+        gains = [f"{_percent(saving)} of the {UNIT_NAMES[unit]}" for unit, saving in known.items() if saving > 0]
+        losses = [f"{_times(1 - saving)} the {UNIT_NAMES[unit]}" for unit, saving in known.items() if saving <= 0]
+        if not gains and all(saving == 0 and not getattr(self, unit).selection for unit, saving in known.items()):
+            return "Nothing was selected: this run trained on everything, so there is nothing saved and nothing lost."
+        told = []
+        if losses and not gains:
+            took = f"selecting and training on the subset took {' and '.join(losses)} of {whole}"
+            told.append(f"Selection cost more than it saved: {took}.")
+        elif losses:
+            told.append(f"Selection saved {' and '.join(gains)} of {whole}, but took {' and '.join(losses)} of it.")
+        else:
+            told.append(f"Selection saved {' and '.join(gains)} of {whole}.")
+        if losses:
+            told.append(self._break_even(next(unit for unit, saving in known.items() if saving <= 0)))
+        if "flops" not in known:
+            told.append("The FLOPs are not known.")
+        return " ".join(told)
+
+    def break_even_sentence(self) -> str:
+        """From how many uses on a selection pays, in FLOPs, or in device time where FLOPs are unknown."""
+        return self._break_even("device_s" if self.flops.saving is None else "flops")
+
+    def _break_even(self, unit: Unit) -> str:
+        terms: Terms = getattr(self, unit)
+        name = UNIT_NAMES[unit]
+        if terms.saving is None:
+            return f"Whether reusing the selection would pay is not known: {self._gap()}."
+        if not terms.selection:
+            return f"The selection cost no {name}, so there is nothing to pay back."
+        if terms.break_even_uses is None:
+            return f"In {name} no reuse would pay for it, as training on the subset is not cheaper than on everything."
+        uses = math.floor(terms.break_even_uses) + 1  # strictly more than it cost
+        if uses == 1:
+            return f"In {name} it pays for itself in its first use, and each reuse saves more."
+        return f"In {name} it pays from {uses:,} uses on (other heads, models or seeds trained on the same rows)."
+
+    def _gap(self) -> str:
+        if not self.device_s.training:
+            return "there was no training"
+        return "the ledger lacks a cost that it depends on"
+
+    def to_json(self) -> dict[str, Any]:
+        """The saving as JSON types."""
+        return {"sentence": self.sentence(), **asdict(self)}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Saving:
+        """The saving that `to_json` gave."""
+        given = {field.name: content[field.name] for field in fields(cls)}
+        return cls(**given | {unit: Terms(**content[unit]) for unit in UNITS})
+
+    def write(self, run_dir: Path) -> Path:
+        """Write ``saving.json`` into a run, whole or not at all."""
+        write_json(run_dir / "saving.json", self.to_json())
+        return run_dir / "saving.json"
+
+    @classmethod
+    def read(cls, run_dir: Path) -> Saving:
+        """Read ``saving.json`` of a run.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        try:
+            return cls.from_json(json.loads((run_dir / "saving.json").read_text()))
+        except (ValueError, KeyError, TypeError) as error:
+            path = run_dir / "saving.json"
+            raise UserError(f"{path} is damaged ({error!r}); remove it, or run again into a new folder.") from None
+
+
+def compute_saving(
+    records: Iterable[CostRecord],
+    kept_rows: int,
+    pool_rows: int,
+    kept_tokens: int,
+    pool_tokens: int,
+    epochs: float | None = None,
+) -> Saving:
+    """What selecting saved (EUDS; the definition is at the top of this page).
+
+    Args:
+        records: the whole ledger of a run, all ranks and attempts.
+        kept_rows: rows of an epoch of training.
+        pool_rows: rows that were chosen from.
+        kept_tokens: tokens of those rows, over 0.
+        pool_tokens: tokens of the pool, counted alike; training on it costs ``pool_tokens / kept_tokens`` as much.
+        epochs: that were trained. When given, work that a resumed run did twice is charged to this run but not to the
+            training on everything; else that is taken to have been interrupted alike.
+    """
+    known = distinct(records)
+    train = add_up([record for record in known if _is_training(record)])
+    # The ledger counts a row that was repeated after a kill again; an unbroken run has each once an epoch.
+    useful = min(1.0, epochs * kept_rows / train.examples) if epochs is not None and train.examples else 1.0
+    larger = None if kept_rows == pool_rows else useful * pool_tokens / kept_tokens
+    return Saving(
+        flops=_terms(known, "flops", larger),
+        device_s=_terms(known, "device_s", larger),
+        kept_rows=kept_rows,
+        pool_rows=pool_rows,
+        kept_tokens=kept_tokens,
+        pool_tokens=pool_tokens,
+        epochs=epochs,
+    )
+
+
+def _is_training(record: CostRecord) -> bool:
+    return record.part == "fit" and record.stage == "train" and not record.cached
+
+
+def _terms(records: list[CostRecord], unit: Unit, larger: float | None) -> Terms:
+    """The terms in one unit; `larger` is training on everything over this run's training, None when they are one."""
+
+    def cost(rows: list[CostRecord]) -> float | None:
+        found: float | None = getattr(add_up(rows), unit)
+        return found
+
+    fit = [record for record in records if record.part == "fit"]
+    train = [record for record in fit if _is_training(record)]
+    selecting = [record for record in fit if record.stage in SELECTION]
+    steps = {stage: cost([record for record in selecting if record.stage == stage]) for stage in SELECTION}
+    selection, training = cost(selecting), cost(train) if train else None
+    full = training if training is None or larger is None else training * larger
+    saving = uses = None
+    if full and selection is not None and training is not None:
+        saving = 1 - (selection + training) / full
+        uses = selection / (full - training) if full > training else None
+    return Terms(
+        **steps,
+        selection=selection,
+        selection_avoided=cost([record for record in selecting if record.cached]),
+        training=training,
+        full_training=full,
+        full_is_estimated=larger is not None and full is not None,
+        shared=cost([r for r in records if r.part == "warm_up" or r.stage in ("prepare", "warm_up")]),
+        evaluation=cost([record for record in fit if record.stage == "evaluate"]),
+        saving=saving,
+        break_even_uses=uses,
+    )
+
+
+def _percent(fraction: float) -> str:
+    """Such as "61 %", with a decimal where two digits would hide what there is."""
+    if fraction == 0:
+        return "0 %"
+    return f"{fraction:.0%}".replace("%", " %") if fraction >= 0.1 else f"{fraction:.1%}".replace("%", " %")
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.3f} times" if ratio < 1.1 else f"{ratio:.2f} times"

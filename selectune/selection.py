@@ -1,0 +1,176 @@
+"""A selection: row ids, their scores, and the manifest that proves where they came from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from selectune.errors import SelectionError
+from selectune.paths import atomic_file, write_json
+
+if TYPE_CHECKING:
+    from selectune.pool import Pool
+
+VERSIONED = ("selectune", "torch", "transformers", "tokenizers", "datasets", "lightning", "numpy")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything that a selection depends on, and what it came to.
+
+    `request` is the part that decides the rows: the same request gives the same rows. ``pool_tokens`` counts tokens of
+    the text alone, ``pool_input_tokens`` the special ones too; so do ``tokens`` and ``input_tokens`` of the budget.
+    """
+
+    n_rows: int
+    rows_hash: str
+    pool_fingerprint: str
+    pool_rows: int
+    pool_tokens: int
+    pool_input_tokens: int
+    source: str
+    revision: str | None
+    model: str
+    model_revision: str | None
+    weights_hash: str
+    tokenizer_hash: str
+    selector: dict[str, Any]
+    budget: dict[str, Any]
+    seed: int
+    signals: list[dict[str, Any]]
+    diagnostics: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    costs: list[dict[str, Any]] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=lambda: versions())
+    commit: str = ""
+    created_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """What was asked for: pool, selector, budget, seed and signals."""
+        return {
+            "pool_fingerprint": self.pool_fingerprint,
+            "weights_hash": self.weights_hash,
+            "selector": self.selector,
+            "budget": self.budget["asked"],
+            "seed": self.seed,
+            "signals": self.signals,
+        }
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Chosen rows of a pool.
+
+    Args:
+        rows: unique row ids, int64, ascending, shape (n,).
+        scores: of the chosen rows, float64, shape (n,).
+        manifest: where they came from.
+    """
+
+    rows: np.ndarray
+    scores: np.ndarray
+    manifest: Manifest
+
+    def write(self, folder: Path, pool: Pool, signals: Mapping[str, np.ndarray], tie_keys: np.ndarray) -> None:
+        """Write ``rows.parquet``, ``scores.parquet`` and, last, ``manifest.json``.
+
+        Args:
+            folder: of the selection.
+            pool: that it was made from.
+            signals: the scalar signals that were used, each of shape (n_pool,).
+            tie_keys: the order among equal scores, uint64, shape (n_pool,).
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "manifest.json").unlink(missing_ok=True)
+        selected = np.zeros(len(pool), dtype=bool)
+        selected[self.rows] = True
+        rows = {"row_id": self.rows, "score": self.scores, "source_row": pool.source_rows[self.rows]}
+        scores = {"row_id": np.arange(len(pool)), **signals, "selected": selected}
+        scores |= {"tie_key": tie_keys, "source_row": pool.source_rows}
+        for name, columns in (("rows", rows), ("scores", scores)):
+            with atomic_file(folder / f"{name}.parquet") as partial:
+                pq.write_table(pa.table(columns), partial)
+        write_json(folder / "manifest.json", asdict(self.manifest))
+
+    @classmethod
+    def read(cls, folder: Path, pool: Pool) -> Selection:
+        """Read a selection and check it against the pool.
+
+        Args:
+            folder: of the selection, or of the run that it belongs to.
+            pool: that it must have been made from.
+
+        Raises:
+            SelectionError: it is not there, damaged, or made for another pool; the message says what differs.
+        """
+        import pyarrow.parquet as pq
+
+        if not (folder / "manifest.json").is_file() and (folder / "selection").is_dir():
+            folder = folder / "selection"
+        try:
+            manifest = Manifest(**json.loads((folder / "manifest.json").read_text()))
+            table = pq.read_table(folder / "rows.parquet")
+            rows = table["row_id"].to_numpy().astype(np.int64)
+            scores = table["score"].to_numpy()
+        except FileNotFoundError:
+            raise SelectionError(
+                f"There is no selection in {folder} (manifest.json and rows.parquet); make one with `select`, or mend "
+                "data.selection."
+            ) from None
+        except (ValueError, TypeError, KeyError, OSError) as error:
+            raise SelectionError(f"The selection in {folder} cannot be read ({error}); make it again.") from error
+        if manifest.pool_fingerprint != pool.fingerprint:
+            raise SelectionError(
+                f"The selection in {folder} was made for another pool: {manifest.pool_rows:,} rows of "
+                f"{manifest.source} with fingerprint {manifest.pool_fingerprint[:12]}, while this pool has "
+                f"{len(pool):,} rows of {pool.source} with fingerprint {pool.fingerprint[:12]}; select again, or use "
+                "the same data, seed and data.max_train_rows."
+            )
+        if hash_rows(rows) != manifest.rows_hash or len(rows) != manifest.n_rows:
+            raise SelectionError(f"The rows in {folder} are not those of its manifest; make the selection again.")
+        return cls(rows, scores, manifest)
+
+
+def hash_rows(rows: np.ndarray) -> str:
+    """Hash of row ids in ascending order, 32 hexadecimal digits."""
+    return hashlib.blake2b(np.sort(rows).astype("<i8").tobytes(), digest_size=16).hexdigest()
+
+
+def describe(thing: Any) -> Any:
+    """An object with its class and every argument, as JSON types."""
+    if thing is None or isinstance(thing, bool | int | float | str):
+        return thing
+    if isinstance(thing, Mapping):
+        return {str(key): describe(value) for key, value in thing.items()}
+    if isinstance(thing, list | tuple | set | frozenset):
+        return [describe(value) for value in thing]
+    if isinstance(thing, Path):
+        return str(thing)
+    arguments = asdict(thing) if is_dataclass(thing) and not isinstance(thing, type) else vars(thing)
+    kind = type(thing)
+    public = {name: describe(value) for name, value in arguments.items() if not name.startswith("_")}
+    return {"class": f"{kind.__module__}.{kind.__qualname__}", "arguments": public}
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that a selection depends on."""
+    found = {"python": platform.python_version()}
+    for name in VERSIONED:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found

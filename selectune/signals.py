@@ -1,0 +1,218 @@
+"""Signals on disk: one array a signal, keyed by pool, model and definition; whole, or not there."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import shutil
+import time
+import uuid
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from selectune.errors import UserError
+from selectune.paths import atomic_file, atomic_folder, write_json
+
+Kind = Literal["text", "forward", "derived"]
+KINDS: dict[str, Kind] = {
+    "information_entropy": "text",
+    "generative_entropy": "forward",
+    "embedding": "forward",
+    "semantic_entropy": "derived",
+}
+DERIVED_FROM = {"semantic_entropy": ("embedding",)}
+WAIT_SECONDS = 1200  # below the half hour after which waiting ranks give up
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What a signal is, to the last argument: two signals with the same definition are the same array.
+
+    Args:
+        name: e.g. ``generative_entropy``.
+        pool: the pool's fingerprint.
+        model: hash of the model's weights; of the tokenizer for a signal of the text.
+        arguments: everything else that its values depend on, as JSON types.
+    """
+
+    name: str
+    pool: str
+    model: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> Kind:
+        """Whether it needs the text alone, forward passes, or other signals."""
+        return KINDS[self.name]
+
+    @property
+    def key(self) -> str:
+        """Hash of all of it, 16 hexadecimal digits."""
+        text = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+class SignalStore:
+    """The signals of a cache folder.
+
+    Args:
+        cache: the folder; signals lie under ``signals/<pool>/<model>/<name>-<key>/``.
+    """
+
+    def __init__(self, cache: Path) -> None:
+        self.root = cache / "signals"
+
+    def folder(self, definition: Definition) -> Path:
+        """Where a signal lies, whether or not it is there."""
+        return self.root / definition.pool[:16] / definition.model[:16] / f"{definition.name}-{definition.key}"
+
+    def has(self, definition: Definition) -> bool:
+        """Whether a signal is there, whole. A damaged one is removed with a warning, to be computed again."""
+        folder = self.folder(definition)
+        if not folder.is_dir():
+            return False
+        try:
+            meta = json.loads((folder / "meta.json").read_text())
+            if meta["checksum"] == _checksum(folder / "values.npy"):
+                return True
+        except (OSError, ValueError, KeyError):
+            pass
+        warnings.warn(f"The stored signal {folder.name} is damaged; it is computed again.", stacklevel=2)
+        shutil.rmtree(folder)
+        return False
+
+    def read(self, definition: Definition) -> np.ndarray:
+        """A signal as a memory map, shape (n_rows,) or (n_rows, width)."""
+        return np.load(self.folder(definition) / "values.npy", mmap_mode="r", allow_pickle=False)
+
+    def costs(self, definition: Definition) -> tuple[str, list[dict[str, Any]]]:
+        """The pass that computed a signal, and its cost records; signals of one pass share one cost."""
+        meta = json.loads((self.folder(definition) / "meta.json").read_text())
+        return meta["pass"], meta["costs"]
+
+    def write(self, definition: Definition, values: np.ndarray, costs: list[dict[str, Any]], made_by: str = "") -> None:
+        """Put a signal into the store, whole or not at all."""
+        with atomic_folder(self.folder(definition)) as partial:
+            np.save(partial / "values.npy", values, allow_pickle=False)
+            self._seal(partial, definition, costs, made_by)
+
+    def merge(self, definitions: list[Definition], shards: Shards, n_rows: int, costs: list[dict[str, Any]]) -> None:
+        """Put the shards of a pass together by row id, and remove them.
+
+        Raises:
+            RuntimeError: the shards hold a row twice or not at all.
+        """
+        missing = [definition for definition in definitions if not self.folder(definition).is_dir()]
+        for definition in missing:
+            with atomic_folder(self.folder(definition)) as partial:
+                target: np.ndarray | None = None
+                seen = np.zeros(n_rows, dtype=np.int64)
+                for shard in shards.read():
+                    values = shard[definition.name]
+                    if target is None:
+                        target = np.lib.format.open_memmap(
+                            partial / "values.npy", mode="w+", dtype=values.dtype, shape=(n_rows, *values.shape[1:])
+                        )
+                    target[shard["rows"]] = values
+                    np.add.at(seen, shard["rows"], 1)
+                if target is None or not (seen == 1).all():
+                    raise RuntimeError(f"the shards of {definition.name} are not a permutation of the pool's rows")
+                target.flush()
+                self._seal(partial, definition, costs, shards.folder.name)
+        shards.remove()
+
+    def _seal(self, partial: Path, definition: Definition, costs: list[dict[str, Any]], made_by: str) -> None:
+        meta = {
+            "definition": asdict(definition),
+            "checksum": _checksum(partial / "values.npy"),
+            "pass": made_by or definition.key,
+            "costs": costs,
+        }
+        write_json(partial / "meta.json", meta)
+
+
+class Shards:
+    """What the ranks of a pass have finished so far: files of some planned batches each, written whole.
+
+    Args:
+        folder: of this pass; its name says pool, model, definitions and plan.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def of(cls, store: SignalStore, definitions: list[Definition], plan: dict[str, Any]) -> Shards:
+        """The shards of a pass over one pool with one model."""
+        text = json.dumps([[definition.key for definition in definitions], plan], sort_keys=True)
+        key = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+        return cls(store.folder(definitions[0]).parent / f"pass-{key}")
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the pass: another process that wants the same one waits until this one is through with it.
+
+        Raises:
+            UserError: the other is not through after 20 minutes.
+        """
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        with self.folder.with_suffix(".lock").open("w") as handle:
+            began = time.monotonic()
+            while True:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() - began > WAIT_SECONDS:
+                        raise UserError(
+                            f"Another run is computing the same signals in {self.folder.parent} and is not through "
+                            f"after {WAIT_SECONDS // 60} minutes; start this one again when it is, or use another --cache."
+                        ) from None
+                    time.sleep(0.5)
+            try:
+                yield
+            finally:
+                fcntl.flock(handle, fcntl.LOCK_UN)
+
+    def append(self, outputs: list[dict[str, np.ndarray]]) -> None:
+        """Write some batches' outputs as one file: ``batches``, ``rows`` and an array a signal."""
+        names = outputs[0].keys()
+        with atomic_file(self.folder / f"{uuid.uuid4().hex}.npz") as partial, partial.open("wb") as handle:
+            np.savez(handle, **{name: np.concatenate([output[name] for output in outputs]) for name in names})
+
+    def read(self) -> Iterator[dict[str, np.ndarray]]:
+        """All files that are whole; a damaged one is removed with a warning."""
+        for file in sorted(self.folder.glob("*.npz")):
+            try:
+                with np.load(file, allow_pickle=False) as arrays:
+                    content = {name: arrays[name] for name in arrays.files}
+            except (OSError, ValueError, zipfile.BadZipFile, zlib.error):
+                warnings.warn(f"The shard {file.name} is damaged; its rows are computed again.", stacklevel=2)
+                file.unlink()
+                continue
+            yield content
+
+    def finished(self) -> set[int]:
+        """Indices of the planned batches that are done."""
+        return {int(batch) for shard in self.read() for batch in shard["batches"]}
+
+    def remove(self) -> None:
+        """Remove all files."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _checksum(file: Path) -> str:
+    value = 0
+    with file.open("rb") as handle:
+        while block := handle.read(1 << 22):
+            value = zlib.crc32(block, value)
+    return f"crc32:{value:08x}"

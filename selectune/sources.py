@@ -1,0 +1,208 @@
+"""Find a data set or a model by name: in a local root first, then on disk, then on the hub; and say what was found."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from selectune.errors import CheckpointError, DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+READERS = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+EMBEDDED_DATA = "docstrings"
+EMBEDDED_MODEL = "docstrings-bert"
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """A data set as it was found.
+
+    Args:
+        splits: its splits by name.
+        described: what was found, e.g. ``local:ag_news (10,001 rows)``, never just the hub's name.
+        revision: the hub's commit or tag asked for, if any.
+    """
+
+    splits: dict[str, Dataset]
+    described: str
+    revision: str | None = None
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model as it was found: a folder in the hub's layout.
+
+    Args:
+        folder: holds ``config.json``, ``*.safetensors`` and the tokenizer.
+        described: e.g. ``local:minilm-l6-mlm`` or ``hub:bert-base-uncased@<commit>``.
+        revision: the hub's commit, if it came from there.
+    """
+
+    folder: Path
+    described: str
+    revision: str | None = None
+
+
+def find_data(
+    name: str,
+    config: str | None = None,
+    root: str | Path | None = None,
+    local_name: str | None = None,
+    revision: str | None = None,
+    cache: Path | None = None,
+) -> DataSource:
+    """Load a data set.
+
+    Args:
+        name: ``docstrings`` (the embedded corpus), a hub name, a folder in the hub's layout, or one csv, json, jsonl or
+            parquet file.
+        config: the hub's configuration, e.g. ``sst2`` of ``nyu-mll/glue``.
+        root: a folder of local copies that is looked into first; default ``SELECTUNE_DATA``.
+        local_name: what the folder in the root is called, when not by the data set's name.
+        revision: of the hub's data set, e.g. ``refs/convert/parquet``.
+        cache: where the embedded corpus is kept.
+
+    Raises:
+        DataError: nothing of that name was found, or it cannot be read.
+    """
+    root = root or os.environ.get("SELECTUNE_DATA")
+    if root and not Path(root).is_dir():
+        raise DataError(f"The data root {root} (data.root or SELECTUNE_DATA) is not a folder; mend the path or unset it.")
+    for candidate in _candidates(root, name, config, local_name):
+        if candidate.is_dir():
+            return _local(_load(str(candidate)), f"local:{candidate.relative_to(str(root))}")
+    if name == EMBEDDED_DATA:
+        from selectune.embedded import docstrings
+        from selectune.paths import default_cache
+
+        return _local(_load(str(docstrings(cache or default_cache()))), f"embedded:{name}")
+    path = Path(name)
+    if path.suffix.lower() in READERS:
+        if not path.is_file():
+            raise DataError(f"There is no file {name}; mend data.dataset (relative paths start at {Path.cwd()}).")
+        if path.stat().st_size == 0:
+            raise DataError(f"The file {name} is empty; data.dataset needs one with a header and rows.")
+        splits = _load(READERS[path.suffix.lower()], data_files={"train": str(path)})
+        return _local(splits, f"file:{path.name}")
+    if path.is_dir():
+        return _local(_load(str(path)), f"local:{path.name}")
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise DataError(f"There is no folder or file {name}; mend data.dataset.")
+    splits = _load(name, config, revision=revision, hub=True)
+    return DataSource(splits, f"hub:{name}" + (f"/{config}" if config else "") + _rows(splits), revision)
+
+
+def find_model(name: str, cache: Path | None = None) -> ModelSource:
+    """Find a model's folder, fetching it from the hub when it is nowhere local.
+
+    Args:
+        name: ``docstrings-bert`` (the embedded tiny model), a hub name (``name@revision`` for one revision) or a
+            folder; ``SELECTUNE_MODELS`` is looked into first.
+        cache: where the embedded model is kept.
+
+    Raises:
+        CheckpointError: nothing of that name was found, or it holds no safetensors.
+    """
+    root = os.environ.get("SELECTUNE_MODELS")
+    for candidate in _candidates(root, name, None, None):
+        if (candidate / "config.json").is_file():
+            return _checked(ModelSource(candidate, f"local:{candidate.relative_to(str(root))}"))
+    if name == EMBEDDED_MODEL:
+        from selectune.embedded import tiny_bert
+        from selectune.paths import default_cache
+
+        return ModelSource(tiny_bert(cache or default_cache()), f"embedded:{name}")
+    path = Path(name)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise CheckpointError(f"The folder {name} holds no config.json, so it is no model in the hub's layout.")
+        return _checked(ModelSource(path, f"local:{path.name}"))
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise CheckpointError(f"There is no model folder {name}; mend model.checkpoint (or scorer.checkpoint).")
+    return _checked(_from_hub(name))
+
+
+def hash_files(files: list[Path]) -> str:
+    """One hash, 32 hexadecimal digits, of the names and contents of files."""
+    digest = hashlib.blake2b(digest_size=16)
+    for file in sorted(files, key=lambda file: file.name):
+        digest.update(file.name.encode() + b"\0")
+        with file.open("rb") as handle:
+            while block := handle.read(1 << 22):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def weights_hash(folder: Path) -> str:
+    """Hash of a model's weights and shape: its ``*.safetensors`` and ``config.json``."""
+    return hash_files([*folder.glob("*.safetensors"), folder / "config.json"])
+
+
+def _candidates(root: str | Path | None, name: str, config: str | None, local_name: str | None) -> list[Path]:
+    if not root or Path(name).is_absolute() or name.startswith("."):
+        return []
+    stems = [local_name] if local_name else [name, name.rsplit("/", 1)[-1]]
+    found = [Path(root) / stem / config for stem in stems if config]
+    if config and name.rsplit("/", 1)[-1] == "glue":
+        found.append(Path(root) / config)
+    return found + [Path(root) / stem for stem in stems if not config]
+
+
+def _load(path: str, name: str | None = None, hub: bool = False, **options: object) -> dict[str, Dataset]:
+    import datasets
+
+    datasets.disable_progress_bars()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries are told in one sentence below
+    where = path if not name else f"{path}/{name}"
+    try:
+        return dict(datasets.load_dataset(path, name, **options))
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        if hub:
+            raise DataError(
+                f"The data set {where} was not found on this machine and could not be had from the hub ({reason}); "
+                "check the name and the network, or put a copy into the folder that SELECTUNE_DATA names."
+            ) from error
+        files = options.get("data_files")
+        what = next(iter(files.values())) if isinstance(files, dict) else where
+        raise DataError(f"The data in {what} could not be read ({reason}); mend the files or data.dataset.") from error
+
+
+def _rows(splits: dict[str, Dataset]) -> str:
+    first = splits.get("train") or next(iter(splits.values()))
+    return f" ({len(first):,} rows)"
+
+
+def _local(splits: dict[str, Dataset], described: str) -> DataSource:
+    return DataSource(splits, described + _rows(splits))
+
+
+def _checked(source: ModelSource) -> ModelSource:
+    if not any(source.folder.glob("*.safetensors")):
+        raise CheckpointError(
+            f"{source.described} holds no *.safetensors, the only form of weights that is loaded; convert it with "
+            "`save_pretrained` first."
+        )
+    return source
+
+
+def _from_hub(name: str) -> ModelSource:
+    from huggingface_hub import snapshot_download
+
+    repo, _, revision = name.partition("@")
+    patterns = ["*.json", "*.safetensors", "*.txt", "*.model"]
+    try:
+        folder = Path(snapshot_download(repo, revision=revision or None, allow_patterns=patterns))
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise CheckpointError(
+            f"The model {name} was not found on this machine and could not be had from the hub ({reason}); check the "
+            "name and the network, or put a copy into the folder that SELECTUNE_MODELS names."
+        ) from error
+    return ModelSource(folder, f"hub:{repo}@{folder.name[:12]}", folder.name)

@@ -1,0 +1,183 @@
+"""Texts as flat arrays of token ids: tokenised once, kept in the cache, read through memory maps."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from selectune.errors import CheckpointError
+from selectune.paths import atomic_folder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+CHUNK_ROWS = 5_000
+
+
+@dataclass(frozen=True)
+class TokenizedRows:
+    """Tokenised rows, one after the other.
+
+    Args:
+        ids: token ids, special tokens included, int32, shape (total,).
+        type_ids: which text of a pair a token belongs to, uint8, shape (total,).
+        special: whether a token is special (it carries no text), bool, shape (total,).
+        offsets: row i is ``ids[offsets[i]:offsets[i + 1]]``, int64, shape (n_rows + 1,).
+    """
+
+    ids: np.ndarray
+    type_ids: np.ndarray
+    special: np.ndarray
+    offsets: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each row, special ones included, int64, shape (n_rows,)."""
+        return np.diff(self.offsets)
+
+    def n_tokens(self) -> np.ndarray:
+        """Tokens of each row without the special ones, int64, shape (n_rows,)."""
+        content = np.concatenate([[0], np.cumsum(~np.asarray(self.special), dtype=np.int64)])
+        return content[self.offsets[1:]] - content[self.offsets[:-1]]
+
+    def content(self) -> tuple[np.ndarray, np.ndarray]:
+        """All token ids without the special ones, and their offsets, as `ids` and `offsets`."""
+        keep = ~np.asarray(self.special)
+        return np.asarray(self.ids)[keep], np.concatenate([[0], np.cumsum(self.n_tokens())])
+
+    def padded(self, rows: np.ndarray, pad_id: int) -> dict[str, torch.Tensor]:
+        """A batch, padded on the right to its longest row.
+
+        Returns:
+            ``input_ids``, ``attention_mask``, ``token_type_ids`` (int64) and ``special`` (bool), each of shape
+            (len(rows), longest).
+        """
+        longest = int(self.lengths[rows].max())
+        shape = (len(rows), longest)
+        ids = np.full(shape, pad_id, dtype=np.int64)
+        mask, types = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+        special = np.ones(shape, dtype=bool)
+        for i, row in enumerate(rows):
+            start, end = self.offsets[row], self.offsets[row + 1]
+            n = end - start
+            ids[i, :n], mask[i, :n] = self.ids[start:end], 1
+            types[i, :n], special[i, :n] = self.type_ids[start:end], self.special[start:end]
+        batch = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types, "special": special}
+        return {name: torch.from_numpy(values) for name, values in batch.items()}
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model folder; one without a padding token pads with its end-of-text token.
+
+    Raises:
+        CheckpointError: the folder holds none.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"The model folder {folder.name} holds no tokenizer that can be loaded.") from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    return tokenizer
+
+
+def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Hash of everything that decides how the tokenizer cuts a text, 32 hexadecimal digits."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        described: Any = [type(tokenizer).__name__, sorted(tokenizer.get_vocab().items())]
+    else:
+        described = json.loads(backend.to_str())
+        described.pop("truncation", None)  # set anew by every call, so no part of the tokenizer itself
+        described.pop("padding", None)
+    described = [described, tokenizer.special_tokens_map]
+    text = json.dumps(described, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def tokenize(
+    texts_of: Callable[[slice], list[tuple[str, ...]]],
+    n_rows: int,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    folder: Path | None = None,
+) -> TokenizedRows:
+    """Tokenise rows, or read them from a folder that an earlier call filled.
+
+    Args:
+        texts_of: gives the texts of a slice of rows, one tuple a row (one text, or the two of a pair).
+        n_rows: how many rows there are.
+        tokenizer: any; a pair is joined as it joins them.
+        max_length: tokens a row is cut to, special ones included.
+        folder: where to keep the arrays, or None to hold them in memory.
+    """
+    if folder is None:
+        parts = list(_chunks(texts_of, n_rows, tokenizer, max_length))
+        lengths = np.concatenate([part[3] for part in parts])
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        ids, types, special = (np.concatenate([part[i] for part in parts]) for i in range(3))
+        return TokenizedRows(ids, types, special, offsets)
+    if not folder.is_dir():
+        with atomic_folder(folder) as partial:
+            lengths = np.empty(n_rows, dtype=np.int64)
+            done = 0
+            with (
+                (partial / "ids.bin").open("wb") as ids_file,
+                (partial / "type_ids.bin").open("wb") as types_file,
+                (partial / "special.bin").open("wb") as special_file,
+            ):
+                for ids, types, special, chunk in _chunks(texts_of, n_rows, tokenizer, max_length):
+                    ids_file.write(ids.tobytes())
+                    types_file.write(types.tobytes())
+                    special_file.write(special.tobytes())
+                    lengths[done : done + len(chunk)] = chunk
+                    done += len(chunk)
+            np.save(partial / "offsets.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+    return TokenizedRows(
+        np.memmap(folder / "ids.bin", dtype=np.int32, mode="r"),
+        np.memmap(folder / "type_ids.bin", dtype=np.uint8, mode="r"),
+        np.memmap(folder / "special.bin", dtype=bool, mode="r"),
+        np.load(folder / "offsets.npy", allow_pickle=False),
+    )
+
+
+def _chunks(
+    texts_of: Callable[[slice], list[tuple[str, ...]]],
+    n_rows: int,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    for start in range(0, n_rows, CHUNK_ROWS):
+        columns = [list(column) for column in zip(*texts_of(slice(start, min(n_rows, start + CHUNK_ROWS))))]
+        encoded = tokenizer(
+            *columns,
+            truncation=True,
+            max_length=max_length,
+            return_token_type_ids=True,
+            return_attention_mask=False,
+            return_special_tokens_mask=True,
+            verbose=False,
+        )
+        lengths = np.array([len(ids) for ids in encoded["input_ids"]], dtype=np.int64)
+        yield (
+            _flat(encoded["input_ids"], np.int32),
+            _flat(encoded["token_type_ids"], np.uint8),
+            _flat(encoded["special_tokens_mask"], bool),
+            lengths,
+        )
+
+
+def _flat(rows: list[list[int]], dtype: type) -> np.ndarray:
+    return np.fromiter((value for row in rows for value in row), dtype=dtype, count=sum(map(len, rows)))

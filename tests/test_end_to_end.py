@@ -1,0 +1,154 @@
+"""The whole job with a tiny model, on one and on two processes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from selectune.ledger import read_ledger
+from selectune.savings import Saving
+from tests.conftest import Cli, manifest_of, metrics_of
+
+TWO = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
+
+
+@pytest.fixture
+def finished(cli: Cli, selecting: list[str], tmp_path: Path) -> Path:
+    cli("fit", *selecting, "--output", tmp_path / "one")
+    return tmp_path / "one"
+
+
+def rows_of(run: Path) -> list[int]:
+    return pq.read_table(run / "selection" / "rows.parquet")["row_id"].to_pylist()
+
+
+def scores_of(run: Path) -> dict[str, np.ndarray]:
+    table = pq.read_table(run / "selection" / "scores.parquet")
+    return {name: table[name].to_numpy() for name in table.column_names}
+
+
+def test_one_command_leaves_a_whole_run(finished: Path, cli: Cli, selecting: list[str], tmp_path: Path) -> None:
+    there = {file.name for file in finished.iterdir()}
+    assert there >= {
+        "config.yaml", "metrics.csv", "cost.jsonl", "saving.json", "report.html", "done.json", "checkpoints", "export",
+        "selection",
+    }  # fmt: skip
+    pool_rows = 240 - 24  # a tenth is dev
+    manifest = manifest_of(finished)
+    assert manifest["pool_rows"] == pool_rows
+    assert manifest["n_rows"] == len(rows_of(finished)) == round(pool_rows * 0.25)
+    metrics = metrics_of(finished)
+    assert {"val/accuracy", "val/macro_f1", "test/accuracy", "test/macro_f1", "test/majority_accuracy"} <= set(metrics)
+    stages = {record.stage for record in read_ledger(finished / "cost.jsonl")}
+    assert stages == {"prepare", "score", "solve", "select", "train", "evaluate"}
+    _saving_is_what_the_ledger_gives(finished)
+    _igse_is_what_its_definition_gives(finished, keep=54)
+
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    network = AutoModelForSequenceClassification.from_pretrained(finished / "export")
+    assert network.config.num_labels == 2
+    AutoTokenizer.from_pretrained(finished / "export")
+
+    # A finished run is not touched, by name, and by its own config goes on nowhere else than into a new one.
+    told = cli("fit", *selecting, "--output", finished, code=2).stderr
+    assert "finished" in told
+    assert "Traceback" not in told
+    cli("fit", "--config", finished / "config.yaml", "--output", tmp_path / "again")
+    assert rows_of(tmp_path / "again") == rows_of(finished)
+    again = metrics_of(tmp_path / "again")
+    for name in ("test/accuracy", "test/macro_f1", "test/loss", "val/loss"):
+        assert again[name] == pytest.approx(metrics[name], abs=1e-6)
+    replayed = read_ledger(tmp_path / "again" / "cost.jsonl")
+    assert {record.stage for record in replayed if record.cached} == {"score", "solve"}, "signals were there already"
+
+    # The other verbs add to a finished run.
+    cli("test", "--config", finished / "config.yaml", "--output", finished)
+    assert metrics_of(finished)["test/accuracy"] == pytest.approx(metrics["test/accuracy"], abs=1e-6)
+    cli("predict", "--config", finished / "config.yaml", "--output", finished)
+    predicted = pq.read_table(finished / "predictions.parquet").to_pydict()
+    assert predicted["row_id"] == list(range(60))
+
+
+def _saving_is_what_the_ledger_gives(run: Path) -> None:
+    """The definition, computed again from the lines of the ledger."""
+    lines = [json.loads(line) for line in (run / "cost.jsonl").read_text().splitlines()]
+    saving = Saving.read(run)
+    for unit in ("flops", "device_s"):
+        selection = sum(line[unit] for line in lines if line["stage"] in ("tune_scorer", "score", "solve", "select"))
+        training = sum(line[unit] for line in lines if line["stage"] == "train")
+        everything = training * saving.pool_tokens / saving.kept_tokens
+        assert getattr(saving, unit).saving == pytest.approx(1 - (selection + training) / everything, rel=1e-6)
+
+
+def _igse_is_what_its_definition_gives(run: Path, keep: int) -> None:
+    """IGSE by box, computed again in a plain way from ``scores.parquet`` alone."""
+    scores = scores_of(run)
+    n = len(scores["row_id"])
+    distance = np.zeros(n)
+    for name in ("information_entropy", "generative_entropy", "semantic_entropy"):
+        s = np.round(scores[name], 9)
+        ordered = np.sort(s)
+        windows = [(ordered[i + keep - 1] - ordered[i], i) for i in range(n - keep + 1)]
+        shortest = min(width for width, _ in windows)
+        middle = [(ordered[i] + ordered[i + keep - 1]) / 2 for width, i in windows if width <= shortest + 1e-9]
+        midpoint = min(middle, key=lambda value: (abs(value - np.median(s)), value))
+        centre = (s < midpoint).mean() + (s == midpoint).mean() / 2
+        rank = np.array([(s < value).sum() + ((s == value).sum() + 1) / 2 for value in s])
+        distance = np.maximum(distance, np.abs((rank - 0.5) / n - centre))
+    order = sorted(range(n), key=lambda i: (round(distance[i], 9), int(scores["tie_key"][i]), i))
+    assert sorted(order[:keep]) == rows_of(run)
+
+
+def test_two_processes_give_what_one_gives(finished: Path, cli: Cli, selecting: list[str], tmp_path: Path) -> None:
+    two = tmp_path / "two"
+    cli("fit", *selecting, *TWO, "--output", two, SELECTUNE_CACHE=str(tmp_path / "other"))
+    one_scores, two_scores = scores_of(finished), scores_of(two)
+    for name in ("information_entropy", "generative_entropy", "semantic_entropy"):
+        np.testing.assert_allclose(one_scores[name], two_scores[name], atol=1e-5, rtol=0)
+    _same_rows_but_at_a_bound(finished, two)
+    records = read_ledger(two / "cost.jsonl")
+    for stage in ("score", "train"):
+        mine = [record for record in records if record.stage == stage]
+        assert sorted(record.rank for record in mine) == [0, 1]
+        assert sum(record.examples for record in mine) == sum(
+            record.examples for record in read_ledger(finished / "cost.jsonl") if record.stage == stage
+        )
+    # The same weights are evaluated alike: no row repeated, none dropped.
+    shutil.copytree(finished, tmp_path / "copy")
+    cli("test", "--config", finished / "config.yaml", *TWO, "--output", tmp_path / "copy")
+    one, both = metrics_of(finished), metrics_of(tmp_path / "copy")
+    for name in ("test/accuracy", "test/macro_f1", "test/loss"):
+        assert both[name] == pytest.approx(one[name], abs=1e-6)
+
+
+def _same_rows_but_at_a_bound(a: Path, b: Path) -> None:
+    mine = pq.read_table(a / "selection" / "rows.parquet")
+    differing = set(mine["row_id"].to_pylist()) ^ set(rows_of(b))
+    bound = max(mine["score"].to_pylist())
+    scores = scores_of(a)
+    assert len(differing) <= 4, f"{differing} differ, the bound being {bound}, of {len(scores['row_id'])} rows"
+
+
+def test_select_then_fit_uses_the_selection(cli: Cli, selecting: list[str], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    told = cli("select", *selecting, "--dry_run").stdout
+    assert "54 of 216" in told
+    assert told.count("kept") >= 10
+    assert told.count("dropped") >= 10
+    cli("select", *selecting, "--output", run)
+    made = manifest_of(run)["created_at"]
+    assert not (run / "metrics.csv").exists()
+    cli("fit", *selecting, "--output", run)
+    assert manifest_of(run)["created_at"] == made
+    # By path, it is charged to the run that uses it as a cost that was avoided.
+    other = tmp_path / "other"
+    arguments = [*selecting[: selecting.index("--data.selector")], "--data.selection", run]
+    cli("fit", *arguments, "--output", other)
+    assert {record.stage for record in read_ledger(other / "cost.jsonl") if record.cached} >= {"select"}
+    assert Saving.read(other).kept_rows == 54

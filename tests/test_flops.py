@@ -1,0 +1,211 @@
+"""FLOPs are those of a count by hand, attention included, and counting them disturbs nothing."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, GPT2Config, GPT2LMHeadModel
+
+from selectune.flops import (
+    FlopModel,
+    UnfitFlopsError,
+    adamw_flops,
+    count_flops,
+    logsumexp_flops,
+    measure_flops,
+    model_flops,
+    softmax_flops,
+)
+
+VOCABULARY = 300
+
+
+def bert(kind: type, width: int = 128, layers: int = 2, **more: Any) -> nn.Module:
+    heads = width // 64
+    config = BertConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        intermediate_size=4 * width,
+        **more,
+    )
+    network: nn.Module = kind(config)
+    return network
+
+
+def gpt2() -> nn.Module:
+    size = {"n_embd": 128, "n_layer": 2, "n_head": 2, "vocab_size": VOCABULARY}
+    return GPT2LMHeadModel(GPT2Config(**size, bos_token_id=0, eos_token_id=0, loss_type="ForCausalLMLoss"))
+
+
+def tokens(length: int, labels: bool = True) -> dict[str, torch.Tensor]:
+    ids = torch.randint(0, VOCABULARY, (1, length))
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    return inputs | ({"labels": ids} if labels else {})
+
+
+def text_and_class(length: int) -> dict[str, torch.Tensor]:
+    return tokens(length, labels=False) | {"labels": torch.tensor([1])}
+
+
+def layers_by_hand(length: int, width: int, layers: int) -> int:
+    """Forward: four projections, two attention products, two feed-forward layers of four times the width."""
+    inner = 4 * width
+    return layers * (8 * length * width**2 + 4 * length**2 * width + 4 * length * width * inner)
+
+
+def classifier_by_hand(length: int, width: int, layers: int) -> int:
+    """With the pooler and two classes."""
+    return layers_by_hand(length, width, layers) + 2 * width**2 + 2 * width * 2
+
+
+def language_model_by_hand(length: int, width: int, layers: int, transform: bool) -> int:
+    """With a vocabulary head, which in BERT transforms the states first."""
+    head = 2 * length * width * VOCABULARY + transform * 2 * length * width**2
+    return layers_by_hand(length, width, layers) + head
+
+
+HEADS: dict[str, tuple[Callable[[], nn.Module], Any, Callable[[int], int]]] = {
+    "classifier": (
+        partial(bert, BertForSequenceClassification),
+        text_and_class,
+        partial(classifier_by_hand, width=128, layers=2),
+    ),
+    "masked": (
+        partial(bert, BertForMaskedLM),
+        tokens,
+        partial(language_model_by_hand, width=128, layers=2, transform=True),
+    ),
+    "causal": (gpt2, tokens, partial(language_model_by_hand, width=128, layers=2, transform=False)),
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("length", [7, 128, 512])
+def test_flops_are_those_of_a_count_by_hand(head: str, length: int):
+    make, inputs, by_hand = HEADS[head]
+    network = make()
+    forward = model_flops(network, inputs, backward=False)
+    training = model_flops(network, inputs, backward=True)
+    assert forward.of_batch(3, length) == pytest.approx(3 * by_hand(length), rel=0.02)
+    assert training.of_batch(3, length) == pytest.approx(3 * 3 * by_hand(length), rel=0.02)
+    assert forward.method == "FlopCounterMode at L=8,16,24, checked at 32 (0.0 %)"
+
+
+def test_flops_of_a_base_model():
+    """As wide as BERT-base, with 2 of its 12 layers."""
+    network = bert(BertForSequenceClassification, width=768, layers=2)
+    training = model_flops(network, text_and_class, backward=True)
+    for length in (128, 512):
+        assert training.of_batch(1, length) == pytest.approx(3 * classifier_by_hand(length, 768, 2), rel=0.02)
+
+
+@pytest.mark.slow
+def test_flops_of_bert_base():
+    network = BertForSequenceClassification(BertConfig())
+    training = model_flops(network, text_and_class, backward=True)
+    for length in (128, 512):
+        assert training.of_batch(1, length) == pytest.approx(3 * classifier_by_hand(length, 768, 12), rel=0.02)
+
+
+def test_attention_counts_alike_spelled_out_or_fused():
+    fused = bert(BertForSequenceClassification)
+    spelled = bert(BertForSequenceClassification, attn_implementation="eager")
+    flops = [model_flops(network, text_and_class, backward=True).quadratic for network in (fused, spelled)]
+    assert flops[0] == flops[1] == 3 * 2 * 4 * 128
+
+
+def test_a_frozen_body_costs_no_backward_pass():
+    network = bert(BertForSequenceClassification)
+    network.bert.requires_grad_(False)  # type: ignore[union-attr]
+    training = model_flops(network, text_and_class, backward=True).of_batch(1, 64)
+    assert training == pytest.approx(classifier_by_hand(64, 128, 2), rel=0.02)
+
+
+def test_counting_disturbs_nothing():
+    network = bert(BertForSequenceClassification)
+    network.bert.eval()  # type: ignore[union-attr]
+    network(**text_and_class(5)).loss.backward()
+    gradients = {name: each.grad.clone() for name, each in network.named_parameters() if each.grad is not None}
+    weights = {name: each.clone() for name, each in network.state_dict().items()}
+    modes = [module.training for module in network.modules()]
+    threads = torch.get_num_threads()
+    torch.manual_seed(1)
+    np.random.seed(1)
+    random.seed(1)
+    expected = torch.rand(1), np.random.rand(), random.random()
+    torch.manual_seed(1)
+    np.random.seed(1)
+    random.seed(1)
+    with torch.no_grad():
+        model_flops(network, text_and_class, backward=True)
+        assert not torch.is_grad_enabled()
+    assert (torch.rand(1), np.random.rand(), random.random()) == expected
+    assert [module.training for module in network.modules()] == modes
+    assert torch.get_num_threads() == threads
+    assert all(torch.equal(each, weights[name]) for name, each in network.state_dict().items())
+    now = {name: each.grad for name, each in network.named_parameters() if each.grad is not None}
+    assert now.keys() == gradients.keys()
+    assert all(torch.equal(each, gradients[name]) for name, each in now.items())
+
+
+def test_a_model_of_few_positions_is_counted_at_shorter_lengths():
+    network = bert(BertForSequenceClassification, max_position_embeddings=16)
+    flops = model_flops(network, text_and_class, backward=False)
+    assert flops.method == "FlopCounterMode at L=3,6,9, checked at 12 (0.0 %)"
+    assert flops.of_batch(1, 16) == pytest.approx(classifier_by_hand(16, 128, 2))
+
+
+def test_it_works_inside_inference_mode():
+    network = bert(BertForSequenceClassification)
+    with torch.inference_mode():
+        assert model_flops(network, text_and_class, backward=True).linear > 0
+
+
+def test_flops_that_are_not_quadratic_are_refused():
+    def cubic(length: int) -> None:
+        torch.ones(length, length) @ torch.ones(length, length)
+
+    with pytest.raises(UnfitFlopsError, match=r"not counted: .* not quadratic .* L=8,16,24, checked at 32"):
+        measure_flops(cubic)
+
+
+def test_attention_that_was_not_counted_is_said():
+    class Deaf(nn.Module):
+        """Has heads, by its config, but no attention that is counted."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.config = BertConfig()
+            self.layer = nn.Linear(4, 4)
+
+        def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+            return self.layer(input_ids[..., None].expand(-1, -1, 4).float())
+
+    with pytest.warns(UserWarning, match="attention of Deaf was not counted"):
+        model_flops(Deaf(), lambda length: {"input_ids": torch.ones(1, length)}, backward=False)
+
+
+def test_the_model_survives_json():
+    flops = FlopModel.fit({1: 6.0, 2: 17.0, 3: 34.0, 4: 57.0}, check=4)
+    assert (flops.constant, flops.linear, flops.quadratic) == (1, 2, 3)
+    assert FlopModel.from_json(flops.to_json()) == flops
+
+
+def test_a_count_is_one_of_products_alone():
+    left, right = torch.ones(3, 5), torch.ones(5, 7)
+    assert count_flops(lambda: (left @ right).softmax(-1)) == 2 * 3 * 5 * 7
+
+
+def test_analytic_terms():
+    assert adamw_flops(1000) == 14_000
+    assert softmax_flops(2, 10) == 2 * (10 + 10 + 9 + 10)
+    assert logsumexp_flops(2, 10) == 2 * (10 + 10 + 9 + 1 + 1)

@@ -1,0 +1,256 @@
+"""Nothing that burnt power disappears: not by a kill, not by another process, not by a cache."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+
+from selectune import ledger as module
+from selectune.costs import Total, code_version
+from selectune.ledger import (
+    CostRecord,
+    Ledger,
+    LedgerError,
+    append,
+    collect_open,
+    distinct,
+    next_attempt,
+    read_ledger,
+    totals,
+)
+from tests.test_savings import an_honest_run, record
+
+
+def run_python(code: str, *arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE)
+
+
+def test_a_stage_writes_what_it_did(tmp_path: Path):
+    ledger = Ledger(tmp_path / "cost.jsonl", rank=1, world_size=2, device="cpu", attempt=3)
+    with ledger.stage("score", part="warm_up") as cost:
+        cost.add(examples=2, tokens=10, padded_tokens=12, flops=100, method="by hand")
+        cost.add(examples=1, tokens=5, padded_tokens=6, flops=50.5, method="by hand")
+        cost.add(flops=1, method="softmax")
+    (written,) = read_ledger(tmp_path / "cost.jsonl")
+    assert written == ledger.records[0]
+    assert (written.stage, written.part, written.rank, written.world_size) == ("score", "warm_up", 1, 2)
+    assert (written.examples, written.tokens, written.padded_tokens, written.flops) == (3, 15, 18, 151.5)
+    assert written.flops_method == "by hand; softmax"
+    assert (written.attempt, written.finished, written.cached) == (3, True, False)
+    assert written.energy_j is None
+    assert written.energy_source.startswith("not measured: ")
+    assert written.peak_rss_bytes > 10e6
+    assert written.commit == code_version() != ""
+    assert not list((tmp_path / ".open_costs").iterdir())
+
+
+def test_the_stages_add_up_to_the_total():
+    run = an_honest_run()
+    spent = totals(run).spent
+    assert sum(spent.values(), Total()).flops == sum(each.flops or 0 for each in run)
+    assert sum(total.device_s for total in spent.values()) == pytest.approx(sum(each.device_s for each in run))
+    assert spent["train"].device_s == pytest.approx(1.2 + 0.8)
+
+
+def test_ranks_run_side_by_side_and_attempts_one_after_another():
+    run = [
+        record("train", wall_s=3.0, rank=0),
+        record("train", wall_s=2.0, rank=1),
+        record("train", wall_s=1.5, rank=1),
+        record("train", wall_s=10.0, rank=0, attempt=2),
+    ]
+    assert totals(run).spent["train"].wall_s == pytest.approx(2.0 + 1.5 + 10.0)
+
+
+def test_unknown_flops_stay_unknown():
+    ledger = Ledger()
+    with ledger.stage("prepare"):
+        pass
+    with ledger.stage("select") as cost:
+        cost.add(flops=0, method="no arithmetic")
+    with ledger.stage("score") as cost:
+        cost.add(flops=5, method="by hand")
+        cost.add(flops=None, method="an unknown kernel")
+        cost.add(flops=5, method="by hand")
+    assert [each.flops for each in ledger.records] == [None, 0, None]
+    assert totals(ledger.records).spent["score"].flops is None
+    assert sum(totals(ledger.records).spent.values(), Total()).flops is None
+
+
+def test_a_pause_is_not_on_the_clock():
+    cost = Ledger().open("train")
+    cost.pause()
+    cost.pause()
+    time.sleep(0.2)
+    cost.resume()
+    time.sleep(0.02)
+    closed = cost.close()
+    assert 0.02 <= closed.wall_s < 0.15
+    assert cost.close() is closed
+
+
+def test_a_failed_stage_leaves_a_record_too(tmp_path: Path):
+    ledger = Ledger(tmp_path / "cost.jsonl")
+
+    def interrupted() -> None:
+        with ledger.stage("train") as cost:
+            cost.add(examples=7)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    (written,) = read_ledger(tmp_path / "cost.jsonl")
+    assert (written.finished, written.examples) == (False, 7)
+
+
+def test_two_processes_lose_no_line(tmp_path: Path):
+    code = """
+import sys
+from pathlib import Path
+from selectune.ledger import Ledger
+ledger = Ledger(Path(sys.argv[1]), rank=int(sys.argv[2]), world_size=2)
+for i in range(100):
+    with ledger.stage("evaluate") as cost:
+        cost.add(examples=i, flops=i, method="m" * 3000)
+"""
+    path = tmp_path / "cost.jsonl"
+    processes = [run_python(code, path, rank) for rank in (0, 1)]
+    assert [process.wait(120) for process in processes] == [0, 0]
+    records = read_ledger(path)
+    for rank in (0, 1):
+        assert [each.examples for each in records if each.rank == rank] == list(range(100))
+    assert totals(records).spent["evaluate"].flops == 2 * sum(range(100))
+
+
+def test_a_killed_attempt_stays_in_the_ledger(tmp_path: Path):
+    code = """
+import sys, time
+from pathlib import Path
+from selectune import ledger
+ledger.HEARTBEAT_S = 0.0
+cost = ledger.Ledger(Path(sys.argv[1])).open("train")
+cost.add(examples=64, tokens=500, flops=1000, method="by hand")
+print("working", flush=True)
+time.sleep(60)
+"""
+    process = run_python(code, tmp_path / "cost.jsonl")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "working\n"
+    process.send_signal(signal.SIGKILL)
+    process.wait(10)
+    assert not (tmp_path / "cost.jsonl").exists()
+    assert next_attempt(tmp_path) == 2
+    (collected,) = collect_open(tmp_path, before_attempt=2)
+    assert (collected.stage, collected.attempt, collected.finished) == ("train", 1, False)
+    assert (collected.examples, collected.flops) == (64, 1000)
+    assert read_ledger(tmp_path / "cost.jsonl") == [collected]
+    assert collect_open(tmp_path) == []
+
+
+def test_a_kill_between_the_record_and_its_sidecar_counts_once(tmp_path: Path):
+    path = tmp_path / "cost.jsonl"
+    cost = Ledger(path).open("score")
+    sidecar = next((tmp_path / ".open_costs").iterdir())
+    left = sidecar.read_bytes()
+    cost.close()
+    sidecar.write_bytes(left)
+    assert collect_open(tmp_path) == []
+    assert len(read_ledger(path)) == 1
+    assert not sidecar.exists()
+
+
+def test_stages_of_this_attempt_are_not_collected(tmp_path: Path):
+    cost = Ledger(tmp_path / "cost.jsonl", attempt=2).open("score")
+    assert collect_open(tmp_path, before_attempt=2) == []
+    cost.close()
+    assert [each.finished for each in read_ledger(tmp_path / "cost.jsonl")] == [True]
+
+
+def test_heartbeats_are_rare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    beats = []
+    monkeypatch.setattr(module, "write_json", lambda path, content: beats.append(content))
+    cost = Ledger(tmp_path / "cost.jsonl").open("train")
+    for _ in range(1000):
+        cost.add(examples=1)
+        cost.heartbeat()
+    assert len(beats) == 1  # at once; the next one is ten seconds away
+
+
+def test_a_torn_last_line_is_left_out_and_does_not_spoil_the_next(tmp_path: Path):
+    path = tmp_path / "cost.jsonl"
+    first, second = record("score"), record("train")
+    append(path, [first])
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole[:50])
+    with pytest.warns(UserWarning, match="torn by a kill"):
+        assert read_ledger(path) == [first]
+    append(path, [second])
+    assert read_ledger(path) == [first, second]
+    path.write_bytes(whole.rstrip(b"\n"))  # only its end is missing
+    append(path, [second])
+    assert read_ledger(path) == [first, second]
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"stage": "ponder"}, "stage is 'ponder'"),
+        ({"wall_s": -1}, "wall_s is -1"),
+        ({"wall_s": float("nan")}, "wall_s is nan"),
+        ({"flops": "many"}, "flops is 'many'"),
+        ({"examples": 1.5}, "examples is 1.5"),
+        ({"cached": 0}, "cached is 0"),
+        ({"started_at": "yesterday"}, "started_at is 'yesterday'"),
+        ({"schema": 2}, "schema is 2"),
+    ],
+)
+def test_a_damaged_line_is_named(tmp_path: Path, change: dict[str, object], complaint: str):
+    path = tmp_path / "cost.jsonl"
+    lines = [json.dumps(record("score").to_json()), json.dumps(record("train").to_json() | change)]
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(LedgerError, match=r"Line 2 of the ledger .*cost\.jsonl is damaged: " + complaint):
+        read_ledger(path)
+
+
+def test_a_record_survives_its_file_and_knows_what_it_lacks():
+    content = json.loads(json.dumps(record("train").to_json()))
+    assert CostRecord.from_json(content | {"a_later_field": 1}).to_json() == content
+    for field in fields(CostRecord):
+        lacking = {name: value for name, value in content.items() if name != field.name}
+        with pytest.raises(ValueError, match=f"it lacks {field.name}"):
+            CostRecord.from_json(lacking)
+
+
+def test_avoided_costs_stand_apart(tmp_path: Path):
+    ledger = Ledger(tmp_path / "cost.jsonl", attempt=4)
+    stored = CostRecord.from_json(record("score", flops=77, attempt=1).to_json())
+    ledger.avoided(stored, part="warm_up")
+    sums = totals(read_ledger(tmp_path / "cost.jsonl"))
+    assert sums.spent == {}
+    assert sums.avoided["score"].flops == 77
+    assert ledger.records == [replace(stored, cached=True, attempt=4, part="warm_up")]
+
+
+def test_a_cost_that_was_spent_here_is_not_avoided_here():
+    spent = record("score")
+    again = replace(spent, cached=True, attempt=2)
+    assert distinct([again, spent, again]) == [spent]
+
+
+def test_a_ledger_that_is_not_there_is_a_sentence(tmp_path: Path):
+    with pytest.raises(LedgerError, match="cannot be read"):
+        read_ledger(tmp_path / "cost.jsonl")
+
+
+def test_importing_the_ledger_does_not_import_torch():
+    code = "import sys, selectune.ledger, selectune.savings; print('torch' in sys.modules)"
+    process = run_python(code)
+    assert process.communicate(timeout=60)[0] == "False\n"

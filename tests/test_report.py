@@ -1,0 +1,243 @@
+"""The report says what the ledger says, to people, and asks for nothing from outside."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from selectune.costs import Total, totals
+from selectune.errors import UserError
+from selectune.ledger import append, read_ledger
+from selectune.report import print_summary, write_report
+from selectune.report.facts import last_metrics
+from selectune.report.figures import count, flop, memory, seconds, share
+from selectune.savings import compute_saving
+from tests.test_savings import record
+
+NASTY = '<script>alert("x")</script> & Co'
+
+
+def a_run(run: Path, **changed: Any) -> Path:
+    """A run as a finished fit leaves it, with made-up figures."""
+    (run / "selection").mkdir(parents=True)
+    ledger = [
+        record("prepare", wall_s=6.1, device_s=6.1, flops=0, flops_method="no arithmetic"),
+        record("warm_up", part="warm_up", flops=2.1e13, wall_s=61.0, device_s=61.0, tokens=2_600_000),
+        record("score", flops=6.3e12, wall_s=14.2, device_s=14.2, examples=40_000, tokens=4_100_000),
+        record("solve", flops=3.1e10, wall_s=1.9, device_s=1.9, examples=40_000, tokens=0),
+        record("select", flops=0, flops_method="no arithmetic", wall_s=0.03, device_s=0.03, examples=40_000, tokens=0),
+        record("train", flops=9.2e12, wall_s=31.3, device_s=31.3, examples=19_200, tokens=1_950_000),
+        record("evaluate", flops=1.5e12, wall_s=4.4, device_s=4.4, examples=5_000, tokens=510_000),
+    ]
+    append(run / "cost.jsonl", ledger)
+    compute_saving(read_ledger(run / "cost.jsonl"), 6_400, 40_000, 650_000, 4_100_000, epochs=3).write(run)
+    manifest = {
+        "n_rows": 6_400,
+        "rows_hash": "9f2c4b7a" * 4,
+        "pool_fingerprint": "c4d1e88b" * 4,
+        "pool_rows": 40_000,
+        "pool_tokens": 4_100_000,
+        "source": "https://example.org/docstrings (44,102 rows)",
+        "revision": None,
+        "model": "tiny-bert",
+        "weights_hash": "77aa10c3" * 4,
+        "selector": {"class": "selectune.selectors.euds.IGSE", "arguments": {"combine": "box", "rule": None}},
+        "budget": {"asked": {"keep": 0.16}, "rows": 6_400, "tokens": 650_000},
+        "seed": 0,
+        "signals": [{"name": "generative_entropy", "settings": {"estimator": "masked"}}],
+        "diagnostics": {"bounds": {"generative_entropy": [3.1, 4.2]}},
+        "warnings": [NASTY],
+        "costs": [],
+        "versions": {"python": "3.12.1", "torch": "2.13.0"},
+        "commit": "0" * 40,
+        "created_at": "2026-01-02T03:04:05+00:00",
+    } | changed
+    (run / "selection" / "manifest.json").write_text(json.dumps(manifest))
+    (run / "metrics.csv").write_text(
+        "epoch,step,val/accuracy,val/macro_f1,test/accuracy,test/macro_f1,test/majority_accuracy\n"
+        "0,200,0.61,0.55,,,\n1,400,0.7312,0.7011,,,\n2,600,,,0.7421,0.7102,0.1136\n"
+    )
+    (run / "config.yaml").write_text("# quickstart\nseed_everything: 0\ndata:\n  class_path: TextClassification\n")
+    return run
+
+
+class Page(HTMLParser):
+    """What a page shows and asks for."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.figures: list[float] = []
+        self.asked: list[str] = []
+        self.pictures: list[dict[str, str | None]] = []
+        self.texts: dict[str, str] = {}
+        self.scripts = 0
+        self._id = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self._id = given.get("id") or self._id
+        self.scripts += tag == "script"
+        self.asked += [str(given[name]) for name in ("src", "href", "xlink:href", "srcset", "action") if name in given]
+        if tag == "data":
+            self.figures.append(float(str(given["value"])))
+        if tag in ("img", "svg"):
+            self.pictures.append(given)
+
+    def handle_data(self, data: str) -> None:
+        self.texts[self._id] = self.texts.get(self._id, "") + data
+
+
+def test_the_page_asks_for_nothing_from_outside(tmp_path: Path):
+    path = write_report(a_run(tmp_path / "run"))
+    text = path.read_text(encoding="utf-8")
+    page = Page(text)
+    assert path == tmp_path / "run" / "report.html"
+    assert page.asked == ["data:,"]
+    assert page.scripts == 0
+    assert not re.search(r"@import|url\((?!#)", text)
+    assert "default-src 'none'" in text
+    assert not re.search(r"https?:", text.replace("https://example.org/docstrings", ""))
+
+
+def test_every_picture_has_a_text_alternative(tmp_path: Path):
+    page = Page(write_report(a_run(tmp_path / "run")).read_text(encoding="utf-8"))
+    assert len(page.pictures) == 2
+    for picture in page.pictures:
+        title, described = str(picture["aria-labelledby"]).split()
+        assert picture["role"] == "img"
+        assert page.texts[title].startswith("Cost in ")
+        assert "Training on everything (estimated): " in page.texts[described]
+        assert "Saved: " in page.texts[described]
+
+
+def test_the_figures_are_those_of_the_ledger(tmp_path: Path):
+    run = a_run(tmp_path / "run")
+    page = Page(write_report(run).read_text(encoding="utf-8"))
+    sums = totals(read_ledger(run / "cost.jsonl")).spent
+    for total in (*sums.values(), sum(sums.values(), Total())):
+        assert {total.flops, total.device_s, total.wall_s} <= set(page.figures)
+    saving = json.loads((run / "saving.json").read_text())
+    for unit in ("flops", "device_s"):
+        terms = {value for name, value in saving[unit].items() if name != "full_is_estimated"}
+        assert terms <= set(page.figures)
+    assert {6_400, 40_000, 650_000, 4_100_000, 0.7421, 0.7102, 0.1136, 0.7312} <= set(page.figures)
+
+
+def test_what_people_wrote_is_escaped(tmp_path: Path):
+    run = a_run(tmp_path / NASTY.replace("/", ""), source=NASTY, selector={"class": NASTY, "arguments": {NASTY: NASTY}})
+    (run / "config.yaml").write_text(NASTY)
+    (run / "metrics.csv").write_text(f"test/{NASTY.replace(chr(34), '')}\n0.5\n")
+    append(run / "cost.jsonl", [record("score", flops_method=NASTY, device=NASTY, commit=NASTY, energy_source=NASTY)])
+    text = write_report(run).read_text(encoding="utf-8")
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+
+
+def test_a_loss_leads_the_page(tmp_path: Path):
+    run = a_run(tmp_path / "run")
+    append(run / "cost.jsonl", [record("score", flops=1e15, device_s=9e4)])
+    compute_saving(read_ledger(run / "cost.jsonl"), 6_400, 40_000, 650_000, 4_100_000).write(run)
+    text = write_report(run).read_text(encoding="utf-8")
+    assert '<h1 class="loss">Selection cost more than it saved' in text
+    assert "FLOPs lost" in text
+    assert "Lost: +" in text
+
+
+def test_avoided_costs_stand_below_the_sum(tmp_path: Path):
+    run = a_run(tmp_path / "run")
+    append(run / "cost.jsonl", [record("tune_scorer", cached=True, flops=123_456_789)])
+    text = write_report(run).read_text(encoding="utf-8")
+    assert text.index("Total spent") < text.index("Avoided, not spent") < text.index('<data value="123456789">')
+
+
+def test_doubts_are_told(tmp_path: Path):
+    run = a_run(tmp_path / "run")
+    killed = record("train", finished=False, flops=None, commit="abc-dirty")
+    append(run / "cost.jsonl", [killed])
+    with (run / "cost.jsonl").open("a") as file:
+        file.write('{"schema": 1, "sta')
+    text = write_report(run).read_text(encoding="utf-8")
+    for doubt in (
+        "Training did not finish in attempt 1",
+        "are unknown",
+        "Different versions of the code",
+        "torn by a kill",
+    ):
+        assert doubt in text
+    append(run / "cost.jsonl", [record("evaluate", device="cuda:1")])
+    assert "torn by a kill" not in write_report(run).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "missing", ["saving.json", "cost.jsonl", "metrics.csv", "config.yaml", "selection/manifest.json"]
+)
+def test_what_is_missing_is_left_out_with_a_sentence(tmp_path: Path, missing: str):
+    run = a_run(tmp_path / "run")
+    (run / missing).unlink()
+    assert missing.rpartition("/")[2].partition(".")[0] in write_report(run).read_text(encoding="utf-8").lower()
+    print_summary(run, Console(file=io.StringIO()))
+
+
+def test_an_empty_run_has_a_report(tmp_path: Path):
+    assert "is not known" in write_report(tmp_path).read_text(encoding="utf-8")
+
+
+def test_a_run_that_is_not_there_is_a_sentence(tmp_path: Path):
+    with pytest.raises(UserError, match="There is no run in"):
+        write_report(tmp_path / "nowhere")
+
+
+def test_the_terminal_says_the_same_in_80_columns(tmp_path: Path):
+    run = a_run(tmp_path / "run", warnings=["[bold]brackets[/bold]"])
+    out = io.StringIO()
+    print_summary(run, Console(file=out, width=80))
+    told = out.getvalue()
+    assert max(map(len, told.splitlines())) <= 80
+    assert "…" not in told
+    for words in (
+        "Scoring the pool",
+        "6.30 TFLOP",
+        "6,400 of 40,000 (16.0 %)",
+        "test/accuracy: 0.7421",
+        "Selection saved",
+    ):
+        assert words in told.replace("\N{NO-BREAK SPACE}", " ")
+    assert "[bold]brackets[/bold]" in told
+
+
+def test_the_last_value_of_a_metric_counts(tmp_path: Path):
+    (tmp_path / "metrics.csv").write_text("epoch,step,val/accuracy,test/f1\n0,1,0.5,\n1,2,0.75,\n1,2,,0.25\n")
+    assert last_metrics(tmp_path / "metrics.csv") == {"val/accuracy": 0.75, "test/f1": 0.25}
+    assert last_metrics(tmp_path / "none.csv") == {}
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        (flop(0), "0 FLOP"),
+        (flop(2.9149e12), "2.91 TFLOP"),
+        (flop(999_499), "999 kFLOP"),
+        (flop(999_600), "1.00 MFLOP"),
+        (flop(3.2e15), "3.20 PFLOP"),
+        (flop(None), "unknown"),
+        (memory(812_345_678), "812 MB"),
+        (seconds(0), "0 s"),
+        (seconds(0.0304), "30.4 ms"),
+        (seconds(83.14), "83.1 s"),
+        (seconds(744), "12.4 min"),
+        (seconds(9000), "2.50 h"),
+        (count(12345), "12,345"),
+        (share(0.16), "16.0 %"),
+        (share(-0.351), "−35.1 %"),
+    ],
+)
+def test_units_are_those_that_people_read(told: str, expected: str):
+    assert told.replace("\N{NO-BREAK SPACE}", " ") == expected

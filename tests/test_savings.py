@@ -1,0 +1,167 @@
+"""The saving equals a computation by hand, and a loss is called a loss."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selectune.costs import CostRecord, Stage
+from selectune.errors import UserError
+from selectune.savings import Saving, compute_saving
+
+MOMENTS = itertools.count()
+
+
+def record(stage: Stage, **changed: Any) -> CostRecord:
+    """A record of a stage, of 1 s and 10 FLOPs on 1,000 tokens, with some figures changed."""
+    given: dict[str, Any] = {
+        "part": "fit",
+        "wall_s": 1.0,
+        "device_s": 1.0,
+        "flops": 10,
+        "flops_method": "by hand",
+        "energy_j": None,
+        "energy_source": "not measured: made up",
+        "peak_rss_bytes": 900_000_000,
+        "peak_cuda_bytes": None,
+        "examples": 100,
+        "tokens": 1000,
+        "world_size": 1,
+        "rank": 0,
+        "device": "cpu",
+        "cached": False,
+        "attempt": 1,
+        "finished": True,
+        "commit": "0" * 40,
+        "started_at": f"2026-01-01T00:00:00.{next(MOMENTS):06}+00:00",
+    } | changed
+    return CostRecord(stage=stage, **{"padded_tokens": given["tokens"] * 11 // 10} | given)
+
+
+def an_honest_run() -> list[CostRecord]:
+    """Selection 60 + 30 + 7 + 3 = 100 FLOPs, training 200 FLOPs on a quarter of the tokens, two ranks."""
+    return [
+        record("prepare", flops=5000, device_s=50.0),
+        record("warm_up", part="warm_up", flops=9000, device_s=90.0),
+        record("score", part="warm_up", flops=8000, device_s=80.0),
+        record("tune_scorer", flops=60, device_s=0.6),
+        record("score", flops=30, device_s=0.3),
+        record("solve", flops=7, device_s=0.07),
+        record("select", flops=3, device_s=0.03),
+        record("train", flops=120, device_s=1.2, rank=0, world_size=2),
+        record("train", flops=80, device_s=0.8, rank=1, world_size=2),
+        record("evaluate", flops=400, device_s=4.0),
+    ]
+
+
+def saving_of(records: list[CostRecord], kept: int = 250, pool: int = 1000, **epochs: float) -> Saving:
+    return compute_saving(records, kept // 10, pool // 10, kept, pool, **epochs)
+
+
+def test_the_saving_is_the_one_computed_by_hand():
+    saving = saving_of(an_honest_run())
+    # 1 - (100 + 200) / (200 * 1000 / 250) = 1 - 300 / 800; it is paid back by 100 / (800 - 200) of a use.
+    flops = saving.flops
+    assert (flops.tune_scorer, flops.score, flops.solve, flops.select) == (60, 30, 7, 3)
+    assert (flops.selection, flops.training, flops.full_training) == (100, 200, 800)
+    assert flops.saving == pytest.approx(0.625)
+    assert flops.break_even_uses == pytest.approx(1 / 6)
+    assert flops.full_is_estimated
+    assert saving.device_s.saving == pytest.approx(0.625)
+    assert saving.sentence() == (
+        "Selection saved 62 % of the FLOPs and 62 % of the device time of training on everything (estimated)."
+    )
+    assert "pays for itself in its first use" in saving.break_even_sentence()
+
+
+def test_shared_start_up_and_evaluation_stand_apart():
+    flops = saving_of(an_honest_run()).flops
+    assert flops.shared == 5000 + 9000 + 8000
+    assert flops.evaluation == 400
+
+
+def test_a_loss_is_called_a_loss_with_its_break_even():
+    """One epoch, nine tenths kept, an expensive scorer."""
+    saving = saving_of([record("score", flops=1000, device_s=100), record("train", flops=900, device_s=9)], kept=900)
+    assert saving.flops.saving == pytest.approx(1 - 1900 / 1000)
+    assert saving.flops.break_even_uses == pytest.approx(10)
+    assert saving.sentence().startswith("Selection cost more than it saved: selecting and training on the subset took ")
+    assert "1.90 times the FLOPs and 10.90 times the device time of training on everything" in saving.sentence()
+    assert "pays from 11 uses on" in saving.sentence()  # with ten it costs as much as it saves
+
+
+def test_a_gain_in_one_unit_does_not_hide_a_loss_in_the_other():
+    saving = saving_of([record("score", flops=10, device_s=100), record("train", flops=100, device_s=10)])
+    assert "saved 72 % of the FLOPs" in saving.sentence()
+    assert "but took 2.75 times the device time of it" in saving.sentence()
+    assert "In device time it pays from 4 uses on" in saving.sentence()
+
+
+def test_no_reuse_pays_when_the_subset_is_no_cheaper():
+    saving = saving_of([record("score"), record("train")], kept=1000, pool=1000)
+    assert saving.flops.break_even_uses is None
+    assert saving.flops.saving == pytest.approx(-1)
+    assert not saving.flops.full_is_estimated
+    assert "no reuse would pay for it" in saving.sentence()
+
+
+def test_a_run_on_everything_saves_nothing_and_says_so():
+    saving = saving_of([record("train")], kept=1000, pool=1000)
+    assert saving.flops.saving == 0
+    assert saving.flops.full_training == saving.flops.training
+    assert saving.sentence().startswith("Nothing was selected")
+
+
+def test_a_cached_selection_is_charged_as_if_it_had_been_spent():
+    spent = an_honest_run()
+    avoided = [replace(each, cached=each.stage in ("score", "tune_scorer")) for each in spent]
+    assert saving_of(avoided).flops.saving == saving_of(spent).flops.saving
+    assert saving_of(avoided).flops.selection_avoided == 90 + 0
+
+
+def test_what_a_later_attempt_found_cached_is_charged_once():
+    spent = an_honest_run()
+    again = [
+        replace(each, cached=True, attempt=attempt) for each in spent if each.stage == "score" for attempt in (2, 3)
+    ]
+    assert saving_of(spent + again).flops == saving_of(spent).flops
+
+
+def test_unknown_flops_are_not_zero_flops():
+    saving = saving_of([record("score", flops=None), record("train", device_s=1.0)])
+    assert saving.flops.saving is None
+    assert saving.device_s.saving == pytest.approx(0.5)
+    assert saving.sentence().endswith("The FLOPs are not known.")
+    assert "device time" in saving.break_even_sentence()
+
+
+def test_nothing_trained_is_nothing_known():
+    saving = saving_of([record("score")])
+    assert saving.flops.saving is None
+    assert saving.sentence() == "What selection saved is not known: there was no training."
+
+
+def test_work_done_twice_is_not_charged_to_training_on_everything():
+    broken = [record("train", examples=50, finished=False, flops=50), record("train", examples=50, attempt=2, flops=50)]
+    # Two epochs of 25 rows are 50 rows; the other 50 had been lost in the kill.
+    assert saving_of(broken, epochs=2).flops.full_training == pytest.approx(50 * 1000 / 250)
+    assert saving_of(broken, epochs=2).flops.training == 100
+    assert saving_of(broken).flops.full_training == pytest.approx(100 * 1000 / 250)
+
+
+def test_a_saving_survives_its_file(tmp_path: Path):
+    saving = saving_of(an_honest_run())
+    saving.write(tmp_path)
+    assert Saving.read(tmp_path) == saving
+    assert json.loads((tmp_path / "saving.json").read_text())["sentence"] == saving.sentence()
+
+
+def test_a_damaged_saving_is_named(tmp_path: Path):
+    (tmp_path / "saving.json").write_text('{"flops": {}}')
+    with pytest.raises(UserError, match=r"saving\.json is damaged"):
+        Saving.read(tmp_path)
