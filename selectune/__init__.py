@@ -1,6 +1,6 @@
 """Choose the rows of a pool that are worth training on, fine-tune on them, and prove with one ledger what that saved.
 
-    from selectune import IGSE, FineTuner, TextClassification, Trainer
+from selectune import IGSE, FineTuner, TextClassification, Trainer
 """
 
 from __future__ import annotations

@@ -55,7 +55,9 @@ class SelectuneCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The arguments beside trainer, model and data."""
-        parser.add_argument("--output", type=str | None, default=None, help="Run directory; default runs/<config>-<time>.")
+        parser.add_argument(
+            "--output", type=str | None, default=None, help="Run directory; default runs/<config>-<time>."
+        )
         parser.add_argument("--cache", type=str | None, default=None, help="Cache folder; default SELECTUNE_CACHE.")
         parser.add_argument("--overwrite", action="store_true", help="Remove what an earlier run left in --output.")
         parser.add_argument("--warm_up", type=pipeline.WarmUp | None, default=None, help="Warm up before fine-tuning.")
@@ -170,10 +172,19 @@ def _output(given: str | None, configs: Any) -> Path:
         return Path(given)
     if "SELECTUNE_OUTPUT" not in os.environ:
         if int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", 1))) > 1:
-            raise RunDirectoryError("With processes that are started from outside, name the run directory: --output RUN.")
+            raise RunDirectoryError(
+                "With processes that are started from outside, name the run directory: --output RUN."
+            )
         stem = Path(str(configs[0])).stem if configs else "run"
         os.environ["SELECTUNE_OUTPUT"] = f"runs/{stem}-{datetime.now():%Y%m%d-%H%M%S}"
     return Path(os.environ["SELECTUNE_OUTPUT"])
+
+
+def _mistake(raised: BaseException | None) -> UserError | None:
+    """The user's mistake behind an error, since the parser wraps what constructors raise."""
+    while raised is not None and not isinstance(raised, UserError):
+        raised = raised.__cause__
+    return raised
 
 
 def _hush() -> None:
@@ -205,7 +216,10 @@ def main(args: list[str] | None = None) -> None:
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
         )
-    except UserError as error:
+    except ValueError as raised:
+        error = _mistake(raised)
+        if error is None:
+            raise
         if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", os.environ.get("LOCAL_RANK", 0)))) == 0:
             print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

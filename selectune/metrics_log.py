@@ -13,7 +13,7 @@ from lightning.pytorch.loggers.logger import rank_zero_experiment
 
 
 class MetricsLog(CSVLogger):
-    """Lightning's CSV logger, but into a folder that is there already, and without losing what an earlier attempt wrote.
+    """Lightning's CSV logger, but into a folder that is there, and without losing what an earlier attempt wrote.
 
     Args:
         folder: that ``metrics.csv`` lies in.
@@ -27,7 +27,7 @@ class MetricsLog(CSVLogger):
     def experiment(self) -> Any:
         """The writer."""
         if self._experiment is None:
-            self._experiment = _AppendingWriter(log_dir=self.log_dir)  # type: ignore[assignment]
+            self._experiment = _AppendingWriter(log_dir=self.log_dir)
         return self._experiment
 
     @rank_zero_only

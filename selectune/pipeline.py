@@ -120,7 +120,7 @@ def select(job: Job) -> None:
 
 
 def evaluate(job: Job, verb: str) -> Any:
-    """``validate``, ``test`` or ``predict`` with the run's exported model, or with `model.checkpoint` where there is none."""
+    """``validate``, ``test`` or ``predict`` with the run's exported model, else with `model.checkpoint`."""
     job.data.selector = job.data.selection = None
     job.data.keep = job.data.keep_rows = job.data.keep_tokens = None
     if on_rank_zero(job.run.export.is_dir):
@@ -131,7 +131,7 @@ def evaluate(job: Job, verb: str) -> Any:
     if verb == "predict":
         from selectune.predictions import write_predictions
 
-        found = job.trainer.predict(job.model, job.data, ckpt_path=checkpoint, weights_only=True)
+        found: Any = job.trainer.predict(job.model, job.data, ckpt_path=checkpoint, weights_only=True)
         return write_predictions(job.run.path / "predictions.parquet", found or [], job.model, job.data)
     method = getattr(job.trainer, verb)
     return method(job.model, job.data, ckpt_path=checkpoint, weights_only=True)
@@ -239,4 +239,3 @@ def last_checkpoints(folder: Path) -> list[pl.Callback]:
     return [
         ModelCheckpoint(folder, filename="last", save_top_k=1, enable_version_counter=False, **when) for when in every
     ]
-

@@ -93,6 +93,5 @@ def check_texts(dataset: Dataset, columns: Sequence[str], where: str) -> None:
         if bad:
             rows = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
             raise DataError(
-                f"{where} has {len(bad)} row(s) without a text in column '{column}' (rows {rows}); "
-                "remove or fill them."
+                f"{where} has {len(bad)} row(s) without a text in column '{column}' (rows {rows}); remove or fill them."
             )

@@ -1,6 +1,6 @@
 """Selection as a preprocessing stage: score on all ranks, merge, derive, select and write on rank 0, read on every one.
 
-    selection = select_rows(datamodule, model, settings, trainer_for, ledger, part="fit", folder=run / "selection")
+selection = select_rows(datamodule, model, settings, trainer_for, ledger, part="fit", folder=run / "selection")
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 import numpy as np
-import torch
 from torch.utils.data import DataLoader
 
 from selectune.batching import PlannedBatches, plan_batches
 from selectune.costs import CostRecord, Part, code_version
 from selectune.datamodules.base import SelectionDataModule
-from selectune.distributed import barrier, broadcast, on_rank_zero, world
+from selectune.distributed import barrier, on_rank_zero
 from selectune.errors import SelectionError, UserError
 from selectune.flops import measure_flops
 from selectune.ledger import Ledger, read_ledger
@@ -65,7 +64,9 @@ class ScoringModel:
     def define(self, name: str, pool: Pool, max_length: int) -> Definition:
         """The definition of a signal of a pool by this model."""
         if name not in KINDS:
-            raise UserError(f"There is no signal '{name}'; there are {', '.join(KINDS)}. Mend the selector's arguments.")
+            raise UserError(
+                f"There is no signal '{name}'; there are {', '.join(KINDS)}. Mend the selector's arguments."
+            )
         arguments: dict[str, Any] = {"max_length": max_length, "tokenizer": self.tokenizer_hash}
         if name == "information_entropy":
             arguments |= asdict(self.settings.information)
@@ -122,7 +123,7 @@ def select_rows(
     if found is None:
         _compute(wanted, datamodule.pool, tokens, scoring, trainer_for, ledger, part)
         found = on_rank_zero(
-            lambda: _select(datamodule, scoring, wanted, tokens, n_tokens, ledger, part, folder)  # type: ignore[arg-type]
+            lambda: _select(datamodule, scoring, wanted, tokens, n_tokens, ledger, part, folder)
         )
     datamodule.chosen = found
     barrier()
@@ -135,8 +136,7 @@ def select_in_library(datamodule: SelectionDataModule) -> None:
     Raises:
         SelectionError: there is more than one process, and no selection to read.
     """
-    trainer = datamodule.trainer
-    assert trainer is not None
+    trainer: Any = datamodule.trainer
     if trainer.world_size > 1 and datamodule.selection is None:
         raise SelectionError(
             "With several processes the selection is made before `Trainer.fit`; run `selectune select` first and name "
@@ -147,7 +147,11 @@ def select_in_library(datamodule: SelectionDataModule) -> None:
 
     def trainer_for(callbacks: list[pl.Callback]) -> pl.Trainer:
         return pl.Trainer(
-            accelerator="auto", devices=1, logger=False, enable_checkpointing=False, callbacks=callbacks,
+            accelerator="auto",
+            devices=1,
+            logger=False,
+            enable_checkpointing=False,
+            callbacks=callbacks,
             enable_model_summary=False,
         )
 
@@ -220,8 +224,8 @@ def _forward_pass(
             flops = measure_flops(scorer.row_of)
             data = DataLoader(PlannedBatches(left, _collate(tokens, scoring.tokenizer, plan)), batch_size=None)
             trainer_for([ShardWriter(shards, cost, flops)]).predict(scorer, data, return_predictions=False)
-    costs = _gathered(ledger.records[-1])
-    on_rank_zero(lambda: store.merge(todo, shards, len(tokens), costs))
+    barrier()  # all ranks' records are written
+    on_rank_zero(lambda: store.merge(todo, shards, len(tokens), _costs_of_scoring(ledger, part)))
 
 
 @contextmanager
@@ -294,7 +298,7 @@ def _select(
     told = sorted({str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)})
     for message in told:
         warnings.warn(message, stacklevel=2)
-    selection_costs = [record for record in ledger.records if record.part == part and record.stage in SELECTION]
+    selection_costs = [r for r in _charged(ledger) if r.part == part and r.stage in SELECTION]
     manifest = Manifest(
         n_rows=len(rows),
         rows_hash=hash_rows(rows),
@@ -369,7 +373,7 @@ def _check_picked(rows: np.ndarray, scores: np.ndarray, n_rows: int, selector: A
 
 def _charge_stored(ledger: Ledger, store: SignalStore, present: list[Definition], part: Part) -> None:
     """Show what stored signals cost when they were made, unless this run made them in an earlier attempt."""
-    known = _known(ledger)
+    known = {record.identity for record in _spent(ledger)}
     seen = set()
     for definition in present:
         made_by, costs = store.costs(definition)
@@ -382,23 +386,25 @@ def _charge_stored(ledger: Ledger, store: SignalStore, present: list[Definition]
 
 def _charge_avoided(ledger: Ledger, selection: Selection | None, part: Part) -> None:
     assert selection is not None
-    known = _known(ledger)
+    known = {record.identity for record in _spent(ledger)}
     for content in selection.manifest.costs:
         record = CostRecord.from_json(content)
         if record.identity not in known:
             ledger.avoided(record, part)
 
 
-def _known(ledger: Ledger) -> set[Any]:
+def _spent(ledger: Ledger) -> list[CostRecord]:
     """What this run spent so far, in all attempts and on all ranks."""
     there = ledger.path is not None and ledger.path.exists()
-    return {record.identity for record in (read_ledger(ledger.path) if there else ledger.records)}  # type: ignore[arg-type]
+    records = read_ledger(ledger.path) if there else ledger.records  # type: ignore[arg-type]
+    return [record for record in records if not record.cached]
 
 
-def _gathered(record: CostRecord) -> list[dict[str, Any]]:
-    """Every rank's cost record, on every rank."""
-    size = world()[1]
-    records: list[Any] = [record.to_json()] * size
-    if size > 1:
-        torch.distributed.all_gather_object(records, record.to_json())
-    return broadcast(records)
+def _charged(ledger: Ledger) -> list[CostRecord]:
+    """What this run spent and what a cache spared it."""
+    return _spent(ledger) + [record for record in ledger.records if record.cached]
+
+
+def _costs_of_scoring(ledger: Ledger, part: Part) -> list[dict[str, Any]]:
+    """The scoring of this part, attempts that were killed included, since their shards were used."""
+    return [record.to_json() for record in _spent(ledger) if (record.stage, record.part) == ("score", part)]

@@ -83,7 +83,9 @@ class Run:
         """
         there = self.path.is_dir() and any(file.name != ".lock" for file in self.path.iterdir())
         if there and not (self.path / "config.yaml").is_file():
-            raise RunDirectoryError(f"{self.path} holds files but no config.yaml, so it is no run; use another --output.")
+            raise RunDirectoryError(
+                f"{self.path} holds files but no config.yaml, so it is no run; use another --output."
+            )
         self._take_lock()
         if there and overwrite and verb in ("fit", "select"):
             for name in OURS:
@@ -113,6 +115,12 @@ class Run:
             (self.path / "done.json").unlink(missing_ok=True)
         return Claim(attempt, checkpoint)
 
+    def release(self) -> None:
+        """Let other processes have the directory; the end of the process does so too."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
     def finish(self, content: dict[str, Any]) -> None:
         """Say that the fit went to its end; the last file that is written."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -130,7 +138,9 @@ class Run:
                 "--output, or --overwrite."
             )
         if verb == "fit" and self.finished and not (ckpt_path == "last" and differences(earlier, config)):
-            raise RunDirectoryError(f"{self.path} holds a finished run of this config; use another --output, or --overwrite.")
+            raise RunDirectoryError(
+                f"{self.path} holds a finished run of this config; use another --output, or --overwrite."
+            )
 
     def _take_lock(self) -> None:
         self.path.mkdir(parents=True, exist_ok=True)

@@ -114,7 +114,7 @@ class SignalStore:
         missing = [definition for definition in definitions if not self.folder(definition).is_dir()]
         for definition in missing:
             with atomic_folder(self.folder(definition)) as partial:
-                target: np.ndarray | None = None
+                target: np.memmap | None = None
                 seen = np.zeros(n_rows, dtype=np.int64)
                 for shard in shards.read():
                     values = shard[definition.name]
@@ -175,7 +175,7 @@ class Shards:
                     if time.monotonic() - began > WAIT_SECONDS:
                         raise UserError(
                             f"Another run is computing the same signals in {self.folder.parent} and is not through "
-                            f"after {WAIT_SECONDS // 60} minutes; start this one again when it is, or use another --cache."
+                            f"after {WAIT_SECONDS // 60} minutes; start again when it is, or use another --cache."
                         ) from None
                     time.sleep(0.5)
             try:
@@ -187,7 +187,8 @@ class Shards:
         """Write some batches' outputs as one file: ``batches``, ``rows`` and an array a signal."""
         names = outputs[0].keys()
         with atomic_file(self.folder / f"{uuid.uuid4().hex}.npz") as partial, partial.open("wb") as handle:
-            np.savez(handle, **{name: np.concatenate([output[name] for output in outputs]) for name in names})
+            arrays: dict[str, Any] = {name: np.concatenate([output[name] for output in outputs]) for name in names}
+            np.savez(handle, **arrays)
 
     def read(self) -> Iterator[dict[str, np.ndarray]]:
         """All files that are whole; a damaged one is removed with a warning."""

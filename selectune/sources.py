@@ -73,7 +73,9 @@ def find_data(
     """
     root = root or os.environ.get("SELECTUNE_DATA")
     if root and not Path(root).is_dir():
-        raise DataError(f"The data root {root} (data.root or SELECTUNE_DATA) is not a folder; mend the path or unset it.")
+        raise DataError(
+            f"The data root {root} (data.root or SELECTUNE_DATA) is not a folder; mend the path or unset it."
+        )
     for candidate in _candidates(root, name, config, local_name):
         if candidate.is_dir():
             return _local(_load(str(candidate)), f"local:{candidate.relative_to(str(root))}")
@@ -158,12 +160,13 @@ def _load(path: str, name: str | None = None, hub: bool = False, **options: obje
     import datasets
 
     datasets.disable_progress_bars()
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries are told in one sentence below
+    for told_below in ("huggingface_hub", "datasets"):
+        logging.getLogger(told_below).setLevel(logging.CRITICAL)
     where = path if not name else f"{path}/{name}"
     try:
         return dict(datasets.load_dataset(path, name, **options))
     except Exception as error:
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        reason = _reason(error)
         if hub:
             raise DataError(
                 f"The data set {where} was not found on this machine and could not be had from the hub ({reason}); "
@@ -171,7 +174,27 @@ def _load(path: str, name: str | None = None, hub: bool = False, **options: obje
             ) from error
         files = options.get("data_files")
         what = next(iter(files.values())) if isinstance(files, dict) else where
+        if empty := _empty_file(Path(str(what))):
+            raise DataError(f"{empty} has no rows; a split must have at least one.") from error
         raise DataError(f"The data in {what} could not be read ({reason}); mend the files or data.dataset.") from error
+
+
+def _reason(error: Exception) -> str:
+    told = str(error.__cause__ or error).strip()
+    return told.splitlines()[0][:200] if told else type(error).__name__
+
+
+def _empty_file(path: Path) -> Path | None:
+    """A parquet file without rows below a path, which the reader cannot take."""
+    import pyarrow.parquet as pq
+
+    for file in sorted(path.rglob("*.parquet")) if path.is_dir() else [path] if path.suffix == ".parquet" else []:
+        try:
+            if pq.read_metadata(file).num_rows == 0:
+                return file
+        except (OSError, ValueError):
+            continue
+    return None
 
 
 def _rows(splits: dict[str, Dataset]) -> str:
@@ -200,9 +223,8 @@ def _from_hub(name: str) -> ModelSource:
     try:
         folder = Path(snapshot_download(repo, revision=revision or None, allow_patterns=patterns))
     except Exception as error:
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise CheckpointError(
-            f"The model {name} was not found on this machine and could not be had from the hub ({reason}); check the "
-            "name and the network, or put a copy into the folder that SELECTUNE_MODELS names."
+            f"The model {name} was not found on this machine and could not be had from the hub ({_reason(error)}); check "
+            "the name and the network, or put a copy into the folder that SELECTUNE_MODELS names."
         ) from error
     return ModelSource(folder, f"hub:{repo}@{folder.name[:12]}", folder.name)

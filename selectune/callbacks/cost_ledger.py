@@ -47,13 +47,11 @@ class CostLedger(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Count the FLOPs of a row, and start the clock."""
         weights = sum(weight.numel() for weight in pl_module.network.parameters() if weight.requires_grad)
-        self._step = adamw_flops(weights) / trainer.world_size
+        self._step = adamw_flops(weights)  # every rank does the whole step
         self._of(pl_module, True)
         self._training = self.ledger.open(self.stage, self.part)
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Add a batch; a batch cut into micro-batches computes the forward pass of all but the last one twice."""
         assert self._training is not None
         *first, last = batch["micro_batches"]

@@ -165,7 +165,9 @@ class SelectionDataModule(pl.LightningDataModule):
                 check_texts(used[role], self.text_columns, where)
                 if self.label_column and self.label_column not in used[role].column_names:
                     there = ", ".join(used[role].column_names)
-                    raise DataError(f"{where} has no column '{self.label_column}' (it has {there}); mend data.label_column.")
+                    raise DataError(
+                        f"{where} has no column '{self.label_column}' (it has {there}); mend data.label_column."
+                    )
                 used[role] = used[role].select_columns(columns)
         labels = self.read_labels(used["train"], {role: used[role] for role in used if role != "train"})
         train = np.arange(len(used["train"]))
@@ -264,9 +266,9 @@ class SelectionDataModule(pl.LightningDataModule):
             micro = [self.collate("train", part) for part in split_batch(mine, lengths, self.max_batch_tokens)]
             return {"micro_batches": micro, "n_rows": len(mine)}
 
-        loop = self.trainer.fit_loop.epoch_loop.batch_progress if self.trainer else None
+        loop: Any = self.trainer.fit_loop.epoch_loop.batch_progress if self.trainer else None
         return ResumableLoader(
-            RowBatches(collate),  # type: ignore[arg-type]
+            RowBatches(collate),
             batch_size=None,
             sampler=sampler,
             num_workers=self.num_workers,
@@ -291,7 +293,9 @@ class SelectionDataModule(pl.LightningDataModule):
         rank, size = world()
         plan = plan_batches(self.tokens[split].lengths, self.max_batch_tokens, size)
         data = PlannedBatches(plan, lambda rows: self.collate(split, rows))
-        return DataLoader(data, batch_size=None, sampler=EvalSampler(len(plan), rank, size), num_workers=self.num_workers)
+        return DataLoader(
+            data, batch_size=None, sampler=EvalSampler(len(plan), rank, size), num_workers=self.num_workers
+        )
 
     def collate(self, split: str, rows: np.ndarray) -> dict[str, Any]:
         """The batch of some rows of a split: padded tensors, the task's extras, the row ids and token counts."""

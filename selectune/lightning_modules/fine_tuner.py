@@ -76,7 +76,7 @@ class FineTuner(pl.LightningModule):
         """Build the network, its new parts from the stage's own seed."""
         if self.network is not None:
             return
-        datamodule = getattr(self.trainer, "datamodule", None)
+        datamodule: Any = getattr(self.trainer, "datamodule", None)
         if self.head is None:
             self.head = datamodule.head()
         seed_stage(self.seed, self.stage, "weights")
@@ -89,7 +89,8 @@ class FineTuner(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW with a linear rise and fall, or what was asked for; biases and norms do not decay."""
-        decay, keep = [], []
+        decay: list[Tensor] = []
+        keep: list[Tensor] = []
         for name, weights in self.network.named_parameters():
             if weights.requires_grad:
                 (keep if weights.ndim < 2 or any(part in name.lower() for part in NO_DECAY) else decay).append(weights)
@@ -130,7 +131,8 @@ class FineTuner(pl.LightningModule):
         total = torch.stack([loss for loss, _ in outputs]).sum()
         items = torch.tensor(float(sum(count for _, count in outputs)), device=total.device)
         if self.trainer.world_size > 1:
-            items = self.all_gather(items).sum() / self.trainer.world_size
+            torch.distributed.all_reduce(items)
+            items = items / self.trainer.world_size
         loss = total / items.clamp(min=1)
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=batch["n_rows"])
         return loss
@@ -181,7 +183,7 @@ class FineTuner(pl.LightningModule):
 
     def _evaluate(self, split: str, batch: dict[str, Any]) -> None:
         output = self._output(batch)
-        self.metrics[split].update(output.predictions, output.targets)  # type: ignore[operator,union-attr]
+        self.metrics[split].update(output.predictions, output.targets)  # type: ignore[operator]
         self.losses[split][0] += float(output.loss_sum)
         self.losses[split][1] += output.items
 
@@ -191,8 +193,8 @@ class FineTuner(pl.LightningModule):
             torch.distributed.all_reduce(sums)
         self.losses[split] = [0.0, 0]
         metrics = self.metrics[split]
-        found = {f"{split}/{name}": value for name, value in metrics.compute().items()}  # type: ignore[operator,union-attr]
-        metrics.reset()  # type: ignore[operator,union-attr]
+        found = {f"{split}/{name}": value for name, value in metrics.compute().items()}  # type: ignore[operator]
+        metrics.reset()  # type: ignore[operator]
         found[f"{split}/loss"] = (sums[0] / sums[1].clamp(min=1)).float()
         if split == "test":
             found |= {f"test/{name}": value for name, value in self.trainer.datamodule.references().items()}  # type: ignore[attr-defined]

@@ -233,14 +233,14 @@ def load_network(auto_class: str, source: ModelSource, **config: Any) -> tuple[A
 def network_inputs(network: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
     """What a network's forward takes of a batch; some architectures know no token types."""
     inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
-    if _takes_token_types(type(network)):
+    if _takes_token_types(type(network).forward):
         inputs["token_type_ids"] = batch["token_type_ids"]
     return inputs
 
 
 @lru_cache
-def _takes_token_types(network: type) -> bool:
-    return "token_type_ids" in inspect.signature(network.forward).parameters  # type: ignore[attr-defined]
+def _takes_token_types(forward: Any) -> bool:
+    return "token_type_ids" in inspect.signature(forward).parameters
 
 
 @contextmanager

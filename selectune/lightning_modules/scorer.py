@@ -182,7 +182,12 @@ class ShardWriter(pl.Callback):
         self.bytes, self.written = 0, time.monotonic()
 
     def on_predict_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int,
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
         """Take a batch's signals, and write what waits when it is much or old."""

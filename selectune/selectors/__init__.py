@@ -1,4 +1,4 @@
-"""Selectors: pure functions from signals to row ids. The formulas of the signals are in `selectune.selectors.entropy`."""
+"""Selectors: pure functions from signals to row ids. Formulas of the signals are in `selectune.selectors.entropy`."""
 
 from selectune.selectors.base import Budget, Picked, Selector, Signals
 from selectune.selectors.baselines import Random

@@ -61,7 +61,9 @@ class Budget:
             return cls(rows=max(1, int(n_rows * keep + 0.5)))
         if keep_rows is not None:
             if not 0 < keep_rows <= n_rows:
-                raise BudgetError(f"data.keep_rows is {keep_rows}, but the pool has {n_rows} rows; ask for 1 to {n_rows}.")
+                raise BudgetError(
+                    f"data.keep_rows is {keep_rows}, but the pool has {n_rows} rows; ask for 1 to {n_rows}."
+                )
             return cls(rows=keep_rows)
         if keep_tokens is not None:
             if not 0 < keep_tokens <= n_tokens:

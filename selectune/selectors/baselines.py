@@ -10,8 +10,8 @@ from selectune.selectors.base import Budget, Picked, Selector, Signals, first_of
 class Random(Selector):
     """Keep rows in a random order, hash(seed, text), until the budget is met.
 
-    The order is that of the tie keys, so permuting the pool permutes the selection, a smaller budget keeps a subset, and
-    rows of one text stand together, by row id.
+    The order is that of the tie keys, so permuting the pool permutes the selection, and a smaller budget keeps a
+    subset. Rows with the same text have the same key: they stand together, by row id.
     """
 
     def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:

@@ -1,8 +1,8 @@
 """EUDS: keep the rows whose entropies lie inside an interval, by one entropy or by several (IGSE).
 
-H. Li, Y. Liu, C. Huang, "Entropy-Based Data Selection for Language Models", IEEE Access 13 (2025), arXiv 2602.17465. From
-the paper: a band of entropy is kept, not a top-k; information, generative and semantic entropy combined are called IGSE.
-How the interval is placed and how the three are combined are this project's definitions.
+H. Li, Y. Liu, C. Huang, "Entropy-Based Data Selection for Language Models", IEEE Access 13 (2025), arXiv 2602.17465.
+From the paper: a band of entropy is kept, not a top-k; information, generative and semantic entropy combined are called
+IGSE. How the interval is placed and how the three are combined are this project's definitions.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class EntropyInterval(Selector):
         ConcentratedScores: many rows tie at a bound, or the band is a point, so that it is close to random.
     """
 
-    def __init__(self, entropy: str = "generative_entropy", rule: IntervalRule = Densest()) -> None:
+    def __init__(self, entropy: str = "generative_entropy", rule: IntervalRule = Densest()) -> None:  # noqa: B008
         self.entropy, self.rule = entropy, rule
 
     @property
@@ -54,14 +54,14 @@ class EntropyInterval(Selector):
 class IGSE(Selector):
     """Keep the rows that lie in the bands of several entropies at once (EUDS, Li et al. 2025).
 
-    ``combine: box``. The rule picks a band of each entropy k at the budget asked for, and c_k is the rank quantile of that
-    band's midpoint: the share of rows below it plus half of those equal to it. With u_ik the rank quantile of row i, (mid-
-    rank - 1/2) / N, the budget is filled with the smallest d_i = max_k |u_ik - c_k| (rounded to 9 decimals, ties by key and
-    row id): a box of equal widths around the bands' centres, widened until the budget is met. A rule that sets its own
-    size leaves nothing to widen: the rows inside all of its bands are kept.
+    ``combine: box``. The rule picks a band of each entropy k at the budget asked for, and c_k is the rank quantile of
+    that band's midpoint: the share of rows below it plus half of those equal to it. With u_ik the rank quantile of row
+    i, (mid-rank - 1/2) / N, the budget is filled with the smallest d_i = max_k |u_ik - c_k|, rounded to 9 decimals,
+    ties by key and row id: a box of equal widths around the bands' centres, widened until the budget is met. A rule
+    that sets its own size leaves nothing to widen: the rows inside all of its bands are kept.
 
-    ``combine: sum``. The rule picks a band of sum_k w_k (s_ik - mean_k) / std_k, with population moments; an entropy with
-    one value only adds 0.
+    ``combine: sum``. The rule picks a band of sum_k w_k (s_ik - mean_k) / std_k, with population moments; an entropy
+    that is the same for all rows adds 0.
 
     Args:
         entropies: the signals to combine, nats, each of shape (n_rows,).
@@ -79,7 +79,7 @@ class IGSE(Selector):
     def __init__(
         self,
         entropies: Sequence[str] = ("information_entropy", "generative_entropy", "semantic_entropy"),
-        rule: IntervalRule = Densest(),
+        rule: IntervalRule = Densest(),  # noqa: B008
         combine: Literal["box", "sum"] = "box",
         weights: Sequence[float] | None = None,
     ) -> None:
@@ -107,8 +107,8 @@ class IGSE(Selector):
     def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:
         """Keep the box, or the band of the sum.
 
-        ``scores`` are d_i for a box, the number of bands that a row lies outside of for a box of a rule that sets its own
-        size, and the weighted sum for a sum.
+        ``scores`` are d_i for a box (with a rule that sets its own size, the number of bands that leave the row out),
+        and the weighted sum for a sum.
         """
         values = {name: finite(pool[name], name) for name in self.entropies}
         if self.combine == "sum":
@@ -136,10 +136,10 @@ class IGSE(Selector):
 
 
 def rank_quantiles(scores: np.ndarray, doubled: np.ndarray | float) -> np.ndarray:
-    """Share of the scores below x plus half the share equal to x, for x = doubled / 2; float64, the shape of ``doubled``.
+    """Share of the scores below x plus half of the share equal to x, for x = doubled / 2; the shape of ``doubled``.
 
-    For a row's own score this is (mid-rank - 1/2) / N. Twice x is taken so that the midpoint of two scores, low + high, is
-    on the same grid of 1e-9 as the scores are, and "equal" is exact.
+    For a row's own score this is (mid-rank - 1/2) / N. Twice x is taken so that the midpoint of two scores, low + high,
+    stands on the grid of 1e-9 that the scores stand on, and "equal" is exact.
     """
     ordered, doubled = np.sort(2 * rounded(scores)), rounded(np.asarray(doubled))
     below_or_equal = np.searchsorted(ordered, doubled, side="left") + np.searchsorted(ordered, doubled, side="right")

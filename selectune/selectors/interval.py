@@ -2,7 +2,7 @@
 
 The paper (EUDS, Li et al. 2025) keeps the samples whose entropy lies inside an optimal interval; how the interval is
 placed is this project's definition. All rules share one picture: the rows sorted by (score rounded to 9 decimals, tie
-key, row id), and a run of neighbours in that order. A rule says where the run begins and ends; each costs O(N log N).
+key, row id), and a run of neighbours in that order. A rule says where the run begins and ends, in O(N log N).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -39,10 +39,8 @@ class Band:
 class IntervalRule(ABC):
     """Chooses a band of a score; a subclass says in `run` where it begins and ends."""
 
-    @property
-    def sets_own_size(self) -> bool:
-        """Whether the rule fixes its own bounds and so takes no budget."""
-        return False
+    sets_own_size: ClassVar[bool] = False
+    """Whether the rule fixes its own bounds and so takes no budget."""
 
     @abstractmethod
     def run(self, ordered: np.ndarray, n_tokens: np.ndarray, budget: Budget) -> tuple[int, int]:
@@ -68,12 +66,12 @@ class IntervalRule(ABC):
             n_tokens: tokens of each row, int64, shape (n_rows,).
 
         Raises:
-            BudgetError: the budget is missing, over the pool, or given to a rule that sets its own size; or no score lies
-                inside the rule's bounds.
+            BudgetError: the budget is missing, over the pool, or given to a rule that sets its own size; or no score
+                lies inside the rule's bounds.
             DataError: scores that are not finite.
         """
         scores = finite(scores)
-        self._check(budget, scores, n_tokens)
+        self._check(budget, n_tokens)
         order = ranked(scores, tie_keys)
         ordered = scores[order]
         start, stop = self.run(ordered, np.asarray(n_tokens)[order], budget)
@@ -84,7 +82,7 @@ class IntervalRule(ABC):
             )
         return Band(np.sort(order[start:stop]).astype(np.int64), float(ordered[start]), float(ordered[stop - 1]))
 
-    def _check(self, budget: Budget, scores: np.ndarray, n_tokens: np.ndarray) -> None:
+    def _check(self, budget: Budget, n_tokens: np.ndarray) -> None:
         if self.sets_own_size:
             if budget.is_set:
                 raise BudgetError(
@@ -94,21 +92,20 @@ class IntervalRule(ABC):
             return
         if not budget.is_set:
             raise BudgetError(f"{self} needs a budget; give data.keep, data.keep_rows or data.keep_tokens.")
-        asked, unit, there = (
-            (budget.tokens, "tokens", int(np.sum(n_tokens, dtype=np.int64)))
-            if budget.tokens is not None
-            else (budget.rows, "rows", len(scores))
-        )
-        if not 0 < asked <= there:
-            raise BudgetError(f"The budget is {asked} {unit}, but the pool has {there}; ask for 1 to {there}.")
+        filled, asked = _filled(n_tokens, budget)
+        if not 0 < asked <= filled[-1]:
+            unit = "rows" if budget.tokens is None else "tokens"
+            raise BudgetError(
+                f"The budget is {asked} {unit}, but the pool has {filled[-1]}; ask for 1 to {filled[-1]}."
+            )
 
 
 @dataclass(frozen=True)
 class Densest(IntervalRule):
     """The shortest interval that holds the budget, i.e. the highest-density interval.
 
-    For each start, the shortest run that reaches the budget; of these the narrowest in score. Of equally narrow ones (to
-    1e-9), the one whose midpoint (low + high) / 2 is nearest the median score, then the lowest.
+    For each start, the shortest run that reaches the budget; of these the narrowest in score. Of equally narrow ones
+    (to 1e-9), the one whose midpoint (low + high) / 2 is nearest the median score, then the lowest.
     """
 
     def run(self, ordered: np.ndarray, n_tokens: np.ndarray, budget: Budget) -> tuple[int, int]:
@@ -129,9 +126,9 @@ class Densest(IntervalRule):
 class Central(IntervalRule):
     """The band around the median: of N sorted rows, m in the middle.
 
-    It begins at position floor((N - m) / 2), so as many rows are left out below as above, or one fewer below. These bands
-    are nested: they start from the median row and grow by one row above or below in turn. A budget in tokens takes the
-    smallest of them that reaches it.
+    It begins at position floor((N - m) / 2), so as many rows are left out below as above, or one fewer below. These
+    bands are nested: they start from the median row and grow by one row above or below in turn. A budget in tokens
+    takes the smallest of them that reaches it.
     """
 
     def run(self, ordered: np.ndarray, n_tokens: np.ndarray, budget: Budget) -> tuple[int, int]:
@@ -160,15 +157,11 @@ class Quantile(IntervalRule):
 
     low: float
     high: float
+    sets_own_size: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.low < self.high <= 1:
             raise BudgetError(f"{self} is no band of ranks; give 0 <= low < high <= 1.")
-
-    @property
-    def sets_own_size(self) -> bool:
-        """True."""
-        return True
 
     def run(self, ordered: np.ndarray, n_tokens: np.ndarray, budget: Budget) -> tuple[int, int]:
         """The positions between the two quantiles."""
@@ -177,7 +170,7 @@ class Quantile(IntervalRule):
 
 @dataclass(frozen=True)
 class Absolute(IntervalRule):
-    """All rows with low <= score <= high, both compared after rounding to 9 decimals. Takes no budget.
+    """All rows with low <= score <= high, compared after rounding to 9 decimals. Takes no budget.
 
     Args:
         low: in the score's unit (nats for an entropy); ``-.inf`` for no bound.
@@ -189,15 +182,11 @@ class Absolute(IntervalRule):
 
     low: float
     high: float
+    sets_own_size: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not self.low <= self.high:
             raise BudgetError(f"{self} is no interval; give low <= high.")
-
-    @property
-    def sets_own_size(self) -> bool:
-        """True."""
-        return True
 
     def run(self, ordered: np.ndarray, n_tokens: np.ndarray, budget: Budget) -> tuple[int, int]:
         """The positions of the scores inside the bounds."""
@@ -227,7 +216,7 @@ def finite(scores: np.ndarray, name: str = "the score") -> np.ndarray:
 def concentration(scores: np.ndarray, band: Band, budget: Budget, name: str) -> dict[str, Any]:
     """How far a band is decided by ties, for the manifest; warns where selection by the score is close to random.
 
-    A row ties at a bound when its score equals the band's lowest or highest and another row of the pool has the same.
+    A row ties at a bound when its score is the band's lowest or highest and another row of the pool has the same.
 
     Args:
         scores: the scores that the band was chosen from, shape (n_rows,).
@@ -240,33 +229,30 @@ def concentration(scores: np.ndarray, band: Band, budget: Budget, name: str) -> 
         ``tied_rows_left_out`` (rows of the same scores that were not kept).
 
     Warns:
-        ConcentratedScores: the band is narrower than 1e-6, or over a tenth of it ties at a bound. Never for the whole
-            pool, nor for ties that a rule with bounds of its own keeps entirely: nothing is left to chance there.
+        ConcentratedScores: the band is narrower than 1e-6, or over a tenth of it ties at a bound. Not when the whole
+            pool is kept, nor for ties that a rule with bounds of its own keeps entirely.
     """
     values, width = rounded(scores), band.high - band.low
     at_bound = np.isin(values, [bound for bound in (band.low, band.high) if np.count_nonzero(values == bound) > 1])
     tied = int(np.count_nonzero(at_bound[band.rows]))
     share, left_out = tied / len(band.rows), int(np.count_nonzero(at_bound)) - tied
-    if len(band.rows) < len(values):
-        if width < NARROW and len(band.rows) > 1:
-            reason = f"the band that was chosen is only {width:.1e} wide"
-        elif share > MANY_TIES and (budget.is_set or left_out):
-            reason = f"{share:.0%} of the rows kept tie at a bound of the band, and {left_out} equal rows are left out"
-        else:
-            reason = ""
-        if reason:
-            warnings.warn(
-                f"{name} is concentrated ({reason}), so selection by it is close to random; "
-                "use another entropy or estimator, or several (IGSE).",
-                ConcentratedScores,
-                stacklevel=3,
-            )
+    reason = ""
+    if width < NARROW and len(band.rows) > 1:
+        reason = f"the band kept is {width:.1e} wide"
+    elif share > MANY_TIES and (budget.is_set or left_out):
+        reason = f"{share:.0%} of the rows kept tie at a bound of the band, and {left_out} equal rows are left out"
+    if reason and len(band.rows) < len(values):
+        warnings.warn(
+            f"{name} is concentrated ({reason}), so selection by it is close to random; "
+            "use another entropy or estimator, or several (IGSE).",
+            ConcentratedScores,
+            stacklevel=3,
+        )
     return {"width": width, "tied_rows": tied, "tied_share": share, "tied_rows_left_out": left_out}
 
 
 def _filled(n_tokens: np.ndarray, budget: Budget) -> tuple[np.ndarray, int]:
-    """What the first 0, 1, ..., N rows of an order hold, int64, shape (N + 1,), and what the budget needs; one unit."""
+    """What the first 0, 1, ..., N rows hold, int64, shape (N + 1,), and what is asked for; in rows or in tokens."""
     if budget.tokens is not None:
         return np.concatenate([[0], np.cumsum(n_tokens, dtype=np.int64)]), budget.tokens
-    assert budget.rows is not None
-    return np.arange(len(n_tokens) + 1), budget.rows
+    return np.arange(len(n_tokens) + 1), budget.rows or 0

@@ -1,0 +1,121 @@
+"""Every shipped config is instantiated, and one of each family is run, shrunk."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from selectune.cli import SelectuneCLI, main
+from selectune.datamodules import SelectionDataModule
+from selectune.lightning_modules import FineTuner
+from tests.conftest import REPOSITORY, manifest_of, metrics_of
+from tests.local_copies import TRAIN_ROWS, local_copies, read_config
+
+CONFIGS = sorted((REPOSITORY / "configs").rglob("*.yaml"))
+OVERLAYS = [file for file in CONFIGS if file.parent.name == "selectors"]
+BASE = REPOSITORY / "configs" / "euds" / "sst2.yaml"  # what overlays are laid over
+
+
+def named(file: Path) -> str:
+    return file.relative_to(REPOSITORY).as_posix()
+
+
+def layers(file: Path) -> list[Path]:
+    """The configs that make a whole with this one."""
+    return [BASE, file] if file in OVERLAYS else [file]
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    """Runs the command line in this process, and leaves its settings as they were."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["main.py"])
+    for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
+        monkeypatch.setenv(name, "0")
+
+    def run(*args: str | Path) -> None:
+        main([str(arg) for arg in args])
+
+    return run
+
+
+@pytest.fixture
+def shrunk(
+    in_process: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model_folder: Path
+) -> Callable[..., Path]:
+    """Runs configs as they are, on a generated folder and a tiny model in place of what they name, for an epoch."""
+
+    def run(*files: Path) -> Path:
+        copies = local_copies(tmp_path / "copies", [read_config(file) for file in files], model_folder)
+        for name, value in copies.items():
+            monkeypatch.setenv(name, value)
+        configs = [part for file in files for part in ("--config", file)]
+        small = ["--trainer.max_epochs", "1", "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
+        in_process("fit", *configs, *small, "--output", tmp_path / "run")
+        return tmp_path / "run"
+
+    return run
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=named)
+def test_a_config_is_instantiated(
+    file: Path, in_process: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made: list[SelectuneCLI] = []
+    monkeypatch.setattr(SelectuneCLI, "_run_subcommand", lambda cli, verb: made.append(cli))
+    configs = [part for layer in layers(file) for part in ("--config", layer)]
+    in_process("fit", *configs, "--output", tmp_path / "run")
+    (cli,) = made
+    assert isinstance(cli.model, FineTuner)
+    assert isinstance(cli.datamodule, SelectionDataModule)
+    selector = read_config(file)["data"]["init_args"].get("selector")
+    assert selector is None or type(cli.datamodule.selector).__name__ == selector["class_path"]
+    for name, value in (selector or {}).get("init_args", {}).items():
+        assert getattr(cli.datamodule.selector, name) == value
+    assert not (tmp_path / "run").exists(), "nothing is written before the verb begins"
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=named)
+def test_a_config_says_what_it_does_and_how_to_run_it(file: Path) -> None:
+    comment = [line for line in file.read_text().splitlines() if line.startswith("#")]
+    commands = [line for line in comment if line.startswith("#   python main.py ")]
+    assert comment[0].startswith("# ")
+    assert len(commands) == 1
+    assert [REPOSITORY / part for part in commands[0].split() if part.endswith(".yaml")] == layers(file)
+    assert "--output runs/" in commands[0]
+
+
+@pytest.mark.parametrize("file", OVERLAYS, ids=named)
+def test_an_overlay_changes_the_selector_alone(file: Path) -> None:
+    overlay = read_config(file)
+    assert list(overlay) == ["data"]
+    assert list(overlay["data"]) == ["init_args"]
+    assert list(overlay["data"]["init_args"]) == ["selector"]
+
+
+def test_the_quickstart_runs(shrunk: Callable[..., Path]) -> None:
+    run = shrunk(REPOSITORY / "configs" / "quickstart.yaml")
+    assert (run / "warm_up" / "export" / "model.safetensors").is_file()
+    _is_whole(run, share=0.16)
+
+
+def test_a_config_of_euds_runs(shrunk: Callable[..., Path]) -> None:
+    _is_whole(shrunk(BASE), share=0.16)
+
+
+def test_an_overlay_runs(shrunk: Callable[..., Path]) -> None:
+    run = shrunk(BASE, REPOSITORY / "configs" / "selectors" / "random.yaml")
+    _is_whole(run, share=0.16)
+    assert manifest_of(run)["selector"]["class"].endswith(".Random")
+
+
+def _is_whole(run: Path, share: float) -> None:
+    pool_rows = TRAIN_ROWS - TRAIN_ROWS // 10  # a tenth is dev
+    rows = pq.read_table(run / "selection" / "rows.parquet")["row_id"].to_pylist()
+    assert len(set(rows)) == round(share * pool_rows)
+    assert "test/accuracy" in metrics_of(run)
+    assert {file.name for file in run.iterdir()} >= {"saving.json", "report.html", "done.json", "export"}
