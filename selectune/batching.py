@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
@@ -144,14 +145,18 @@ class ResumableLoader(DataLoader):
     """
 
     def __init__(self, *args: Any, batches_done: Callable[[], int], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        # a generator of its own: else each start of the loader draws from the random state that a checkpoint restores
+        super().__init__(*args, generator=torch.Generator(), **kwargs)
         self.batches_done = batches_done
 
     def state_dict(self) -> dict[str, int]:
-        """The position in the epoch."""
-        return {"batches_done": self.batches_done()}
+        """The epoch, and the position in it; the end of one is the start of the next."""
+        assert isinstance(self.sampler, TrainSampler)
+        epochs, position = divmod(self.batches_done(), len(self.sampler))
+        return {"epoch": self.sampler.epoch + epochs, "batches_done": position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Let the next epoch begin at the position."""
+        """Let the epoch go on from the position."""
         assert isinstance(self.sampler, TrainSampler)
+        self.sampler.set_epoch(state["epoch"])
         self.sampler.start = state["batches_done"]

@@ -253,13 +253,11 @@ class SelectionDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Batches of the selected rows."""
+        rows, lengths = self.train_rows, self.tokens["train"].lengths
         rank, size = world()
-        rows = self.train_rows
         if len(rows) < size:
             raise BudgetError(f"{len(rows)} row(s) are kept for {size} processes; keep more or use fewer.")
         self._warn_of_lost_classes(rows)
-        lengths = self.tokens["train"].lengths
-        sampler = TrainSampler(lengths[rows], self.batch_size, stage_seed(self.seed, "shuffle"), rank, size)
 
         def collate(batch: np.ndarray) -> dict[str, Any]:
             mine = rows[batch[rank::size]]
@@ -270,10 +268,14 @@ class SelectionDataModule(pl.LightningDataModule):
         return ResumableLoader(
             RowBatches(collate),
             batch_size=None,
-            sampler=sampler,
+            sampler=self._train_sampler(),
             num_workers=self.num_workers,
             batches_done=lambda: loop.current.processed if loop else 0,
         )
+
+    def n_train_batches(self) -> int:
+        """Training batches of an epoch."""
+        return len(self._train_sampler())
 
     def val_dataloader(self) -> DataLoader:
         """Batches of ``dev``."""
@@ -305,6 +307,10 @@ class SelectionDataModule(pl.LightningDataModule):
         return batch | self.extras(split, rows) | {"rows": rows, "n_tokens": n_tokens}
 
     # Helpers.
+
+    def _train_sampler(self) -> TrainSampler:
+        lengths = self.tokens["train"].lengths[self.train_rows]
+        return TrainSampler(lengths, self.batch_size, stage_seed(self.seed, "shuffle"), *world())
 
     def _check_arguments(self) -> None:
         given = [name for name in ("keep", "keep_rows", "keep_tokens") if getattr(self, name) is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import Any
 
@@ -52,6 +53,7 @@ class FineTuner(pl.LightningModule):
         self.head, self._seed, self.stage = head, seed, stage
         self.network: Any = None
         self._source: ModelSource | None = None
+        self._random_states: list[Any] | None = None
         self.needs_trained_head = False  # set where a checkpoint is evaluated as it is
 
     @property
@@ -102,7 +104,7 @@ class FineTuner(pl.LightningModule):
         if self.lr_scheduler is not None:
             schedule = self.lr_scheduler(optimizer)
         else:
-            total = int(self.trainer.estimated_stepping_batches)
+            total = self._optimizer_steps()
             rise = round(self.warmup * total)
 
             def factor(step: int) -> float:
@@ -111,13 +113,16 @@ class FineTuner(pl.LightningModule):
             schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def on_train_epoch_start(self) -> None:
-        """Seed the epoch, unless it goes on from the middle, where the checkpoint's random states hold."""
-        states, self._random_states = getattr(self, "_random_states", None), None
-        if states is not None and self.trainer.fit_loop.epoch_loop.batch_progress.current.ready > 0:
-            _set_random_states(states[self.global_rank])
-        else:
+    def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Seed each epoch at its first batch; one that goes on from its middle takes the checkpoint's random states.
+
+        Lightning calls no `on_train_epoch_start` in a resumed epoch.
+        """
+        states, self._random_states = self._random_states, None
+        if batch_idx == 0:
             seed_stage(self.seed, self.stage, "epoch", self.current_epoch, self.global_rank)
+        elif states is not None:
+            _set_random_states(states[self.global_rank])
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The mean loss over the whole batch, all ranks and micro-batches together.
@@ -172,6 +177,19 @@ class FineTuner(pl.LightningModule):
         self._random_states = states if states and len(states) == self.trainer.world_size else None
 
     # Helpers.
+
+    def _optimizer_steps(self) -> int:
+        """Steps of the whole fit.
+
+        Lightning's `estimated_stepping_batches` would start the training loader before a checkpoint is restored, so that
+        a resumed epoch could not go on from its middle.
+        """
+        trainer: Any = self.trainer
+        batches, limit = trainer.datamodule.n_train_batches(), trainer.limit_train_batches
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+        epochs = trainer.max_epochs if trainer.max_epochs not in (None, -1) else math.inf
+        steps = math.ceil(batches / trainer.accumulate_grad_batches) * epochs
+        return int(min(steps, trainer.max_steps if trainer.max_steps >= 0 else math.inf))
 
     def _output(self, batch: dict[str, Any]) -> Output:
         assert self.head is not None

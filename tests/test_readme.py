@@ -1,0 +1,141 @@
+"""What the README and `docs/` show is run, as it stands there, and every file that they name is there.
+
+The blocks run in a folder that looks like a clone whose set-up is done. The data sets and models that they name are
+found in local copies: generated text and a tiny model.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.conftest import REPOSITORY, sentences
+from tests.local_copies import local_copies, read_config
+
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md")), *sorted(REPOSITORY.glob("[A-Z]*.md"))]
+CONFIGS = [REPOSITORY / "configs" / name for name in ("quickstart.yaml", "euds/sst2.yaml")]
+CLONED = ("main.py", "Makefile", "pyproject.toml", "constraints.txt", "selectune", "configs")
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+TREES = "configs|docs|selectune|tests|benchmarks"
+SHOWN_PATH = re.compile(
+    rf"(?<![\w./-])((?:{TREES})/[\w./-]*[\w/]|[\w-]+\.(?:md|cff|toml|txt)|Makefile|LICENSE|main\.py)"
+)
+
+PYTHON = """#!/bin/sh
+[ "$1 $2" = "-m pytest" ] && exit 0 # the tests are running already
+exec {python} "$@"
+"""
+
+
+class Chapter(NamedTuple):
+    """The fenced blocks under one heading, as (language, text)."""
+
+    name: str
+    blocks: list[tuple[str, str]]
+
+    @property
+    def is_distributed(self) -> bool:
+        return any("--trainer.devices 2" in text for _, text in self.blocks)
+
+
+def chapters(page: Path) -> Iterator[Chapter]:
+    for part in re.split(r"^## ", page.read_text(), flags=re.MULTILINE)[1:]:
+        blocks = [(match[1], match[2]) for match in FENCE.finditer(part)]
+        if blocks:
+            yield Chapter(part.splitlines()[0], blocks)
+
+
+README = list(chapters(REPOSITORY / "README.md"))
+EXTENDING = list(chapters(REPOSITORY / "docs" / "extending.md"))
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Path:
+    """A folder that looks like a clone whose set-up is done, where all chapters run in the order of the page."""
+    folder = tmp_path_factory.mktemp("clone")
+    for name in CLONED:
+        (folder / name).symlink_to(REPOSITORY / name)
+    (folder / ".venv" / "bin").mkdir(parents=True)
+    python = folder / ".venv" / "bin" / "python"
+    python.write_text(PYTHON.format(python=sys.executable))
+    python.chmod(0o755)
+    (folder / ".venv" / ".ready").touch()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def environment(clone: Path, tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> dict[str, str]:
+    copies = local_copies(tmp_path_factory.mktemp("copies"), [read_config(file) for file in CONFIGS], model_folder)
+    path = f"{clone / '.venv' / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    settings = {"PATH": path, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(REPOSITORY)}
+    return os.environ | copies | settings
+
+
+def run(chapter: Chapter, clone: Path, environment: dict[str, str]) -> None:
+    """Do what a reader does with each block: type it, or save it under the name in its first line."""
+    for language, text in chapter.blocks:
+        named = re.match(r"# ([\w.]+)\n", text)
+        if named:
+            (clone / named[1]).write_text(text)
+        elif language == "csv":
+            _write_reviews(clone / "reviews.csv", columns=text.splitlines()[0].split(","))
+        elif language in ("bash", "python"):
+            command = ["bash", "-euo", "pipefail", "-c", text] if language == "bash" else ["python", "-c", text]
+            done = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, timeout=500)
+            told = f"{text}\n{done.stdout[-3000:]}\n{done.stderr[-5000:]}"
+            assert done.returncode == 0, f"exit code {done.returncode} of\n{told}"
+
+
+def _write_reviews(file: Path, columns: list[str]) -> None:
+    """More rows of the kind that the README shows."""
+    assert columns == ["text", "label"]
+    with file.open("w", newline="") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(columns)
+        writer.writerows((text, "good" if label else "bad") for text, label in zip(*sentences(120, seed=3)))
+
+
+@pytest.mark.parametrize("chapter", [c for c in README if not c.is_distributed], ids=lambda chapter: chapter.name)
+def test_a_chapter_of_the_readme_runs(chapter: Chapter, clone: Path, environment: dict[str, str]) -> None:
+    run(chapter, clone, environment)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chapter", [c for c in README if c.is_distributed], ids=lambda chapter: chapter.name)
+def test_a_chapter_on_two_devices_runs(chapter: Chapter, clone: Path, environment: dict[str, str]) -> None:
+    run(chapter, clone, environment)
+
+
+@pytest.mark.parametrize("chapter", EXTENDING, ids=lambda chapter: chapter.name)
+def test_a_chapter_of_extending_runs(chapter: Chapter, clone: Path, environment: dict[str, str]) -> None:
+    run(chapter, clone, environment)
+
+
+def test_the_readme_left_what_it_says(clone: Path) -> None:
+    """After the chapters above."""
+    (quickstart,) = (clone / "runs").glob("quickstart-*")
+    table = re.search(r"\| in `runs/quickstart.*?\n\n", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    assert table is not None
+    for line in table[0].splitlines()[2:]:
+        for name in re.findall(r"`([^`]+)`", line.split("|")[1]):
+            assert (quickstart / name).exists(), name
+    assert (clone / "runs" / "sst2-api" / "selection" / "manifest.json").is_file()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(REPOSITORY).as_posix())
+def test_every_file_that_a_page_names_is_there(page: Path) -> None:
+    text = page.read_text()
+    links = [link.split("#")[0] for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
+    missing = [link for link in links if not (page.parent / link).exists()]
+    missing += [
+        path for path in SHOWN_PATH.findall(text) if not any((at / path).exists() for at in (REPOSITORY, page.parent))
+    ]
+    assert not missing

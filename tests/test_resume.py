@@ -1,0 +1,69 @@
+"""A run that was interrupted ends as if it had not been."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import lightning.pytorch as pl
+import pytest
+import torch
+
+from selectune import CostLedger, FineTuner, TextClassification
+from selectune.ledger import read_ledger
+from tests.conftest import REPOSITORY, Cli, metrics_of
+
+
+def test_a_killed_run_goes_on_by_itself(cli: Cli, selecting: list[str], tmp_path: Path) -> None:
+    def killing(name: str) -> list[str]:
+        marker = tmp_path / f"{name}.killed"
+        return [
+            *selecting, "--trainer.max_epochs", "3", "--trainer.callbacks+", "tests.killing.KillOnce",
+            "--trainer.callbacks.marker", str(marker), "--trainer.callbacks.step", "5",
+        ]  # fmt: skip
+
+    (tmp_path / "unbroken.killed").touch()
+    cli("fit", *killing("unbroken"), "--output", tmp_path / "unbroken", PYTHONPATH=str(REPOSITORY))
+    cli("fit", *killing("run"), "--output", tmp_path / "run", code=-9, PYTHONPATH=str(REPOSITORY))
+    assert not (tmp_path / "run" / "done.json").exists()
+    cli("fit", *killing("run"), "--output", tmp_path / "run", PYTHONPATH=str(REPOSITORY))
+    unbroken, resumed = metrics_of(tmp_path / "unbroken"), metrics_of(tmp_path / "run")
+    for name in ("val/loss", "test/loss", "test/accuracy"):
+        assert resumed[name] == pytest.approx(unbroken[name], abs=1e-6)
+    records = read_ledger(tmp_path / "run" / "cost.jsonl")
+    training = [record for record in records if record.stage == "train"]
+    assert [(record.attempt, record.finished) for record in training] == [(1, False), (2, True)]
+    assert sum(record.stage == "score" for record in records) == 1, "the selection is not made twice"
+
+
+class SaveAt(pl.Callback):
+    def __init__(self, file: Path, step: int) -> None:
+        self.file, self.step = file, step
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: object) -> None:
+        if trainer.global_step == self.step:
+            trainer.save_checkpoint(self.file)
+
+
+@pytest.mark.parametrize("step", [3, 7, 10])
+def test_going_on_in_mid_epoch_gives_the_same_weights(
+    step: int, data_folder: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    def fit(callbacks: list[pl.Callback], checkpoint: Path | None = None) -> FineTuner:
+        module = FineTuner(str(model_folder), learning_rate=1e-3, seed=3)
+        trainer = pl.Trainer(
+            max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False, num_sanity_val_steps=0, callbacks=callbacks,
+        )  # fmt: skip
+        data = TextClassification(str(data_folder), max_length=32, seed=3)
+        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+        return module
+
+    torch.manual_seed(1)
+    unbroken = fit([CostLedger(), SaveAt(tmp_path / "middle.ckpt", step)])
+    torch.manual_seed(2)
+    ledger = CostLedger()
+    resumed = fit([ledger], tmp_path / "middle.ckpt")
+    for name, weights in unbroken.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], weights, atol=1e-6, rtol=0)
+    trained = sum(record.examples for record in ledger.ledger.records if record.stage == "train")
+    assert trained < 2 * 216, "only the rest was trained"
