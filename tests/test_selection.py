@@ -1,0 +1,94 @@
+"""A selection proves where it came from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+
+from selectune import IGSE, Densest
+from selectune.errors import SelectionError
+from selectune.pool import Pool
+from selectune.selection import Manifest, Selection, describe, hash_rows
+
+
+def pool_of(texts: list[str], labels: list[int]) -> Pool:
+    data = datasets.Dataset.from_dict({"text": texts, "label": labels})
+    return Pool(data, ("text",), "local:made (4 rows)", np.arange(len(texts)) + 10, label_column="label")
+
+
+POOL = pool_of(["a", "b", "c", "d"], [0, 1, 0, 1])
+
+
+def selection(pool: Pool = POOL) -> Selection:
+    rows = np.array([1, 3])
+    manifest = Manifest(
+        n_rows=2, rows_hash=hash_rows(rows), pool_fingerprint=pool.fingerprint, pool_rows=4, pool_tokens=4,
+        pool_input_tokens=12, source=pool.source, revision=None, model="local:tiny", model_revision=None,
+        weights_hash="w", tokenizer_hash="t", selector={"class": "Mine", "arguments": {}},
+        budget={"asked": {"keep": 0.5}, "rows": 2, "tokens": 2}, seed=0, signals=[],
+    )  # fmt: skip
+    return Selection(rows, np.array([0.1, 0.3]), manifest)
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    selection().write(tmp_path, POOL, {"entropy": np.arange(4.0)}, np.arange(4, dtype=np.uint64))
+    return tmp_path
+
+
+def test_what_was_written_is_read(written: Path) -> None:
+    read = Selection.read(written, POOL)
+    assert read.rows.tolist() == [1, 3]
+    assert read.manifest == selection().manifest or read.manifest.request == selection().manifest.request
+
+
+def test_source_rows_say_which_rows_of_the_file(written: Path) -> None:
+    import pyarrow.parquet as pq
+
+    assert pq.read_table(written / "rows.parquet")["source_row"].to_pylist() == [11, 13]
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [pool_of(["a", "b", "c", "x"], [0, 1, 0, 1]), pool_of(["b", "a", "c", "d"], [0, 1, 0, 1]),
+     pool_of(["a", "b", "c", "d"], [0, 1, 1, 1]), pool_of(["a", "b", "c"], [0, 1, 0])],
+)  # fmt: skip
+def test_a_changed_pool_is_refused(written: Path, pool: Pool) -> None:
+    with pytest.raises(SelectionError, match="made for another pool"):
+        Selection.read(written, pool)
+
+
+def test_rows_that_were_tampered_with_are_refused(written: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"row_id": [0, 3], "score": [0.0, 0.1]}), written / "rows.parquet")
+    with pytest.raises(SelectionError, match="not those of its manifest"):
+        Selection.read(written, POOL)
+
+
+def test_a_torn_manifest_is_refused(written: Path) -> None:
+    text = (written / "manifest.json").read_text()
+    (written / "manifest.json").write_text(text[: len(text) // 2])
+    with pytest.raises(SelectionError, match="cannot be read"):
+        Selection.read(written, POOL)
+
+
+def test_the_fingerprint_is_of_the_content() -> None:
+    data = POOL.dataset
+    moved = data.select([3, 2, 1, 0]).select([3, 2, 1, 0]).add_column("more", [1, 2, 3, 4])
+    same = Pool(moved, ("text",), "elsewhere", np.arange(4), label_column="label")
+    assert same.fingerprint == POOL.fingerprint
+    assert pool_of(["ab", "c", "d", "e"], [0] * 4).fingerprint != pool_of(["a", "bc", "d", "e"], [0] * 4).fingerprint
+
+
+def test_a_selector_is_described_with_every_argument() -> None:
+    described = describe(IGSE(combine="box", rule=Densest()))
+    assert described["class"].endswith("IGSE")
+    assert described["arguments"]["combine"] == "box"
+    assert described["arguments"]["rule"]["class"].endswith("Densest")
+    json.dumps(described)

@@ -1,0 +1,95 @@
+"""Signals on disk are whole, or not there."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from selectune import signals
+from selectune.errors import UserError
+from selectune.signals import Definition, Shards, SignalStore
+
+ENTROPY = Definition("generative_entropy", "pool" * 8, "model" * 6, {"max_length": 32})
+EMBEDDING = Definition("embedding", "pool" * 8, "model" * 6, {"max_length": 32})
+
+
+def outputs(batch: int, rows: list[int]) -> dict[str, np.ndarray]:
+    ids = np.array(rows)
+    values = {"generative_entropy": ids / 10, "embedding": np.stack([ids, -ids], axis=1).astype(np.float32)}
+    return {"batches": np.array([batch]), "rows": ids, **values}
+
+
+def test_shards_merge_by_row_id(tmp_path: Path) -> None:
+    store = SignalStore(tmp_path)
+    shards = Shards.of(store, [ENTROPY, EMBEDDING], {"batches": 3})
+    shards.append([outputs(2, [4, 0])])
+    shards.append([outputs(0, [3]), outputs(1, [1, 2])])
+    assert shards.finished() == {0, 1, 2}
+    store.merge([ENTROPY, EMBEDDING], shards, 5, [{"wall_s": 1.0}])
+    np.testing.assert_array_equal(store.read(ENTROPY), np.arange(5) / 10)
+    np.testing.assert_array_equal(store.read(EMBEDDING)[:, 1], -np.arange(5))
+    assert store.has(ENTROPY)
+    assert store.costs(ENTROPY) == store.costs(EMBEDDING), "one pass, one cost"
+    assert not shards.folder.exists()
+
+
+@pytest.mark.parametrize("rows", [[0, 1], [0, 1, 2, 2]])
+def test_a_row_twice_or_missing_is_no_signal(rows: list[int], tmp_path: Path) -> None:
+    store = SignalStore(tmp_path)
+    shards = Shards.of(store, [ENTROPY], {"batches": 1})
+    shards.append([outputs(0, rows)])
+    with pytest.raises(RuntimeError, match="permutation"):
+        store.merge([ENTROPY], shards, 3, [])
+    assert not store.has(ENTROPY)
+
+
+def test_a_damaged_signal_is_removed_with_a_warning(tmp_path: Path) -> None:
+    store = SignalStore(tmp_path)
+    store.write(ENTROPY, np.arange(9.0), [])
+    file = store.folder(ENTROPY) / "values.npy"
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 1
+    file.write_bytes(bytes(content))
+    with pytest.warns(UserWarning, match="is damaged"):
+        assert not store.has(ENTROPY)
+    assert not file.exists()
+
+
+def test_a_damaged_shard_is_computed_again(tmp_path: Path) -> None:
+    shards = Shards.of(SignalStore(tmp_path), [ENTROPY], {"batches": 2})
+    shards.append([outputs(0, [0, 1])])
+    shards.append([outputs(1, [2])])
+    file = sorted(shards.folder.glob("*.npz"))[0]
+    file.write_bytes(file.read_bytes()[:-40])
+    with pytest.warns(UserWarning, match="is damaged"):
+        assert len(shards.finished()) == 1
+
+
+def test_two_definitions_are_two_arrays() -> None:
+    other = Definition("generative_entropy", ENTROPY.pool, ENTROPY.model, {"max_length": 64})
+    assert other.key != ENTROPY.key
+    assert Definition(**vars(ENTROPY)).key == ENTROPY.key
+
+
+def test_a_second_run_waits_for_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shards = Shards.of(SignalStore(tmp_path), [ENTROPY], {})
+    order: list[str] = []
+
+    def second() -> None:
+        with shards.lock():
+            order.append("second")
+
+    with shards.lock():
+        thread = threading.Thread(target=second)
+        thread.start()
+        time.sleep(0.7)
+        order.append("first")
+    thread.join(timeout=10)
+    assert order == ["first", "second"]
+    monkeypatch.setattr(signals, "WAIT_SECONDS", 0.2)
+    with shards.lock(), pytest.raises(UserError, match="computing the same signals"), shards.lock():
+        pass

@@ -1,0 +1,94 @@
+"""Data sets and models are found where the user keeps them, and what was found is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from selectune.errors import CheckpointError, DataError
+from selectune.sources import find_data, find_model, weights_hash
+from tests.conftest import sentences, write_split
+
+
+def make(folder: Path, rows: int = 20) -> Path:
+    write_split(folder / "train.parquet", *sentences(rows, seed=0))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("there", "name", "config", "local_name"),
+    [
+        ("org/reviews", "org/reviews", None, None),
+        ("reviews", "org/reviews", None, None),
+        ("reviews", "reviews", None, None),
+        ("reviews/small", "org/reviews", "small", None),
+        ("sst2", "nyu-mll/glue", "sst2", None),
+        ("glue/sst2", "nyu-mll/glue", "sst2", None),
+        ("other_name", "org/reviews", None, "other_name"),
+    ],
+)
+def test_a_root_is_looked_into_first(
+    there: str, name: str, config: str | None, local_name: str | None, tmp_path: Path
+) -> None:
+    make(tmp_path / there)
+    found = find_data(name, config, tmp_path, local_name)
+    assert found.described == f"local:{there} (20 rows)"
+    assert len(found.splits["train"]) == 20
+
+
+def test_the_environment_names_a_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path / "reviews")
+    monkeypatch.setenv("SELECTUNE_DATA", str(tmp_path))
+    assert find_data("org/reviews").described == "local:reviews (20 rows)"
+    monkeypatch.setenv("SELECTUNE_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(DataError, match="not a folder"):
+        find_data("org/reviews")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json", "jsonl", "parquet"])
+def test_one_file_of_any_kind(suffix: str, tmp_path: Path) -> None:
+    texts, labels = sentences(12, seed=1)
+    import pandas as pd
+
+    frame, file = pd.DataFrame({"text": texts, "label": labels}), tmp_path / f"mine.{suffix}"
+    {
+        "csv": lambda: frame.to_csv(file, index=False),
+        "json": lambda: frame.to_json(file, orient="records"),
+        "jsonl": lambda: frame.to_json(file, orient="records", lines=True),
+        "parquet": lambda: frame.to_parquet(file),
+    }[suffix]()
+    found = find_data(str(file))
+    assert found.described == f"file:mine.{suffix} (12 rows)"
+    assert found.splits["train"]["text"][:] == texts
+
+
+def test_a_folder_with_several_splits(tmp_path: Path) -> None:
+    make(tmp_path / "mine")
+    write_split(tmp_path / "mine" / "test.parquet", *sentences(5, seed=2))
+    found = find_data(str(tmp_path / "mine"))
+    assert {name: len(split) for name, split in found.splits.items()} == {"train": 20, "test": 5}
+
+
+def test_an_unreadable_file_says_so(tmp_path: Path) -> None:
+    (tmp_path / "bad.parquet").write_bytes(b"no parquet at all")
+    with pytest.raises(DataError, match=r"bad\.parquet could not be read"):
+        find_data(str(tmp_path / "bad.parquet"))
+    (tmp_path / "empty.csv").touch()
+    with pytest.raises(DataError, match="is empty"):
+        find_data(str(tmp_path / "empty.csv"))
+
+
+def test_models_by_root_folder_and_name(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert find_model(str(model_folder)).described == "local:tiny"
+    monkeypatch.setenv("SELECTUNE_MODELS", str(model_folder.parent))
+    assert find_model("someone/tiny").folder == model_folder
+    assert len(weights_hash(model_folder)) == 32
+    with pytest.raises(CheckpointError, match="could not be had from the hub"):
+        find_model("someone/else")
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="no \\*.safetensors"):
+        find_model(str(tmp_path / "old"))
