@@ -144,9 +144,9 @@ class ResumableLoader(DataLoader):
             know, since workers fetch ahead.
     """
 
-    def __init__(self, *args: Any, batches_done: Callable[[], int], **kwargs: Any) -> None:
+    def __init__(self, dataset: Dataset, batches_done: Callable[[], int], **kwargs: Any) -> None:
         # a generator of its own: else each start of the loader draws from the random state that a checkpoint restores
-        super().__init__(*args, generator=torch.Generator(), **kwargs)
+        super().__init__(dataset, generator=torch.Generator(), **kwargs)
         self.batches_done = batches_done
 
     def state_dict(self) -> dict[str, int]:

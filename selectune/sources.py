@@ -224,7 +224,7 @@ def _from_hub(name: str) -> ModelSource:
         folder = Path(snapshot_download(repo, revision=revision or None, allow_patterns=patterns))
     except Exception as error:
         raise CheckpointError(
-            f"The model {name} was not found on this machine and could not be had from the hub ({_reason(error)}); check "
-            "the name and the network, or put a copy into the folder that SELECTUNE_MODELS names."
+            f"The model {name} was not found on this machine and could not be had from the hub ({_reason(error)}); "
+            "check the name and the network, or put a copy into the folder that SELECTUNE_MODELS names."
         ) from error
     return ModelSource(folder, f"hub:{repo}@{folder.name[:12]}", folder.name)

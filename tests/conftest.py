@@ -13,7 +13,28 @@ import numpy as np
 import pytest
 
 REPOSITORY = Path(__file__).parent.parent
-WORDS = ["red", "blue", "green", "fast", "slow", "big", "small", "cat", "dog", "bird", "runs", "sleeps", "eats", "over", "under", "the", "a", "and", "then", "never"]
+WORDS = [
+    "red",
+    "blue",
+    "green",
+    "fast",
+    "slow",
+    "big",
+    "small",
+    "cat",
+    "dog",
+    "bird",
+    "runs",
+    "sleeps",
+    "eats",
+    "over",
+    "under",
+    "the",
+    "a",
+    "and",
+    "then",
+    "never",
+]
 GOOD, BAD = ["fine", "great", "lovely"], ["poor", "awful", "dull"]
 
 

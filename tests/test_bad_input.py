@@ -52,7 +52,7 @@ BAD_DATA = {
     "labels with a gap": ({"text": TEXTS, "label": [2 * x for x in LABELS]}, "0 to C-1"),
     "missing label": ({"text": TEXTS, "label": [None, *LABELS[1:]]}, "without a label"),
     "nan label": ({"text": TEXTS, "label": [float("nan"), *map(float, LABELS[1:])]}, "without a label"),
-    "empty texts": ({"text": ["", " ", *TEXTS[2:]], "label": LABELS}, "2 row(s) without a text in column 'text' (rows 0, 1)"),
+    "empty texts": ({"text": ["", " ", *TEXTS[2:]], "label": LABELS}, "2 row(s) without a text"),
     "empty split": ({"text": pa.array([], pa.string()), "label": pa.array([], pa.int64())}, "no rows"),
 }  # fmt: skip
 

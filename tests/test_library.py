@@ -42,7 +42,9 @@ def test_only_selected_rows_are_trained_on(data_folder: Path, model_folder: Path
     seen: list[int] = []
 
     class See(pl.Callback):
-        def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: dict, *_: object) -> None:
+        def on_train_batch_start(
+            self, trainer: pl.Trainer, module: pl.LightningModule, batch: dict, *_: object
+        ) -> None:
             seen.extend(row for micro in batch["micro_batches"] for row in micro["rows"])
 
     trainer(callbacks=[See()]).fit(FineTuner(str(model_folder)), data)

@@ -20,14 +20,13 @@ import pytest
 from tests.conftest import REPOSITORY, sentences
 from tests.local_copies import local_copies, read_config
 
-PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md")), *sorted(REPOSITORY.glob("[A-Z]*.md"))]
+PAGES = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").glob("*.md"))]
 CONFIGS = [REPOSITORY / "configs" / name for name in ("quickstart.yaml", "euds/sst2.yaml")]
 CLONED = ("main.py", "Makefile", "pyproject.toml", "constraints.txt", "selectune", "configs")
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TREES = "configs|docs|selectune|tests|benchmarks"
-SHOWN_PATH = re.compile(
-    rf"(?<![\w./-])((?:{TREES})/[\w./-]*[\w/]|[\w-]+\.(?:md|cff|toml|txt)|Makefile|LICENSE|main\.py)"
-)
+FILES = r"[\w-]+\.(?:md|cff|toml|txt)|Makefile|LICENSE|main\.py"
+SHOWN_PATH = re.compile(rf"(?<![\w./-])((?:{TREES})/[\w./-]*[\w/]|{FILES})")
 
 PYTHON = """#!/bin/sh
 [ "$1 $2" = "-m pytest" ] && exit 0 # the tests are running already
@@ -122,20 +121,18 @@ def test_a_chapter_of_extending_runs(chapter: Chapter, clone: Path, environment:
 def test_the_readme_left_what_it_says(clone: Path) -> None:
     """After the chapters above."""
     (quickstart,) = (clone / "runs").glob("quickstart-*")
-    table = re.search(r"\| in `runs/quickstart.*?\n\n", (REPOSITORY / "README.md").read_text(), re.DOTALL)
-    assert table is not None
-    for line in table[0].splitlines()[2:]:
-        for name in re.findall(r"`([^`]+)`", line.split("|")[1]):
-            assert (quickstart / name).exists(), name
+    readme = (REPOSITORY / "README.md").read_text()
+    table = readme[readme.index("| in `runs/quickstart") :].split("\n\n")[0]
+    for line in table.splitlines()[2:]:
+        for name in re.findall(r"`([\w.]+?)/?`", line):
+            assert any(quickstart.rglob(name)), name
     assert (clone / "runs" / "sst2-api" / "selection" / "manifest.json").is_file()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(REPOSITORY).as_posix())
 def test_every_file_that_a_page_names_is_there(page: Path) -> None:
-    text = page.read_text()
+    text, places = page.read_text(), (REPOSITORY, page.parent)
     links = [link.split("#")[0] for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
     missing = [link for link in links if not (page.parent / link).exists()]
-    missing += [
-        path for path in SHOWN_PATH.findall(text) if not any((at / path).exists() for at in (REPOSITORY, page.parent))
-    ]
+    missing += [path for path in SHOWN_PATH.findall(text) if not any((place / path).exists() for place in places)]
     assert not missing

@@ -79,9 +79,7 @@ def test_an_unreadable_file_says_so(tmp_path: Path) -> None:
         find_data(str(tmp_path / "empty.csv"))
 
 
-def test_models_by_root_folder_and_name(
-    model_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_models_by_root_folder_and_name(model_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert find_model(str(model_folder)).described == "local:tiny"
     monkeypatch.setenv("SELECTUNE_MODELS", str(model_folder.parent))
     assert find_model("someone/tiny").folder == model_folder
@@ -90,5 +88,5 @@ def test_models_by_root_folder_and_name(
         find_model("someone/else")
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "config.json").write_text("{}")
-    with pytest.raises(CheckpointError, match="no \\*.safetensors"):
+    with pytest.raises(CheckpointError, match=r"no \*\.safetensors"):
         find_model(str(tmp_path / "old"))

@@ -19,14 +19,13 @@ from selectune.batching import (
     plan_batches,
     split_batch,
 )
+from selectune.datamodules.loading import load_splits
 from selectune.distributed import on_rank_zero, stage_seed, world
 from selectune.errors import BudgetError, DataError
 from selectune.paths import default_cache
-from selectune.pool import Pool, check_texts
+from selectune.pool import Pool
 from selectune.selection import Selection
 from selectune.selectors.base import Budget, Selector
-from selectune.sources import find_data
-from selectune.splits import dev_rows, name_splits, split_off, stratified_sample
 from selectune.tokenization import TokenizedRows, load_tokenizer, tokenize, tokenizer_hash
 
 if TYPE_CHECKING:
@@ -107,6 +106,7 @@ class SelectionDataModule(pl.LightningDataModule):
         self.tokenizer: PreTrainedTokenizerBase | None = None
         self.pool: Pool
         self.splits: dict[str, Dataset] = {}
+        self.labels: dict[str, np.ndarray] = {}
         self.tokens: dict[str, TokenizedRows] = {}
         self._check_arguments()
 
@@ -153,45 +153,9 @@ class SelectionDataModule(pl.LightningDataModule):
         Raises:
             DataError: something about the data is not as the task needs it.
         """
-        if self.splits:
-            return
-        found = find_data(self.dataset, self.config_name, self.root, self.local_name, self.revision)
-        names = name_splits(list(found.splits), self.train_split, self.dev_split, self.test_split)
-        used = {role: found.splits[name] for role, name in vars(names).items() if name}
-        columns = [*self.text_columns, *([self.label_column] if self.label_column else [])]
-        for role, name in vars(names).items():
-            if name:
-                where = f"The split '{name}' of {found.described}"
-                check_texts(used[role], self.text_columns, where)
-                if self.label_column and self.label_column not in used[role].column_names:
-                    there = ", ".join(used[role].column_names)
-                    raise DataError(
-                        f"{where} has no column '{self.label_column}' (it has {there}); mend data.label_column."
-                    )
-                used[role] = used[role].select_columns(columns)
-        labels = self.read_labels(used["train"], {role: used[role] for role in used if role != "train"})
-        train = np.arange(len(used["train"]))
-        parts: dict[str, tuple[str, np.ndarray]] = {}
-        for role, size, seed in (("test", dev_rows, 0), ("dev", dev_rows, stage_seed(self.seed, "dev"))):
-            if role in used:
-                parts[role] = role, np.arange(len(used[role]))
-            elif len(train) < 2:
-                raise DataError(f"{found.described} has too few rows to split a '{role}' split off; name one.")
-            else:  # without an official split the held-out rows are the same for every seed
-                train, part = split_off(labels.get("train"), train, size(len(train)), seed)
-                parts[role] = "train", part
-        if self.max_train_rows is not None and self.max_train_rows < len(train):
-            kept = labels["train"][train] if labels else None
-            train = train[stratified_sample(kept, len(train), self.max_train_rows, stage_seed(self.seed, "rows"))]
-        if self.max_eval_rows is not None and self.max_eval_rows < len(parts["test"][1]):
-            role, rows = parts["test"]
-            parts["test"] = role, np.sort(np.random.default_rng(0).permutation(rows)[: self.max_eval_rows])
-        parts["train"] = "train", train
-        self.labels = {name: labels[role][rows] for name, (role, rows) in parts.items()} if labels else {}
-        self.splits = {name: used[role].select(rows) for name, (role, rows) in parts.items()}
-        self.pool = Pool(
-            self.splits["train"], self.text_columns, found.described, train, found.revision, self.label_column
-        )
+        if not self.splits:
+            loaded = load_splits(self)
+            self.splits, self.labels, self.pool = loaded.splits, loaded.labels, loaded.pool
 
     def budget(self, n_tokens: int) -> Budget:
         """The budget asked for, checked against the pool.

@@ -181,8 +181,8 @@ class FineTuner(pl.LightningModule):
     def _optimizer_steps(self) -> int:
         """Steps of the whole fit.
 
-        Lightning's `estimated_stepping_batches` would start the training loader before a checkpoint is restored, so that
-        a resumed epoch could not go on from its middle.
+        Lightning's `estimated_stepping_batches` would start the training loader before a checkpoint is restored, so
+        that a resumed epoch could not go on from its middle.
         """
         trainer: Any = self.trainer
         batches, limit = trainer.datamodule.n_train_batches(), trainer.limit_train_batches

@@ -68,7 +68,9 @@ def test_an_entropy_lies_in_its_bounds(scorer: Scorer, tokens: TokenizedRows) ->
     assert (entropy <= np.log(scorer.network.config.vocab_size) + 1e-6).all()
 
 
-def test_embeddings_alone_need_no_language_model_head(model_folder: Path, tmp_path: Path, tokens: TokenizedRows) -> None:
+def test_embeddings_alone_need_no_language_model_head(
+    model_folder: Path, tmp_path: Path, tokens: TokenizedRows
+) -> None:
     from transformers import AutoModel
 
     AutoModel.from_pretrained(model_folder).save_pretrained(tmp_path)
