@@ -211,6 +211,7 @@ def main(args: list[str] | None = None) -> None:
             SelectionDataModule,
             subclass_mode_data=True,
             trainer_class=SelectuneTrainer,
+            trainer_defaults={"max_epochs": 3, "enable_model_summary": False},
             save_config_callback=None,
             seed_everything_default=0,
             auto_configure_optimizers=False,

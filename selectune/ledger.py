@@ -183,6 +183,10 @@ class StageCost:
         """On the clock so far."""
         return self._seconds + (0.0 if self._since is None else time.perf_counter() - self._since)
 
+    def so_far(self) -> CostRecord:
+        """What was spent until now, as the record of a stage that is not finished."""
+        return self._as_record(finished=False)
+
     def _as_record(self, finished: bool) -> CostRecord:
         seconds = self.seconds
         return CostRecord(

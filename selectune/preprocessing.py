@@ -187,7 +187,7 @@ def _matching(folder: Path | None, pool: Pool, request: dict[str, Any]) -> Selec
     differs = [name for name, value in request.items() if found.manifest.request[name] != value]
     if differs:
         raise SelectionError(
-            f"The selection in {folder} was made otherwise (it differs in {', '.join(differs)}); use another --output, "
+            f"The selection in {folder} was made otherwise (it differs in {', '.join(differs)}); use another folder, "
             "or --overwrite."
         )
     return found

@@ -16,9 +16,9 @@ import lightning.pytorch as pl
 import numpy as np
 from torch.utils.data import DataLoader
 
-from selectune.batching import PlannedBatches, plan_batches
+from selectune.batching import EvalSampler, PlannedBatches, plan_batches
 from selectune.costs import CostRecord, Part
-from selectune.distributed import barrier, on_rank_zero
+from selectune.distributed import barrier, on_rank_zero, world
 from selectune.errors import UserError
 from selectune.flops import measure_flops
 from selectune.ledger import Ledger, read_ledger
@@ -136,10 +136,12 @@ def _forward_pass(
         if left:
             scorer = Scorer(scoring.source, [definition.name for definition in todo])
             flops = measure_flops(scorer.row_of)
-            data = DataLoader(PlannedBatches(left, _collate(tokens, scoring.tokenizer, plan)), batch_size=None)
+            scorer.allow_zero_length_dataloader_with_multiple_devices = True  # fewer batches than ranks are fine
+            batches = PlannedBatches(left, _collate(tokens, scoring.tokenizer, plan))
+            data = DataLoader(batches, batch_size=None, sampler=EvalSampler(len(left), *world()))
             trainer_for([ShardWriter(shards, cost, flops)]).predict(scorer, data, return_predictions=False)
-    barrier()  # all ranks' records are written
-    on_rank_zero(lambda: store.merge(todo, shards, len(tokens), _costs_of_scoring(ledger, part)))
+    barrier()  # all ranks' shards are written
+    on_rank_zero(lambda: store.merge(todo, shards, len(tokens)))
 
 
 @contextmanager
@@ -208,8 +210,3 @@ def spent(ledger: Ledger) -> list[CostRecord]:
     there = ledger.path is not None and ledger.path.exists()
     records = read_ledger(ledger.path) if there else ledger.records  # type: ignore[arg-type]
     return [record for record in records if not record.cached]
-
-
-def _costs_of_scoring(ledger: Ledger, part: Part) -> list[dict[str, Any]]:
-    """The scoring of this part, attempts that were killed included, since their shards were used."""
-    return [record.to_json() for record in spent(ledger) if (record.stage, record.part) == ("score", part)]

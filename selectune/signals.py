@@ -105,7 +105,7 @@ class SignalStore:
             np.save(partial / "values.npy", values, allow_pickle=False)
             self._seal(partial, definition, costs, made_by)
 
-    def merge(self, definitions: list[Definition], shards: Shards, n_rows: int, costs: list[dict[str, Any]]) -> None:
+    def merge(self, definitions: list[Definition], shards: Shards, n_rows: int) -> None:
         """Put the shards of a pass together by row id, and remove them.
 
         Raises:
@@ -116,6 +116,7 @@ class SignalStore:
             with atomic_folder(self.folder(definition)) as partial:
                 target: np.memmap | None = None
                 seen = np.zeros(n_rows, dtype=np.int64)
+                costs: dict[tuple[str, int], dict[str, Any]] = {}
                 for shard in shards.read():
                     values = shard[definition.name]
                     if target is None:
@@ -124,10 +125,14 @@ class SignalStore:
                         )
                     target[shard["rows"]] = values
                     np.add.at(seen, shard["rows"], 1)
+                    cost = json.loads(str(shard["cost"]))
+                    known = costs.setdefault((cost["started_at"], cost["rank"]), cost)
+                    if cost["wall_s"] > known["wall_s"]:
+                        costs[cost["started_at"], cost["rank"]] = cost
                 if target is None or not (seen == 1).all():
                     raise RuntimeError(f"the shards of {definition.name} are not a permutation of the pool's rows")
                 target.flush()
-                self._seal(partial, definition, costs, shards.folder.name)
+                self._seal(partial, definition, list(costs.values()), shards.folder.name)
         shards.remove()
 
     def _seal(self, partial: Path, definition: Definition, costs: list[dict[str, Any]], made_by: str) -> None:
@@ -183,12 +188,17 @@ class Shards:
             finally:
                 fcntl.flock(handle, fcntl.LOCK_UN)
 
-    def append(self, outputs: list[dict[str, np.ndarray]]) -> None:
-        """Write some batches' outputs as one file: ``batches``, ``rows`` and an array a signal."""
+    def append(self, outputs: list[dict[str, np.ndarray]], cost: dict[str, Any]) -> None:
+        """Write some batches' outputs as one file: ``batches``, ``rows`` and an array a signal.
+
+        Args:
+            outputs: of each batch.
+            cost: the process's record of this pass so far, so that what a killed process spent is known with its work.
+        """
         names = outputs[0].keys()
         with atomic_file(self.folder / f"{uuid.uuid4().hex}.npz") as partial, partial.open("wb") as handle:
             arrays: dict[str, Any] = {name: np.concatenate([output[name] for output in outputs]) for name in names}
-            np.savez(handle, **arrays)
+            np.savez(handle, cost=np.array(json.dumps(cost)), **arrays)
 
     def read(self) -> Iterator[dict[str, np.ndarray]]:
         """All files that are whole; a damaged one is removed with a warning."""

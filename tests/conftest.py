@@ -42,6 +42,7 @@ GOOD, BAD = ["fine", "great", "lovely"], ["poor", "awful", "dull"]
 def _quiet_and_offline(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    os.environ["HF_DATASETS_CACHE"] = str(tmp_path_factory.mktemp("datasets"))
     os.environ["SELECTUNE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 

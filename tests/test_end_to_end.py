@@ -152,3 +152,41 @@ def test_select_then_fit_uses_the_selection(cli: Cli, selecting: list[str], tmp_
     cli("fit", *arguments, "--output", other)
     assert {record.stage for record in read_ledger(other / "cost.jsonl") if record.cached} >= {"select"}
     assert Saving.read(other).kept_rows == 54
+
+
+def test_a_mistake_ends_two_processes_at_once(
+    cli: Cli, selecting: list[str], model_folder: Path, tmp_path: Path
+) -> None:
+    """Found before the launch of the second process, on every rank, and by rank 0 alone."""
+    wrong_column = [*arguments_of(selecting), "--data.text_column", "body"]
+    assert "no column 'body'" in cli("fit", *wrong_column, *TWO, "--output", tmp_path / "a", code=2).stderr
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "thesis.tex").touch()
+    told = cli("fit", *selecting, *TWO, "--output", tmp_path / "b", code=2).stderr
+    assert told.count("it is no run") == 1, "rank 0 found it, and it alone tells"
+    assert "Traceback" not in told
+
+
+def arguments_of(selecting: list[str]) -> list[str]:
+    return selecting[: selecting.index("--data.selector")]
+
+
+def test_processes_that_are_started_from_outside(selecting: list[str], tmp_path: Path) -> None:
+    import os
+    import subprocess
+    import sys
+
+    from tests.conftest import REPOSITORY
+
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = [sys.executable, *launcher, str(REPOSITORY / "main.py"), "select", *selecting, *TWO]
+    environment = os.environ | {"SELECTUNE_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+
+    def run(*more: str | Path) -> subprocess.CompletedProcess:
+        arguments = [*command, *map(str, more)]
+        return subprocess.run(arguments, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+
+    done = run("--output", tmp_path / "run")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len(rows_of(tmp_path / "run")) == 54
+    assert "name the run directory" in run().stderr

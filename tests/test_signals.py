@@ -17,6 +17,10 @@ ENTROPY = Definition("generative_entropy", "pool" * 8, "model" * 6, {"max_length
 EMBEDDING = Definition("embedding", "pool" * 8, "model" * 6, {"max_length": 32})
 
 
+def cost(rank: int, wall_s: float) -> dict:
+    return {"started_at": f"then-{rank}", "rank": rank, "wall_s": wall_s}
+
+
 def outputs(batch: int, rows: list[int]) -> dict[str, np.ndarray]:
     ids = np.array(rows)
     values = {"generative_entropy": ids / 10, "embedding": np.stack([ids, -ids], axis=1).astype(np.float32)}
@@ -26,14 +30,16 @@ def outputs(batch: int, rows: list[int]) -> dict[str, np.ndarray]:
 def test_shards_merge_by_row_id(tmp_path: Path) -> None:
     store = SignalStore(tmp_path)
     shards = Shards.of(store, [ENTROPY, EMBEDDING], {"batches": 3})
-    shards.append([outputs(2, [4, 0])])
-    shards.append([outputs(0, [3]), outputs(1, [1, 2])])
+    shards.append([outputs(2, [4, 0])], cost(0, 1.0))
+    shards.append([outputs(0, [3])], cost(1, 5.0))
+    shards.append([outputs(1, [1, 2])], cost(0, 3.0))
     assert shards.finished() == {0, 1, 2}
-    store.merge([ENTROPY, EMBEDDING], shards, 5, [{"wall_s": 1.0}])
+    store.merge([ENTROPY, EMBEDDING], shards, 5)
     np.testing.assert_array_equal(store.read(ENTROPY), np.arange(5) / 10)
     np.testing.assert_array_equal(store.read(EMBEDDING)[:, 1], -np.arange(5))
     assert store.has(ENTROPY)
     assert store.costs(ENTROPY) == store.costs(EMBEDDING), "one pass, one cost"
+    assert sorted(record["wall_s"] for record in store.costs(ENTROPY)[1]) == [3.0, 5.0], "the last of each process"
     assert not shards.folder.exists()
 
 
@@ -41,9 +47,9 @@ def test_shards_merge_by_row_id(tmp_path: Path) -> None:
 def test_a_row_twice_or_missing_is_no_signal(rows: list[int], tmp_path: Path) -> None:
     store = SignalStore(tmp_path)
     shards = Shards.of(store, [ENTROPY], {"batches": 1})
-    shards.append([outputs(0, rows)])
+    shards.append([outputs(0, rows)], cost(0, 1.0))
     with pytest.raises(RuntimeError, match="permutation"):
-        store.merge([ENTROPY], shards, 3, [])
+        store.merge([ENTROPY], shards, 3)
     assert not store.has(ENTROPY)
 
 
@@ -61,8 +67,8 @@ def test_a_damaged_signal_is_removed_with_a_warning(tmp_path: Path) -> None:
 
 def test_a_damaged_shard_is_computed_again(tmp_path: Path) -> None:
     shards = Shards.of(SignalStore(tmp_path), [ENTROPY], {"batches": 2})
-    shards.append([outputs(0, [0, 1])])
-    shards.append([outputs(1, [2])])
+    shards.append([outputs(0, [0, 1])], cost(0, 1.0))
+    shards.append([outputs(1, [2])], cost(0, 2.0))
     file = sorted(shards.folder.glob("*.npz"))[0]
     file.write_bytes(file.read_bytes()[:-40])
     with pytest.warns(UserWarning, match="is damaged"):

@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 
 from selectune.costs import Part, Stage
 from selectune.distributed import world
+from selectune.errors import RunDirectoryError
 from selectune.flops import FlopModel, UnfitFlopsError, adamw_flops
 from selectune.ledger import Ledger, StageCost
 
@@ -40,6 +41,12 @@ class CostLedger(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Learn which rank this is."""
+        begins = self._own and stage == "fit" and not self.ledger.records and not trainer.ckpt_path
+        if begins and trainer.global_rank == 0 and self.ledger.path and self.ledger.path.exists():
+            raise RunDirectoryError(
+                f"{self.ledger.path.parent} holds the ledger of another run, which this one would be charged with; give "
+                "CostLedger another folder."
+            )
         if self._own:
             self.ledger.rank, self.ledger.world_size = world()
             self.ledger.device = str(trainer.strategy.root_device)

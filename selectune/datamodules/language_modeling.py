@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from selectune.datamodules.base import SelectionDataModule
+from selectune.errors import CheckpointError
 from selectune.lightning_modules.heads import MaskedLMHead
 
 
@@ -31,5 +32,9 @@ class LanguageModeling(SelectionDataModule):
     def head(self) -> MaskedLMHead:
         """Predicts masked tokens."""
         assert self.tokenizer is not None
-        assert self.tokenizer.mask_token_id is not None, "a masked language model needs a mask token"
+        if self.tokenizer.mask_token_id is None:
+            raise CheckpointError(
+                f"{self.tokenizer.name_or_path} has no mask token, so it is no masked language model; name another "
+                "model.checkpoint."
+            )
         return MaskedLMHead(int(self.tokenizer.mask_token_id), len(self.tokenizer), self.mask_probability)

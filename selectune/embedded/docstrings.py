@@ -20,11 +20,14 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import Distribution, distributions
 from pathlib import Path, PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from selectune.embedded import extract
 from selectune.errors import DataError
 from selectune.paths import atomic_folder
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 FORMAT = 1  # part of the key: raise it whenever the same packages would give another corpus
 MASK = "_"
@@ -216,24 +219,31 @@ def _extract(files: Sequence[Path], floor: int, cap: int) -> Generator[list[str]
 @contextmanager
 def _progress(what: str, total: int) -> Iterator[Callable[[], None]]:
     """Give a function that advances a bar; it shows on rank 0's terminal, once it has taken two seconds."""
-    from rich.console import Console
     from rich.progress import Progress
 
-    console = Console(stderr=True)
-    shown = console.is_terminal and os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
+    console = terminal()
     begun = time.monotonic()
     bar = Progress(console=console, transient=True)
     task = bar.add_task(what, total=total)
 
     def advance() -> None:
         bar.advance(task)
-        if shown and not bar.live.is_started and time.monotonic() - begun > 2:
+        if console and not bar.live.is_started and time.monotonic() - begun > 2:
             bar.start()
 
     try:
         yield advance
     finally:
         bar.stop()
+
+
+def terminal() -> Console | None:
+    """Return the terminal that this process may show its progress on: rank 0's standard error, if it is one."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    first = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
+    return console if first and console.is_terminal else None
 
 
 def _distinct(texts: Mapping[str, set[str]]) -> dict[str, dict[bytes, str]]:

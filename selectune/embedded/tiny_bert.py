@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 
-from selectune.embedded.docstrings import docstrings
+from selectune.embedded.docstrings import docstrings, terminal
 from selectune.paths import atomic_folder
 
 FORMAT = 1  # part of the key: raise it whenever the same corpus would give another model
@@ -53,7 +54,9 @@ def tiny_bert(
         import pyarrow.parquet as pq
 
         texts = pq.read_table(corpus / "train.parquet", columns=["text"])["text"].to_pylist()
-        with atomic_folder(target) as scratch:
+        console = terminal()
+        shown = console.status("Training a vocabulary") if console else nullcontext()
+        with shown, atomic_folder(target) as scratch:
             _write_tokenizer(scratch, train_vocabulary(texts, vocabulary))
             _write_model(scratch, layers=layers, hidden=hidden, heads=heads)
     return target
@@ -102,6 +105,8 @@ def _write_model(folder: Path, layers: int, hidden: int, heads: int) -> None:
         intermediate_size=4 * hidden,
         max_position_embeddings=MAX_LENGTH,
         pad_token_id=tokenizer.pad_token_id,
+        hidden_dropout_prob=0.0,  # it is trained for a minute and far from overfitting
+        attention_probs_dropout_prob=0.0,
     )
     with torch.device("cpu"), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(SEED)  # torch.manual_seed would seed the accelerators too

@@ -29,7 +29,7 @@ class FineTuner(pl.LightningModule):
         weight_decay: of AdamW, on all weights but biases and norms.
         warmup: part of the steps in which the learning rate rises linearly from 0; in the rest it falls linearly to 0.
         optimizer: another optimizer than AdamW; it gets the same two parameter groups.
-        lr_scheduler: another schedule, stepped every step.
+        lr_scheduler: another schedule, stepped every step (`ReduceLROnPlateau` every epoch, by the head's metric).
         head: another head than the data module's.
         seed: of the new head's weights, dropout and masks; default ``seed_everything``.
         stage: names the stage in its seeds, so that a warm-up and a fine-tuning draw apart.
@@ -111,7 +111,10 @@ class FineTuner(pl.LightningModule):
                 return (step + 1) / (rise + 1) if step < rise else max(0.0, (total - step) / max(1, total - rise))
 
             schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        assert self.head is not None
+        plateau = isinstance(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau)
+        when = {"interval": "epoch" if plateau else "step", "monitor": self.head.monitor}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, **when}}
 
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Seed each epoch at its first batch; one that goes on from its middle takes the checkpoint's random states.

@@ -211,5 +211,5 @@ class ShardWriter(pl.Callback):
 
     def _flush(self) -> None:
         if self.waiting:
-            self.shards.append(self.waiting)
+            self.shards.append(self.waiting, self.cost.so_far().to_json())
         self.waiting, self.bytes, self.written = [], 0, time.monotonic()

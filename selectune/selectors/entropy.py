@@ -110,7 +110,7 @@ def prototype_entropy(
         embeddings: of any length but 0, floats of any precision, shape (n_rows, d); a memory map is read in blocks.
         seed: of the row order, when no keys are given, and of k-means++.
         order_keys: uint64, shape (n_rows,), such as ``Signals.tie_keys(seed)``: rows go in the order of (key, row id),
-            so that permuting a pool of distinct texts permutes the result, to the last bits, and changes nothing else.
+            so that permuting a pool of distinct texts permutes the result and changes no more than its last bits.
         max_prototypes: upper bound of K.
         iterations: of Lloyd's algorithm.
 
@@ -141,7 +141,7 @@ def entropy_from_hidden(
     weight: torch.Tensor,
     bias: torch.Tensor | None = None,
     block: int = 1024,
-    vocab_block: int = 1024,
+    vocab_block: int = 4096,
 ) -> torch.Tensor:
     """Entropy of softmax(hidden @ weight.T + bias) at each position, without ever holding the logits [1, 5].
 
@@ -167,7 +167,7 @@ def entropy_from_hidden(
 
 @torch.no_grad()
 def entropy_from_head(
-    hidden: torch.Tensor, head: Callable[[torch.Tensor], torch.Tensor], block: int = 256, vocab_block: int = 1024
+    hidden: torch.Tensor, head: Callable[[torch.Tensor], torch.Tensor], block: int = 256, vocab_block: int = 4096
 ) -> torch.Tensor:
     """`entropy_from_hidden` for any head, hidden (m, d) -> logits (m, V); only ``block`` positions of them are held."""
     return torch.cat([_streamed_entropy(head(h).split(vocab_block, dim=-1)) for h in hidden.split(block)])
@@ -183,6 +183,7 @@ def _streamed_entropy(chunks: Iterable[torch.Tensor]) -> torch.Tensor:
             highest = torch.full_like(total, torch.finfo(torch.float32).min)
         top = torch.maximum(highest, logits.amax(dim=-1))
         shifted = (logits - top[:, None]).clamp_(min=-1e4)  # exp(-1e4) is 0, and 0 * -1e4 is not NaN as 0 * -inf is
+        del chunk, logits  # their memory, still in the cache, is where the exponentials go
         exponentials = shifted.exp()
         drop = highest - top
         scale = drop.exp()

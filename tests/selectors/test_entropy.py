@@ -195,7 +195,7 @@ def test_prototypes_of_a_large_pool_are_fitted_on_the_first_rows_by_key(monkeypa
 
 
 def test_where_rows_coincide_the_assignment_is_hard() -> None:
-    copies = np.repeat(np.eye(3), 30, axis=0)
+    copies = np.repeat(np.random.default_rng(0).normal(size=(3, 7)), 30, axis=0)
     found = prototype_entropy(copies, 0)
     assert (found.k, found.tau) == (3, 0.0)
     np.testing.assert_array_equal(found.entropies, 0.0)
