@@ -63,7 +63,7 @@ def select_rows(
         n_tokens = tokens.n_tokens()
         datamodule.budget(int(n_tokens.sum()))
         wanted = [scoring.define(name, datamodule.pool, datamodule.max_length) for name in sorted(_needed(datamodule))]
-        cost.add(examples=len(tokens), tokens=int(n_tokens.sum()), method="no arithmetic")
+        cost.add(examples=len(tokens), method="no arithmetic")
     request = _request(datamodule, scoring, wanted)
     found = on_rank_zero(lambda: _matching(folder, datamodule.pool, request))
     if found is None:

@@ -181,7 +181,7 @@ def _solve(
             settings = scoring.settings.information
             estimate = entropy.miller_madow if settings.estimator == "miller_madow" else entropy.plugin_entropy
             values = estimate(ids, offsets, normalize=settings.normalize)
-            cost.add(tokens=len(ids), method="no arithmetic")
+            cost.add(method="no arithmetic")
         else:
             embedding = next(other for other in wanted if other.name == "embedding")
             found = entropy.prototype_entropy(
