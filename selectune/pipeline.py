@@ -132,7 +132,7 @@ def evaluate(job: Job, verb: str) -> Any:
         from selectune.predictions import write_predictions
 
         found: Any = job.trainer.predict(job.model, job.data, ckpt_path=checkpoint, weights_only=True)
-        return write_predictions(job.run.path / "predictions.parquet", found or [], job.model, job.data)
+        return write_predictions(job.run.path / "predictions.parquet", found or [])
     method = getattr(job.trainer, verb)
     return method(job.model, job.data, ckpt_path=checkpoint, weights_only=True)
 

@@ -36,6 +36,7 @@ def export(module: Any, datamodule: Any, folder: Path) -> None:
         logging.disable_progress_bar()
         shutil.rmtree(folder, ignore_errors=True)
         with atomic_folder(folder) as partial:
+            module.head.finish(module.network)
             module.network.save_pretrained(partial)
             datamodule.tokenizer.save_pretrained(partial)
 

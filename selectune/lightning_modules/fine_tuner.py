@@ -7,6 +7,7 @@ import random
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
@@ -162,8 +163,9 @@ class FineTuner(pl.LightningModule):
         self._log("test")
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
-        """Predictions of a batch, with the rows that they belong to."""
-        return {"rows": batch["rows"], "predictions": self._output(batch).predictions.float().cpu()}
+        """Predictions of a batch as columns, with the rows that they belong to."""
+        assert self.head is not None
+        return {"row_id": np.asarray(batch["rows"]), **self.head.predict(self.network, batch)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add every rank's random states, so that a run goes on in mid-epoch as if unbroken."""
@@ -173,9 +175,12 @@ class FineTuner(pl.LightningModule):
         else:
             states = [_random_states()]
         checkpoint["random_states"] = states
+        checkpoint["head"] = self.head.state if self.head else {}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the random states, if the ranks are as many as they were."""
+        if self.head is not None:
+            self.head.state.update(checkpoint.get("head", {}))
         states = checkpoint.get("random_states")
         self._random_states = states if states and len(states) == self.trainer.world_size else None
 
@@ -216,6 +221,8 @@ class FineTuner(pl.LightningModule):
         metrics = self.metrics[split]
         found = {f"{split}/{name}": value for name, value in metrics.compute().items()}  # type: ignore[operator]
         metrics.reset()  # type: ignore[operator]
+        if split == "val" and self.head is not None:
+            self.head.after_validation(found)
         found[f"{split}/loss"] = (sums[0] / sums[1].clamp(min=1)).float()
         if split == "test":
             found |= {f"test/{name}": value for name, value in self.trainer.datamodule.references().items()}  # type: ignore[attr-defined]

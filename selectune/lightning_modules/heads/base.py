@@ -1,0 +1,164 @@
+"""What every head is: its network, its loss and its metrics; and how a network is loaded and called."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from selectune.errors import CheckpointError, UserError
+from selectune.flops import FlopModel, model_flops
+from selectune.sources import ModelSource
+
+if TYPE_CHECKING:
+    from torchmetrics import MetricCollection
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a head makes of a batch.
+
+    Args:
+        loss_sum: summed over the items, a scalar with a gradient.
+        items: what the loss is a mean over: rows of a classifier, predicted tokens of a language model.
+        predictions: for the metrics, shape (rows, ...).
+        targets: for the metrics, shape (rows, ...).
+    """
+
+    loss_sum: Tensor
+    items: int
+    predictions: Tensor
+    targets: Tensor
+
+
+class Head(ABC):
+    """A task of `FineTuner`. Its data module makes it, and it knows the batches of that data module.
+
+    Attributes:
+        auto_class: the transformers class that builds the network.
+        monitor: the metric on ``dev`` that chooses the checkpoint.
+        mode: ``max`` or ``min`` of it.
+        state: numbers that belong to a checkpoint beside the network's weights.
+    """
+
+    auto_class: str
+    monitor: str
+    mode: str
+
+    def __init__(self) -> None:
+        self.state: dict[str, float] = {}
+
+    def build(self, source: ModelSource, trained: bool = False) -> Any:
+        """The network, with float32 weights; parts that the checkpoint lacks start at random.
+
+        Args:
+            source: the checkpoint.
+            trained: refuse a checkpoint that lacks parts.
+
+        Raises:
+            CheckpointError: it cannot be loaded, or lacks what `trained` demands.
+        """
+        network, missing = load_network(self.auto_class, source, **self.config())
+        if trained and missing:
+            raise CheckpointError(
+                f"{source.described} has no trained head for this task (it lacks {missing[0]}), so it cannot be "
+                "evaluated as it is; fit it first, or name a finished run in --output."
+            )
+        return network
+
+    def config(self) -> dict[str, Any]:
+        """What the network's config must say of the task."""
+        return {}
+
+    @abstractmethod
+    def forward(self, network: nn.Module, batch: dict[str, Any]) -> Output:
+        """Loss and predictions of a batch."""
+
+    def flops(self, network: Any, backward: bool) -> FlopModel:
+        """FLOPs of a row of so many tokens, forward alone or with the backward pass."""
+        return model_flops(network, _made_up_row, backward)
+
+    def predict(self, network: nn.Module, batch: dict[str, Any]) -> dict[str, Any]:
+        """Predictions of a batch's rows as columns of ``predictions.parquet``, each of length (rows,).
+
+        Raises:
+            UserError: this head makes no prediction of a row.
+        """
+        raise UserError(f"{type(self).__name__} makes no prediction of a row; use `test` instead.")
+
+    def after_validation(self, metrics: Mapping[str, Any]) -> None:
+        """Take what ``dev`` decides, such as a threshold, from its metrics, into `state`."""
+
+    def finish(self, network: Any) -> None:
+        """Write what the exported model must know, such as a threshold, into its config."""
+
+    @abstractmethod
+    def metrics(self) -> MetricCollection:
+        """Fresh metrics, fed with ``(predictions, targets)``."""
+
+
+def _made_up_row(length: int) -> dict[str, Tensor]:
+    return {"input_ids": torch.ones(1, length, dtype=torch.long)}
+
+
+def load_network(auto_class: str, source: ModelSource, **config: Any) -> tuple[Any, list[str]]:
+    """A network from a model folder, its weights as float32, and the names of weights that the folder lacks.
+
+    Raises:
+        CheckpointError: the weights do not fit the config.
+    """
+    import transformers
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # heads that start at random are expected here, and told by `missing_keys`
+    logging.disable_progress_bar()
+    try:
+        network, loading = getattr(transformers, auto_class).from_pretrained(
+            str(source.folder),
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **config,
+        )
+    except OSError as error:
+        raise CheckpointError(f"{source.described} cannot be loaded: {str(error).splitlines()[0]}") from error
+    finally:
+        logging.set_verbosity(verbosity)
+    return network, sorted(loading["missing_keys"])
+
+
+def network_inputs(network: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
+    """What a network's forward takes of a batch; some architectures know no token types."""
+    inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+    if _takes_token_types(type(network).forward):
+        inputs["token_type_ids"] = batch["token_type_ids"]
+    return inputs
+
+
+@lru_cache
+def _takes_token_types(forward: Any) -> bool:
+    return "token_type_ids" in inspect.signature(forward).parameters
+
+
+@contextmanager
+def before_output(network: Any, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Change what reaches a language model's output layer, e.g. to fewer positions.
+
+    The vocabulary product is most of a small model's work and its logits most of the memory, so they are made only
+    where they are read; all before that layer stays the model's own, whatever its architecture.
+    """
+    layer = network.get_output_embeddings()
+    hook = layer.register_forward_pre_hook(lambda module, inputs: (change(inputs[0]), *inputs[1:]))
+    try:
+        yield
+    finally:
+        hook.remove()
