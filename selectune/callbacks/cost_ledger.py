@@ -44,8 +44,8 @@ class CostLedger(pl.Callback):
         begins = self._own and stage == "fit" and not self.ledger.records and not trainer.ckpt_path
         if begins and trainer.global_rank == 0 and self.ledger.path and self.ledger.path.exists():
             raise RunDirectoryError(
-                f"{self.ledger.path.parent} holds the ledger of another run, which this one would be charged with; give "
-                "CostLedger another folder."
+                f"{self.ledger.path.parent} holds the ledger of another run, which this one would be charged with; "
+                "give CostLedger another folder."
             )
         if self._own:
             self.ledger.rank, self.ledger.world_size = world()

@@ -141,7 +141,7 @@ def entropy_from_hidden(
     weight: torch.Tensor,
     bias: torch.Tensor | None = None,
     block: int = 1024,
-    vocab_block: int = 4096,
+    vocab_block: int = 2048,
 ) -> torch.Tensor:
     """Entropy of softmax(hidden @ weight.T + bias) at each position, without ever holding the logits [1, 5].
 
@@ -153,12 +153,16 @@ def entropy_from_hidden(
         weight: of that layer, shape (V, d).
         bias: of that layer, shape (V,).
         block: positions at once.
-        vocab_block: vocabulary entries at once; working memory is about 8 * block * vocab_block bytes.
+        vocab_block: vocabulary entries at once; working memory is about 8 * block * vocab_block bytes, so 16 MiB. A
+            GPU wants larger blocks.
 
     Returns:
         Nats in [0, ln V], float32, shape (n,).
     """
-    # MEASURED
+    # Speed, the bare product in blocks of 256 positions being 1 (V 30,522, d 384, float32, two cores, medians of
+    # several runs). Whole logits: log_softmax 0.74; shifted in place, then sum p z by mul 0.67, mul_ 0.79, einsum 0.83,
+    # bmm 0.85; in kept buffers 0.81 to 0.87. Blocks of the vocabulary, which stay in the cache: einsum 1.10, bmm 1.16,
+    # mul_ 1.15 to 1.33, so that the entropy costs less than writing the logits down. All lose where cores are shared.
     weights = weight.split(vocab_block)
     biases: Iterable[torch.Tensor | None] = [None] * len(weights) if bias is None else bias.split(vocab_block)
     layers = list(zip(weights, biases, strict=True))
