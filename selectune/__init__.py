@@ -14,6 +14,7 @@ _FROM = {
     "ScorerSettings": "selectune.lightning_modules",
     "TextClassification": "selectune.datamodules",
     "LanguageModeling": "selectune.datamodules",
+    "QuestionAnswering": "selectune.datamodules",
     "CostLedger": "selectune.callbacks",
     "Export": "selectune.callbacks",
     "Savings": "selectune.callbacks",

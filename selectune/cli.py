@@ -91,8 +91,9 @@ class SelectuneCLI(LightningCLI):
                 more = loggers if isinstance(loggers, list) else [loggers] if loggers not in (None, True) else []
                 kwargs["logger"] = [MetricsLog(run.path), *more]
         if self.subcommand == "fit":
-            head = self.datamodule.head_class
-            callbacks = pipeline.fit_callbacks(run, self.ledger, head.monitor, head.mode)
+            head = self.model.head
+            chooses = self.datamodule.monitor if head is None else (head.monitor, head.mode)
+            callbacks = pipeline.fit_callbacks(run, self.ledger, *chooses)
         else:
             from selectune.callbacks import CostLedger
 

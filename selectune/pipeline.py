@@ -140,11 +140,11 @@ def evaluate(job: Job, verb: str) -> Any:
 def _begin(job: Job, verb: str) -> str | None:
     """Load the data, which finds a user's mistakes, then let rank 0 claim the directory. Gives the checkpoint."""
     parts = [job.data, *([job.warm_up.data] if job.warm_up else [])]
+    on_rank_zero(lambda: job.model.source)
     for data in parts:
-        data.scorer = job.scorer
+        data.scorer, data.source = job.scorer, job.model.source
         on_rank_zero(data.load)  # first alone: it may build caches
         data.load()
-    on_rank_zero(lambda: job.model.source)
     rank, size = world()
     job.ledger.rank, job.ledger.world_size = rank, size
     job.ledger.device = str(job.trainer.strategy.root_device)

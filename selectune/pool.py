@@ -29,6 +29,8 @@ class Pool:
         revision: of the source, if it has one.
         source_rows: position of each row in the source's own train split, shape (n_rows,).
         label_column: the column of the label, if there is one; it belongs to the fingerprint.
+        last_source_rows: where rows were joined of several source rows, the last of each, shape (n_rows,); then
+            `source_rows` are the first.
     """
 
     dataset: Dataset
@@ -37,6 +39,7 @@ class Pool:
     source_rows: np.ndarray
     revision: str | None = None
     label_column: str | None = None
+    last_source_rows: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.dataset)

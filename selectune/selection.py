@@ -97,9 +97,11 @@ class Selection:
         (folder / "manifest.json").unlink(missing_ok=True)
         selected = np.zeros(len(pool), dtype=bool)
         selected[self.rows] = True
-        rows = {"row_id": self.rows, "score": self.scores, "source_row": pool.source_rows[self.rows]}
-        scores = {"row_id": np.arange(len(pool)), **signals, "selected": selected}
-        scores |= {"tie_key": tie_keys, "source_row": pool.source_rows}
+        sources = {"source_row": pool.source_rows}
+        if pool.last_source_rows is not None:
+            sources["last_source_row"] = pool.last_source_rows
+        rows = {"row_id": self.rows, "score": self.scores} | {name: ids[self.rows] for name, ids in sources.items()}
+        scores = {"row_id": np.arange(len(pool)), **signals, "selected": selected, "tie_key": tie_keys, **sources}
         for name, columns in (("rows", rows), ("scores", scores)):
             with atomic_file(folder / f"{name}.parquet") as partial:
                 pq.write_table(pa.table(columns), partial)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 READERS = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+USUAL_SPLITS = {"train", "training", "validation", "valid", "val", "dev", "test", "testing", "eval", "evaluation"}
 EMBEDDED_DATA = "docstrings"
 EMBEDDED_MODEL = "docstrings-bert"
 
@@ -78,7 +80,7 @@ def find_data(
         )
     for candidate in _candidates(root, name, config, local_name):
         if candidate.is_dir():
-            return _local(_load(str(candidate)), f"local:{candidate.relative_to(str(root))}")
+            return _local(_load_folder(candidate), f"local:{candidate.relative_to(str(root))}")
     if name == EMBEDDED_DATA:
         from selectune.embedded import docstrings
         from selectune.paths import default_cache
@@ -93,7 +95,7 @@ def find_data(
         splits = _load(READERS[path.suffix.lower()], data_files={"train": str(path)})
         return _local(splits, f"file:{path.name}")
     if path.is_dir():
-        return _local(_load(str(path)), f"local:{path.name}")
+        return _local(_load_folder(path), f"local:{path.name}")
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise DataError(f"There is no folder or file {name}; mend data.dataset.")
     splits = _load(name, config, revision=revision, hub=True)
@@ -156,6 +158,21 @@ def _candidates(root: str | Path | None, name: str, config: str | None, local_na
     return found + [Path(root) / stem for stem in stems if not config]
 
 
+def _load_folder(folder: Path) -> dict[str, Dataset]:
+    """A folder in the hub's layout; ``<split>.parquet`` is a split of that name.
+
+    `datasets` finds splits by keywords, so it would join MNLI's ``validation_matched`` and ``validation_mismatched``.
+    """
+    files: dict[str, list[str]] = {}
+    for file in sorted(folder.glob("*.parquet")):
+        name = re.sub(r"-\d{5}-of-\d{5}$", "", file.stem)
+        files.setdefault(name, []).append(str(file))
+    unusual = set(files) - USUAL_SPLITS
+    if "train" not in files or not unusual or any(not re.fullmatch(r"(?!train)\w+", name) for name in unusual):
+        return _load(str(folder))
+    return _load("parquet", data_files=files)
+
+
 def _load(path: str, name: str | None = None, hub: bool = False, **options: object) -> dict[str, Dataset]:
     import datasets
 
@@ -174,6 +191,7 @@ def _load(path: str, name: str | None = None, hub: bool = False, **options: obje
             ) from error
         files = options.get("data_files")
         what = next(iter(files.values())) if isinstance(files, dict) else where
+        what = Path(what[0]).parent if isinstance(what, list) else what
         if empty := _empty_file(Path(str(what))):
             raise DataError(f"{empty} has no rows; a split must have at least one.") from error
         raise DataError(f"The data in {what} could not be read ({reason}); mend the files or data.dataset.") from error

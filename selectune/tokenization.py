@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -19,6 +19,23 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 CHUNK_ROWS = 5_000
+
+
+class BatchRows(Protocol):
+    """Rows as a data module makes batches of them."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens that each row takes in a batch of its own, shape (n_rows,)."""
+
+    @property
+    def input_tokens(self) -> np.ndarray:
+        """Tokens that a model reads of each row, shape (n_rows,)."""
+
+    def padded(self, rows: np.ndarray, pad_id: int) -> dict[str, torch.Tensor]:
+        """A batch of rows, among it ``input_ids`` and ``attention_mask``."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +61,11 @@ class TokenizedRows:
     def lengths(self) -> np.ndarray:
         """Tokens of each row, special ones included, int64, shape (n_rows,)."""
         return np.diff(self.offsets)
+
+    @property
+    def input_tokens(self) -> np.ndarray:
+        """Tokens that a model reads of each row, int64, shape (n_rows,)."""
+        return self.lengths
 
     def n_tokens(self) -> np.ndarray:
         """Tokens of each row without the special ones, int64, shape (n_rows,)."""
@@ -74,6 +96,63 @@ class TokenizedRows:
             types[i, :n], special[i, :n] = self.type_ids[start:end], self.special[start:end]
         batch = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types, "special": special}
         return {name: torch.from_numpy(values) for name, values in batch.items()}
+
+
+@dataclass(frozen=True)
+class PairTemplate:
+    """How a tokenizer joins two texts: special tokens before, between and after them.
+
+    Args:
+        special: token ids of the three places.
+        types: token types of before, first text, between, second text, after; one for each token of a place, one for
+            each text.
+    """
+
+    special: tuple[list[int], list[int], list[int]]
+    types: tuple[list[int], int, list[int], int, list[int]]
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase) -> PairTemplate:
+        """Read it off a pair that the tokenizer encodes.
+
+        Raises:
+            CheckpointError: the tokenizer knows no character offsets.
+        """
+        if not tokenizer.is_fast:
+            raise CheckpointError(
+                f"The tokenizer {type(tokenizer).__name__} knows no character offsets, which answers are found by; "
+                "name a model with a fast tokenizer."
+            )
+        encoded = tokenizer("a", "a", return_token_type_ids=True)
+        texts, ids, types = encoded.sequence_ids(0), encoded["input_ids"], encoded["token_type_ids"]
+        first, second = texts.index(0), texts.index(1)
+        first_end, second_end = first + texts.count(0), second + texts.count(1)
+        return cls(
+            (ids[:first], ids[first_end:second], ids[second_end:]),
+            (types[:first], types[first], types[first_end:second], types[second], types[second_end:]),
+        )
+
+    @property
+    def n_special(self) -> int:
+        """Special tokens of a pair."""
+        return sum(map(len, self.special))
+
+    def join(self, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Token ids, token types and whether a token is special, of a pair given by its token ids."""
+        before, between, after = self.special
+        lengths = [len(before), len(first), len(between), len(second), len(after)]
+        types = [
+            self.types[0],
+            [self.types[1]] * lengths[1],
+            self.types[2],
+            [self.types[3]] * lengths[3],
+            self.types[4],
+        ]
+        return (
+            np.concatenate([before, first, between, second, after]),
+            np.concatenate(types),
+            np.repeat([True, False, True, False, True], lengths),
+        )
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

@@ -32,7 +32,7 @@ def local_copies(root: Path, configs: list[dict[str, Any]], model_folder: Path) 
     data, models = root / "data", root / "models"
     for config in configs:
         for section in data_sections(config):
-            write_data(data / section["dataset"].rsplit("/", 1)[-1], section)
+            write_data(data / folder_name(section), section)
         for name in checkpoints(config):
             link = models / name.rsplit("/", 1)[-1]
             link.parent.mkdir(parents=True, exist_ok=True)
@@ -57,15 +57,22 @@ def checkpoints(config: dict[str, Any]) -> Iterator[str]:
             yield name
 
 
+def folder_name(arguments: dict[str, Any]) -> Path:
+    """What the folder of a data set is called in the root."""
+    name = arguments.get("local_name") or arguments["dataset"].rsplit("/", 1)[-1]
+    return Path(name, *filter(None, [arguments.get("config_name")]))
+
+
 def write_data(folder: Path, arguments: dict[str, Any]) -> None:
-    """A data set in the hub's layout, with the columns and the held-out split that a data module's arguments name."""
+    """A data set in the hub's layout, with the columns and the held-out splits that a data module's arguments name."""
     columns = [arguments.get("text_column", "text"), arguments.get("pair_column")]
-    held_out = arguments.get("test_split", "test")
+    held_out = [arguments.get("test_split", "test"), *arguments.get("more_test_splits", [])]
     folder.mkdir(parents=True, exist_ok=True)
-    for split, rows, seed in (("train", TRAIN_ROWS, 1), (held_out, HELD_OUT_ROWS, 2)):
-        texts, labels = sentences(rows, seed)
+    for seed, split in enumerate(["train", *held_out], start=1):
+        texts, labels = sentences(TRAIN_ROWS if split == "train" else HELD_OUT_ROWS, seed)
         content: dict[str, list] = {column: texts for column in columns if column}
-        content[arguments.get("label_column", "label")] = labels
+        numbers = [label + len(text) / 100 for label, text in zip(labels, texts)]
+        content[arguments.get("label_column", "label")] = numbers if arguments.get("regression") else labels
         pq.write_table(pa.table(content), folder / f"{split}.parquet")
 
 

@@ -16,7 +16,8 @@ from tests.conftest import REPOSITORY, manifest_of, metrics_of
 from tests.local_copies import TRAIN_ROWS, local_copies, read_config
 
 CONFIGS = sorted((REPOSITORY / "configs").rglob("*.yaml"))
-OVERLAYS = [file for file in CONFIGS if file.parent.name == "selectors"]
+OVERLAYS = [file for file in CONFIGS if file.parent.name in ("selectors", "cluster")]
+SELECTORS = [file for file in OVERLAYS if file.parent.name == "selectors"]
 BASE = REPOSITORY / "configs" / "euds" / "sst2.yaml"  # what overlays are laid over
 
 
@@ -68,7 +69,7 @@ def test_a_config_is_instantiated(
     made: list[SelectuneCLI] = []
     monkeypatch.setattr(SelectuneCLI, "_run_subcommand", lambda cli, verb: made.append(cli))
     configs = [part for layer in layers(file) for part in ("--config", layer)]
-    in_process("fit", *configs, "--output", tmp_path / "run")
+    in_process("fit", *configs, "--trainer.accelerator", "cpu", "--output", tmp_path / "run")
     (cli,) = made
     assert isinstance(cli.model, FineTuner)
     assert isinstance(cli.datamodule, SelectionDataModule)
@@ -89,8 +90,8 @@ def test_a_config_says_what_it_does_and_how_to_run_it(file: Path) -> None:
     assert "--output runs/" in commands[0]
 
 
-@pytest.mark.parametrize("file", OVERLAYS, ids=named)
-def test_an_overlay_changes_the_selector_alone(file: Path) -> None:
+@pytest.mark.parametrize("file", SELECTORS, ids=named)
+def test_an_overlay_of_a_selector_changes_the_selector_alone(file: Path) -> None:
     overlay = read_config(file)
     assert list(overlay) == ["data"]
     assert list(overlay["data"]) == ["init_args"]
@@ -111,6 +112,27 @@ def test_an_overlay_runs(shrunk: Callable[..., Path]) -> None:
     run = shrunk(BASE, REPOSITORY / "configs" / "selectors" / "random.yaml")
     _is_whole(run, share=0.16)
     assert manifest_of(run)["selector"]["class"].endswith(".Random")
+
+
+@pytest.mark.parametrize(
+    ("name", "figures"),
+    [
+        ("glue/mnli", {"accuracy", "macro_f1", "validation_mismatched/accuracy", "validation_mismatched/macro_f1"}),
+        ("glue/stsb", {"pearson", "spearman"}),
+        ("domain/chemprot", {"micro_f1", "macro_f1"}),
+    ],
+)
+def test_a_config_without_a_selector_runs(shrunk: Callable[..., Path], name: str, figures: set[str]) -> None:
+    run = shrunk(REPOSITORY / "configs" / f"{name}.yaml")
+    assert {f"test/{figure}" for figure in figures} <= set(metrics_of(run))
+    assert not (run / "selection").exists()
+    assert {file.name for file in run.iterdir()} >= {"report.html", "done.json", "export"}
+
+
+def test_an_overlay_of_a_cluster_runs(shrunk: Callable[..., Path]) -> None:
+    run = shrunk(BASE, REPOSITORY / "configs" / "cluster" / "one_gpu.yaml")
+    _is_whole(run, share=0.16)
+    assert read_config(run / "config.yaml")["trainer"]["precision"] == "bf16-mixed"
 
 
 def _is_whole(run: Path, share: float) -> None:

@@ -37,6 +37,22 @@ def test_a_root_is_looked_into_first(
     assert len(found.splits["train"]) == 20
 
 
+@pytest.mark.parametrize("shard", ["", "-00000-of-00001"])
+def test_splits_are_called_as_their_files_are(shard: str, tmp_path: Path) -> None:
+    splits = {"train": 20, "validation_matched": 5, "validation_mismatched": 6}
+    for seed, (split, rows) in enumerate(splits.items()):
+        write_split(tmp_path / f"{split}{shard}.parquet", *sentences(rows, seed))
+    found = find_data(str(tmp_path))
+    assert {split: len(part) for split, part in found.splits.items()} == splits
+
+
+def test_usual_splits_are_found_as_ever(tmp_path: Path) -> None:
+    for name, rows in (("train-00000-of-00002", 4), ("train-00001-of-00002", 5), ("dev", 3), ("test", 2)):
+        write_split(tmp_path / f"{name}.parquet", *sentences(rows, 1))
+    found = find_data(str(tmp_path))
+    assert {split: len(part) for split, part in found.splits.items()} == {"train": 9, "validation": 3, "test": 2}
+
+
 def test_the_environment_names_a_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make(tmp_path / "reviews")
     monkeypatch.setenv("SELECTUNE_DATA", str(tmp_path))

@@ -108,7 +108,7 @@ class CostLedger(pl.Callback):
 
     def _add(self, cost: StageCost, module: Any, batch: dict[str, Any], passes: tuple[bool, ...]) -> None:
         n_rows, length = batch["input_ids"].shape
-        cost.add(examples=n_rows, tokens=batch["n_tokens"], padded_tokens=n_rows * length)
+        cost.add(examples=len(batch["rows"]), tokens=batch["n_tokens"], padded_tokens=n_rows * length)
         for backward in passes:
             flops = self._of(module, backward)
             if isinstance(flops, FlopModel):

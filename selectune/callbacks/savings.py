@@ -27,7 +27,7 @@ class Savings(pl.Callback):
         if costs is None or trainer.global_rank != 0 or not hasattr(datamodule, "pool"):
             return
         path = costs.ledger.path
-        lengths = datamodule.tokens["train"].lengths
+        lengths = datamodule.tokens["train"].input_tokens
         rows = datamodule.train_rows
         self.saving = compute_saving(
             read_ledger(path) if path else costs.ledger.records,

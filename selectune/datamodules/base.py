@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 import numpy as np
-from torch.utils.data import DataLoader
+from torch.utils.data import ConcatDataset, DataLoader
 
 from selectune.batching import (
     EvalSampler,
@@ -23,10 +24,10 @@ from selectune.datamodules.loading import load_splits
 from selectune.distributed import on_rank_zero, stage_seed, world
 from selectune.errors import BudgetError, DataError
 from selectune.paths import default_cache
-from selectune.pool import Pool
+from selectune.pool import Pool, check_texts
 from selectune.selection import Selection
 from selectune.selectors.base import Budget, Selector
-from selectune.tokenization import TokenizedRows, load_tokenizer, tokenize, tokenizer_hash
+from selectune.tokenization import BatchRows, TokenizedRows, load_tokenizer, tokenize, tokenizer_hash
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from selectune.lightning_modules.heads import Head
     from selectune.lightning_modules.scorer import ScorerSettings
+    from selectune.sources import ModelSource
 
 
 class SelectionDataModule(pl.LightningDataModule):
@@ -68,6 +70,7 @@ class SelectionDataModule(pl.LightningDataModule):
     """
 
     head_class: type[Head]
+    has_classes: bool = True  # labels are classes, so that samples are stratified and lost ones warned of
 
     def __init__(
         self,
@@ -102,12 +105,14 @@ class SelectionDataModule(pl.LightningDataModule):
         self.selector, self.keep, self.keep_rows, self.keep_tokens = selector, keep, keep_rows, keep_tokens
         self.selection, self._seed, self.num_workers = selection, seed, num_workers
         self.scorer: ScorerSettings | None = None  # the CLI sets it; None means the defaults
+        self.source: ModelSource | None = None  # that is trained; the CLI sets it, else the Trainer has it
         self.chosen: Selection | None = None
         self.tokenizer: PreTrainedTokenizerBase | None = None
         self.pool: Pool
         self.splits: dict[str, Dataset] = {}
         self.labels: dict[str, np.ndarray] = {}
-        self.tokens: dict[str, TokenizedRows] = {}
+        self.tokens: dict[str, BatchRows] = {}
+        self.more_test_splits: list[str] = []  # evaluated beside the held-out split, never selected from
         self._check_arguments()
 
     # What a task says of itself.
@@ -122,6 +127,25 @@ class SelectionDataModule(pl.LightningDataModule):
         """The column of the label, if the task has one."""
         return None
 
+    @property
+    def side_columns(self) -> tuple[str, ...]:
+        """Columns that are kept where a split has them."""
+        return ()
+
+    @property
+    def monitor(self) -> tuple[str, str]:
+        """The metric on ``dev`` that chooses the checkpoint, and ``max`` or ``min`` of it; known before any data is."""
+        return self.head_class.monitor, self.head_class.mode
+
+    def clean(self, split: Dataset, where: str) -> tuple[Dataset, np.ndarray]:
+        """The rows of a split that the task takes, checked, and their positions in it.
+
+        Raises:
+            DataError: a column is missing, or a row is without a text.
+        """
+        check_texts(split, self.text_columns, where)
+        return split, np.arange(len(split))
+
     @abstractmethod
     def head(self) -> Head:
         """The head that learns this task."""
@@ -129,6 +153,10 @@ class SelectionDataModule(pl.LightningDataModule):
     def read_labels(self, train: Dataset, others: dict[str, Dataset]) -> dict[str, np.ndarray]:
         """Labels of all splits as numbers, by split name; nothing for a task without labels."""
         return {}
+
+    def cut(self, split: Dataset, rows: np.ndarray, limit: int | None) -> tuple[Dataset, np.ndarray, np.ndarray] | None:
+        """Rows of a split cut anew into rows of a pool, each with the first and last source row; None leaves them."""
+        return None
 
     def extras(self, split: str, rows: np.ndarray) -> dict[str, Any]:
         """What the task adds to a batch of rows of a split."""
@@ -146,6 +174,17 @@ class SelectionDataModule(pl.LightningDataModule):
         from selectune.lightning_modules.fine_tuner import current_seed
 
         return self._seed if self._seed is not None else current_seed()
+
+    def model_tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer of the model that is trained."""
+        if self.tokenizer is None:
+            source = self.source
+            if source is None:
+                assert self.trainer is not None, "the data module belongs to no Trainer yet"
+                module: Any = self.trainer.lightning_module
+                source = module.source
+            self.tokenizer = load_tokenizer(source.folder)
+        return self.tokenizer
 
     def load(self) -> None:
         """Find the data, check it and split it; every rank does so by itself, and the first call only.
@@ -185,6 +224,10 @@ class SelectionDataModule(pl.LightningDataModule):
         on_rank_zero(fill)
         return tokenize(self.texts_of(split), len(self.pool), tokenizer, self.max_length, folder)
 
+    def encode(self, split: str, tokenizer: PreTrainedTokenizerBase) -> BatchRows:
+        """A split as the model reads it, in training and evaluation."""
+        return self.tokenized(split, tokenizer)
+
     # What Lightning calls, in its order.
 
     def prepare_data(self) -> None:
@@ -198,17 +241,19 @@ class SelectionDataModule(pl.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Tokenise what the stage needs, for the model that is trained."""
         self.load()
-        assert self.trainer is not None
-        module: Any = self.trainer.lightning_module
-        if self.tokenizer is None:
-            self.tokenizer = load_tokenizer(module.source.folder)
-        for split in {"fit": ("train", "dev"), "validate": ("dev",)}.get(stage, ("test",)):
+        tokenizer = self.model_tokenizer()
+        for split in {"fit": ("train", "dev"), "validate": ("dev",)}.get(stage, self.held_out):
             if split not in self.tokens:
-                self.tokens[split] = self.tokenized(split, self.tokenizer)
+                self.tokens[split] = self.encode(split, tokenizer)
             if len(self.tokens[split]) < world()[1]:
                 raise DataError(
                     f"The {split} split has {len(self.tokens[split])} row(s) for {world()[1]} processes; use fewer."
                 )
+
+    @property
+    def held_out(self) -> tuple[str, ...]:
+        """The splits that are evaluated in the end: ``test``, then ``test/<name>`` of each further one."""
+        return ("test", *(f"test/{name}" for name in self.more_test_splits))
 
     @property
     def train_rows(self) -> np.ndarray:
@@ -246,29 +291,31 @@ class SelectionDataModule(pl.LightningDataModule):
         return self.eval_dataloader("dev")
 
     def test_dataloader(self) -> DataLoader:
-        """Batches of the held-out split."""
-        return self.eval_dataloader("test")
+        """Batches of the held-out split, and after it of each further one."""
+        return self.eval_dataloader(*self.held_out)
 
     def predict_dataloader(self) -> DataLoader:
         """Batches of the held-out split."""
         plan = plan_batches(self.tokens["test"].lengths, self.max_batch_tokens, world()[1])
         return DataLoader(PlannedBatches(plan, lambda rows: self.collate("test", rows)), batch_size=None)
 
-    def eval_dataloader(self, split: str) -> DataLoader:
-        """Every row of a split once, over all ranks."""
+    def eval_dataloader(self, *splits: str) -> DataLoader:
+        """Every row of some splits once, over all ranks; no batch has rows of two, and each says which it is of."""
         rank, size = world()
-        plan = plan_batches(self.tokens[split].lengths, self.max_batch_tokens, size)
-        data = PlannedBatches(plan, lambda rows: self.collate(split, rows))
+        plans = {split: plan_batches(self.tokens[split].lengths, self.max_batch_tokens, size) for split in splits}
+        data: ConcatDataset[Any] = ConcatDataset(
+            [PlannedBatches(plan, partial(self.collate, split)) for split, plan in plans.items()]
+        )
         return DataLoader(
-            data, batch_size=None, sampler=EvalSampler(len(plan), rank, size), num_workers=self.num_workers
+            data, batch_size=None, sampler=EvalSampler(len(data), rank, size), num_workers=self.num_workers
         )
 
     def collate(self, split: str, rows: np.ndarray) -> dict[str, Any]:
-        """The batch of some rows of a split: padded tensors, the task's extras, the row ids and token counts."""
+        """The batch of some rows of a split: padded tensors, the task's extras, the row ids, token counts and split."""
         assert self.tokenizer is not None
         batch: dict[str, Any] = dict(self.tokens[split].padded(rows, int(self.tokenizer.pad_token_id or 0)))
         n_tokens = int(batch["attention_mask"].sum())
-        return batch | self.extras(split, rows) | {"rows": rows, "n_tokens": n_tokens}
+        return batch | self.extras(split, rows) | {"rows": rows, "n_tokens": n_tokens, "split": split}
 
     # Helpers.
 
@@ -292,7 +339,9 @@ class SelectionDataModule(pl.LightningDataModule):
                 raise DataError(f"data.{name} is {value}, but must be at least 1.")
 
     def _warn_of_lost_classes(self, rows: np.ndarray) -> None:
-        if "train" in self.labels:
+        if self.has_classes and "train" in self.labels:
             lost = sorted(set(self.labels["train"].tolist()) - set(self.labels["train"][rows].tolist()))
             if lost:
-                warnings.warn(f"The selection has no row of class(es) {', '.join(map(str, lost))}.", stacklevel=2)
+                names = getattr(self, "label_names", None)
+                told = ", ".join(names[number] if names else str(number) for number in lost)
+                warnings.warn(f"The selection has no row of class(es) {told}.", stacklevel=2)

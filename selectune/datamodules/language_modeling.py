@@ -2,39 +2,111 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from selectune.datamodules.base import SelectionDataModule
-from selectune.errors import CheckpointError
-from selectune.lightning_modules.heads import MaskedLMHead
+from selectune.errors import CheckpointError, DataError
+from selectune.lightning_modules.heads import CausalLMHead, MaskedLMHead
+from selectune.lightning_modules.heads.language_modeling import LanguageModelHead
+from selectune.segments import Segment, by_characters, by_tokens, cut
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 class LanguageModeling(SelectionDataModule):
-    """Texts without labels, for masked language modelling.
+    """Texts without labels, for masked or causal language modelling.
+
+    With a window the rows of the pool are segments of the texts, and ``max_train_rows`` counts segments; the source
+    rows of a selection say which texts they came from.
 
     Args:
         dataset: see `SelectionDataModule`, as for all other arguments.
         text_column: of the text.
+        objective: ``masked`` predicts masked tokens, ``causal`` each next token.
         mask_probability: share of the tokens that are masked and predicted.
+        window: cut texts into segments of so many units; default the texts as they are.
+        window_unit: ``tokens`` of the model that is trained, words staying whole, or ``characters``.
+        join: fill a segment up with the text after it.
     """
 
-    head_class = MaskedLMHead
+    head_class = LanguageModelHead
 
-    def __init__(self, dataset: str, text_column: str = "text", mask_probability: float = 0.15, **kwargs: Any) -> None:
-        self.text_column, self.mask_probability = text_column, mask_probability
+    def __init__(
+        self,
+        dataset: str,
+        text_column: str = "text",
+        objective: Literal["masked", "causal"] = "masked",
+        mask_probability: float = 0.15,
+        window: int | None = None,
+        window_unit: Literal["tokens", "characters"] = "tokens",
+        join: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        self.text_column, self.objective, self.mask_probability = text_column, objective, mask_probability
+        self.window, self.window_unit, self.join = window, window_unit, join
         super().__init__(dataset, **kwargs)
+        if window is not None and window < 2:
+            raise DataError(f"data.window is {window}, but a segment must have at least 2 {window_unit}.")
+        if join and window is None:
+            raise DataError("data.join fills segments up, so it needs data.window.")
+        if not 0 < mask_probability < 1:
+            raise DataError(f"data.mask_probability is {mask_probability}, but a share must lie between 0 and 1.")
 
     @property
     def text_columns(self) -> tuple[str, ...]:
         """One column."""
         return (self.text_column,)
 
-    def head(self) -> MaskedLMHead:
-        """Predicts masked tokens."""
+    def head(self) -> LanguageModelHead:
+        """Predicts tokens.
+
+        Raises:
+            CheckpointError: the tokenizer has no mask token, which ``masked`` needs.
+        """
         assert self.tokenizer is not None
+        if self.objective == "causal":
+            return CausalLMHead(len(self.tokenizer))
         if self.tokenizer.mask_token_id is None:
             raise CheckpointError(
-                f"{self.tokenizer.name_or_path} has no mask token, so it is no masked language model; name another "
-                "model.checkpoint."
+                f"{self.tokenizer.name_or_path} has no mask token, so it is no masked language model; say "
+                "--data.objective causal, or name another model.checkpoint."
             )
         return MaskedLMHead(int(self.tokenizer.mask_token_id), len(self.tokenizer), self.mask_probability)
+
+    def cut(self, split: Dataset, rows: np.ndarray, limit: int | None) -> tuple[Dataset, np.ndarray, np.ndarray] | None:
+        """Segments of some rows of a split, as rows, with the first and the last source row of each.
+
+        Args:
+            split: of the data set.
+            rows: of it, in the order in which they are cut.
+            limit: stop after so many segments.
+        """
+        if self.window is None:
+            return None
+        from datasets import Dataset
+
+        found: list[Segment] = []
+        for segment in cut(self._texts(split, rows), self.window, self._measure(), self.join):
+            found.append(segment)
+            if len(found) == limit:
+                break
+        if not found:
+            raise DataError(f"{self.dataset} gives no segment of {self.window} {self.window_unit}; lower data.window.")
+        found.sort(key=lambda segment: segment.first_row)
+        first = np.array([segment.first_row for segment in found])
+        last = np.array([segment.last_row for segment in found])
+        return Dataset.from_dict({self.text_column: [segment.text for segment in found]}), first, last
+
+    def _texts(self, split: Dataset, rows: np.ndarray) -> Iterator[tuple[int, str]]:
+        for start in range(0, len(rows), 1000):
+            some = rows[start : start + 1000]
+            yield from zip(some.tolist(), split[some][self.text_column])
+
+    def _measure(self) -> Any:
+        if self.window_unit == "characters":
+            return by_characters
+        return by_tokens(self.model_tokenizer())

@@ -9,9 +9,9 @@ import numpy as np
 
 from selectune.distributed import stage_seed
 from selectune.errors import DataError
-from selectune.pool import Pool, check_texts
+from selectune.pool import Pool
 from selectune.sources import DataSource, find_data
-from selectune.splits import SplitNames, dev_rows, name_splits, split_off, stratified_sample
+from selectune.splits import DEV_ROWS, dev_rows, name_splits, split_off, stratified_sample
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -35,10 +35,10 @@ def load_splits(data: SelectionDataModule) -> Loaded:
         DataError: something about the data is not as the task needs it.
     """
     found = find_data(data.dataset, data.config_name, data.root, data.local_name, data.revision)
-    names = name_splits(list(found.splits), data.train_split, data.dev_split, data.test_split)
-    used = _checked(data, found, names)
+    used, origins = _checked(data, found, _roles(data, list(found.splits)))
     labels = data.read_labels(used["train"], {role: used[role] for role in used if role != "train"})
 
+    classes = labels.get("train") if data.has_classes else None
     train = np.arange(len(used["train"]))
     parts: dict[str, tuple[str, np.ndarray]] = {}
     # without an official split the held-out rows are the same for every seed
@@ -48,33 +48,71 @@ def load_splits(data: SelectionDataModule) -> Loaded:
         elif len(train) < 2:
             raise DataError(f"{found.described} has too few rows to split a '{role}' split off; name one.")
         else:
-            train, part = split_off(labels.get("train"), train, dev_rows(len(train)), seed)
+            train, part = split_off(classes, train, dev_rows(len(train)), seed)
             parts[role] = "train", part
+    if (segments := _segments(data, found, used, parts | {"train": ("train", train)})) is not None:
+        return segments
     if data.max_train_rows is not None and data.max_train_rows < len(train):
-        classes = labels["train"][train] if labels else None
-        train = train[stratified_sample(classes, len(train), data.max_train_rows, stage_seed(data.seed, "rows"))]
+        there = classes[train] if classes is not None else None
+        train = train[stratified_sample(there, len(train), data.max_train_rows, stage_seed(data.seed, "rows"))]
     parts["train"] = "train", train
-    if data.max_eval_rows is not None and data.max_eval_rows < len(parts["test"][1]):
-        role, rows = parts["test"]
-        parts["test"] = role, np.sort(np.random.default_rng(0).permutation(rows)[: data.max_eval_rows])
+    parts |= {role: (role, np.arange(len(used[role]))) for role in data.held_out[1:]}
+    for name in data.held_out:
+        role, rows = parts[name]
+        if data.max_eval_rows is not None and data.max_eval_rows < len(rows):
+            parts[name] = role, np.sort(np.random.default_rng(0).permutation(rows)[: data.max_eval_rows])
 
     splits = {name: used[role].select(rows) for name, (role, rows) in parts.items()}
     numbers = {name: labels[role][rows] for name, (role, rows) in parts.items()} if labels else {}
-    pool = Pool(splits["train"], data.text_columns, found.described, train, found.revision, data.label_column)
+    source_rows = origins["train"][train]
+    pool = Pool(splits["train"], data.text_columns, found.described, source_rows, found.revision, data.label_column)
     return Loaded(splits, numbers, pool)
 
 
-def _checked(data: SelectionDataModule, found: DataSource, names: SplitNames) -> dict[str, Dataset]:
-    """The splits that are there, by role, with the task's columns alone."""
-    used = {}
+def _segments(
+    data: SelectionDataModule, found: DataSource, used: dict[str, Dataset], parts: dict[str, tuple[str, np.ndarray]]
+) -> Loaded | None:
+    """The splits of a task that cuts its texts anew; of a pool that is sampled, texts are cut in a seeded order."""
+    limits = {"train": data.max_train_rows, "dev": DEV_ROWS, "test": data.max_eval_rows}
+    splits: dict[str, Dataset] = {}
+    pool: Pool | None = None
+    for name, (role, rows) in parts.items():
+        seed = stage_seed(data.seed, "rows") if name == "train" else 0
+        order = rows if limits[name] is None else np.random.default_rng(seed).permutation(rows)
+        made = data.cut(used[role], order, limits[name])
+        if made is None:
+            return None
+        splits[name], first, last = made
+        if name == "train":
+            pool = Pool(splits[name], data.text_columns, found.described, first, found.revision, None, last)
+    assert pool is not None
+    return Loaded(splits, {}, pool)
+
+
+def _roles(data: SelectionDataModule, there: list[str]) -> dict[str, str]:
+    """Which splits of a data set serve as what; further held-out ones serve as nothing else."""
+    more = data.more_test_splits
+    for name in more:
+        if name not in there:
+            raise DataError(f"There is no split '{name}'; it has {', '.join(there)}. Mend data.more_test_splits.")
+        if name in (data.train_split, data.dev_split, data.test_split) or more.count(name) > 1:
+            raise DataError(f"One split cannot serve twice, but data.more_test_splits names '{name}' as well; drop it.")
+    names = name_splits([name for name in there if name not in more], data.train_split, data.dev_split, data.test_split)
+    roles = {role: name for role, name in vars(names).items() if name is not None}
+    return roles | dict(zip(data.held_out[1:], more))
+
+
+def _checked(
+    data: SelectionDataModule, found: DataSource, roles: dict[str, str]
+) -> tuple[dict[str, Dataset], dict[str, np.ndarray]]:
+    """The splits by role, with the task's rows and columns alone, and the positions of these rows in the source."""
+    used, origins = {}, {}
     columns = [*data.text_columns, *([data.label_column] if data.label_column else [])]
-    for role, name in vars(names).items():
-        if name is None:
-            continue
-        where, split = f"The split '{name}' of {found.described}", found.splits[name]
-        check_texts(split, data.text_columns, where)
+    for role, name in roles.items():
+        where = f"The split '{name}' of {found.described}"
+        split, origins[role] = data.clean(found.splits[name], where)
         if data.label_column and data.label_column not in split.column_names:
             there = ", ".join(split.column_names)
             raise DataError(f"{where} has no column '{data.label_column}' (it has {there}); mend data.label_column.")
-        used[role] = split.select_columns(columns)
-    return used
+        used[role] = split.select_columns([*columns, *(c for c in data.side_columns if c in split.column_names)])
+    return used, origins

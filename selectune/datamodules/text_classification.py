@@ -1,28 +1,49 @@
-"""Classify one text, or a pair of texts."""
+"""Classify one text, or a pair of texts, or give it a number."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+import warnings
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 
 from selectune.datamodules.base import SelectionDataModule
-from selectune.lightning_modules.heads import ClassificationHead
+from selectune.errors import DataError
+from selectune.lightning_modules.heads import ClassificationHead, RegressionHead
+from selectune.lightning_modules.heads.classification import CLASS_METRICS, NUMBER_METRICS, check_metrics
 from selectune.splits import class_numbers, encode_labels
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
+HEADER = re.compile(
+    r"(approved|archive-name|article-i\.d\.|date|distribution|expires|followup-to|from|in-reply-to|keywords|lines"
+    r"|message-id|newsgroups|nntp-posting-host|organi[sz]ation|path|references|reply-to|sender|subject|summary|to|xref"
+    r"|x-[\w-]+):",
+    re.IGNORECASE,
+)
+ATTRIBUTION = re.compile(r"^(in|from) (article )?<|\b(writes|wrote|says|said):\s*$", re.IGNORECASE)
+
 
 class TextClassification(SelectionDataModule):
-    """Texts, or pairs of texts, and one label each.
+    """Texts, or pairs of texts, and one label each: a class, or a number.
 
     Args:
         dataset: see `SelectionDataModule`, as for all other arguments.
         text_column: of the text.
         pair_column: of the second text, for tasks on pairs.
-        label_column: of the label: numbers 0..C-1 or class names.
+        label_column: of the label: numbers 0..C-1 or class names; with ``regression`` any numbers. Names of numbered
+            classes are taken from the data set's features, or from a column of that name with ``_text`` behind it.
+        metrics: what is measured, by name; on ``dev`` the first one chooses the checkpoint. Of classes ``accuracy``,
+            ``macro_f1``, ``micro_f1``, ``matthews`` (default the first two), of numbers ``pearson``, ``spearman``.
+        regression: labels are numbers, and the loss is the squared error.
+        class_weights: of a row's loss by its class: ``balanced`` (rows / (classes * rows of the class), of the whole
+            train split) or a number for each class in their order; default all alike.
+        more_test_splits: evaluated as well at the end of a fit and by ``test``, as ``test/<split>/<metric>``.
+        strip_headers: of newsgroup posts: keep what the author wrote (see `strip_post`); drop those with nothing left.
+        drop_empty: drop rows without a text, and say how many, instead of refusing them.
     """
 
     head_class = ClassificationHead
@@ -33,11 +54,26 @@ class TextClassification(SelectionDataModule):
         text_column: str = "text",
         pair_column: str | None = None,
         label_column: str = "label",
+        metrics: list[str] | None = None,
+        regression: bool = False,
+        class_weights: Literal["balanced"] | list[float] | None = None,
+        more_test_splits: list[str] | None = None,
+        strip_headers: bool = False,
+        drop_empty: bool = False,
         **kwargs: Any,
     ) -> None:
         self.text_column, self.pair_column, self._label_column = text_column, pair_column, label_column
+        self.regression, self.has_classes = regression, not regression
+        known, kind = (NUMBER_METRICS, "numbers") if regression else (CLASS_METRICS, "classes")
+        self.metrics = check_metrics(known[:2] if metrics is None else metrics, known, kind)
+        self.class_weights = class_weights
+        self.weights: list[float] | None = None
+        self.strip_headers, self.drop_empty = strip_headers, drop_empty
         self.label_names: list[str] = []
         super().__init__(dataset, **kwargs)
+        self.more_test_splits = more_test_splits or []
+        if regression and class_weights is not None:
+            raise DataError("data.class_weights weighs classes, but with data.regression there are none; drop one.")
 
     @property
     def text_columns(self) -> tuple[str, ...]:
@@ -50,30 +86,135 @@ class TextClassification(SelectionDataModule):
         return self._label_column
 
     @property
+    def side_columns(self) -> tuple[str, ...]:
+        """Where data sets without named features keep the names of their classes."""
+        return (f"{self.label_column}_text",)
+
+    @property
+    def monitor(self) -> tuple[str, str]:
+        """The first metric."""
+        return f"val/{self.metrics[0]}", "max"
+
+    @property
     def num_labels(self) -> int:
-        """Number of classes in the unselected train split."""
-        return len(self.label_names)
+        """Number of classes in the unselected train split; 1 where labels are numbers."""
+        return 1 if self.regression else len(self.label_names)
+
+    def clean(self, split: Dataset, where: str) -> tuple[Dataset, np.ndarray]:
+        """Rows with a text, stripped if asked for."""
+        n_rows, rows = len(split), np.arange(len(split))
+        if self.drop_empty and set(self.text_columns) <= set(split.column_names):
+            rows = _filled({column: split[column] for column in self.text_columns})
+            split = split.select(rows)
+        split, _ = super().clean(split, where)
+        if self.strip_headers:
+            from datasets import Dataset
+
+            texts = {column: [strip_post(text) for text in split[column]] for column in self.text_columns}
+            left = _filled(texts)
+            split, rows = Dataset.from_dict(split[:] | texts, features=split.features).select(left), rows[left]
+        if not len(rows):
+            raise DataError(f"{where} has no row with a text; mend data.text_column.")
+        if lost := n_rows - len(rows):
+            warnings.warn(f"{where} has {lost:,} of {n_rows:,} rows without a text; they are dropped.", stacklevel=2)
+        return split, rows
 
     def read_labels(self, train: Dataset, others: dict[str, Dataset]) -> dict[str, np.ndarray]:
-        """Numbers of the classes; which classes there are, the unselected train split says."""
-        names = getattr(train.features[self.label_column], "names", None)
-        where = f"the train split of {self.dataset}"
-        numbers, self.label_names = class_numbers(list(train[self.label_column]), names, where)
+        """Labels as numbers; which classes there are, the unselected train split says."""
+        told = {role: f"the {role.partition('/')[2] or role} split of {self.dataset}" for role in ("train", *others)}
+        if self.regression:
+            splits = {"train": train, **others}
+            return {role: _numbers(list(split[self.label_column]), told[role]) for role, split in splits.items()}
+        names = getattr(train.features[self.label_column], "names", None) or self._names_beside(train)
+        numbers, self.label_names = class_numbers(list(train[self.label_column]), names, told["train"])
+        self.weights = self._weights(numbers)
         labels = {"train": numbers}
         for role, split in others.items():
-            where = f"the {role} split of {self.dataset}"
-            labels[role] = encode_labels(list(split[self.label_column]), self.label_names, where)
+            labels[role] = encode_labels(list(split[self.label_column]), self.label_names, told[role])
         return labels
 
-    def head(self) -> ClassificationHead:
-        """Softmax over the classes."""
-        return ClassificationHead(self.label_names)
+    def head(self) -> ClassificationHead | RegressionHead:
+        """Softmax over the classes, or one number."""
+        if self.regression:
+            return RegressionHead(self.metrics)
+        return ClassificationHead(self.label_names, self.metrics, self.weights)
 
     def extras(self, split: str, rows: np.ndarray) -> dict[str, Any]:
-        """The labels, int64, shape (rows,)."""
+        """The labels, int64 (float32 of numbers), shape (rows,)."""
         return {"labels": torch.from_numpy(self.labels[split][rows])}
 
     def references(self) -> dict[str, float]:
-        """Accuracy on the held-out split of always answering the largest class of the train split."""
+        """Accuracy on the held-out splits of always answering the largest class of the train split."""
+        if "accuracy" not in self.metrics:
+            return {}
         largest = np.bincount(self.labels["train"]).argmax()
-        return {"majority_accuracy": float((self.labels["test"] == largest).mean())}
+        prefixes = dict(zip(self.held_out, ("", *(f"{name}/" for name in self.more_test_splits))))
+        return {f"{said}majority_accuracy": float((self.labels[s] == largest).mean()) for s, said in prefixes.items()}
+
+    def _names_beside(self, train: Dataset) -> list[str] | None:
+        """Names of numbered classes from the column beside them, if each number has one name of its own."""
+        (column,) = self.side_columns
+        if column not in train.column_names:
+            return None
+        pairs = set(zip(train[self.label_column], train[column]))
+        numbers, names = {number for number, _ in pairs}, {name for _, name in pairs}
+        whole = all(isinstance(number, int) for number in numbers) and numbers == set(range(len(pairs)))
+        if not whole or len(names) < len(pairs) or not all(isinstance(name, str) for name in names):
+            return None
+        return [name for _, name in sorted(pairs)]
+
+    def _weights(self, numbers: np.ndarray) -> list[float] | None:
+        weights = self.class_weights
+        if weights == "balanced":
+            counts = np.bincount(numbers, minlength=self.num_labels)
+            present = int((counts > 0).sum())
+            return [len(numbers) / (present * count) if count else 1.0 for count in counts.tolist()]
+        if weights is None:
+            return None
+        if len(weights) != self.num_labels or not all(0 < weight < np.inf for weight in map(float, weights)):
+            raise DataError(
+                f"data.class_weights are {weights}, but must be {self.num_labels} numbers over 0, one for each of "
+                f"{', '.join(self.label_names)}."
+            )
+        return [float(weight) for weight in weights]
+
+
+def strip_post(text: str) -> str:
+    """What the author of a newsgroup post wrote.
+
+    Names and addresses give the group away, so these are dropped: the blocks of header lines that it begins with, up to
+    a blank line; lines quoted with ``>`` and those that say whom; and the signature, from a line of ``--`` on. The
+    subject goes with the header.
+    """
+    lines = text.strip().splitlines()
+    while lines and HEADER.match(lines[0]):
+        end = next((i for i, line in enumerate(lines) if not line.strip()), len(lines))
+        lines = "\n".join(lines[end:]).strip().splitlines()
+    signature = next((i for i, line in enumerate(lines) if line.rstrip() == "--"), len(lines))
+    own = [line for line in lines[:signature] if not line.lstrip().startswith(">") and not ATTRIBUTION.search(line)]
+    return "\n".join(own).strip()
+
+
+def _filled(texts: dict[str, Any]) -> np.ndarray:
+    """Positions of the rows in which every column has a text."""
+    filled = [[isinstance(text, str) and bool(text.strip()) for text in column] for column in texts.values()]
+    return np.flatnonzero(np.all(filled, axis=0))
+
+
+def _numbers(values: list[Any], where: str) -> np.ndarray:
+    """Labels that are numbers, float32."""
+    try:
+        numbers = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+    except (TypeError, ValueError):
+        raise DataError(f"The labels of {where} are not numbers, as data.regression needs them; mend them.") from None
+    bad = np.flatnonzero(~np.isfinite(numbers))
+    if len(bad):
+        raise DataError(
+            f"{where} has {len(bad)} row(s) whose label is no finite number (first: row {bad[0]}); mend them."
+        )
+    if len(numbers) > 1 and (numbers == -1).all():
+        raise DataError(
+            f"The labels of {where} are hidden (all -1), so nothing can be measured on it; name a labelled split, e.g. "
+            "--data.test_split validation."
+        )
+    return numbers.astype(np.float32)

@@ -87,8 +87,9 @@ class FineTuner(pl.LightningModule):
         tokenizer = getattr(datamodule, "tokenizer", None)
         if tokenizer is not None and self.network.config.pad_token_id is None:
             self.network.config.pad_token_id = tokenizer.pad_token_id
-        self.metrics = nn.ModuleDict({split: self.head.metrics() for split in ("val", "test")})
-        self.losses = {"val": [0.0, 0], "test": [0.0, 0]}
+        self.held_out = getattr(datamodule, "held_out", ("test",))
+        self.metrics = nn.ModuleDict({_key(split): self.head.metrics_for(split) for split in ("val", *self.held_out)})
+        self.losses: dict[str, list[float]] = {split: [0.0, 0.0] for split in ("val", *self.held_out)}
 
     def configure_optimizers(self) -> Any:
         """AdamW with a linear rise and fall, or what was asked for; biases and norms do not decay."""
@@ -142,7 +143,7 @@ class FineTuner(pl.LightningModule):
         if self.trainer.world_size > 1:
             torch.distributed.all_reduce(items)
             items = items / self.trainer.world_size
-        loss = total / items.clamp(min=1)
+        loss = total / torch.where(items > 0, items, 1.0)
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=batch["n_rows"])
         return loss
 
@@ -151,16 +152,17 @@ class FineTuner(pl.LightningModule):
         self._evaluate("val", batch)
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Feed the metrics of the held-out split."""
-        self._evaluate("test", batch)
+        """Feed the metrics of the held-out split that the batch is of."""
+        self._evaluate(batch["split"], batch)
 
     def on_validation_epoch_end(self) -> None:
         """Log ``val/...``."""
         self._log("val")
 
     def on_test_epoch_end(self) -> None:
-        """Log ``test/...``."""
-        self._log("test")
+        """Log ``test/...``, of further held-out splits ``test/<split>/...``."""
+        for split in self.held_out:
+            self._log(split)
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Predictions of a batch as columns, with the rows that they belong to."""
@@ -203,13 +205,13 @@ class FineTuner(pl.LightningModule):
         assert self.head is not None
         return self.head.forward(self.network, batch)
 
-    def _loss(self, batch: dict[str, Any]) -> tuple[Tensor, int]:
+    def _loss(self, batch: dict[str, Any]) -> tuple[Tensor, float]:
         output = self._output(batch)
         return output.loss_sum, output.items
 
     def _evaluate(self, split: str, batch: dict[str, Any]) -> None:
         output = self._output(batch)
-        self.metrics[split].update(output.predictions, output.targets)  # type: ignore[operator]
+        self.metrics[_key(split)].update(output.predictions, output.targets)  # type: ignore[operator]
         self.losses[split][0] += float(output.loss_sum)
         self.losses[split][1] += output.items
 
@@ -217,16 +219,23 @@ class FineTuner(pl.LightningModule):
         sums = torch.tensor(self.losses[split], dtype=torch.float64, device=self.device)
         if self.trainer.world_size > 1:
             torch.distributed.all_reduce(sums)
-        self.losses[split] = [0.0, 0]
-        metrics = self.metrics[split]
+        self.losses[split] = [0.0, 0.0]
+        metrics = self.metrics[_key(split)]
         found = {f"{split}/{name}": value for name, value in metrics.compute().items()}  # type: ignore[operator]
         metrics.reset()  # type: ignore[operator]
         if split == "val" and self.head is not None:
             self.head.after_validation(found)
-        found[f"{split}/loss"] = (sums[0] / sums[1].clamp(min=1)).float()
+        loss = sums[0] / torch.where(sums[1] > 0, sums[1], 1.0)
+        found[f"{split}/loss"] = loss.float()
+        found |= {f"{split}/{name}": value for name, value in self.head.from_loss(float(loss)).items()}  # type: ignore[union-attr]
         if split == "test":
             found |= {f"test/{name}": value for name, value in self.trainer.datamodule.references().items()}  # type: ignore[attr-defined]
         self.log_dict(found, rank_zero_only=False, sync_dist=False, prog_bar=split == "val")
+
+
+def _key(split: str) -> str:
+    """A split's name as that of a module, which holds no point."""
+    return split.replace(".", ":")
 
 
 def current_seed() -> int:

@@ -104,7 +104,8 @@ def _tiles(facts: Facts) -> str:
         part = share(kept / pool) if pool else ""
         tiles.append((f"{name} kept", data(kept, count), f"of {data(pool, count)} ({part})"))
     test = {name: value for name, value in facts.metrics.items() if name.startswith("test/")}
-    main = next((name for name in ("test/accuracy", "test/f1", "test/em", *test) if name in test), None)
+    headline = ("accuracy", "f1", "em", "micro_f1", "macro_f1", "matthews", "pearson", "spearman")
+    main = next((name for name in (*(f"test/{name}" for name in headline), *test) if name in test), None)
     if main is not None:
         majority = test.get("test/majority_accuracy")
         beside = f"largest class always: {data(majority, metric)}" if majority is not None else "on held-out data"

@@ -27,13 +27,14 @@ class Output:
 
     Args:
         loss_sum: summed over the items, a scalar with a gradient.
-        items: what the loss is a mean over: rows of a classifier, predicted tokens of a language model.
+        items: what the loss is a mean over: rows of a classifier, or their summed weights; predicted tokens of a
+            language model.
         predictions: for the metrics, shape (rows, ...).
         targets: for the metrics, shape (rows, ...).
     """
 
     loss_sum: Tensor
-    items: int
+    items: float
     predictions: Tensor
     targets: Tensor
 
@@ -93,6 +94,10 @@ class Head(ABC):
         """
         raise UserError(f"{type(self).__name__} makes no prediction of a row; use `test` instead.")
 
+    def from_loss(self, loss: float) -> dict[str, float]:
+        """Metrics that follow from the mean loss."""
+        return {}
+
     def after_validation(self, metrics: Mapping[str, Any]) -> None:
         """Take what ``dev`` decides, such as a threshold, from its metrics, into `state`."""
 
@@ -102,6 +107,10 @@ class Head(ABC):
     @abstractmethod
     def metrics(self) -> MetricCollection:
         """Fresh metrics, fed with ``(predictions, targets)``."""
+
+    def metrics_for(self, split: str) -> MetricCollection:
+        """Fresh metrics of ``val`` or of a held-out split, where they are not alike."""
+        return self.metrics()
 
 
 def _made_up_row(length: int) -> dict[str, Tensor]:
@@ -139,7 +148,8 @@ def load_network(auto_class: str, source: ModelSource, **config: Any) -> tuple[A
 def network_inputs(network: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
     """What a network's forward takes of a batch; some architectures know no token types."""
     inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
-    if _takes_token_types(type(network).forward):
+    # a GPT-2 takes token types too, but would add the embedding of token 0 for type 0
+    if getattr(network.config, "type_vocab_size", 0) > 1 and _takes_token_types(type(network).forward):
         inputs["token_type_ids"] = batch["token_type_ids"]
     return inputs
 

@@ -1,15 +1,22 @@
-"""Heads of texts and of pairs of texts."""
+"""Heads of texts and of pairs of texts: one of C classes, or a number."""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
+from selectune.errors import DataError
 from selectune.lightning_modules.heads.base import Head, Output, network_inputs
 
 if TYPE_CHECKING:
-    from torchmetrics import Metric, MetricCollection
+    from torchmetrics import MetricCollection
+
+CLASS_METRICS = ("accuracy", "macro_f1", "micro_f1", "matthews")
+NUMBER_METRICS = ("pearson", "spearman")
 
 
 class ClassificationHead(Head):
@@ -17,14 +24,21 @@ class ClassificationHead(Head):
 
     Args:
         labels: names of the classes, in the order of their numbers.
+        metrics: what is measured, of ``accuracy``, ``macro_f1`` (over the classes that occur), ``micro_f1`` and
+            ``matthews``; the first one chooses the checkpoint.
+        weights: of each class in the loss, in the order of their numbers; default all alike.
     """
 
     auto_class = "AutoModelForSequenceClassification"
     monitor, mode = "val/accuracy", "max"
 
-    def __init__(self, labels: list[str]) -> None:
+    def __init__(
+        self, labels: list[str], metrics: Sequence[str] = ("accuracy", "macro_f1"), weights: list[float] | None = None
+    ) -> None:
         super().__init__()
-        self.labels = labels
+        self.labels, self.measured = labels, check_metrics(metrics, CLASS_METRICS, "classes")
+        self.weights = None if weights is None else torch.tensor(weights)
+        self.monitor = f"val/{self.measured[0]}"
 
     def config(self) -> dict[str, Any]:
         """Number and names of the classes."""
@@ -32,13 +46,22 @@ class ClassificationHead(Head):
             "num_labels": len(self.labels),
             "id2label": dict(enumerate(self.labels)),
             "label2id": {label: i for i, label in enumerate(self.labels)},
+            "problem_type": "single_label_classification",
         }
 
     def forward(self, network: nn.Module, batch: dict[str, Any]) -> Output:
-        """Cross-entropy, in nats; predictions are logits, shape (rows, C)."""
+        """Cross-entropy, in nats; predictions are logits, shape (rows, C).
+
+        With weights it is the weighted mean: the sum of weighted losses over the sum of weights.
+        """
         logits = network(**network_inputs(network, batch)).logits.float()
-        loss = nn.functional.cross_entropy(logits, batch["labels"], reduction="sum")
-        return Output(loss, len(logits), logits.detach(), batch["labels"])
+        labels = batch["labels"]
+        if self.weights is None:
+            loss = nn.functional.cross_entropy(logits, labels, reduction="sum")
+            return Output(loss, len(logits), logits.detach(), labels)
+        self.weights = self.weights.to(logits.device)
+        loss = nn.functional.cross_entropy(logits, labels, self.weights, reduction="sum")
+        return Output(loss, float(self.weights[labels].sum()), logits.detach(), labels)
 
     def predict(self, network: nn.Module, batch: dict[str, Any]) -> dict[str, Any]:
         """``prediction``, a class name, and the probability of each class."""
@@ -47,13 +70,70 @@ class ClassificationHead(Head):
         return {"prediction": names} | {f"probability_{name}": shares[:, i] for i, name in enumerate(self.labels)}
 
     def metrics(self) -> MetricCollection:
-        """Accuracy and macro-F1."""
+        """What is measured, in the order asked for."""
         from torchmetrics import MetricCollection
-        from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+        from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score, MulticlassMatthewsCorrCoef
 
         n = max(2, len(self.labels))
-        made: dict[str, Metric | MetricCollection] = {
+        made: dict[str, Any] = {
             "accuracy": MulticlassAccuracy(n, average="micro"),
             "macro_f1": MulticlassF1Score(n, average="macro"),
+            "micro_f1": MulticlassF1Score(n, average="micro"),
+            "matthews": MulticlassMatthewsCorrCoef(n),
         }
-        return MetricCollection(made)
+        return MetricCollection({name: made[name] for name in self.measured})
+
+
+class RegressionHead(Head):
+    """A number.
+
+    Args:
+        metrics: what is measured, of ``pearson`` and ``spearman``; the first one chooses the checkpoint.
+    """
+
+    auto_class = "AutoModelForSequenceClassification"
+    monitor, mode = "val/pearson", "max"
+
+    def __init__(self, metrics: Sequence[str] = NUMBER_METRICS) -> None:
+        super().__init__()
+        self.measured = check_metrics(metrics, NUMBER_METRICS, "numbers")
+        self.monitor = f"val/{self.measured[0]}"
+
+    def config(self) -> dict[str, Any]:
+        """One output."""
+        return {"num_labels": 1, "problem_type": "regression"}
+
+    def forward(self, network: nn.Module, batch: dict[str, Any]) -> Output:
+        """Squared error; predictions are numbers, shape (rows,)."""
+        numbers = network(**network_inputs(network, batch)).logits.float().squeeze(-1)
+        loss = nn.functional.mse_loss(numbers, batch["labels"], reduction="sum")
+        return Output(loss, len(numbers), numbers.detach(), batch["labels"])
+
+    def predict(self, network: nn.Module, batch: dict[str, Any]) -> dict[str, Any]:
+        """``prediction``, a number."""
+        return {"prediction": network(**network_inputs(network, batch)).logits.float().squeeze(-1).cpu().numpy()}
+
+    def metrics(self) -> MetricCollection:
+        """What is measured, in the order asked for."""
+        from torchmetrics import MetricCollection, PearsonCorrCoef, SpearmanCorrCoef
+
+        with warnings.catch_warnings():  # it keeps all predictions, and warns of it: a number a row is little
+            warnings.simplefilter("ignore")
+            made: dict[str, Any] = {"pearson": PearsonCorrCoef(), "spearman": SpearmanCorrCoef()}
+        return MetricCollection({name: made[name] for name in self.measured})
+
+
+def check_metrics(names: Sequence[str], known: Sequence[str], kind: str) -> list[str]:
+    """Metrics by name, at least one and none twice.
+
+    Raises:
+        DataError: one is unknown, or is none of labels of this kind.
+    """
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise DataError(
+            f"There is no metric '{unknown[0]}' of labels that are {kind}; data.metrics may name {', '.join(known)}."
+        )
+    if not names or len(set(names)) < len(names):
+        raise DataError("data.metrics must name at least one metric, and none twice.")
+    return list(names)

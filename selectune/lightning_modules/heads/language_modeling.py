@@ -1,11 +1,12 @@
-"""Heads that predict text itself."""
+"""Heads that predict text itself, masked or causal."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from selectune.flops import FlopModel
 from selectune.lightning_modules.heads.base import Head, Output, before_output, network_inputs
@@ -14,7 +15,46 @@ if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
 
-class MaskedLMHead(Head):
+class LanguageModelHead(Head):
+    """Predicts tokens; the loss is a mean over the predicted tokens of all ranks and micro-batches.
+
+    Args:
+        vocabulary: number of tokens.
+    """
+
+    monitor, mode = "val/loss", "min"
+
+    def __init__(self, vocabulary: int) -> None:
+        super().__init__()
+        self.vocabulary = vocabulary
+
+    def metrics(self) -> MetricCollection:
+        """Accuracy over the predicted tokens."""
+        from torchmetrics import MetricCollection
+        from torchmetrics.classification import MulticlassAccuracy
+
+        return MetricCollection({"accuracy": MulticlassAccuracy(self.vocabulary, average="micro")})
+
+    def from_loss(self, loss: float) -> dict[str, float]:
+        """Perplexity: exp of the mean loss in nats over the predicted tokens, padding and special tokens left out."""
+        return {"perplexity": math.exp(min(loss, 700.0))}
+
+    def output(self, network: Any, batch: dict[str, Any], predicts: Tensor, targets: Tensor) -> Output:
+        """Loss and predictions where a network predicts something.
+
+        Args:
+            network: a language model.
+            batch: what it reads.
+            predicts: which positions' outputs predict something, bool, shape (rows, length).
+            targets: the tokens that they should predict, in the order of those positions.
+        """
+        with before_output(network, lambda hidden: hidden[predicts]):
+            logits = network(**network_inputs(network, batch)).logits.float()
+        loss = nn.functional.cross_entropy(logits, targets, reduction="sum")
+        return Output(loss, len(targets), logits.detach().argmax(-1), targets)
+
+
+class MaskedLMHead(LanguageModelHead):
     """Masked language modelling (Devlin et al. 2019): of the masked positions 80 % become ``[MASK]``, 10 % a random
     token, 10 % stay.
 
@@ -25,13 +65,12 @@ class MaskedLMHead(Head):
     """
 
     auto_class = "AutoModelForMaskedLM"
-    monitor, mode = "val/loss", "min"
 
     def __init__(self, mask_id: int, vocabulary: int, probability: float = 0.15) -> None:
-        super().__init__()
-        self.mask_id, self.vocabulary, self.probability = mask_id, vocabulary, probability
+        super().__init__(vocabulary)
+        self.mask_id, self.probability = mask_id, probability
 
-    def forward(self, network: nn.Module, batch: dict[str, Any]) -> Output:
+    def forward(self, network: Any, batch: dict[str, Any]) -> Output:
         """Cross-entropy at the masked positions, in nats.
 
         Masks are drawn anew at every training step; in evaluation from the batch's row ids, so that every evaluation
@@ -47,11 +86,7 @@ class MaskedLMHead(Head):
         masked = (draw < self.probability) & ~batch["special"]
         inputs = torch.where(masked & (kind < 0.8), self.mask_id, ids)
         inputs = torch.where(masked & (kind >= 0.9), words, inputs)
-        with before_output(network, lambda hidden: hidden[masked]):
-            logits = network(**network_inputs(network, batch | {"input_ids": inputs})).logits.float()
-        targets = ids[masked]
-        loss = nn.functional.cross_entropy(logits, targets, reduction="sum")
-        return Output(loss, len(targets), logits.detach().argmax(-1), targets)
+        return self.output(network, batch | {"input_ids": inputs}, masked, ids[masked])
 
     def flops(self, network: Any, backward: bool) -> FlopModel:
         """As for all heads, but the vocabulary product is made at the masked positions only, in expectation."""
@@ -61,9 +96,19 @@ class MaskedLMHead(Head):
         method = f"{whole.method}; vocabulary product at {self.probability:.0%} of the positions".replace("%", " %")
         return FlopModel(whole.constant, whole.linear - (1 - self.probability) * product, whole.quadratic, method)
 
-    def metrics(self) -> MetricCollection:
-        """Accuracy over the masked positions."""
-        from torchmetrics import MetricCollection
-        from torchmetrics.classification import MulticlassAccuracy
 
-        return MetricCollection({"accuracy": MulticlassAccuracy(self.vocabulary, average="micro")})
+class CausalLMHead(LanguageModelHead):
+    """Predicts each token from those before it; the first one of a text is predicted from nothing, and so not at all.
+
+    Args:
+        vocabulary: number of tokens.
+    """
+
+    auto_class = "AutoModelForCausalLM"
+
+    def forward(self, network: Any, batch: dict[str, Any]) -> Output:
+        """Cross-entropy of the next token, in nats."""
+        there = batch["attention_mask"].bool()
+        followed = torch.zeros_like(there)
+        followed[:, :-1] = there[:, 1:]
+        return self.output(network, batch, followed, batch["input_ids"][:, 1:][there[:, 1:]])

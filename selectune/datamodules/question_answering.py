@@ -1,0 +1,184 @@
+"""Answer questions by a span of their context, as in SQuAD."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from selectune.datamodules.base import SelectionDataModule
+from selectune.errors import DataError
+from selectune.lightning_modules.heads import QuestionAnsweringHead
+from selectune.tokenization import BatchRows
+from selectune.windows import Windows, make_windows
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
+
+Answer = tuple[str, int]
+
+
+class QuestionAnswering(SelectionDataModule):
+    """Questions, each with a context and the answers that are spans of it (SQuAD 1.1), or with none (SQuAD 2.0).
+
+    Rows are questions. A context longer than `max_length` is read in overlapping windows, all of which stay in one
+    batch with their question. Answers are found by their character offsets.
+
+    Args:
+        dataset: see `SelectionDataModule`, as for all other arguments.
+        question_column: of the question.
+        context_column: of the text that holds the answer.
+        answers_column: of the answers, ``{text: [...], answer_start: [...]}``; both empty where there is none.
+        id_column: of what a prediction is known by.
+        max_length: tokens of a window, question and special ones included; a row is scored cut to as many.
+        doc_stride: context tokens that neighbouring windows share.
+        max_question_tokens: longer questions are cut.
+        max_answer_tokens: longer answers are not given.
+        n_best: starts, and ends, of each window that an answer is made of.
+        null_threshold: say that there is no answer where its score exceeds that of the best span by more; default what
+            suits ``dev`` best. Without effect where every question has an answer.
+    """
+
+    head_class = QuestionAnsweringHead
+    has_classes = False
+
+    def __init__(
+        self,
+        dataset: str,
+        question_column: str = "question",
+        context_column: str = "context",
+        answers_column: str = "answers",
+        id_column: str = "id",
+        max_length: int = 384,
+        doc_stride: int = 128,
+        max_question_tokens: int = 64,
+        max_answer_tokens: int = 30,
+        n_best: int = 20,
+        null_threshold: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.question_column, self.context_column = question_column, context_column
+        self.answers_column, self.id_column = answers_column, id_column
+        self.doc_stride, self.max_question_tokens = doc_stride, max_question_tokens
+        self.max_answer_tokens, self.n_best, self.null_threshold = max_answer_tokens, n_best, null_threshold
+        self.null_answers = False  # whether some question has none
+        self.spans: dict[str, np.ndarray] = {}
+        super().__init__(dataset, max_length=max_length, **kwargs)
+        for name, least in (("doc_stride", 0), ("max_question_tokens", 1), ("max_answer_tokens", 1), ("n_best", 1)):
+            if getattr(self, name) < least:
+                raise DataError(f"data.{name} is {getattr(self, name)}, but must be at least {least}.")
+        if max_length <= max_question_tokens + doc_stride:
+            raise DataError(
+                f"data.max_length {max_length} leaves no room for a new part of the context beside data.doc_stride "
+                f"{doc_stride} and data.max_question_tokens {max_question_tokens}; raise it, or lower them."
+            )
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """Question and context."""
+        return (self.question_column, self.context_column)
+
+    @property
+    def label_column(self) -> str:
+        """The column of the answers."""
+        return self.answers_column
+
+    @property
+    def side_columns(self) -> tuple[str, ...]:
+        """The column of the ids."""
+        return (self.id_column,)
+
+    def clean(self, split: Dataset, where: str) -> tuple[Dataset, np.ndarray]:
+        """All rows, checked to have a question, a context, answers and an id.
+
+        Raises:
+            DataError: a column is missing, or a row is without a text.
+        """
+        for name in ("answers_column", "id_column"):
+            if getattr(self, name) not in split.column_names:
+                there = ", ".join(split.column_names)
+                raise DataError(f"{where} has no column '{getattr(self, name)}' (it has {there}); mend data.{name}.")
+        return super().clean(split, where)
+
+    def read_labels(self, train: Dataset, others: dict[str, Dataset]) -> dict[str, np.ndarray]:
+        """No classes; but check the answers, and see whether some question has none.
+
+        Raises:
+            DataError: rows without proper answers, or training answers that do not stand where they say.
+        """
+        self.null_answers = False
+        for role, split in {"train": train, **others}.items():
+            where = f"the {role} split of {self.dataset}"
+            answers = self._answers(split, where)
+            self.null_answers |= not all(answers)
+            if role == "train":
+                contexts = split[self.context_column]
+                _check_places(contexts, answers, f"{where}, column '{self.answers_column}'")
+        return {}
+
+    def head(self) -> QuestionAnsweringHead:
+        """Start and end of the answer."""
+        return QuestionAnsweringHead(self.n_best, self.max_answer_tokens, self.null_answers, self.null_threshold)
+
+    def encode(self, split: str, tokenizer: PreTrainedTokenizerBase) -> BatchRows:
+        """A split's windows, and where in them the first answer of each question is."""
+        rows = self.splits[split]
+        windows = make_windows(
+            rows[self.question_column], rows[self.context_column], tokenizer, self.max_length, self.doc_stride,
+            self.max_question_tokens, f"the {split} split of {self.dataset}",
+        )  # fmt: skip
+        firsts = [answers[0] if answers else ("", -1) for answers in self._answers(rows, split)]
+        starts = np.array([start for _, start in firsts])
+        self.spans[split] = windows.token_spans(starts, starts + [len(text) for text, _ in firsts])
+        return windows
+
+    def extras(self, split: str, rows: np.ndarray) -> dict[str, Any]:
+        """Where the answer starts and ends in each window, int64, (windows,); to evaluate, what makes answers texts."""
+        windows = self.tokens[split]
+        assert isinstance(windows, Windows)
+        starts, ends = windows.labels(rows, self.spans[split])
+        batch: dict[str, Any] = {"start": torch.from_numpy(starts), "end": torch.from_numpy(ends)}
+        if split != "train":
+            content = self.splits[split][rows]
+            batch["contexts"], batch["ids"] = list(content[self.context_column]), list(content[self.id_column])
+            batch["golds"] = [[text for text, _ in answers] for answers in self._answers(content, split)]
+            batch["characters"] = windows.characters(rows)
+        return batch
+
+    def _answers(self, rows: Any, where: str) -> list[list[Answer]]:
+        """Text and first character of each row's answers."""
+        found: list[list[Answer]] = []
+        bad = []
+        for i, value in enumerate(rows[self.answers_column]):
+            if isinstance(value, list):  # of records, as in the original files
+                value = {key: [one.get(key) for one in value] for key in ("text", "answer_start")}
+            texts, starts = ((value or {}).get(key, 0) for key in ("text", "answer_start"))
+            proper = isinstance(texts, list) and isinstance(starts, list) and len(texts) == len(starts)
+            pairs = list(zip(texts, starts)) if proper else []
+            if not proper or not all(isinstance(text, str) and isinstance(start, int) for text, start in pairs):
+                bad.append(i)
+            found.append([(text, start) for text, start in pairs if str(text).strip()])
+        if bad:
+            raise DataError(
+                f"{len(bad)} row(s) of {where} (rows {_some(bad)}) hold no answers in column '{self.answers_column}'; "
+                "each must have the lists 'text' and 'answer_start', of one length."
+            )
+        return found
+
+
+def _check_places(contexts: Sequence[str], answers: list[list[Answer]], where: str) -> None:
+    """Refuse answers that are not in the context where they say."""
+    pairs = enumerate(zip(contexts, answers))
+    bad = [i for i, (context, row) in pairs if any(s < 0 or not context.startswith(text, s) for text, s in row)]
+    if bad:
+        raise DataError(
+            f"{len(bad)} row(s) of {where} (rows {_some(bad)}) have an answer that is not in the context where its "
+            "answer_start says; mend or remove them."
+        )
+
+
+def _some(rows: list[int]) -> str:
+    return ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
