@@ -177,14 +177,9 @@ def _read(libraries: Mapping[str, _Library], floor: int, cap: int) -> dict[str, 
     files = [(path, name, file) for name, library in libraries.items() for path, file in library.files.items()]
     files.sort(key=lambda file: _digest(file[0]))  # large files and small ones mixed, so that workers end together
     texts: dict[str, set[str]] = defaultdict(set)
-    with (
-        progress("Reading docstrings", len(files)) as advance,
-        closing(
-            _extract(
-                [file for *_, file in files], floor, 2 * cap
-            )  # masked before it is cut: a name may lie across the end
-        ) as extracted,
-    ):
+    # Cut for good only when it is masked: a name may lie across the end. Closed here: an error must end the workers.
+    extraction = closing(_extract([file for *_, file in files], floor, 2 * cap))
+    with progress("Reading docstrings", len(files)) as advance, extraction as extracted:
         for (_, name, _), found in zip(files, extracted):
             for text in found:
                 words = patterns[name].sub(MASK, text).split()
