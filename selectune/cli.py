@@ -84,12 +84,15 @@ class SelectuneCLI(LightningCLI):
         self.output = None if dry else _output(self.options.output, self.options.get("config"))
         self.ledger = Ledger()
         settings = dict(self._get(self.config_init, "trainer"))
+        if not isinstance(settings["strategy"], str):
+            raise UserError(
+                "trainer.strategy must be a name, such as ddp, since each stage makes a strategy of its own; name it."
+            )
         run = Run(self.output or Path())
         if self.output is not None:
             loggers = settings.get("logger")
-            if loggers is not False:
-                more = loggers if isinstance(loggers, list) else [loggers] if loggers not in (None, True) else []
-                kwargs["logger"] = [MetricsLog(run.path), *more]
+            more = loggers if isinstance(loggers, list) else [loggers] if loggers not in (None, True, False) else []
+            kwargs["logger"] = [MetricsLog(run.path), *more]
         if self.subcommand == "fit":
             head = self.model.head
             chooses = self.datamodule.monitor if head is None else (head.monitor, head.mode)
@@ -126,7 +129,7 @@ class SelectuneCLI(LightningCLI):
         given = self._get(self.config_init, "trainer")
         names = STAGE_SETTINGS + (TRAINING_SETTINGS if "max_epochs" in kwargs else ())
         settings = {name: deepcopy(given[name]) for name in names}
-        return Trainer(**settings, num_sanity_val_steps=0, enable_model_summary=False, **kwargs)
+        return Trainer(**settings | {"num_sanity_val_steps": 0, "enable_model_summary": False} | kwargs)
 
     # The verbs, as LightningCLI calls them.
 

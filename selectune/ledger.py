@@ -155,6 +155,8 @@ class StageCost:
             _finish_kernels()
             self._seconds += time.perf_counter() - self._since
             self._since = None
+            self._beat = -math.inf  # what was done until a checkpoint that follows must not be lost with a kill
+            self.heartbeat()
 
     def resume(self) -> None:
         """Let the clock run on."""
@@ -189,13 +191,14 @@ class StageCost:
 
     def _as_record(self, finished: bool) -> CostRecord:
         seconds = self.seconds
+        idle = not self._methods and not self.examples and not finished  # killed before it did anything
         return CostRecord(
             stage=self.stage,
             part=self.part,
             wall_s=seconds,
             device_s=seconds,
-            flops=self._flops,
-            flops_method="; ".join(self._methods) or "not counted",
+            flops=0 if idle else self._flops,
+            flops_method="nothing was done" if idle else "; ".join(self._methods) or "not counted",
             energy_j=None,
             energy_source=NO_METER,
             peak_rss_bytes=_peak_rss(),

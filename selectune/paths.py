@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +26,8 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     When another process put the target there meanwhile, that one stays.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    partial = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
+    partial.mkdir()  # with the rights of any folder, as others may share the cache
     try:
         yield partial
         for file in partial.rglob("*"):

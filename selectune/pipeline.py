@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import shorten
@@ -68,6 +69,8 @@ class Job:
         warm_up: a warm-up, if asked for.
         ckpt_path: as given.
         overwrite: as given.
+        ledger: what is charged.
+        new: whether the run directory was empty when it was claimed.
     """
 
     trainer: pl.Trainer
@@ -81,6 +84,7 @@ class Job:
     ckpt_path: str | None = None
     overwrite: bool = False
     ledger: Ledger = field(default_factory=Ledger)
+    new: bool = False
 
     @property
     def run(self) -> Run:
@@ -94,13 +98,12 @@ class Job:
 
 def fit(job: Job) -> None:
     """Warm up, select, fine-tune, evaluate, export and report, into one run directory with one ledger."""
-    checkpoint = _begin(job, "fit")
-    if job.warm_up:
-        _warm_up(job, job.warm_up)
-    _select(job, job.data, job.run.selection, "fit")
+    with _abandoned_on_mistakes(job):
+        checkpoint = _begin(job, "fit")
+        _select_and_warm_up(job)
     job.trainer.fit(job.model, job.data, ckpt_path=checkpoint, weights_only=True)
-    best = job.run.best if job.run.best.is_file() else job.run.last
-    _quietly_test(job, str(best) if best.is_file() else None)
+    best = on_rank_zero(job.run.best.is_file)  # else no validation was asked for, and the weights are those of the end
+    _quietly_test(job, str(job.run.best) if best else None)
     export(job.model, job.data, job.run.export)
     metrics = {name: float(value) for name, value in job.trainer.callback_metrics.items()}
     on_rank_zero(lambda: _report(job, metrics))
@@ -110,12 +113,11 @@ def select(job: Job) -> None:
     """The preprocessing stage alone, warm-up included, since the warmed-up model scores."""
     if job.data.selector is None and job.data.selection is None:
         raise UserError("There is nothing to select: data.selector is not given; name one, e.g. IGSE.")
-    _begin(job, "select")
-    if job.warm_up:
-        if job.output is None:
-            raise UserError("With warm_up a dry run would have to train first; run `select --output RUN` instead.")
-        _warm_up(job, job.warm_up)
-    _select(job, job.data, job.run.selection if job.output else None, "fit")
+    if job.warm_up and job.output is None:
+        raise UserError("With warm_up a dry run would have to train first; run `select --output RUN` instead.")
+    with _abandoned_on_mistakes(job):
+        _begin(job, "select")
+        _select_and_warm_up(job)
     on_rank_zero(lambda: _show_selection(job))
 
 
@@ -137,6 +139,23 @@ def evaluate(job: Job, verb: str) -> Any:
     return method(job.model, job.data, ckpt_path=checkpoint, weights_only=True)
 
 
+@contextmanager
+def _abandoned_on_mistakes(job: Job) -> Iterator[None]:
+    """Leave nothing of a new run whose start ended in a user's mistake, so that the mended command finds its place."""
+    try:
+        yield
+    except UserError:
+        if job.new and world()[0] == 0:
+            job.run.abandon()
+        raise
+
+
+def _select_and_warm_up(job: Job) -> None:
+    if job.warm_up:
+        _warm_up(job, job.warm_up)
+    _select(job, job.data, job.run.selection if job.output else None, "fit")
+
+
 def _begin(job: Job, verb: str) -> str | None:
     """Load the data, which finds a user's mistakes, then let rank 0 claim the directory. Gives the checkpoint."""
     parts = [job.data, *([job.warm_up.data] if job.warm_up else [])]
@@ -151,7 +170,7 @@ def _begin(job: Job, verb: str) -> str | None:
     if job.output is None:
         return None
     claim = on_rank_zero(lambda: job.run.claim(verb, job.config, job.ckpt_path, job.overwrite))
-    job.ledger.path, job.ledger.attempt = job.run.costs, claim.attempt
+    job.ledger.path, job.ledger.attempt, job.new = job.run.costs, claim.attempt, claim.new
     return claim.checkpoint
 
 
@@ -160,7 +179,7 @@ def _select(job: Job, data: SelectionDataModule, folder: Path | None, part: Part
         return
 
     def trainer_for(callbacks: list[pl.Callback]) -> pl.Trainer:
-        return job.make_trainer(callbacks=callbacks, logger=False)
+        return job.make_trainer(callbacks=callbacks, logger=False, precision="32-true")  # a signal has one precision
 
     select_rows(data, job.model.source, trainer_for, job.ledger, part, folder)
 
@@ -196,7 +215,7 @@ def _quietly_test(job: Job, checkpoint: str | None) -> None:
 
 def _show_selection(job: Job) -> None:
     """Print the selection's size, what it cost so far, and ten rows of either kind."""
-    data, spent = job.data, add_up(job.ledger.records)
+    data, spent = job.data, add_up(record for record in job.ledger.records if not record.cached)
     assert data.chosen is not None
     budget = data.chosen.manifest.budget
     flops = "unknown FLOPs" if spent.flops is None else f"{spent.flops / 1e9:,.1f} GFLOP"
@@ -214,6 +233,9 @@ def _show_selection(job: Job) -> None:
 def _report(job: Job, metrics: dict[str, float]) -> None:
     from selectune.report import print_summary, write_report
 
+    for callback in job.trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, Savings):
+            callback.refresh(job.trainer)  # the held-out evaluation is in the ledger by now
     write_report(job.run.path)
     print_summary(job.run.path)
     job.run.finish({"metrics": metrics})
@@ -233,9 +255,16 @@ def last_checkpoints(folder: Path) -> list[pl.Callback]:
     from datetime import timedelta
 
     every: list[dict[str, Any]] = [
-        {"every_n_epochs": 1, "save_on_train_epoch_end": False},
+        {"every_n_epochs": 1, "save_on_train_epoch_end": True},  # after validation and whoever reads its metrics
         {"train_time_interval": timedelta(minutes=CHECKPOINT_MINUTES)},
     ]
-    return [
-        ModelCheckpoint(folder, filename="last", save_top_k=1, enable_version_counter=False, **when) for when in every
-    ]
+    return [_Last(folder, filename="last", save_top_k=1, enable_version_counter=False, **when) for when in every]
+
+
+class _Last(ModelCheckpoint):
+    """Saves at the end of a fit too, when steps were made since, as where ``max_steps`` ends it within an epoch."""
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_end(trainer, pl_module)
+        if self._train_time_interval is None and self._last_global_step_saved != trainer.global_step:
+            trainer.save_checkpoint(Path(str(self.dirpath)) / "last.ckpt")

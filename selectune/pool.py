@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selectune.errors import DataError
+from selectune.progress import progress
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -53,10 +54,12 @@ class Pool:
     def _digests(self) -> np.ndarray:
         """A 128-bit hash of every row's text, uint64, shape (n_rows, 2)."""
         digests = bytearray()
-        for start in range(0, len(self), 10_000):
-            for texts in self.texts(slice(start, start + 10_000)):
-                joined = SEPARATOR.join(text.encode("utf-8", "surrogatepass") for text in texts)
-                digests += hashlib.blake2b(joined, digest_size=16).digest()
+        with progress("Hashing texts", len(self) // 10_000 + 1) as advance:
+            for start in range(0, len(self), 10_000):
+                for texts in self.texts(slice(start, start + 10_000)):
+                    joined = SEPARATOR.join(text.encode("utf-8", "surrogatepass") for text in texts)
+                    digests += hashlib.blake2b(joined, digest_size=16).digest()
+                advance()
         return np.frombuffer(bytes(digests), dtype="<u8").reshape(-1, 2)
 
     @property

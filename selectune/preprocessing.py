@@ -5,6 +5,7 @@ selection = select_rows(datamodule, model, settings, trainer_for, ledger, part="
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from dataclasses import asdict
 from pathlib import Path
@@ -15,10 +16,11 @@ import numpy as np
 
 from selectune.costs import CostRecord, Part, code_version
 from selectune.datamodules.base import SelectionDataModule
-from selectune.distributed import barrier, on_rank_zero
+from selectune.distributed import on_rank_zero, world
 from selectune.errors import SelectionError
 from selectune.ledger import Ledger
 from selectune.lightning_modules.scorer import ScorerSettings
+from selectune.paths import atomic_folder
 from selectune.pool import Pool
 from selectune.savings import SELECTION
 from selectune.scoring import ScoringModel, TrainerFor, compute_signals, read_signals, spent
@@ -51,9 +53,10 @@ def select_rows(
     """
     datamodule.load()
     if datamodule.selection is not None:
-        path = Path(datamodule.selection).expanduser()
-        datamodule.chosen = on_rank_zero(lambda: Selection.read(path, datamodule.pool))
-        on_rank_zero(lambda: _charge_avoided(ledger, datamodule.chosen, part))
+        use_selection(datamodule, ledger, part)
+        if folder is not None:
+            on_rank_zero(lambda: _copy_selection(datamodule, folder))
+        assert datamodule.chosen is not None
         return datamodule.chosen
     assert datamodule.selector is not None
     settings = datamodule.scorer or ScorerSettings()
@@ -65,13 +68,41 @@ def select_rows(
         wanted = [scoring.define(name, datamodule.pool, datamodule.max_length) for name in sorted(_needed(datamodule))]
         cost.add(examples=len(tokens), method="no arithmetic")
     request = _request(datamodule, scoring, wanted)
-    found = on_rank_zero(lambda: _matching(folder, datamodule.pool, request))
-    if found is None:
+    made: Selection | None = on_rank_zero(lambda: _matching(folder, datamodule.pool, request))
+    if made is None:
         compute_signals(wanted, datamodule.pool, tokens, scoring, trainer_for, ledger, part)
-        found = on_rank_zero(lambda: _select(datamodule, scoring, wanted, tokens, n_tokens, ledger, part, folder))
+        made = on_rank_zero(lambda: _select(datamodule, scoring, wanted, tokens, n_tokens, ledger, part, folder))
+    # a dry run has no file that every rank could read
+    datamodule.chosen = made if folder is None else Selection.read(folder, datamodule.pool)
+    return datamodule.chosen
+
+
+def use_selection(datamodule: SelectionDataModule, ledger: Ledger, part: Part = "fit") -> None:
+    """Take an earlier selection by its path, on every rank, and charge what it cost as avoided, on rank 0.
+
+    Raises:
+        SelectionError: it is not there, made for another pool, or otherwise than the data module asks for.
+    """
+    found = Selection.read(Path(str(datamodule.selection)).expanduser(), datamodule.pool)
+    asked = {"selector": describe(datamodule.selector), "budget": _asked(datamodule), "seed": datamodule.seed}
+    differs = [name for name, value in asked.items() if found.manifest.request[name] != value]
+    if datamodule.selector is not None and differs:
+        raise SelectionError(
+            f"The selection in {datamodule.selection} was made otherwise than this run asks for (it differs in "
+            f"{', '.join(differs)}); leave data.selector and the budget out, or data.selection."
+        )
     datamodule.chosen = found
-    barrier()
-    return found
+    if world()[0] == 0:
+        _charge_avoided(ledger, found, part)
+
+
+def _copy_selection(datamodule: SelectionDataModule, folder: Path) -> None:
+    """Put an earlier selection into the run that uses it, so that the run says everything about itself."""
+    source = Selection.folder_of(Path(str(datamodule.selection)).expanduser())
+    if source.resolve() != folder.resolve():
+        with atomic_folder(folder) as partial:
+            for file in ("rows.parquet", "scores.parquet", "manifest.json"):
+                shutil.copyfile(source / file, partial / file)
 
 
 def select_in_library(datamodule: SelectionDataModule) -> None:
@@ -81,12 +112,12 @@ def select_in_library(datamodule: SelectionDataModule) -> None:
         SelectionError: there is more than one process, and no selection to read.
     """
     trainer: Any = datamodule.trainer
-    if trainer.world_size > 1 and datamodule.selection is None:
+    if trainer.world_size > 1:
         raise SelectionError(
             "With several processes the selection is made before `Trainer.fit`; run `selectune select` first and name "
             "its run in data.selection, or use `selectune fit`."
         )
-    ledger = next((found for found in (getattr(c, "ledger", None) for c in trainer.callbacks) if found), Ledger())
+    ledger = ledger_of(trainer)
     model: Any = trainer.lightning_module
 
     def trainer_for(callbacks: list[pl.Callback]) -> pl.Trainer:
@@ -101,6 +132,17 @@ def select_in_library(datamodule: SelectionDataModule) -> None:
 
     folder = ledger.path.parent / "selection" if ledger.path else None
     select_rows(datamodule, model.source, trainer_for, ledger, folder=folder)
+
+
+def ledger_of(trainer: Any) -> Ledger:
+    """The ledger of a Trainer's `CostLedger`, made ready; one in memory where it has none."""
+    from selectune.callbacks.cost_ledger import CostLedger
+
+    for callback in trainer.callbacks:
+        if isinstance(callback, CostLedger):
+            callback.begin(trainer)
+            return callback.ledger
+    return Ledger()
 
 
 def _needed(datamodule: SelectionDataModule) -> set[str]:

@@ -18,10 +18,12 @@ from selectune.ledger import collect_open, next_attempt
 from selectune.paths import atomic_file, write_json
 
 OURS = (
-    "config.yaml", "metrics.csv", "cost.jsonl", "saving.json", "report.html", "done.json", "predictions.parquet",
+    "done.json", "metrics.csv", "cost.jsonl", "saving.json", "report.html", "predictions.parquet",
     "hparams.yaml", "checkpoints", "export", "selection", "warm_up", ".open_costs",
+    "config.yaml",
 )  # fmt: skip
-GROWS = ("max_epochs", "max_steps")
+# config.yaml is the last to go, since without it a folder is no run
+GROWS = ("trainer.max_epochs", "trainer.max_steps")
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,12 @@ class Claim:
     Args:
         attempt: number of this attempt, from 1.
         checkpoint: the checkpoint to go on from, or None.
+        new: whether nothing was there before.
     """
 
     attempt: int
     checkpoint: str | None
+    new: bool = False
 
 
 class Run:
@@ -81,11 +85,16 @@ class Run:
         Raises:
             RunDirectoryError: it is in use, finished, of another config, or something else altogether.
         """
+        if overwrite and ckpt_path:
+            raise RunDirectoryError(
+                "--overwrite removes the run that --ckpt_path would go on with; leave one of them out."
+            )
         there = self.path.is_dir() and any(file.name != ".lock" for file in self.path.iterdir())
         if there and not (self.path / "config.yaml").is_file():
             raise RunDirectoryError(
                 f"{self.path} holds files but no config.yaml, so it is no run; use another --output."
             )
+        checkpoint = None if overwrite else self._checkpoint(verb, ckpt_path)
         self._take_lock()
         if there and overwrite and verb in ("fit", "select"):
             for name in OURS:
@@ -94,26 +103,24 @@ class Run:
             there = False
         if verb in ("fit", "select"):
             self._check_config(verb, config, ckpt_path, there)
-        if ckpt_path == "last":
-            if not self.last.is_file():
-                raise RunDirectoryError(f"There is no checkpoint {self.last} to go on from; leave --ckpt_path out.")
-            checkpoint: str | None = str(self.last)
-        elif ckpt_path:
-            checkpoint = ckpt_path
-            if not Path(checkpoint).is_file():
-                raise RunDirectoryError(f"There is no checkpoint {checkpoint}; mend --ckpt_path.")
-        elif verb == "fit":
-            checkpoint = str(self.last) if self.last.is_file() else None
-        else:
-            checkpoint = str(self.best) if self.best.is_file() else None
         attempt = next_attempt(self.path)
         collect_open(self.path, before_attempt=attempt)
+        if verb == "fit":
+            (self.path / "done.json").unlink(missing_ok=True)
         if verb in ("fit", "select") or not there:
             with atomic_file(self.path / "config.yaml") as partial:
                 partial.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-        if verb == "fit":
-            (self.path / "done.json").unlink(missing_ok=True)
-        return Claim(attempt, checkpoint)
+        return Claim(attempt, checkpoint, new=not there)
+
+    def abandon(self) -> None:
+        """Remove what an attempt left that ended in a user's mistake before anything was trained or selected."""
+        if not self.checkpoints.is_dir() and not (self.selection / "manifest.json").is_file():
+            for name in OURS:
+                target = self.path / name
+                shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
+            (self.path / ".lock").unlink(missing_ok=True)
+            if not any(self.path.iterdir()):
+                self.path.rmdir()
 
     def release(self) -> None:
         """Let other processes have the directory; the end of the process does so too."""
@@ -126,18 +133,31 @@ class Run:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         write_json(self.path / "done.json", {"finished_at": now, "commit": code_version(), **content})
 
+    def _checkpoint(self, verb: str, ckpt_path: str | None) -> str | None:
+        if ckpt_path == "last":
+            if not self.last.is_file():
+                raise RunDirectoryError(f"There is no checkpoint {self.last} to go on from; leave --ckpt_path out.")
+            return str(self.last)
+        if ckpt_path:
+            if not Path(ckpt_path).is_file():
+                raise RunDirectoryError(f"There is no checkpoint {ckpt_path}; mend --ckpt_path.")
+            return ckpt_path
+        newest = self.last if verb == "fit" else self.best
+        return str(newest) if newest.is_file() else None
+
     def _check_config(self, verb: str, config: dict[str, Any], ckpt_path: str | None, there: bool) -> None:
         if not there:
             return
         earlier = yaml.safe_load((self.path / "config.yaml").read_text())
-        ignored = GROWS if ckpt_path == "last" else ()
-        differs = differences(earlier, config, ignored)
+        differs = differences(earlier, config)
+        grown = [name for name in differs if name in GROWS and ckpt_path == "last" and _grew(earlier, config, name)]
+        differs = [name for name in differs if name not in grown]
         if differs:
             raise RunDirectoryError(
                 f"{self.path} holds a run of another config (it differs in {', '.join(differs[:5])}); use another "
                 "--output, or --overwrite."
             )
-        if verb == "fit" and self.finished and not (ckpt_path == "last" and differences(earlier, config)):
+        if verb == "fit" and self.finished and not grown:
             raise RunDirectoryError(
                 f"{self.path} holds a finished run of this config; use another --output, or --overwrite."
             )
@@ -158,9 +178,15 @@ class Run:
         self._lock.flush()
 
 
-def differences(a: Any, b: Any, ignored: tuple[str, ...] = (), at: str = "") -> list[str]:
+def _grew(earlier: dict[str, Any], config: dict[str, Any], name: str) -> bool:
+    section, key = name.split(".")
+    old, new = earlier[section][key], config[section][key]
+    return old is not None and new is not None and (new == -1 or new > old >= 0)
+
+
+def differences(a: Any, b: Any, at: str = "") -> list[str]:
     """Dotted names of the settings in which two configs differ."""
     if isinstance(a, dict) and isinstance(b, dict):
-        keys = sorted((set(a) | set(b)) - set(ignored), key=str)
-        return [name for key in keys for name in differences(a.get(key), b.get(key), ignored, f"{at}.{key}".strip("."))]
+        keys = sorted(set(a) | set(b), key=str)
+        return [name for key in keys for name in differences(a.get(key), b.get(key), f"{at}.{key}".strip("."))]
     return [] if a == b else [at or "everything"]

@@ -20,7 +20,6 @@ from selectune.batching import EvalSampler, PlannedBatches, plan_batches
 from selectune.costs import CostRecord, Part
 from selectune.distributed import barrier, on_rank_zero, world
 from selectune.errors import UserError
-from selectune.flops import measure_flops
 from selectune.ledger import Ledger, read_ledger
 from selectune.lightning_modules.scorer import Scorer, ScorerSettings, ShardWriter
 from selectune.paths import default_cache
@@ -93,7 +92,7 @@ def compute_signals(
         return
     store = SignalStore(default_cache())
     forward = [definition for definition in wanted if definition.kind == "forward"]
-    pass_ = Shards.of(store, wanted, {"max_batch_tokens": scoring.settings.max_batch_tokens})
+    pass_ = Shards.of(store, forward or wanted, {"max_batch_tokens": scoring.settings.max_batch_tokens})
     with _held_by_rank_zero(pass_):
         missing = on_rank_zero(lambda: {definition.key for definition in wanted if not store.has(definition)})
         present = [definition for definition in wanted if definition.key not in missing]
@@ -135,13 +134,13 @@ def _forward_pass(
         cost.add(method="no arithmetic" if not left else "")
         if left:
             scorer = Scorer(scoring.source, [definition.name for definition in todo])
-            flops = measure_flops(scorer.row_of)
             scorer.allow_zero_length_dataloader_with_multiple_devices = True  # fewer batches than ranks are fine
             batches = PlannedBatches(left, _collate(tokens, scoring.tokenizer, plan))
             data = DataLoader(batches, batch_size=None, sampler=EvalSampler(len(left), *world()))
-            trainer_for([ShardWriter(shards, cost, flops)]).predict(scorer, data, return_predictions=False)
+            trainer_for([ShardWriter(shards, cost, scorer)]).predict(scorer, data, return_predictions=False)
     barrier()  # all ranks' shards are written
     on_rank_zero(lambda: store.merge(todo, shards, len(tokens)))
+    on_rank_zero(lambda: _charge_stored(ledger, store, todo, part))  # shards of a run that was killed are not free
 
 
 @contextmanager

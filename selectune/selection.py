@@ -107,6 +107,11 @@ class Selection:
                 pq.write_table(pa.table(columns), partial)
         write_json(folder / "manifest.json", asdict(self.manifest))
 
+    @staticmethod
+    def folder_of(path: Path) -> Path:
+        """The folder of a selection, given by itself or by its run."""
+        return path if (path / "manifest.json").is_file() or not (path / "selection").is_dir() else path / "selection"
+
     @classmethod
     def read(cls, folder: Path, pool: Pool) -> Selection:
         """Read a selection and check it against the pool.
@@ -120,8 +125,7 @@ class Selection:
         """
         import pyarrow.parquet as pq
 
-        if not (folder / "manifest.json").is_file() and (folder / "selection").is_dir():
-            folder = folder / "selection"
+        folder = cls.folder_of(folder)
         try:
             manifest = Manifest(**json.loads((folder / "manifest.json").read_text()))
             table = pq.read_table(folder / "rows.parquet")

@@ -164,13 +164,13 @@ class Shards:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the pass: another process that wants the same one waits until this one is through with it.
+        """Hold all passes of the model over the pool: another process that wants one waits until this one is through.
 
         Raises:
             UserError: the other is not through after 20 minutes.
         """
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        with self.folder.with_suffix(".lock").open("w") as handle:
+        with (self.folder.parent / "scoring.lock").open("w") as handle:
             began = time.monotonic()
             while True:
                 try:

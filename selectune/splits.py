@@ -37,6 +37,11 @@ def name_splits(
             raise DataError(f"There is no split '{name}'; it has {', '.join(there)}. Mend data.{option}.")
     others = [name for name in there if name != train]
     test = test or next((name for name in ("test", *DEV_NAMES) if name in others and name != dev), None)
+    if test is None and others and dev is None:
+        raise DataError(
+            f"None of the splits {', '.join(others)} is called test or validation, so say which one figures come "
+            "from: name data.test_split."
+        )
     dev = dev or next((name for name in DEV_NAMES if name in others and name != test), None)
     named = [name for name in (train, dev, test) if name]
     if len(set(named)) < len(named):

@@ -14,6 +14,7 @@ import torch
 
 from selectune.errors import CheckpointError
 from selectune.paths import atomic_folder
+from selectune.progress import progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -238,24 +239,31 @@ def _chunks(
     tokenizer: PreTrainedTokenizerBase,
     max_length: int,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    for start in range(0, n_rows, CHUNK_ROWS):
-        columns = [list(column) for column in zip(*texts_of(slice(start, min(n_rows, start + CHUNK_ROWS))))]
-        encoded = tokenizer(
-            *columns,
-            truncation=True,
-            max_length=max_length,
-            return_token_type_ids=True,
-            return_attention_mask=False,
-            return_special_tokens_mask=True,
-            verbose=False,
-        )
-        lengths = np.array([len(ids) for ids in encoded["input_ids"]], dtype=np.int64)
-        yield (
-            _flat(encoded["input_ids"], np.int32),
-            _flat(encoded["token_type_ids"], np.uint8),
-            _flat(encoded["special_tokens_mask"], bool),
-            lengths,
-        )
+    with progress("Tokenising", n_rows // CHUNK_ROWS + 1) as advance:
+        for start in range(0, n_rows, CHUNK_ROWS):
+            yield _chunk(texts_of(slice(start, min(n_rows, start + CHUNK_ROWS))), tokenizer, max_length)
+            advance()
+
+
+def _chunk(
+    texts: list[tuple[str, ...]], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    encoded = tokenizer(
+        *(list(column) for column in zip(*texts)),
+        truncation=True,
+        max_length=max_length,
+        return_token_type_ids=True,
+        return_attention_mask=False,
+        return_special_tokens_mask=True,
+        verbose=False,
+    )
+    lengths = np.array([len(ids) for ids in encoded["input_ids"]], dtype=np.int64)
+    return (
+        _flat(encoded["input_ids"], np.int32),
+        _flat(encoded["token_type_ids"], np.uint8),
+        _flat(encoded["special_tokens_mask"], bool),
+        lengths,
+    )
 
 
 def _flat(rows: list[list[int]], dtype: type) -> np.ndarray:

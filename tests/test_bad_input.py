@@ -80,6 +80,8 @@ BAD_ARGUMENTS = {
     "nothing to keep": (["--data.selector", "Random", "--data.keep", "0"], "over 0 and at most 1"),
     "more than the pool": (["--data.selector", "Random", "--data.keep_rows", "217"], "the pool has 216 rows"),
     "more tokens than the pool": (["--data.selector", "Random", "--data.keep_tokens", "100000"], "tokens; ask for"),
+    "a negative budget": (["--data.selector", "Random", "--data.keep_rows", "-3"], "must be at least 1"),
+    "overwriting what one goes on with": (["--overwrite", "--ckpt_path", "last"], "leave one of them out"),
     "two budgets": (["--data.selector", "Random", "--data.keep", "0.5", "--data.keep_rows", "9"], "given twice"),
     "no budget": (["--data.selector", "Random"], "needs a budget"),
     "no selector": (["--data.keep", "0.5"], "without data.selector"),
@@ -102,7 +104,7 @@ BAD_ARGUMENTS = {
 def test_bad_arguments(case: str, told: Told, arguments: list[str], tmp_path: Path) -> None:
     more, sentence = BAD_ARGUMENTS[case]
     assert sentence in told("fit", *arguments, *more, "--output", tmp_path / "run")
-    assert not (tmp_path / "run" / "metrics.csv").exists()
+    assert not (tmp_path / "run").exists(), "the mended command finds its place"
 
 
 def test_a_checkpoint_without_the_head_that_a_signal_needs(

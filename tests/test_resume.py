@@ -10,6 +10,7 @@ import torch
 
 from selectune import CostLedger, FineTuner, TextClassification
 from selectune.ledger import read_ledger
+from selectune.savings import Saving
 from tests.conftest import REPOSITORY, Cli, metrics_of
 
 
@@ -17,7 +18,8 @@ def test_a_killed_run_goes_on_by_itself(cli: Cli, selecting: list[str], tmp_path
     def killing(name: str) -> list[str]:
         marker = tmp_path / f"{name}.killed"
         return [
-            *selecting, "--trainer.max_epochs", "3", "--trainer.callbacks+", "tests.killing.KillOnce",
+            *selecting, "--trainer.max_epochs", "3", "--trainer.callbacks+", "EarlyStopping",
+            "--trainer.callbacks.monitor", "val/accuracy", "--trainer.callbacks+", "tests.killing.KillOnce",
             "--trainer.callbacks.marker", str(marker), "--trainer.callbacks.step", "5",
         ]  # fmt: skip
 
@@ -33,6 +35,11 @@ def test_a_killed_run_goes_on_by_itself(cli: Cli, selecting: list[str], tmp_path
     training = [record for record in records if record.stage == "train"]
     assert [(record.attempt, record.finished) for record in training] == [(1, False), (2, True)]
     assert sum(record.stage == "score" for record in records) == 1, "the selection is not made twice"
+    saving = Saving.read(tmp_path / "run")
+    assert saving.flops.saving is not None
+    whole = Saving.read(tmp_path / "unbroken")
+    assert saving.flops.training == pytest.approx(whole.flops.training, rel=0.05), "both attempts are charged"
+    assert saving.flops.full_training == pytest.approx(whole.flops.full_training, rel=0.05)
 
 
 class SaveAt(pl.Callback):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 
 from selectune.costs import Part, Stage
 from selectune.distributed import world
@@ -34,29 +35,45 @@ class CostLedger(pl.Callback):
         self.stage: Stage = stage
         self.part: Part = part
         self._own = ledger is None
+        self._occupied = self.ledger.path is not None and self.ledger.path.exists()
         self._training: StageCost | None = None
         self._evaluation: StageCost | None = None
         self._flops: dict[bool, FlopModel | str] = {}
-        self._step = 0.0
+        self._step: int | None = 0
+        self._steps, self._step_method = 0, ""
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Learn which rank this is."""
-        begins = self._own and stage == "fit" and not self.ledger.records and not trainer.ckpt_path
-        if begins and trainer.global_rank == 0 and self.ledger.path and self.ledger.path.exists():
+        self.begin(trainer)
+
+    def begin(self, trainer: pl.Trainer) -> None:
+        """Learn which rank this is, before anything is charged.
+
+        Raises:
+            RunDirectoryError: the folder holds the ledger of another run.
+        """
+        if not self._own:
+            return
+        fitting = trainer.state.fn == "fit" and not trainer.ckpt_path
+        if fitting and self._occupied and trainer.global_rank == 0:
             raise RunDirectoryError(
-                f"{self.ledger.path.parent} holds the ledger of another run, which this one would be charged with; "
+                f"{self.ledger.path.parent} holds the ledger of another run, which this one would be charged with; "  # type: ignore[union-attr]
                 "give CostLedger another folder."
             )
-        if self._own:
-            self.ledger.rank, self.ledger.world_size = world()
-            self.ledger.device = str(trainer.strategy.root_device)
+        self.ledger.rank, self.ledger.world_size = world()
+        self.ledger.device = str(trainer.strategy.root_device)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Count the FLOPs of a row, and start the clock."""
         weights = sum(weight.numel() for weight in pl_module.network.parameters() if weight.requires_grad)
-        self._step = adamw_flops(weights)  # every rank does the whole step
-        self._of(pl_module, True)
+        known = isinstance(trainer.optimizers[0], torch.optim.AdamW)
+        self._step = adamw_flops(weights) if known else None  # every rank does the whole step
+        self._step_method = "AdamW: 14 a weight and step" if known else "FLOPs of this optimizer are not known"
+        self._steps = trainer.global_step
+        flops = self._of(pl_module, True)
         self._training = self.ledger.open(self.stage, self.part)
+        if isinstance(flops, FlopModel):
+            self._training.add(method=flops.method)  # so a run that was killed at once is known to have done nothing
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Add a batch; a batch cut into micro-batches computes the forward pass of all but the last one twice."""
@@ -65,7 +82,9 @@ class CostLedger(pl.Callback):
         for micro in first:
             self._add(self._training, pl_module, micro, (True, False))
         self._add(self._training, pl_module, last, (True,))
-        self._training.add(flops=self._step, method="AdamW: 14 a weight and step")
+        if trainer.global_step > self._steps:
+            self._steps = trainer.global_step
+            self._training.add(flops=self._step, method=self._step_method)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the record."""

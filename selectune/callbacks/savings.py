@@ -21,11 +21,17 @@ class Savings(pl.Callback):
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Compute and write the saving, on rank 0, after the ranks' records are all there."""
+        trainer.strategy.barrier("savings")
+        if trainer.global_rank == 0:
+            self.refresh(trainer)
+
+    def refresh(self, trainer: pl.Trainer) -> None:
+        """Compute and write the saving from what the ledger holds by now."""
         costs: Any = next((callback for callback in trainer.callbacks if isinstance(callback, CostLedger)), None)  # type: ignore[attr-defined]
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
-        trainer.strategy.barrier("savings")
-        if costs is None or trainer.global_rank != 0 or not hasattr(datamodule, "pool"):
+        if costs is None or not hasattr(datamodule, "pool"):
             return
+        batches: Any = trainer.fit_loop.epoch_loop.batch_progress.total
         path = costs.ledger.path
         lengths = datamodule.tokens["train"].input_tokens
         rows = datamodule.train_rows
@@ -35,7 +41,7 @@ class Savings(pl.Callback):
             pool_rows=len(lengths),
             kept_tokens=int(lengths[rows].sum()),
             pool_tokens=int(lengths.sum()),
-            epochs=trainer.global_step * trainer.accumulate_grad_batches / max(1, int(trainer.num_training_batches)),
+            epochs=batches.processed / max(1, int(trainer.num_training_batches)),
         )
         if path:
             self.saving.write(path.parent)

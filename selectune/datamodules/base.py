@@ -231,8 +231,8 @@ class SelectionDataModule(pl.LightningDataModule):
     # What Lightning calls, in its order.
 
     def prepare_data(self) -> None:
-        """Verify that the selection is there; used as a library in one process, make it."""
-        if (self.selector is None and self.selection is None) or self.chosen is not None:
+        """Make the selection, where the data module is used as a library in one process."""
+        if self.selector is None or self.selection is not None or self.chosen is not None:
             return
         from selectune.preprocessing import select_in_library
 
@@ -241,6 +241,10 @@ class SelectionDataModule(pl.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Tokenise what the stage needs, for the model that is trained."""
         self.load()
+        if self.selection is not None and self.chosen is None:
+            from selectune.preprocessing import ledger_of, use_selection
+
+            use_selection(self, ledger_of(self.trainer))
         tokenizer = self.model_tokenizer()
         for split in {"fit": ("train", "dev"), "validate": ("dev",)}.get(stage, self.held_out):
             if split not in self.tokens:
@@ -264,6 +268,10 @@ class SelectionDataModule(pl.LightningDataModule):
         """Batches of the selected rows."""
         rows, lengths = self.train_rows, self.tokens["train"].lengths
         rank, size = world()
+        if self.batch_size < size:
+            raise DataError(
+                f"data.batch_size is {self.batch_size} over {size} processes; each needs a row of each batch."
+            )
         if len(rows) < size:
             raise BudgetError(f"{len(rows)} row(s) are kept for {size} processes; keep more or use fewer.")
         self._warn_of_lost_classes(rows)
@@ -325,6 +333,9 @@ class SelectionDataModule(pl.LightningDataModule):
 
     def _check_arguments(self) -> None:
         given = [name for name in ("keep", "keep_rows", "keep_tokens") if getattr(self, name) is not None]
+        for name in ("keep_rows", "keep_tokens"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise BudgetError(f"data.{name} is {value}, but must be at least 1.")
         Budget.of(2**62, 2**62, self.keep, self.keep_rows, self.keep_tokens)
         if self.selector is None:
             if given and self.selection is None:

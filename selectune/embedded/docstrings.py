@@ -13,10 +13,9 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from importlib.metadata import Distribution, distributions
 from pathlib import Path, PurePath
@@ -25,9 +24,10 @@ from typing import TYPE_CHECKING, Any
 from selectune.embedded import extract
 from selectune.errors import DataError
 from selectune.paths import atomic_folder
+from selectune.progress import progress
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    pass
 
 FORMAT = 1  # part of the key: raise it whenever the same packages would give another corpus
 MASK = "_"
@@ -177,14 +177,9 @@ def _read(libraries: Mapping[str, _Library], floor: int, cap: int) -> dict[str, 
     files = [(path, name, file) for name, library in libraries.items() for path, file in library.files.items()]
     files.sort(key=lambda file: _digest(file[0]))  # large files and small ones mixed, so that workers end together
     texts: dict[str, set[str]] = defaultdict(set)
-    with (
-        _progress("Reading docstrings", len(files)) as advance,
-        closing(
-            _extract(
-                [file for *_, file in files], floor, 2 * cap
-            )  # masked before it is cut: a name may lie across the end
-        ) as extracted,
-    ):
+    # Cut for good only when it is masked: a name may lie across the end. Closed here: an error must end the workers.
+    extraction = closing(_extract([file for *_, file in files], floor, 2 * cap))
+    with progress("Reading docstrings", len(files)) as advance, extraction as extracted:
         for (_, name, _), found in zip(files, extracted):
             for text in found:
                 words = patterns[name].sub(MASK, text).split()
@@ -214,36 +209,6 @@ def _extract(files: Sequence[Path], floor: int, cap: int) -> Generator[list[str]
             if not line:
                 raise RuntimeError(f"the process that read docstrings died on {file}")
             yield json.loads(line)
-
-
-@contextmanager
-def _progress(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """Give a function that advances a bar; it shows on rank 0's terminal, once it has taken two seconds."""
-    from rich.progress import Progress
-
-    console = terminal()
-    begun = time.monotonic()
-    bar = Progress(console=console, transient=True)
-    task = bar.add_task(what, total=total)
-
-    def advance() -> None:
-        bar.advance(task)
-        if console and not bar.live.is_started and time.monotonic() - begun > 2:
-            bar.start()
-
-    try:
-        yield advance
-    finally:
-        bar.stop()
-
-
-def terminal() -> Console | None:
-    """Return the terminal that this process may show its progress on: rank 0's standard error, if it is one."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    first = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
-    return console if first and console.is_terminal else None
 
 
 def _distinct(texts: Mapping[str, set[str]]) -> dict[str, dict[bytes, str]]:

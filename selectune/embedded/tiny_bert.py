@@ -9,8 +9,9 @@ from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 
-from selectune.embedded.docstrings import docstrings, terminal
+from selectune.embedded.docstrings import docstrings
 from selectune.paths import atomic_folder
+from selectune.progress import terminal
 
 FORMAT = 2  # part of the key: raise it whenever the same corpus would give another model
 SEED = 0

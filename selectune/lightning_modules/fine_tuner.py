@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recomputed
 
 from selectune.distributed import seed_stage
+from selectune.errors import UserError
 from selectune.lightning_modules.heads import Head, Output
 from selectune.sources import ModelSource, find_model
 
@@ -199,7 +200,13 @@ class FineTuner(pl.LightningModule):
         batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
         epochs = trainer.max_epochs if trainer.max_epochs not in (None, -1) else math.inf
         steps = math.ceil(batches / trainer.accumulate_grad_batches) * epochs
-        return int(min(steps, trainer.max_steps if trainer.max_steps >= 0 else math.inf))
+        steps = min(steps, trainer.max_steps if trainer.max_steps >= 0 else math.inf)
+        if steps == math.inf:
+            raise UserError(
+                "A learning rate that falls to 0 needs an end; give trainer.max_epochs or trainer.max_steps, or a "
+                "model.lr_scheduler."
+            )
+        return int(steps)
 
     def _output(self, batch: dict[str, Any]) -> Output:
         assert self.head is not None
@@ -211,6 +218,8 @@ class FineTuner(pl.LightningModule):
 
     def _evaluate(self, split: str, batch: dict[str, Any]) -> None:
         output = self._output(batch)
+        if output.items == 0:  # nothing was masked
+            return
         self.metrics[_key(split)].update(output.predictions, output.targets)  # type: ignore[operator]
         self.losses[split][0] += float(output.loss_sum)
         self.losses[split][1] += output.items

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from selectune.errors import CheckpointError
+from selectune.flops import FlopModel, UnfitFlopsError, measure_flops
 from selectune.ledger import StageCost
 from selectune.lightning_modules.heads import before_output, load_network, network_inputs
 from selectune.signals import Shards
@@ -130,6 +131,16 @@ class Scorer(pl.LightningModule):
             signals["embedding"] = (hiddens[0] * weights).sum(1).float() / weights.sum(1).float()
         return signals
 
+    def flops(self) -> tuple[FlopModel, int]:
+        """FLOPs of a padded row without the vocabulary product, and those of that product at each token of the text.
+
+        Raises:
+            UnfitFlopsError: they are not quadratic in the length.
+        """
+        whole = measure_flops(self.row_of)
+        product = 2 * self.network.get_output_embeddings().weight.numel() if self._has_output else 0
+        return FlopModel(whole.constant, whole.linear - product, whole.quadratic, whole.method), product
+
     def row_of(self, length: int) -> None:
         """One forward pass of a made-up row, for counting FLOPs."""
         ids = torch.ones(1, length, dtype=torch.long, device=self.device)
@@ -173,11 +184,16 @@ class ShardWriter(pl.Callback):
     Args:
         shards: where to.
         cost: the open stage of the ledger.
-        flops: FLOPs of a batch of some rows padded to some length.
+        scorer: whose FLOPs they are.
     """
 
-    def __init__(self, shards: Shards, cost: StageCost, flops: Any) -> None:
-        self.shards, self.cost, self.flops = shards, cost, flops
+    def __init__(self, shards: Shards, cost: StageCost, scorer: Scorer) -> None:
+        self.shards, self.cost = shards, cost
+        self.flops: FlopModel | None = None
+        try:
+            self.flops, self.product = scorer.flops()
+        except UnfitFlopsError as error:
+            cost.add(flops=None, method=str(error))
         self.waiting: list[dict[str, np.ndarray]] = []
         self.bytes, self.written = 0, time.monotonic()
 
@@ -192,14 +208,11 @@ class ShardWriter(pl.Callback):
     ) -> None:
         """Take a batch's signals, and write what waits when it is much or old."""
         n_rows, length = batch["input_ids"].shape
-        self.cost.add(
-            examples=n_rows,
-            tokens=batch["n_tokens"],
-            padded_tokens=n_rows * length,
-            flops=self.flops.of_batch(n_rows, length),
-            method=self.flops.method,
-        )
-        self.cost.heartbeat()
+        self.cost.add(examples=n_rows, tokens=batch["n_tokens"], padded_tokens=n_rows * length)
+        if self.flops is not None:
+            content = int((~batch["special"]).sum())
+            flops = self.flops.of_batch(n_rows, length) + content * self.product
+            self.cost.add(flops=flops, method=self.flops.method)
         self.waiting.append(outputs)
         self.bytes += sum(values.nbytes for values in outputs.values())
         if self.bytes > FLUSH_BYTES or time.monotonic() - self.written > FLUSH_SECONDS:

@@ -211,7 +211,7 @@ def test_an_interruption_while_reading_ends_the_workers(
         workers.extend(psutil.Process().children())
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(MODULE, "_progress", lambda *_: nullcontext(interrupt))
+    monkeypatch.setattr(MODULE, "progress", lambda *_: nullcontext(interrupt))
     with pytest.raises(KeyboardInterrupt) as caught:
         docstrings(tmp_path / "cache", [site], **FEW)
     assert caught.tb  # still holds the frames, so that nothing has ended only by being collected

@@ -118,7 +118,8 @@ def _made_up_row(length: int) -> dict[str, Tensor]:
 
 
 def load_network(auto_class: str, source: ModelSource, **config: Any) -> tuple[Any, list[str]]:
-    """A network from a model folder, its weights as float32, and the names of weights that the folder lacks.
+    """A network from a model folder, its weights as float32, and the names of those that the folder lacks or has in
+    another shape.
 
     Raises:
         CheckpointError: the weights do not fit the config.
@@ -142,7 +143,8 @@ def load_network(auto_class: str, source: ModelSource, **config: Any) -> tuple[A
         raise CheckpointError(f"{source.described} cannot be loaded: {str(error).splitlines()[0]}") from error
     finally:
         logging.set_verbosity(verbosity)
-    return network, sorted(loading["missing_keys"])
+    mismatched = [key if isinstance(key, str) else key[0] for key in loading["mismatched_keys"]]
+    return network, sorted([*loading["missing_keys"], *mismatched])
 
 
 def network_inputs(network: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
