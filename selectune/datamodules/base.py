@@ -4,24 +4,13 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import lightning.pytorch as pl
 import numpy as np
-from torch.utils.data import ConcatDataset, DataLoader
 
-from selectune.batching import (
-    EvalSampler,
-    PlannedBatches,
-    ResumableLoader,
-    RowBatches,
-    TrainSampler,
-    plan_batches,
-    split_batch,
-)
+from selectune.datamodules.loaders import Loaders
 from selectune.datamodules.loading import load_splits
-from selectune.distributed import on_rank_zero, stage_seed, world
+from selectune.distributed import on_rank_zero, world
 from selectune.errors import BudgetError, DataError
 from selectune.paths import default_cache
 from selectune.pool import Pool, check_texts
@@ -38,7 +27,7 @@ if TYPE_CHECKING:
     from selectune.sources import ModelSource
 
 
-class SelectionDataModule(pl.LightningDataModule):
+class SelectionDataModule(Loaders):
     """Splits of a data set, of which the train split is a pool that a selector may choose from.
 
     The order is: ``dev`` is split off train, ``max_train_rows`` are sampled, these are the pool, the selector keeps its
@@ -264,72 +253,7 @@ class SelectionDataModule(pl.LightningDataModule):
         """Row ids that are trained on, ascending."""
         return self.chosen.rows if self.chosen is not None else np.arange(len(self.pool))
 
-    def train_dataloader(self) -> DataLoader:
-        """Batches of the selected rows."""
-        rows, lengths = self.train_rows, self.tokens["train"].lengths
-        rank, size = world()
-        if self.batch_size < size:
-            raise DataError(
-                f"data.batch_size is {self.batch_size} over {size} processes; each needs a row of each batch."
-            )
-        if len(rows) < size:
-            raise BudgetError(f"{len(rows)} row(s) are kept for {size} processes; keep more or use fewer.")
-        self._warn_of_lost_classes(rows)
-
-        def collate(batch: np.ndarray) -> dict[str, Any]:
-            mine = rows[batch[rank::size]]
-            micro = [self.collate("train", part) for part in split_batch(mine, lengths, self.max_batch_tokens)]
-            return {"micro_batches": micro, "n_rows": len(mine)}
-
-        loop: Any = self.trainer.fit_loop.epoch_loop.batch_progress if self.trainer else None
-        return ResumableLoader(
-            RowBatches(collate),
-            batch_size=None,
-            sampler=self._train_sampler(),
-            num_workers=self.num_workers,
-            batches_done=lambda: loop.current.processed if loop else 0,
-        )
-
-    def n_train_batches(self) -> int:
-        """Training batches of an epoch."""
-        return len(self._train_sampler())
-
-    def val_dataloader(self) -> DataLoader:
-        """Batches of ``dev``."""
-        return self.eval_dataloader("dev")
-
-    def test_dataloader(self) -> DataLoader:
-        """Batches of the held-out split, and after it of each further one."""
-        return self.eval_dataloader(*self.held_out)
-
-    def predict_dataloader(self) -> DataLoader:
-        """Batches of the held-out split."""
-        plan = plan_batches(self.tokens["test"].lengths, self.max_batch_tokens, world()[1])
-        return DataLoader(PlannedBatches(plan, lambda rows: self.collate("test", rows)), batch_size=None)
-
-    def eval_dataloader(self, *splits: str) -> DataLoader:
-        """Every row of some splits once, over all ranks; no batch has rows of two, and each says which it is of."""
-        rank, size = world()
-        plans = {split: plan_batches(self.tokens[split].lengths, self.max_batch_tokens, size) for split in splits}
-        data: ConcatDataset[Any] = ConcatDataset(
-            [PlannedBatches(plan, partial(self.collate, split)) for split, plan in plans.items()]
-        )
-        return DataLoader(
-            data, batch_size=None, sampler=EvalSampler(len(data), rank, size), num_workers=self.num_workers
-        )
-
-    def collate(self, split: str, rows: np.ndarray) -> dict[str, Any]:
-        """The batch of some rows of a split: padded tensors, the task's extras, the row ids, token counts and split."""
-        assert self.tokenizer is not None
-        batch: dict[str, Any] = dict(self.tokens[split].padded(rows, int(self.tokenizer.pad_token_id or 0)))
-        n_tokens = int(batch["attention_mask"].sum())
-        return batch | self.extras(split, rows) | {"rows": rows, "n_tokens": n_tokens, "split": split}
-
     # Helpers.
-
-    def _train_sampler(self) -> TrainSampler:
-        lengths = self.tokens["train"].lengths[self.train_rows]
-        return TrainSampler(lengths, self.batch_size, stage_seed(self.seed, "shuffle"), *world())
 
     def _check_arguments(self) -> None:
         given = [name for name in ("keep", "keep_rows", "keep_tokens") if getattr(self, name) is not None]
@@ -349,7 +273,8 @@ class SelectionDataModule(pl.LightningDataModule):
             if value is not None and value < 1:
                 raise DataError(f"data.{name} is {value}, but must be at least 1.")
 
-    def _warn_of_lost_classes(self, rows: np.ndarray) -> None:
+    def warn_of_lost_classes(self, rows: np.ndarray) -> None:
+        """Warn where the rows that are trained on lack a class."""
         if self.has_classes and "train" in self.labels:
             lost = sorted(set(self.labels["train"].tolist()) - set(self.labels["train"][rows].tolist()))
             if lost:
