@@ -104,7 +104,7 @@ def test_labels_of_numbers(tmp_path: Path) -> None:
     assert data.extras("train", np.array([3]))["labels"].shape == (1,)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        data._warn_of_lost_classes(np.array([0]))  # numbers are no classes
+        data.warn_of_lost_classes(np.array([0]))  # numbers are no classes
 
 
 @pytest.mark.parametrize(
