@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 REPOSITORY = Path(__file__).parent.parent
+# Real data and weights are for tests marked `real_data` alone; the others must not find any by their names.
+REAL = {name: found for name in ("SELECTUNE_DATA", "SELECTUNE_MODELS") if (found := os.environ.pop(name, None))}
 WORDS = [
     "red",
     "blue",
@@ -129,7 +131,7 @@ def cli(tmp_path: Path) -> Cli:
     def run(*args: str | Path, code: int = 0, **env: str) -> subprocess.CompletedProcess:
         environment = os.environ | {"SELECTUNE_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"} | env
         command = [sys.executable, str(REPOSITORY / "main.py"), *map(str, args)]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=500)
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=3000)
         assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
         return done
 
