@@ -94,10 +94,10 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     backend.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     names = ("pad", "unk", "cls", "sep", "mask")
     tokens = {f"{name}_token": token for name, token in zip(names, special)}
-    PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=64, **tokens).save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=512, **tokens).save_pretrained(folder)
     config = BertConfig(
         vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
-        max_position_embeddings=64, pad_token_id=0,
+        max_position_embeddings=512, pad_token_id=0,
     )  # fmt: skip
     with torch.random.fork_rng():
         torch.manual_seed(0)

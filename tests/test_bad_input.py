@@ -82,6 +82,7 @@ BAD_ARGUMENTS = {
     "more tokens than the pool": (["--data.selector", "Random", "--data.keep_tokens", "100000"], "tokens; ask for"),
     "a negative budget": (["--data.selector", "Random", "--data.keep_rows", "-3"], "must be at least 1"),
     "overwriting what one goes on with": (["--overwrite", "--ckpt_path", "last"], "leave one of them out"),
+    "rows longer than the model takes": (["--data.max_length", "600"], "takes at most 512 tokens"),
     "two budgets": (["--data.selector", "Random", "--data.keep", "0.5", "--data.keep_rows", "9"], "given twice"),
     "no budget": (["--data.selector", "Random"], "needs a budget"),
     "no selector": (["--data.keep", "0.5"], "without data.selector"),

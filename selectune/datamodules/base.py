@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -201,7 +202,16 @@ class SelectionDataModule(Loaders):
         return lambda rows: data.texts(rows)
 
     def tokenized(self, split: str, tokenizer: PreTrainedTokenizerBase) -> TokenizedRows:
-        """A split's tokens; those of the pool are kept in the cache, where rank 0 puts them."""
+        """A split's tokens; those of the pool are kept in the cache, where rank 0 puts them.
+
+        Raises:
+            DataError: rows may be longer than the model takes.
+        """
+        if self.max_length > tokenizer.model_max_length:
+            raise DataError(
+                f"data.max_length is {self.max_length}, but {Path(tokenizer.name_or_path).name} takes at most "
+                f"{tokenizer.model_max_length} tokens; lower it."
+            )
         if split != "train":
             return tokenize(self.texts_of(split), len(self.splits[split]), tokenizer, self.max_length)
         key = f"{self.pool.fingerprint[:16]}-{tokenizer_hash(tokenizer)[:16]}-{self.max_length}"
