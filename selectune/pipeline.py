@@ -164,6 +164,7 @@ def _begin(job: Job, verb: str) -> str | None:
         data.scorer, data.source = job.scorer, job.model.source
         on_rank_zero(data.load)  # first alone: it may build caches
         data.load()
+        data.check_length(data.model_tokenizer())
     rank, size = world()
     job.ledger.rank, job.ledger.world_size = rank, size
     job.ledger.device = str(job.trainer.strategy.root_device)

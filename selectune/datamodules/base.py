@@ -176,6 +176,18 @@ class SelectionDataModule(Loaders):
             self.tokenizer = load_tokenizer(source.folder)
         return self.tokenizer
 
+    def check_length(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Refuse rows that may be longer than a model takes.
+
+        Raises:
+            DataError: `max_length` is over what the tokenizer says of its model.
+        """
+        if self.max_length > tokenizer.model_max_length:
+            raise DataError(
+                f"data.max_length is {self.max_length}, but {Path(tokenizer.name_or_path).name} takes at most "
+                f"{tokenizer.model_max_length} tokens; lower it."
+            )
+
     def load(self) -> None:
         """Find the data, check it and split it; every rank does so by itself, and the first call only.
 
@@ -202,16 +214,8 @@ class SelectionDataModule(Loaders):
         return lambda rows: data.texts(rows)
 
     def tokenized(self, split: str, tokenizer: PreTrainedTokenizerBase) -> TokenizedRows:
-        """A split's tokens; those of the pool are kept in the cache, where rank 0 puts them.
-
-        Raises:
-            DataError: rows may be longer than the model takes.
-        """
-        if self.max_length > tokenizer.model_max_length:
-            raise DataError(
-                f"data.max_length is {self.max_length}, but {Path(tokenizer.name_or_path).name} takes at most "
-                f"{tokenizer.model_max_length} tokens; lower it."
-            )
+        """A split's tokens; those of the pool are kept in the cache, where rank 0 puts them."""
+        self.check_length(tokenizer)
         if split != "train":
             return tokenize(self.texts_of(split), len(self.splits[split]), tokenizer, self.max_length)
         key = f"{self.pool.fingerprint[:16]}-{tokenizer_hash(tokenizer)[:16]}-{self.max_length}"
