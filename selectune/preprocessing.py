@@ -24,7 +24,7 @@ from selectune.paths import atomic_folder
 from selectune.pool import Pool
 from selectune.savings import SELECTION
 from selectune.scoring import ScoringModel, TrainerFor, compute_signals, read_signals, spent
-from selectune.selection import Manifest, Selection, describe, hash_rows
+from selectune.selection import Manifest, Selection, describe, hash_rows, trained_on
 from selectune.signals import DERIVED_FROM, Definition
 from selectune.sources import ModelSource, find_model
 from selectune.tokenization import TokenizedRows
@@ -185,6 +185,7 @@ def _select(
         model=scoring.source.described,
         model_revision=scoring.source.revision,
         tokenizer_hash=scoring.tokenizer_hash,
+        trained_on=trained_on(scoring.source.folder),
         diagnostics=picked.diagnostics,
         warnings=told,
         costs=[record.to_json() for record in selection_costs],

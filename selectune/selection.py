@@ -29,6 +29,7 @@ class Manifest:
 
     `request` is the part that decides the rows: the same request gives the same rows. ``pool_tokens`` counts tokens of
     the text alone, ``pool_input_tokens`` the special ones too; so do ``tokens`` and ``input_tokens`` of the budget.
+    ``trained_on`` is the selection that the scoring model was itself trained on, where a run of ours made it.
     """
 
     n_rows: int
@@ -47,6 +48,7 @@ class Manifest:
     budget: dict[str, Any]
     seed: int
     signals: list[dict[str, Any]]
+    trained_on: dict[str, Any] | None = None
     diagnostics: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     costs: list[dict[str, Any]] = field(default_factory=list)
@@ -148,6 +150,16 @@ class Selection:
         if hash_rows(rows) != manifest.rows_hash or len(rows) != manifest.n_rows:
             raise SelectionError(f"The rows in {folder} are not those of its manifest; make the selection again.")
         return cls(rows, scores, manifest)
+
+
+def trained_on(model: Path) -> dict[str, Any] | None:
+    """What the manifest beside an exported model says of the rows that it was trained on; None where there is none."""
+    file = model.parent / "selection" / "manifest.json"
+    if not file.is_file():
+        return None
+    content = json.loads(file.read_text())
+    kept = ("n_rows", "rows_hash", "pool_fingerprint", "source", "selector", "weights_hash", "tokenizer_hash")
+    return {name: content[name] for name in kept}
 
 
 def hash_rows(rows: np.ndarray) -> str:

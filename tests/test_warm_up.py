@@ -34,6 +34,8 @@ def test_one_fit_is_two(cli: Cli, warming: list[str], selecting: list[str], tmp_
     assert manifest_of(warm_up)["n_rows"] == 75
     assert manifest_of(one)["weights_hash"] != manifest_of(warm_up)["weights_hash"], "the warmed-up model scores"
     assert manifest_of(one)["tokenizer_hash"] == manifest_of(warm_up)["tokenizer_hash"]
+    assert manifest_of(one)["trained_on"]["rows_hash"] == manifest_of(warm_up)["rows_hash"]
+    assert manifest_of(warm_up)["trained_on"] is None
     assert "val/perplexity" in metrics_of(warm_up)
     stages = [(record.part, record.stage) for record in read_ledger(one / "cost.jsonl")]
     order = [("warm_up", "score"), ("warm_up", "select"), ("warm_up", "warm_up"), ("fit", "score"), ("fit", "train")]
