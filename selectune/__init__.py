@@ -11,7 +11,7 @@ from typing import Any
 _FROM = {
     "Trainer": "lightning.pytorch",
     "FineTuner": "selectune.lightning_modules",
-    "ScorerSettings": "selectune.lightning_modules",
+    "ScorerSettings": "selectune.scoring.settings",
     "TextClassification": "selectune.datamodules",
     "LanguageModeling": "selectune.datamodules",
     "QuestionAnswering": "selectune.datamodules",

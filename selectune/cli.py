@@ -22,9 +22,10 @@ from selectune import pipeline
 from selectune.datamodules.base import SelectionDataModule
 from selectune.errors import RunDirectoryError, UserError
 from selectune.ledger import Ledger
-from selectune.lightning_modules import FineTuner, ScorerSettings
+from selectune.lightning_modules import FineTuner
 from selectune.metrics_log import MetricsLog
 from selectune.run import Run
+from selectune.scoring.settings import ScorerSettings
 
 VERBS = ("fit", "select", "validate", "test", "predict")
 NOT_IN_CONFIG = (

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from selectune.errors import UserError
 
 
 def default_cache() -> Path:
@@ -59,6 +63,38 @@ def write_json(target: Path, content: Any) -> None:
     """Write JSON whole or not at all."""
     with atomic_file(target) as partial:
         partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def held(file: Path, wait_s: float, doing: str) -> Iterator[None]:
+    """Hold a lock file; another process that holds it is waited for.
+
+    Args:
+        file: whose lock it is.
+        wait_s: seconds to wait at most.
+        doing: what the holder does, for the message: "Another run is ...".
+
+    Raises:
+        UserError: the other is not through by then.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as handle:
+        began = time.monotonic()
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() - began > wait_s:
+                    raise UserError(
+                        f"Another run is {doing} and is not through after {wait_s / 60:.0f} minutes; start again when "
+                        "it is, or use another --cache."
+                    ) from None
+                time.sleep(0.5)
+        try:
+            yield
+        finally:
+            fcntl.flock(handle, fcntl.LOCK_UN)
 
 
 def _sync(file: Path) -> None:

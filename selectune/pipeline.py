@@ -24,10 +24,10 @@ from selectune.distributed import on_rank_zero, world
 from selectune.errors import UserError
 from selectune.ledger import Ledger
 from selectune.lightning_modules.fine_tuner import FineTuner
-from selectune.lightning_modules.scorer import ScorerSettings
 from selectune.metrics_log import MetricsLog
 from selectune.preprocessing import select_rows
 from selectune.run import Run
+from selectune.scoring.settings import ScorerSettings
 
 CHECKPOINT_MINUTES = 10
 SHOWN_ROWS = 10
@@ -179,10 +179,10 @@ def _select(job: Job, data: SelectionDataModule, folder: Path | None, part: Part
     if data.selector is None and data.selection is None:
         return
 
-    def trainer_for(callbacks: list[pl.Callback]) -> pl.Trainer:
-        return job.make_trainer(callbacks=callbacks, logger=False, precision="32-true")  # a signal has one precision
+    def trainer_for(**settings: Any) -> pl.Trainer:
+        return job.make_trainer(logger=False, enable_checkpointing=False, **settings)
 
-    select_rows(data, job.model.source, trainer_for, job.ledger, part, folder)
+    select_rows(data, job.model, trainer_for, job.ledger, part, folder)
 
 
 def _warm_up(job: Job, warm_up: WarmUp) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,15 @@ class Pool:
         """The texts of some rows (default all), one tuple a row with one entry a text column."""
         view = self.dataset if rows is None else self.dataset[rows]
         return list(zip(*(view[column] for column in self.text_columns)))
+
+    def take(self, rows: np.ndarray) -> Pool:
+        """Some of the rows, in the order given, as a pool of their own."""
+        last = None if self.last_source_rows is None else self.last_source_rows[rows]
+        taken = replace(
+            self, dataset=self.dataset.select(rows), source_rows=self.source_rows[rows], last_source_rows=last
+        )
+        taken.__dict__["_digests"] = self._digests[rows]  # they are known, so no text is hashed again
+        return taken
 
     @cached_property
     def _digests(self) -> np.ndarray:

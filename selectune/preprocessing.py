@@ -1,6 +1,6 @@
 """Selection as a preprocessing stage: score on all ranks, merge, derive, select and write on rank 0, read on every one.
 
-selection = select_rows(datamodule, model, settings, trainer_for, ledger, part="fit", folder=run / "selection")
+selection = select_rows(datamodule, fine_tuner, trainer_for, ledger, part="fit", folder=run / "selection")
 """
 
 from __future__ import annotations
@@ -12,27 +12,33 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import numpy as np
+import torch
 
+from selectune import examples
+from selectune.choosing import Chooser, labels_of
 from selectune.costs import CostRecord, Part, code_version
 from selectune.datamodules.base import SelectionDataModule
 from selectune.distributed import on_rank_zero, world
 from selectune.errors import SelectionError
 from selectune.ledger import Ledger
-from selectune.lightning_modules.scorer import ScorerSettings
+from selectune.lightning_modules import FineTuner
 from selectune.paths import atomic_folder
 from selectune.pool import Pool
 from selectune.savings import SELECTION
-from selectune.scoring import ScoringModel, TrainerFor, compute_signals, read_signals, spent
+from selectune.scoring.compute import charge_avoided, spent
+from selectune.scoring.definitions import Rows, ScoringModel
+from selectune.scoring.forward import TrainerFor
+from selectune.scoring.settings import ScorerSettings
+from selectune.scoring.token_budget import find_token_budget
+from selectune.scoring.tuning import Trainings, tuned_key
 from selectune.selection import Manifest, Selection, describe, hash_rows, trained_on
-from selectune.signals import DERIVED_FROM, Definition
-from selectune.sources import ModelSource, find_model
-from selectune.tokenization import TokenizedRows
+from selectune.selectors.base import Picked, Signals
+from selectune.sources import find_model
 
 
 def select_rows(
     datamodule: SelectionDataModule,
-    model: ModelSource,
+    fine_tuner: FineTuner,
     trainer_for: TrainerFor,
     ledger: Ledger,
     part: Part = "fit",
@@ -42,8 +48,8 @@ def select_rows(
 
     Args:
         datamodule: whose pool and selector are meant.
-        model: scores, unless the data module's scorer settings name another.
-        trainer_for: gives a Trainer for forward passes over all ranks, with the given callbacks.
+        fine_tuner: will train on them; its checkpoint scores, unless the data module's scorer settings name another.
+        trainer_for: gives a Trainer for a stage over all ranks.
         ledger: what is charged.
         part: whose data this is.
         folder: where to write the selection; None keeps it in memory, which only one process can.
@@ -59,19 +65,17 @@ def select_rows(
         assert datamodule.chosen is not None
         return datamodule.chosen
     assert datamodule.selector is not None
-    settings = datamodule.scorer or ScorerSettings()
-    scoring = ScoringModel(find_model(settings.checkpoint) if settings.checkpoint else model, settings)
+    scoring = _scoring_model(datamodule, fine_tuner, ledger)
     with ledger.stage("prepare", part) as cost:
         tokens = datamodule.tokenized("train", scoring.tokenizer)
-        n_tokens = tokens.n_tokens()
-        datamodule.budget(int(n_tokens.sum()))
-        wanted = [scoring.define(name, datamodule.pool, datamodule.max_length) for name in sorted(_needed(datamodule))]
+        labels = labels_of(datamodule.labels.get("train"), datamodule.selector.requires)
+        rows = Rows(datamodule.pool, tokens, labels)
+        datamodule.budget(int(rows.n_tokens.sum()))
+        request = _request(datamodule, scoring)
         cost.add(examples=len(tokens), method="no arithmetic")
-    request = _request(datamodule, scoring, wanted)
     made: Selection | None = on_rank_zero(lambda: _matching(folder, datamodule.pool, request))
     if made is None:
-        compute_signals(wanted, datamodule.pool, tokens, scoring, trainer_for, ledger, part)
-        made = on_rank_zero(lambda: _select(datamodule, scoring, wanted, tokens, n_tokens, ledger, part, folder))
+        made = _make(datamodule, rows, scoring, Trainings(datamodule, fine_tuner, trainer_for, ledger, part), folder)
     # a dry run has no file that every rank could read
     datamodule.chosen = made if folder is None else Selection.read(folder, datamodule.pool)
     return datamodule.chosen
@@ -93,7 +97,7 @@ def use_selection(datamodule: SelectionDataModule, ledger: Ledger, part: Part = 
         )
     datamodule.chosen = found
     if world()[0] == 0:
-        _charge_avoided(ledger, found, part)
+        charge_avoided(ledger, found.manifest.costs, part)
 
 
 def _copy_selection(datamodule: SelectionDataModule, folder: Path) -> None:
@@ -101,8 +105,9 @@ def _copy_selection(datamodule: SelectionDataModule, folder: Path) -> None:
     source = Selection.folder_of(Path(str(datamodule.selection)).expanduser())
     if source.resolve() != folder.resolve():
         with atomic_folder(folder) as partial:
-            for file in ("rows.parquet", "scores.parquet", "manifest.json"):
-                shutil.copyfile(source / file, partial / file)
+            for file in ("rows.parquet", "scores.parquet", "examples.json", "manifest.json"):
+                if (source / file).is_file():
+                    shutil.copyfile(source / file, partial / file)
 
 
 def select_in_library(datamodule: SelectionDataModule) -> None:
@@ -120,18 +125,12 @@ def select_in_library(datamodule: SelectionDataModule) -> None:
     ledger = ledger_of(trainer)
     model: Any = trainer.lightning_module
 
-    def trainer_for(callbacks: list[pl.Callback]) -> pl.Trainer:
-        return pl.Trainer(
-            accelerator="auto",
-            devices=1,
-            logger=False,
-            enable_checkpointing=False,
-            callbacks=callbacks,
-            enable_model_summary=False,
-        )
+    def trainer_for(**settings: Any) -> pl.Trainer:
+        defaults: dict[str, Any] = {"accelerator": "auto", "devices": 1, "logger": False, "enable_checkpointing": False}
+        return pl.Trainer(**defaults | {"enable_model_summary": False} | settings)
 
     folder = ledger.path.parent / "selection" if ledger.path else None
-    select_rows(datamodule, model.source, trainer_for, ledger, folder=folder)
+    select_rows(datamodule, model, trainer_for, ledger, folder=folder)
 
 
 def ledger_of(trainer: Any) -> Ledger:
@@ -145,76 +144,103 @@ def ledger_of(trainer: Any) -> Ledger:
     return Ledger()
 
 
-def _needed(datamodule: SelectionDataModule) -> set[str]:
+def _scoring_model(datamodule: SelectionDataModule, fine_tuner: FineTuner, ledger: Ledger) -> ScoringModel:
+    settings = datamodule.scorer or ScorerSettings()
+    source = find_model(settings.checkpoint) if settings.checkpoint else fine_tuner.source
+    device = torch.device(ledger.device)
+    half = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    precision = settings.precision or ("bf16" if half else "32")
+    scoring = ScoringModel(source, settings, datamodule.max_length, settings.max_batch_tokens or 0, precision)
     assert datamodule.selector is not None
-    names = set(datamodule.selector.requires) - {"n_tokens", "text_hash"}
-    return names | {source for name in names for source in DERIVED_FROM.get(name, ())}
+    names = scoring.with_sources(datamodule.selector.requires | datamodule.selector.requires_target)
+    if settings.tune and any(scoring.kind(name) in ("head", "encoder", "derived") for name in names):
+        scoring.tuned = tuned_key(scoring, settings.tune, datamodule, fine_tuner.seed)
+    if not settings.max_batch_tokens:
+        scoring.max_batch_tokens = find_token_budget(scoring, names, device)
+    return scoring
 
 
-def _select(
+def _make(
+    datamodule: SelectionDataModule, rows: Rows, scoring: ScoringModel, trainings: Trainings, folder: Path | None
+) -> Selection:
+    """Tune the scorer if asked, choose on all ranks, and let rank 0 write what was chosen."""
+    assert datamodule.selector is not None
+    ledger, part = trainings.ledger, trainings.part
+    if scoring.tuned:
+        assert scoring.settings.tune is not None
+        trainings.tune(scoring, scoring.settings.tune)
+    chooser = Chooser(scoring, trainings)
+    budget = datamodule.budget(int(rows.n_tokens.sum()))
+    picked = chooser.choose(datamodule.selector, rows, budget)
+    for message in chooser.told:
+        warnings.warn(message, stacklevel=2)
+    return on_rank_zero(lambda: _write(datamodule, rows, scoring, chooser, picked, ledger, part, folder))
+
+
+def _write(
     datamodule: SelectionDataModule,
+    rows: Rows,
     scoring: ScoringModel,
-    wanted: list[Definition],
-    tokens: TokenizedRows,
-    n_tokens: np.ndarray,
+    chooser: Chooser,
+    picked: Picked,
     ledger: Ledger,
     part: Part,
     folder: Path | None,
 ) -> Selection:
-    pool, selector = datamodule.pool, datamodule.selector
-    assert selector is not None
-    with ledger.stage("select", part) as cost, warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        signals = read_signals(wanted, tokens, pool)
-        picked = selector.select(signals, None, datamodule.budget(int(n_tokens.sum())), datamodule.seed)
-        rows = np.asarray(picked.rows, dtype=np.int64)
-        _check_picked(rows, picked.scores, len(pool), selector)
-        cost.add(examples=len(pool), method="no arithmetic")
-    told = sorted({str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)})
-    for message in told:
-        warnings.warn(message, stacklevel=2)
+    pool, n_tokens, lengths = rows.pool, rows.n_tokens, rows.tokens.lengths
     selection_costs = [r for r in _charged(ledger) if r.part == part and r.stage in SELECTION]
+    request = _request(datamodule, scoring)
+    request["budget"] = {
+        "asked": request["budget"],
+        "rows": len(picked.rows),
+        "tokens": int(n_tokens[picked.rows].sum()),
+        "input_tokens": int(lengths[picked.rows].sum()),
+    }
     manifest = Manifest(
-        n_rows=len(rows),
-        rows_hash=hash_rows(rows),
+        n_rows=len(picked.rows),
+        rows_hash=hash_rows(picked.rows),
         pool_rows=len(pool),
         pool_tokens=int(n_tokens.sum()),
-        pool_input_tokens=int(tokens.lengths.sum()),
+        pool_input_tokens=int(lengths.sum()),
         source=pool.source,
         revision=pool.revision,
         model=scoring.source.described,
         model_revision=scoring.source.revision,
         tokenizer_hash=scoring.tokenizer_hash,
         trained_on=trained_on(scoring.source.folder),
-        diagnostics=picked.diagnostics,
-        warnings=told,
+        diagnostics=picked.diagnostics | ({"signals": chooser.notes} if chooser.notes else {}),
+        warnings=chooser.told,
         costs=[record.to_json() for record in selection_costs],
         commit=code_version(),
-        **_request(datamodule, scoring, wanted)
-        | {
-            "budget": {
-                "asked": _asked(datamodule),
-                "rows": len(rows),
-                "tokens": int(n_tokens[rows].sum()),
-                "input_tokens": int(tokens.lengths[rows].sum()),
-            }
-        },
+        **request,
     )
-    selection = Selection(rows, picked.scores[rows], manifest)
+    selection = Selection(picked.rows, picked.scores[picked.rows], manifest)
     if folder is not None:
-        scalars = {name: values for name, values in signals.items() if values.ndim == 1 and name != "text_hash"}
-        selection.write(folder, pool, scalars, signals.tie_keys(datamodule.seed))
+        scalars = {"n_tokens": n_tokens, **chooser.scalars, "score": picked.scores}
+        described = examples.describe_rows(
+            pool.texts, picked.rows, len(pool), scalars, picked.diagnostics,
+            datamodule.labels.get("train") if datamodule.has_classes else None,
+            getattr(datamodule, "label_names", None), datamodule.seed,
+        )  # fmt: skip
+        examples.write(folder, described)
+        selection.write(folder, pool, scalars, Signals({"text_hash": pool.text_hash}).tie_keys(datamodule.seed))
     return selection
 
 
-def _request(datamodule: SelectionDataModule, scoring: ScoringModel, wanted: list[Definition]) -> dict[str, Any]:
+def _request(datamodule: SelectionDataModule, scoring: ScoringModel) -> dict[str, Any]:
+    """What decides the rows; with a `Chain`, later selectors' signals are those of the rows that are left."""
+    selector = datamodule.selector
+    assert selector is not None
+    signals = [scoring.define(name, datamodule.pool) for name in scoring.with_sources(selector.requires)]
+    target = datamodule.target() if selector.requires_target else None
     return {
         "pool_fingerprint": datamodule.pool.fingerprint,
         "weights_hash": scoring.weights_hash,
-        "selector": describe(datamodule.selector),
+        "selector": describe(selector),
         "budget": _asked(datamodule),
         "seed": datamodule.seed,
-        "signals": [asdict(definition) for definition in wanted],
+        "signals": [asdict(definition) for definition in signals],
+        "target": None if target is None else {"source": target.source, "fingerprint": target.fingerprint},
     }
 
 
@@ -234,23 +260,6 @@ def _matching(folder: Path | None, pool: Pool, request: dict[str, Any]) -> Selec
             "or --overwrite."
         )
     return found
-
-
-def _check_picked(rows: np.ndarray, scores: np.ndarray, n_rows: int, selector: Any) -> None:
-    name = type(selector).__name__
-    if len(rows) == 0:
-        raise SelectionError(f"{name} picked no row; widen its bounds or the budget.")
-    if len(np.unique(rows)) != len(rows) or rows.min() < 0 or rows.max() >= n_rows or np.shape(scores) != (n_rows,):
-        raise SelectionError(f"{name} must pick unique row ids of the pool and score all {n_rows} rows; mend it.")
-
-
-def _charge_avoided(ledger: Ledger, selection: Selection | None, part: Part) -> None:
-    assert selection is not None
-    known = {record.identity for record in spent(ledger)}
-    for content in selection.manifest.costs:
-        record = CostRecord.from_json(content)
-        if record.identity not in known:
-            ledger.avoided(record, part)
 
 
 def _charged(ledger: Ledger) -> list[CostRecord]:

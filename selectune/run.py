@@ -19,7 +19,7 @@ from selectune.paths import atomic_file, write_json
 
 OURS = (
     "done.json", "metrics.csv", "cost.jsonl", "saving.json", "report.html", "predictions.parquet",
-    "hparams.yaml", "checkpoints", "export", "selection", "warm_up", ".open_costs",
+    "hparams.yaml", "checkpoints", "export", "selection", "figures", "warm_up", ".open_costs",
     "config.yaml",
 )  # fmt: skip
 # config.yaml is the last to go, since without it a folder is no run

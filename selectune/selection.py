@@ -29,7 +29,8 @@ class Manifest:
 
     `request` is the part that decides the rows: the same request gives the same rows. ``pool_tokens`` counts tokens of
     the text alone, ``pool_input_tokens`` the special ones too; so do ``tokens`` and ``input_tokens`` of the budget.
-    ``trained_on`` is the selection that the scoring model was itself trained on, where a run of ours made it.
+    ``target`` are the rows that the pool was compared with, where the selector does. ``trained_on`` is the selection
+    that the scoring model was itself trained on, where a run of ours made it.
     """
 
     n_rows: int
@@ -48,6 +49,7 @@ class Manifest:
     budget: dict[str, Any]
     seed: int
     signals: list[dict[str, Any]]
+    target: dict[str, Any] | None = None
     trained_on: dict[str, Any] | None = None
     diagnostics: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -58,7 +60,7 @@ class Manifest:
 
     @property
     def request(self) -> dict[str, Any]:
-        """What was asked for: pool, selector, budget, seed and signals."""
+        """What was asked for: pool, selector, budget, seed, signals and target."""
         return {
             "pool_fingerprint": self.pool_fingerprint,
             "weights_hash": self.weights_hash,
@@ -66,6 +68,7 @@ class Manifest:
             "budget": self.budget["asked"],
             "seed": self.seed,
             "signals": self.signals,
+            "target": self.target,
         }
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import shutil
-import time
 import uuid
 import warnings
 import zipfile
@@ -19,17 +17,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from selectune.errors import UserError
-from selectune.paths import atomic_file, atomic_folder, write_json
+from selectune.paths import atomic_file, atomic_folder, held, write_json
 
 Kind = Literal["text", "forward", "derived"]
-KINDS: dict[str, Kind] = {
-    "information_entropy": "text",
-    "generative_entropy": "forward",
-    "embedding": "forward",
-    "semantic_entropy": "derived",
-}
-DERIVED_FROM = {"semantic_entropy": ("embedding",)}
 WAIT_SECONDS = 1200  # below the half hour after which waiting ranks give up
 
 
@@ -39,20 +29,17 @@ class Definition:
 
     Args:
         name: e.g. ``generative_entropy``.
+        kind: whether it needs the text alone, forward passes, or other signals.
         pool: the pool's fingerprint.
         model: hash of the model's weights; of the tokenizer for a signal of the text.
         arguments: everything else that its values depend on, as JSON types.
     """
 
     name: str
+    kind: Kind
     pool: str
     model: str
     arguments: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def kind(self) -> Kind:
-        """Whether it needs the text alone, forward passes, or other signals."""
-        return KINDS[self.name]
 
     @property
     def key(self) -> str:
@@ -74,6 +61,17 @@ class SignalStore:
     def folder(self, definition: Definition) -> Path:
         """Where a signal lies, whether or not it is there."""
         return self.root / definition.pool[:16] / definition.model[:16] / f"{definition.name}-{definition.key}"
+
+    @contextmanager
+    def lock(self, pool: str, model: str) -> Iterator[None]:
+        """Hold all passes of a model over a pool: another process that wants one waits until this one is through.
+
+        Raises:
+            UserError: the other is not through after 20 minutes.
+        """
+        folder = self.root / pool[:16] / model[:16]
+        with held(folder / "scoring.lock", WAIT_SECONDS, f"computing the same signals in {folder}"):
+            yield
 
     def has(self, definition: Definition) -> bool:
         """Whether a signal is there, whole. A damaged one is removed with a warning, to be computed again."""
@@ -99,14 +97,39 @@ class SignalStore:
         meta = json.loads((self.folder(definition) / "meta.json").read_text())
         return meta["pass"], meta["costs"]
 
-    def write(self, definition: Definition, values: np.ndarray, costs: list[dict[str, Any]], made_by: str = "") -> None:
+    def notes(self, definition: Definition) -> dict[str, Any]:
+        """What was noted when a signal was computed, such as how far an estimate agrees with what it estimates."""
+        notes: dict[str, Any] = json.loads((self.folder(definition) / "meta.json").read_text())["notes"]
+        return notes
+
+    def write(
+        self,
+        definition: Definition,
+        values: np.ndarray,
+        costs: list[dict[str, Any]],
+        notes: dict[str, Any] | None = None,
+    ) -> None:
         """Put a signal into the store, whole or not at all."""
         with atomic_folder(self.folder(definition)) as partial:
             np.save(partial / "values.npy", values, allow_pickle=False)
-            self._seal(partial, definition, costs, made_by)
+            self._seal(partial, definition, costs, "", notes or {})
 
-    def merge(self, definitions: list[Definition], shards: Shards, n_rows: int) -> None:
+    def merge(
+        self,
+        definitions: list[Definition],
+        shards: Shards,
+        n_rows: int,
+        notes: dict[str, Any] | None = None,
+        more_costs: list[dict[str, Any]] | None = None,
+    ) -> None:
         """Put the shards of a pass together by row id, and remove them.
+
+        Args:
+            definitions: what the pass computed.
+            shards: what its ranks wrote.
+            n_rows: of the pool.
+            notes: of each signal by name, where there is something to note.
+            more_costs: records of what the pass needed beside itself.
 
         Raises:
             RuntimeError: the shards hold a row twice or not at all.
@@ -115,7 +138,7 @@ class SignalStore:
         for definition in missing:
             with atomic_folder(self.folder(definition)) as partial:
                 target: np.memmap | None = None
-                seen = np.zeros(n_rows, dtype=np.int64)
+                seen = np.zeros(n_rows, dtype=np.uint8)
                 costs: dict[tuple[str, int], dict[str, Any]] = {}
                 for shard in shards.read():
                     values = shard[definition.name]
@@ -132,15 +155,20 @@ class SignalStore:
                 if target is None or not (seen == 1).all():
                     raise RuntimeError(f"the shards of {definition.name} are not a permutation of the pool's rows")
                 target.flush()
-                self._seal(partial, definition, list(costs.values()), shards.folder.name)
+                noted = (notes or {}).get(definition.name, {})
+                self._seal(partial, definition, [*(more_costs or []), *costs.values()], shards.folder.name, noted)
         shards.remove()
 
-    def _seal(self, partial: Path, definition: Definition, costs: list[dict[str, Any]], made_by: str) -> None:
+    @staticmethod
+    def _seal(
+        partial: Path, definition: Definition, costs: list[dict[str, Any]], made_by: str, notes: dict[str, Any]
+    ) -> None:
         meta = {
             "definition": asdict(definition),
             "checksum": _checksum(partial / "values.npy"),
             "pass": made_by or definition.key,
             "costs": costs,
+            "notes": notes,
         }
         write_json(partial / "meta.json", meta)
 
@@ -161,32 +189,6 @@ class Shards:
         text = json.dumps([[definition.key for definition in definitions], plan], sort_keys=True)
         key = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
         return cls(store.folder(definitions[0]).parent / f"pass-{key}")
-
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold all passes of the model over the pool: another process that wants one waits until this one is through.
-
-        Raises:
-            UserError: the other is not through after 20 minutes.
-        """
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        with (self.folder.parent / "scoring.lock").open("w") as handle:
-            began = time.monotonic()
-            while True:
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() - began > WAIT_SECONDS:
-                        raise UserError(
-                            f"Another run is computing the same signals in {self.folder.parent} and is not through "
-                            f"after {WAIT_SECONDS // 60} minutes; start again when it is, or use another --cache."
-                        ) from None
-                    time.sleep(0.5)
-            try:
-                yield
-            finally:
-                fcntl.flock(handle, fcntl.LOCK_UN)
 
     def append(self, outputs: list[dict[str, np.ndarray]], cost: dict[str, Any]) -> None:
         """Write some batches' outputs as one file: ``batches``, ``rows`` and an array a signal.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 CHUNK_ROWS = 5_000
+CONTENT_ROWS = 50_000
 
 
 class BatchRows(Protocol):
@@ -70,13 +71,23 @@ class TokenizedRows:
 
     def n_tokens(self) -> np.ndarray:
         """Tokens of each row without the special ones, int64, shape (n_rows,)."""
-        content = np.concatenate([[0], np.cumsum(~np.asarray(self.special), dtype=np.int64)])
-        return content[self.offsets[1:]] - content[self.offsets[:-1]]
+        counts = [np.diff(offsets) for _, offsets in self.content()]
+        return np.concatenate(counts) if counts else np.zeros(0, dtype=np.int64)
 
-    def content(self) -> tuple[np.ndarray, np.ndarray]:
-        """All token ids without the special ones, and their offsets, as `ids` and `offsets`."""
-        keep = ~np.asarray(self.special)
-        return np.asarray(self.ids)[keep], np.concatenate([[0], np.cumsum(self.n_tokens())])
+    def content(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Token ids without the special ones, and their offsets, as `ids` and `offsets`; some rows at a time."""
+        for start in range(0, len(self), CONTENT_ROWS):
+            stop = min(len(self), start + CONTENT_ROWS)
+            first, last = self.offsets[start], self.offsets[stop]
+            keep = ~np.asarray(self.special[first:last])
+            before = np.concatenate([[0], np.cumsum(keep, dtype=np.int64)])
+            yield np.asarray(self.ids[first:last])[keep], before[self.offsets[start : stop + 1] - first]
+
+    def take(self, rows: np.ndarray) -> TokenizedRows:
+        """Some of the rows, in the order given, in memory."""
+        at = self._positions(rows)
+        offsets = np.concatenate([[0], np.cumsum(self.lengths[rows])]).astype(np.int64)
+        return TokenizedRows(self.ids[at], self.type_ids[at], self.special[at], offsets)
 
     def padded(self, rows: np.ndarray, pad_id: int) -> dict[str, torch.Tensor]:
         """A batch, padded on the right to its longest row.
@@ -85,18 +96,22 @@ class TokenizedRows:
             ``input_ids``, ``attention_mask``, ``token_type_ids`` (int64) and ``special`` (bool), each of shape
             (len(rows), longest).
         """
-        longest = int(self.lengths[rows].max())
-        shape = (len(rows), longest)
-        ids = np.full(shape, pad_id, dtype=np.int64)
-        mask, types = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
-        special = np.ones(shape, dtype=bool)
-        for i, row in enumerate(rows):
-            start, end = self.offsets[row], self.offsets[row + 1]
-            n = end - start
-            ids[i, :n], mask[i, :n] = self.ids[start:end], 1
-            types[i, :n], special[i, :n] = self.type_ids[start:end], self.special[start:end]
+        lengths = self.offsets[rows + 1] - self.offsets[rows]
+        there = np.arange(int(lengths.max())) < lengths[:, None]
+        ids = np.full(there.shape, pad_id, dtype=np.int64)
+        types, special = np.zeros(there.shape, dtype=np.int64), np.ones(there.shape, dtype=bool)
+        at = self._positions(rows)
+        ids[there], types[there], special[there] = self.ids[at], self.type_ids[at], self.special[at]
+        mask = there.astype(np.int64)
         batch = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types, "special": special}
         return {name: torch.from_numpy(values) for name, values in batch.items()}
+
+    def _positions(self, rows: np.ndarray) -> np.ndarray:
+        """Where the tokens of some rows stand, one row after the other."""
+        starts = self.offsets[rows]
+        lengths = self.offsets[np.asarray(rows) + 1] - starts
+        ends = np.cumsum(lengths)
+        return np.repeat(starts - ends + lengths, lengths) + np.arange(ends[-1] if len(ends) else 0)
 
 
 @dataclass(frozen=True)

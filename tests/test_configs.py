@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -62,6 +63,16 @@ def shrunk(
     return run
 
 
+def assert_is(made: Any, asked: Any) -> None:
+    """An object is of the class and has the arguments that a config names, down to the last."""
+    if not isinstance(asked, dict) or "class_path" not in asked:
+        assert made == asked
+        return
+    assert type(made).__name__ == asked["class_path"]
+    for name, value in asked.get("init_args", {}).items():
+        assert_is(getattr(made, name), value)
+
+
 @pytest.mark.parametrize("file", CONFIGS, ids=named)
 def test_a_config_is_instantiated(
     file: Path, in_process: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -73,10 +84,8 @@ def test_a_config_is_instantiated(
     (cli,) = made
     assert isinstance(cli.model, FineTuner)
     assert isinstance(cli.datamodule, SelectionDataModule)
-    selector = read_config(file)["data"]["init_args"].get("selector")
-    assert selector is None or type(cli.datamodule.selector).__name__ == selector["class_path"]
-    for name, value in (selector or {}).get("init_args", {}).items():
-        assert getattr(cli.datamodule.selector, name) == value
+    if selector := read_config(file)["data"]["init_args"].get("selector"):
+        assert_is(cli.datamodule.selector, selector)
     assert not (tmp_path / "run").exists(), "nothing is written before the verb begins"
 
 
@@ -92,10 +101,14 @@ def test_a_config_says_what_it_does_and_how_to_run_it(file: Path) -> None:
 
 @pytest.mark.parametrize("file", SELECTORS, ids=named)
 def test_an_overlay_of_a_selector_changes_the_selector_alone(file: Path) -> None:
+    """Beside it, only what it needs to work: a tuned head, or no budget where it sets its own."""
     overlay = read_config(file)
-    assert list(overlay) == ["data"]
+    assert set(overlay) <= {"data", "scorer"}
+    assert set(overlay.get("scorer", {})) <= {"tune"}
     assert list(overlay["data"]) == ["init_args"]
-    assert list(overlay["data"]["init_args"]) == ["selector"]
+    arguments = overlay["data"]["init_args"]
+    assert arguments.pop("selector")
+    assert arguments in ({}, {"keep": None})
 
 
 def test_the_quickstart_runs(shrunk: Callable[..., Path]) -> None:

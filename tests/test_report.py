@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import json
 import re
+from base64 import b64encode
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -19,6 +21,10 @@ from selectune.report import print_summary, write_report
 from selectune.report.facts import last_metrics
 from selectune.report.figures import count, flop, memory, seconds, share
 from selectune.savings import compute_saving
+from selectune.selectors.base import Budget
+from selectune.selectors.baselines import Random
+from selectune.selectors.euds import IGSE
+from tests.report.chosen_run import choose, made_up_labels, made_up_signals, put
 from tests.test_savings import record
 
 NASTY = '<script>alert("x")</script> & Co'
@@ -116,6 +122,68 @@ def test_every_picture_has_a_text_alternative(tmp_path: Path):
         assert page.texts[title].startswith("Cost in ")
         assert "Training on everything (estimated): " in page.texts[described]
         assert "Saved: " in page.texts[described]
+
+
+def test_the_page_shows_what_was_chosen(tmp_path: Path):
+    run = a_run(tmp_path / "run")
+    picked = choose(run, IGSE(), made_up_signals(600), labels=made_up_labels(600))
+    text = write_report(run).read_text(encoding="utf-8")
+    page = Page(text)
+    pictures = {picture["alt"]: picture for picture in page.pictures if "src" in picture}
+    assert [str(alt).split()[0] for alt in pictures] == ["Histograms", "Scatter", "Lengths", "Shares"]
+    files = {f"data:image/png;base64,{b64encode(file.read_bytes()).decode()}" for file in run.glob("figures/*.png")}
+    assert {picture["src"] for picture in pictures.values()} == files
+    assert {file.name for file in run.glob("figures/*")} == {"scores.png", "pairs.png", "lengths.png", "classes.png"}
+    assert set(page.asked) == {"data:,", *files}
+    for kind in ("kept", "too low", "too high"):
+        assert text.count(f'<th scope="row">{kind}</th>') == 9
+    described = json.loads((run / "selection" / "examples.json").read_text())
+    shown = [row for signal in described["signals"].values() for rows in signal["rows"].values() for row in rows]
+    assert {row["value"] for row in shown} | {row["row_id"] for row in shown} <= set(page.figures)
+    assert f"{len(picked.rows)} of 600 rows kept" in text.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_nasty_texts_and_names_are_escaped(tmp_path: Path):
+    run = a_run(tmp_path / "run")
+    signals = made_up_signals(60)
+    picked = Random().select(signals, None, Budget(rows=30), 0)
+    put(
+        run,
+        picked,
+        {NASTY: signals["semantic_entropy"], "n_tokens": signals["n_tokens"]},
+        np.arange(60) % 2,
+        texts_of=lambda rows: [(NASTY, NASTY)] * len(rows),
+        names=[NASTY, "$x"],
+    )
+    text = write_report(run).read_text(encoding="utf-8")
+    assert "<script" not in text
+    assert "&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt; &amp; Co | &lt;script&gt;" in text
+    assert Page(text).scripts == 0
+
+
+def test_an_older_run_has_pictures_without_examples(tmp_path: Path):
+    run = a_run(tmp_path / "run")
+    choose(run, IGSE(), made_up_signals(200), labels=made_up_labels(200), with_examples=False)
+    text = write_report(run).read_text(encoding="utf-8")
+    assert {file.stem for file in run.glob("figures/*")} == {"scores", "pairs", "lengths"}
+    assert "<h3>Examples</h3>" not in text
+
+
+def test_a_random_selection_has_lengths_and_examples_alone(tmp_path: Path):
+    run = a_run(tmp_path / "run")
+    signals = made_up_signals(200)
+    picked = Random().select(signals, None, Budget(rows=30), 0)
+    put(run, picked, {"n_tokens": signals["n_tokens"]})
+    text = write_report(run).read_text(encoding="utf-8")
+    assert [file.name for file in run.glob("figures/*")] == ["lengths.png"]
+    assert text.count('<th scope="row">not kept</th>') == 3
+
+
+def test_a_run_without_a_selection_has_no_pictures_of_one(tmp_path: Path):
+    run = a_run(tmp_path / "run")
+    (run / "selection" / "manifest.json").unlink()
+    assert "What was chosen" not in write_report(run).read_text(encoding="utf-8")
+    assert not (run / "figures").exists()
 
 
 def test_the_figures_are_those_of_the_ledger(tmp_path: Path):

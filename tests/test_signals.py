@@ -13,8 +13,8 @@ from selectune import signals
 from selectune.errors import UserError
 from selectune.signals import Definition, Shards, SignalStore
 
-ENTROPY = Definition("generative_entropy", "pool" * 8, "model" * 6, {"max_length": 32})
-EMBEDDING = Definition("embedding", "pool" * 8, "model" * 6, {"max_length": 32})
+ENTROPY = Definition("generative_entropy", "forward", "pool" * 8, "model" * 6, {"max_length": 32})
+EMBEDDING = Definition("embedding", "forward", "pool" * 8, "model" * 6, {"max_length": 32})
 
 
 def cost(rank: int, wall_s: float) -> dict:
@@ -76,20 +76,20 @@ def test_a_damaged_shard_is_computed_again(tmp_path: Path) -> None:
 
 
 def test_two_definitions_are_two_arrays() -> None:
-    other = Definition("generative_entropy", ENTROPY.pool, ENTROPY.model, {"max_length": 64})
+    other = Definition("generative_entropy", "forward", ENTROPY.pool, ENTROPY.model, {"max_length": 64})
     assert other.key != ENTROPY.key
     assert Definition(**vars(ENTROPY)).key == ENTROPY.key
 
 
 def test_a_second_run_waits_for_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shards = Shards.of(SignalStore(tmp_path), [ENTROPY], {})
+    store = SignalStore(tmp_path)
     order: list[str] = []
 
     def second() -> None:
-        with shards.lock():
+        with store.lock(ENTROPY.pool, ENTROPY.model):
             order.append("second")
 
-    with shards.lock():
+    with store.lock(ENTROPY.pool, ENTROPY.model):
         thread = threading.Thread(target=second)
         thread.start()
         time.sleep(0.7)
@@ -97,5 +97,9 @@ def test_a_second_run_waits_for_the_first(tmp_path: Path, monkeypatch: pytest.Mo
     thread.join(timeout=10)
     assert order == ["first", "second"]
     monkeypatch.setattr(signals, "WAIT_SECONDS", 0.2)
-    with shards.lock(), pytest.raises(UserError, match="computing the same signals"), shards.lock():
+    with (
+        store.lock(ENTROPY.pool, ENTROPY.model),
+        pytest.raises(UserError, match="computing the same signals"),
+        store.lock(ENTROPY.pool, ENTROPY.model),
+    ):
         pass

@@ -26,14 +26,21 @@ class CostLedger(pl.Callback):
         ledger: an open ledger instead.
         stage: what a fit is.
         part: whose data it serves.
+        evaluation: what a validation, test or prediction is.
     """
 
     def __init__(
-        self, run: str | Path | None = None, ledger: Ledger | None = None, stage: Stage = "train", part: Part = "fit"
+        self,
+        run: str | Path | None = None,
+        ledger: Ledger | None = None,
+        stage: Stage = "train",
+        part: Part = "fit",
+        evaluation: Stage = "evaluate",
     ) -> None:
         self.ledger = ledger or Ledger(Path(run) / "cost.jsonl" if run else None)
         self.stage: Stage = stage
         self.part: Part = part
+        self.evaluation: Stage = evaluation
         self._own = ledger is None
         self._occupied = self.ledger.path is not None and self.ledger.path.exists()
         self._training: StageCost | None = None
@@ -94,7 +101,7 @@ class CostLedger(pl.Callback):
         """Stop the training's clock and start the evaluation's."""
         if self._training:
             self._training.pause()
-        self._evaluation = self.ledger.open("evaluate", self.part)
+        self._evaluation = self.ledger.open(self.evaluation, self.part)
 
     def on_validation_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0

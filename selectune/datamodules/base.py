@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
+from copy import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from selectune.lightning_modules.heads import Head
-    from selectune.lightning_modules.scorer import ScorerSettings
+    from selectune.scoring.settings import ScorerSettings
     from selectune.sources import ModelSource
 
 
@@ -97,6 +98,7 @@ class SelectionDataModule(Loaders):
         self.scorer: ScorerSettings | None = None  # the CLI sets it; None means the defaults
         self.source: ModelSource | None = None  # that is trained; the CLI sets it, else the Trainer has it
         self.chosen: Selection | None = None
+        self._only: np.ndarray | None = None  # rows to train on, selected or not
         self.tokenizer: PreTrainedTokenizerBase | None = None
         self.pool: Pool
         self.splits: dict[str, Dataset] = {}
@@ -215,17 +217,35 @@ class SelectionDataModule(Loaders):
 
     def tokenized(self, split: str, tokenizer: PreTrainedTokenizerBase) -> TokenizedRows:
         """A split's tokens; those of the pool are kept in the cache, where rank 0 puts them."""
+        if split == "train":
+            return self.tokenized_pool(self.pool, tokenizer)
         self.check_length(tokenizer)
-        if split != "train":
-            return tokenize(self.texts_of(split), len(self.splits[split]), tokenizer, self.max_length)
-        key = f"{self.pool.fingerprint[:16]}-{tokenizer_hash(tokenizer)[:16]}-{self.max_length}"
+        return tokenize(self.texts_of(split), len(self.splits[split]), tokenizer, self.max_length)
+
+    def tokenized_pool(self, pool: Pool, tokenizer: PreTrainedTokenizerBase) -> TokenizedRows:
+        """A pool's tokens, kept in the cache, where rank 0 puts them."""
+        self.check_length(tokenizer)
+        key = f"{pool.fingerprint[:16]}-{tokenizer_hash(tokenizer)[:16]}-{self.max_length}"
         folder = default_cache() / "tokens" / key
 
         def fill() -> None:
-            tokenize(self.texts_of(split), len(self.pool), tokenizer, self.max_length, folder)
+            tokenize(pool.texts, len(pool), tokenizer, self.max_length, folder)
 
         on_rank_zero(fill)
-        return tokenize(self.texts_of(split), len(self.pool), tokenizer, self.max_length, folder)
+        return tokenize(pool.texts, len(pool), tokenizer, self.max_length, folder)
+
+    def target(self) -> Pool:
+        """The rows that a selector compares the pool with: ``dev``, whose labels it does not see."""
+        dev = self.splits["dev"]
+        return Pool(dev, self.text_columns, f"dev of {self.pool.source}", np.arange(len(dev)))
+
+    def trained_on(self, rows: np.ndarray, source: ModelSource) -> Self:
+        """This data module for a training of its own, on some rows of the pool, which selects nothing."""
+        other = copy(self)
+        other.selector = other.selection = other.keep = other.keep_rows = other.keep_tokens = None
+        other.chosen, other.tokenizer, other.tokens, other.trainer = None, None, {}, None
+        other.source, other._only = source, np.sort(rows)
+        return other
 
     def encode(self, split: str, tokenizer: PreTrainedTokenizerBase) -> BatchRows:
         """A split as the model reads it, in training and evaluation."""
@@ -265,6 +285,8 @@ class SelectionDataModule(Loaders):
     @property
     def train_rows(self) -> np.ndarray:
         """Row ids that are trained on, ascending."""
+        if self._only is not None:
+            return self._only
         return self.chosen.rows if self.chosen is not None else np.arange(len(self.pool))
 
     # Helpers.

@@ -1,6 +1,7 @@
 """The report of a run: one page that needs no network and no script, and the same table on the terminal.
 
-Every figure stands in a ``<data value=…>`` that holds the exact number of ``cost.jsonl`` or ``saving.json``.
+Every number in a table stands in a ``<data value=…>`` that holds it exactly, as ``cost.jsonl``, ``saving.json`` or
+``selection/examples.json`` does.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from selectune.costs import Total, totals
 from selectune.paths import atomic_file
 from selectune.report.facts import STAGE_NAMES, Facts
 from selectune.report.figures import Bar, Kind, count, share, waterfall
+from selectune.report.selection_section import what_was_chosen
 from selectune.report.style import PAGE, STYLE
 from selectune.report.tables import (
     COST_COLUMNS,
@@ -43,10 +45,13 @@ __all__ = ["Facts", "print_summary", "write_report"]
 def write_report(run_dir: Path) -> Path:
     """Write ``report.html`` of a run from the files in it, and give its path.
 
+    Pictures of the selection are in the page, and as files in ``figures/``.
+
     Raises:
         UserError: there is no such directory, or a file of it is damaged.
     """
     facts = Facts.read(Path(run_dir))
+    chosen = what_was_chosen(facts)
     sections = [
         _head(facts),
         _tiles(facts),
@@ -54,6 +59,7 @@ def write_report(run_dir: Path) -> Path:
         _section("Cost by stage", cost_table(facts)),
         _section("Does selecting pay?", terms_table(facts)),
         _section("Results", metrics_table(facts)),
+        _section("What was chosen", chosen) if chosen else "",
         _section("The selection", manifest_table(facts)),
         _section("Warnings", bullets(facts.warnings) or "<p>There are none.</p>"),
         _section("Run it again", replay(facts)),

@@ -40,6 +40,8 @@ figure { margin: 0 0 1.25rem; }
 figcaption { margin-bottom: .25rem; font-weight: 600; }
 svg { display: block; width: 100%; height: auto; font-size: 13px; fill: var(--ink); }
 svg .value { font-weight: 600; }
+figure img { display: block; max-width: 100%; height: auto; }
+h3 { margin: 1.5rem 0 .5rem; font-size: 1rem; }
 table { width: 100%; border-collapse: collapse; font-size: .9rem; }
 th, td { padding: .3rem .5rem; text-align: right; vertical-align: top; white-space: nowrap; }
 th:first-child { padding-left: 0; text-align: left; white-space: normal; } tr > :last-child { padding-right: 0; }
@@ -51,6 +53,8 @@ tr + tr:not(.group) > * { border-top: 1px solid #eceef0; }
 .terms { width: auto; min-width: 32rem; } .part th:first-child { padding-left: 1.2rem; }
 .manifest td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 .manifest th { width: 11rem; color: var(--quiet); }
+.examples tbody th { white-space: nowrap; } .examples tr > :last-child { text-align: left; white-space: normal; }
+.examples td:last-child { overflow-wrap: anywhere; }
 ul.note, p.note { font-size: .82rem; } ul { padding-left: 1.1rem; }
 pre { margin: .5rem 0; padding: .7rem .9rem; border: 1px solid var(--line); border-radius: 6px; background: #f7f8f9;
   font: .82rem/1.45 ui-monospace, "DejaVu Sans Mono", monospace; white-space: pre-wrap; overflow-wrap: anywhere; }
@@ -58,7 +62,7 @@ pre { margin: .5rem 0; padding: .7rem .9rem; border: 1px solid var(--line); bord
 @media print {
   body { font-size: 10pt; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   main { max-width: none; padding: 0; } section { overflow-x: visible; }
-  h2 { break-after: avoid; } figure, tr, .terms, .tiles div { break-inside: avoid; }
+  h2, h3, .group { break-after: avoid; } figure, tr, .terms, .tiles div { break-inside: avoid; }
   .tiles { grid-template-columns: repeat(5, 1fr); } dd { font-size: 1.2rem; }
   table { font-size: .8rem; } th, td { padding: .2rem .35rem; }
 }

@@ -2,8 +2,14 @@
 
 from selectune.selectors.base import Budget, Picked, Selector, Signals
 from selectune.selectors.baselines import Random
+from selectune.selectors.compose import Chain
+from selectune.selectors.duplicates import Deduplicate
 from selectune.selectors.euds import IGSE, EntropyInterval
+from selectune.selectors.geometry import KCenter, Prototypes
 from selectune.selectors.interval import Absolute, Band, Central, Densest, IntervalRule, Quantile
+from selectune.selectors.nearest import Nearest
+from selectune.selectors.ranking import TopK
+from selectune.selectors.search import Placed, Proxy, Search
 
 __all__ = [
     "IGSE",
@@ -11,12 +17,21 @@ __all__ = [
     "Band",
     "Budget",
     "Central",
+    "Chain",
+    "Deduplicate",
     "Densest",
     "EntropyInterval",
     "IntervalRule",
+    "KCenter",
+    "Nearest",
     "Picked",
+    "Placed",
+    "Prototypes",
+    "Proxy",
     "Quantile",
     "Random",
+    "Search",
     "Selector",
     "Signals",
+    "TopK",
 ]

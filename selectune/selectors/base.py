@@ -122,6 +122,13 @@ def _mix(x: np.ndarray | np.uint64) -> np.ndarray:
         return np.asarray(z ^ (z >> np.uint64(31)))
 
 
+def uniforms(seed: int, text_hash: np.ndarray, samples: int, step: int) -> np.ndarray:
+    """Draws in [0, 1) from hash(seed, text, sample, step), float64, shape (n_rows * samples,), row by row."""
+    keys = _mix(np.asarray(text_hash).astype(np.uint64) ^ _mix(np.uint64(seed % 2**64)))
+    places = _mix(np.arange(samples, dtype=np.uint64) * np.uint64(2**32) + np.uint64(step))
+    return (_mix(keys[:, None] ^ places).ravel() >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
 @dataclass(frozen=True)
 class Picked:
     """What a selector answers.
@@ -177,6 +184,9 @@ def first_of(order: np.ndarray, budget: Budget, n_tokens: np.ndarray) -> np.ndar
     """The first rows of an order that meet the budget, sorted by row id.
 
     In tokens: rows in order up to and including the one that reaches the budget, none skipped.
+
+    Raises:
+        BudgetError: there is no budget, or it is over the pool.
     """
     if budget.tokens is not None:
         reached = np.cumsum(n_tokens[order], dtype=np.int64)
@@ -185,4 +195,6 @@ def first_of(order: np.ndarray, budget: Budget, n_tokens: np.ndarray) -> np.ndar
         count = budget.rows
     else:
         raise BudgetError("This selector needs a budget; give data.keep, data.keep_rows or data.keep_tokens.")
+    if count > len(order):
+        raise BudgetError(f"The budget is over the {len(order)} rows that there are; ask for less.")
     return np.sort(order[:count]).astype(np.int64)

@@ -1,10 +1,18 @@
-"""Selectors that a method must beat."""
+"""Random rows: what every selector must beat, at the same rows, the same tokens or the same total cost."""
 
 from __future__ import annotations
 
+import json
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
 import numpy as np
 
+from selectune.errors import BudgetError, SelectionError, UserError
+from selectune.savings import Saving
 from selectune.selectors.base import Budget, Picked, Selector, Signals, first_of, ranked
+from selectune.selectors.interval import check_budget
 
 
 class Random(Selector):
@@ -12,11 +20,114 @@ class Random(Selector):
 
     The order is that of the tie keys, so permuting the pool permutes the selection, and a smaller budget keeps a
     subset. Rows with the same text have the same key: they stand together, by row id.
+
+    With ``match``, the budget is that of another run, and none is given:
+
+    - ``rows``: as many rows as it kept;
+    - ``tokens``: as many tokens as it kept, special ones left out;
+    - ``cost``: as many tokens as can be trained on for what its selection and its training cost together, in FLOPs:
+      its tokens times 1 + selection / training, where the same number of epochs is trained; at most the pool.
+
+    Args:
+        match: folder of a run over the same pool, which must be finished for ``cost``; or of its selection, for
+            ``rows`` and ``tokens``.
+        by: what is to be the same.
+
+    Raises:
+        UserError: a ``by`` that is not one of these, or one without a run to match.
     """
 
+    def __init__(self, match: str | None = None, by: Literal["rows", "tokens", "cost"] = "rows") -> None:
+        if by not in ("rows", "tokens", "cost"):
+            raise UserError(f"Random can match a run by 'rows', 'tokens' or 'cost', not by {by!r}.")
+        if match is None and by != "rows":
+            raise UserError(f"Random has no run to match by {by}; name its folder in match, or leave out by.")
+        self.match, self.by = match, by
+
+    @property
+    def sets_own_size(self) -> bool:
+        """Whether it takes its size from another run."""
+        return self.match is not None
+
     def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:
-        """Keep the rows of the smallest keys; ``scores`` are the keys over 2^64, in [0, 1)."""
+        """Keep the rows of the smallest keys; ``scores`` are the keys over 2^64, in [0, 1).
+
+        Raises:
+            BudgetError: a budget that is missing, over the pool, or given beside ``match``.
+            SelectionError: the run to match is missing, unfinished, or over a pool of another size.
+
+        Warns:
+            UserWarning: the pool is too small to cost as much as the run to match.
+        """
+        matched: dict[str, Any] = {}
+        if self.match is not None:
+            if budget.is_set:
+                raise BudgetError(
+                    "Random takes its budget from the run that it matches; leave out data.keep, data.keep_rows and "
+                    "data.keep_tokens, or match."
+                )
+            budget, matched = matched_budget(Path(self.match), self.by, pool)
+        check_budget(budget, pool["n_tokens"], "Random")
         keys = pool.tie_keys(seed)
         scores = (keys >> np.uint64(11)).astype(np.float64) * 2.0**-53  # the 53 bits that a float64 holds
         rows = first_of(ranked(np.zeros(pool.n_rows), keys), budget, pool["n_tokens"])
-        return Picked(rows, scores)
+        return Picked(rows, scores, matched)
+
+
+def matched_budget(folder: Path, by: Literal["rows", "tokens", "cost"], pool: Signals) -> tuple[Budget, dict[str, Any]]:
+    """The budget at which rows of the pool match a run, and what to note of it; see `Random`.
+
+    Raises:
+        SelectionError: the run is missing, unfinished, or over a pool of another size.
+    """
+    kept_rows, kept_tokens = _kept(folder, pool.n_rows)
+    noted: dict[str, Any] = {"run": str(folder), "by": by, "rows": kept_rows, "tokens": kept_tokens}
+    if by == "rows":
+        return Budget(rows=kept_rows), {"matched": noted, "budget": {"rows": kept_rows}}
+    tokens = kept_tokens
+    if by == "cost":
+        selection, training = _flops(folder)
+        noted |= {"selection_flops": selection, "training_flops": training}
+        in_pool = int(pool["n_tokens"].sum())
+        tokens = int(kept_tokens * (1 + selection / training) + 0.5)
+        if tokens > in_pool:
+            warnings.warn(
+                f"Random rows that cost as much as {folder} would be {tokens} tokens, but the pool has {in_pool}; all "
+                "of it is kept, and costs less.",
+                UserWarning,
+                stacklevel=3,
+            )
+            tokens = in_pool
+    return Budget(tokens=tokens), {"matched": noted, "budget": {"tokens": tokens}}
+
+
+def _kept(folder: Path, n_rows: int) -> tuple[int, int]:
+    """Rows and tokens that a run kept, from its manifest."""
+    places = (folder / "selection" / "manifest.json", folder / "manifest.json")
+    file = next((place for place in places if place.is_file()), None)
+    if file is None:
+        raise SelectionError(
+            f"There is no selection in {folder} to match (selection/manifest.json); name the folder of a run that "
+            "selected rows."
+        )
+    try:
+        manifest = json.loads(file.read_text())
+        pool_rows, rows, tokens = manifest["pool_rows"], manifest["n_rows"], manifest["budget"]["tokens"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise SelectionError(f"{file} cannot be read ({error!r}); select again.") from error
+    if pool_rows != n_rows:
+        raise SelectionError(
+            f"The run to match in {folder} chose from {pool_rows} rows, but this pool has {n_rows}; use the same data, "
+            "seed and data.max_train_rows."
+        )
+    return rows, tokens
+
+
+def _flops(run: Path) -> tuple[float, float]:
+    """FLOPs of a run's selection and of its training."""
+    if not (run / "saving.json").is_file():
+        raise SelectionError(f"{run} is not a finished run (it has no saving.json), so its cost cannot be matched.")
+    terms = Saving.read(run).flops
+    if terms.selection is None or not terms.training:
+        raise SelectionError(f"The FLOPs of {run} are not known (saving.json); match it by rows or by tokens.")
+    return terms.selection, terms.training

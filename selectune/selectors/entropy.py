@@ -1,33 +1,28 @@
-"""Entropies of texts: pure functions of token counts, of embeddings and of logits. All are in nats.
+"""Entropies of texts: pure functions of token counts, of a classifier's logits and of sampled continuations, in nats.
 
+Those of a vocabulary are in `selectune.selectors.vocabulary`, those of prototypes in `selectune.selectors.clustering`.
 The paper (EUDS, Li et al. 2025) names an information, a generative and a semantic entropy; the definitions here are
 this project's own choice, each with its source:
 
 1. C. E. Shannon, "A Mathematical Theory of Communication", Bell System Technical Journal 27 (1948).
 2. G. A. Miller, "Note on the bias of information estimates", Information Theory in Psychology (1955).
-3. K. Rose, "Deterministic annealing for clustering, compression, classification, regression, and related optimization
-   problems", Proceedings of the IEEE 86 (1998).
-4. D. Arthur, S. Vassilvitskii, "k-means++: the advantages of careful seeding", SODA 2007.
-5. M. Milakov, N. Gimelshein, "Online normalizer calculation for softmax", arXiv 1805.02867 (2018).
+3. D. D. Lewis, W. A. Gale, "A sequential algorithm for training text classifiers", SIGIR 1994.
+4. B. Settles, "Active learning literature survey", University of Wisconsin-Madison, TR 1648 (2009).
+5. T. Scheffer, C. Decomain, S. Wrobel, "Active hidden Markov models for information extraction", IDA 2001.
+6. L. Kuhn, Y. Gal, S. Farquhar, "Semantic uncertainty: linguistic invariances for uncertainty estimation in natural
+   language generation", ICLR 2023.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
 from selectune.errors import DataError
+from selectune.selectors.base import rounded
 
 TOKENS_AT_ONCE = 2**22
-ROWS_AT_ONCE = 2048
-FIT_ROWS = 65_536
-SEEDING_ROWS = 16_384
-COINCIDE = 1e-12
 
 
 def plugin_entropy(
@@ -65,136 +60,97 @@ def miller_madow(
     return _normalized(corrected, lengths, normalize)
 
 
-@dataclass(frozen=True)
-class PrototypeEntropy:
-    """What `prototype_entropy` found.
+def predictive_entropy(logits: np.ndarray) -> np.ndarray:
+    """Entropy of a classifier's prediction [3, 4]: H = - sum_c p_c ln p_c with p = softmax(logits).
+
+    0 <= H <= ln(classes). Logits of -inf have p = 0 and contribute 0.
 
     Args:
-        entropies: nats in [0, ln k], float64, shape (n_rows,).
-        k: prototypes in use.
-        tau: temperature, a squared distance between unit vectors, in [0, 4].
-        iterations: of k-means.
-        flops: arithmetic spent; the formula stands in `prototype_entropy`.
-    """
-
-    entropies: np.ndarray
-    k: int
-    tau: float
-    iterations: int
-    flops: int
-
-
-def prototype_entropy(
-    embeddings: np.ndarray,
-    seed: int,
-    order_keys: np.ndarray | None = None,
-    max_prototypes: int = 256,
-    iterations: int = 20,
-) -> PrototypeEntropy:
-    """Semantic entropy: of each row's soft assignment to prototypes of the pool [3].
-
-    p_k is proportional to exp(-d2_k / tau), with d2_k = |x / |x| - c_k|^2 and tau the median over the pool of d2 to the
-    nearest prototype. The prototypes c are K = min(max_prototypes, round(sqrt n_rows)) centres: k-means++ [4], then a
-    fixed number of Lloyd iterations. A cluster that loses all its rows keeps its centre; k is below K where there are
-    fewer distinct rows. Distances below 1e-12 count as 0. If tau is 0 (over half of the rows coincide with a
-    prototype), its limit is meant: all mass on the nearest prototype, shared evenly by those equally near (to 1e-12).
-
-    Centres are seeded on the first 16,384 and fitted on the first 65,536 rows in the order of the keys. Beside the
-    fitted rows, memory is a few blocks of 2,048 rows; arithmetic is float64.
-
-    FLOPs = 2 d k (S + T F + 2 N) + d T F + 5 k N: a multiply and an add for each coordinate of each distance (S rows
-    for seeding, T iterations over F rows, two passes over all N), an add for each coordinate that enters a mean, and
-    the softmax.
-
-    Args:
-        embeddings: of any length but 0, floats of any precision, shape (n_rows, d); a memory map is read in blocks.
-        seed: of the row order, when no keys are given, and of k-means++.
-        order_keys: uint64, shape (n_rows,), such as ``Signals.tie_keys(seed)``: rows go in the order of (key, row id),
-            so that permuting a pool of distinct texts permutes the result and changes no more than its last bits.
-        max_prototypes: upper bound of K.
-        iterations: of Lloyd's algorithm.
-
-    Raises:
-        DataError: no rows, or rows that are zero or not finite.
-    """
-    n_rows, width = embeddings.shape
-    _check_embeddings(embeddings)
-    rng = np.random.default_rng(seed % 2**64)
-    order = rng.permutation(n_rows) if order_keys is None else np.argsort(order_keys, kind="stable")
-    sample = np.asarray(embeddings[order[:FIT_ROWS]])
-    seeding = sample[:SEEDING_ROWS]
-
-    centres = _kmeans_plus_plus(_unit(seeding), min(max_prototypes, round(n_rows**0.5)), rng)
-    for _ in range(iterations):
-        centres = _lloyd(sample, centres)
-    tau = float(np.median(np.concatenate([d2.min(axis=1) for _, d2 in _distances(embeddings, centres)])))
-    entropies = np.concatenate([_assignment_entropy(d2, tau) for _, d2 in _distances(embeddings, centres)])
-
-    k, fitted = len(centres), iterations * len(sample)
-    flops = 2 * width * k * (len(seeding) + fitted + 2 * n_rows) + width * fitted + 5 * k * n_rows
-    return PrototypeEntropy(entropies, k, tau, iterations, flops)
-
-
-@torch.no_grad()
-def entropy_from_hidden(
-    hidden: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None = None,
-    block: int = 1024,
-    vocab_block: int = 2048,
-) -> torch.Tensor:
-    """Entropy of softmax(hidden @ weight.T + bias) at each position, without ever holding the logits [1, 5].
-
-    H = lse(z) - sum_v p_v z_v is summed in float32 over blocks of positions and of the vocabulary. Logits of -inf
-    contribute 0; a position whose logits are all -inf, or contain NaN or +inf, gives NaN.
-
-    Args:
-        hidden: input of the head's last, linear layer, shape (n, d).
-        weight: of that layer, shape (V, d).
-        bias: of that layer, shape (V,).
-        block: positions at once.
-        vocab_block: vocabulary entries at once; working memory is about 8 * block * vocab_block bytes, so 16 MiB. A
-            GPU wants larger blocks.
+        logits: of at least two classes, floats of any precision, shape (n_rows, classes).
 
     Returns:
-        Nats in [0, ln V], float32, shape (n,).
+        Nats, float64, shape (n_rows,).
+
+    Raises:
+        DataError: fewer than two classes, or rows with NaN, with +inf or with no logit over -inf.
     """
-    # Speed, the bare product in blocks of 256 positions being 1 (V 30,522, d 384, float32, two cores, medians of
-    # several runs). Whole logits: log_softmax 0.74; shifted in place, then sum p z by mul 0.67, mul_ 0.79, einsum 0.83,
-    # bmm 0.85; in kept buffers 0.81 to 0.87. Blocks of the vocabulary, which stay in the cache: einsum 1.10, bmm 1.16,
-    # mul_ 1.15 to 1.33, so that the entropy costs less than writing the logits down. All lose where cores are shared.
-    weights = weight.split(vocab_block)
-    biases: Iterable[torch.Tensor | None] = [None] * len(weights) if bias is None else bias.split(vocab_block)
-    layers = list(zip(weights, biases, strict=True))
-    return torch.cat([_streamed_entropy(F.linear(h, w, b) for w, b in layers) for h in hidden.split(block)])
+    shares = _softmax(logits)
+    surprisals = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
+    return np.clip(-np.einsum("ij,ij->i", shares, surprisals), 0.0, np.log(shares.shape[1]))
 
 
-@torch.no_grad()
-def entropy_from_head(
-    hidden: torch.Tensor, head: Callable[[torch.Tensor], torch.Tensor], block: int = 256, vocab_block: int = 4096
-) -> torch.Tensor:
-    """`entropy_from_hidden` for any head, hidden (m, d) -> logits (m, V); only ``block`` positions of them are held."""
-    return torch.cat([_streamed_entropy(head(h).split(vocab_block, dim=-1)) for h in hidden.split(block)])
+def margin(logits: np.ndarray) -> np.ndarray:
+    """p1 - p2, the two highest probabilities of a classifier's prediction [5]; in [0, 1], 0 the least certain.
+
+    Arguments, shape and errors are those of `predictive_entropy`.
+    """
+    highest = np.partition(_softmax(logits), -2, axis=1)
+    return np.asarray(highest[:, -1] - highest[:, -2])
 
 
-def _streamed_entropy(chunks: Iterable[torch.Tensor]) -> torch.Tensor:
-    """ln S - T / S, with m the highest logit so far, S = sum exp(z - m) and T = sum (z - m) exp(z - m), float32."""
-    highest = total = moment = torch.zeros(())
-    for i, chunk in enumerate(chunks):
-        logits = chunk.float()
-        if i == 0:
-            total = moment = torch.zeros(len(logits), device=logits.device)
-            highest = torch.full_like(total, torch.finfo(torch.float32).min)
-        top = torch.maximum(highest, logits.amax(dim=-1))
-        shifted = (logits - top[:, None]).clamp_(min=-1e4)  # exp(-1e4) is 0, and 0 * -1e4 is not NaN as 0 * -inf is
-        del chunk, logits  # their memory, still in the cache, is where the exponentials go
-        exponentials = shifted.exp()
-        drop = highest - top
-        scale = drop.exp()
-        moment = scale * (moment + drop * total) + shifted.mul_(exponentials).sum(dim=-1)
-        total = scale * total + exponentials.sum(dim=-1)
-        highest = top
-    return total.log() - moment / total
+def least_confidence(logits: np.ndarray) -> np.ndarray:
+    """1 - max_c p_c of a classifier's prediction [3]; in [0, 1 - 1 / classes], the highest the least certain.
+
+    Arguments, shape and errors are those of `predictive_entropy`.
+    """
+    return np.asarray(1.0 - _softmax(logits).max(axis=1))
+
+
+def meaning_entropy(log_probs: np.ndarray, groups: np.ndarray) -> float:
+    """Semantic entropy of sampled continuations of one text [6]: H = - sum_g p_g ln p_g over groups of one meaning.
+
+    p_g is proportional to the sum of exp(log_probs) over the group, and normalised over the groups. So 0 <= H <= ln of
+    the number of groups.
+
+    Args:
+        log_probs: of each continuation, its length-normalised log probability (the mean over its tokens); -inf is a
+            probability of 0. Shape (m,).
+        groups: of each continuation, any integer that names its group, shape (m,); see `group_by_meaning`.
+
+    Returns:
+        Nats.
+
+    Raises:
+        DataError: no continuations, or log probabilities that are NaN, +inf, or all -inf.
+    """
+    values = np.asarray(log_probs, dtype=np.float64)
+    highest = values.max(initial=-np.inf)
+    if not np.isfinite(highest):
+        raise DataError(
+            f"The {len(values)} log probabilities of continuations make no distribution (the highest is {highest}); "
+            "sample at least one of probability over 0."
+        )
+    _, group_of = np.unique(groups, return_inverse=True)
+    mass = np.bincount(group_of, weights=np.exp(values - highest))
+    shares = mass[mass > 0] / mass.sum()
+    return float(np.clip(-np.sum(shares * np.log(shares)), 0.0, np.log(len(shares))))
+
+
+def group_by_meaning(embeddings: np.ndarray, threshold: float) -> np.ndarray:
+    """Groups of continuations that mean the same: connected components of the graph of cosine >= threshold [6].
+
+    Components do not depend on the order of the rows. Two rows of a group may lie below the threshold, where others
+    between them connect them. Cosines are rounded to 9 decimals before they are compared.
+
+    Args:
+        embeddings: of the continuations, of any length but 0, shape (m, d).
+        threshold: a cosine, in [-1, 1].
+
+    Returns:
+        The group of each row, integers from 0 in the order of the groups' first rows, shape (m,).
+
+    Raises:
+        DataError: rows that are zero or not finite.
+    """
+    from scipy.sparse.csgraph import connected_components
+
+    from selectune.selectors.clustering import check_embeddings, unit_rows
+
+    check_embeddings(embeddings)
+    unit = unit_rows(embeddings)
+    _, labels = connected_components(rounded(unit @ unit.T) >= threshold, directed=False)
+    _, first, groups = np.unique(labels, return_index=True, return_inverse=True)
+    return np.asarray(first.argsort().argsort()[groups])
 
 
 def _token_entropies(token_ids: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -237,78 +193,18 @@ def _normalized(entropies: np.ndarray, lengths: np.ndarray, normalize: str) -> n
     return np.where(lengths > 1, entropies / np.log(np.maximum(lengths, 2)), 0.0)
 
 
-def _unit(rows: np.ndarray) -> np.ndarray:
-    """Rows as float64 of length 1."""
-    values = np.array(rows, dtype=np.float64)
-    values /= np.sqrt(np.einsum("ij,ij->i", values, values))[:, None]
-    return values
-
-
-def _distances(rows: np.ndarray, centres: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Unit rows (b, d) and their squared distances to the centres (b, k), block by block."""
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        unit = _unit(rows[start : start + ROWS_AT_ONCE])
-        yield unit, _squared_distances(unit, centres)
-
-
-def _squared_distances(unit: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """|x - c|^2 = 1 + |c|^2 - 2 x.c for unit x; what is below 1e-12 is noise of the subtraction, and 0."""
-    d2 = unit @ (-2.0 * centres.T)
-    d2 += 1.0 + np.einsum("ij,ij->i", centres, centres)
-    d2[d2 < COINCIDE] = 0.0
-    return d2
-
-
-def _kmeans_plus_plus(unit: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
-    """Up to k distinct rows, each drawn with probability proportional to its squared distance to those before [4]."""
-    chosen = [int(rng.random() * len(unit))]
-    nearest = np.full(len(unit), np.inf)
-    while len(chosen) < k:
-        nearest = np.minimum(nearest, _squared_distances(unit, unit[chosen[-1:]])[:, 0])
-        mass = np.cumsum(nearest)
-        if mass[-1] == 0:
-            break
-        chosen.append(int(np.searchsorted(mass, rng.random() * mass[-1], side="right")))
-    return unit[chosen]
-
-
-def _lloyd(rows: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """Each centre moved to the mean of the unit rows nearest to it (the first of equally near centres)."""
-    sums, counts = np.zeros_like(centres), np.zeros(len(centres), dtype=np.int64)
-    for unit, d2 in _distances(rows, centres):
-        labels = d2.argmin(axis=1)
-        order = np.argsort(labels, kind="stable")
-        first = np.flatnonzero(np.diff(labels[order], prepend=-1))
-        sums[labels[order[first]]] += np.add.reduceat(unit[order], first, axis=0)
-        counts += np.bincount(labels, minlength=len(centres))
-    return np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], centres)
-
-
-def _assignment_entropy(d2: np.ndarray, tau: float) -> np.ndarray:
-    """ln S - (1 / S) sum_k z_k exp(z_k) with z = -(d2 - min d2) / tau and S = sum_k exp(z_k); its limit for tau = 0."""
-    gaps = d2 - d2.min(axis=1, keepdims=True)
-    if tau == 0:
-        return np.log((gaps < COINCIDE).sum(axis=1))
-    logits = gaps / -tau
-    mass = np.exp(logits)
-    total = mass.sum(axis=1)
-    return np.clip(np.log(total) - np.einsum("ij,ij->i", mass, logits) / total, 0.0, np.log(d2.shape[1]))
-
-
-def _check_embeddings(embeddings: np.ndarray) -> None:
-    """Refuse an empty pool, and rows that have no direction."""
-    if len(embeddings) == 0:
-        raise DataError("There are no embeddings: the pool has no rows.")
-    squares = [
-        np.einsum("ij,ij->i", block, block)
-        for start in range(0, len(embeddings), ROWS_AT_ONCE)
-        for block in [np.asarray(embeddings[start : start + ROWS_AT_ONCE], dtype=np.float64)]
-    ]
-    norms = np.concatenate(squares)
-    bad = np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    """Shares of each row's classes, float64, shape (n_rows, classes)."""
+    values = np.asarray(logits, dtype=np.float64)
+    if values.ndim != 2 or values.shape[1] < 2:
+        raise DataError(f"Logits have shape {values.shape}, but must be rows of at least two classes.")
+    highest = values.max(axis=1, keepdims=True)
+    bad = np.flatnonzero(~np.isfinite(highest[:, 0]))  # the maximum of a row with NaN is NaN
     if len(bad):
         named = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
         raise DataError(
-            f"{len(bad)} of {len(norms)} embeddings are zero or not finite (rows {named}); "
+            f"The logits of {len(bad)} of {len(values)} rows are no distribution (rows {named}); "
             "score these rows again, or leave them out of the pool."
         )
+    mass = np.exp(values - highest)
+    return np.asarray(mass / mass.sum(axis=1, keepdims=True))

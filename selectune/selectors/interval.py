@@ -90,14 +90,7 @@ class IntervalRule(ABC):
                     "leave out data.keep, data.keep_rows and data.keep_tokens, or choose another rule."
                 )
             return
-        if not budget.is_set:
-            raise BudgetError(f"{self} needs a budget; give data.keep, data.keep_rows or data.keep_tokens.")
-        filled, asked = _filled(n_tokens, budget)
-        if not 0 < asked <= filled[-1]:
-            unit = "rows" if budget.tokens is None else "tokens"
-            raise BudgetError(
-                f"The budget is {asked} {unit}, but the pool has {filled[-1]}; ask for 1 to {filled[-1]}."
-            )
+        check_budget(budget, n_tokens, str(self))
 
 
 @dataclass(frozen=True)
@@ -110,7 +103,7 @@ class Densest(IntervalRule):
 
     def run(self, ordered: np.ndarray, n_tokens: np.ndarray, budget: Budget) -> tuple[int, int]:
         """The narrowest of the shortest runs."""
-        filled, needed = _filled(n_tokens, budget)
+        filled, needed = filled_by(n_tokens, budget)
         stops = np.searchsorted(filled, filled[:-1] + needed, side="left")
         stops = stops[stops <= len(ordered)]  # later starts cannot reach the budget
         low, high = ordered[: len(stops)], ordered[stops - 1]
@@ -133,7 +126,7 @@ class Central(IntervalRule):
 
     def run(self, ordered: np.ndarray, n_tokens: np.ndarray, budget: Budget) -> tuple[int, int]:
         """The smallest central run that reaches the budget."""
-        filled, needed = _filled(n_tokens, budget)
+        filled, needed = filled_by(n_tokens, budget)
         sizes = np.arange(1, len(ordered) + 1)
         starts = (len(ordered) - sizes) // 2
         smallest = int(np.searchsorted(filled[starts + sizes] - filled[starts], needed, side="left"))
@@ -194,6 +187,25 @@ class Absolute(IntervalRule):
         return int(np.searchsorted(ordered, low, side="left")), int(np.searchsorted(ordered, high, side="right"))
 
 
+def check_budget(budget: Budget, n_tokens: np.ndarray, of: str = "This selector") -> None:
+    """Refuse a budget that is missing, nothing, or over the pool.
+
+    Args:
+        budget: how much to keep.
+        n_tokens: tokens of each row of the pool, shape (n_rows,).
+        of: whose budget it is, for the message.
+
+    Raises:
+        BudgetError: as above.
+    """
+    if not budget.is_set:
+        raise BudgetError(f"{of} needs a budget; give data.keep, data.keep_rows or data.keep_tokens.")
+    filled, asked = filled_by(n_tokens, budget)
+    if not 0 < asked <= filled[-1]:
+        unit = "rows" if budget.tokens is None else "tokens"
+        raise BudgetError(f"The budget is {asked} {unit}, but the pool has {filled[-1]}; ask for 1 to {filled[-1]}.")
+
+
 def finite(scores: np.ndarray, name: str = "the score") -> np.ndarray:
     """Scores rounded to 9 decimals, float64, shape (n_rows,).
 
@@ -251,7 +263,7 @@ def concentration(scores: np.ndarray, band: Band, budget: Budget, name: str) -> 
     return {"width": width, "tied_rows": tied, "tied_share": share, "tied_rows_left_out": left_out}
 
 
-def _filled(n_tokens: np.ndarray, budget: Budget) -> tuple[np.ndarray, int]:
+def filled_by(n_tokens: np.ndarray, budget: Budget) -> tuple[np.ndarray, int]:
     """What the first 0, 1, ..., N rows hold, int64, shape (N + 1,), and what is asked for; in rows or in tokens."""
     if budget.tokens is not None:
         return np.concatenate([[0], np.cumsum(n_tokens, dtype=np.int64)]), budget.tokens

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
-from selectune.errors import BudgetError
+from selectune.errors import BudgetError, SelectionError, UserError
+from selectune.savings import Saving, Terms
 from selectune.selectors import Budget, Picked, Random
 from tests.selectors import permuted, pool_of
 
@@ -24,8 +30,9 @@ def test_random_meets_its_budget_with_rows_of_the_pool() -> None:
     picked = Random().select(pool, None, Budget(tokens=500), 0)
     order = picked.rows[np.argsort(picked.scores[picked.rows])]
     assert pool["n_tokens"][order[:-1]].sum() < 500 <= pool["n_tokens"][order].sum()
-    with pytest.raises(BudgetError, match="budget"):
-        random_rows(200, Budget())
+    for budget in (Budget(), Budget(rows=201)):
+        with pytest.raises(BudgetError, match="budget"):
+            random_rows(200, budget)
 
 
 def test_random_keeps_the_smallest_scores_so_a_smaller_budget_keeps_a_subset() -> None:
@@ -60,3 +67,84 @@ def test_rows_of_one_text_stand_together_by_row_id() -> None:
     first = [0, 2, 4] if kept[0] == [0] else [1, 3, 5]
     assert kept[:3] == [first[:1], first[:2], first]
     assert kept[5] == [0, 1, 2, 3, 4, 5]
+
+
+# As much as another run.
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run that kept 40 of 300 rows and 600 tokens, and whose selection cost half of its training."""
+    run = tmp_path / "run"
+    finish(run, selection=50.0, training=100.0)
+    (run / "selection").mkdir()
+    (run / "selection" / "manifest.json").write_text(
+        json.dumps({"pool_rows": 300, "n_rows": 40, "budget": {"rows": 40, "tokens": 600, "input_tokens": 680}})
+    )
+    return run
+
+
+def finish(run: Path, selection: float | None, training: float | None) -> None:
+    unknown: dict[str, Any] = {field.name: None for field in fields(Terms)} | {"full_is_estimated": True}
+    terms = Terms(**unknown | {"selection": selection, "training": training})
+    Saving(terms, Terms(**unknown), 40, 300, 680, 4500, 3.0).write(run)
+
+
+@pytest.mark.parametrize(
+    ("by", "budget"), [("rows", Budget(rows=40)), ("tokens", Budget(tokens=600)), ("cost", Budget(tokens=900))]
+)
+def test_a_match_is_the_random_selection_of_that_size(run: Path, by: Any, budget: Budget) -> None:
+    pool, random = pool_of(300), Random(str(run), by)
+    assert random.sets_own_size
+    assert not Random().sets_own_size
+    picked, expected = random.select(pool, None, Budget(), 3), Random().select(pool, None, budget, 3)
+    np.testing.assert_array_equal(picked.rows, expected.rows)
+    np.testing.assert_array_equal(picked.scores, expected.scores)
+    size = {"rows": 40} if by == "rows" else {"tokens": budget.tokens}
+    noted = {"run": str(run), "by": by, "rows": 40, "tokens": 600}
+    flops = {"selection_flops": 50.0, "training_flops": 100.0} if by == "cost" else {}
+    assert picked.diagnostics == {"matched": noted | flops, "budget": size}
+    order = np.random.default_rng(1).permutation(300)
+    again = random.select(permuted(pool, order), None, Budget(), 3)
+    assert sorted(order[again.rows].tolist()) == picked.rows.tolist()
+
+
+def test_a_selection_without_its_run_is_matched_by_rows_and_tokens_alone(run: Path) -> None:
+    folder = str(run / "selection")
+    assert len(Random(folder).select(pool_of(300), None, Budget(), 0).rows) == 40
+    assert Random(folder, "tokens").select(pool_of(300), None, Budget(), 0).diagnostics["budget"] == {"tokens": 600}
+    with pytest.raises(SelectionError, match="not a finished run"):
+        Random(folder, "cost").select(pool_of(300), None, Budget(), 0)
+
+
+def test_no_more_than_the_pool_can_cost_as_much(run: Path) -> None:
+    finish(run, selection=1e6, training=1.0)
+    pool = pool_of(300)
+    with pytest.warns(UserWarning, match="would be 600000600 tokens, but the pool has"):
+        picked = Random(str(run), "cost").select(pool, None, Budget(), 0)
+    assert picked.diagnostics["budget"] == {"tokens": int(pool["n_tokens"].sum())}
+    assert picked.rows.tolist() == list(range(300))
+
+
+def test_a_run_that_cannot_be_matched_is_refused(run: Path, tmp_path: Path) -> None:
+    pool = pool_of(300)
+    with pytest.raises(SelectionError, match=r"no selection in .*elsewhere to match"):
+        Random(str(tmp_path / "elsewhere")).select(pool, None, Budget(), 0)
+    with pytest.raises(SelectionError, match="chose from 300 rows, but this pool has 299"):
+        Random(str(run), "tokens").select(pool_of(299), None, Budget(), 0)
+    for selection, training in [(None, 1.0), (1.0, None), (1.0, 0.0)]:
+        finish(run, selection, training)
+        with pytest.raises(SelectionError, match=r"FLOPs of .* are not known"):
+            Random(str(run), "cost").select(pool, None, Budget(), 0)
+    with pytest.raises(BudgetError, match="takes its budget from the run"):
+        Random(str(run)).select(pool, None, Budget(rows=3), 0)
+    (run / "selection" / "manifest.json").write_text("{}")
+    with pytest.raises(SelectionError, match="cannot be read"):
+        Random(str(run)).select(pool, None, Budget(), 0)
+
+
+def test_arguments_that_match_nothing_are_refused() -> None:
+    with pytest.raises(UserError, match="no run to match by cost"):
+        Random(by="cost")
+    with pytest.raises(UserError, match="not by 'flops'"):
+        Random("runs/a", by="flops")  # type: ignore[arg-type]

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import pytest
-import torch
-import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import entropy as scipy_entropy
 
 from selectune.errors import DataError
 from selectune.selectors import entropy
 from selectune.selectors.entropy import (
-    entropy_from_head,
-    entropy_from_hidden,
+    group_by_meaning,
+    least_confidence,
+    margin,
+    meaning_entropy,
     miller_madow,
     plugin_entropy,
-    prototype_entropy,
+    predictive_entropy,
 )
 
 Texts = list[list[int]]
@@ -100,197 +101,103 @@ def test_tokens_and_offsets_that_make_no_sense_are_refused(ids: list, offsets: l
         plugin_entropy(np.array(ids), np.array(offsets), normalize=normalize)  # type: ignore[arg-type]
 
 
-# Semantic entropy.
+# A classifier's prediction.
+
+LOGITS = st.integers(2, 5).flatmap(
+    lambda classes: st.lists(st.lists(st.floats(-1e4, 1e4), min_size=classes, max_size=classes), min_size=1, max_size=6)
+)
+OF_A_PREDICTION = [predictive_entropy, margin, least_confidence]
 
 
-def embeddings(n_rows: int = 90, width: int = 5, seed: int = 0) -> np.ndarray:
-    random = np.random.default_rng(seed)
-    return random.normal(size=(8, width))[random.integers(8, size=n_rows)] + 0.3 * random.normal(size=(n_rows, width))
+def slow_shares(row: list[float]) -> list[float]:
+    weights = [math.exp(z - max(row)) for z in row]
+    return sorted((w / sum(weights) for w in weights), reverse=True)
 
 
-def keys_of(n_rows: int) -> np.ndarray:
-    return np.random.default_rng(9).permutation(n_rows).astype(np.uint64)
+@given(LOGITS)
+def test_what_a_prediction_is_unsure_of_equals_a_slow_loop(logits: list[list[float]]) -> None:
+    shares = [slow_shares(row) for row in logits]
+    entropies = [-sum(p * math.log(p) for p in row if p > 0) for row in shares]
+    np.testing.assert_allclose(predictive_entropy(np.array(logits)), entropies, atol=1e-12)
+    np.testing.assert_allclose(margin(np.array(logits)), [row[0] - row[1] for row in shares], atol=1e-12)
+    np.testing.assert_allclose(least_confidence(np.array(logits)), [1 - row[0] for row in shares], atol=1e-12)
 
 
-def slow_prototype_entropy(rows: np.ndarray, seed: int, keys: np.ndarray, iterations: int) -> list[float]:
-    """The definition, one distance at a time."""
-    rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    ordered = rows[sorted(range(len(rows)), key=lambda i: (keys[i], i))]
-    random = np.random.default_rng(seed)
-    centres = [ordered[int(random.random() * len(rows))]]
-    while len(centres) < min(256, round(math.sqrt(len(rows)))):
-        mass = np.cumsum([min(np.sum((x - c) ** 2) for c in centres) for x in ordered])
-        draw = random.random() * mass[-1]
-        centres.append(ordered[next(i for i, m in enumerate(mass) if m > draw)])
-    for _ in range(iterations):
-        members: list[list[np.ndarray]] = [[] for _ in centres]
-        for x in ordered:
-            members[int(np.argmin([np.sum((x - c) ** 2) for c in centres]))].append(x)
-        centres = [np.mean(m, axis=0) if m else c for m, c in zip(members, centres, strict=True)]
-    distances = [[float(np.sum((x - c) ** 2)) for c in centres] for x in rows]
-    tau = np.median([min(d) for d in distances])
-    entropies = []
-    for d in distances:
-        p = np.exp(-np.array(d) / tau)
-        p = p / p.sum()
-        entropies.append(float(-np.sum(p * np.log(p))))
-    return entropies
+@given(LOGITS)
+def test_what_a_prediction_is_unsure_of_lies_in_its_bounds(logits: list[list[float]]) -> None:
+    values, classes = np.array(logits), len(logits[0])
+    for measure, highest in zip(OF_A_PREDICTION, [math.log(classes), 1.0, 1 - 1 / classes], strict=True):
+        found = measure(values)
+        assert found.dtype == np.float64
+        assert ((found >= 0) & (found <= highest + 1e-15)).all()
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_prototype_equals_a_slow_loop(seed: int) -> None:
-    rows, keys = embeddings(seed=seed), keys_of(90)
-    found = prototype_entropy(rows, seed, keys, iterations=6)
-    assert (found.k, found.iterations) == (9, 6)
-    np.testing.assert_allclose(found.entropies, slow_prototype_entropy(rows, seed, keys, 6), atol=1e-9)
+def test_the_surest_and_the_least_sure_prediction_reach_the_bounds() -> None:
+    logits = np.array([[7.0, 7.0, 7.0], [-np.inf, 3e4, -np.inf]])
+    np.testing.assert_allclose(predictive_entropy(logits), [math.log(3), 0.0])
+    np.testing.assert_allclose(margin(logits), [0.0, 1.0])
+    np.testing.assert_allclose(least_confidence(logits), [2 / 3, 0.0], atol=1e-15)
+    assert predictive_entropy(logits.astype(np.float16)[:1])[0] == pytest.approx(math.log(3))
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.integers(1, 40), st.integers(1, 4), st.integers(0, 2**32), st.sampled_from([0.0, 0.01, 3.0]))
-def test_prototype_lies_between_0_and_the_log_of_the_prototypes(n: int, width: int, seed: int, noise: float) -> None:
-    random = np.random.default_rng(seed)
-    rows = np.ones((n, width)) * random.choice([-1.0, 1.0, 2.0], size=(n, 1)) + noise * random.normal(size=(n, width))
-    found = prototype_entropy(rows, seed, iterations=3)
-    assert found.k <= round(math.sqrt(n))
-    assert (found.entropies >= 0).all()
-    assert (found.entropies <= math.log(found.k)).all()
+@pytest.mark.parametrize("measure", OF_A_PREDICTION)
+@pytest.mark.parametrize("bad", [[np.nan, 1.0], [np.inf, 1.0], [-np.inf, -np.inf]])
+def test_predictions_that_are_no_distribution_are_refused_by_row(
+    measure: Callable[[np.ndarray], np.ndarray], bad: list[float]
+) -> None:
+    logits = np.zeros((9, 2))
+    logits[[2, 7]] = bad
+    with pytest.raises(DataError, match=r"2 of 9 rows .*\(rows 2, 7\)"):
+        measure(logits)
+    for shape in [(4,), (4, 1)]:
+        with pytest.raises(DataError, match="two classes"):
+            measure(np.zeros(shape))
 
 
-def test_permuting_the_pool_permutes_the_entropies() -> None:
-    rows, keys = embeddings(), keys_of(90)
-    order = np.random.default_rng(3).permutation(90)
-    one, other = prototype_entropy(rows, 5, keys), prototype_entropy(rows[order], 5, keys[order])
-    np.testing.assert_allclose(other.entropies, one.entropies[order], atol=1e-9, rtol=0)
-    assert other.tau == pytest.approx(one.tau, abs=1e-12)
+# Meanings of continuations.
 
 
-def test_prototype_does_not_depend_on_length_blocks_or_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = embeddings().astype(np.float16)
-    expected = prototype_entropy(rows, 0).entropies
-    np.testing.assert_array_equal(prototype_entropy(rows, 0).entropies, expected)
-    np.testing.assert_allclose(prototype_entropy(rows.astype(np.float64) * 8, 0).entropies, expected, atol=1e-9)
-    np.save(tmp_path / "rows.npy", rows)
-    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
-    np.testing.assert_array_equal(prototype_entropy(mapped, 0).entropies, expected)
-    monkeypatch.setattr(entropy, "ROWS_AT_ONCE", 7)
-    np.testing.assert_allclose(prototype_entropy(mapped, 0).entropies, expected, atol=1e-9)
+@given(st.lists(st.tuples(st.floats(-50, 0), st.integers(-2, 3)), min_size=1, max_size=9), st.floats(-900, 900))
+def test_the_entropy_of_meanings_equals_a_slow_sum_over_groups(drawn: list[tuple[float, int]], shift: float) -> None:
+    log_probs, groups = np.array([p for p, _ in drawn]), np.array([g for _, g in drawn])
+    mass = [sum(math.exp(p) for p, g in drawn if g == group) for group in sorted(set(groups.tolist()))]
+    found = meaning_entropy(log_probs, groups)
+    assert found == pytest.approx(float(scipy_entropy(mass)), abs=1e-9)
+    assert 0 <= found <= math.log(len(mass))
+    assert meaning_entropy(log_probs + shift, groups) == pytest.approx(found, abs=1e-9)
 
 
-def test_prototypes_of_a_large_pool_are_fitted_on_the_first_rows_by_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(entropy, "FIT_ROWS", 40)
-    monkeypatch.setattr(entropy, "SEEDING_ROWS", 20)
-    rows, keys = embeddings(), keys_of(90)
-    found = prototype_entropy(rows, 0, keys)
-    # Rows beyond the first 40 cannot move a prototype: their values say nothing about the other rows' distances.
-    late = np.flatnonzero(keys >= 40)
-    moved = rows.copy()
-    moved[late] = -rows[late]
-    monkeypatch.setattr(entropy, "_assignment_entropy", lambda d2, tau: d2[:, 0])
-    distances = [prototype_entropy(embedded, 0, keys).entropies for embedded in (rows, moved)]
-    np.testing.assert_array_equal(distances[0][keys < 40], distances[1][keys < 40])
-    assert (distances[0][late] != distances[1][late]).all()
-    assert found.k == 9
-    assert found.flops == 2 * 5 * 9 * (20 + 20 * 40 + 2 * 90) + 5 * 20 * 40 + 5 * 9 * 90
+def test_equal_groups_have_the_most_entropy_and_one_has_none() -> None:
+    assert meaning_entropy(np.full(6, -3.0), np.array([5, 5, 1, 1, 9, 9])) == pytest.approx(math.log(3))
+    assert meaning_entropy(np.array([-1.0, -2.0, -7.0]), np.array([4, 4, 4])) == 0.0
+    assert meaning_entropy(np.array([-1.0, -np.inf]), np.array([0, 1])) == 0.0
 
 
-def test_where_rows_coincide_the_assignment_is_hard() -> None:
-    copies = np.repeat(np.random.default_rng(0).normal(size=(3, 7)), 30, axis=0)
-    found = prototype_entropy(copies, 0)
-    assert (found.k, found.tau) == (3, 0.0)
-    np.testing.assert_array_equal(found.entropies, 0.0)
-    same = prototype_entropy(np.full((50, 4), 0.1, dtype=np.float32), 0)
-    assert (same.k, same.tau, same.entropies.max()) == (1, 0.0, 0.0)
-    tied = entropy._assignment_entropy(np.array([[0.5, 0.5, 0.7], [0.0, 1e-3, 2.0]]), tau=0.0)
-    np.testing.assert_allclose(tied, [math.log(2), 0.0])
-    np.testing.assert_allclose(tied, entropy._assignment_entropy(np.array([[0.5, 0.5, 0.7], [0.0, 1e-3, 2.0]]), 1e-9))
+@pytest.mark.parametrize("log_probs", [[], [-np.inf, -np.inf], [np.nan, -1.0], [np.inf, -1.0]])
+def test_continuations_without_a_distribution_are_refused(log_probs: list[float]) -> None:
+    with pytest.raises(DataError, match=f"The {len(log_probs)} log probabilities"):
+        meaning_entropy(np.array(log_probs), np.arange(len(log_probs)))
 
 
-def test_a_cluster_without_rows_keeps_its_centre() -> None:
-    centres = np.array([[1.0, 0.0], [-1.0, 0.0]])
-    np.testing.assert_allclose(entropy._lloyd(np.array([[2.0, 0.0], [0.0, 3.0]]), centres), [[0.5, 0.5], [-1.0, 0.0]])
+def on_a_circle(degrees: list[float]) -> np.ndarray:
+    angles = np.radians(degrees)
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1) * np.linspace(0.2, 5, len(degrees))[:, None]
 
 
-@pytest.mark.parametrize("bad", [0.0, np.nan, np.inf])
-def test_embeddings_without_a_direction_are_refused_by_row(bad: float) -> None:
-    rows = embeddings()
-    rows[[4, 70]] = bad
-    with pytest.raises(DataError, match=r"2 of 90 .*\(rows 4, 70\)"):
-        prototype_entropy(rows, 0)
-    with pytest.raises(DataError, match="no rows"):
-        prototype_entropy(rows[:0], 0)
+def test_what_means_the_same_is_connected() -> None:
+    rows = on_a_circle([0, 90, 20, 40, 100, 200])
+    assert group_by_meaning(rows, math.cos(math.radians(21))).tolist() == [0, 1, 0, 0, 1, 2]
+    assert group_by_meaning(rows, math.cos(math.radians(20))).tolist() == [0, 1, 0, 0, 1, 2], "the threshold is inside"
+    assert group_by_meaning(rows, math.cos(math.radians(19))).tolist() == [0, 1, 2, 3, 1, 4]
+    assert group_by_meaning(np.full((3, 7), 0.1, dtype=np.float32), 1.0).tolist() == [0, 0, 0]
 
 
-# Vocabulary entropy.
-
-
-def head(n: int = 23, width: int = 6, vocabulary: int = 50) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    random = torch.Generator().manual_seed(0)
-    return tuple(torch.randn(*s, generator=random) * 1.5 for s in ((n, width), (vocabulary, width), (vocabulary,)))  # type: ignore[return-value]
-
-
-def slow_entropy(logits: torch.Tensor) -> list[float]:
-    entropies = []
-    for row in logits.double().tolist():
-        weights = [math.exp(z - max(row)) for z in row]
-        shares = [w / sum(weights) for w in weights]
-        entropies.append(-sum(p * math.log(p) for p in shares if p > 0))
-    return entropies
-
-
-@pytest.mark.parametrize("with_bias", [True, False])
-@pytest.mark.parametrize(("block", "vocab_block"), [(1024, 1024), (5, 7), (1, 50), (23, 1)])
-def test_entropy_from_hidden_equals_a_slow_loop(with_bias: bool, block: int, vocab_block: int) -> None:
-    hidden, weight, bias = head()
-    offset = bias if with_bias else None
-    expected = slow_entropy(F.linear(hidden, weight, offset))
-    found = entropy_from_hidden(hidden, weight, offset, block, vocab_block)
-    assert found.dtype == torch.float32
-    np.testing.assert_allclose(found, expected, atol=2e-6)
-    by_head = entropy_from_head(hidden, lambda h: F.linear(h, weight, offset), block, vocab_block)
-    np.testing.assert_allclose(by_head, expected, atol=2e-6)
-
-
-def test_entropy_lies_between_0_and_the_log_of_the_vocabulary() -> None:
-    logits = torch.randn(200, 40, generator=torch.Generator().manual_seed(1)) * torch.logspace(-3, 4, 200)[:, None]
-    logits[0], logits[1], logits[1, 3] = 7.0, 0.0, 1e4
-    found = entropy_from_head(logits, lambda z: z, vocab_block=16)
-    assert found[0].item() == pytest.approx(math.log(40), abs=1e-6)
-    assert found[1].item() == 0.0
-    assert (found >= 0).all()
-    assert (found <= math.log(40) + 1e-6).all()
-    np.testing.assert_allclose(found, slow_entropy(logits), atol=2e-6)
-
-
-def test_entropy_does_not_depend_on_the_other_positions() -> None:
-    hidden, weight, bias = head()
-    together = entropy_from_hidden(hidden, weight, bias)
-    alone = torch.cat([entropy_from_hidden(h, weight, bias) for h in hidden.split(1)])
-    np.testing.assert_allclose(alone, together, atol=1e-5)
-    assert entropy_from_hidden(hidden[:0], weight, bias).shape == (0,)
-
-
-@pytest.mark.parametrize("forbidden", [slice(0, 10), slice(13, 14), slice(40, 50), slice(1, 50)])
-def test_tokens_of_probability_0_contribute_nothing(forbidden: slice) -> None:
-    hidden, weight, bias = head()
-    keep = torch.ones(50, dtype=torch.bool)
-    keep[forbidden] = False
-    expected = entropy_from_hidden(hidden, weight[keep], bias[keep])
-    bias[forbidden] = -math.inf
-    np.testing.assert_allclose(entropy_from_hidden(hidden, weight, bias, vocab_block=10), expected, atol=2e-6)
-
-
-def test_what_is_not_a_distribution_is_nan() -> None:
-    logits = torch.zeros(4, 6)
-    logits[0], logits[1, 2], logits[2, 2] = -math.inf, math.nan, math.inf
-    assert entropy_from_head(logits, lambda z: z, vocab_block=4).isnan().tolist() == [True, True, True, False]
-
-
-def test_half_precision_is_summed_in_float32_and_logits_are_left_alone() -> None:
-    hidden, weight, bias = head()
-    found = entropy_from_hidden(hidden.bfloat16(), weight.bfloat16(), bias.bfloat16())
-    logits = F.linear(hidden.bfloat16(), weight.bfloat16(), bias.bfloat16())
-    np.testing.assert_allclose(found, slow_entropy(logits), atol=2e-6)
-    logits = F.linear(hidden, weight, bias).requires_grad_()
-    before = logits.detach().clone()
-    assert not entropy_from_head(logits, lambda z: z).requires_grad
-    assert torch.equal(logits, before)
+@given(st.lists(st.integers(0, 35), min_size=1, max_size=12), st.randoms())
+def test_groups_of_meaning_do_not_depend_on_the_order(tens: list[int], random: object) -> None:
+    order = list(range(len(tens)))
+    random.shuffle(order)  # type: ignore[attr-defined]
+    rows = on_a_circle([10.0 * t for t in tens])
+    one, other = group_by_meaning(rows, 0.98), group_by_meaning(rows[order], 0.98)  # 10 degrees apart are joined
+    assert {frozenset(np.flatnonzero(one == g)) for g in one} == {frozenset(np.array(order)[other == g]) for g in other}
+    with pytest.raises(DataError, match="zero or not finite"):
+        group_by_meaning(np.vstack([rows, np.zeros((1, 2))]), 0.98)

@@ -1,0 +1,140 @@
+"""From a selector to rows: the signals that it asks for, the stages around it, and its choice.
+
+A selector is a pure function. What narrows the pool before it (`Chain`) or trains models (`Search`) is done here, on
+all ranks, and charged.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from selectune.distributed import on_rank_zero
+from selectune.errors import SelectionError
+from selectune.scoring.compute import compute_signals, read_notes, read_signals
+from selectune.scoring.definitions import Rows, ScoringModel
+from selectune.scoring.tuning import Trainings
+from selectune.selectors.base import Budget, Picked, Selector, Signals
+from selectune.selectors.compose import Chain
+from selectune.selectors.search import Search
+
+
+@dataclass
+class Chooser:
+    """Chooses rows of a pool, on all ranks alike.
+
+    Args:
+        scoring: the model that scores.
+        trainings: what trains models and what is charged.
+        scalars: every scalar signal that was used, by name, float64, shape (n_pool,), NaN where it was not computed.
+        notes: what was noted when signals were computed, by name.
+        told: warnings of the selectors.
+    """
+
+    scoring: ScoringModel
+    trainings: Trainings
+    scalars: dict[str, np.ndarray] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+    told: list[str] = field(default_factory=list)
+
+    def choose(self, selector: Selector, rows: Rows, budget: Budget, ids: np.ndarray | None = None) -> Picked:
+        """The rows that a selector picks.
+
+        Args:
+            selector: any.
+            rows: to choose from.
+            budget: how much to keep.
+            ids: what these rows are called in the whole pool; default they are it.
+        """
+        ids = np.arange(len(rows)) if ids is None else ids
+        if isinstance(selector, Chain):
+            first = self.choose(selector.prefilter, rows, selector.prefilter_budget(len(rows)), ids)
+            left = rows.take(first.rows)
+            selector.check_budget(budget, left.n_tokens)
+            second = self.choose(selector.selector, left, budget, ids[first.rows])
+            return selector.join(first, second, len(rows))
+        pool, target = self._signals(selector.requires, rows, ids), self._target(selector)
+        rule = getattr(selector, "rule", None)
+        if isinstance(rule, Search):
+            return self._search(selector, rule, pool, target, budget)
+        return self._pick(selector, pool, target, budget)
+
+    def _signals(self, names: frozenset[str], rows: Rows, ids: np.ndarray) -> Signals:
+        work = self.trainings
+        computed = compute_signals(names, rows, self.scoring, work.trainer_for, work.ledger, work.part)
+        self.notes |= on_rank_zero(lambda: read_notes(computed))
+        signals = read_signals(computed, rows)
+        n_pool = len(self.trainings.datamodule.pool)
+        for name, values in signals.items():
+            if values.ndim == 1 and name not in ("text_hash", "n_tokens"):
+                self.scalars.setdefault(name, np.full(n_pool, np.nan))[ids] = values
+        return signals
+
+    def _target(self, selector: Selector) -> Signals | None:
+        if not selector.requires_target:
+            return None
+        work = self.trainings
+        pool = work.datamodule.target()
+        rows = Rows(pool, work.datamodule.tokenized_pool(pool, self.scoring.tokenizer))
+        names = selector.requires_target
+        computed = compute_signals(names, rows, self.scoring, work.trainer_for, work.ledger, work.part)
+        return read_signals(computed, rows)
+
+    def _pick(self, selector: Selector, pool: Signals, target: Signals | None, budget: Budget) -> Picked:
+        work = self.trainings
+
+        def pick() -> tuple[Picked, list[str]]:
+            with work.ledger.stage("select", work.part) as cost, warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                picked = selector.select(pool, target, budget, work.datamodule.seed)
+                cost.add(examples=pool.n_rows, method="no arithmetic")
+            told = {str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)}
+            return _checked(picked, pool.n_rows, selector), sorted(told)
+
+        picked, told = on_rank_zero(pick)
+        self.told += [message for message in told if message not in self.told]
+        return picked
+
+    def _search(
+        self, selector: Selector, search: Search, pool: Signals, target: Signals | None, budget: Budget
+    ) -> Picked:
+        """The band whose proxy run scores best on ``dev``; of equally good ones the first."""
+        tried: list[tuple[float, Picked, dict[str, Any]]] = []
+        metric, mode = self.trainings.datamodule.monitor
+        for rule in search.candidates():
+            placed: Any = copy(selector)
+            placed.rule = rule
+            picked = self._pick(placed, pool, target, budget)
+            value = self.trainings.proxy(picked.rows, search.proxy)
+            tried.append((value, picked, {"position": rule.position, metric: value, "rows": len(picked.rows)}))
+        values = [value if mode == "max" else -value for value, _, _ in tried]
+        best = int(np.argmax(values))
+        found = {"metric": metric, "bands": [told for _, _, told in tried], "position": tried[best][2]["position"]}
+        picked = tried[best][1]
+        return replace(picked, diagnostics=picked.diagnostics | {"search": found})
+
+
+def labels_of(labels: Sequence[int] | np.ndarray | None, names: frozenset[str]) -> np.ndarray | None:
+    """Labels for signals that need them.
+
+    Raises:
+        SelectionError: there are none, but a signal needs them.
+    """
+    if labels is None and "label_loss" in names:
+        raise SelectionError("label_loss needs labels, which this task has none of; use the signal loss instead.")
+    return None if labels is None else np.asarray(labels)
+
+
+def _checked(picked: Picked, n_rows: int, selector: Selector) -> Picked:
+    name, rows = type(selector).__name__, np.asarray(picked.rows, dtype=np.int64)
+    if len(rows) == 0:
+        raise SelectionError(f"{name} picked no row; widen its bounds or the budget.")
+    whole = np.shape(picked.scores) == (n_rows,)
+    if len(np.unique(rows)) != len(rows) or rows.min() < 0 or rows.max() >= n_rows or not whole:
+        raise SelectionError(f"{name} must pick unique row ids of the pool and score all {n_rows} rows; mend it.")
+    return replace(picked, rows=rows)

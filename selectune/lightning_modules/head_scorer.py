@@ -1,0 +1,65 @@
+"""Signals of a trained classifier: entropy, margin and confidence of its prediction, and its loss on the label."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selectune.errors import CheckpointError
+from selectune.lightning_modules.heads import load_network, network_inputs
+from selectune.lightning_modules.scorer import Scorer, states_of
+from selectune.sources import ModelSource
+
+
+class HeadScorer(Scorer):
+    """``information_entropy`` (the estimator ``predictive``), ``margin``, ``least_confidence``, ``label_loss`` and
+    ``embedding`` of rows, by a classifier. Entropy and loss are in nats."""
+
+    def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Signals of a batch, each float32 of shape (rows,) or (rows, width)."""
+        with states_of(self.network, self.read_layers()) as states:
+            logs = self.network(**network_inputs(self.network, batch)).logits.double().log_softmax(-1)
+        shares = logs.exp()
+        first, second = shares.topk(2, dim=-1).values.unbind(-1)
+        found = {
+            "information_entropy": -(shares * logs).sum(-1),
+            "margin": first - second,
+            "least_confidence": 1 - first,
+        }
+        if "label_loss" in self.wanted:
+            found["label_loss"] = -logs.gather(-1, batch["labels"].unsqueeze(-1)).squeeze(-1)
+        signals = {name: values.float() for name, values in found.items() if name in self.wanted}
+        if "embedding" in self.wanted:
+            signals["embedding"] = self.embedding(states, batch)
+        return signals
+
+
+class EncoderScorer(Scorer):
+    """``embedding`` of rows, by a model's encoder alone."""
+
+    def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Signals of a batch, float32, shape (rows, width)."""
+        with states_of(self.network, self.read_layers()) as states, torch.no_grad():
+            self.network.base_model(**network_inputs(self.network, batch))
+        return {"embedding": self.embedding(states, batch)}
+
+
+def load_classifier(source: ModelSource) -> Any:
+    """A classifier with float32 weights and at least two classes.
+
+    Raises:
+        CheckpointError: the checkpoint has no trained head of that kind.
+    """
+    mend = (
+        "predictive entropy, margin, least_confidence and label_loss need one; give scorer.tune, or name the export of "
+        "a finished run in scorer.checkpoint."
+    )
+    try:
+        network, missing = load_network("AutoModelForSequenceClassification", source)
+    except ValueError as error:
+        raise CheckpointError(f"{source.described} is of a kind without a classification head, but {mend}") from error
+    if missing or network.config.num_labels < 2:
+        raise CheckpointError(f"{source.described} has no trained classification head, but {mend}")
+    return network

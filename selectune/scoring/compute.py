@@ -1,0 +1,105 @@
+"""Bring the signals of a pool into the store: forward ones by one pass of each network, the others on rank 0.
+
+definitions = compute_signals(["generative_entropy"], rows, scoring, trainer_for, ledger, part="fit")
+signals = read_signals(definitions, rows)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from selectune.costs import CostRecord, Part
+from selectune.distributed import on_rank_zero
+from selectune.ledger import Ledger, read_ledger
+from selectune.paths import default_cache
+from selectune.scoring.definitions import Rows, ScoringModel
+from selectune.scoring.forward import TrainerFor, forward_pass, networks_of
+from selectune.scoring.probing import find_probe
+from selectune.scoring.solving import solve
+from selectune.selectors.base import Signals
+from selectune.signals import Definition, SignalStore
+
+
+def compute_signals(
+    names: Iterable[str],
+    rows: Rows,
+    scoring: ScoringModel,
+    trainer_for: TrainerFor,
+    ledger: Ledger,
+    part: Part,
+) -> list[Definition]:
+    """Bring signals into the store, on all ranks; those that are there already are shown as avoided cost.
+
+    Returns:
+        Their definitions, with those that they are derived from.
+    """
+    wanted = [scoring.define(name, rows.pool) for name in scoring.with_sources(names)]
+    if not wanted:
+        return []
+    store = SignalStore(default_cache())
+    with _held_by_rank_zero(store, rows.pool.fingerprint, scoring.weights_hash):
+        missing = on_rank_zero(lambda: {definition.key for definition in wanted if not store.has(definition)})
+        on_rank_zero(lambda: _charge_stored(ledger, store, [d for d in wanted if d.key not in missing], part))
+        todo = [definition for definition in wanted if definition.kind == "forward" and definition.key in missing]
+        for definitions in networks_of(todo, scoring):
+            probe, notes, costs = find_probe(definitions, rows, scoring, store, ledger, part)
+            forward_pass(definitions, rows, scoring, store, trainer_for, ledger, part, probe, notes, costs)
+            # shards of a run that was killed are not free
+            on_rank_zero(lambda done=definitions: _charge_stored(ledger, store, done, part))  # type: ignore[misc]
+
+        def rest() -> None:
+            for kind in ("text", "derived"):
+                for definition in wanted:
+                    if definition.kind == kind and definition.key in missing:
+                        solve(definition, wanted, rows, scoring, store, ledger, part)
+
+        on_rank_zero(rest)
+    return wanted
+
+
+def read_signals(definitions: Iterable[Definition], rows: Rows) -> Signals:
+    """What a selector sees of a pool: the stored signals, the number of tokens and the hash of each text."""
+    store = SignalStore(default_cache())
+    arrays = {definition.name: store.read(definition) for definition in definitions}
+    return Signals(arrays | {"n_tokens": rows.n_tokens, "text_hash": rows.pool.text_hash})
+
+
+def read_notes(definitions: Iterable[Definition]) -> dict[str, Any]:
+    """What was noted when signals were computed, by name; nothing for most."""
+    store = SignalStore(default_cache())
+    return {definition.name: notes for definition in definitions if (notes := store.notes(definition))}
+
+
+def spent(ledger: Ledger) -> list[CostRecord]:
+    """What this run spent so far, in all attempts and on all ranks."""
+    there = ledger.path is not None and ledger.path.exists()
+    records = read_ledger(ledger.path) if there else ledger.records  # type: ignore[arg-type]
+    return [record for record in records if not record.cached]
+
+
+def charge_avoided(ledger: Ledger, costs: Iterable[dict[str, Any]], part: Part) -> None:
+    """Show what a result cost when it was made, unless this run made it in an earlier attempt."""
+    known = {record.identity for record in spent(ledger)}
+    for content in costs:
+        record = CostRecord.from_json(content)
+        if record.identity not in known:
+            ledger.avoided(record, part)
+
+
+def _charge_stored(ledger: Ledger, store: SignalStore, present: list[Definition], part: Part) -> None:
+    seen = set()
+    for definition in present:
+        made_by, costs = store.costs(definition)
+        if made_by not in seen:
+            charge_avoided(ledger, costs, part)
+        seen.add(made_by)
+
+
+@contextmanager
+def _held_by_rank_zero(store: SignalStore, pool: str, model: str) -> Iterator[None]:
+    """Rank 0 holds the passes for all ranks, so that another run that wants the same signals waits for them."""
+    with ExitStack() as stack:
+        on_rank_zero(lambda: stack.enter_context(store.lock(pool, model)))
+        yield

@@ -1,0 +1,60 @@
+"""Signals of the text alone, and those derived from other signals: on rank 0, charged as ``solve``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from selectune.costs import Part
+from selectune.ledger import Ledger, StageCost
+from selectune.scoring.definitions import HASHES, SHINGLE, Rows, ScoringModel
+from selectune.signals import Definition, SignalStore
+
+
+def solve(
+    definition: Definition,
+    wanted: list[Definition],
+    rows: Rows,
+    scoring: ScoringModel,
+    store: SignalStore,
+    ledger: Ledger,
+    part: Part,
+) -> None:
+    """Compute a signal of the text, or of other signals, and store it."""
+    with ledger.stage("solve", part) as cost:
+        cost.add(examples=len(rows))
+        if definition.name == "semantic_entropy":
+            embedding = next(other for other in wanted if other.name == "embedding")
+            values = _prototype_entropy(store.read(embedding), rows, scoring, cost)
+        else:
+            compute = {"information_entropy": _token_entropy, "minhash": _minhash}[definition.name]
+            values = _of_tokens(rows, lambda ids, offsets: compute(ids, offsets, scoring))
+            cost.add(method="no arithmetic")
+    store.write(definition, values, [ledger.records[-1].to_json()])
+
+
+def _of_tokens(rows: Rows, compute: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+    return np.concatenate([compute(ids, offsets) for ids, offsets in rows.tokens.content()])
+
+
+def _token_entropy(ids: np.ndarray, offsets: np.ndarray, scoring: ScoringModel) -> np.ndarray:
+    from selectune.selectors.entropy import miller_madow, plugin_entropy
+
+    settings = scoring.settings.information
+    estimate = miller_madow if settings.estimator == "miller_madow" else plugin_entropy
+    return estimate(ids, offsets, normalize=settings.normalize)
+
+
+def _minhash(ids: np.ndarray, offsets: np.ndarray, scoring: ScoringModel) -> np.ndarray:
+    from selectune.selectors.duplicates import minhash
+
+    return minhash(ids, offsets, shingle=SHINGLE, n_hashes=HASHES)
+
+
+def _prototype_entropy(embeddings: np.ndarray, rows: Rows, scoring: ScoringModel, cost: StageCost) -> np.ndarray:
+    from selectune.selectors.clustering import prototype_entropy
+
+    found = prototype_entropy(embeddings, seed=scoring.settings.semantic.seed, order_keys=rows.pool.text_hash)
+    cost.add(flops=found.flops, method="k-means: 2 d a distance (analytic)")
+    return found.entropies

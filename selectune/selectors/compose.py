@@ -1,0 +1,111 @@
+"""Selectors of selectors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from selectune.errors import BudgetError, UserError
+from selectune.selectors.base import Budget, Picked, Selector, Signals
+from selectune.selectors.interval import filled_by
+
+ALWAYS_THERE = ("n_tokens", "text_hash")
+
+
+class Chain(Selector):
+    """Let one selector narrow the pool for the next, which meets the budget among what is left.
+
+    The budget is that of the whole pool: ``keep: 0.16`` is 16 % of all rows, and not of those left. Where a run chains,
+    the second selector's signals are computed for the rows left alone, so a cheap prefilter spares forward passes; and
+    signals that compare rows, such as ``semantic_entropy``, compare those left.
+
+    Args:
+        prefilter: narrows the pool.
+        selector: chooses among the rows left; may be a chain too.
+        prefilter_keep: share of the rows that the prefilter leaves, over 0 and at most 1; left out where the prefilter
+            fixes its own bounds, as `Deduplicate` does.
+
+    Raises:
+        UserError: a ``prefilter_keep`` that is missing, or that the prefilter does not take.
+        BudgetError: a ``prefilter_keep`` that is no share.
+    """
+
+    def __init__(self, prefilter: Selector, selector: Selector, prefilter_keep: float | None = None) -> None:
+        name = type(prefilter).__name__
+        if prefilter.sets_own_size and prefilter_keep is not None:
+            raise UserError(f"{name} fixes its own bounds, so Chain takes no prefilter_keep; leave it out.")
+        if not prefilter.sets_own_size and prefilter_keep is None:
+            raise UserError(f"Chain must be told how many rows {name} leaves; give prefilter_keep, such as 0.5.")
+        if prefilter_keep is not None and not 0 < prefilter_keep <= 1:
+            raise BudgetError(f"prefilter_keep is {prefilter_keep}, but must be over 0 and at most 1.")
+        self.prefilter, self.selector, self.prefilter_keep = prefilter, selector, prefilter_keep
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """What either reads."""
+        return self.prefilter.requires | self.selector.requires
+
+    @property
+    def requires_target(self) -> frozenset[str]:
+        """What either reads."""
+        return self.prefilter.requires_target | self.selector.requires_target
+
+    @property
+    def sets_own_size(self) -> bool:
+        """Whether the last selector does."""
+        return self.selector.sets_own_size
+
+    def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:
+        """Keep what the selector picks of what the prefilter leaves; see `join`.
+
+        Raises:
+            BudgetError: a budget over what the prefilter leaves; and whatever the two raise.
+        """
+        first = self.prefilter.select(pool, target, self.prefilter_budget(pool.n_rows), seed)
+        names = self.selector.requires | set(ALWAYS_THERE)
+        left = Signals({name: pool[name][first.rows] for name in names})
+        self.check_budget(budget, left["n_tokens"])
+        return self.join(first, self.selector.select(left, target, budget, seed), pool.n_rows)
+
+    def prefilter_budget(self, n_rows: int) -> Budget:
+        """How much the prefilter leaves of a pool of so many rows; empty where it fixes its own bounds."""
+        return Budget.of(n_rows, 0, keep=self.prefilter_keep)
+
+    def check_budget(self, budget: Budget, n_tokens: np.ndarray) -> None:
+        """Refuse a budget over what the prefilter left.
+
+        Args:
+            budget: of the whole chain.
+            n_tokens: of the rows left, shape (n_left,).
+
+        Raises:
+            BudgetError: as above.
+        """
+        filled, asked = filled_by(n_tokens, budget)
+        if asked > filled[-1]:
+            unit, name = "rows" if budget.tokens is None else "tokens", type(self.prefilter).__name__
+            raise BudgetError(
+                f"The budget is {asked} {unit}, but {name} leaves {filled[-1]} of the pool; ask for fewer, or let it "
+                "leave more (prefilter_keep, or its bounds)."
+            )
+
+    def join(self, first: Picked, second: Picked, n_rows: int) -> Picked:
+        """One answer of two.
+
+        Args:
+            first: what the prefilter picked of the pool.
+            second: what the selector picked of the rows left; its row ids are positions in ``first.rows``.
+            n_rows: of the pool.
+
+        Returns:
+            Rows of the pool; the second's ``scores``, NaN for rows that the prefilter dropped, shape (n_rows,); the
+            diagnostics of both.
+        """
+        scores = np.full(n_rows, np.nan)
+        scores[first.rows] = second.scores
+        told: dict[str, Any] = {
+            "prefilter": {"rows": len(first.rows), **first.diagnostics},
+            "selector": second.diagnostics,
+        }
+        return Picked(np.sort(first.rows[second.rows]), scores, told)

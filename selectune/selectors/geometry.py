@@ -1,0 +1,136 @@
+"""Selectors by where a text's embedding lies in its pool. Embeddings are compared as unit vectors.
+
+Rows are looked at in the order of (tie key, row id), so that permuting a pool of distinct texts permutes what is kept.
+
+1. T. F. Gonzalez, "Clustering to minimize the maximum intercluster distance", Theoretical Computer Science 38 (1985).
+2. O. Sener, S. Savarese, "Active learning for convolutional neural networks: a core-set approach", ICLR 2018.
+3. B. Sorscher et al., "Beyond neural scaling laws: beating power law scaling via data pruning", NeurIPS 2022.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from selectune.errors import UserError
+from selectune.selectors.base import Budget, Picked, Selector, Signals, first_of, ranked, rounded
+from selectune.selectors.clustering import (
+    ROWS_AT_ONCE,
+    check_embeddings,
+    default_prototypes,
+    distances,
+    kmeans,
+    unit_rows,
+)
+from selectune.selectors.interval import check_budget
+
+FARTHEST = 2.0  # the largest cosine distance
+FLOAT32_DECIMALS = 6
+
+
+class KCenter(Selector):
+    """Greedy k-centre: time and again the row farthest from those chosen before, so that they cover the pool [1, 2].
+
+    The distance is 1 - cosine, which grows with that of the unit vectors, so the choices are those of Euclidean
+    distance, too. It begins at the row nearest to the mean of the unit vectors. Arithmetic is float32, and distances
+    are rounded to 6 decimals before they are compared; ties go by key.
+
+    Time is that of k products of the N rows with one, O(k N d); memory is 4 N d bytes.
+    """
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """``embedding``."""
+        return frozenset({"embedding"})
+
+    def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:
+        """Keep the rows chosen until the budget is met.
+
+        ``scores`` are each chosen row's distance to the nearest of those before it (2, the largest there is, for the
+        first), so they fall in the order of choice; and other rows' distance to the nearest chosen.
+
+        Raises:
+            BudgetError: a budget that is missing or over the pool.
+            DataError: embeddings that are zero or not finite.
+        """
+        check_budget(budget, pool["n_tokens"], "KCenter")
+        order = np.argsort(pool.tie_keys(seed), kind="stable")
+        unit = _unit_float32(pool["embedding"], order)
+        sizes = np.ones(len(order), dtype=np.int64) if budget.tokens is None else pool["n_tokens"][order]
+        missing = budget.rows if budget.tokens is None else budget.tokens
+        assert missing is not None
+
+        nearest = np.full(len(order), FARTHEST, dtype=np.float32)  # distance to the nearest chosen row
+        scores, left = np.zeros(len(order)), np.ones(len(order), dtype=bool)
+        place = int(np.round(unit @ unit.mean(axis=0, dtype=np.float64).astype(np.float32), FLOAT32_DECIMALS).argmax())
+        while True:
+            scores[place], left[place] = nearest[place], False
+            missing -= int(sizes[place])
+            distance = np.round(1 - unit @ unit[place], FLOAT32_DECIMALS)
+            np.minimum(nearest, np.maximum(distance, 0), out=nearest)
+            if missing <= 0:
+                break
+            place = int(np.where(left, nearest, -1).argmax())  # the first of equals, which has the smallest key
+        scores[left] = nearest[left]
+        in_pool = np.empty(len(order))
+        in_pool[order] = scores
+        radius = float(nearest[left].max(initial=0.0))
+        return Picked(np.sort(order[~left]).astype(np.int64), in_pool, {"radius": round(radius, FLOAT32_DECIMALS)})
+
+
+class Prototypes(Selector):
+    """Keep the rows nearest to their prototype, the typical ones, or farthest from it, the hard ones [3].
+
+    Prototypes are the centres of `selectune.selectors.clustering.kmeans`; a row's own is the nearest. The distance is
+    1 - cosine. With plenty of data the hard rows teach more, with little the typical ones [3].
+
+    Args:
+        keep: ``nearest`` or ``farthest``.
+        n_prototypes: K; default min(256, round(sqrt n_rows)).
+
+    Raises:
+        UserError: a ``keep`` that is neither, or no prototypes.
+    """
+
+    def __init__(self, keep: Literal["nearest", "farthest"] = "nearest", n_prototypes: int | None = None) -> None:
+        if keep not in ("nearest", "farthest"):
+            raise UserError(f"Prototypes can keep the 'nearest' or the 'farthest' rows, not the {keep!r}.")
+        if n_prototypes is not None and n_prototypes < 1:
+            raise UserError(f"Prototypes needs at least 1 prototype, not {n_prototypes}.")
+        self.keep, self.n_prototypes = keep, n_prototypes
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """``embedding``."""
+        return frozenset({"embedding"})
+
+    def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:
+        """Keep the first rows by distance; ``scores`` are the distance to a row's own prototype, in [0, 2].
+
+        The seed is that of the k-means, too.
+
+        Raises:
+            BudgetError: a budget that is missing or over the pool.
+            DataError: embeddings that are zero or not finite.
+        """
+        check_budget(budget, pool["n_tokens"], "Prototypes")
+        keys, embeddings = pool.tie_keys(seed), pool["embedding"]
+        centres = kmeans(embeddings, self.n_prototypes or default_prototypes(pool.n_rows), seed, keys)
+        lengths = np.linalg.norm(centres, axis=1, keepdims=True)
+        directions = np.divide(centres, lengths, out=np.zeros_like(centres), where=lengths > 0)
+        cosines = [
+            np.einsum("ij,ij->i", unit, directions[d2.argmin(axis=1)]) for unit, d2 in distances(embeddings, centres)
+        ]
+        scores = rounded(1 - np.concatenate(cosines))
+        order = ranked(scores if self.keep == "nearest" else -scores, keys)
+        return Picked(first_of(order, budget, pool["n_tokens"]), scores, {"prototypes": len(centres)})
+
+
+def _unit_float32(embeddings: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Unit rows in an order, float32, shape (n_rows, d); read in blocks."""
+    check_embeddings(embeddings)
+    unit = np.empty(embeddings.shape, dtype=np.float32)
+    for start in range(0, len(order), ROWS_AT_ONCE):
+        unit[start : start + ROWS_AT_ONCE] = unit_rows(embeddings[order[start : start + ROWS_AT_ONCE]])
+    return unit

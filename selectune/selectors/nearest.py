@@ -1,0 +1,126 @@
+"""The rows of the pool that are nearest to a target, each row of the target in its turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from selectune.errors import DataError
+from selectune.selectors.base import Budget, Picked, Selector, Signals
+from selectune.selectors.clustering import ROWS_AT_ONCE, check_embeddings, unit_rows
+from selectune.selectors.interval import check_budget, filled_by
+
+GRID = 10**9  # cosines are compared to 9 decimals
+PLACE_BITS = 32
+PLACE = 2**PLACE_BITS - 1
+NONE = np.iinfo(np.int64).max
+CANDIDATES_AT_ONCE = 2**24
+
+
+class Nearest(Selector):
+    """Keep the rows nearest to the target by embedding: the target's rows take turns, each its nearest untaken row.
+
+    So each part of the target gets its share, however dense the pool is there. Near is a high cosine, rounded to 9
+    decimals; among equally near rows the smallest tie key goes first, and the target's rows take turns in the order of
+    their own tie keys, hash(seed, text).
+
+    Time is O(M N d) for M rows of target, as long as few rows want the same; memory is some blocks of 2,048 by 2,048
+    cosines, and a few candidates for each row that is kept.
+    """
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """``embedding``."""
+        return frozenset({"embedding"})
+
+    @property
+    def requires_target(self) -> frozenset[str]:
+        """``embedding``."""
+        return frozenset({"embedding"})
+
+    def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:
+        """Keep the rows taken until the budget is met; ``scores`` are the cosine with the nearest row of the target.
+
+        Raises:
+            BudgetError: a budget that is missing or over the pool.
+            DataError: no target; embeddings that are zero, not finite, or of another width than the target's.
+        """
+        check_budget(budget, pool["n_tokens"], "Nearest")
+        if target is None:
+            raise DataError("Nearest needs a target to be near to, with its embeddings; give it one.")
+        check_embeddings(target["embedding"], "the target")
+        check_embeddings(pool["embedding"])
+        if target["embedding"].shape[1] != pool["embedding"].shape[1]:
+            widths = pool["embedding"].shape[1], target["embedding"].shape[1]
+            raise DataError(f"The pool's embeddings are {widths[0]} wide, the target's {widths[1]}; use one model.")
+        order = np.argsort(pool.tie_keys(seed), kind="stable")
+        turns = np.argsort(target.tie_keys(seed), kind="stable")
+        filled, needed = filled_by(pool["n_tokens"], budget)
+        search = _Search(pool["embedding"], order, unit_rows(target["embedding"][turns]))
+        expected = int(needed / filled[-1] * pool.n_rows) + 1
+        rows: list[int] = []
+        for row in search.take_turns(2 * (expected // len(turns)) + 8):
+            rows.append(row)
+            needed -= int(pool["n_tokens"][row]) if budget.tokens is not None else 1
+            if needed <= 0:
+                break
+        return Picked(np.sort(np.array(rows, dtype=np.int64)), search.best, {"target_rows": len(turns)})
+
+
+class _Search:
+    """The nearest untaken rows of a pool, for many targets in turn.
+
+    A candidate is one integer, the cosine's place from the highest and then the row's in the order of the keys, so that
+    the smallest is the nearest and no two are equal.
+
+    Args:
+        embeddings: of the pool, shape (n_rows, d).
+        order: row ids of the pool in the order among ties, shape (n_rows,).
+        targets: unit vectors, shape (n_targets, d).
+    """
+
+    def __init__(self, embeddings: np.ndarray, order: np.ndarray, targets: np.ndarray) -> None:
+        self.embeddings, self.order, self.targets = embeddings, order, targets
+        self.untaken = np.ones(len(order), dtype=bool)  # by place in the order
+        self.best = np.full(len(order), -np.inf)  # cosine with the nearest target, by row id
+
+    def take_turns(self, n_candidates: int) -> Iterator[int]:
+        """Row ids as they are taken, until none is left; begins with so many candidates for each target."""
+        candidates = [np.zeros(0, dtype=np.int64)] * len(self.targets)  # places, nearest first
+        most = max(4, CANDIDATES_AT_ONCE // len(self.targets))
+        n_candidates = min(n_candidates, most)
+        for taken in range(len(self.order)):
+            turn = taken % len(self.targets)
+            candidates[turn] = candidates[turn][self.untaken[candidates[turn]]]
+            if len(candidates[turn]) == 0:
+                few = n_candidates // 4  # who is about to want more gets it in the same pass over the pool
+                lacking = [t for t, places in enumerate(candidates) if np.count_nonzero(self.untaken[places]) <= few]
+                for t, places in zip(lacking, self._nearest(lacking, n_candidates), strict=True):
+                    candidates[t] = places
+                n_candidates = min(2 * n_candidates, most)  # many targets want the same rows
+            place = candidates[turn][0]
+            self.untaken[place] = False
+            yield int(self.order[place])
+
+    def _nearest(self, turns: list[int], n_candidates: int) -> Iterator[np.ndarray]:
+        """The places of the nearest untaken rows of each of some targets, nearest first."""
+        for start in range(0, len(turns), ROWS_AT_ONCE):
+            some = self.targets[turns[start : start + ROWS_AT_ONCE]]
+            found = np.zeros((len(some), 0), dtype=np.int64)
+            for first in range(0, len(self.order), ROWS_AT_ONCE):
+                found = np.concatenate([found, self._candidates(some, first)], axis=1)
+                if found.shape[1] > n_candidates:
+                    found = np.partition(found, n_candidates - 1, axis=1)[:, :n_candidates]
+            for codes in np.sort(found, axis=1):
+                yield codes[codes != NONE] & PLACE
+
+    def _candidates(self, targets: np.ndarray, first: int) -> np.ndarray:
+        """The candidates of each target among a block of the pool, int64, shape (n_targets, block)."""
+        places = np.arange(first, min(first + ROWS_AT_ONCE, len(self.order)))
+        rows = self.order[places]
+        cosines = np.rint(targets @ unit_rows(self.embeddings[rows]).T * GRID)
+        self.best[rows] = np.maximum(self.best[rows], cosines.max(axis=0) / GRID)
+        codes = (GRID - np.minimum(cosines, GRID)).astype(np.int64) << PLACE_BITS | places
+        codes[:, ~self.untaken[places]] = NONE
+        return codes

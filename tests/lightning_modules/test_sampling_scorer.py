@@ -1,0 +1,94 @@
+"""Semantic entropy by sampling."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from selectune.lightning_modules.sampling_scorer import SamplingScorer
+from selectune.selectors.base import uniforms
+
+ROWS = [[5, 6, 7, 8, 9], [10, 11], [12, 13, 14]]
+
+
+def made(
+    temperature: float = 1.0, similarity: float = 0.9, samples: int = 6, stop_id: int | None = 0
+) -> SamplingScorer:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = GPT2Config(vocab_size=40, n_positions=32, n_embd=16, n_layer=2, n_head=2, initializer_range=0.5)
+        network = GPT2LMHeadModel(config)
+    network.transformer.ln_f.weight.data.mul_(1 / temperature)  # the logits are linear in it
+    return SamplingScorer(network, ["semantic_entropy"], 0, samples, 5, similarity, stop_id)
+
+
+def batch_of(rows: list[int]) -> dict:
+    longest = max(len(ROWS[row]) for row in rows)
+    ids = torch.tensor([ROWS[row] + [0] * (longest - len(ROWS[row])) for row in rows])
+    there = torch.tensor([[i < len(ROWS[row]) for i in range(longest)] for row in rows])
+    return {
+        "input_ids": ids, "attention_mask": there.long(), "token_type_ids": torch.zeros_like(ids), "special": ~there,
+        "text_hash": np.array(rows, dtype=np.uint64) + 77,
+    }  # fmt: skip
+
+
+def entropies(scorer: SamplingScorer, rows: list[int]) -> np.ndarray:
+    with torch.no_grad():
+        return scorer(batch_of(rows))["semantic_entropy"].numpy()
+
+
+def test_draws_depend_neither_on_the_batch_nor_on_its_padding() -> None:
+    scorer = made()
+    together = entropies(scorer, [0, 1, 2])
+    np.testing.assert_allclose([entropies(scorer, [row])[0] for row in range(3)], together, atol=1e-5)
+    np.testing.assert_allclose(entropies(scorer, [2, 0]), together[[2, 0]], atol=1e-5)
+
+
+def test_entropies_lie_between_none_and_that_of_as_many_meanings_as_samples() -> None:
+    found = entropies(made(), [0, 1, 2])
+    assert (found >= 0).all()
+    assert (found <= np.log(6) + 1e-6).all()
+    assert found.max() > 0
+
+
+def test_one_meaning_has_no_entropy() -> None:
+    np.testing.assert_allclose(entropies(made(similarity=-1.0), [0, 1, 2]), 0, atol=1e-7)
+    np.testing.assert_allclose(entropies(made(samples=1), [0, 1, 2]), 0, atol=1e-7)
+    cold = entropies(made(temperature=1e-4), [0, 1, 2])
+    np.testing.assert_allclose(cold, 0, atol=1e-7, err_msg="a cold model always says the same")
+
+
+def test_draws_follow_the_models_own_chances() -> None:
+    """Over many texts of the same tokens, the first drawn token is as frequent as the model says."""
+    scorer = made(samples=4000)
+    ids, there = scorer._prompts(batch_of([1]))
+    with torch.no_grad():
+        drawn, logs = scorer._continue(ids, there, np.array([5], dtype=np.uint64))
+        chances = scorer.network(input_ids=torch.tensor([ROWS[1]])).logits[0, -1].softmax(-1)
+    frequency = torch.bincount(drawn[:, 0], minlength=40) / 4000
+    assert float((frequency - chances).abs().max()) < 0.03
+    np.testing.assert_allclose(logs[:, 0].exp(), chances[drawn[:, 0]], atol=1e-5)
+
+
+def test_what_follows_the_end_of_a_text_does_not_count() -> None:
+    """A model that always ends at once says one thing only."""
+    scorer = made(stop_id=0)
+    scorer.network.lm_head.weight.data[0] = 0
+    scorer.network.transformer.ln_f.bias.data.fill_(1.0)
+    scorer.network.lm_head.weight = torch.nn.Parameter(scorer.network.lm_head.weight.clone())  # untied from the input
+    scorer.network.lm_head.weight.data[0] = 1000.0
+    scorer.network.transformer.ln_f.weight.data.fill_(1e-3)
+    np.testing.assert_allclose(entropies(scorer, [0, 1]), 0, atol=1e-6)
+
+
+def test_uniform_draws_are_uniform() -> None:
+    draws = uniforms(3, np.arange(500, dtype=np.uint64), 20, 2)
+    assert draws.shape == (10_000,)
+    assert (draws >= 0).all()
+    assert (draws < 1).all()
+    assert np.abs(np.histogram(draws, bins=10, range=(0, 1))[0] - 1000).max() < 150
+    assert len(np.unique(draws)) == 10_000
+    assert not np.intersect1d(draws, uniforms(3, np.arange(500, dtype=np.uint64), 20, 3)).size
+    np.testing.assert_array_equal(uniforms(3, np.array([9], dtype=np.uint64), 4, 1), uniforms(3, np.array([9]), 4, 1))

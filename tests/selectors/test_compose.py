@@ -1,0 +1,115 @@
+"""Laws of a chain of selectors."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from jsonargparse import ArgumentParser
+
+from selectune.errors import BudgetError, UserError
+from selectune.selectors import (
+    IGSE,
+    Absolute,
+    Budget,
+    Chain,
+    Deduplicate,
+    EntropyInterval,
+    KCenter,
+    Nearest,
+    Quantile,
+    Random,
+    Selector,
+    Signals,
+    TopK,
+)
+from tests.selectors import permuted, pool_of
+
+pytestmark = pytest.mark.filterwarnings("ignore::selectune.errors.ConcentratedScores")
+
+MIDDLE = EntropyInterval("semantic_entropy")
+CHAINS = [
+    Chain(TopK("n_tokens"), MIDDLE, 0.5),
+    Chain(EntropyInterval("information_entropy", Quantile(0.2, 0.9)), IGSE()),
+    Chain(Deduplicate(near=False), Random()),
+    Chain(Chain(Deduplicate(near=False), TopK("n_tokens")), Chain(MIDDLE, TopK("generative_entropy"), 0.8), 0.6),
+]
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+@pytest.mark.parametrize("budget", [Budget(rows=1), Budget(rows=60), Budget(tokens=500)])
+def test_a_selection_is_a_set_of_the_asked_size_and_moves_with_the_pool(chain: Chain, budget: Budget) -> None:
+    pool = pool_of(200)
+    picked = chain.select(pool, None, budget, 4)
+    assert picked.rows.dtype == np.int64
+    assert picked.rows.tolist() == sorted(set(picked.rows.tolist()) & set(range(200)))
+    if budget.rows is not None:
+        assert len(picked.rows) == budget.rows
+    else:
+        assert pool["n_tokens"][picked.rows].sum() >= (budget.tokens or 0)
+    json.dumps(picked.diagnostics, allow_nan=False)
+    order = np.random.default_rng(8).permutation(200)
+    again = chain.select(permuted(pool, order), None, budget, 4)
+    assert sorted(order[again.rows].tolist()) == picked.rows.tolist()
+    np.testing.assert_array_equal(again.scores, picked.scores[order])
+
+
+def test_the_second_chooses_among_what_the_first_leaves() -> None:
+    pool = pool_of(200)
+    first = TopK("n_tokens").select(pool, None, Budget(rows=100), 0).rows
+    left = Signals({name: values[first] for name, values in pool.items()})
+    second = MIDDLE.select(left, None, Budget(rows=30), 0)
+    picked = Chain(TopK("n_tokens"), MIDDLE, 0.5).select(pool, None, Budget(rows=30), 0)
+    assert picked.rows.tolist() == first[second.rows].tolist()
+    np.testing.assert_array_equal(picked.scores[first], second.scores)
+    assert np.isnan(np.delete(picked.scores, first)).all()
+    assert picked.diagnostics == {"prefilter": {"rows": 100}, "selector": second.diagnostics}
+
+
+def test_a_prefilter_that_leaves_all_changes_nothing() -> None:
+    pool = pool_of(80)
+    alone, chained = (s.select(pool, None, Budget(rows=20), 1) for s in (IGSE(), Chain(Random(), IGSE(), 1.0)))
+    np.testing.assert_array_equal(chained.rows, alone.rows)
+    np.testing.assert_array_equal(chained.scores, alone.scores)
+
+
+def test_it_needs_what_both_need_and_is_sized_by_the_last() -> None:
+    chain = Chain(KCenter(), Chain(Nearest(), EntropyInterval(rule=Absolute(0, 9)), 0.5), 0.5)
+    assert chain.requires == {"embedding", "generative_entropy"}
+    assert chain.requires_target == {"embedding"}
+    assert chain.sets_own_size
+    assert not Chain(Deduplicate(), Random()).sets_own_size
+    assert chain.prefilter_budget(41) == Budget(rows=21)
+    assert Chain(Deduplicate(), Random()).prefilter_budget(41) == Budget()
+    target = pool_of(3, embedding=np.eye(3))
+    pool = pool_of(40, embedding=np.random.default_rng(0).normal(size=(40, 3)), generative_entropy=np.ones(40))
+    assert len(chain.select(pool, target, Budget(), 0).rows) == 10
+
+
+@pytest.mark.parametrize("budget", [Budget(rows=51), Budget(tokens=10**5)])
+def test_a_budget_over_what_is_left_is_refused(budget: Budget) -> None:
+    with pytest.raises(BudgetError, match=r"but TopK leaves \d+ of the pool; ask for fewer"):
+        Chain(TopK("n_tokens"), Random(), 0.5).select(pool_of(100), None, budget, 0)
+    assert len(Chain(TopK("n_tokens"), Random(), 0.5).select(pool_of(100), None, Budget(rows=50), 0).rows) == 50
+
+
+def test_a_prefilter_must_be_told_how_much_it_leaves_unless_it_knows() -> None:
+    with pytest.raises(UserError, match="give prefilter_keep"):
+        Chain(TopK("n_tokens"), Random())
+    with pytest.raises(UserError, match="Deduplicate fixes its own bounds"):
+        Chain(Deduplicate(), Random(), 0.5)
+    for share in (0.0, 1.1, float("nan")):
+        with pytest.raises(BudgetError, match="over 0 and at most 1"):
+            Chain(TopK("n_tokens"), Random(), share)
+
+
+def test_a_config_can_name_a_chain() -> None:
+    parser = ArgumentParser()
+    parser.add_argument("--selector", type=Selector)
+    inner = "{class_path: TopK, init_args: {signal: n_tokens, largest: false}}"
+    yaml = f"{{class_path: Chain, init_args: {{prefilter: {inner}, selector: IGSE, prefilter_keep: 0.5}}}}"
+    config = parser.parse_args([f"--selector={yaml}"])
+    for chain in (parser.instantiate(c).selector for c in (config, parser.parse_string(parser.dump(config)))):
+        assert vars(chain.prefilter) == {"signal": "n_tokens", "largest": False}
+        assert (type(chain.selector), chain.prefilter_keep) == (IGSE, 0.5)

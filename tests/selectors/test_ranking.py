@@ -1,0 +1,61 @@
+"""Laws of the lowest and the highest."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from selectune.errors import BudgetError, DataError
+from selectune.selectors import Budget, TopK
+from tests.selectors import THREE, permuted, pool_of
+
+BUDGETS = [Budget(rows=1), Budget(rows=41), Budget(rows=200), Budget(tokens=500)]
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("largest", [True, False])
+@pytest.mark.parametrize("signal", [*THREE, "n_tokens"])
+def test_the_kept_rows_are_the_first_in_the_order_of_the_signal(signal: str, largest: bool, budget: Budget) -> None:
+    pool = pool_of(200)
+    keys, sign = pool.tie_keys(5), -1 if largest else 1
+    expected: list[int] = []
+    for row in sorted(range(200), key=lambda i: (sign * round(float(pool[signal][i]), 9), int(keys[i]))):
+        if len(expected) == budget.rows or pool["n_tokens"][expected].sum() >= (budget.tokens or np.inf):
+            break
+        expected.append(row)
+    picked = TopK(signal, largest).select(pool, None, budget, 5)
+    assert picked.rows.tolist() == sorted(expected)
+    assert picked.rows.dtype == np.int64
+    np.testing.assert_array_equal(picked.scores, np.round(pool[signal], 9))
+    order = np.random.default_rng(0).permutation(200)
+    again = TopK(signal, largest).select(permuted(pool, order), None, budget, 5)
+    assert sorted(order[again.rows].tolist()) == picked.rows.tolist()
+
+
+def test_the_seed_decides_among_equals_alone() -> None:
+    pool = pool_of(100)
+
+    def kept(signal: str, seed: int) -> list[int]:
+        return TopK(signal).select(pool, None, Budget(rows=30), seed).rows.tolist()
+
+    assert kept("generative_entropy", 0) == kept("generative_entropy", 1)
+    assert kept("information_entropy", 0) != kept("information_entropy", 1)
+    values = pool["information_entropy"]
+    assert sorted(values[kept("information_entropy", 0)]) == sorted(values[kept("information_entropy", 1)])
+
+
+def test_only_signals_that_are_not_always_there_are_asked_for() -> None:
+    assert TopK("loss").requires == {"loss"}
+    assert TopK("n_tokens").requires == frozenset()
+
+
+def test_bad_values_and_budgets_are_refused() -> None:
+    loss = np.ones(20)
+    loss[[3, 9]] = np.nan
+    with pytest.raises(DataError, match=r"2 of 20 values of loss .*\(rows 3, 9\)"):
+        TopK("loss").select(pool_of(20, loss=loss), None, Budget(rows=2), 0)
+    with pytest.raises(DataError, match="embedding has shape"):
+        TopK("embedding").select(pool_of(20, embedding=np.ones((20, 3))), None, Budget(rows=2), 0)
+    for budget, match in [(Budget(), "needs a budget"), (Budget(rows=21), "21 rows, but the pool has 20")]:
+        with pytest.raises(BudgetError, match=match):
+            TopK("n_tokens").select(pool_of(20), None, budget, 0)

@@ -1,0 +1,228 @@
+"""Stages around selectors: chains, searches, targets, tuned scorers; and what they are charged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import pytest
+
+from selectune.datamodules import TextClassification
+from selectune.errors import CheckpointError, SelectionError, UserError
+from selectune.ledger import Ledger
+from selectune.lightning_modules import FineTuner
+from selectune.preprocessing import select_rows
+from selectune.scoring.settings import Generative, Information, ScorerSettings, Semantic, Tune
+from selectune.selection import Selection
+from selectune.selectors import IGSE, Chain, Deduplicate, EntropyInterval, Nearest, Proxy, Search, TopK
+from selectune.selectors.base import Budget, Selector, Signals
+
+
+def trainer_for(**settings: Any) -> pl.Trainer:
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
+    return pl.Trainer(accelerator="cpu", devices=1, enable_progress_bar=False, **quiet, **settings)
+
+
+@pytest.fixture
+def choose(data_folder: Path, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Select from the small task, into a folder of its own; gives selection, ledger and data module."""
+    monkeypatch.setenv("SELECTUNE_CACHE", str(tmp_path / "cache"))
+
+    def run(selector: Selector, scorer: ScorerSettings | None = None, **data: Any) -> tuple[Selection, Ledger, Any]:
+        module = TextClassification(str(data_folder), max_length=32, selector=selector, seed=0, **data)
+        module.scorer = scorer or ScorerSettings(max_batch_tokens=512)
+        ledger = Ledger()
+        folder = tmp_path / f"selection-{len(list(tmp_path.iterdir()))}"
+        fine_tuner = FineTuner(str(model_folder), 1e-3, seed=0)
+        return select_rows(module, fine_tuner, trainer_for, ledger, folder=folder), ledger, module
+
+    return run
+
+
+def test_a_chain_scores_only_what_its_prefilter_left(choose: Any) -> None:
+    chain = Chain(TopK("n_tokens", largest=False), TopK("generative_entropy"), prefilter_keep=0.25)
+    selection, ledger, module = choose(chain, keep_rows=20)
+    scored = sum(record.examples for record in ledger.records if record.stage == "score")
+    assert scored == round(0.25 * len(module.pool))
+    assert len(selection.rows) == 20
+    alone, _, _ = choose(TopK("n_tokens", largest=False), keep=0.25)
+    assert set(selection.rows) <= set(alone.rows)
+
+
+def test_a_chain_of_signals_that_rows_have_for_themselves_is_the_pure_selector(choose: Any) -> None:
+    """What the stage does step by step is what `Chain.select` does with all signals at hand."""
+    chain = Chain(TopK("information_entropy"), TopK("generative_entropy"), prefilter_keep=0.5)
+    selection, _, module = choose(chain, keep_rows=30)
+    scores = {}
+    for name in ("information_entropy", "generative_entropy"):
+        one, _, _ = choose(TopK(name), keep=1.0)
+        scores[name] = one.scores
+    signals = Signals(scores | {"n_tokens": np.ones(len(module.pool), int), "text_hash": module.pool.text_hash})
+    np.testing.assert_array_equal(chain.select(signals, None, Budget(rows=30), 0).rows, selection.rows)
+
+
+def test_duplicates_are_dropped_before_they_are_scored(choose: Any, tmp_path: Path) -> None:
+    selection, ledger, module = choose(Chain(Deduplicate(near=True), TopK("generative_entropy")), keep_rows=10)
+    assert len(selection.rows) == 10
+    assert sum(record.examples for record in ledger.records if record.stage == "score") <= len(module.pool)
+
+
+def test_a_search_keeps_the_band_whose_proxy_does_best_and_charges_all_of_them(choose: Any) -> None:
+    rule = Search(bands=3, proxy=Proxy(max_epochs=1))
+    selection, ledger, module = choose(EntropyInterval("information_entropy", rule), keep_rows=30)
+    found = selection.manifest.diagnostics["search"]
+    values = [band[found["metric"]] for band in found["bands"]]
+    assert [band["position"] for band in found["bands"]] == [0.0, 0.5, 1.0]
+    assert found["position"] == found["bands"][int(np.argmax(values))]["position"]
+    assert all(band["rows"] == 30 for band in found["bands"])
+    charged = [record for record in ledger.records if record.stage == "select" and record.flops]
+    trained = [record for record in charged if record.examples == 30]
+    assert len(trained) == 3, "a training for each band"
+    n_dev = len(module.splits["dev"])
+    assert sum(record.examples == n_dev for record in charged) == 3, "an evaluation on dev for each band"
+    assert not any(record.stage in ("train", "evaluate") for record in ledger.records)
+
+    again, ledger, _ = choose(EntropyInterval("information_entropy", rule), keep_rows=30)
+    np.testing.assert_array_equal(again.rows, selection.rows)
+    avoided = [record for record in ledger.records if record.stage == "select" and record.cached]
+    assert len(avoided) == 6, "what was found before is shown as avoided"
+    assert again.manifest.diagnostics["search"] == found
+
+
+def test_the_target_is_dev(choose: Any) -> None:
+    selection, ledger, module = choose(Nearest(), keep_rows=20)
+    assert selection.manifest.target is not None
+    assert selection.manifest.target["source"].startswith("dev of ")
+    scored = [record.examples for record in ledger.records if record.stage == "score"]
+    assert sorted(scored) == sorted([len(module.pool), len(module.splits["dev"])])
+
+
+def test_signals_of_a_head_come_from_a_tuned_scorer_that_is_charged(choose: Any) -> None:
+    tuned = ScorerSettings(max_batch_tokens=512, tune=Tune(rows=64, max_epochs=2, learning_rate=1e-3))
+    selection, ledger, _ = choose(TopK("margin", largest=False), tuned, keep_rows=20)
+    tuning = [record for record in ledger.records if record.stage == "tune_scorer"]
+    assert [record.examples for record in tuning] == [128]
+    assert tuning[0].flops
+    assert (selection.scores >= 0).all()
+    definition = next(s for s in selection.manifest.signals if s["name"] == "margin")
+    assert definition["model"] != selection.manifest.weights_hash
+
+    again, ledger, _ = choose(TopK("label_loss"), tuned, keep_rows=20)
+    assert [record.cached for record in ledger.records if record.stage == "tune_scorer"] == [True]
+    assert len(again.rows) == 20
+
+
+def test_generative_entropy_beside_a_tuned_head_stays_that_of_the_untuned_model(choose: Any) -> None:
+    plain, _, _ = choose(TopK("generative_entropy"), keep=1.0)
+    settings = ScorerSettings(
+        max_batch_tokens=512, tune=Tune(rows=64, max_epochs=1), information=Information("predictive")
+    )
+    both = IGSE(["information_entropy", "generative_entropy"])
+    selection, ledger, _ = choose(both, settings, keep_rows=20)
+    models = {signal["name"]: signal["model"] for signal in selection.manifest.signals}
+    assert models["information_entropy"] != models["generative_entropy"] == plain.manifest.weights_hash
+    assert sum(record.stage == "score" and not record.cached for record in ledger.records) == 1
+
+
+def test_a_head_that_was_never_trained_is_refused(choose: Any) -> None:
+    with pytest.raises(CheckpointError, match=r"no trained classification head.*scorer\.tune"):
+        choose(TopK("margin"), keep_rows=20)
+
+
+def test_a_signal_that_is_not_there_is_refused_by_name(choose: Any) -> None:
+    with pytest.raises(UserError, match="There is no signal 'perplexity'"):
+        choose(TopK("perplexity"), keep_rows=20)
+
+
+def test_a_small_pool_has_no_use_for_a_probe(choose: Any) -> None:
+    settings = ScorerSettings(max_batch_tokens=512, generative=Generative(head="probe"))
+    with pytest.warns(UserWarning, match="computed exactly"):
+        selection, _, _ = choose(TopK("generative_entropy"), settings, keep_rows=20)
+    exact, _, _ = choose(TopK("generative_entropy"), keep_rows=20)
+    np.testing.assert_array_equal(selection.rows, exact.rows)
+    assert selection.manifest.diagnostics["signals"]["generative_entropy"]["head"] == "exact"
+
+
+def test_a_probe_is_fitted_checked_charged_and_noted(choose: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from selectune import probe
+    from selectune.scoring import probing
+
+    def few(text_hash: np.ndarray, lengths: np.ndarray) -> Any:
+        return probe.fit_rows(text_hash, lengths, positions=200, check_rows=64)
+
+    monkeypatch.setattr(probing, "fit_rows", few)
+    monkeypatch.setattr(probe.ProbeCheck, "demand", lambda check: None)
+    settings = ScorerSettings(max_batch_tokens=512, generative=Generative(head="probe", layers=[1]))
+    selection, ledger, _ = choose(IGSE(), settings, keep_rows=20)
+    noted = selection.manifest.diagnostics["signals"]["generative_entropy"]
+    assert noted["head"] == "probe"
+    assert noted["layers"] == [1]
+    assert noted["check_rows"] >= 64
+    assert -1 <= noted["spearman"] <= 1
+    fits = [record for record in ledger.records if record.stage == "tune_scorer"]
+    assert len(fits) == 1
+    assert fits[0].flops
+    embedding = next(signal for signal in selection.manifest.signals if signal["name"] == "embedding")
+    assert embedding["arguments"]["layer"] == 1, "the encoder stops there, and the manifest says so"
+
+    _, ledger, _ = choose(TopK("generative_entropy"), settings, keep_rows=20)
+    avoided = {record.stage for record in ledger.records if record.cached}
+    assert avoided == {"tune_scorer", "score"}, "whoever uses the signal later is shown what the probe cost too"
+
+
+def test_labels_that_are_not_there_cannot_be_asked_for(model_folder: Path, data_folder: Path) -> None:
+    from selectune.choosing import labels_of
+
+    with pytest.raises(SelectionError, match="label_loss needs labels"):
+        labels_of(None, frozenset({"label_loss"}))
+
+
+@pytest.fixture(scope="module")
+def decoder_folder(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random GPT-2 with the tiny tokenizer."""
+    import shutil
+
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    folder = tmp_path_factory.mktemp("decoder")
+    for file in model_folder.glob("*token*"):
+        shutil.copy(file, folder)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = GPT2Config(vocab_size=40, n_positions=64, n_embd=32, n_layer=2, n_head=2, initializer_range=0.3)
+        GPT2LMHeadModel(config).save_pretrained(folder)
+    return folder
+
+
+def test_a_decoder_scores_by_its_own_estimators(choose: Any, decoder_folder: Path) -> None:
+    settings = ScorerSettings(str(decoder_folder), max_batch_tokens=512, semantic=Semantic("sampled", samples=3))
+    selection, ledger, module = choose(IGSE(), settings, keep_rows=20)
+    arguments = {signal["name"]: signal["arguments"] for signal in selection.manifest.signals}
+    assert arguments["generative_entropy"]["estimator"] == "causal"
+    assert arguments["semantic_entropy"]["samples"] == 3
+    assert "embedding" not in arguments, "sampled entropy is not derived from embeddings of the pool"
+    scored = [record for record in ledger.records if record.stage == "score"]
+    assert [record.examples for record in scored] == [len(module.pool)] * 2, "a pass, and the generations"
+    assert all(record.flops for record in scored)
+
+
+def test_a_model_without_the_head_that_is_asked_for_is_refused(choose: Any, decoder_folder: Path) -> None:
+    settings = ScorerSettings(str(decoder_folder), max_batch_tokens=512, generative=Generative("masked"))
+    with pytest.raises(CheckpointError, match="without a masked-LM head"):
+        choose(TopK("generative_entropy"), settings, keep_rows=20)
+
+
+@pytest.mark.parametrize("layers", [[3], [-1, 2], []])
+def test_layers_that_are_not_there_are_refused(layers: list[int], choose: Any) -> None:
+    settings = ScorerSettings(max_batch_tokens=512, generative=Generative(head="probe", layers=layers))
+    with pytest.raises(UserError, match=r"scorer\.generative\.layers is .* layers 0 .* to 2"):
+        choose(TopK("generative_entropy"), settings, keep_rows=20)
+
+
+def test_a_probe_cannot_stand_in_for_masking(choose: Any) -> None:
+    settings = ScorerSettings(max_batch_tokens=512, generative=Generative("masked_pseudo", head="probe"))
+    with pytest.raises(UserError, match="masked_pseudo cannot have head: probe"):
+        choose(TopK("generative_entropy"), settings, keep_rows=20)
