@@ -179,7 +179,7 @@ def test_rows_do_not_depend_on_the_order_of_the_pool() -> None:
 
 def test_long_rows_are_checked_on_fewer_of_them() -> None:
     hashes = np.random.default_rng(0).integers(0, 2**64, 1_000, dtype=np.uint64)
-    assert len(fit_rows(hashes, np.full(1_000, 100), positions=10_000)[1]) == probes.CHECK_POSITIONS // 100
+    assert len(fit_rows(hashes, np.full(1_000, 60), positions=10_000)[1]) == probes.CHECK_POSITIONS // 60
     assert len(fit_rows(hashes, np.full(1_000, 1_000), positions=10_000)[1]) == probes.MIN_CHECK_ROWS
 
 
