@@ -72,7 +72,12 @@ class Chooser:
         n_pool = len(self.trainings.datamodule.pool)
         for name, values in signals.items():
             if values.ndim == 1 and name not in ("text_hash", "n_tokens"):
-                self.scalars.setdefault(name, np.full(n_pool, np.nan))[ids] = values
+                if len(rows) == n_pool:
+                    self.scalars[name] = values  # the memory map itself, as pools are large
+                else:
+                    known = self.scalars.get(name, np.nan)
+                    self.scalars[name] = np.broadcast_to(known, n_pool).astype(np.float64)  # a copy to write into
+                    self.scalars[name][ids] = values
         return signals
 
     def _target(self, selector: Selector) -> Signals | None:

@@ -28,7 +28,7 @@ TrainerFor = Callable[..., pl.Trainer]
 """Gives a Trainer of the job's devices for a stage, from what differs: callbacks, precision, max_epochs, ..."""
 
 FLUSH_SECONDS = 10.0
-FLUSH_BYTES = 32 * 2**20
+FLUSH_BYTES = 8 * 2**20
 
 
 def forward_pass(

@@ -150,8 +150,10 @@ def _box(
     values: dict[str, np.ndarray], described: dict[str, Any], budget: Budget, keys: np.ndarray, n_tokens: np.ndarray
 ) -> Picked:
     """The rows nearest to the centres of the bands, in the largest of their rank distances."""
-    offsets = [np.abs(rank_quantiles(s, 2 * s) - described[name]["centre"]) for name, s in values.items()]
-    distance = rounded(np.max(offsets, axis=0))
+    distance = np.zeros(len(keys))
+    for name, scores in values.items():  # one after the other, as pools are large
+        np.maximum(distance, np.abs(rank_quantiles(scores, 2 * scores) - described[name]["centre"]), out=distance)
+    distance = rounded(distance)
     rows = first_of(ranked(distance, keys), budget, n_tokens)
     half_width = float(distance[rows].max())
     edge = distance == half_width
