@@ -20,6 +20,7 @@ from selectune.paths import atomic_file, write_json
 if TYPE_CHECKING:
     from selectune.pool import Pool
 
+ROWS_AT_ONCE = 2**17
 VERSIONED = ("selectune", "torch", "transformers", "tokenizers", "datasets", "lightning", "numpy")
 
 
@@ -95,9 +96,6 @@ class Selection:
             signals: the scalar signals that were used, each of shape (n_pool,).
             tie_keys: the order among equal scores, uint64, shape (n_pool,).
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "manifest.json").unlink(missing_ok=True)
         selected = np.zeros(len(pool), dtype=bool)
@@ -109,7 +107,7 @@ class Selection:
         scores = {"row_id": np.arange(len(pool)), **signals, "selected": selected, "tie_key": tie_keys, **sources}
         for name, columns in (("rows", rows), ("scores", scores)):
             with atomic_file(folder / f"{name}.parquet") as partial:
-                pq.write_table(pa.table(columns), partial)
+                _write_columns(partial, columns)
         write_json(folder / "manifest.json", asdict(self.manifest))
 
     @staticmethod
@@ -153,6 +151,19 @@ class Selection:
         if hash_rows(rows) != manifest.rows_hash or len(rows) != manifest.n_rows:
             raise SelectionError(f"The rows in {folder} are not those of its manifest; make the selection again.")
         return cls(rows, scores, manifest)
+
+
+def _write_columns(file: Path, columns: Mapping[str, np.ndarray]) -> None:
+    """A parquet file of columns of one length, in pieces, so that no second copy of a large pool is held."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema([(name, pa.from_numpy_dtype(values.dtype)) for name, values in columns.items()])
+    n_rows = len(next(iter(columns.values())))
+    with pq.ParquetWriter(file, schema) as writer:
+        for start in range(0, max(n_rows, 1), ROWS_AT_ONCE):
+            piece = {name: values[start : start + ROWS_AT_ONCE] for name, values in columns.items()}
+            writer.write_table(pa.table(piece, schema=schema))
 
 
 def trained_on(model: Path) -> dict[str, Any] | None:

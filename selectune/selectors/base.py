@@ -176,8 +176,7 @@ class Selector(ABC):
 
 def ranked(scores: np.ndarray, tie_keys: np.ndarray) -> np.ndarray:
     """Row ids ordered by (score, tie key, row id), ascending; scores are rounded first. Shape (n_rows,)."""
-    values = rounded(scores)
-    return np.lexsort((np.arange(len(values)), tie_keys, values))
+    return np.lexsort((tie_keys, rounded(scores)))  # stable, so equal ones stay in the order of their ids
 
 
 def first_of(order: np.ndarray, budget: Budget, n_tokens: np.ndarray) -> np.ndarray:

@@ -110,7 +110,8 @@ class Densest(IntervalRule):
         widths = high - low
         # Scores stand on a grid of 1e-9, so half a step more keeps float noise out of "equal to 1e-9".
         narrowest = np.flatnonzero(widths <= widths.min() + 1.5e-9)
-        off_centre = rounded(np.abs(low + high - 2 * np.median(ordered)))[narrowest]
+        twice_median = ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]
+        off_centre = rounded(np.abs(low + high - twice_median))[narrowest]
         start = int(narrowest[off_centre.argmin()])
         return start, int(stops[start])
 
