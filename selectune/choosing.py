@@ -19,7 +19,7 @@ from selectune.errors import SelectionError
 from selectune.scoring.compute import compute_signals, read_notes, read_signals
 from selectune.scoring.definitions import Rows, ScoringModel
 from selectune.scoring.tuning import Trainings
-from selectune.selectors.base import Budget, Picked, Selector, Signals
+from selectune.selectors.base import ALWAYS, Budget, Picked, Selector, Signals
 from selectune.selectors.compose import Chain
 from selectune.selectors.search import Search
 
@@ -71,7 +71,7 @@ class Chooser:
         signals = read_signals(computed, rows)
         n_pool = len(self.trainings.datamodule.pool)
         for name, values in signals.items():
-            if values.ndim == 1 and name not in ("text_hash", "n_tokens"):
+            if values.ndim == 1 and name not in ALWAYS:
                 if len(rows) == n_pool:
                     self.scalars[name] = values  # the memory map itself, as pools are large
                 else:
@@ -84,7 +84,7 @@ class Chooser:
         if not selector.requires_target:
             return None
         work = self.trainings
-        pool = work.datamodule.target()
+        pool = work.datamodule.target_pool
         rows = Rows(pool, work.datamodule.tokenized_pool(pool, self.scoring.tokenizer))
         names = selector.requires_target
         computed = compute_signals(names, rows, self.scoring, work.trainer_for, work.ledger, work.part)

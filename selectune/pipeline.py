@@ -161,6 +161,7 @@ def _begin(job: Job, verb: str) -> str | None:
     parts = [job.data, *([job.warm_up.data] if job.warm_up else [])]
     on_rank_zero(lambda: job.model.source)
     for data in parts:
+        data.task = job.data if data is not job.data else None
         data.scorer, data.source = job.scorer, job.model.source
         on_rank_zero(data.load)  # first alone: it may build caches
         data.load()

@@ -32,6 +32,9 @@ class Pool:
         label_column: the column of the label, if there is one; it belongs to the fingerprint.
         last_source_rows: where rows were joined of several source rows, the last of each, shape (n_rows,); then
             `source_rows` are the first.
+        domains: where the rows are of several data sets, the number of each row's, int32, shape (n_rows,); then
+            `source_rows` are positions in that one.
+        domain_names: of these data sets, by number.
     """
 
     dataset: Dataset
@@ -41,6 +44,8 @@ class Pool:
     revision: str | None = None
     label_column: str | None = None
     last_source_rows: np.ndarray | None = None
+    domains: np.ndarray | None = None
+    domain_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -52,10 +57,9 @@ class Pool:
 
     def take(self, rows: np.ndarray) -> Pool:
         """Some of the rows, in the order given, as a pool of their own."""
-        last = None if self.last_source_rows is None else self.last_source_rows[rows]
-        taken = replace(
-            self, dataset=self.dataset.select(rows), source_rows=self.source_rows[rows], last_source_rows=last
-        )
+        of_rows = {"source_rows": self.source_rows, "last_source_rows": self.last_source_rows, "domains": self.domains}
+        known = {name: values[rows] for name, values in of_rows.items() if values is not None}
+        taken = replace(self, dataset=self.dataset.select(rows), **known)
         taken.__dict__["_digests"] = self._digests[rows]  # they are known, so no text is hashed again
         return taken
 

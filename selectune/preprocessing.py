@@ -232,7 +232,7 @@ def _request(datamodule: SelectionDataModule, scoring: ScoringModel) -> dict[str
     selector = datamodule.selector
     assert selector is not None
     signals = [scoring.define(name, datamodule.pool) for name in scoring.with_sources(selector.requires)]
-    target = datamodule.target() if selector.requires_target else None
+    target = datamodule.target_pool if selector.requires_target else None
     return {
         "pool_fingerprint": datamodule.pool.fingerprint,
         "weights_hash": scoring.weights_hash,

@@ -82,6 +82,18 @@ def cut(texts: Iterable[tuple[int, str]], size: int, measure: Measure, join: boo
         yield from _segment(parts, first, row)
 
 
+def in_turns(parts: Iterable[Iterator[Segment]]) -> Iterator[Segment]:
+    """One of each part in its turn, as long as it has any."""
+    left = list(parts)
+    while left:
+        for part in tuple(left):
+            segment = next(part, None)
+            if segment is None:
+                left.remove(part)
+            else:
+                yield segment
+
+
 def _segment(parts: list[str], first: int, last: int) -> Iterator[Segment]:
     text = "".join(parts).strip()
     if text:

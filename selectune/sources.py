@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from selectune.errors import CheckpointError, DataError
 
 if TYPE_CHECKING:
@@ -29,11 +31,17 @@ class DataSource:
         splits: its splits by name.
         described: what was found, e.g. ``local:ag_news (10,001 rows)``, never just the hub's name.
         revision: the hub's commit or tag asked for, if any.
+        domains: where several data sets were put together, the number of each train row's, int32.
+        domain_names: of these, by number.
+        places: where each train row stands in its own data set.
     """
 
     splits: dict[str, Dataset]
     described: str
     revision: str | None = None
+    domains: np.ndarray | None = None
+    domain_names: tuple[str, ...] = ()
+    places: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,25 @@ def stratified_sample(labels: np.ndarray | None, n_rows: int, size: int, seed: i
     return np.sort(np.concatenate(drawn))
 
 
+def even_sample(domains: np.ndarray, size: int, seed: int) -> np.ndarray:
+    """A seeded sample with as many rows of each domain, as far as they reach; the others then give more.
+
+    Args:
+        domains: number of each row's domain, shape (n_rows,).
+        size: rows to draw, at most n_rows.
+        seed: of the draw.
+
+    Returns:
+        Row positions, ascending, shape (size,).
+    """
+    order = np.random.default_rng(seed).permutation(len(domains))
+    turn = np.empty(len(order), dtype=np.int64)  # how many of its own domain stand before a row
+    for domain in np.unique(domains):
+        members = np.flatnonzero(domains[order] == domain)
+        turn[members] = np.arange(len(members))
+    return np.sort(order[np.argsort(turn, kind="stable")[:size]])
+
+
 def split_off(labels: np.ndarray | None, rows: np.ndarray, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Split a stratified sample off some rows. Returns what stays and what was split off, both ascending."""
     part = stratified_sample(labels[rows] if labels is not None else None, len(rows), size, seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from copy import copy
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,12 +13,14 @@ import numpy as np
 
 from selectune.datamodules.loaders import Loaders
 from selectune.datamodules.loading import load_splits
+from selectune.datamodules.texts import Texts, find_target
 from selectune.distributed import on_rank_zero, world
 from selectune.errors import BudgetError, DataError
 from selectune.paths import default_cache
 from selectune.pool import Pool, check_texts
 from selectune.selection import Selection
 from selectune.selectors.base import Budget, Selector
+from selectune.sources import find_data
 from selectune.tokenization import BatchRows, TokenizedRows, load_tokenizer, tokenize, tokenizer_hash
 
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 
     from selectune.lightning_modules.heads import Head
     from selectune.scoring.settings import ScorerSettings
-    from selectune.sources import ModelSource
+    from selectune.sources import DataSource, ModelSource
 
 
 class SelectionDataModule(Loaders):
@@ -56,6 +59,10 @@ class SelectionDataModule(Loaders):
         keep_rows: how much to keep, in rows.
         keep_tokens: how much to keep, in tokens.
         selection: an earlier selection to use instead: a run, or its ``selection`` folder.
+        target: the rows that a selector compares the pool with, whose labels it does not see: ``dev``; in a warm-up
+            ``train``, exactly the rows of the top-level data before its own selection; or other texts, by name or as
+            `Texts`. Several texts count alike, whatever their sizes.
+        max_target_rows: sample the target down to so many rows.
         seed: of splits, samples, shuffles and selector; default ``seed_everything``.
         num_workers: processes that make batches; 0 makes them in the training process.
     """
@@ -83,6 +90,8 @@ class SelectionDataModule(Loaders):
         keep_rows: int | None = None,
         keep_tokens: int | None = None,
         selection: str | None = None,
+        target: str | Texts | list[str | Texts] = "dev",
+        max_target_rows: int | None = None,
         seed: int | None = None,
         num_workers: int = 0,
     ) -> None:
@@ -95,6 +104,8 @@ class SelectionDataModule(Loaders):
         self.batch_size, self.max_batch_tokens = batch_size, max_batch_tokens
         self.selector, self.keep, self.keep_rows, self.keep_tokens = selector, keep, keep_rows, keep_tokens
         self.selection, self._seed, self.num_workers = selection, seed, num_workers
+        self.target, self.max_target_rows = target, max_target_rows
+        self.task: SelectionDataModule | None = None  # the top-level data, where this is a warm-up's
         self.scorer: ScorerSettings | None = None  # the CLI sets it; None means the defaults
         self.source: ModelSource | None = None  # that is trained; the CLI sets it, else the Trainer has it
         self.chosen: Selection | None = None
@@ -129,6 +140,10 @@ class SelectionDataModule(Loaders):
         """The metric on ``dev`` that chooses the checkpoint, and ``max`` or ``min`` of it; known before any data is."""
         return self.head_class.monitor, self.head_class.mode
 
+    def find(self) -> DataSource:
+        """The data set."""
+        return find_data(self.dataset, self.config_name, self.root, self.local_name, self.revision)
+
     def clean(self, split: Dataset, where: str) -> tuple[Dataset, np.ndarray]:
         """The rows of a split that the task takes, checked, and their positions in it.
 
@@ -146,7 +161,9 @@ class SelectionDataModule(Loaders):
         """Labels of all splits as numbers, by split name; nothing for a task without labels."""
         return {}
 
-    def cut(self, split: Dataset, rows: np.ndarray, limit: int | None) -> tuple[Dataset, np.ndarray, np.ndarray] | None:
+    def cut(
+        self, split: Dataset, groups: list[np.ndarray], limit: int | None
+    ) -> tuple[Dataset, np.ndarray, np.ndarray] | None:
         """Rows of a split cut anew into rows of a pool, each with the first and last source row; None leaves them."""
         return None
 
@@ -234,14 +251,19 @@ class SelectionDataModule(Loaders):
         on_rank_zero(fill)
         return tokenize(pool.texts, len(pool), tokenizer, self.max_length, folder)
 
-    def target(self) -> Pool:
-        """The rows that a selector compares the pool with: ``dev``, whose labels it does not see."""
-        dev = self.splits["dev"]
-        return Pool(dev, self.text_columns, f"dev of {self.pool.source}", np.arange(len(dev)))
+    @cached_property
+    def target_pool(self) -> Pool:
+        """The rows that a selector compares the pool with.
+
+        Raises:
+            DataError: they cannot be had.
+        """
+        return find_target(self)
 
     def trained_on(self, rows: np.ndarray, source: ModelSource) -> Self:
         """This data module for a training of its own, on some rows of the pool, which selects nothing."""
         other = copy(self)
+        other.__dict__.pop("target_pool", None)
         other.selector = other.selection = other.keep = other.keep_rows = other.keep_tokens = None
         other.chosen, other.tokenizer, other.tokens, other.trainer = None, None, {}, None
         other.source, other._only = source, np.sort(rows)
@@ -304,7 +326,7 @@ class SelectionDataModule(Loaders):
             raise BudgetError(f"The selector fixes its own bounds, so data.{given[0]} must be left out.")
         elif not self.selector.sets_own_size and not given and self.selection is None:
             raise BudgetError("data.selector needs a budget; give data.keep, data.keep_rows or data.keep_tokens.")
-        for name in ("max_train_rows", "max_eval_rows", "batch_size", "max_length", "max_batch_tokens"):
+        for name in ("max_train_rows", "max_eval_rows", "max_target_rows", "batch_size", "max_length", "max_batch_tokens"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise DataError(f"data.{name} is {value}, but must be at least 1.")

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from selectune.datamodules.base import SelectionDataModule
+from selectune.datamodules.texts import Texts, as_source, as_texts, together
 from selectune.errors import CheckpointError, DataError
 from selectune.lightning_modules.heads import CausalLMHead, MaskedLMHead
 from selectune.lightning_modules.heads.language_modeling import LanguageModelHead
-from selectune.segments import Segment, by_characters, by_tokens, cut
+from selectune.segments import Segment, by_characters, by_tokens, cut, in_turns
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+    from selectune.sources import DataSource
 
 
 class LanguageModeling(SelectionDataModule):
@@ -24,7 +27,9 @@ class LanguageModeling(SelectionDataModule):
     rows of a selection say which texts they came from.
 
     Args:
-        dataset: see `SelectionDataModule`, as for all other arguments.
+        dataset: see `SelectionDataModule`, as for all other arguments; or a list of names, or of names with what else
+            is to be said of them (`Texts`): their train splits together are one pool, whose rows know their domain, and
+            ``max_train_rows`` takes as many of each.
         text_column: of the text.
         objective: ``masked`` predicts masked tokens, ``causal`` each next token.
         mask_probability: share of the tokens that are masked and predicted.
@@ -37,7 +42,7 @@ class LanguageModeling(SelectionDataModule):
 
     def __init__(
         self,
-        dataset: str,
+        dataset: str | list[str | Texts],
         text_column: str = "text",
         objective: Literal["masked", "causal"] = "masked",
         mask_probability: float = 0.15,
@@ -77,12 +82,20 @@ class LanguageModeling(SelectionDataModule):
             )
         return MaskedLMHead(int(self.tokenizer.mask_token_id), len(self.tokenizer), self.mask_probability)
 
-    def cut(self, split: Dataset, rows: np.ndarray, limit: int | None) -> tuple[Dataset, np.ndarray, np.ndarray] | None:
+    def find(self) -> DataSource:
+        """The data set, or several as one whose rows know their domain."""
+        if isinstance(self.dataset, str):
+            return super().find()
+        return as_source(together(as_texts(self.dataset), self.root, self.seed, self.text_column))
+
+    def cut(
+        self, split: Dataset, groups: list[np.ndarray], limit: int | None
+    ) -> tuple[Dataset, np.ndarray, np.ndarray] | None:
         """Segments of some rows of a split, as rows, with the first and the last source row of each.
 
         Args:
             split: of the data set.
-            rows: of it, in the order in which they are cut.
+            groups: rows of it, in the order in which they are cut; groups take turns, a segment each.
             limit: stop after so many segments.
         """
         if self.window is None:
@@ -90,7 +103,8 @@ class LanguageModeling(SelectionDataModule):
         from datasets import Dataset
 
         found: list[Segment] = []
-        for segment in cut(self._texts(split, rows), self.window, self._measure(), self.join):
+        measure = self._measure()
+        for segment in in_turns(cut(self._texts(split, rows), self.window, measure, self.join) for rows in groups):
             found.append(segment)
             if len(found) == limit:
                 break

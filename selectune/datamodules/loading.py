@@ -10,8 +10,8 @@ import numpy as np
 from selectune.distributed import stage_seed
 from selectune.errors import DataError
 from selectune.pool import Pool
-from selectune.sources import DataSource, find_data
-from selectune.splits import DEV_ROWS, dev_rows, name_splits, split_off, stratified_sample
+from selectune.sources import DataSource
+from selectune.splits import DEV_ROWS, dev_rows, even_sample, name_splits, split_off, stratified_sample
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -34,11 +34,12 @@ def load_splits(data: SelectionDataModule) -> Loaded:
     Raises:
         DataError: something about the data is not as the task needs it.
     """
-    found = find_data(data.dataset, data.config_name, data.root, data.local_name, data.revision)
+    found = data.find()
     used, origins = _checked(data, found, _roles(data, list(found.splits)))
     labels = data.read_labels(used["train"], {role: used[role] for role in used if role != "train"})
 
     classes = labels.get("train") if data.has_classes else None
+    classes = found.domains if found.domains is not None else classes
     train = np.arange(len(used["train"]))
     parts: dict[str, tuple[str, np.ndarray]] = {}
     # without an official split the held-out rows are the same for every seed
@@ -53,8 +54,11 @@ def load_splits(data: SelectionDataModule) -> Loaded:
     if (segments := _segments(data, found, used, parts | {"train": ("train", train)})) is not None:
         return segments
     if data.max_train_rows is not None and data.max_train_rows < len(train):
-        there = classes[train] if classes is not None else None
-        train = train[stratified_sample(there, len(train), data.max_train_rows, stage_seed(data.seed, "rows"))]
+        there, seed = classes[train] if classes is not None else None, stage_seed(data.seed, "rows")
+        if found.domains is not None:
+            train = train[even_sample(found.domains[train], data.max_train_rows, seed)]
+        else:
+            train = train[stratified_sample(there, len(train), data.max_train_rows, seed)]
     parts["train"] = "train", train
     parts |= {role: (role, np.arange(len(used[role]))) for role in data.held_out[1:]}
     for name in data.held_out:
@@ -64,9 +68,20 @@ def load_splits(data: SelectionDataModule) -> Loaded:
 
     splits = {name: used[role].select(rows) for name, (role, rows) in parts.items()}
     numbers = {name: labels[role][rows] for name, (role, rows) in parts.items()} if labels else {}
-    source_rows = origins["train"][train]
-    pool = Pool(splits["train"], data.text_columns, found.described, source_rows, found.revision, data.label_column)
-    return Loaded(splits, numbers, pool)
+    return Loaded(splits, numbers, _pool(data, found, splits["train"], origins["train"][train]))
+
+
+def _pool(
+    data: SelectionDataModule, found: DataSource, split: Dataset, first: np.ndarray, last: np.ndarray | None = None
+) -> Pool:
+    """The train split as a pool, its rows made of the given rows of the source."""
+    domains = None if found.domains is None else found.domains[first]
+    if found.places is not None:
+        first, last = found.places[first], None if last is None else found.places[last]
+    return Pool(
+        split, data.text_columns, found.described, first, found.revision, data.label_column, last, domains,
+        found.domain_names,
+    )  # fmt: skip
 
 
 def _segments(
@@ -79,12 +94,15 @@ def _segments(
     for name, (role, rows) in parts.items():
         seed = stage_seed(data.seed, "rows") if name == "train" else 0
         order = rows if limits[name] is None else np.random.default_rng(seed).permutation(rows)
-        made = data.cut(used[role], order, limits[name])
+        groups = [order]
+        if found.domains is not None:  # texts of one domain are not joined with another's
+            groups = [order[found.domains[order] == domain] for domain in range(len(found.domain_names))]
+        made = data.cut(used[role], groups, limits[name])
         if made is None:
             return None
         splits[name], first, last = made
         if name == "train":
-            pool = Pool(splits[name], data.text_columns, found.described, first, found.revision, None, last)
+            pool = _pool(data, found, splits[name], first, last)
     assert pool is not None
     return Loaded(splits, {}, pool)
 

@@ -14,8 +14,10 @@ from selectune.sources import ModelSource
 
 
 class HeadScorer(Scorer):
-    """``information_entropy`` (the estimator ``predictive``), ``margin``, ``least_confidence``, ``label_loss`` and
-    ``embedding`` of rows, by a classifier. Entropy and loss are in nats."""
+    """``information_entropy`` (the estimator ``predictive``), ``margin``, ``least_confidence``, ``label_loss``,
+    ``class_probability`` and ``embedding`` of rows, by a classifier. Entropy and loss are in nats."""
+
+    probability_of = 1  # number of the class
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Signals of a batch, each float32 of shape (rows,) or (rows, width)."""
@@ -28,6 +30,8 @@ class HeadScorer(Scorer):
             "margin": first - second,
             "least_confidence": 1 - first,
         }
+        if "class_probability" in self.wanted:
+            found["class_probability"] = shares[:, self.probability_of]
         if "label_loss" in self.wanted:
             found["label_loss"] = -logs.gather(-1, batch["labels"].unsqueeze(-1)).squeeze(-1)
         signals = {name: values.float() for name, values in found.items() if name in self.wanted}
@@ -53,8 +57,8 @@ def load_classifier(source: ModelSource) -> Any:
         CheckpointError: the checkpoint has no trained head of that kind.
     """
     mend = (
-        "predictive entropy, margin, least_confidence and label_loss need one; give scorer.tune, or name the export of "
-        "a finished run in scorer.checkpoint."
+        "predictive entropy, margin, least_confidence, label_loss and class_probability need one; give scorer.tune, or "
+        "name the export of a finished run in scorer.checkpoint."
     )
     try:
         network, missing = load_network("AutoModelForSequenceClassification", source)

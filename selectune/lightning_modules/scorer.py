@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from selectune.errors import CheckpointError
 from selectune.flops import FlopModel, measure_flops
+from selectune.scoring.settings import Embedding
 
 
 class Scorer(pl.LightningModule):
@@ -29,6 +30,8 @@ class Scorer(pl.LightningModule):
         super().__init__()
         self.network = network.eval().requires_grad_(False)
         self.wanted, self.embedding_layer = list(wanted), embedding_layer
+
+    stored = Embedding()  # how embeddings are stored
 
     @abstractmethod
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
@@ -69,10 +72,13 @@ class Scorer(pl.LightningModule):
         return batch | {"labels": nothing[:, 0], "text_hash": np.arange(n_rows)}
 
     def embedding(self, states: dict[int, Tensor], batch: dict[str, Tensor]) -> Tensor:
-        """Mean of a layer's states over the row, padding left out, float32, shape (rows, width)."""
+        """Mean of a layer's states over the row, padding left out, as they are stored, shape (rows, width)."""
         hidden = states[LAST if self.embedding_layer is None else self.embedding_layer]
         weights = batch["attention_mask"].unsqueeze(-1).to(hidden.dtype)
-        return (hidden * weights).sum(1).float() / weights.sum(1).float()
+        means = (hidden * weights).sum(1).float() / weights.sum(1).float()
+        if self.stored.unit_norm:
+            means = torch.nn.functional.normalize(means, dim=1)
+        return means.half() if self.stored.dtype == "float16" else means
 
     def read_layers(self) -> set[int]:
         """Layers whose states the signals are made of."""

@@ -14,6 +14,7 @@ from selectune.distributed import on_rank_zero
 from selectune.errors import CheckpointError, UserError
 from selectune.pool import Pool
 from selectune.scoring.settings import ScorerSettings
+from selectune.selectors.base import ALWAYS
 from selectune.signals import Definition
 from selectune.sources import ModelSource, weights_hash
 from selectune.tokenization import TokenizedRows, load_tokenizer, tokenizer_hash
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
     from selectune.lightning_modules.language_scorer import Estimator
 
 LANGUAGE = ("generative_entropy", "loss")
-HEAD = ("margin", "least_confidence", "label_loss")
-SIGNALS = ("information_entropy", "semantic_entropy", "embedding", "minhash", *LANGUAGE, *HEAD)
-ALWAYS = ("n_tokens", "text_hash")  # of every pool, and not in the store
+HEAD = ("margin", "least_confidence", "label_loss", "class_probability")
+SIGNALS = ("information_entropy", "semantic_entropy", "embedding", "minhash", "ngrams", *LANGUAGE, *HEAD)
 SHINGLE, HASHES = 5, 128  # of minhash
+NGRAM_BINS = 10_000  # of ngrams
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ class ScoringModel:
 
     def with_sources(self, names: Iterable[str]) -> list[str]:
         """Signals that are to be computed for some that are wanted: these, and what they are derived from; sorted."""
-        wanted = set(names) - set(ALWAYS)
+        wanted = set(names) - ALWAYS
         return sorted(wanted | {"embedding" for name in wanted if self.kind(name) == "derived"})
 
     def is_tuned(self, name: str) -> bool:
@@ -167,6 +168,10 @@ class ScoringModel:
         arguments: dict[str, Any] = {"max_length": self.max_length, "tokenizer": self.tokenizer_hash}
         if name == "minhash":
             arguments |= {"shingle": SHINGLE, "hashes": HASHES}
+        elif name == "ngrams":
+            arguments |= {"bins": NGRAM_BINS}
+        elif name == "class_probability":
+            arguments |= {"class": self.settings.probability_of}
         elif name == "information_entropy":
             arguments |= asdict(self.settings.information)
         elif name == "semantic_entropy":
@@ -175,6 +180,7 @@ class ScoringModel:
             arguments |= self._language(name)
         if name == "embedding" or kind == "derived":
             arguments |= {"layer": "last" if self.embedding_layer is None else self.embedding_layer, "pooling": "mean"}
+            arguments |= asdict(self.settings.embedding)
         if kind == "text":
             return Definition(name, "text", pool.fingerprint, self.tokenizer_hash, arguments)
         # the plan decides the last bits, so it belongs to the definition

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from selectune.batching import EvalSampler, PlannedBatches, plan_batches
 from selectune.costs import Part
 from selectune.distributed import barrier, on_rank_zero, world
+from selectune.errors import CheckpointError
 from selectune.flops import FlopModel, UnfitFlopsError
 from selectune.ledger import Ledger, StageCost
 from selectune.lightning_modules.heads import load_network
@@ -92,8 +93,14 @@ def make_scorer(names: list[str], scoring: ScoringModel, probe: EntropyProbe | N
     """The module that computes signals of one network.
 
     Raises:
-        CheckpointError: the checkpoint lacks the head that a signal needs.
+        CheckpointError: the checkpoint lacks the head, or the class, that a signal needs.
     """
+    scorer = _network_scorer(names, scoring, probe)
+    scorer.stored = scoring.settings.embedding
+    return scorer
+
+
+def _network_scorer(names: list[str], scoring: ScoringModel, probe: EntropyProbe | None) -> Scorer:
     from selectune.lightning_modules import head_scorer, language_scorer, sampling_scorer
 
     kinds = {scoring.kind(name) for name in names}
@@ -109,7 +116,15 @@ def make_scorer(names: list[str], scoring: ScoringModel, probe: EntropyProbe | N
         k, mask_id = scoring.settings.generative.k, scoring.tokenizer.mask_token_id
         return language_scorer.LanguageScorer(network, names, scoring.estimator, k, mask_id, probe, layers, layer)
     if "head" in kinds:
-        return head_scorer.HeadScorer(head_scorer.load_classifier(source), names, layer)
+        scorer = head_scorer.HeadScorer(head_scorer.load_classifier(source), names, layer)
+        scorer.probability_of = scoring.settings.probability_of
+        n_classes = scorer.network.config.num_labels
+        if "class_probability" in names and not 0 <= scorer.probability_of < n_classes:
+            raise CheckpointError(
+                f"scorer.probability_of is {scorer.probability_of}, but {source.described} has the classes 0 to "
+                f"{n_classes - 1}; name one of these."
+            )
+        return scorer
     if "sampled" in kinds:
         network, given = language_scorer.load_language_model(source, "causal"), scoring.settings.semantic
         return sampling_scorer.SamplingScorer(

@@ -64,6 +64,20 @@ class Semantic:
 
 
 @dataclass
+class Embedding:
+    """How embeddings are stored, which are the masked mean of the last hidden states.
+
+    Args:
+        dtype: ``float16`` halves the file; for transport and other distances its rounding is noise, but the last bits
+            of a semantic entropy follow it.
+        unit_norm: store unit vectors.
+    """
+
+    dtype: Literal["float32", "float16"] = "float32"
+    unit_norm: bool = False
+
+
+@dataclass
 class Tune:
     """A short training of the scoring model on labelled rows before it scores, charged to the selection.
 
@@ -85,13 +99,17 @@ class ScorerSettings:
     Args:
         checkpoint: the scoring model; default the model that is fine-tuned (after its warm-up, if there is one).
         tune: train it on some labelled rows first; gives the head of ``predictive`` entropy, ``margin``,
-            ``least_confidence`` and ``label_loss``, and the embeddings. Generative entropy and ``loss`` stay those of
-            the untuned model.
+            ``least_confidence``, ``label_loss`` and ``class_probability``, and the embeddings. Generative entropy and
+            ``loss`` stay those of the untuned model. For a warm-up, whose texts have no labels, these are rows of the
+            top-level data.
         max_batch_tokens: tokens of a scoring batch, padding counted; default 8,192 on CPU, found by trial on a GPU.
         precision: ``bf16`` is autocast; default ``bf16`` on a GPU that has it, else ``32``.
         information: estimator of the information entropy.
         generative: estimator of the generative entropy.
         semantic: estimator of the semantic entropy.
+        embedding: how embeddings are stored.
+        probability_of: class whose probability is the signal ``class_probability``, by number; e.g. of a classifier of
+            toxic texts, whose lowest rows are then a baseline (RealToxicityPrompts, Gehman et al. 2020).
     """
 
     checkpoint: str | None = None
@@ -101,3 +119,5 @@ class ScorerSettings:
     information: Information = field(default_factory=Information)
     generative: Generative = field(default_factory=Generative)
     semantic: Semantic = field(default_factory=Semantic)
+    embedding: Embedding = field(default_factory=Embedding)
+    probability_of: int = 1

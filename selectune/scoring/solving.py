@@ -8,7 +8,7 @@ import numpy as np
 
 from selectune.costs import Part
 from selectune.ledger import Ledger, StageCost
-from selectune.scoring.definitions import HASHES, SHINGLE, Rows, ScoringModel
+from selectune.scoring.definitions import HASHES, NGRAM_BINS, SHINGLE, Rows, ScoringModel
 from selectune.signals import Definition, SignalStore
 
 
@@ -28,7 +28,7 @@ def solve(
             embedding = next(other for other in wanted if other.name == "embedding")
             values = _prototype_entropy(store.read(embedding), rows, scoring, cost)
         else:
-            compute = {"information_entropy": _token_entropy, "minhash": _minhash}[definition.name]
+            compute = {"information_entropy": _token_entropy, "minhash": _minhash, "ngrams": _ngrams}[definition.name]
             values = _of_tokens(rows, lambda ids, offsets: compute(ids, offsets, scoring))
             cost.add(method="no arithmetic")
     store.write(definition, values, [ledger.records[-1].to_json()])
@@ -50,6 +50,12 @@ def _minhash(ids: np.ndarray, offsets: np.ndarray, scoring: ScoringModel) -> np.
     from selectune.selectors.duplicates import minhash
 
     return minhash(ids, offsets, shingle=SHINGLE, n_hashes=HASHES)
+
+
+def _ngrams(ids: np.ndarray, offsets: np.ndarray, scoring: ScoringModel) -> np.ndarray:
+    from selectune.selectors.dsir import hashed_ngrams
+
+    return hashed_ngrams(ids, offsets, NGRAM_BINS, scoring.max_length)
 
 
 def _prototype_entropy(embeddings: np.ndarray, rows: Rows, scoring: ScoringModel, cost: StageCost) -> np.ndarray:

@@ -54,7 +54,7 @@ class Trainings:
 
     def tune(self, scoring: ScoringModel, tune: Tune) -> None:
         """Train the scoring model on some labelled rows, before it scores."""
-        data, folder = self.datamodule, default_cache() / "scorers" / str(scoring.tuned)
+        data, folder = labelled(self.datamodule), default_cache() / "scorers" / str(scoring.tuned)
         export, costs = folder / "export", folder / "costs.json"
         with self._held(folder.with_suffix(".lock"), "tuning the same scorer"):
             if on_rank_zero(costs.is_file):
@@ -117,9 +117,15 @@ class Trainings:
             yield
 
 
+def labelled(datamodule: SelectionDataModule) -> SelectionDataModule:
+    """Whose rows a scoring model is tuned on: those of the top-level data, where a warm-up's pool is scored."""
+    return datamodule.task or datamodule
+
+
 def tuned_key(scoring: ScoringModel, tune: Tune, datamodule: SelectionDataModule, seed: int) -> str:
     """Hash of all that the weights of a tuned scoring model depend on, 32 hexadecimal digits."""
-    return _key(scoring.weights_hash, datamodule.pool.fingerprint, asdict(tune), seed, *_of(datamodule))
+    data = labelled(datamodule)
+    return _key(scoring.weights_hash, data.pool.fingerprint, asdict(tune), seed, *_of(data))
 
 
 def _of(data: SelectionDataModule) -> list[Any]:

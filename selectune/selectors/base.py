@@ -12,6 +12,7 @@ import numpy as np
 from selectune.errors import BudgetError
 
 DECIMALS = 9
+ALWAYS = frozenset({"n_tokens", "text_hash", "domain"})  # of every pool; ``domain`` where it is of several data sets
 
 
 def rounded(scores: np.ndarray) -> np.ndarray:
@@ -82,7 +83,8 @@ class Budget:
 class Signals(Mapping[str, np.ndarray]):
     """What selectors see of a pool: named arrays, one row each, in the order of the row ids.
 
-    Two are always there: ``n_tokens`` (int64, special tokens excluded) and ``text_hash`` (uint64, of the text alone).
+    Two are always there: ``n_tokens`` (int64, special tokens excluded) and ``text_hash`` (uint64, of the text alone);
+    and ``domain`` (int32), the number of each row's data set, where a pool is made of several.
 
     Args:
         arrays: each of shape (n_rows,) or (n_rows, width); memory maps are fine.

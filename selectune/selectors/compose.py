@@ -7,10 +7,8 @@ from typing import Any
 import numpy as np
 
 from selectune.errors import BudgetError, UserError
-from selectune.selectors.base import Budget, Picked, Selector, Signals
+from selectune.selectors.base import ALWAYS, Budget, Picked, Selector, Signals
 from selectune.selectors.interval import filled_by
-
-ALWAYS_THERE = ("n_tokens", "text_hash")
 
 
 class Chain(Selector):
@@ -63,7 +61,7 @@ class Chain(Selector):
             BudgetError: a budget over what the prefilter leaves; and whatever the two raise.
         """
         first = self.prefilter.select(pool, target, self.prefilter_budget(pool.n_rows), seed)
-        names = self.selector.requires | set(ALWAYS_THERE)
+        names = self.selector.requires | (ALWAYS & set(pool))
         left = Signals({name: pool[name][first.rows] for name in names})
         self.check_budget(budget, left["n_tokens"])
         return self.join(first, self.selector.select(left, target, budget, seed), pool.n_rows)

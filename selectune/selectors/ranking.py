@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from selectune.selectors.base import Budget, Picked, Selector, Signals, first_of, ranked
+from selectune.selectors.base import ALWAYS, Budget, Picked, Selector, Signals, first_of, ranked
 from selectune.selectors.interval import check_budget, finite
 
 
@@ -24,7 +24,7 @@ class TopK(Selector):
     @property
     def requires(self) -> frozenset[str]:
         """The signal, unless it is always there."""
-        return frozenset({self.signal} - {"n_tokens", "text_hash"})
+        return frozenset({self.signal} - ALWAYS)
 
     def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:
         """Keep the first rows in the order of the signal; ``scores`` are the signal.
