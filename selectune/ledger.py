@@ -110,16 +110,15 @@ class StageCost:
     """An open stage of a ledger: its clock runs from the start, `add` counts work, `close` writes the record."""
 
     def __init__(self, ledger: Ledger, stage: Stage, part: Part) -> None:
-        if stage not in STAGES:
-            raise ValueError(f"there is no stage {stage!r}, but {', '.join(STAGES)}")
-        self.ledger, self.stage, self.part = ledger, stage, part
+        _check_stage(stage)
+        self.ledger, self.part = ledger, part
+        self.stage: Stage = stage
         self.examples = self.tokens = self.padded_tokens = 0
         self._flops: int | float | None = None
         self._methods: list[str] = []
         self._record: CostRecord | None = None
         self._started_at = datetime.now(UTC).isoformat(timespec="microseconds")
-        folder = ledger.path.parent / OPEN if ledger.path else None
-        self._file = folder and folder / f"{ledger.attempt}-{ledger.rank}-{part}-{stage}.json"
+        self._file = self._sidecar()
         self._beat = -math.inf
         self._seconds = 0.0
         self._since: float | None = None
@@ -164,6 +163,15 @@ class StageCost:
             _finish_kernels()
             self._since = time.perf_counter()
 
+    def move_to(self, stage: Stage) -> None:
+        """Charge another stage, where only the work has shown which one it was; until `close`."""
+        _check_stage(stage)
+        before, self.stage = self._file, stage
+        self._file, self._beat = self._sidecar(), -math.inf
+        self.heartbeat()
+        if before is not None and before != self._file:
+            before.unlink(missing_ok=True)
+
     def heartbeat(self) -> None:
         """Note what was spent so far, where `collect_open` finds it; at most every ten seconds, so call it freely."""
         now = time.perf_counter()
@@ -188,6 +196,12 @@ class StageCost:
     def so_far(self) -> CostRecord:
         """What was spent until now, as the record of a stage that is not finished."""
         return self._as_record(finished=False)
+
+    def _sidecar(self) -> Path | None:
+        """Where the heartbeat lies."""
+        ledger = self.ledger
+        name = f"{ledger.attempt}-{ledger.rank}-{self.part}-{self.stage}.json"
+        return ledger.path.parent / OPEN / name if ledger.path else None
 
     def _as_record(self, finished: bool) -> CostRecord:
         seconds = self.seconds
@@ -215,6 +229,11 @@ class StageCost:
             commit=code_version(),
             started_at=self._started_at,
         )
+
+
+def _check_stage(stage: Stage) -> None:
+    if stage not in STAGES:
+        raise ValueError(f"there is no stage {stage!r}, but {', '.join(STAGES)}")
 
 
 def append(path: Path, records: Iterable[CostRecord]) -> None:
