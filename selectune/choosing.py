@@ -96,10 +96,15 @@ class Chooser:
         def pick() -> tuple[Picked, list[str]]:
             with work.ledger.stage("select", work.part) as cost, warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
-                picked = selector.select(pool, target, budget, work.datamodule.seed)
-                cost.add(examples=pool.n_rows, method="no arithmetic")
+                picked = _checked(selector.select(pool, target, budget, work.datamodule.seed), pool.n_rows, selector)
+                if picked.flops == 0:
+                    cost.add(examples=pool.n_rows, method="no arithmetic")
+                else:
+                    cost.move_to("solve")
+                    method = picked.flops_method or "not counted: the selector does not know"
+                    cost.add(examples=pool.n_rows, flops=picked.flops, method=method)
             told = {str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)}
-            return _checked(picked, pool.n_rows, selector), sorted(told)
+            return picked, sorted(told)
 
         picked, told = on_rank_zero(pick)
         self.told += [message for message in told if message not in self.told]
@@ -142,4 +147,6 @@ def _checked(picked: Picked, n_rows: int, selector: Selector) -> Picked:
     whole = np.shape(picked.scores) == (n_rows,)
     if len(np.unique(rows)) != len(rows) or rows.min() < 0 or rows.max() >= n_rows or not whole:
         raise SelectionError(f"{name} must pick unique row ids of the pool and score all {n_rows} rows; mend it.")
+    if picked.flops is not None and not 0 <= picked.flops < np.inf:
+        raise SelectionError(f"{name} says that it took {picked.flops} FLOPs; let it say a number, or None; mend it.")
     return replace(picked, rows=rows)

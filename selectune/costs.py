@@ -141,7 +141,7 @@ def distinct(records: Iterable[CostRecord]) -> list[CostRecord]:
 class Total:
     """Costs added up: device seconds, FLOPs and counts over ranks and attempts, wall seconds over attempts alone.
 
-    `flops` is None as soon as one of them is unknown; peaks are those of the largest process.
+    `flops` and `energy_j` are None as soon as one of them is unknown; peaks are those of the largest process.
     """
 
     wall_s: float = 0.0
@@ -152,6 +152,7 @@ class Total:
     padded_tokens: int = 0
     peak_rss_bytes: int = 0
     peak_cuda_bytes: int | None = None
+    energy_j: float | None = 0.0
 
     def __add__(self, other: Total) -> Total:
         cuda = [peak for peak in (self.peak_cuda_bytes, other.peak_cuda_bytes) if peak is not None]
@@ -164,6 +165,7 @@ class Total:
             padded_tokens=self.padded_tokens + other.padded_tokens,
             peak_rss_bytes=max(self.peak_rss_bytes, other.peak_rss_bytes),
             peak_cuda_bytes=max(cuda, default=None),
+            energy_j=None if self.energy_j is None or other.energy_j is None else self.energy_j + other.energy_j,
         )
 
 

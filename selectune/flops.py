@@ -203,3 +203,11 @@ def softmax_flops(n_rows: int, width: int) -> int:
 def logsumexp_flops(n_rows: int, width: int) -> int:
     """FLOPs of a log-sum-exp of `n_rows` vectors: subtract the largest, exponentiate, add up; one log, one addition."""
     return n_rows * (3 * width + 1)
+
+
+def entropy_flops(n_rows: int, width: int) -> int:
+    """FLOPs of the entropies of `n_rows` softmax vectors, straight from logits: log-sum-exp(z) - sum(p z).
+
+    To the log-sum-exp a product and a sum for each entry, a division and a subtraction.
+    """
+    return logsumexp_flops(n_rows, width) + n_rows * (2 * width + 1)

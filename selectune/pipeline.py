@@ -235,11 +235,13 @@ def _show_selection(job: Job) -> None:
 def _report(job: Job, metrics: dict[str, float]) -> None:
     from selectune.report import print_summary, write_report
 
-    for callback in job.trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, Savings):
-            callback.refresh(job.trainer)  # the held-out evaluation is in the ledger by now
+    callbacks: Any = job.trainer.callbacks  # type: ignore[attr-defined]
+    savings = next(callback for callback in callbacks if isinstance(callback, Savings))
+    savings.refresh(job.trainer)  # the held-out evaluation is in the ledger by now
     write_report(job.run.path)
     print_summary(job.run.path)
+    if savings.saving is not None and savings.saving.scorer_ratio is not None:
+        print(savings.saving.scorer_ratio.sentence())
     job.run.finish({"metrics": metrics})
 
 

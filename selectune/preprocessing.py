@@ -25,6 +25,7 @@ from selectune.lightning_modules import FineTuner
 from selectune.paths import atomic_folder
 from selectune.pool import Pool
 from selectune.savings import SELECTION
+from selectune.scorer_ratio import n_parameters
 from selectune.scoring.compute import charge_avoided, spent
 from selectune.scoring.definitions import Rows, ScoringModel
 from selectune.scoring.forward import TrainerFor
@@ -206,6 +207,7 @@ def _write(
         revision=pool.revision,
         model=scoring.source.described,
         model_revision=scoring.source.revision,
+        model_parameters=n_parameters(scoring.source.folder),
         tokenizer_hash=scoring.tokenizer_hash,
         trained_on=trained_on(scoring.source.folder),
         diagnostics=picked.diagnostics | ({"signals": chooser.notes} if chooser.notes else {}),

@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 from selectune.costs import CostRecord, Stage, add_up, distinct
 from selectune.errors import UserError
 from selectune.paths import write_json
+from selectune.scorer_ratio import ScorerRatio
 
 Unit = Literal["flops", "device_s"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
@@ -76,6 +77,7 @@ class Saving:
     pool_tokens: int
     epochs: float | None = None
     definition: str = DEFINITION
+    scorer_ratio: ScorerRatio | None = None
 
     def sentence(self) -> str:
         """The headline, in one or two plain sentences."""
@@ -133,7 +135,9 @@ class Saving:
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Saving:
         """The saving that `to_json` gave."""
-        given = {field.name: content[field.name] for field in fields(cls)}
+        given = {field.name: content[field.name] for field in fields(cls) if field.name != "scorer_ratio"}
+        ratio = content.get("scorer_ratio")  # files of earlier versions lack it
+        given["scorer_ratio"] = None if ratio is None else ScorerRatio(**ratio)
         return cls(**given | {unit: Terms(**content[unit]) for unit in UNITS})
 
     def write(self, run_dir: Path) -> Path:

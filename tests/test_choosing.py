@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from selectune.lightning_modules import FineTuner
 from selectune.preprocessing import select_rows
 from selectune.scoring.settings import Generative, Information, ScorerSettings, Semantic, Tune
 from selectune.selection import Selection
-from selectune.selectors import IGSE, Chain, Deduplicate, EntropyInterval, Nearest, Proxy, Search, TopK
-from selectune.selectors.base import Budget, Selector, Signals
+from selectune.selectors import IGSE, Chain, Deduplicate, EntropyInterval, KCenter, Nearest, Proxy, Search, TopK
+from selectune.selectors.base import Budget, Picked, Selector, Signals
 
 
 def trainer_for(**settings: Any) -> pl.Trainer:
@@ -89,6 +90,37 @@ def test_a_search_keeps_the_band_whose_proxy_does_best_and_charges_all_of_them(c
     avoided = [record for record in ledger.records if record.stage == "select" and record.cached]
     assert len(avoided) == 6, "what was found before is shown as avoided"
     assert again.manifest.diagnostics["search"] == found
+
+
+class Guessing(TopK):
+    """Says that its arithmetic was what it was told."""
+
+    def __init__(self, flops: float | None) -> None:
+        super().__init__("n_tokens")
+        self.flops = flops
+
+    def select(self, *arguments: Any) -> Picked:
+        return replace(super().select(*arguments), flops=self.flops, flops_method="a guess")
+
+
+def test_a_selector_that_does_arithmetic_is_charged_as_solving(choose: Any) -> None:
+    for selector, stage, flops in (
+        (TopK("n_tokens"), "select", 0), (Guessing(1e6), "solve", 1e6), (Guessing(None), "solve", None),
+    ):  # fmt: skip
+        _, ledger, module = choose(selector, keep_rows=20)
+        (charged,) = [record for record in ledger.records if record.stage in ("solve", "select")]
+        assert (charged.stage, charged.flops) == (stage, flops)
+        assert charged.flops_method == ("a guess" if stage == "solve" else "no arithmetic")
+        assert charged.examples == len(module.pool)
+    _, ledger, module = choose(KCenter(), keep_rows=20)
+    width, rows = 32, len(module.pool)
+    assert [r.flops for r in ledger.records if r.stage == "solve"] == [2 * width * rows * 21 + width * rows]
+
+
+@pytest.mark.parametrize("flops", [-1.0, float("nan"), float("inf")])
+def test_flops_that_cannot_be_are_refused(flops: float, choose: Any) -> None:
+    with pytest.raises(SelectionError, match="Guessing says that it took"):
+        choose(Guessing(flops), keep_rows=20)
 
 
 def test_the_target_is_dev(choose: Any) -> None:

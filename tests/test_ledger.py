@@ -174,6 +174,21 @@ def test_stages_of_this_attempt_are_not_collected(tmp_path: Path):
     assert [each.finished for each in read_ledger(tmp_path / "cost.jsonl")] == [True]
 
 
+def test_a_stage_that_turns_out_to_be_another_is_charged_once(tmp_path: Path):
+    ledger = Ledger(tmp_path / "cost.jsonl")
+    with pytest.raises(ValueError, match="no stage 'ponder'"):
+        ledger.open("select").move_to("ponder")  # type: ignore[arg-type]
+    with ledger.stage("select") as cost:
+        cost.add(examples=3, flops=7, method="by hand")
+        cost.move_to("solve")
+        (sidecar,) = (tmp_path / ".open_costs").iterdir()
+        assert json.loads(sidecar.read_text())["stage"] == "solve"
+        left = sidecar.read_bytes()
+    sidecar.write_bytes(left)  # as if it was killed just after its record
+    assert collect_open(tmp_path) == []
+    assert [(each.stage, each.examples, each.flops) for each in read_ledger(ledger.path)] == [("solve", 3, 7)]
+
+
 def test_heartbeats_are_rare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     beats = []
     monkeypatch.setattr(module, "write_json", lambda path, content: beats.append(content))

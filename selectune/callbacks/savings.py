@@ -1,47 +1,78 @@
-"""Say after a fit what the selection saved."""
+"""Say after a fit what the selection saved, and what everything cost."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import lightning.pytorch as pl
 
 from selectune.callbacks.cost_ledger import CostLedger
+from selectune.costs import CostRecord, Total, totals
 from selectune.ledger import read_ledger
-from selectune.savings import Saving, compute_saving
+from selectune.savings import UNITS, Saving, compute_saving
+from selectune.scorer_ratio import ScorerRatio
 
 
 class Savings(pl.Callback):
     """Computes the saving from the ledger of a `CostLedger` callback when a fit ends.
 
-    ``saving`` holds it then, and ``saving.json`` in the ledger's folder, if it has one.
+    ``saving`` holds it then, and ``saving.json`` in the ledger's folder, if it has one. Every logger of the Trainer
+    gets the totals of the ledger and the saving as ``cost/...``.
     """
 
     saving: Saving | None = None
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Compute and write the saving, on rank 0, after the ranks' records are all there."""
+        """Compute, write and log the saving, on rank 0, after the ranks' records are all there."""
         trainer.strategy.barrier("savings")
         if trainer.global_rank == 0:
             self.refresh(trainer)
 
     def refresh(self, trainer: pl.Trainer) -> None:
-        """Compute and write the saving from what the ledger holds by now."""
+        """Compute, write and log the saving from what the ledger holds by now."""
         costs: Any = next((callback for callback in trainer.callbacks if isinstance(callback, CostLedger)), None)  # type: ignore[attr-defined]
         datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
         if costs is None or not hasattr(datamodule, "pool"):
             return
         batches: Any = trainer.fit_loop.epoch_loop.batch_progress.total
         path = costs.ledger.path
+        records = read_ledger(path) if path else costs.ledger.records
         lengths = datamodule.tokens["train"].input_tokens
         rows = datamodule.train_rows
-        self.saving = compute_saving(
-            read_ledger(path) if path else costs.ledger.records,
+        saving = compute_saving(
+            records,
             kept_rows=len(rows),
             pool_rows=len(lengths),
             kept_tokens=int(lengths[rows].sum()),
             pool_tokens=int(lengths.sum()),
             epochs=batches.processed / max(1, int(trainer.num_training_batches)),
         )
+        self.saving = replace(saving, scorer_ratio=_ratio(records, trainer))
         if path:
             self.saving.write(path.parent)
+        for logger in trainer.loggers:
+            logger.log_metrics(cost_metrics(records, self.saving), step=trainer.global_step)
+            logger.save()
+
+
+def cost_metrics(records: list[CostRecord], saving: Saving) -> dict[str, float]:
+    """What was spent, as metrics: ``cost/flops``, ``cost/train/device_s``, ...; and ``cost/saving/flops``, a fraction.
+
+    What is unknown is left out.
+    """
+    spent = totals(records).spent
+    units = (*UNITS, "energy_j")
+    sums = {"": sum(spent.values(), Total())} | {f"{stage}/": total for stage, total in spent.items()}
+    found = {f"cost/{name}{unit}": getattr(total, unit) for name, total in sums.items() for unit in units}
+    found |= {f"cost/saving/{unit}": getattr(saving, unit).saving for unit in UNITS}
+    return {name: float(value) for name, value in found.items() if value is not None}
+
+
+def _ratio(records: list[CostRecord], trainer: pl.Trainer) -> ScorerRatio | None:
+    module: Any = trainer.lightning_module
+    datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+    if datamodule.chosen is None or module is None or module.network is None:
+        return None
+    manifest, weights = datamodule.chosen.manifest, sum(weight.numel() for weight in module.network.parameters())
+    return ScorerRatio.of(records, manifest.model, module.source.described, manifest.model_parameters, weights)

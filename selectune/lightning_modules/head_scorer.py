@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from selectune.errors import CheckpointError
+from selectune.flops import entropy_flops
 from selectune.lightning_modules.heads import load_network, network_inputs
 from selectune.lightning_modules.scorer import Scorer, states_of
 from selectune.sources import ModelSource
@@ -38,6 +39,10 @@ class HeadScorer(Scorer):
         if "embedding" in self.wanted:
             signals["embedding"] = self.embedding(states, batch)
         return signals
+
+    def analytic_flops(self) -> tuple[float, float]:
+        """The entropy over the classes, of each row."""
+        return float(entropy_flops(1, self.network.config.num_labels)), 0.0
 
 
 class EncoderScorer(Scorer):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from selectune.errors import CheckpointError
+from selectune.flops import entropy_flops
 from selectune.lightning_modules.heads import before_output, load_network, network_inputs
 from selectune.lightning_modules.scorer import LAST, Scorer, row_means, states_of, stop_after
 from selectune.selectors.vocabulary import vocabulary_entropy
@@ -120,6 +121,13 @@ class LanguageScorer(Scorer):
         """The vocabulary product, and the probe."""
         product = 2.0 * self.network.get_output_embeddings().weight.numel() if self.exact else 0.0
         return product + (self.probe.flops() if self.probe is not None else 0.0)
+
+    def analytic_flops(self) -> tuple[float, float]:
+        """The entropy over the vocabulary, and a logit of the token that stands there."""
+        if not self.exact:
+            return 0.0, 0.0
+        entries, width = self.network.get_output_embeddings().weight.shape
+        return 0.0, float(entropy_flops(1, entries) + 2 * width + 1)
 
     def _read(
         self, batch: dict[str, Any], at: Tensor | None = None, targets: Tensor | None = None

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from selectune.flops import softmax_flops
 from selectune.lightning_modules.heads import network_inputs
 from selectune.lightning_modules.scorer import LAST, Scorer, states_of
 from selectune.selectors.base import uniforms
@@ -60,6 +61,12 @@ class SamplingScorer(Scorer):
             for chances, vectors in zip(means, embeddings)
         ]
         return {"semantic_entropy": torch.tensor(entropies, dtype=torch.float32)}
+
+    def analytic_flops(self) -> tuple[float, float]:
+        """A softmax and its running sum for each token that is drawn, and a cosine for each pair of continuations."""
+        config = self.network.config
+        drawn = self.max_new_tokens * (softmax_flops(1, config.vocab_size) + config.vocab_size)
+        return float(self.samples * drawn + self.samples * (self.samples - 1) * config.hidden_size), 0.0
 
     def _prompts(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """Each text `samples` times, without special tokens at its end, padded on the left so that all end alike."""

@@ -49,11 +49,18 @@ class Scorer(pl.LightningModule):
             UnfitFlopsError: they are not quadratic in the length.
         """
         whole, product = measure_flops(self.row_of), self.flops_per_token()
-        return FlopModel(whole.constant, whole.linear - product, whole.quadratic, whole.method), product
+        a_row, a_token = self.analytic_flops()
+        method = whole.method + ("; softmax and entropies (analytic)" if a_row or a_token else "")
+        rest = FlopModel(whole.constant + a_row, whole.linear - product, whole.quadratic, method)
+        return rest, product + a_token
 
     def flops_per_token(self) -> float:
         """FLOPs that padding and special tokens do not cost, such as those of a vocabulary product."""
         return 0.0
+
+    def analytic_flops(self) -> tuple[float, float]:
+        """FLOPs of a row, and of each token of its text, that are no matrix products, and so not counted by a trial."""
+        return 0.0, 0.0
 
     def passes(self, batch: dict[str, Any]) -> int:
         """How often `flops` a batch takes."""

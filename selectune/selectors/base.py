@@ -139,11 +139,16 @@ class Picked:
         rows: unique row ids, int64, shape (n_picked,), ascending.
         scores: the score of every row of the pool, float64, shape (n_rows,); what it means is the selector's.
         diagnostics: anything worth a line in the manifest, as JSON types.
+        flops: of the arithmetic that choosing took, a multiply-add being two; sorting and comparing are none. None
+            when unknown.
+        flops_method: how they were counted, such as ``"2 d a distance (analytic)"``.
     """
 
     rows: np.ndarray
     scores: np.ndarray
     diagnostics: dict[str, Any] = field(default_factory=dict)
+    flops: float | None = 0
+    flops_method: str = ""
 
 
 class Selector(ABC):

@@ -74,8 +74,8 @@ def prototype_entropy(
     tau = float(np.median(np.concatenate([d2.min(axis=1) for _, d2 in distances(embeddings, centres)])))
     entropies = np.concatenate([_assignment_entropy(d2, tau) for _, d2 in distances(embeddings, centres)])
 
-    k, seeded, fitted = len(centres), min(n_rows, SEEDING_ROWS), iterations * min(n_rows, FIT_ROWS)
-    flops = 2 * width * k * (seeded + fitted + 2 * n_rows) + width * fitted + 5 * k * n_rows
+    k = len(centres)
+    flops = kmeans_flops(n_rows, width, k, iterations) + 4 * width * k * n_rows + 5 * k * n_rows
     return PrototypeEntropy(entropies, k, tau, iterations, flops)
 
 
@@ -115,6 +115,12 @@ def kmeans(
     for _ in range(iterations):
         centres = _lloyd(sample, centres)
     return centres
+
+
+def kmeans_flops(n_rows: int, width: int, k: int, iterations: int = 20) -> int:
+    """FLOPs of `kmeans`: 2 d k (S + T F) + d T F, with S rows for seeding and F rows in each of T iterations."""
+    seeded, fitted = min(n_rows, SEEDING_ROWS), iterations * min(n_rows, FIT_ROWS)
+    return 2 * width * k * (seeded + fitted) + width * fitted
 
 
 def check_embeddings(embeddings: np.ndarray, of: str = "the pool") -> None:

@@ -98,7 +98,7 @@ class Chain(Selector):
 
         Returns:
             Rows of the pool; the second's ``scores``, NaN for rows that the prefilter dropped, shape (n_rows,); the
-            diagnostics of both.
+            diagnostics and the FLOPs of both.
         """
         scores = np.full(n_rows, np.nan)
         scores[first.rows] = second.scores
@@ -106,4 +106,7 @@ class Chain(Selector):
             "prefilter": {"rows": len(first.rows), **first.diagnostics},
             "selector": second.diagnostics,
         }
-        return Picked(np.sort(first.rows[second.rows]), scores, told)
+        known = [picked.flops for picked in (first, second) if picked.flops is not None]
+        methods = "; ".join(method for method in (first.flops_method, second.flops_method) if method)
+        flops = sum(known) if len(known) == 2 else None
+        return Picked(np.sort(first.rows[second.rows]), scores, told, flops, methods)

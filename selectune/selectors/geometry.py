@@ -21,6 +21,7 @@ from selectune.selectors.clustering import (
     default_prototypes,
     distances,
     kmeans,
+    kmeans_flops,
     unit_rows,
 )
 from selectune.selectors.interval import check_budget
@@ -76,7 +77,10 @@ class KCenter(Selector):
         in_pool = np.empty(len(order))
         in_pool[order] = scores
         radius = float(nearest[left].max(initial=0.0))
-        return Picked(np.sort(order[~left]).astype(np.int64), in_pool, {"radius": round(radius, FLOAT32_DECIMALS)})
+        rows, width = np.sort(order[~left]).astype(np.int64), unit.shape[1]
+        flops = 2 * width * len(order) * (len(rows) + 1) + width * len(order)  # the mean, and where to begin
+        told = {"radius": round(radius, FLOAT32_DECIMALS)}
+        return Picked(rows, in_pool, told, flops, "k-centre: 2 d a distance (analytic)")
 
 
 class Prototypes(Selector):
@@ -124,7 +128,10 @@ class Prototypes(Selector):
         ]
         scores = rounded(1 - np.concatenate(cosines))
         order = ranked(scores if self.keep == "nearest" else -scores, keys)
-        return Picked(first_of(order, budget, pool["n_tokens"]), scores, {"prototypes": len(centres)})
+        n_rows, width = embeddings.shape
+        flops = kmeans_flops(n_rows, width, len(centres)) + 2 * width * n_rows * (len(centres) + 1)
+        rows = first_of(order, budget, pool["n_tokens"])
+        return Picked(rows, scores, {"prototypes": len(centres)}, flops, "k-means: 2 d a distance (analytic)")
 
 
 def _unit_float32(embeddings: np.ndarray, order: np.ndarray) -> np.ndarray:

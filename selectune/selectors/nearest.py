@@ -65,7 +65,8 @@ class Nearest(Selector):
             needed -= int(pool["n_tokens"][row]) if budget.tokens is not None else 1
             if needed <= 0:
                 break
-        return Picked(np.sort(np.array(rows, dtype=np.int64)), search.best, {"target_rows": len(turns)})
+        told, method = {"target_rows": len(turns)}, "nearest: 2 d a cosine (analytic)"
+        return Picked(np.sort(np.array(rows, dtype=np.int64)), search.best, told, search.flops, method)
 
 
 class _Search:
@@ -84,6 +85,7 @@ class _Search:
         self.embeddings, self.order, self.targets = embeddings, order, targets
         self.untaken = np.ones(len(order), dtype=bool)  # by place in the order
         self.best = np.full(len(order), -np.inf)  # cosine with the nearest target, by row id
+        self.flops = 0
 
     def take_turns(self, n_candidates: int) -> Iterator[int]:
         """Row ids as they are taken, until none is left; begins with so many candidates for each target."""
@@ -119,6 +121,7 @@ class _Search:
         """The candidates of each target among a block of the pool, int64, shape (n_targets, block)."""
         places = np.arange(first, min(first + ROWS_AT_ONCE, len(self.order)))
         rows = self.order[places]
+        self.flops += 2 * targets.shape[1] * len(targets) * len(rows)
         cosines = np.rint(targets @ unit_rows(self.embeddings[rows]).T * GRID)
         self.best[rows] = np.maximum(self.best[rows], cosines.max(axis=0) / GRID)
         codes = (GRID - np.minimum(cosines, GRID)).astype(np.int64) << PLACE_BITS | places

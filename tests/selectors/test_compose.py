@@ -67,6 +67,15 @@ def test_the_second_chooses_among_what_the_first_leaves() -> None:
     assert picked.diagnostics == {"prefilter": {"rows": 100}, "selector": second.diagnostics}
 
 
+def test_arithmetic_of_both_is_added_up() -> None:
+    embedding = np.random.default_rng(0).normal(size=(200, 6))
+    pool = pool_of(200, embedding=embedding)
+    picked = Chain(KCenter(), KCenter(), prefilter_keep=0.5).select(pool, None, Budget(rows=10), 0)
+    assert picked.flops == 2 * 6 * (200 * 101 + 100 * 11) + 6 * (200 + 100)
+    assert picked.flops_method
+    assert Chain(TopK("n_tokens"), TopK("n_tokens"), 0.5).select(pool, None, Budget(rows=10), 0).flops == 0
+
+
 def test_a_prefilter_that_leaves_all_changes_nothing() -> None:
     pool = pool_of(80)
     alone, chained = (s.select(pool, None, Budget(rows=20), 1) for s in (IGSE(), Chain(Random(), IGSE(), 1.0)))

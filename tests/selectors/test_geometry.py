@@ -57,6 +57,17 @@ def test_k_center_is_the_slow_greedy_loop(budget: Budget, seed: int) -> None:
     assert picked.diagnostics["radius"] == pytest.approx(picked.scores[others].max(initial=0), abs=1e-6)
 
 
+def test_arithmetic_is_said_as_the_formulas_give_it() -> None:
+    """A multiply and an add for each coordinate of each distance."""
+    pool, budget = embedded(60), Budget(rows=25)
+    picked = KCenter().select(pool, None, budget, 0)
+    assert picked.flops == 2 * 6 * 60 * (25 + 1) + 6 * 60  # from the middle and from each that is chosen
+    picked = Prototypes(n_prototypes=4).select(pool, None, budget, 0)
+    fitted = 2 * 6 * 4 * (60 + 20 * 60) + 6 * 20 * 60  # k-means: seeding, and 20 iterations
+    assert picked.flops == fitted + 2 * 6 * 4 * 60 + 2 * 6 * 60
+    assert "analytic" in picked.flops_method
+
+
 def test_k_center_covers_within_twice_the_best_radius() -> None:
     random = np.random.default_rng(2)
     centres = np.linalg.qr(random.normal(size=(8, 8)))[0]

@@ -93,3 +93,14 @@ def test_a_target_or_budget_that_does_not_fit_is_refused() -> None:
         signals["embedding"][2] = 1
     with pytest.raises(BudgetError, match="21 rows, but the pool has 20"):
         Nearest().select(pool, target, Budget(rows=21), 0)
+
+
+def test_its_arithmetic_is_a_cosine_for_each_row_of_both_and_more_where_it_looks_again() -> None:
+    pool, target = embedded(90, 1), embedded(12, 2)
+    once = Nearest().select(pool, target, Budget(rows=12), 0)
+    assert once.flops == 2 * 6 * 90 * 12
+    target["embedding"][:] = target["embedding"][0] + 0.01 * target["embedding"]  # all want the same rows
+    again = Nearest().select(pool, target, Budget(rows=80), 0)
+    assert again.flops is not None
+    assert once.flops < again.flops
+    assert again.flops % (2 * 6 * 90) == 0

@@ -1,0 +1,96 @@
+"""What a process can read off its machine: peak memory, and the energy of its GPU."""
+
+from __future__ import annotations
+
+import importlib
+import resource
+import sys
+from collections.abc import Callable
+from typing import Any
+
+NO_GPU = "not measured: no GPU"
+NO_EXTRA = "not measured: the extra `energy` is not installed"
+
+
+class EnergyMeter:
+    """Joules that a process's GPU drew while the meter ran, whoever used it; NVML counts them from the driver's start.
+
+    The GPU counts for itself alone: processor, memory and cooling are not in it.
+
+    Args:
+        device: that the process holds, such as "cuda:0".
+
+    Attributes:
+        source: the meter, or "not measured: " and why.
+    """
+
+    def __init__(self, device: str) -> None:
+        self._millijoules, self.source = _counter(device)
+        self._spent = 0
+        self._since: int | None = None
+
+    def start(self) -> None:
+        """Let it run."""
+        self._since = self._read()
+
+    def stop(self) -> None:
+        """Let it stand; what it showed is kept."""
+        now = self._read()
+        if now is not None and self._since is not None:
+            self._spent += now - self._since
+        self._since = None
+
+    @property
+    def joules(self) -> float | None:
+        """Drawn so far, None when not measured."""
+        now = self._read() if self._since is not None else None
+        running = now - self._since if now is not None and self._since is not None else 0
+        return None if self._millijoules is None else (self._spent + running) / 1000
+
+    def _read(self) -> int | None:
+        if self._millijoules is None:
+            return None
+        try:
+            return int(self._millijoules())
+        except Exception as error:  # a meter that fails must not end the run; NVMLError is no class that we can name
+            self._millijoules, self.source = None, f"not measured: NVML failed ({error})"
+            return None
+
+
+def _counter(device: str) -> tuple[Callable[[], int] | None, str]:
+    """What reads a GPU's millijoules, and what it is called; or None, and why there is none."""
+    if not device.startswith("cuda"):
+        return None, NO_GPU
+    try:
+        nvml: Any = importlib.import_module("pynvml")
+    except ImportError:
+        return None, NO_EXTRA
+    import torch
+
+    try:
+        nvml.nvmlInit()
+        properties = torch.cuda.get_device_properties(device)  # NVML numbers GPUs otherwise than CUDA does: by UUID
+        handle = nvml.nvmlDeviceGetHandleByUUID(f"GPU-{properties.uuid}")
+        nvml.nvmlDeviceGetTotalEnergyConsumption(handle)
+    except Exception as error:
+        return None, f"not measured: NVML failed ({error})"
+    return lambda: nvml.nvmlDeviceGetTotalEnergyConsumption(handle), f"NVML, the whole of {device} ({properties.name})"
+
+
+def finish_kernels() -> None:
+    """CUDA runs behind the program: wait, so that the clock sees its work. torch is not imported for this."""
+    if (torch := sys.modules.get("torch")) and torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
+def peak_cuda() -> int | None:
+    """Most bytes that torch's allocator has held on this process's GPU; None where CUDA was not used."""
+    if (torch := sys.modules.get("torch")) and torch.cuda.is_available() and torch.cuda.is_initialized():
+        return int(torch.cuda.max_memory_allocated())
+    return None
+
+
+def peak_rss() -> int:
+    """Most bytes of memory that this process has held."""
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts KiB on Linux and bytes on macOS
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
