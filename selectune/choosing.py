@@ -14,13 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from selectune.distributed import on_rank_zero
-from selectune.errors import SelectionError
+from selectune.distributed import broadcast, on_rank_zero, together
+from selectune.errors import DataError, SelectionError
 from selectune.scoring.compute import compute_signals, read_notes, read_signals
 from selectune.scoring.definitions import Rows, ScoringModel
 from selectune.scoring.tuning import Trainings
 from selectune.selectors.base import ALWAYS, Budget, Picked, Selector, Signals
+from selectune.selectors.baselines import ONE_DOMAIN
 from selectune.selectors.compose import Chain
+from selectune.selectors.screen import DomainScreen
 from selectune.selectors.search import Search
 
 
@@ -34,6 +36,7 @@ class Chooser:
         scalars: every scalar signal that was used, by name, float64, shape (n_pool,), NaN where it was not computed.
         notes: what was noted when signals were computed, by name.
         told: warnings of the selectors.
+        compared: row ids in the pool, their embeddings and those of the target, where a selector compared them.
     """
 
     scoring: ScoringModel
@@ -41,6 +44,7 @@ class Chooser:
     scalars: dict[str, np.ndarray] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
     told: list[str] = field(default_factory=list)
+    compared: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
     def choose(self, selector: Selector, rows: Rows, budget: Budget, ids: np.ndarray | None = None) -> Picked:
         """The rows that a selector picks.
@@ -58,11 +62,29 @@ class Chooser:
             selector.check_budget(budget, left.n_tokens)
             second = self.choose(selector.selector, left, budget, ids[first.rows])
             return selector.join(first, second, len(rows))
+        if isinstance(selector, DomainScreen):
+            return self._screen(selector, rows, ids)
         pool, target = self._signals(selector.requires, rows, ids), self._target(selector)
+        if target is not None and "embedding" in selector.requires & selector.requires_target:
+            self.compared = ids, pool["embedding"], target["embedding"]
         rule = getattr(selector, "rule", None)
         if isinstance(rule, Search):
             return self._search(selector, rule, pool, target, budget)
         return self._pick(selector, pool, target, budget)
+
+    def _screen(self, screen: DomainScreen, rows: Rows, ids: np.ndarray) -> Picked:
+        """The rows of the nearest data sets, of which a sample alone is scored."""
+        keys = Signals({"text_hash": rows.pool.text_hash}).tie_keys(self.trainings.datamodule.seed)
+        domains = rows.pool.domains
+        if domains is None:
+            raise DataError(ONE_DOMAIN.format(name="DomainScreen"))
+        some = screen.sampled(domains, keys)
+        pool = self._signals(screen.requires, rows.take(some), ids[some])
+        picked = self._pick(screen, pool, self._target(screen), Budget())
+        kept, names = screen.of_pool(picked, domains, keys), rows.pool.domain_names
+        told = picked.diagnostics
+        named = {names[number]: distance for number, distance in told["distances"].items()}
+        return replace(kept, diagnostics={"distances": named, "kept": [names[n] for n in told["kept_domains"]]})
 
     def _signals(self, names: frozenset[str], rows: Rows, ids: np.ndarray) -> Signals:
         work = self.trainings
@@ -106,7 +128,7 @@ class Chooser:
             told = {str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)}
             return picked, sorted(told)
 
-        picked, told = on_rank_zero(pick)
+        picked, told = broadcast(together(pick)) if selector.collective else on_rank_zero(pick)
         self.told += [message for message in told if message not in self.told]
         return picked
 

@@ -63,6 +63,35 @@ def on_rank_zero(decide: Callable[[], T]) -> T:
     raise (UserError if told[1] else RuntimeError)(told[0])
 
 
+def together(work: Callable[[], T]) -> T:
+    """Let all ranks work; the error of any is raised on every one, instead of leaving the others waiting.
+
+    What ranks exchange inside is theirs to keep in step: a rank that fails between two exchanges still leaves others
+    waiting for it.
+
+    Raises:
+        UserError: on every rank, when one met one.
+        RuntimeError: on the other ranks, when one met anything else.
+    """
+    if world()[1] == 1:
+        return work()
+    result: T | None = None
+    failure: BaseException | None = None
+    try:
+        result = work()
+    except Exception as error:
+        failure = error
+    told: list[Any] = [None] * world()[1]
+    mine = (str(failure), isinstance(failure, UserError)) if failure else None
+    torch.distributed.all_gather_object(told, mine)
+    if failure is not None:
+        raise failure
+    for other in told:
+        if other is not None:
+            raise (UserError if other[1] else RuntimeError)(other[0])
+    return result  # type: ignore[return-value]
+
+
 def stage_seed(seed: int, *stage: str | int) -> int:
     """A seed for a stage, an epoch, a rank: hash of all of them, below 2^32."""
     text = repr((seed, *stage)).encode()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 
 from selectune import examples
@@ -19,6 +20,7 @@ from selectune.choosing import Chooser, labels_of
 from selectune.costs import CostRecord, Part, code_version
 from selectune.datamodules.base import SelectionDataModule
 from selectune.distributed import on_rank_zero, world
+from selectune.embedding_map import embedding_map
 from selectune.errors import SelectionError
 from selectune.ledger import Ledger
 from selectune.lightning_modules import FineTuner
@@ -210,7 +212,7 @@ def _write(
         model_parameters=n_parameters(scoring.source.folder),
         tokenizer_hash=scoring.tokenizer_hash,
         trained_on=trained_on(scoring.source.folder),
-        diagnostics=picked.diagnostics | ({"signals": chooser.notes} if chooser.notes else {}),
+        diagnostics=picked.diagnostics | ({"signals": chooser.notes} if chooser.notes else {}) | _domains(pool, picked),
         warnings=chooser.told,
         costs=[record.to_json() for record in selection_costs],
         commit=code_version(),
@@ -224,9 +226,23 @@ def _write(
             datamodule.labels.get("train") if datamodule.has_classes else None,
             getattr(datamodule, "label_names", None), datamodule.seed,
         )  # fmt: skip
+        keys = Signals({"text_hash": pool.text_hash}).tie_keys(datamodule.seed)
+        if chooser.compared is not None:
+            ids, embeddings, targets = chooser.compared
+            kept = np.flatnonzero(np.isin(ids, picked.rows))
+            described["map"] = embedding_map(embeddings, targets, kept, keys[ids])
         examples.write(folder, described)
-        selection.write(folder, pool, scalars, Signals({"text_hash": pool.text_hash}).tie_keys(datamodule.seed))
+        selection.write(folder, pool, scalars, keys)
     return selection
+
+
+def _domains(pool: Pool, picked: Picked) -> dict[str, Any]:
+    """Rows of each data set in the pool and among the picked; nothing for a pool of one."""
+    if pool.domains is None:
+        return {}
+    counts = [np.bincount(some, minlength=len(pool.domain_names)) for some in (pool.domains, pool.domains[picked.rows])]
+    told = {name: {"pool": int(counts[0][i]), "kept": int(counts[1][i])} for i, name in enumerate(pool.domain_names)}
+    return {"domains": told}
 
 
 def _request(datamodule: SelectionDataModule, scoring: ScoringModel) -> dict[str, Any]:

@@ -31,8 +31,8 @@ class Manifest:
     `request` is the part that decides the rows: the same request gives the same rows. ``pool_tokens`` counts tokens of
     the text alone, ``pool_input_tokens`` the special ones too; so do ``tokens`` and ``input_tokens`` of the budget.
     ``target`` are the rows that the pool was compared with, where the selector does. ``trained_on`` is the selection
-    that the scoring model was itself trained on, where a run of ours made it. ``model_parameters`` counts the weights of
-    the scoring model's checkpoint.
+    that the scoring model was itself trained on, where a run of ours made it. ``model_parameters`` counts the weights
+    of the scoring model's checkpoint.
     """
 
     n_rows: int
@@ -105,6 +105,8 @@ class Selection:
         sources = {"source_row": pool.source_rows}
         if pool.last_source_rows is not None:
             sources["last_source_row"] = pool.last_source_rows
+        if pool.domains is not None:
+            sources["domain"] = pool.domains
         rows = {"row_id": self.rows, "score": self.scores} | {name: ids[self.rows] for name, ids in sources.items()}
         scores = {"row_id": np.arange(len(pool)), **signals, "selected": selected, "tie_key": tie_keys, **sources}
         for name, columns in (("rows", rows), ("scores", scores)):

@@ -326,7 +326,14 @@ class SelectionDataModule(Loaders):
             raise BudgetError(f"The selector fixes its own bounds, so data.{given[0]} must be left out.")
         elif not self.selector.sets_own_size and not given and self.selection is None:
             raise BudgetError("data.selector needs a budget; give data.keep, data.keep_rows or data.keep_tokens.")
-        for name in ("max_train_rows", "max_eval_rows", "max_target_rows", "batch_size", "max_length", "max_batch_tokens"):
+        for name in (
+            "max_train_rows",
+            "max_eval_rows",
+            "max_target_rows",
+            "batch_size",
+            "max_length",
+            "max_batch_tokens",
+        ):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise DataError(f"data.{name} is {value}, but must be at least 1.")

@@ -53,7 +53,13 @@ class LanguageModeling(SelectionDataModule):
     ) -> None:
         self.text_column, self.objective, self.mask_probability = text_column, objective, mask_probability
         self.window, self.window_unit, self.join = window, window_unit, join
-        super().__init__(dataset, **kwargs)
+        super().__init__(dataset, **kwargs)  # type: ignore[arg-type]
+        of_one = [name for name in ("config_name", "revision", "local_name") if getattr(self, name) is not None]
+        if of_one and not isinstance(dataset, str):
+            raise DataError(
+                f"data.{of_one[0]} belongs to one data set, but data.dataset lists several; say it in the list, as "
+                f"{{dataset: NAME, {of_one[0]}: ...}}."
+            )
         if window is not None and window < 2:
             raise DataError(f"data.window is {window}, but a segment must have at least 2 {window_unit}.")
         if join and window is None:

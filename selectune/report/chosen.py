@@ -11,7 +11,7 @@ import numpy as np
 from selectune import examples
 from selectune.errors import UserError
 
-BESIDE_SIGNALS = ("row_id", "selected", "tie_key", "source_row", "last_source_row")  # in scores.parquet
+BESIDE_SIGNALS = ("row_id", "selected", "tie_key", "source_row", "last_source_row", "domain")  # in scores.parquet
 MAX_SIGNALS = 6
 MAX_PAIRED = 4
 

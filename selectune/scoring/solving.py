@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
+from tempfile import TemporaryFile
 
 import numpy as np
 
 from selectune.costs import Part
 from selectune.ledger import Ledger, StageCost
+from selectune.paths import default_cache
 from selectune.scoring.definitions import HASHES, NGRAM_BINS, SHINGLE, Rows, ScoringModel
 from selectune.signals import Definition, SignalStore
 
@@ -38,7 +41,18 @@ def solve(
 
 
 def _of_tokens(rows: Rows, compute: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
-    return np.concatenate([compute(ids, offsets) for ids, offsets in rows.tokens.content()])
+    """A signal of all rows; one of several numbers a row lies in a file without a name, as it may outgrow memory."""
+    blocks = (compute(ids, offsets) for ids, offsets in rows.tokens.content())
+    first = next(blocks)
+    if first.ndim == 1:
+        return np.concatenate([first, *blocks])
+    with TemporaryFile(dir=default_cache()) as file:
+        values = np.memmap(file, dtype=first.dtype, mode="w+", shape=(len(rows), *first.shape[1:]))
+    start = 0
+    for block in chain([first], blocks):
+        values[start : start + len(block)] = block
+        start += len(block)
+    return values
 
 
 def _token_entropy(ids: np.ndarray, offsets: np.ndarray, scoring: ScoringModel) -> np.ndarray:

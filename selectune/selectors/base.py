@@ -169,6 +169,11 @@ class Selector(ABC):
         """Whether the selector fixes its own bounds and so takes no budget."""
         return False
 
+    @property
+    def collective(self) -> bool:
+        """Whether all ranks call `select` together, to share its work; else rank 0 alone does."""
+        return False
+
     @abstractmethod
     def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:
         """Pick rows of the pool.

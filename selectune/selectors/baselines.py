@@ -9,10 +9,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from selectune.errors import BudgetError, SelectionError, UserError
+from selectune.errors import BudgetError, DataError, SelectionError, UserError
 from selectune.savings import Saving
 from selectune.selectors.base import Budget, Picked, Selector, Signals, first_of, ranked
 from selectune.selectors.interval import check_budget
+
+ONE_DOMAIN = "{name} tells data sets apart, but the pool is made of one; give data.dataset as a list of several."
 
 
 class Random(Selector):
@@ -32,17 +34,20 @@ class Random(Selector):
         match: folder of a run over the same pool, which must be finished for ``cost``; or of its selection, for
             ``rows`` and ``tokens``.
         by: what is to be the same.
+        even: as many rows of each of the pool's data sets, as far as they reach, whatever their sizes.
 
     Raises:
         UserError: a ``by`` that is not one of these, or one without a run to match.
     """
 
-    def __init__(self, match: str | None = None, by: Literal["rows", "tokens", "cost"] = "rows") -> None:
+    def __init__(
+        self, match: str | None = None, by: Literal["rows", "tokens", "cost"] = "rows", even: bool = False
+    ) -> None:
         if by not in ("rows", "tokens", "cost"):
             raise UserError(f"Random can match a run by 'rows', 'tokens' or 'cost', not by {by!r}.")
         if match is None and by != "rows":
             raise UserError(f"Random has no run to match by {by}; name its folder in match, or leave out by.")
-        self.match, self.by = match, by
+        self.match, self.by, self.even = match, by, even
 
     @property
     def sets_own_size(self) -> bool:
@@ -55,6 +60,7 @@ class Random(Selector):
         Raises:
             BudgetError: a budget that is missing, over the pool, or given beside ``match``.
             SelectionError: the run to match is missing, unfinished, or over a pool of another size.
+            DataError: ``even``, but the pool is of one data set.
 
         Warns:
             UserWarning: the pool is too small to cost as much as the run to match.
@@ -70,8 +76,29 @@ class Random(Selector):
         check_budget(budget, pool["n_tokens"], "Random")
         keys = pool.tie_keys(seed)
         scores = (keys >> np.uint64(11)).astype(np.float64) * 2.0**-53  # the 53 bits that a float64 holds
-        rows = first_of(ranked(np.zeros(pool.n_rows), keys), budget, pool["n_tokens"])
+        order = ranked(turns(domains_of(pool, "Random"), keys) if self.even else np.zeros(pool.n_rows), keys)
+        rows = first_of(order, budget, pool["n_tokens"])
         return Picked(rows, scores, matched)
+
+
+def domains_of(pool: Signals, name: str) -> np.ndarray:
+    """Number of each row's data set, shape (n_rows,).
+
+    Raises:
+        DataError: the pool is of one data set.
+    """
+    if "domain" not in pool:
+        raise DataError(ONE_DOMAIN.format(name=name))
+    return pool["domain"]
+
+
+def turns(domains: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """How many rows of its own domain stand before each row in the order of keys, int64, shape (n_rows,)."""
+    before = np.empty(len(domains), dtype=np.int64)
+    for domain in np.unique(domains):
+        members = np.flatnonzero(domains == domain)
+        before[members[np.lexsort((members, keys[members]))]] = np.arange(len(members))
+    return before
 
 
 def matched_budget(folder: Path, by: Literal["rows", "tokens", "cost"], pool: Signals) -> tuple[Budget, dict[str, Any]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 
-from selectune.errors import DataError
-from selectune.selectors.base import Budget, Picked, Selector, Signals
+from selectune.errors import DataError, UserError
+from selectune.selectors.base import Budget, Picked, Selector, Signals, first_of, ranked
 from selectune.selectors.clustering import ROWS_AT_ONCE, check_embeddings, unit_rows
 from selectune.selectors.interval import check_budget, filled_by
 
@@ -47,17 +48,12 @@ class Nearest(Selector):
             DataError: no target; embeddings that are zero, not finite, or of another width than the target's.
         """
         check_budget(budget, pool["n_tokens"], "Nearest")
-        if target is None:
-            raise DataError("Nearest needs a target to be near to, with its embeddings; give it one.")
-        check_embeddings(target["embedding"], "the target")
-        check_embeddings(pool["embedding"])
-        if target["embedding"].shape[1] != pool["embedding"].shape[1]:
-            widths = pool["embedding"].shape[1], target["embedding"].shape[1]
-            raise DataError(f"The pool's embeddings are {widths[0]} wide, the target's {widths[1]}; use one model.")
+        there = _target_of(pool, target, "Nearest")
+        assert target is not None
         order = np.argsort(pool.tie_keys(seed), kind="stable")
         turns = np.argsort(target.tie_keys(seed), kind="stable")
         filled, needed = filled_by(pool["n_tokens"], budget)
-        search = _Search(pool["embedding"], order, unit_rows(target["embedding"][turns]))
+        search = _Search(pool["embedding"], order, unit_rows(there[turns]))
         expected = int(needed / filled[-1] * pool.n_rows) + 1
         rows: list[int] = []
         for row in search.take_turns(2 * (expected // len(turns)) + 8):
@@ -67,6 +63,68 @@ class Nearest(Selector):
                 break
         told, method = {"target_rows": len(turns)}, "nearest: 2 d a cosine (analytic)"
         return Picked(np.sort(np.array(rows, dtype=np.int64)), search.best, told, search.flops, method)
+
+
+class Closest(Selector):
+    """Keep the rows at the smallest plain distance from the target: the obvious rival of transport.
+
+    The distance is squared Euclidean, of the embeddings as they are stored: to the nearest row of the target, or the
+    mean over all of them, which is |x - mean|^2 and a constant. Nothing keeps the rows from crowding around one part of
+    the target; `Nearest` lets its rows take turns.
+
+    Args:
+        to: ``nearest`` or ``mean``.
+
+    Raises:
+        UserError: a ``to`` that is neither.
+    """
+
+    def __init__(self, to: Literal["nearest", "mean"] = "nearest") -> None:
+        if to not in ("nearest", "mean"):
+            raise UserError(f"Closest can measure to the 'nearest' row of the target or to its 'mean', not {to!r}.")
+        self.to = to
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """``embedding``."""
+        return frozenset({"embedding"})
+
+    @property
+    def requires_target(self) -> frozenset[str]:
+        """``embedding``."""
+        return frozenset({"embedding"})
+
+    def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:
+        """Keep the closest rows; ``scores`` are the distance (for ``mean`` without the constant).
+
+        Raises:
+            BudgetError: a budget that is missing or over the pool.
+            DataError: no target; embeddings that are zero, not finite, or of another width than the target's.
+        """
+        check_budget(budget, pool["n_tokens"], "Closest")
+        there = np.asarray(_target_of(pool, target, "Closest"), dtype=np.float64)
+        if self.to == "mean":
+            there = there.mean(axis=0, keepdims=True)
+        scores = np.empty(pool.n_rows)
+        for start in range(0, pool.n_rows, ROWS_AT_ONCE):
+            rows = np.asarray(pool["embedding"][start : start + ROWS_AT_ONCE], dtype=np.float64)
+            d2 = (rows**2).sum(axis=1, keepdims=True) + (there**2).sum(axis=1) - 2 * rows @ there.T
+            scores[start : start + ROWS_AT_ONCE] = np.maximum(d2.min(axis=1), 0)
+        kept = first_of(ranked(scores, pool.tie_keys(seed)), budget, pool["n_tokens"])
+        flops = 2.0 * there.size * pool.n_rows
+        return Picked(kept, scores, flops=flops, flops_method="2 d a distance (analytic)")
+
+
+def _target_of(pool: Signals, target: Signals | None, name: str) -> np.ndarray:
+    """The embeddings of the target, checked beside those of the pool."""
+    if target is None:
+        raise DataError(f"{name} needs a target to be near to, with its embeddings; give it one.")
+    check_embeddings(target["embedding"], "the target")
+    check_embeddings(pool["embedding"])
+    if target["embedding"].shape[1] != pool["embedding"].shape[1]:
+        widths = pool["embedding"].shape[1], target["embedding"].shape[1]
+        raise DataError(f"The pool's embeddings are {widths[0]} wide, the target's {widths[1]}; use one model.")
+    return target["embedding"]
 
 
 class _Search:

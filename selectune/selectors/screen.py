@@ -1,0 +1,103 @@
+"""Leave out whole data sets of a pool before its rows are looked at."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+
+from selectune.errors import BudgetError, DataError
+from selectune.selectors.base import Budget, Picked, Selector, Signals
+from selectune.selectors.baselines import domains_of, turns
+from selectune.selectors.transport import Eps, sinkhorn_divergence
+
+
+class DomainScreen(Selector):
+    """Keep the rows of the data sets nearest to the target by transport (GOT-D's pre-screen, Kang et al. 2024).
+
+    The distance is the debiased one, OT(x, y) - (OT(x, x) + OT(y, y)) / 2, between a sample of a data set and the
+    target. A run scores the samples alone, so data sets that lie far away cost next to nothing; use it as the
+    ``prefilter`` of a `Chain`, whose ``selector`` then scores what is left.
+
+    Args:
+        domains: data sets to keep.
+        sample: rows of each to compare, the first by hash(seed, text).
+        rows: of the kept data sets together, as many of each as they reach; default all.
+        cost: of the transport, see `selectune.selectors.transport`.
+        eps: of the transport.
+
+    Raises:
+        BudgetError: a number below 1.
+    """
+
+    def __init__(
+        self,
+        domains: int = 2,
+        sample: int = 10_000,
+        rows: int | None = None,
+        cost: Literal["sqeuclidean", "cosine"] = "sqeuclidean",
+        eps: Eps = Eps(std=0.05),  # noqa: B008
+    ) -> None:
+        for name, value in (("domains", domains), ("sample", sample), ("rows", rows)):
+            if value is not None and value < 1:
+                raise BudgetError(f"DomainScreen's {name} is {value}, but must be at least 1.")
+        self.domains, self.sample, self.rows, self.cost, self.eps = domains, sample, rows, cost, eps
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """``embedding``."""
+        return frozenset({"embedding"})
+
+    @property
+    def requires_target(self) -> frozenset[str]:
+        """``embedding``."""
+        return frozenset({"embedding"})
+
+    @property
+    def sets_own_size(self) -> bool:
+        """It does."""
+        return True
+
+    def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:
+        """Keep the rows of the nearest data sets; ``scores`` are the distance of a row's own.
+
+        Raises:
+            DataError: no target; a pool of one data set; embeddings that are not finite or not of the target's width.
+        """
+        domain, keys = domains_of(pool, "DomainScreen"), pool.tie_keys(seed)
+        if target is None:
+            raise DataError("DomainScreen needs a target to be near to, with its embeddings; give it one.")
+        sampled = self.sampled(domain, keys)
+        distances, flops = {}, 0.0
+        for number in np.unique(domain):
+            members = sampled[domain[sampled] == number]
+            found = sinkhorn_divergence(
+                pool["embedding"][members], np.asarray(target["embedding"]), cost=self.cost, eps=self.eps
+            )
+            distances[int(number)], flops = found.distance, flops + found.flops
+        nearest = sorted(sorted(distances, key=lambda number: (distances[number], number))[: self.domains])
+        told: dict[str, Any] = {"distances": distances, "kept_domains": nearest}
+        nothing = np.zeros(0, dtype=np.int64), np.zeros(0)
+        picked = Picked(*nothing, told, flops, "transport of samples (analytic)")
+        return self.of_pool(picked, domain, keys)
+
+    def sampled(self, domain: np.ndarray, keys: np.ndarray) -> np.ndarray:
+        """Row ids of the samples that are compared, ascending."""
+        return np.flatnonzero(turns(domain, keys) < self.sample)
+
+    def of_pool(self, picked: Picked, domain: np.ndarray, keys: np.ndarray) -> Picked:
+        """What was picked on samples, for the pool that they were drawn from.
+
+        Args:
+            picked: with ``distances`` and ``kept_domains`` in its diagnostics.
+            domain: number of each row's data set, shape (n_rows,).
+            keys: the order among rows, shape (n_rows,).
+        """
+        distances = picked.diagnostics["distances"]
+        kept = np.flatnonzero(np.isin(domain, picked.diagnostics["kept_domains"]))
+        if self.rows is not None and self.rows < len(kept):
+            before = turns(domain[kept], keys[kept])
+            kept = np.sort(kept[np.lexsort((keys[kept], before))[: self.rows]])
+        of_domain = np.array([distances.get(number, np.nan) for number in range(int(domain.max()) + 1)])
+        return replace(picked, rows=kept, scores=of_domain[domain])
