@@ -20,6 +20,8 @@ _FROM = {
     "Savings": "selectune.callbacks",
     "EntropyInterval": "selectune.selectors",
     "IGSE": "selectune.selectors",
+    "GOTD": "selectune.selectors",
+    "DSIR": "selectune.selectors",
     "Random": "selectune.selectors",
     "Absolute": "selectune.selectors",
     "Central": "selectune.selectors",

@@ -17,6 +17,10 @@ class SelectionError(UserError):
     """A selection that is missing, damaged, or made for another pool."""
 
 
+class TransportError(UserError):
+    """A transport problem that is ill stated, or a solve that did not converge."""
+
+
 class CheckpointError(UserError):
     """A model that cannot be found, or that lacks the head that a signal needs."""
 

@@ -211,3 +211,23 @@ def entropy_flops(n_rows: int, width: int) -> int:
     To the log-sum-exp a product and a sum for each entry, a division and a subtraction.
     """
     return logsumexp_flops(n_rows, width) + n_rows * (2 * width + 1)
+
+
+def transport_flops(n_rows: int, n_targets: int, width: int, reads: int, kernel_passes: int, spread: bool) -> int:
+    """FLOPs of a transport solve between `n_rows` of pool and `n_targets` of target (`selectune.selectors.transport`).
+
+    A pass over the embeddings makes the cost, 2 d a cell, and a softmax of each row, and adds up the columns, 2 a cell.
+    A pass over a kernel is two mat-vecs, 2 a cell each. The spread of the cost takes second moments, 2 d^2 a row.
+
+    Args:
+        n_rows: of the pool, over all ranks.
+        n_targets: of the target.
+        width: of the embeddings, d.
+        reads: passes over the embeddings.
+        kernel_passes: passes over a cached kernel.
+        spread: whether eps is relative to the cost's standard deviation.
+    """
+    cells = n_rows * n_targets
+    read = 2 * width * cells + softmax_flops(n_rows, n_targets) + 2 * cells
+    moments = 2 * width**2 * (n_rows + n_targets) if spread else 0
+    return reads * read + kernel_passes * 4 * cells + moments

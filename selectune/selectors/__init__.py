@@ -3,23 +3,30 @@
 from selectune.selectors.base import Budget, Picked, Selector, Signals
 from selectune.selectors.baselines import Random
 from selectune.selectors.compose import Chain
+from selectune.selectors.dsir import DSIR
 from selectune.selectors.duplicates import Deduplicate
 from selectune.selectors.euds import IGSE, EntropyInterval
+from selectune.selectors.gotd import GOTD
 from selectune.selectors.geometry import KCenter, Prototypes
 from selectune.selectors.interval import Absolute, Band, Central, Densest, IntervalRule, Quantile
-from selectune.selectors.nearest import Nearest
+from selectune.selectors.nearest import Closest, Nearest
 from selectune.selectors.ranking import TopK
+from selectune.selectors.screen import DomainScreen
 from selectune.selectors.search import Placed, Proxy, Search
 
 __all__ = [
+    "DSIR",
+    "GOTD",
     "IGSE",
     "Absolute",
     "Band",
     "Budget",
     "Central",
     "Chain",
+    "Closest",
     "Deduplicate",
     "Densest",
+    "DomainScreen",
     "EntropyInterval",
     "IntervalRule",
     "KCenter",

@@ -30,7 +30,7 @@ class GOTD(Selector):
         contrast: the target is what to keep away from (the paper's detoxification by contrast): the largest g first.
         backend: ``pot``, ``dense``, ``stream``, or ``auto``, which picks by size and free memory.
         tolerance: of the marginal error, in [0, 2].
-        churn: share of the kept rows that may still change in five iterations.
+        churn: share of the kept rows that may still change in five iterations; not watched with ``contrast``.
         max_iterations: most iterations.
         allow_unconverged: go on with what there is after these, and say so in the manifest.
 
@@ -86,7 +86,7 @@ class GOTD(Selector):
         weights = even_weights(target)
         found = pool_potentials(
             pool["embedding"], target["embedding"], target_weights=weights, eps=self.eps, tolerance=self.tolerance,
-            lowest=expected, churn=self.churn, allow_unconverged=self.allow_unconverged, **options,
+            lowest=None if self.contrast else expected, churn=self.churn, allow_unconverged=self.allow_unconverged, **options,
         )  # fmt: skip
         gradient = calibrated_gradient(found.f)
         order = ranked(-gradient if self.contrast else gradient, pool.tie_keys(seed))

@@ -10,7 +10,7 @@ import numpy as np
 from selectune.errors import BudgetError, DataError
 from selectune.selectors.base import Budget, Picked, Selector, Signals
 from selectune.selectors.baselines import domains_of, turns
-from selectune.selectors.transport import Eps, sinkhorn_divergence
+from selectune.selectors.transport import Eps, sinkhorn_divergences
 
 
 class DomainScreen(Selector):
@@ -29,6 +29,7 @@ class DomainScreen(Selector):
 
     Raises:
         BudgetError: a number below 1.
+        TransportError: an eps that is none.
     """
 
     def __init__(
@@ -37,11 +38,12 @@ class DomainScreen(Selector):
         sample: int = 10_000,
         rows: int | None = None,
         cost: Literal["sqeuclidean", "cosine"] = "sqeuclidean",
-        eps: Eps = Eps(std=0.05),  # noqa: B008
+        eps: dict[str, float] = {"std": 0.05},  # noqa: B006
     ) -> None:
         for name, value in (("domains", domains), ("sample", sample), ("rows", rows)):
             if value is not None and value < 1:
                 raise BudgetError(f"DomainScreen's {name} is {value}, but must be at least 1.")
+        Eps.of(eps)
         self.domains, self.sample, self.rows, self.cost, self.eps = domains, sample, rows, cost, eps
 
     @property
@@ -69,13 +71,10 @@ class DomainScreen(Selector):
         if target is None:
             raise DataError("DomainScreen needs a target to be near to, with its embeddings; give it one.")
         sampled = self.sampled(domain, keys)
-        distances, flops = {}, 0.0
-        for number in np.unique(domain):
-            members = sampled[domain[sampled] == number]
-            found = sinkhorn_divergence(
-                pool["embedding"][members], np.asarray(target["embedding"]), cost=self.cost, eps=self.eps
-            )
-            distances[int(number)], flops = found.distance, flops + found.flops
+        there = np.unique(domain).tolist()
+        samples = [pool["embedding"][sampled[domain[sampled] == number]] for number in there]
+        found, flops = sinkhorn_divergences(samples, np.asarray(target["embedding"]), cost=self.cost, eps=self.eps)
+        distances = dict(zip(there, found))
         nearest = sorted(sorted(distances, key=lambda number: (distances[number], number))[: self.domains])
         told: dict[str, Any] = {"distances": distances, "kept_domains": nearest}
         nothing = np.zeros(0, dtype=np.int64), np.zeros(0)

@@ -1,0 +1,179 @@
+"""Embeddings read block by block, checked and centred, and the exact moments of the cost between two sets of them.
+
+Both costs are one: on unit rows 1 - cos(x, y) = |x - y|^2 / 2, so that everywhere
+
+    C_ij = scale |x_i - y_j|^2 = s(x_i) + s(y_j) - 2 scale <x_i, y_j>,    s(x) = scale |x|^2,
+
+with scale 1 or 1/2. All rows are moved so that the target's mean is 0, which changes no distance and keeps the three
+terms small, so that little is lost when they cancel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selectune.errors import DataError
+from selectune.selectors.transport.ranks import Ranks
+
+Cost = Literal["sqeuclidean", "cosine"]
+SCALES = {"sqeuclidean": 1.0, "cosine": 0.5}
+NAMED = 5  # of the bad rows
+
+
+class Rows:
+    """Rows of an array in blocks: on the device, in the solver's precision, unit for the cosine, centred.
+
+    Args:
+        array: shape (n, d), floats of any precision; a memory map is read block by block.
+        cost: ``sqeuclidean`` or ``cosine``.
+        dtype: of the blocks.
+        device: of the blocks.
+        centre: what is taken off each row, float64, shape (d,).
+    """
+
+    def __init__(
+        self, array: np.ndarray, cost: Cost, dtype: torch.dtype, device: torch.device, centre: Tensor | None = None
+    ) -> None:
+        self.array, self.cost, self.dtype, self.device = array, cost, dtype, device
+        self.n, self.width = array.shape
+        self.scale = SCALES[cost]
+        exact = dtype == torch.float64 or array.dtype == np.float64
+        self._reading = torch.float64 if exact else torch.float32
+        self.centre = torch.zeros(self.width, dtype=torch.float64) if centre is None else centre
+        self._centre = self.centre.to(device, self._reading)
+
+    def block(self, start: int, stop: int) -> Tensor:
+        """Some rows, shape (stop - start, d)."""
+        # A copy: a slice of a read-only memory map is no tensor, and its pages can be dropped at once.
+        rows = torch.from_numpy(np.array(self.array[start:stop])).to(self.device, self._reading)
+        if self.cost == "cosine":
+            rows = rows / rows.norm(dim=1, keepdim=True)
+        return (rows - self._centre).to(self.dtype)
+
+    def blocks(self, rows_at_once: int) -> Iterator[tuple[int, int, Tensor]]:
+        """All rows: first, last + 1, and the block."""
+        for start in range(0, self.n, rows_at_once):
+            stop = min(start + rows_at_once, self.n)
+            yield start, stop, self.block(start, stop)
+
+    def about(self, centre: Tensor) -> Rows:
+        """The same rows, moved so that this point is 0."""
+        return Rows(self.array, self.cost, self.dtype, self.device, centre)
+
+    def take(self, which: np.ndarray) -> Rows:
+        """Some of the rows, copied."""
+        return Rows(np.array(self.array[which]), self.cost, self.dtype, self.device, self.centre)
+
+
+@dataclass
+class Moments:
+    """Sums over rows, float64; those of shards add up.
+
+    Args:
+        n: rows.
+        squares: of s(x), and of its square, shape (2,).
+        rows: of x, shape (d,).
+        weighted: of s(x) x, shape (d,).
+        products: of the outer products x x^T, shape (d, d); zeros where they were not wanted.
+    """
+
+    n: float
+    squares: np.ndarray
+    rows: np.ndarray
+    weighted: np.ndarray
+    products: np.ndarray
+
+    def total(self, ranks: Ranks) -> Moments:
+        """Of the shards of all ranks."""
+        return Moments(
+            float(ranks.sum(self.n)), *map(ranks.sum, (self.squares, self.rows, self.weighted, self.products))
+        )
+
+
+def read_moments(rows: Rows, rows_at_once: int, products: bool) -> tuple[np.ndarray, Moments]:
+    """One pass over rows: s(x) of each, float64, shape (n,), and their moments.
+
+    Args:
+        rows: to read.
+        rows_at_once: rows of a block.
+        products: whether the outer products are wanted, which cost O(n d^2).
+    """
+    squares = np.empty(rows.n)
+    first = torch.zeros(rows.width, dtype=torch.float64, device=rows.device)
+    weighted = torch.zeros_like(first)
+    second = torch.zeros(rows.width, rows.width, dtype=torch.float64, device=rows.device)
+    for start, stop, block in rows.blocks(rows_at_once):
+        block = block.double()
+        own = rows.scale * block.square().sum(1)
+        squares[start:stop] = own.cpu().numpy()
+        first += block.sum(0)
+        weighted += own @ block
+        if products:
+            second += block.T @ block
+    sums = np.array([squares.sum(), np.square(squares).sum()])
+    return squares, Moments(rows.n, sums, first.cpu().numpy(), weighted.cpu().numpy(), second.cpu().numpy())
+
+
+def cost_moments(pool: Moments, target: Moments, scale: float) -> tuple[float, float]:
+    """Mean and standard deviation of the cost over all pairs, unweighted, exact.
+
+    With the target's mean at 0 the products <x, y> have mean 0 and are uncorrelated with s(x), so that
+
+        mean = E s(x) + E s(y)
+        variance = var s(x) + var s(y) + 4 scale^2 tr(E[x x^T] E[y y^T]) - 4 scale <E x, E[s(y) y]>
+
+    Args:
+        pool: of all shards.
+        target: about its own mean.
+        scale: of the cost.
+    """
+    mean, variance = 0.0, 4 * scale**2 * float((pool.products * target.products).sum()) / (pool.n * target.n)
+    for side in (pool, target):
+        own, square = side.squares / side.n
+        mean += own
+        variance += square - own**2
+    variance -= 4 * scale * float(pool.rows @ target.weighted) / (pool.n * target.n)
+    return float(mean), float(np.sqrt(max(variance, 0.0)))
+
+
+def problem_of(array: np.ndarray, name: str, cost: Cost, rows_at_once: int, offset: int = 0) -> str | None:
+    """What is wrong with embeddings, in a sentence, or None.
+
+    Args:
+        array: shape (n, d).
+        name: ``pool`` or ``target``.
+        cost: with the cosine, zero rows are wrong, too.
+        rows_at_once: rows of a block.
+        offset: rows of the shards before this one.
+    """
+    bad: dict[str, list[int]] = {"not finite": [], "zero, which have no cosine": []}
+    for start in range(0, len(array), rows_at_once):
+        # In the array's own precision a large sum could overflow, in float32 a tiny square would vanish.
+        block = torch.from_numpy(np.array(array[start : start + rows_at_once]))
+        found = {"not finite": ~torch.isfinite(block).all(1)}
+        if cost == "cosine":
+            found["zero, which have no cosine"] = (block == 0).all(1)
+        for kind, rows in found.items():
+            bad[kind] += (torch.nonzero(rows).flatten() + start + offset).tolist()
+    for kind, rows_of_it in bad.items():
+        if rows_of_it:
+            named = ", ".join(map(str, rows_of_it[:NAMED])) + (", ..." if len(rows_of_it) > NAMED else "")
+            return f"{len(rows_of_it)} embeddings of the {name} are {kind} (rows {named}); leave these rows out."
+    return None
+
+
+def check_shape(array: np.ndarray, name: str) -> None:
+    """Refuse what is no matrix of floats.
+
+    Raises:
+        DataError: another shape, another type, or no width.
+    """
+    if array.ndim != 2 or array.dtype.kind != "f" or array.shape[1] == 0:
+        found = f"{array.dtype} of shape {array.shape}"
+        raise DataError(f"The embeddings of the {name} are {found}; give floats of shape (rows, width).")
