@@ -16,6 +16,7 @@ from selectune.datamodules.loading import load_splits
 from selectune.datamodules.texts import Texts, find_target
 from selectune.distributed import on_rank_zero, world
 from selectune.errors import BudgetError, DataError
+from selectune.memory import give_memory_back
 from selectune.paths import default_cache
 from selectune.pool import Pool, check_texts
 from selectune.selection import Selection
@@ -216,6 +217,7 @@ class SelectionDataModule(Loaders):
         if not self.splits:
             loaded = load_splits(self)
             self.splits, self.labels, self.pool = loaded.splits, loaded.labels, loaded.pool
+            give_memory_back()
 
     def budget(self, n_tokens: int) -> Budget:
         """The budget asked for, checked against the pool.

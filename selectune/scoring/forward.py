@@ -16,6 +16,7 @@ from selectune.distributed import barrier, on_rank_zero, world
 from selectune.errors import CheckpointError
 from selectune.flops import FlopModel, UnfitFlopsError
 from selectune.ledger import Ledger, StageCost
+from selectune.memory import give_memory_back
 from selectune.lightning_modules.heads import load_network
 from selectune.scoring.definitions import Rows, ScoringModel
 from selectune.signals import Definition, Shards, SignalStore
@@ -73,6 +74,7 @@ def forward_pass(
             trainer = trainer_for(callbacks=[ShardWriter(shards, cost, scorer)], precision=precision)
             trainer.predict(scorer, data, return_predictions=False)
     barrier()  # all ranks' shards are written
+    give_memory_back()
     on_rank_zero(lambda: store.merge(todo, shards, len(rows), notes, more_costs))
 
 
