@@ -163,7 +163,7 @@ def _candidates(root: str | Path | None, name: str, config: str | None, local_na
     found = [Path(root) / stem / config for stem in stems if config]
     if config and name.rsplit("/", 1)[-1] == "glue":
         found.append(Path(root) / config)
-    return found + [Path(root) / stem for stem in stems if not config]
+    return found + [Path(root) / stem for stem in stems if local_name or not config]
 
 
 def _load_folder(folder: Path) -> dict[str, Dataset]:

@@ -46,8 +46,12 @@ def data_sections(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The `init_args` of each data module in a config that names a data set."""
     for part in (config, config.get("warm_up") or {}):
         arguments = part.get("data", {}).get("init_args", {})
-        if "dataset" in arguments:
-            yield arguments
+        listed = arguments.get("dataset", [])
+        for one in listed if isinstance(listed, list) else [listed]:
+            if isinstance(one, dict):
+                yield one | {"text_column": one.get("local_text_column", one.get("text_column", "text"))}
+            else:
+                yield arguments | {"dataset": one}
 
 
 def checkpoints(config: dict[str, Any]) -> Iterator[str]:

@@ -12,14 +12,17 @@ import pytest
 
 from selectune.cli import SelectuneCLI, main
 from selectune.datamodules import SelectionDataModule
+from selectune.datamodules.texts import as_texts
 from selectune.lightning_modules import FineTuner
 from tests.conftest import REPOSITORY, manifest_of, metrics_of
 from tests.local_copies import TRAIN_ROWS, local_copies, read_config
 
 CONFIGS = sorted((REPOSITORY / "configs").rglob("*.yaml"))
-OVERLAYS = [file for file in CONFIGS if file.parent.name in ("selectors", "cluster")]
-SELECTORS = [file for file in OVERLAYS if file.parent.name == "selectors"]
-BASE = REPOSITORY / "configs" / "euds" / "sst2.yaml"  # what overlays are laid over
+SST2 = BASE = REPOSITORY / "configs" / "euds" / "sst2.yaml"
+CHEMPROT = REPOSITORY / "configs" / "gotd" / "chemprot.yaml"
+OVER = {"selectors": SST2, "cluster": SST2, "warm_up": CHEMPROT}  # what overlays of a folder are laid over
+SELECTORS = [file for file in CONFIGS if file.parent.name == "selectors"]
+WARM_UPS = [file for file in CONFIGS if file.parent.name == "warm_up"]
 
 
 def named(file: Path) -> str:
@@ -28,7 +31,7 @@ def named(file: Path) -> str:
 
 def layers(file: Path) -> list[Path]:
     """The configs that make a whole with this one."""
-    return [BASE, file] if file in OVERLAYS else [file]
+    return [OVER[file.parent.name], file] if file.parent.name in OVER else [file]
 
 
 @pytest.fixture
@@ -84,8 +87,19 @@ def test_a_config_is_instantiated(
     (cli,) = made
     assert isinstance(cli.model, FineTuner)
     assert isinstance(cli.datamodule, SelectionDataModule)
-    if selector := read_config(file)["data"]["init_args"].get("selector"):
+    config = read_config(file)
+    if selector := config.get("data", {}).get("init_args", {}).get("selector"):
         assert_is(cli.datamodule.selector, selector)
+    warm_up = cli.job().warm_up
+    if config.get("warm_up"):
+        arguments = config["warm_up"]["data"]["init_args"]
+        if "selector" in arguments:
+            assert_is(warm_up.data.selector, arguments["selector"])
+        if isinstance(listed := arguments.get("dataset"), list):
+            names = [part if isinstance(part, str) else part["dataset"] for part in listed]
+            assert [part.dataset for part in as_texts(warm_up.data.dataset)] == names
+    elif "warm_up" in config:
+        assert warm_up is None
     assert not (tmp_path / "run").exists(), "nothing is written before the verb begins"
 
 
@@ -109,6 +123,32 @@ def test_an_overlay_of_a_selector_changes_the_selector_alone(file: Path) -> None
     arguments = overlay["data"]["init_args"]
     assert arguments.pop("selector")
     assert arguments in ({}, {"keep": None})
+
+
+@pytest.mark.parametrize("file", WARM_UPS, ids=named)
+def test_an_overlay_of_a_warm_up_changes_its_rows_alone(file: Path) -> None:
+    overlay = read_config(file)
+    assert list(overlay) == ["warm_up"]
+    assert overlay["warm_up"] is None or set(overlay["warm_up"]["data"]["init_args"]) <= {"selector", "dataset"}
+
+
+@pytest.mark.parametrize("overlay", [None, "gotd_screened", "dsir", "uniform", "dapt", "none"])
+def test_a_config_of_gotd_runs(shrunk: Callable[..., Path], tmp_path: Path, overlay: str | None) -> None:
+    files = [CHEMPROT] if overlay is None else [CHEMPROT, REPOSITORY / "configs" / "warm_up" / f"{overlay}.yaml"]
+    small = tmp_path / "small.yaml"
+    if overlay != "none":
+        small.write_text("warm_up: {data: {init_args: {window: 30, max_train_rows: 100, keep_rows: 20}}}\n")
+        files.append(small)
+    run = shrunk(*files)
+    assert "test/micro_f1" in metrics_of(run)
+    if overlay == "none":
+        assert not (run / "warm_up").exists()
+        return
+    manifest = manifest_of(run / "warm_up")
+    assert manifest["n_rows"] == 20
+    domains = manifest["diagnostics"].get("domains", {})
+    assert sum(of["kept"] for of in domains.values()) == (20 if domains else 0)
+    assert bool(domains), "also a list of one data set is told apart"
 
 
 def test_the_quickstart_runs(shrunk: Callable[..., Path]) -> None:

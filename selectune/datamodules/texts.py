@@ -30,6 +30,7 @@ class Texts:
         revision: of the hub's data set.
         local_name: what its folder in the root is called, where not by its own name.
         text_column: of the text.
+        local_text_column: of the text in the folder in the root, where it is called otherwise there.
         split: whose rows are meant.
         max_rows: sample them down to so many.
     """
@@ -39,6 +40,7 @@ class Texts:
     revision: str | None = None
     local_name: str | None = None
     text_column: str = "text"
+    local_text_column: str | None = None
     split: str = "train"
     max_rows: int | None = None
 
@@ -59,11 +61,13 @@ class Texts:
             raise DataError(
                 f"{found.described} has no split '{self.split}'; it has {', '.join(found.splits)}. Name one in split."
             )
-        split = found.splits[name]
-        check_texts(split, [self.text_column], f"The split '{name}' of {found.described}")
-        split = split.select_columns([self.text_column])
-        if self.text_column != column:
-            split = split.rename_column(self.text_column, column)
+        split, here = found.splits[name], self.text_column
+        if self.local_text_column and found.described.startswith("local:"):
+            here = self.local_text_column
+        check_texts(split, [here], f"The split '{name}' of {found.described}")
+        split = split.select_columns([here])
+        if here != column:
+            split = split.rename_column(here, column)
         rows = np.arange(len(split))
         if self.max_rows is not None and self.max_rows < len(rows):
             rows = np.sort(np.random.default_rng(stage_seed(seed, "texts")).permutation(rows)[: self.max_rows])

@@ -6,8 +6,8 @@ from selectune.selectors.compose import Chain
 from selectune.selectors.dsir import DSIR
 from selectune.selectors.duplicates import Deduplicate
 from selectune.selectors.euds import IGSE, EntropyInterval
-from selectune.selectors.gotd import GOTD
 from selectune.selectors.geometry import KCenter, Prototypes
+from selectune.selectors.gotd import GOTD
 from selectune.selectors.interval import Absolute, Band, Central, Densest, IntervalRule, Quantile
 from selectune.selectors.nearest import Closest, Nearest
 from selectune.selectors.ranking import TopK

@@ -86,7 +86,8 @@ class GOTD(Selector):
         weights = even_weights(target)
         found = pool_potentials(
             pool["embedding"], target["embedding"], target_weights=weights, eps=self.eps, tolerance=self.tolerance,
-            lowest=None if self.contrast else expected, churn=self.churn, allow_unconverged=self.allow_unconverged, **options,
+            lowest=None if self.contrast else expected, churn=self.churn,
+            allow_unconverged=self.allow_unconverged, **options,
         )  # fmt: skip
         gradient = calibrated_gradient(found.f)
         order = ranked(-gradient if self.contrast else gradient, pool.tie_keys(seed))

@@ -5,4 +5,12 @@ from selectune.selectors.transport.inputs import Eps
 from selectune.selectors.transport.shards import pool_potentials
 from selectune.selectors.transport.solve import Potentials, calibrated_gradient, dual_potentials
 
-__all__ = ["Eps", "Potentials", "calibrated_gradient", "dual_potentials", "pool_potentials", "sinkhorn_divergence", "sinkhorn_divergences"]
+__all__ = [
+    "Eps",
+    "Potentials",
+    "calibrated_gradient",
+    "dual_potentials",
+    "pool_potentials",
+    "sinkhorn_divergence",
+    "sinkhorn_divergences",
+]

@@ -1,0 +1,30 @@
+"""A solve over all ranks of a pool that each of them can read whole."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from selectune.distributed import world
+from selectune.selectors.transport.ranks import Ranks
+from selectune.selectors.transport.solve import Potentials, dual_potentials
+
+
+def pool_potentials(pool: np.ndarray, target: np.ndarray, **options: Any) -> Potentials:
+    """`dual_potentials` of a whole pool, of which each rank of the job solves its share; the same answer on all.
+
+    Args:
+        pool: embeddings, shape (n, d), e.g. a memory map on a disk that all ranks see.
+        target: embeddings, shape (m, d).
+        **options: of `dual_potentials`, without weights of the pool.
+    """
+    rank, size = world()
+    if size == 1:
+        return dual_potentials(pool, target, **options)
+    ranks = Ranks(torch.distributed.group.WORLD)
+    bounds = [len(pool) * i // size for i in range(size + 1)]
+    found = dual_potentials(pool[bounds[rank] : bounds[rank + 1]], target, group=ranks.group, **options)
+    return replace(found, f=np.concatenate(ranks.gather(found.f)))
