@@ -16,8 +16,8 @@ from selectune.distributed import barrier, on_rank_zero, world
 from selectune.errors import CheckpointError
 from selectune.flops import FlopModel, UnfitFlopsError
 from selectune.ledger import Ledger, StageCost
-from selectune.memory import give_memory_back
 from selectune.lightning_modules.heads import load_network
+from selectune.memory import give_memory_back
 from selectune.scoring.definitions import Rows, ScoringModel
 from selectune.signals import Definition, Shards, SignalStore
 from selectune.sources import ModelSource
