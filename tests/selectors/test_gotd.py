@@ -91,7 +91,7 @@ def test_a_screen_before_a_selector() -> None:
 
 
 def test_mistakes_are_told() -> None:
-    pool, target, cloud = clouds()
+    pool, target, _ = clouds()
     whole, other = signals(pool), signals(target, 500)
     with pytest.raises(DataError, match="needs a target"):
         GOTD().select(whole, None, Budget(rows=3), 0)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from selectune.distributed import world
+from selectune.selectors.transport.backends import POT_CELLS
 from selectune.selectors.transport.ranks import Ranks
 from selectune.selectors.transport.solve import Potentials, dual_potentials
 
@@ -22,7 +23,8 @@ def pool_potentials(pool: np.ndarray, target: np.ndarray, **options: Any) -> Pot
         **options: of `dual_potentials`, without weights of the pool.
     """
     rank, size = world()
-    if size == 1:
+    small = options.get("backend", "auto") in ("auto", "pot") and len(pool) * len(target) <= POT_CELLS
+    if size == 1 or small:  # a small problem is solved by each, so that it does not depend on how many there are
         return dual_potentials(pool, target, **options)
     ranks = Ranks(torch.distributed.group.WORLD)
     bounds = [len(pool) * i // size for i in range(size + 1)]

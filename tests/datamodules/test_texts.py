@@ -1,0 +1,108 @@
+"""Pools of several data sets, and the targets that they are compared with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from selectune.datamodules import LanguageModeling, TextClassification
+from selectune.datamodules.texts import Texts
+from selectune.errors import DataError
+from selectune.splits import even_sample
+from tests.conftest import sentences
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> list[Path]:
+    """Files of 100, 40 and 20 texts, the last in a column of another name."""
+    files = []
+    for number, (size, column) in enumerate([(100, "text"), (40, "text"), (20, "body")]):
+        files.append(tmp_path / f"part{number}.parquet")
+        texts = [" ".join(f"d{number}{word}" for word in text.split()) for text in sentences(size, number)[0]]
+        pq.write_table(pa.table({column: texts}), files[-1])
+    return files
+
+
+def module(files: list[Path], **arguments: object) -> LanguageModeling:
+    parts = [str(files[0]), Texts(str(files[1])), Texts(str(files[2]), text_column="body")]
+    made = LanguageModeling(parts, seed=0, **arguments)  # type: ignore[arg-type]
+    made.load()
+    return made
+
+
+def test_rows_know_their_data_set_and_their_place_in_it(three: list[Path]) -> None:
+    pool = module(three).pool
+    assert pool.domain_names == ("part0", "part1", "part2")
+    assert pool.domains is not None
+    sources = [pq.read_table(file).column(0).to_pylist() for file in three]
+    for (text,), domain, place in zip(pool.texts(), pool.domains, pool.source_rows):
+        assert text.startswith(f"d{domain}")
+        assert sources[domain][place] == text
+    assert all(name in pool.source for name in ("part0", "part1", "part2"))
+    taken = pool.take(np.array([5, 3]))
+    assert taken.domains is not None
+    assert taken.domains.tolist() == pool.domains[[5, 3]].tolist()
+
+
+@pytest.mark.parametrize("arguments", [{}, {"window": 20, "window_unit": "characters"}])
+def test_a_sample_is_even_over_data_sets(three: list[Path], arguments: dict) -> None:
+    pool = module(three, max_train_rows=30, **arguments).pool
+    assert pool.domains is not None
+    assert np.bincount(pool.domains).tolist() == [10, 10, 10]
+    assert len(set(pool.texts())) == 30
+
+
+def test_texts_of_two_data_sets_are_not_joined(three: list[Path]) -> None:
+    pool = module(three, window=60, window_unit="characters", join=True).pool
+    for (text,) in pool.texts():
+        begins = {word[:2] for word in text.split()[1:-1]}  # the first and the last may be cut
+        assert len(begins) == 1
+    assert pool.last_source_rows is not None
+
+
+def test_an_even_sample_fills_up() -> None:
+    domains = np.repeat([0, 1, 2], [100, 10, 4])
+    rows = even_sample(domains, 60, 0)
+    assert len(set(rows.tolist())) == 60
+    assert np.bincount(domains[rows]).tolist() == [46, 10, 4]
+    assert len(even_sample(domains, 114, 0)) == 114
+
+
+def test_targets(three: list[Path], data_folder: Path) -> None:
+    task = TextClassification(str(data_folder), seed=0, max_train_rows=50)
+    warm = module(three, target="train")
+    warm.task = task
+    target = warm.target_pool
+    assert target.texts() == task.pool.texts()
+    assert len(target) == 50
+    assert target.source.startswith("train of ")
+
+    assert len(module(three).target_pool) == len(module(three).splits["dev"])
+    several = module(three, target=[str(three[0]), Texts(str(three[2]), text_column="body")]).target_pool
+    assert len(several) == 120
+    assert several.domains is not None
+    assert np.bincount(several.domains).tolist() == [100, 20]
+    fewer = module(three, target=[str(three[0]), str(three[1])], max_target_rows=30).target_pool
+    assert fewer.domains is not None
+    assert np.bincount(fewer.domains).tolist() == [15, 15]
+    assert (
+        fewer.fingerprint
+        == module(three, target=[str(three[0]), str(three[1])], max_target_rows=30).target_pool.fingerprint
+    )
+
+
+def test_mistakes_are_told(three: list[Path]) -> None:
+    with pytest.raises(DataError, match="top-level data for a warm-up"):
+        _ = module(three, target="train").target_pool
+    with pytest.raises(DataError, match="belongs to one data set"):
+        module(three, config_name="en")
+    with pytest.raises(DataError, match="at least one"):
+        LanguageModeling([]).load()
+    with pytest.raises(DataError, match="no column 'text'"):
+        LanguageModeling([str(three[2])]).load()
+    with pytest.raises(DataError, match="max_target_rows is 0"):
+        module(three, max_target_rows=0)

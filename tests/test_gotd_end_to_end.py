@@ -1,0 +1,103 @@
+"""GOT-D by one `fit`: select in the warm-up's pool, warm up, fine-tune, evaluate, one ledger."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from selectune.ledger import read_ledger
+from tests.conftest import Cli, manifest_of, metrics_of, sentences
+
+
+@pytest.fixture
+def warming(tmp_path: Path) -> list[str]:
+    """A config whose pool has a data set like the task's, and one unlike it."""
+    like = sentences(150, seed=11)[0]
+    unlike = [" ".join(np.random.default_rng(i).choice(["never", "then", "and", "6"], 9)) for i in range(150)]
+    for name, texts in (("like", like), ("unlike", unlike)):
+        pq.write_table(pa.table({"text": texts}), tmp_path / f"{name}.parquet")
+    data = {
+        "class_path": "LanguageModeling",
+        "init_args": {
+            "dataset": [str(tmp_path / "like.parquet"), {"dataset": str(tmp_path / "unlike.parquet")}],
+            "max_length": 16, "max_train_rows": 200, "target": "train", "selector": {"class_path": "GOTD"},
+            "keep_rows": 40,
+        },
+    }  # fmt: skip
+    config = {"warm_up": {"data": data}, "scorer": {"embedding": {"dtype": "float16"}}}
+    (tmp_path / "gotd.yaml").write_text(yaml.safe_dump(config))
+    return ["--config", str(tmp_path / "gotd.yaml")]
+
+
+def test_one_fit_selects_warms_up_and_fine_tunes(
+    cli: Cli, warming: list[str], arguments: list[str], tmp_path: Path
+) -> None:
+    cli("fit", *warming, *arguments, "--output", tmp_path / "run")
+    manifest = manifest_of(tmp_path / "run" / "warm_up")
+    domains = manifest["diagnostics"]["domains"]
+    assert {name: of["pool"] for name, of in domains.items()} == {"like": 100, "unlike": 100}
+    assert domains["like"]["kept"] > 30, "the data set that is like the task gives most"
+    assert manifest["diagnostics"]["transport"]["converged"]
+    assert manifest["target"]["source"].startswith("train of local:reviews")
+    assert (tmp_path / "run" / "warm_up" / "export" / "model.safetensors").is_file()
+    assert "test/accuracy" in metrics_of(tmp_path / "run")
+    stages = [(r.part, r.stage) for r in read_ledger(tmp_path / "run" / "cost.jsonl")]
+    order = [("warm_up", "score"), ("warm_up", "solve"), ("warm_up", "warm_up"), ("fit", "train")]
+    assert sorted(set(stages) & set(order), key=stages.index) == order, "one ledger, in the order of what was done"
+    solve = [r for r in read_ledger(tmp_path / "run" / "cost.jsonl") if r.stage == "solve"]
+    assert sum(r.flops or 0 for r in solve) > 0
+    table = pq.read_table(tmp_path / "run" / "warm_up" / "selection" / "scores.parquet")
+    assert set(table["domain"].to_pylist()) == {0, 1}
+    told = json.loads((tmp_path / "run" / "warm_up" / "selection" / "examples.json").read_text())["map"]
+    assert len(told["kept"]) == 40
+
+
+@pytest.mark.parametrize("backend", ["auto", "dense"])
+def test_two_processes_select_alike(
+    cli: Cli, warming: list[str], arguments: list[str], tmp_path: Path, backend: str
+) -> None:
+    """On a small problem alike; a sharded solve ends within its tolerance."""
+    selector = {"class_path": "GOTD", "init_args": {"backend": backend, "tolerance": 1e-5}}
+    (tmp_path / "more.yaml").write_text(yaml.safe_dump({"warm_up": {"data": {"init_args": {"selector": selector}}}}))
+    both = [*warming, "--config", str(tmp_path / "more.yaml"), *arguments, "--data.selector", "Random"]
+    both += ["--data.keep", "0.5"]
+    cli("select", *both, "--output", tmp_path / "one")
+    two = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--cache", str(tmp_path / "other")]
+    cli("select", *both, *two, "--output", tmp_path / "two")
+    scores = [
+        pq.read_table(tmp_path / name / "warm_up" / "selection" / "scores.parquet")["score"].to_numpy()
+        for name in ("one", "two")
+    ]
+    np.testing.assert_allclose(scores[0], scores[1], atol=1e-3)
+    manifests = [manifest_of(tmp_path / name / "warm_up") for name in ("one", "two")]
+    assert [m["diagnostics"]["transport"]["ranks"] for m in manifests] == [1, 2 if backend == "dense" else 1]
+    rows = [
+        set(pq.read_table(tmp_path / n / "warm_up" / "selection" / "rows.parquet")["row_id"].to_pylist())
+        for n in ("one", "two")
+    ]
+    assert len(rows[0] & rows[1]) >= 38
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"keep_rows": 300}, "keep_rows is 300"),
+        ({"target": "nowhere.csv"}, "There is no file nowhere.csv"),
+        ({"selector": {"class_path": "GOTD", "init_args": {"eps": {"std": -1.0}}}}, "above 0"),
+        ({"max_train_rows": None, "dataset": []}, "at least one"),
+    ],
+)
+def test_mistakes_end_in_a_sentence(
+    cli: Cli, warming: list[str], arguments: list[str], tmp_path: Path, more: dict, told: str
+) -> None:
+    (tmp_path / "more.yaml").write_text(yaml.safe_dump({"warm_up": {"data": {"init_args": more}}}))
+    done = cli("fit", *warming, "--config", tmp_path / "more.yaml", *arguments, "--output", tmp_path / "run", code=2)
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
