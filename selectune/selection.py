@@ -20,7 +20,7 @@ from selectune.paths import atomic_file, write_json
 if TYPE_CHECKING:
     from selectune.pool import Pool
 
-ROWS_AT_ONCE = 2**17
+ROWS_AT_ONCE = 2**15
 VERSIONED = ("selectune", "torch", "transformers", "tokenizers", "datasets", "lightning", "numpy")
 
 
@@ -164,7 +164,7 @@ def _write_columns(file: Path, columns: Mapping[str, np.ndarray]) -> None:
 
     schema = pa.schema([(name, pa.from_numpy_dtype(values.dtype)) for name, values in columns.items()])
     n_rows = len(next(iter(columns.values())))
-    with pq.ParquetWriter(file, schema) as writer:
+    with pq.ParquetWriter(file, schema, use_dictionary=False) as writer:
         for start in range(0, max(n_rows, 1), ROWS_AT_ONCE):
             piece = {name: values[start : start + ROWS_AT_ONCE] for name, values in columns.items()}
             writer.write_table(pa.table(piece, schema=schema))
