@@ -237,7 +237,7 @@ def _report(job: Job, metrics: dict[str, float]) -> None:
     for callback in job.trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, Savings):
             callback.refresh(job.trainer)  # the held-out evaluation is in the ledger by now
-    write_report(job.run.path)
+    write_report(job.run.path, finished=True)
     print_summary(job.run.path)
     job.run.finish({"metrics": metrics})
 
