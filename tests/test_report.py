@@ -156,6 +156,19 @@ def test_avoided_costs_stand_below_the_sum(tmp_path: Path):
     assert text.index("Total spent") < text.index("Avoided, not spent") < text.index('<data value="123456789">')
 
 
+def test_energy_that_was_measured_is_added_up(tmp_path: Path):
+    run = a_run(tmp_path / "run")
+    assert "Energy of" not in write_report(run).read_text(encoding="utf-8")
+    measured = [
+        record(stage, energy_j=joules, energy_source="a meter")
+        for stage, joules in (("score", 250.5), ("train", 1000.25))
+    ]
+    append(run / "cost.jsonl", [*measured, record("solve", energy_j=9.0, cached=True)])
+    text = write_report(run).read_text(encoding="utf-8")
+    assert 'Energy of scoring the pool, training: <data value="1250.75">' in text
+    assert "(a meter)" in text
+
+
 def test_doubts_are_told(tmp_path: Path):
     run = a_run(tmp_path / "run")
     killed = record("train", finished=False, flops=None, commit="abc-dirty")

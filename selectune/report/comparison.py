@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
 from selectune.report.arms import Arm, arms_of, common_figure, differing_settings, doubts
 from selectune.report.comparison_figures import figure_against_cost, front_of
@@ -16,10 +17,11 @@ from selectune.report.page import SPARSE, costs, section
 from selectune.report.pictures import Picture, shown
 from selectune.report.selection_section import what_was_chosen
 from selectune.report.style import write_page
-from selectune.report.tables import UNIT_TOLD, bullets, capital, data, replay_command, table
+from selectune.report.tables import UNIT_TOLD, bullets, capital, data, replay_command, report_command, table
 from selectune.report.wording import joined, metric, metric_name
 from selectune.savings import UNIT_NAMES, UNITS, Unit
 
+MAX_DRAWN = 8  # with more runs, pictures of the selections would make a page that no browser likes
 CHARGED = (
     "The total is selection and training. Selection is charged in full, also where a cache spared it; start-up that "
     "runs share (preparing data, warming up) and evaluation are left out, as in the saving. Saving is against training "
@@ -51,7 +53,7 @@ def write_comparison(run_dirs: Sequence[Path], output: Path) -> Path:
         section("Figure against cost", _against_cost(arms, figure, output)),
         section("Learning curves", _curves(arms, figure, output)),
         section("What differs", _differences(arms)),
-        *(section(escape(arm.label), _run(arm, output)) for arm in arms),
+        *(section(escape(arm.label), _run(arm, output, len(arms) <= MAX_DRAWN)) for arm in arms),
         section("Run them again", "".join(_replay(arm) for arm in arms)),
     ]
     return write_page(output, f"selectune: {len(arms)} runs", sections)
@@ -80,7 +82,7 @@ def _asked(arms: Sequence[Arm]) -> str:
         words = "".join(f'<td class="words">{escape(word)}</td>' for word in (arm.task, arm.selector, arm.budget))
         numbers = f"<td>{_cell(arm.seed, count)}</td><td>{_cell(arm.epochs, lambda value: f'{value:,.3g}')}</td>"
         body += f'<tr><th scope="row">{_marked(arm)}</th>{words}{numbers}</tr>'
-    return table(("Run", "Task", "Selector", "Budget", "Seed", "Epochs"), f"<tbody>{body}</tbody>", "runs")
+    return table(("Run", "Task", "Selector", "Budget", "Seed", "Epochs"), f"<tbody>{body}</tbody>", "runs asked")
 
 
 def _came_to(arms: Sequence[Arm]) -> str:
@@ -167,27 +169,25 @@ def _differences(arms: Sequence[Arm]) -> str:
     return table((), f"<tbody>{rows}</tbody>", "manifest")
 
 
-def _run(arm: Arm, folder: Path) -> str:
-    """What is shown of each run by itself."""
+def _run(arm: Arm, folder: Path, drawn: bool) -> str:
+    """What is shown of each run by itself; pictures of its selection unless there are too many runs."""
     facts, prefix = arm.facts, f"run{arm.number}-"
     told = facts.saving.sentence() if facts.saving else "What selection saved is not known: there is no saving.json."
-    page = facts.run_dir / "report.html"
-    link = ""
-    if page.is_file():
-        where = os.path.relpath(page.resolve(), folder.resolve())
-        link = f'<p>Its own report: <a href="{escape(_as_url(where))}">{escape(where)}</a></p>'
-    chosen = what_was_chosen(facts, folder, prefix)
+    chosen = what_was_chosen(facts, folder, prefix) if drawn else ""
     return (
-        f"<p>{escape(told)}</p>{link}{costs(facts, folder, prefix)}"
+        f"<p>{escape(told)}</p>{_link(facts.run_dir, folder)}{costs(facts, folder, prefix)}"
         f"{f'<h3>What was chosen</h3>{chosen}' if chosen else ''}"
         f"{f'<h3>Warnings</h3>{bullets(facts.warnings)}' if facts.warnings else ''}"
     )
 
 
-def _as_url(path: str) -> str:
-    from urllib.parse import quote
-
-    return quote(path)
+def _link(run: Path, folder: Path) -> str:
+    """Where the run's own page is, or how to make it."""
+    page = run / "report.html"
+    if not page.is_file():
+        return f"<p>Its own report is not there; this makes it:</p><pre>{escape(report_command(run))}</pre>"
+    where = os.path.relpath(page.resolve(), folder.resolve())
+    return f'<p>Its own report: <a href="{escape(quote(where))}">{escape(where)}</a></p>'
 
 
 def _replay(arm: Arm) -> str:

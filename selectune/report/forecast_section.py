@@ -14,8 +14,8 @@ from selectune.report.tables import bullets, capital, data, table
 from selectune.savings import UNIT_NAMES, UNITS, Unit
 
 Told = Callable[[float | None], str]
-COLUMNS = ("Stage", "FLOPs, forecast", "measured", "off by", "Wall time, forecast", "measured", "off by")
-MEMORY = ("Peak memory, forecast", "measured")
+ABOVE = (("", 1), ("FLOPs", 3), ("Wall time", 3), ("Peak memory", 2))
+COLUMNS = ("Stage", *2 * ("forecast", "measured", "off by"), "forecast", "measured")
 
 
 def forecast_table(facts: Facts) -> str:
@@ -31,7 +31,7 @@ def forecast_table(facts: Facts) -> str:
         spent += measured or Total()
         stage = name.rpartition("/")[2]
         label = STAGE_NAMES.get(stage, stage)  # type: ignore[call-overload]
-        part = ", warm-up's data" if _part(name, told) == "warm_up" else ""
+        part = " for the warm-up" if _part(name, told) == "warm_up" and stage != "warm_up" else ""
         rows += _row(f"{label}{part}", told, measured)
     body = f"<tbody>{rows}</tbody>"
     if total := _mapping(forecast.get("total")):
@@ -43,7 +43,7 @@ def forecast_table(facts: Facts) -> str:
     notes.append("What a cache spared counts as measured by what it cost when it was made.")
     return (
         (f"<p>{escape(sentence)}</p>" if isinstance(sentence, str) else "")
-        + table((*COLUMNS, *MEMORY), body, "costs")
+        + table(COLUMNS, body, "costs", ABOVE)
         + _savings(facts)
         + bullets(notes, "note")
     )

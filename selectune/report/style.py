@@ -63,6 +63,8 @@ tr + tr:not(.group) > * { border-top: 1px solid #eceef0; }
 .manifest td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 .manifest th { width: 11rem; color: var(--quiet); }
 .runs .words { min-width: 6rem; text-align: left; white-space: normal; overflow-wrap: break-word; }
+.asked thead th:nth-child(-n + 4) { text-align: left; } [scope=colgroup] { text-align: center; }
+thead tr:first-child:not(:last-child) th { border: 0; }
 .runs thead th { white-space: normal; } .runs tbody th { min-width: 6rem; overflow-wrap: anywhere; }
 .examples tbody th { white-space: nowrap; } .examples tr > :last-child { text-align: left; white-space: normal; }
 .examples td:last-child { overflow-wrap: anywhere; }
@@ -71,9 +73,11 @@ pre { margin: .5rem 0; padding: .7rem .9rem; border: 1px solid var(--line); bord
   font: .82rem/1.45 ui-monospace, "DejaVu Sans Mono", monospace; white-space: pre-wrap; overflow-wrap: anywhere; }
 @page { margin: 15mm; }
 @media print {
+  :root { --ink: #000; --quiet: #3d444c; }
   body { font-size: 10pt; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   main { max-width: none; padding: 0; } section { overflow-x: visible; }
-  h2, h2 + p, h3, .group, figcaption { break-after: avoid; } figure, tr, .terms, .tiles div { break-inside: avoid; }
+  h2, h2 + p, h3, .group, figcaption { break-after: avoid; }
+  figure, tr, .terms, .runs tbody, .tiles div { break-inside: avoid; }
   .tiles { grid-template-columns: repeat(5, 1fr); } dd { font-size: 1.2rem; }
   table { font-size: .8rem; } th, td { padding: .2rem .35rem; }
 }

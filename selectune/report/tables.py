@@ -6,6 +6,7 @@ import math
 import shlex
 from collections.abc import Callable, Iterable
 from html import escape
+from pathlib import Path
 from typing import Any, get_args
 
 from selectune.costs import CostRecord, Part, Stage, Total, totals
@@ -208,16 +209,30 @@ def replay_command(facts: Facts) -> str:
     return f"python main.py {verb} --config {shlex.quote(str(facts.run_dir / 'config.yaml'))} --output NEW"
 
 
+def report_command(run_dir: Path) -> str:
+    """The command that writes the page of a run."""
+    return f"python main.py report {shlex.quote(str(run_dir))}"
+
+
 def data(value: float | None, told: Callable[[float | None], str]) -> str:
     """A figure that a person reads and that a program finds exactly."""
     text = escape(told(value))
     return text if value is None or not math.isfinite(value) else f'<data value="{value!r}">{text}</data>'
 
 
-def table(head: Iterable[str], body: str, kind: str) -> str:
-    """A table of rows that are HTML, below column titles that are HTML too."""
+def table(head: Iterable[str], body: str, kind: str, above: Iterable[tuple[str, int]] = ()) -> str:
+    """A table.
+
+    Args:
+        head: titles of the columns, HTML.
+        body: its rows, HTML.
+        kind: its class.
+        above: titles above so many columns each, HTML.
+    """
     titles = "".join(f'<th scope="col">{title}</th>' for title in head)
-    return f'<table class="{kind}">{f"<thead><tr>{titles}</tr></thead>" if titles else ""}{body}</table>'
+    groups = "".join(f'<th scope="colgroup" colspan="{width}">{title}</th>' for title, width in above)
+    rows = "".join(f"<tr>{row}</tr>" for row in (groups, titles) if row)
+    return f'<table class="{kind}">{f"<thead>{rows}</thead>" if rows else ""}{body}</table>'
 
 
 def bullets(lines: Iterable[str], kind: str = "") -> str:

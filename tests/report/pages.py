@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+from selectune.costs import Total, totals
 from selectune.ledger import append, read_ledger
 from selectune.savings import compute_saving
 from tests.test_savings import record
@@ -112,3 +113,13 @@ class Page(HTMLParser):
     def fetched(self) -> list[str]:
         """What a browser would ask for beside the page itself; links that people may follow are not."""
         return [one for one in self.asked if not one.startswith("data:") and one not in self.links]
+
+
+def costs_in(ledger: Path) -> set[float | None]:
+    """What a page has to show of a ledger: FLOPs and seconds of each stage, by whose data it served, and the sum."""
+    records = read_ledger(ledger)
+    parts = [totals(record for record in records if record.part == part).spent for part in ("fit", "warm_up")]
+    found = [total for part in parts for total in part.values()]
+    found += totals(records).avoided.values()
+    found.append(sum(totals(records).spent.values(), Total()))
+    return {value for total in found for value in (total.flops, total.device_s, total.wall_s)}

@@ -13,6 +13,7 @@ import pytest
 from selectune.ledger import append, read_ledger
 from selectune.report import Facts, write_comparison
 from selectune.report.arms import arms_of, common_figure, doubts
+from selectune.report.comparison import MAX_DRAWN
 from selectune.report.comparison_figures import drawable, figure_against_cost, front_of
 from selectune.report.drawing import png
 from selectune.savings import UNITS, compute_saving
@@ -123,6 +124,16 @@ def test_links_to_the_runs_reports_are_relative_and_lead_there(runs: list[Path],
     page = Page(write_comparison(runs, tmp_path / "a" / "b").read_text(encoding="utf-8"))
     assert page.links == ["../../cheap/report.html"]
     assert (tmp_path / "a" / "b" / page.links[0]).read_text() == "its own"
+
+
+def test_pictures_of_many_selections_are_left_to_the_runs_own_reports(tmp_path: Path):
+    runs = [a_run_of(tmp_path / f"run{number}", 0.5, 1e12) for number in range(MAX_DRAWN + 1)]
+    choose(runs[0], IGSE(), made_up_signals(100))
+    text = write_comparison(runs, tmp_path / "all").read_text(encoding="utf-8")
+    assert not list(tmp_path.glob("all/figures/*scores.png"))
+    assert f"<pre>python main.py report {runs[0]}</pre>" in text
+    write_comparison(runs[:-1], tmp_path / "most")
+    assert list(tmp_path.glob("most/figures/*scores.png"))
 
 
 def test_runs_that_are_alike_have_no_doubts(runs: list[Path], tmp_path: Path):
