@@ -132,7 +132,7 @@ def _against_cost(arms: Sequence[Arm], figure: str | None, folder: Path) -> str:
     if drawn is None or figure is None:
         return "<p>There is no picture, as no run has both a figure on held-out data and a known cost.</p>"
     title = f"{metric_name(figure)} against the cost of selection and training"
-    note = "Numbers are those of the runs; filled dots, which are named, stand on the Pareto front."
+    note = "Numbers are those of the runs; those of the filled dots stand on the Pareto front."
     return shown([Picture("figure_against_cost", title, *drawn, note)], folder) + "".join(
         f"<p>{escape(_front_told(arms, unit, figure))}</p>" for unit in UNITS
     )

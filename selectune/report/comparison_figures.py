@@ -9,7 +9,7 @@ import numpy as np
 
 from selectune.report.arms import Arm
 from selectune.report.curves import is_loss
-from selectune.report.drawing import INK, panels, styled
+from selectune.report.drawing import INK, legend, panels, styled
 from selectune.report.figures import COLOURS
 from selectune.report.front import pareto_front
 from selectune.report.tables import UNIT_TOLD
@@ -43,7 +43,7 @@ def front_of(arms: Sequence[Arm], unit: Unit, figure: str) -> list[Arm]:
 
 @styled()
 def figure_against_cost(arms: Sequence[Arm], figure: str) -> tuple[Figure, str] | None:
-    """Each run as a dot with its number, the front as a line with names; None where nothing is known of any."""
+    """Each run as a dot with its number, the front as a line, its runs named above; None where nothing is known."""
     units = [unit for unit in UNITS if drawable(arms, unit, figure)]
     if not units:
         return None
@@ -62,11 +62,11 @@ def figure_against_cost(arms: Sequence[Arm], figure: str) -> tuple[Figure, str] 
         )
         if left_out := [arm.label for arm in arms if arm not in known]:
             words.append(f"Not drawn, as the cost or the figure is not known: {joined(left_out)}.")
+    legend(page, axes, columns=3, markerscale=0.7)
     return page, f"{name} on held-out data against the cost of selection and training. {' '.join(words)}"
 
 
 def _panel(axis: Axes, known: Sequence[Arm], front: Sequence[Arm], unit: Unit, figure: str) -> None:
-    from matplotlib.patheffects import withStroke
     from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
     def at(arm: Arm) -> tuple[float, float]:
@@ -80,25 +80,22 @@ def _panel(axis: Axes, known: Sequence[Arm], front: Sequence[Arm], unit: Unit, f
         axis.xaxis.set_minor_formatter(NullFormatter())
     else:
         axis.set_xlim(0, most * 1.12 or 1)
-        axis.xaxis.set_major_locator(MaxNLocator(5))
+        axis.xaxis.set_major_locator(MaxNLocator(4))
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: UNIT_TOLD[unit](value)))
-    better = -1 if is_loss(figure) else 1
     room = (max(values) - min(values)) * 0.22 or abs(max(values)) * 0.1 or 0.1
     axis.set_ylim(min(values) - room, max(values) + room)
     axis.grid(alpha=0.25, lw=0.6)
     path = np.array([at(arm) for arm in front])
     axis.step(path[:, 0], path[:, 1], where="post", color=COLOURS["saved"], lw=1.8, label="Pareto front", zorder=2)
-    middle = sum(axis.get_xlim()) / 2 if axis.get_xscale() == "linear" else float(np.sqrt(least * most))
     for arm in known:
         x, y = at(arm)
         on_front = arm in front
         face, ink = (COLOURS["training"], "white") if on_front else ("white", INK)
-        axis.plot(x, y, "o", ms=13, color=face, mec=COLOURS["training"] if on_front else INK, mew=1.2, zorder=3)
-        axis.annotate(str(arm.number), (x, y), ha="center", va="center_baseline", color=ink, fontsize=8.5, zorder=4)
-        if on_front:  # above it, where no run can be: one there would have pushed this one off the front
-            left = x < middle
-            axis.annotate(
-                cut(arm.name, 24), (x, y), xytext=(-6 if left else 6, 11 * better), textcoords="offset points",
-                ha="left" if left else "right", va="bottom" if better > 0 else "top", fontweight="bold", zorder=5,
-                path_effects=[withStroke(linewidth=3, foreground="white")],
-            )  # fmt: skip
+        axis.plot(
+            x, y, "o", ms=13, color=face, mec=COLOURS["training"] if on_front else INK, mew=1.2,
+            zorder=4 if on_front else 3, label=cut(arm.label, 28) if on_front else "",
+        )  # fmt: skip
+        axis.annotate(
+            str(arm.number), (x, y), ha="center", va="center_baseline", color=ink, fontsize=8.5,
+            zorder=5 if on_front else 3.5,
+        )  # fmt: skip

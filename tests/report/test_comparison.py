@@ -90,7 +90,8 @@ def test_the_picture_has_a_dot_for_each_run_and_the_front_as_a_line(runs: list[P
         points = [(arm.total(unit), arm.facts.metrics["test/accuracy"]) for arm in arms(runs)]
         assert [tuple(dot.get_xydata()[0]) for dot in dots] == points
         assert [tuple(point) for point in front.get_xydata()] == points[:2]
-        assert [text.get_text() for text in axis.texts] == ["1", "cheap", "2", "good", "3"]
+        assert [text.get_text() for text in axis.texts] == ["1", "2", "3"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["Pareto front", "1 cheap", "2 good"]
     assert "3 dear 0.7500 for 21.0" in alt.replace("\N{NO-BREAK SPACE}", " ")
     assert alt.count("from cheap to dear: 1 cheap and 2 good.") == 2
     assert png(figure).startswith(b"\x89PNG")
