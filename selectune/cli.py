@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable
 from copy import deepcopy
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from selectune.run import Run
 from selectune.scoring.settings import ScorerSettings
 
 VERBS = ("fit", "select", "validate", "test", "predict")
+WITHOUT_TRAINER = {"report": "selectune.report.command"}  # verbs with a parser of their own
+EPILOG = "Further verbs, each with a --help: `report RUN [RUN ...]` writes the page of a run, or compares several."
 NOT_IN_CONFIG = (
     "config", "output", "cache", "ckpt_path", "overwrite", "dry_run", "weights_only", "verbose", "return_predictions",
 )  # fmt: skip
@@ -211,6 +214,9 @@ def main(args: list[str] | None = None) -> None:
     if args is not None:
         sys.argv = [sys.argv[0], *args]
     try:
+        if sys.argv[1:2] and sys.argv[1] in WITHOUT_TRAINER:
+            import_module(WITHOUT_TRAINER[sys.argv[1]]).main(sys.argv[2:])
+            return
         SelectuneCLI(
             FineTuner,
             SelectionDataModule,
@@ -221,6 +227,7 @@ def main(args: list[str] | None = None) -> None:
             seed_everything_default=0,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
+            parser_kwargs={"epilog": EPILOG},
         )
     except ValueError as raised:
         error = _mistake(raised)

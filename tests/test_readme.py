@@ -19,6 +19,8 @@ import pytest
 
 from tests.conftest import REPOSITORY, sentences
 from tests.local_copies import local_copies, read_config
+from tests.report.browser import needs_chromium, open_page
+from tests.report.pages import Page, costs_in
 
 PAGES = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").glob("*.md"))]
 CONFIGS = [REPOSITORY / "configs" / name for name in ("quickstart.yaml", "euds/sst2.yaml")]
@@ -102,14 +104,30 @@ def _write_reviews(file: Path, columns: list[str]) -> None:
         writer.writerows((text, "good" if label else "bad") for text, label in zip(*sentences(120, seed=3)))
 
 
-def test_the_two_commands_leave_what_the_readme_says(clone: Path, environment: dict[str, str]) -> None:
+@pytest.fixture(scope="module")
+def quickstart(clone: Path, environment: dict[str, str]) -> Path:
+    """The run that the first chapter leaves."""
     run(README[0], clone, environment)
-    (quickstart,) = (clone / "runs").glob("quickstart-*")
+    (folder,) = (clone / "runs").glob("quickstart-*")
+    return folder
+
+
+def test_the_two_commands_leave_what_the_readme_says(quickstart: Path) -> None:
     readme = (REPOSITORY / "README.md").read_text()
     table = readme[readme.index("| in `runs/quickstart") :].split("\n\n")[0]
     for line in table.splitlines()[2:]:
         for name in re.findall(r"`([\w.]+?)/?`", line):
             assert any(quickstart.rglob(name)), name
+
+
+@needs_chromium
+def test_the_report_of_the_quickstart_is_silent_in_a_browser_and_says_what_the_ledger_says(quickstart: Path) -> None:
+    opened = open_page(quickstart / "report.html")
+    assert opened.console == opened.requests == []
+    page = Page(opened.dom)
+    assert page.pictures
+    assert page.without_words == []
+    assert costs_in(quickstart / "cost.jsonl") <= set(page.figures)
 
 
 @pytest.mark.parametrize("chapter", [c for c in README[1:] if not c.is_distributed], ids=lambda chapter: chapter.name)

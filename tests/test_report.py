@@ -6,9 +6,7 @@ import io
 import json
 import re
 from base64 import b64encode
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,87 +16,16 @@ from selectune.costs import Total, totals
 from selectune.errors import UserError
 from selectune.ledger import append, read_ledger
 from selectune.report import print_summary, write_report
-from selectune.report.facts import last_metrics
 from selectune.report.figures import count, flop, memory, seconds, share
 from selectune.savings import compute_saving
 from selectune.selectors.base import Budget
 from selectune.selectors.baselines import Random
 from selectune.selectors.euds import IGSE
 from tests.report.chosen_run import choose, made_up_labels, made_up_signals, put
+from tests.report.pages import NASTY, Page, a_run
 from tests.test_savings import record
 
-NASTY = '<script>alert("x")</script> & Co'
-
-
-def a_run(run: Path, **changed: Any) -> Path:
-    """A run as a finished fit leaves it, with made-up figures."""
-    (run / "selection").mkdir(parents=True)
-    ledger = [
-        record("prepare", wall_s=6.1, device_s=6.1, flops=0, flops_method="no arithmetic"),
-        record("warm_up", part="warm_up", flops=2.1e13, wall_s=61.0, device_s=61.0, tokens=2_600_000),
-        record("score", flops=6.3e12, wall_s=14.2, device_s=14.2, examples=40_000, tokens=4_100_000),
-        record("solve", flops=3.1e10, wall_s=1.9, device_s=1.9, examples=40_000, tokens=0),
-        record("select", flops=0, flops_method="no arithmetic", wall_s=0.03, device_s=0.03, examples=40_000, tokens=0),
-        record("train", flops=9.2e12, wall_s=31.3, device_s=31.3, examples=19_200, tokens=1_950_000),
-        record("evaluate", flops=1.5e12, wall_s=4.4, device_s=4.4, examples=5_000, tokens=510_000),
-    ]
-    append(run / "cost.jsonl", ledger)
-    compute_saving(read_ledger(run / "cost.jsonl"), 6_400, 40_000, 650_000, 4_100_000, epochs=3).write(run)
-    manifest = {
-        "n_rows": 6_400,
-        "rows_hash": "9f2c4b7a" * 4,
-        "pool_fingerprint": "c4d1e88b" * 4,
-        "pool_rows": 40_000,
-        "pool_tokens": 4_100_000,
-        "source": "https://example.org/docstrings (44,102 rows)",
-        "revision": None,
-        "model": "tiny-bert",
-        "weights_hash": "77aa10c3" * 4,
-        "selector": {"class": "selectune.selectors.euds.IGSE", "arguments": {"combine": "box", "rule": None}},
-        "budget": {"asked": {"keep": 0.16}, "rows": 6_400, "tokens": 650_000},
-        "seed": 0,
-        "signals": [{"name": "generative_entropy", "settings": {"estimator": "masked"}}],
-        "diagnostics": {"bounds": {"generative_entropy": [3.1, 4.2]}},
-        "warnings": [NASTY],
-        "costs": [],
-        "versions": {"python": "3.12.1", "torch": "2.13.0"},
-        "commit": "0" * 40,
-        "created_at": "2026-01-02T03:04:05+00:00",
-    } | changed
-    (run / "selection" / "manifest.json").write_text(json.dumps(manifest))
-    (run / "metrics.csv").write_text(
-        "epoch,step,val/accuracy,val/macro_f1,test/accuracy,test/macro_f1,test/majority_accuracy\n"
-        "0,200,0.61,0.55,,,\n1,400,0.7312,0.7011,,,\n2,600,,,0.7421,0.7102,0.1136\n"
-    )
-    (run / "config.yaml").write_text("# quickstart\nseed_everything: 0\ndata:\n  class_path: TextClassification\n")
-    return run
-
-
-class Page(HTMLParser):
-    """What a page shows and asks for."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.figures: list[float] = []
-        self.asked: list[str] = []
-        self.pictures: list[dict[str, str | None]] = []
-        self.texts: dict[str, str] = {}
-        self.scripts = 0
-        self._id = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        self._id = given.get("id") or self._id
-        self.scripts += tag == "script"
-        self.asked += [str(given[name]) for name in ("src", "href", "xlink:href", "srcset", "action") if name in given]
-        if tag == "data":
-            self.figures.append(float(str(given["value"])))
-        if tag in ("img", "svg"):
-            self.pictures.append(given)
-
-    def handle_data(self, data: str) -> None:
-        self.texts[self._id] = self.texts.get(self._id, "") + data
+OF_EVERY_RUN = {"curves", "waterfall-flops", "waterfall-device_s"}
 
 
 def test_the_page_asks_for_nothing_from_outside(tmp_path: Path):
@@ -106,7 +33,7 @@ def test_the_page_asks_for_nothing_from_outside(tmp_path: Path):
     text = path.read_text(encoding="utf-8")
     page = Page(text)
     assert path == tmp_path / "run" / "report.html"
-    assert page.asked == ["data:,"]
+    assert page.fetched == page.links == []
     assert page.scripts == 0
     assert not re.search(r"@import|url\((?!#)", text)
     assert "default-src 'none'" in text
@@ -115,8 +42,9 @@ def test_the_page_asks_for_nothing_from_outside(tmp_path: Path):
 
 def test_every_picture_has_a_text_alternative(tmp_path: Path):
     page = Page(write_report(a_run(tmp_path / "run")).read_text(encoding="utf-8"))
-    assert len(page.pictures) == 2
-    for picture in page.pictures:
+    assert len(page.pictures) == 3
+    assert page.without_words == []
+    for picture in page.pictures[:2]:
         title, described = str(picture["aria-labelledby"]).split()
         assert picture["role"] == "img"
         assert page.texts[title].startswith("Cost in ")
@@ -130,11 +58,13 @@ def test_the_page_shows_what_was_chosen(tmp_path: Path):
     text = write_report(run).read_text(encoding="utf-8")
     page = Page(text)
     pictures = {picture["alt"]: picture for picture in page.pictures if "src" in picture}
-    assert [str(alt).split()[0] for alt in pictures] == ["Histograms", "Scatter", "Lengths", "Shares"]
+    assert [str(alt).split()[0] for alt in pictures] == ["Learning", "Histograms", "Scatter", "Lengths", "Shares"]
+    assert page.without_words == []
     files = {f"data:image/png;base64,{b64encode(file.read_bytes()).decode()}" for file in run.glob("figures/*.png")}
-    assert {picture["src"] for picture in pictures.values()} == files
-    assert {file.name for file in run.glob("figures/*")} == {"scores.png", "pairs.png", "lengths.png", "classes.png"}
-    assert set(page.asked) == {"data:,", *files}
+    names = {"scores", "pairs", "lengths", "classes", "curves", "waterfall-flops", "waterfall-device_s"}
+    assert {file.name for file in run.glob("figures/*")} == {f"{name}.png" for name in names}
+    assert {picture["src"] for picture in pictures.values()} < files
+    assert set(page.asked) == {"data:,", *(str(picture["src"]) for picture in pictures.values())}
     for kind in ("kept", "too low", "too high"):
         assert text.count(f'<th scope="row">{kind}</th>') == 9
     described = json.loads((run / "selection" / "examples.json").read_text())
@@ -165,7 +95,7 @@ def test_an_older_run_has_pictures_without_examples(tmp_path: Path):
     run = a_run(tmp_path / "run")
     choose(run, IGSE(), made_up_signals(200), labels=made_up_labels(200), with_examples=False)
     text = write_report(run).read_text(encoding="utf-8")
-    assert {file.stem for file in run.glob("figures/*")} == {"scores", "pairs", "lengths"}
+    assert {file.stem for file in run.glob("figures/*")} - OF_EVERY_RUN == {"scores", "pairs", "lengths"}
     assert "<h3>Examples</h3>" not in text
 
 
@@ -175,7 +105,7 @@ def test_a_random_selection_has_lengths_and_examples_alone(tmp_path: Path):
     picked = Random().select(signals, None, Budget(rows=30), 0)
     put(run, picked, {"n_tokens": signals["n_tokens"]})
     text = write_report(run).read_text(encoding="utf-8")
-    assert [file.name for file in run.glob("figures/*")] == ["lengths.png"]
+    assert {file.stem for file in run.glob("figures/*")} - OF_EVERY_RUN == {"lengths"}
     assert text.count('<th scope="row">not kept</th>') == 3
 
 
@@ -183,7 +113,7 @@ def test_a_run_without_a_selection_has_no_pictures_of_one(tmp_path: Path):
     run = a_run(tmp_path / "run")
     (run / "selection" / "manifest.json").unlink()
     assert "What was chosen" not in write_report(run).read_text(encoding="utf-8")
-    assert not (run / "figures").exists()
+    assert {file.stem for file in run.glob("figures/*")} == OF_EVERY_RUN
 
 
 def test_the_figures_are_those_of_the_ledger(tmp_path: Path):
@@ -224,6 +154,19 @@ def test_avoided_costs_stand_below_the_sum(tmp_path: Path):
     append(run / "cost.jsonl", [record("tune_scorer", cached=True, flops=123_456_789)])
     text = write_report(run).read_text(encoding="utf-8")
     assert text.index("Total spent") < text.index("Avoided, not spent") < text.index('<data value="123456789">')
+
+
+def test_energy_that_was_measured_is_added_up(tmp_path: Path):
+    run = a_run(tmp_path / "run")
+    assert "Energy of" not in write_report(run).read_text(encoding="utf-8")
+    measured = [
+        record(stage, energy_j=joules, energy_source="a meter")
+        for stage, joules in (("score", 250.5), ("train", 1000.25))
+    ]
+    append(run / "cost.jsonl", [*measured, record("solve", energy_j=9.0, cached=True)])
+    text = write_report(run).read_text(encoding="utf-8")
+    assert 'Energy of scoring the pool, training: <data value="1250.75">' in text
+    assert "(a meter)" in text
 
 
 def test_doubts_are_told(tmp_path: Path):
@@ -279,12 +222,6 @@ def test_the_terminal_says_the_same_in_80_columns(tmp_path: Path):
     ):
         assert words in told.replace("\N{NO-BREAK SPACE}", " ")
     assert "[bold]brackets[/bold]" in told
-
-
-def test_the_last_value_of_a_metric_counts(tmp_path: Path):
-    (tmp_path / "metrics.csv").write_text("epoch,step,val/accuracy,test/f1\n0,1,0.5,\n1,2,0.75,\n1,2,,0.25\n")
-    assert last_metrics(tmp_path / "metrics.csv") == {"val/accuracy": 0.75, "test/f1": 0.25}
-    assert last_metrics(tmp_path / "none.csv") == {}
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from selectune.costs import CostRecord, Stage, distinct
 from selectune.errors import UserError
-from selectune.ledger import read_ledger
+from selectune.ledger import OPEN, read_ledger
+from selectune.report.curves import Curve, read_metrics
+from selectune.report.figures import flop, seconds
 from selectune.savings import Saving
 
 STAGE_NAMES: dict[Stage, str] = {
@@ -39,6 +42,11 @@ class Facts:
         metrics: the last value of each column of ``metrics.csv``.
         config: the text of ``config.yaml``.
         warnings: that a reader should know, in sentences.
+        curves: of each column of ``metrics.csv``, by step.
+        forecast: of ``forecast.json``, as ``estimate`` wrote it.
+        scorer_ratio: what the scoring model is of the model that is trained, in ``parameters`` and
+            ``flops_per_token``; of ``saving.json``.
+        unfinished: a sentence where the run was not finished, else nothing.
     """
 
     run_dir: Path
@@ -48,10 +56,18 @@ class Facts:
     metrics: dict[str, float]
     config: str
     warnings: list[str]
+    curves: dict[str, Curve] = field(default_factory=dict)
+    forecast: dict[str, Any] = field(default_factory=dict)
+    scorer_ratio: dict[str, Any] = field(default_factory=dict)
+    unfinished: str = ""
 
     @classmethod
-    def read(cls, run_dir: Path) -> Facts:
+    def read(cls, run_dir: Path, finished: bool | None = None) -> Facts:
         """Gather what there is.
+
+        Args:
+            run_dir: of the run.
+            finished: whether it is; None looks for ``done.json``, which is the last file that a ``fit`` writes.
 
         Raises:
             UserError: there is no such directory, or a file of it is damaged.
@@ -62,17 +78,45 @@ class Facts:
             warnings.simplefilter("always")
             ledger = run_dir / "cost.jsonl"
             records = distinct(read_ledger(ledger)) if ledger.exists() else []
-        manifest = _read_manifest(run_dir / "selection" / "manifest.json")
-        config = run_dir / "config.yaml"
+        manifest = _read_json(run_dir / "selection" / "manifest.json", "select again")
+        metrics, curves = read_metrics(run_dir / "metrics.csv")
+        saving = Saving.read(run_dir) if (run_dir / "saving.json").exists() else None
+        ratio = _read_json(run_dir / "saving.json", "remove it, or run again into a new folder").get("scorer_ratio")
+        said = manifest.get("warnings")
+        if finished is None:
+            finished = (run_dir / "done.json").is_file()
         return cls(
-            run_dir,
-            records,
-            Saving.read(run_dir) if (run_dir / "saving.json").exists() else None,
-            manifest,
-            last_metrics(run_dir / "metrics.csv"),
-            config.read_text() if config.exists() else "",
-            [*map(str, manifest.get("warnings", ())), *(str(one.message) for one in caught), *_doubts(records)],
+            run_dir=run_dir,
+            records=records,
+            saving=saving,
+            manifest=manifest,
+            metrics=metrics,
+            config=_read_text(run_dir / "config.yaml", "restore it, or run again into a new folder"),
+            warnings=[
+                *map(str, said if isinstance(said, list) else ()),
+                *(str(one.message) for one in caught),
+                *_doubts(records),
+                *_open_stages(run_dir, records),
+            ],
+            curves=curves,
+            forecast=_read_json(run_dir / "forecast.json", "remove it, or run `estimate` again"),
+            scorer_ratio=ratio if isinstance(ratio, dict) else {},
+            unfinished="" if finished else _unfinished(records),
         )
+
+    @property
+    def name(self) -> str:
+        """Of the run's folder."""
+        return self.run_dir.resolve().name
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What ``config.yaml`` says; empty where it is no mapping."""
+        try:
+            settings = yaml.safe_load(self.config)
+        except yaml.YAMLError:
+            return {}
+        return settings if isinstance(settings, dict) else {}
 
     @property
     def sizes(self) -> dict[str, tuple[int, int]]:
@@ -87,29 +131,44 @@ class Facts:
         return {"Rows": rows, "Tokens": tokens}
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
+def _read_text(path: Path, mend: str) -> str:
     try:
-        manifest = json.loads(path.read_text())
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        return {}
+        return ""
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path} is damaged ({error}); {mend}.") from None
+
+
+def _read_json(path: Path, mend: str) -> dict[str, Any]:
+    """The mapping in a file; empty where there is none."""
+    text = _read_text(path, mend)
+    try:
+        content = json.loads(text) if path.exists() else {}
     except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); select again.") from None
-    return manifest if isinstance(manifest, dict) else {}
+        raise UserError(f"{path} is damaged ({error}); {mend}.") from None
+    return content if isinstance(content, dict) else {}
 
 
-def last_metrics(path: Path) -> dict[str, float]:
-    """The last value of each metric of a ``metrics.csv``; a file that is not there has none."""
-    found: dict[str, float] = {}
-    if path.exists():
-        with path.open(newline="") as file:
-            for row in csv.DictReader(file):
-                for name, cell in row.items():
-                    if name and cell and name not in ("step", "epoch"):
-                        try:
-                            found[name] = float(cell)
-                        except (TypeError, ValueError):
-                            continue
-    return found
+def _unfinished(records: list[CostRecord]) -> str:
+    if any(record.stage == "train" for record in records):
+        return "This run is not finished: there is no done.json. Its command, given again, goes on with it."
+    return "Nothing was trained to the end here: there is no done.json, and no training in the ledger."
+
+
+def _open_stages(run_dir: Path, records: list[CostRecord]) -> Iterable[str]:
+    """What stages that run now, or were killed, had spent at their last sign of life."""
+    known = {record.identity for record in records}
+    for file in sorted((run_dir / OPEN).glob("*.json")):
+        try:
+            record = CostRecord.from_json(json.loads(file.read_bytes()))
+        except (ValueError, OSError):
+            continue  # the stage has ended meanwhile, or the next attempt will say that it is damaged
+        if record.identity not in known:
+            yield (
+                f"{STAGE_NAMES[record.stage]} runs still, or was killed (attempt {record.attempt}, rank {record.rank}):"
+                f" {seconds(record.device_s)} and {flop(record.flops)} so far, which are not in the tables yet."
+            )
 
 
 def _doubts(records: list[CostRecord]) -> Iterable[str]:

@@ -1,11 +1,6 @@
-"""Figures of a report: numbers in units that people read, and the waterfall of costs as inline SVG."""
+"""Numbers in units that people read, and the colours of all pictures."""
 
 from __future__ import annotations
-
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from html import escape
-from typing import Literal
 
 SPACE = "\N{NO-BREAK SPACE}"
 PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z")
@@ -14,7 +9,6 @@ UNKNOWN = "unknown"
 # Okabe & Ito (2008), apart for all kinds of colour vision and in grey.
 COLOURS = {"full": "#8b9099", "selection": "#e69f00", "training": "#0072b2", "total": "#2b2f36"}
 COLOURS |= {"saved": "#009e73", "lost": "#d55e00", "shared": "#bfc4cc"}
-Kind = Literal["full", "selection", "training", "total", "saved", "lost", "shared"]
 
 
 def si(value: float | None, unit: str) -> str:
@@ -63,72 +57,3 @@ def three_digits(value: float) -> str:
     """Three significant digits, but at most two behind the point: "0.04", "4.20", "42.0", "4,200"."""
     size = abs(value)
     return "0" if size == 0 else f"{value:,.{2 if size < 9.995 else 1 if size < 99.95 else 0}f}"
-
-
-@dataclass(frozen=True)
-class Bar:
-    """One step of a waterfall, from `start` to `end` in the waterfall's unit.
-
-    Args:
-        label: beside the bar.
-        start: where it begins.
-        end: where it ends.
-        kind: what it shows, which gives its colour.
-        estimated: whether it was not measured; such a bar is hatched.
-    """
-
-    label: str
-    start: float
-    end: float
-    kind: Kind
-    estimated: bool = False
-
-
-def waterfall(bars: Sequence[Bar], title: str, name: str, told: Callable[[float | None], str]) -> str:
-    """An SVG picture of costs that add up, with its text alternative.
-
-    Args:
-        bars: from top to bottom.
-        title: of the picture.
-        name: unique in the page, for the ids.
-        told: writes a value with its unit.
-    """
-    left, width, row, right = 190, 420, 30, 130
-    most = max([abs(edge) for bar in bars for edge in (bar.start, bar.end)], default=0) or 1.0
-    height = row * len(bars) + 8
-
-    def at(value: float) -> float:
-        return left + width * value / most
-
-    parts, words = [], []
-    for index, bar in enumerate(bars):
-        top = 4 + row * index
-        low, high = sorted((at(bar.start), at(bar.end)))
-        sign = {"saved": "\N{MINUS SIGN}", "lost": "+"}.get(bar.kind, "")
-        value = sign + told(abs(bar.end - bar.start))
-        words.append(f"{bar.label}{' (estimated)' if bar.estimated else ''}: {value}")
-        fill = f"url(#{name}-{bar.kind})" if bar.estimated else COLOURS[bar.kind]
-        parts.append(
-            f'<text x="{left - 10}" y="{top + 19}" text-anchor="end">{escape(bar.label)}</text>'
-            f'<rect x="{low:.1f}" y="{top + 4}" width="{max(high - low, 1.5):.1f}" height="{row - 10}" '
-            f'fill="{fill}" stroke="{COLOURS[bar.kind]}"/>'
-            f'<text class="value" x="{max(high, low + 1.5) + 8:.1f}" y="{top + 19}">{escape(value)}</text>'
-        )
-        if index + 1 < len(bars) and bar.end in (bars[index + 1].start, bars[index + 1].end):  # it takes up there
-            x = at(bar.end)
-            parts.append(
-                f'<path d="M{x:.1f} {top + row - 6}V{top + row + 4}" stroke="#8b9099" stroke-dasharray="2 2"/>'
-            )
-    hatches = "".join(
-        f'<pattern id="{name}-{kind}" width="6" height="6" patternUnits="userSpaceOnUse" '
-        f'patternTransform="rotate(45)"><rect width="6" height="6" fill="#fff"/>'
-        f'<rect width="3" height="6" fill="{COLOURS[kind]}"/></pattern>'
-        for kind in sorted({bar.kind for bar in bars if bar.estimated})
-    )
-    return (
-        f'<svg role="img" viewBox="0 0 {left + width + right} {height}" aria-labelledby="{name}-title {name}-desc">'
-        f'<title id="{name}-title">{escape(title)}</title>'
-        f'<desc id="{name}-desc">{escape("; ".join(words))}.</desc>'
-        f"<defs>{hatches}</defs>"
-        f'<path d="M{left} 0V{height}" stroke="#8b9099"/>{"".join(parts)}</svg>'
-    )

@@ -6,52 +6,30 @@ Each is a Figure with its text alternative, which says in numbers what the pictu
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from io import BytesIO
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from selectune.report.chosen import Chosen
+from selectune.report.drawing import INK, counting, legend, panels, styled
 from selectune.report.figures import COLOURS, count
 from selectune.report.wording import between, cut, joined, kept_of, label, medians, name_of, part_of
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH = 9.0  # inches, of 96 pixels of the page each
-DPI = 192  # twice that, for sharp screens
 BINS = 48
 MAX_POINTS = 3000
 MAX_CLASSES = 20
-KEPT, REST, BAND, INK = COLOURS["training"], COLOURS["shared"], COLOURS["selection"], COLOURS["total"]
+KEPT, REST, BAND = COLOURS["training"], COLOURS["shared"], COLOURS["selection"]
 FAINT = "#a9aeb7"  # dots need more ink than bars
-STYLE: Any = {  # of matplotlib
-    "font.size": 10.5, "axes.labelsize": 10.5, "axes.titlesize": 10.5, "legend.fontsize": 10.5, "xtick.labelsize": 9.5,
-    "ytick.labelsize": 9.5, "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK,
-    "ytick.color": INK, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
-    "text.parse_math": False,  # a class may be called "$5 to $10"
-}  # fmt: skip
 
 
-@contextmanager
-def _styled() -> Iterator[None]:
-    """Our style whatever a user's own matplotlibrc says, and theirs again afterwards."""
-    import matplotlib
-
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
-        yield
-
-
-@_styled()
+@styled()
 def histograms(chosen: Chosen) -> tuple[Figure, str]:
     """Each signal's histogram over all rows, the kept rows at the foot of the bars, and what was kept shaded."""
-    figure, axes = _panels(len(chosen.drawn), 2.6)
+    figure, axes = panels(len(chosen.drawn), 2.6)
     words = []
     for axis, name in zip(axes, chosen.drawn):
         values, kept = chosen.known(name)
@@ -61,7 +39,7 @@ def histograms(chosen: Chosen) -> tuple[Figure, str]:
         axis.stairs(counts, edges, baseline=kept_counts, fill=True, color=REST, label="not kept")
         axis.stairs(kept_counts, edges, fill=True, color=KEPT, label="kept")
         axis.set(xlabel=label(name), ylabel="rows")
-        _counting(axis.yaxis)
+        counting(axis.yaxis)
         told = between(interval, name)
         if interval:
             axis.axvspan(*interval, color=BAND, alpha=0.2, lw=0, zorder=0, label="interval of the kept rows")
@@ -73,17 +51,17 @@ def histograms(chosen: Chosen) -> tuple[Figure, str]:
         )
         if missing := len(chosen.selected) - len(values):
             words[-1] = f"{words[-1][:-1]}; {count(missing)} rows have no value."
-    _legend(figure, axes)
+    legend(figure, axes)
     return figure, f"Histograms of {joined([name_of(name).lower() for name in chosen.drawn])}. {' '.join(words)}"
 
 
-@_styled()
+@styled()
 def pairs(chosen: Chosen) -> tuple[Figure, str]:
     """The signals against each other: kept rows, others, and the box in which the kept rows lie."""
     from matplotlib.patches import Rectangle
 
     both = list(combinations(chosen.paired, 2))
-    figure, axes = _panels(len(both), 3.0)
+    figure, axes = panels(len(both), 3.0)
     some = sampled(chosen)
     kept_rows, other_rows = some[chosen.selected[some]], some[~chosen.selected[some]]
     words = []
@@ -103,16 +81,16 @@ def pairs(chosen: Chosen) -> tuple[Figure, str]:
             f"({between(x_range, x_name)} and {between(y_range, y_name)}), "
             f"{count((inside & chosen.selected).sum())} of them kept."
         )
-    _legend(figure, axes)
+    legend(figure, axes)
     names = joined([name_of(name).lower() for name in chosen.paired])
     return figure, " ".join([f"Scatter plots of {names} in pairs; {kept_of(chosen.selected)}.", *words])
 
 
-@_styled()
+@styled()
 def lengths(chosen: Chosen) -> tuple[Figure, str]:
     """Shares of rows by length, in the pool and among the kept rows."""
     values, kept = chosen.known("n_tokens")
-    figure, (axis,) = _panels(1, 2.6)
+    figure, (axis,) = panels(1, 2.6)
     step = math.ceil((np.ptp(values) + 1) / BINS)
     edges = np.arange(values.min(), values.max() + step + 1, step) - 0.5
     style: dict[str, dict[str, Any]] = {"pool": {"fill": True, "color": REST}, "kept": {"color": KEPT, "lw": 2}}
@@ -121,7 +99,7 @@ def lengths(chosen: Chosen) -> tuple[Figure, str]:
         median = f", median {np.median(some):,g} tokens" if len(some) else ""
         axis.stairs(100 * counts / max(len(some), 1), edges, label=f"{told}{median}", **style[told])
     axis.set(xlabel="length of the text (tokens)", ylabel="share of rows (%)")
-    _legend(figure, [axis])
+    legend(figure, [axis])
     tokens, kept_tokens = values.sum(), values[kept].sum()
     return figure, (
         f"Lengths of the rows: {kept_of(kept)}, with {count(kept_tokens)} of {count(tokens)} tokens "
@@ -129,7 +107,7 @@ def lengths(chosen: Chosen) -> tuple[Figure, str]:
     )
 
 
-@_styled()
+@styled()
 def classes(chosen: Chosen) -> tuple[Figure, str]:
     """Shares of the classes in the pool and among the kept rows, the largest classes first."""
     assert chosen.classes is not None
@@ -139,7 +117,7 @@ def classes(chosen: Chosen) -> tuple[Figure, str]:
     if rest:
         shown.append((f"{len(rest)} other classes", sum(pool for _, pool, _ in rest), sum(kept for *_, kept in rest)))
     n_pool, n_kept = sum(chosen.classes["pool"]), sum(chosen.classes["kept"])
-    figure, (axis,) = _panels(1, 0.9 + 0.44 * len(shown))
+    figure, (axis,) = panels(1, 0.9 + 0.44 * len(shown))
     for offset, part, total, colour in ((-0.2, 1, n_pool, REST), (0.2, 2, n_kept, KEPT)):
         values = [100 * one[part] / max(total, 1) for one in shown]
         bars = axis.barh(np.arange(len(shown)) + offset, values, 0.38, color=colour, label=("pool", "kept")[part - 1])
@@ -148,7 +126,7 @@ def classes(chosen: Chosen) -> tuple[Figure, str]:
     axis.set_ylim(len(shown) - 0.4, -0.6)  # the largest on top
     axis.margins(x=0.1)
     axis.set_xlabel("share of rows (%)")
-    _legend(figure, [axis])
+    legend(figure, [axis])
     words = [f"{name} {part_of(pool, n_pool)} and {part_of(kept, n_kept)}" for name, pool, kept in shown]
     lost = [str(name) for name, _, kept in ordered if not kept]
     told = f" No row was kept of {joined(lost[:MAX_CLASSES])}." if lost else ""
@@ -160,51 +138,6 @@ def sampled(chosen: Chosen) -> np.ndarray:
     n_rows = len(chosen.selected)
     draw = np.random.default_rng(chosen.seed % 2**32)
     return draw.choice(n_rows, min(MAX_POINTS, n_rows), replace=False)
-
-
-@_styled()
-def png(figure: Figure) -> bytes:
-    """The picture as a file; the same picture gives the same bytes."""
-    import warnings
-
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.image import imsave
-
-    canvas, buffer = FigureCanvasAgg(figure), BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a class in another script; alt has it
-        canvas.draw()  # once, where savefig draws twice
-    nameless: Any = {"Software": None}
-    imsave(buffer, canvas.buffer_rgba(), format="png", dpi=DPI, metadata=nameless)
-    return buffer.getvalue()
-
-
-def _panels(n: int, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure of n panels of a height in inches: three beside each other, but two of two or four, and one alone."""
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    columns = {1: 1, 2: 2, 4: 2}.get(n, 3)
-    rows = math.ceil(n / columns)
-    figure = Figure(
-        figsize=(WIDTH, height * rows + 0.4), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08)
-    )
-    return figure, [figure.add_subplot(rows, columns, place + 1) for place in range(n)]
-
-
-def _legend(figure: Figure, axes: list[Axes]) -> None:
-    """One legend above all panels."""
-    found = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels())}
-    figure.legend(found.values(), found.keys(), loc="outside upper left", ncols=len(found), markerscale=2)
-
-
-def _counting(axis: object) -> None:
-    from matplotlib.axis import Axis
-    from matplotlib.ticker import MaxNLocator, StrMethodFormatter
-
-    assert isinstance(axis, Axis)
-    axis.set_major_locator(MaxNLocator(5, integer=True))
-    axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
 
 def _edges(values: np.ndarray, interval: tuple[float, float] | None) -> np.ndarray:

@@ -2,50 +2,34 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Iterator
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from selectune.paths import atomic_file
 from selectune.report import selection_figures as draw
 from selectune.report.chosen import Chosen
 from selectune.report.facts import Facts
 from selectune.report.figures import count
+from selectune.report.pictures import Picture, shown
 from selectune.report.tables import data
 from selectune.report.wording import between, joined, label, number
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 KINDS = {"kept": "kept", "too_low": "too low", "too_high": "too high", "not_kept": "not kept"}
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A picture of the section.
+def what_was_chosen(facts: Facts, folder: Path, prefix: str = "") -> str:
+    """Pictures of the selection, also written to ``figures/`` of a folder, and examples of rows.
 
     Args:
-        name: of its file, ``figures/<name>.png`` in the run directory.
-        title: above it.
-        figure: as drawn.
-        alt: what it shows, in words and numbers.
-        note: below it.
-    """
+        facts: of the run.
+        folder: that the page will lie in.
+        prefix: of the pictures' files.
 
-    name: str
-    title: str
-    figure: Figure
-    alt: str
-    note: str = ""
-
-
-def what_was_chosen(facts: Facts) -> str:
-    """Pictures of the selection, also written to ``figures/``, and examples of rows; nothing without a selection.
+    Returns:
+        HTML; nothing without a selection.
 
     Raises:
         UserError: a file of the selection is damaged.
@@ -55,11 +39,18 @@ def what_was_chosen(facts: Facts) -> str:
     chosen = Chosen.read(facts.run_dir / "selection", facts.manifest)
     if chosen is None:
         return "<p>There is no selection/scores.parquet, so there are no pictures of the rows.</p>"
-    shown = "".join(_shown(picture, facts.run_dir / "figures") for picture in _pictures(chosen))
-    return shown + _examples(chosen.described)
+    diagnostics = facts.manifest.get("diagnostics")
+    found = selection_pictures(chosen, diagnostics if isinstance(diagnostics, dict) else {})
+    return shown(found, folder, prefix) + _examples(chosen.described)
 
 
-def _pictures(chosen: Chosen) -> Iterator[Picture]:
+def selection_pictures(chosen: Chosen, diagnostics: dict[str, Any]) -> Iterator[Picture]:
+    """The pictures of a selection, in the order of the page; a new kind of picture is one more ``yield`` here.
+
+    Args:
+        chosen: the selection, row by row.
+        diagnostics: of the selector, as in the manifest.
+    """
     if chosen.drawn:
         yield Picture("scores", "Scores of the pool, and what was kept", *draw.histograms(chosen), _inside(chosen))
     if chosen.paired:
@@ -82,19 +73,6 @@ def _dots(chosen: Chosen) -> str:
     if n_shown == n_rows:
         return ""
     return f"Drawn are {count(n_shown)} of the {count(n_rows)} rows, at random (seed {chosen.seed})."
-
-
-def _shown(picture: Picture, folder: Path) -> str:
-    content = draw.png(picture.figure)
-    with atomic_file(folder / f"{picture.name}.png") as partial:
-        partial.write_bytes(content)
-    width, height = (round(96 * inches) for inches in picture.figure.get_size_inches())
-    note = f'<p class="note">{escape(picture.note)}</p>' if picture.note else ""
-    return (
-        f"<figure><figcaption>{escape(picture.title)}</figcaption>"
-        f'<img src="data:image/png;base64,{b64encode(content).decode()}" alt="{escape(picture.alt)}" '
-        f'width="{width}" height="{height}">{note}</figure>'
-    )
 
 
 def _examples(described: dict[str, Any]) -> str:

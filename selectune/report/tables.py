@@ -6,11 +6,13 @@ import math
 import shlex
 from collections.abc import Callable, Iterable
 from html import escape
+from pathlib import Path
 from typing import Any, get_args
 
 from selectune.costs import CostRecord, Part, Stage, Total, totals
 from selectune.report.facts import STAGE_NAMES, Facts
-from selectune.report.figures import count, flop, memory, seconds, share
+from selectune.report.figures import count, flop, memory, seconds, share, si
+from selectune.report.wording import METRIC_NAMES, metric
 from selectune.savings import UNIT_NAMES, UNITS, Terms, Unit
 
 UNIT_TOLD: dict[Unit, Callable[[float | None], str]] = {"flops": flop, "device_s": seconds}
@@ -20,18 +22,6 @@ GROUPS = {  # on the terminal, and in the report
     "avoided": ("Avoided", "Avoided, not spent: earlier results were used again. The saving charges it all the same"),
 }
 COST_COLUMNS = ("Stage", "FLOPs", "Device time", "Wall time", "Rows", "Tokens", "Padding", "Peak memory")
-METRIC_NAMES = {
-    "accuracy": "Accuracy",
-    "macro_f1": "Macro-F1",
-    "micro_f1": "Micro-F1",
-    "matthews": "Matthews correlation",
-    "pearson": "Pearson correlation",
-    "spearman": "Spearman correlation",
-    "majority_accuracy": "Accuracy of always answering the largest class",
-    "em": "Exact match",
-    "f1": "F1",
-    "loss": "Loss",
-}
 
 
 def cost_table(facts: Facts) -> str:
@@ -59,7 +49,18 @@ def cost_table(facts: Facts) -> str:
         notes.append(f"Ran as {size} process{'es' if size > 1 else ''} on {', '.join(sorted(names))}.")
     notes.append("Device time adds up over processes, wall time does not; both leave out what other rows count.")
     notes.append("Peak memory is that of the largest process, since it started.")
-    return f"{_table(COST_COLUMNS, body, 'costs')}{bullets(notes, 'note')}"
+    return f"{table(COST_COLUMNS, body, 'costs')}{_energy(facts.records)}{bullets(notes, 'note')}"
+
+
+def _energy(records: list[CostRecord]) -> str:
+    """Joules that were measured, of all that this run spent; nothing where none were."""
+    measured = [record for record in records if record.energy_j is not None and not record.cached]
+    if not measured:
+        return ""
+    joules = data(sum(record.energy_j or 0.0 for record in measured), lambda value: si(value, "J"))
+    stages = ", ".join(dict.fromkeys(STAGE_NAMES[record.stage].lower() for record in measured))
+    sources = "; ".join(sorted({record.energy_source for record in measured}))
+    return f'<p class="note">Energy of {stages}: {joules} ({escape(sources)}).</p>'
 
 
 def cost_groups(records: list[CostRecord]) -> Iterable[tuple[str, dict[Stage, Total]]]:
@@ -124,10 +125,25 @@ def terms_table(facts: Facts) -> str:
         f'<tbody>{body}</tbody><tbody class="sum"><tr><th scope="row">Saving</th>{cells}</tr></tbody>'
         f'<tbody><tr><th scope="row">Break-even, in uses of the selection</th>{uses}</tr></tbody>'
     )
-    table = _table(("Term", *(capital(UNIT_NAMES[unit]) for unit in UNITS)), body, "terms")
+    shown = table(("Term", *(capital(UNIT_NAMES[unit]) for unit in UNITS)), body, "terms")
     return (
-        f'<p>{escape(saving.break_even_sentence())}</p>{table}<p class="note">Saving = {escape(saving.definition)}.</p>'
+        f"<p>{escape(saving.break_even_sentence())}</p>{shown}{_scorer(facts.scorer_ratio)}"
+        f'<p class="note">Saving = {escape(saving.definition)}.</p>'
     )
+
+
+def _scorer(ratio: dict[str, Any]) -> str:
+    """How large the scoring model is beside the model that is trained."""
+    known = {"parameters": "parameters", "flops_per_token": "FLOPs a token"}
+    words = [
+        f"{data(value, lambda part: f'{part:.3g} times')} the {name}"
+        for key, name in known.items()
+        if isinstance(value := ratio.get(key), int | float) and not isinstance(value, bool)
+    ]
+    if not words:
+        return ""
+    pays = "Selecting pays when the scorer is 5 to 10 times smaller, Yin &amp; Rush (2025) found."
+    return f"<p>The model that scored has {' and '.join(words)} of the model that is trained. {pays}</p>"
 
 
 def _uses(terms: Terms) -> str:
@@ -147,18 +163,7 @@ def metrics_table(facts: Facts) -> str:
         figures = "".join(f"<td>{data(value, _or_dash(metric))}</td>" for value in cells)
         body += f'<tr><th scope="row">{escape(METRIC_NAMES.get(name, name))}</th>{figures}</tr>'
     missing = "" if any(name.startswith("test/") for name in facts.metrics) else "<p>No held-out figures yet.</p>"
-    return missing + _table(("Metric", "Held-out data", "Dev, last"), f"<tbody>{body}</tbody>", "terms")
-
-
-def metric_name(name: str) -> str:
-    """What "test/accuracy" is called: "Accuracy"."""
-    short = name.partition("/")[2]
-    return METRIC_NAMES.get(short, short)
-
-
-def metric(value: float | None) -> str:
-    """A metric with four digits behind the point."""
-    return "unknown" if value is None else f"{value:.4f}"
+    return missing + table(("Metric", "Held-out data", "Dev, last"), f"<tbody>{body}</tbody>", "terms")
 
 
 def manifest_table(facts: Facts) -> str:
@@ -170,7 +175,7 @@ def manifest_table(facts: Facts) -> str:
         if name not in ("costs", "warnings"):
             label = "rows" if name == "n_rows" else name.replace("_", " ")
             body += f'<tr><th scope="row">{escape(label)}</th><td>{escape(_told(value))}</td></tr>'
-    return _table((), f"<tbody>{body}</tbody>", "manifest")
+    return table((), f"<tbody>{body}</tbody>", "manifest")
 
 
 def _told(value: Any) -> str:
@@ -192,12 +197,21 @@ def replay(facts: Facts) -> str:
     """The command that does the run again, and its config."""
     if not facts.config:
         return "<p>There is no config.yaml, so this run cannot be replayed from its folder.</p>"
-    verb = "fit" if any(record.stage == "train" for record in facts.records) else "select"
-    path = shlex.quote(str(facts.run_dir / "config.yaml"))
-    command = f"python main.py {verb} --config {path} --output NEW"
     return (
-        f"<pre>{escape(command)}</pre><p>with config.yaml as it was run:</p><pre>{escape(facts.config.rstrip())}</pre>"
+        f"<pre>{escape(replay_command(facts))}</pre><p>with config.yaml as it was run:</p>"
+        f"<pre>{escape(facts.config.rstrip())}</pre>"
     )
+
+
+def replay_command(facts: Facts) -> str:
+    """The command that does the run again."""
+    verb = "fit" if any(record.stage == "train" for record in facts.records) else "select"
+    return f"python main.py {verb} --config {shlex.quote(str(facts.run_dir / 'config.yaml'))} --output NEW"
+
+
+def report_command(run_dir: Path) -> str:
+    """The command that writes the page of a run."""
+    return f"python main.py report {shlex.quote(str(run_dir))}"
 
 
 def data(value: float | None, told: Callable[[float | None], str]) -> str:
@@ -206,9 +220,19 @@ def data(value: float | None, told: Callable[[float | None], str]) -> str:
     return text if value is None or not math.isfinite(value) else f'<data value="{value!r}">{text}</data>'
 
 
-def _table(head: Iterable[str], body: str, kind: str) -> str:
+def table(head: Iterable[str], body: str, kind: str, above: Iterable[tuple[str, int]] = ()) -> str:
+    """A table.
+
+    Args:
+        head: titles of the columns, HTML.
+        body: its rows, HTML.
+        kind: its class.
+        above: titles above so many columns each, HTML.
+    """
     titles = "".join(f'<th scope="col">{title}</th>' for title in head)
-    return f'<table class="{kind}">{f"<thead><tr>{titles}</tr></thead>" if titles else ""}{body}</table>'
+    groups = "".join(f'<th scope="colgroup" colspan="{width}">{title}</th>' for title, width in above)
+    rows = "".join(f"<tr>{row}</tr>" for row in (groups, titles) if row)
+    return f'<table class="{kind}">{f"<thead>{rows}</thead>" if rows else ""}{body}</table>'
 
 
 def bullets(lines: Iterable[str], kind: str = "") -> str:

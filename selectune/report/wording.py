@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
 from selectune.report.figures import count, share
+
+METRIC_NAMES = {
+    "accuracy": "Accuracy",
+    "macro_f1": "Macro-F1",
+    "micro_f1": "Micro-F1",
+    "matthews": "Matthews correlation",
+    "pearson": "Pearson correlation",
+    "spearman": "Spearman correlation",
+    "majority_accuracy": "Accuracy of always answering the largest class",
+    "em": "Exact match",
+    "f1": "F1",
+    "loss": "Loss",
+}
+HEADLINES = ("accuracy", "f1", "em", "micro_f1", "macro_f1", "matthews", "pearson", "spearman", "perplexity", "loss")
 
 
 def name_of(signal: str) -> str:
@@ -66,3 +81,20 @@ def joined(names: list[str]) -> str:
 def cut(name: str, width: int = 40) -> str:
     """A name of at most so many characters."""
     return name if len(name) <= width else name[: width - 1] + "…"
+
+
+def metric_name(name: str) -> str:
+    """What "test/accuracy" is called: "Accuracy"."""
+    short = name.partition("/")[2]
+    return METRIC_NAMES.get(short, short)
+
+
+def metric(value: float | None) -> str:
+    """A metric with four digits behind the point."""
+    return "unknown" if value is None else f"{value:.4f}".replace("-", "\N{MINUS SIGN}")
+
+
+def headline(metrics: Iterable[str]) -> str | None:
+    """The figure of held-out data that leads, such as "test/accuracy"; None where there is none."""
+    test = [name for name in metrics if name.startswith("test/")]
+    return next((name for name in (*(f"test/{name}" for name in HEADLINES), *test) if name in test), None)

@@ -1,0 +1,73 @@
+"""``python main.py report RUN [RUN ...]``: the page of a run, or one that compares several; it needs no model."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
+
+from selectune.errors import UserError
+from selectune.report.comparison import write_comparison
+from selectune.report.page import write_report
+
+DESCRIPTION = "Write the page of a run, or one that compares several runs."
+
+
+def main(args: list[str]) -> Path:
+    """Write the page that is asked for, say where it is, and give its path.
+
+    Args:
+        args: after the verb.
+
+    Raises:
+        UserError: a run is missing, damaged or named twice, or the page cannot be written there.
+    """
+    parser = ArgumentParser(prog="main.py report", description=DESCRIPTION)
+    parser.add_argument("runs", nargs="+", metavar="RUN", type=str, help="Folder that --output named.")
+    parser.add_argument(
+        "--output",
+        type=str | None,
+        default=None,
+        metavar="FOLDER",
+        help="Where report.html and figures/ go; default the run itself, of several reports/<time>.",
+    )
+    given = parser.parse_args(args)
+    runs = [Path(run) for run in given.runs]
+    _check(runs)
+    folder = Path(given.output) if given.output else runs[0] if len(runs) == 1 else _folder()
+    if _is_run(folder) and (len(runs) > 1 or folder.resolve() != runs[0].resolve()):
+        raise UserError(f"{folder} is a run, whose own report would be lost; name another --output.")
+    try:
+        path = write_report(runs[0], folder) if len(runs) == 1 else write_comparison(runs, folder)
+    except OSError as error:
+        raise UserError(f"The report cannot be written to {folder} ({error}); name another --output.") from error
+    print(path)
+    return path
+
+
+def _check(runs: list[Path]) -> None:
+    """Each a run, and each once."""
+    places: dict[Path, Path] = {}
+    for run in runs:
+        if not run.is_dir():
+            raise UserError(f"There is no run in {run}; name the folder that --output named.")
+        if not (run / "cost.jsonl").is_file():
+            kind = "a run that was not begun" if (run / "config.yaml").is_file() else "no run"
+            raise UserError(
+                f"{run} is {kind}: it holds no cost.jsonl, so there is nothing to report; name a run that has one."
+            )
+        if (before := places.setdefault(run.resolve(), run)) is not run:
+            told = f"{run} is named twice" if before == run else f"{before} and {run} are the same run"
+            raise UserError(f"{told}; name each run once.")
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "config.yaml").is_file() or (folder / "cost.jsonl").is_file()
+
+
+def _folder() -> Path:
+    """A new folder for a comparison."""
+    name = Path("reports") / f"{datetime.now():%Y%m%d-%H%M%S}"
+    places = (name if not more else name.with_name(f"{name.name}-{more + 1}") for more in range(1000))
+    return next(place for place in places if not place.exists())

@@ -1,0 +1,210 @@
+"""A comparison shows what each run's files hold, whatever the order of the runs, and says why they do not compare."""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selectune.ledger import append, read_ledger
+from selectune.report import Facts, write_comparison
+from selectune.report.arms import arms_of, common_figure, doubts
+from selectune.report.comparison import MAX_DRAWN
+from selectune.report.comparison_figures import drawable, figure_against_cost, front_of
+from selectune.report.drawing import png
+from selectune.savings import UNITS, compute_saving
+from selectune.selectors.euds import IGSE
+from tests.report.chosen_run import choose, made_up_labels, made_up_signals
+from tests.report.pages import CONFIG, NASTY, Page, a_run
+from tests.test_savings import record
+
+
+def a_run_of(run: Path, accuracy: float, train_flops: float, **manifest: Any) -> Path:
+    """A run that trained for so many FLOPs, a tenth of a second each TFLOP, and came to an accuracy."""
+    a_run(run, **manifest)
+    (run / "cost.jsonl").unlink()
+    cost = {"flops": train_flops, "device_s": train_flops / 1e13, "wall_s": train_flops / 1e13, "examples": 19_200}
+    append(run / "cost.jsonl", [record("score", flops=1e12, device_s=0.125), record("train", **cost)])
+    compute_saving(read_ledger(run / "cost.jsonl"), 6_400, 40_000, 650_000, 4_100_000, epochs=3).write(run)
+    (run / "metrics.csv").write_text(
+        "epoch,step,train/loss,val/accuracy,test/accuracy,test/macro_f1,test/majority_accuracy\n"
+        f"0,9,2.5,,,,\n0,19,2.25,,,,\n0,19,,0.5,,,\n1,39,,{accuracy},,,\n1,40,,,{accuracy},0.3125,0.1136\n"
+    )
+    return run
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[Path]:
+    """Cheap and poor, dear and good, dearer and no better."""
+    figures = {"cheap": (0.6, 2e12), "good": (0.75, 9e12), "dear": (0.75, 2e13)}
+    return [a_run_of(tmp_path / name, *given) for name, given in figures.items()]
+
+
+def arms(runs: list[Path]):
+    return arms_of([Facts.read(run) for run in runs])
+
+
+def told(runs: list[Path]) -> str:
+    return " ".join(doubts(arms(runs)))
+
+
+def change(run: Path, name: str, **changed: Any) -> None:
+    (run / name).write_text(json.dumps(json.loads((run / name).read_text()) | changed))
+
+
+def test_the_figures_are_those_of_the_runs(runs: list[Path], tmp_path: Path):
+    text = write_comparison(runs, tmp_path / "out").read_text(encoding="utf-8")
+    shown = set(Page(text).figures)
+    for run in runs:
+        saving = json.loads((run / "saving.json").read_text())
+        for unit in UNITS:
+            terms = saving[unit]
+            assert {terms[name] for name in ("selection", "training", "saving", "shared")} <= shown
+            assert terms["selection"] + terms["training"] in shown
+        spent = {one.stage: one for one in read_ledger(run / "cost.jsonl")}
+        assert {spent["train"].flops, spent["train"].device_s, spent["score"].flops} <= shown
+        assert f"main.py fit --config {run / 'config.yaml'} --output NEW" in text
+    assert {0.6, 0.75, 0.3125, 0.1136, 6_400, 650_000, 0} <= shown
+    assert "IGSE (combine box)" in text
+    assert "keep 0.16" in text
+    assert "TextClassification on docstrings" in text
+
+
+def test_the_front_is_named_whatever_the_order_of_the_runs(runs: list[Path], tmp_path: Path):
+    for order in permutations(runs):
+        for unit in UNITS:
+            assert [arm.name for arm in front_of(arms(list(order)), unit, "test/accuracy")] == ["cheap", "good"]
+    text = write_comparison(runs, tmp_path / "out").read_text(encoding="utf-8")
+    assert "Best for their cost: cheap and good in FLOPs and device time." in text
+    assert "Pareto front in FLOPs, from cheap to dear: 1 cheap (0.6000 for 3.00" in text
+
+
+def test_the_picture_has_a_dot_for_each_run_and_the_front_as_a_line(runs: list[Path]):
+    figure, alt = figure_against_cost(arms(runs), "test/accuracy")
+    for axis, unit in zip(figure.axes, UNITS):
+        front, *dots = axis.lines
+        points = [(arm.total(unit), arm.facts.metrics["test/accuracy"]) for arm in arms(runs)]
+        assert [tuple(dot.get_xydata()[0]) for dot in dots] == points
+        assert [tuple(point) for point in front.get_xydata()] == points[:2]
+        assert [text.get_text() for text in axis.texts] == ["1", "2", "3"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["Pareto front", "1 cheap", "2 good"]
+    assert "3 dear 0.7500 for 21.0" in alt.replace("\N{NO-BREAK SPACE}", " ")
+    assert alt.count("from cheap to dear: 1 cheap and 2 good.") == 2
+    assert png(figure).startswith(b"\x89PNG")
+
+
+def test_less_of_a_loss_is_better(runs: list[Path]):
+    for run, loss in zip(runs, (3.0, 2.0, 2.5)):
+        (run / "metrics.csv").write_text(f"epoch,step,test/loss\n0,9,{loss}\n")
+    assert common_figure(arms(runs)) == "test/loss"
+    assert [arm.name for arm in front_of(arms(runs), "flops", "test/loss")] == ["cheap", "good"]
+    figure_against_cost(arms(runs), "test/loss")
+
+
+def test_every_picture_has_words_and_a_file_and_nothing_is_fetched(runs: list[Path], tmp_path: Path):
+    choose(runs[0], IGSE(), made_up_signals(200), labels=made_up_labels(200))
+    out = tmp_path / "out"
+    text = write_comparison(runs, out).read_text(encoding="utf-8")
+    page = Page(text)
+    files = {file.stem for file in out.glob("figures/*.png")}
+    assert files >= {"curves", "figure_against_cost", "run1-scores", "run1-classes"}
+    assert files >= {f"run{number}-waterfall-{unit}" for number in (1, 2, 3) for unit in UNITS}
+    assert len(page.pictures) == len(files)
+    assert page.without_words == page.fetched == []
+    assert page.scripts == 0
+    assert len(page.ids) == len(set(page.ids))
+    assert not re.search(r"@import|url\((?!#)|https?:", text)
+
+
+def test_links_to_the_runs_reports_are_relative_and_lead_there(runs: list[Path], tmp_path: Path):
+    (runs[0] / "report.html").write_text("its own")
+    page = Page(write_comparison(runs, tmp_path / "a" / "b").read_text(encoding="utf-8"))
+    assert page.links == ["../../cheap/report.html"]
+    assert (tmp_path / "a" / "b" / page.links[0]).read_text() == "its own"
+
+
+def test_pictures_of_many_selections_are_left_to_the_runs_own_reports(tmp_path: Path):
+    runs = [a_run_of(tmp_path / f"run{number}", 0.5, 1e12) for number in range(MAX_DRAWN + 1)]
+    choose(runs[0], IGSE(), made_up_signals(100))
+    text = write_comparison(runs, tmp_path / "all").read_text(encoding="utf-8")
+    assert not list(tmp_path.glob("all/figures/*scores.png"))
+    assert f"<pre>python main.py report {runs[0]}</pre>" in text
+    write_comparison(runs[:-1], tmp_path / "most")
+    assert list(tmp_path.glob("most/figures/*scores.png"))
+
+
+def test_runs_that_are_alike_have_no_doubts(runs: list[Path], tmp_path: Path):
+    assert told(runs) == ""
+    assert "Nothing that is known speaks against it." in write_comparison(runs, tmp_path / "out").read_text("utf-8")
+
+
+def test_what_does_not_compare_is_told_with_who_has_what(runs: list[Path]):
+    (runs[1] / "config.yaml").write_text(CONFIG.replace("max_eval_rows: null", "max_eval_rows: 500"))
+    assert "held-out sets differ" in told(runs)
+    assert "data.max_eval_rows is none in 1 cheap and 3 dear; 500 in 2 good" in told(runs)
+    (runs[1] / "config.yaml").write_text(CONFIG + "warm_up: {max_epochs: 1}\n")
+    assert "warm-ups differ" in told(runs)
+    (runs[1] / "config.yaml").write_text(CONFIG.replace("seed_everything: 0", "seed_everything: 1"))
+    change(runs[1] / "selection", "manifest.json", pool_fingerprint="77aa" * 8)
+    assert "pools that rows were chosen from differ: fingerprint c4d1e88bc4d1 in 1 cheap and 3 dear; 77aa" in told(runs)
+    assert "(the seed, which draws dev and the pool, is 0 in 1 cheap and 3 dear; 1 in 2 good)" in told(runs)
+
+
+def test_other_held_out_rows_show_in_their_largest_class(runs: list[Path]):
+    file = runs[2] / "metrics.csv"
+    file.write_text(file.read_text().replace("0.1136", "0.25"))
+    assert "share of their largest class does: 0.1136 in 1 cheap and 2 good; 0.25 in 3 dear" in told(runs)
+
+
+def test_other_epochs_devices_and_versions_are_told(runs: list[Path]):
+    change(runs[0], "saving.json", epochs=1.5)
+    (runs[1] / "cost.jsonl").unlink()
+    append(runs[1] / "cost.jsonl", [record("train", device="cuda:0", commit="1" * 40)])
+    assert "different numbers of epochs: 1.5 in 1 cheap; 3 in 2 good and 3 dear" in told(runs)
+    assert "1 x cpu in 1 cheap and 3 dear; 1 x cuda in 2 good" in told(runs)
+    assert "Different versions of the code ran" in told(runs)
+
+
+def test_an_unfinished_run_is_told_and_left_out_of_the_front(runs: list[Path], tmp_path: Path):
+    (runs[1] / "done.json").unlink()
+    assert "2 good: This run is not finished" in told(runs)
+    assert [arm.name for arm in front_of(arms(runs), "flops", "test/accuracy")] == ["cheap", "dear"]
+    text = write_comparison(runs, tmp_path / "out").read_text(encoding="utf-8")
+    assert "2 good<small>not finished</small>" in text
+    assert "Not drawn, as the cost or the figure is not known: 2 good." in text
+
+
+def test_a_run_that_has_only_begun_has_its_place(runs: list[Path], tmp_path: Path):
+    begun = tmp_path / "begun"
+    append(begun / "cost.jsonl", [record("prepare")])
+    text = write_comparison([begun, *runs], tmp_path / "out").read_text(encoding="utf-8")
+    assert "1 begun: Nothing was trained to the end here" in text
+    assert "has no config.yaml to compare" in text
+    assert not drawable(arms([begun]), "flops", "test/accuracy")
+    assert "No two costs and figures are known" in write_comparison([begun], tmp_path / "x").read_text("utf-8")
+
+
+def test_runs_of_the_same_name_are_told_apart(tmp_path: Path):
+    runs = [a_run_of(tmp_path / folder / "sst2", 0.5, 1e12) for folder in ("monday", "tuesday")]
+    assert [arm.label for arm in arms(runs)] == ["1 monday/sst2", "2 tuesday/sst2"]
+
+
+def test_settings_that_differ_are_listed(runs: list[Path], tmp_path: Path):
+    (runs[2] / "config.yaml").write_text(CONFIG.replace("keep: 0.16", "keep: 0.5"))
+    text = write_comparison(runs, tmp_path / "out").read_text(encoding="utf-8")
+    assert "<td>0.16 in 1 cheap and 2 good; 0.5 in 3 dear</td>" in text
+    assert "Their settings are the same." not in text
+
+
+def test_what_people_wrote_is_escaped(runs: list[Path], tmp_path: Path):
+    nasty = NASTY.replace("/", "")
+    (runs[0] / "config.yaml").write_text(json.dumps({"data": {"class_path": nasty, "init_args": {nasty: nasty}}}))
+    change(runs[1] / "selection", "manifest.json", selector={"class": NASTY, "arguments": {NASTY: NASTY}})
+    runs[2] = runs[2].rename(tmp_path / nasty)
+    text = write_comparison(runs, tmp_path / "out").read_text(encoding="utf-8")
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text

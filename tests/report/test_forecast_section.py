@@ -1,0 +1,88 @@
+"""Forecast and measured stand beside each other, and a forecast may lack anything."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selectune.errors import UserError
+from selectune.ledger import append
+from selectune.report import Facts, write_report
+from selectune.report.forecast_section import forecast_table
+from tests.report.pages import NASTY, Page, a_run
+from tests.test_savings import record
+
+FORECAST: dict[str, Any] = {
+    "schema": 1,
+    "stages": {
+        "score": {"part": "fit", "wall_s": 10.5, "flops": 6.25e12, "peak_rss_bytes": 910_000_000},
+        "train": {"part": "fit", "wall_s": 30.25, "flops": 9.5e12, "peak_rss_bytes": 920_000_000},
+        "warm_up": {"part": "warm_up", "wall_s": 62.5, "flops": 2.05e13, "peak_rss_bytes": 930_000_000},
+    },
+    "total": {"wall_s": 103.25, "flops": 3.625e13},
+    "saving": {"flops": 0.7251, "device_s": 0.7111},
+    "break_even_keep": 0.8125,
+    "break_even_uses": 0.1375,
+    "sentence": "Selection will pay: 73 % of the FLOPs.",
+    "assumptions": ["This machine, as it was.", NASTY],
+    "device": "cpu",
+}
+
+
+def page_of(run: Path, forecast: Any) -> tuple[str, Page]:
+    (run / "forecast.json").write_text(json.dumps(forecast))
+    text = write_report(run).read_text(encoding="utf-8")
+    return text, Page(text)
+
+
+def test_both_stand_in_the_page_exactly(tmp_path: Path):
+    text, page = page_of(a_run(tmp_path / "run"), FORECAST)
+    for stage in FORECAST["stages"].values():
+        assert {stage["wall_s"], stage["flops"], stage["peak_rss_bytes"]} <= set(page.figures)
+    measured = {14.2: 10.5, 31.3: 30.25, 61.0: 62.5, 6.3e12: 6.25e12, 9.2e12: 9.5e12, 2.1e13: 2.05e13}
+    assert {forecast / came - 1 for came, forecast in measured.items()} <= set(page.figures)
+    assert {103.25, 3.625e13, 6.3e12 + 9.2e12 + 2.1e13} <= set(page.figures)
+    assert {0.7251, 0.7111, 0.8125, 0.1375} <= set(page.figures)
+    assert "Selection will pay: 73" in text
+    assert "Forecast for cpu." in text
+    assert "<script" not in text
+    assert "Forecast and measured" not in write_report(a_run(tmp_path / "other")).read_text(encoding="utf-8")
+
+
+def test_costs_that_a_cache_spared_are_measured_by_what_they_were(tmp_path: Path):
+    run = a_run(tmp_path / "run")
+    append(run / "cost.jsonl", [record("tune_scorer", cached=True, flops=4000)])
+    _, page = page_of(run, {"stages": {"tune_scorer": {"part": "fit", "flops": 5000}}})
+    assert 5000 / 4000 - 1 in page.figures
+
+
+@pytest.mark.parametrize("name", [*FORECAST, None])
+def test_anything_may_be_missing_or_of_another_kind(tmp_path: Path, name: str | None):
+    run = a_run(tmp_path)
+    for value in (None, "words", [1], {"score": 3, "fit/train": {"wall_s": True, "flops": None}}):
+        (run / "forecast.json").write_text(json.dumps(FORECAST | {name: value} if name else value))
+        table = forecast_table(Facts.read(run))
+        assert ("<table" in table) == bool(name or isinstance(value, dict))
+        assert "None" not in table
+        assert "nan" not in table
+
+
+def test_a_damaged_forecast_is_a_sentence(tmp_path: Path):
+    run = a_run(tmp_path / "run")
+    (run / "forecast.json").write_text("{")
+    with pytest.raises(UserError, match=r"forecast\.json is damaged"):
+        write_report(run)
+
+
+def test_the_scorer_is_compared_with_the_model(tmp_path: Path):
+    run = a_run(tmp_path / "run")
+    saving = json.loads((run / "saving.json").read_text())
+    saving["scorer_ratio"] = {"parameters": 0.1875, "flops_per_token": 0.2125}
+    (run / "saving.json").write_text(json.dumps(saving))
+    text = write_report(run).read_text(encoding="utf-8")
+    assert {0.1875, 0.2125} <= set(Page(text).figures)
+    assert "0.188 times" in text
+    assert "Yin &amp; Rush" in text
