@@ -99,11 +99,6 @@ def make_problem(
     offset, n = sum(sizes[: ranks.rank]), sum(sizes)
     if n == 0:
         raise DataError("The pool is empty; there is nothing to transport.")
-    rows_at_once = max(1, CELLS_AT_ONCE // pool.shape[1])
-    wrong = problem_of(target, "target", cost, rows_at_once) or problem_of(pool, "pool", cost, rows_at_once, offset)
-    for sentence in ranks.gather(wrong):
-        if sentence is not None:
-            raise DataError(sentence)
     a = np.full(len(pool), 1 / n) if pool_weights is None else np.asarray(pool_weights, dtype=np.float64)
     b = np.full(len(target), 1 / len(target)) if target_weights is None else np.asarray(target_weights, np.float64)
     totals = {"pool": float(ranks.sum(a.sum())), "target": float(b.sum())}
@@ -112,21 +107,27 @@ def make_problem(
             raise TransportError(f"The weights of the {name} sum to {total:.9g}; divide them by that, to sum to 1.")
     a, b = a / totals["pool"], b / totals["target"]  # what is left of rounding would bound the marginal error
 
-    ys = Rows(target, cost, dtype, device)
-    centre = torch.from_numpy(read_moments(Rows(target, cost, torch.float64, device), rows_at_once, False)[1].rows)
-    centre = centre / len(target)
-    ys, xs = ys.about(centre), Rows(pool, cost, dtype, device, centre)
-    of_spread = eps.std is not None
-    target_squares, ours = read_moments(ys, rows_at_once, products=of_spread)
-    pool_squares, own = read_moments(xs, rows_at_once, products=of_spread)
-    theirs = own.total(ranks)
-    mean, std = cost_moments(theirs, ours, xs.scale)
-    known = {"cost": cost, "cost_mean": mean, "cost_std": std if of_spread else None, "eps_stated": eps.describe()}
-    known |= {"n": n, "m": len(target), "d": pool.shape[1], "ranks": ranks.size, "offset": offset}
+    # One pass over the pool finds its moments, and squares that are not finite where a row is bad.
+    rows_at_once, spread = max(1, CELLS_AT_ONCE // pool.shape[1]), eps.std is not None
+    raw_squares, raw = read_moments(Rows(target, cost, torch.float64, device), rows_at_once, products=False)
+    centre = torch.from_numpy(raw.rows / len(target))
+    ys, xs = Rows(target, cost, dtype, device, centre), Rows(pool, cost, dtype, device, centre)
+    wrong = problem_of(target, "target", raw_squares, cost, rows_at_once)
+    if wrong is None:
+        target_squares, of_target = read_moments(ys, rows_at_once, spread)
+        pool_squares, own = read_moments(xs, rows_at_once, spread)
+        wrong = problem_of(pool, "pool", pool_squares, cost, rows_at_once, offset)
+    for sentence in ranks.gather(wrong):
+        if sentence is not None:
+            raise DataError(sentence)
+
+    mean, std = cost_moments(own.total(ranks), of_target, xs.scale)
     value = eps.value(mean, std)
-    fingerprint = [*ours.squares, *ours.rows, *b[:1], value]
+    fingerprint = [*of_target.squares, *of_target.rows, *b[:1], value]
     if not np.array_equal(ranks.max(fingerprint), ranks.min(fingerprint)):
         raise TransportError("The ranks have different targets, weights or eps; give all of them the same.")
+    known = {"cost": cost, "cost_mean": mean, "cost_std": std if spread else None, "eps_stated": eps.describe()}
+    known |= {"n": n, "m": len(target), "d": pool.shape[1], "ranks": ranks.size}
     return Problem(xs, ys, pool_squares, target_squares, a, b, value, ranks), known
 
 

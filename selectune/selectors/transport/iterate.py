@@ -23,7 +23,7 @@ from selectune.selectors.transport.ranks import Ranks
 
 MEMORY = 10  # steps that Anderson's combination looks back; 5 take a third more at 0.02 std to an error of 1e-9
 WORSE = 2.0  # an accelerated step may so much exceed the least error so far, else the plain one is taken in its place
-CHECK_EVERY = 5  # iterations between two looks at the lowest rows: one moves them too little to tell
+CHECK_EVERY = 5  # iterations from one look at the lowest rows to the next, from the first on; one moves them too little
 TOLD = 50  # points of the history in the diagnostics
 TINY = 1e-30  # a column sum below it has underflowed
 
@@ -106,7 +106,7 @@ def sinkhorn(kernel: Kernel, b: np.ndarray, eps: float, g: np.ndarray, stop: Sto
         error = float(np.abs(columns - b).sum())
         course.g = g
         course.errors[n] = error
-        if stop.lowest is not None and n % CHECK_EVERY == 0:
+        if stop.lowest is not None and n % CHECK_EVERY == 1:
             course.churns[n] = watch.churn(kernel.f)
         steady = stop.lowest is None or course.churns.get(n, np.inf) <= stop.churn
         course.converged = error <= stop.tolerance and steady

@@ -152,6 +152,7 @@ class Dense(Stream):
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem)
         self.kernel = self.empty(problem.pool.n, problem.target.n)
+        self.absorptions = 0
         self.absorbed: np.ndarray | None = None  # the g in the kernel
         self.sums = torch.ones(problem.pool.n, dtype=self.dtype, device=self.device)
 
@@ -167,6 +168,7 @@ class Dense(Stream):
             if np.abs(away).max() <= ABSORB[self.dtype]:
                 return self._kernel_pass(np.exp(away))
         self.absorbed = g.copy()
+        self.absorptions += 1
         self.sums.fill_(1.0)
         return self.read(g, keep=self.kernel)
 

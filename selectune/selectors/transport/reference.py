@@ -14,7 +14,7 @@ from selectune.selectors.transport.passes import Problem
 
 
 def pot_potentials(problem: Problem, stop: Stop) -> tuple[np.ndarray, Course]:
-    """The pool's potential, shape (n,), and how the solve went; POT runs five iterations between two looks.
+    """The pool's potential, shape (n,), and how the solve went; POT is looked at after 1, 6, 11, ... iterations.
 
     Args:
         problem: of one rank, its rows float64; weights of the target are positive.
@@ -28,7 +28,7 @@ def pot_potentials(problem: Problem, stop: Stop) -> tuple[np.ndarray, Course]:
     f, n = np.zeros(len(problem.a)), 0
     positive = problem.a > 0
     while not course.converged and n < stop.max_iterations:
-        some = min(CHECK_EVERY, stop.max_iterations - n)
+        some = min(CHECK_EVERY, stop.max_iterations - n) if n else 1
         plan, log = ot.bregman.sinkhorn_log(
             problem.a[positive], problem.b, costs[positive], problem.eps, numItermax=some, stopThr=0.0, log=True,
             warn=False, warmstart=(warm[0][positive], warm[1]),

@@ -142,19 +142,23 @@ def cost_moments(pool: Moments, target: Moments, scale: float) -> tuple[float, f
     return float(mean), float(np.sqrt(max(variance, 0.0)))
 
 
-def problem_of(array: np.ndarray, name: str, cost: Cost, rows_at_once: int, offset: int = 0) -> str | None:
+def problem_of(
+    array: np.ndarray, name: str, squares: np.ndarray, cost: Cost, rows_at_once: int, offset: int = 0
+) -> str | None:
     """What is wrong with embeddings, in a sentence, or None.
 
     Args:
         array: shape (n, d).
         name: ``pool`` or ``target``.
+        squares: s(x) of each row, as `read_moments` gave them, shape (n,); where all are finite, nothing is wrong.
         cost: with the cosine, zero rows are wrong, too.
         rows_at_once: rows of a block.
         offset: rows of the shards before this one.
     """
+    if np.isfinite(squares).all():
+        return None
     bad: dict[str, list[int]] = {"not finite": [], "zero, which have no cosine": []}
     for start in range(0, len(array), rows_at_once):
-        # In the array's own precision a large sum could overflow, in float32 a tiny square would vanish.
         block = torch.from_numpy(np.array(array[start : start + rows_at_once]))
         found = {"not finite": ~torch.isfinite(block).all(1)}
         if cost == "cosine":
@@ -165,7 +169,7 @@ def problem_of(array: np.ndarray, name: str, cost: Cost, rows_at_once: int, offs
         if rows_of_it:
             named = ", ".join(map(str, rows_of_it[:NAMED])) + (", ..." if len(rows_of_it) > NAMED else "")
             return f"{len(rows_of_it)} embeddings of the {name} are {kind} (rows {named}); leave these rows out."
-    return None
+    return f"The embeddings of the {name} are too large to be squared; divide all of them by one number."
 
 
 def check_shape(array: np.ndarray, name: str) -> None:

@@ -104,7 +104,7 @@ def dual_potentials(
     stop = _checked_stop(tolerance, max_iterations, lowest, churn, int(ranks.sum(len(pool))))
     with _exact_products(), torch.no_grad():
         problem, known = make_problem(pool, target, pool_weights, target_weights, cost, eps, dtype, device, ranks)
-        f, g, course, work = run_backend(problem, chosen, stop)
+        f, g, course, work = run_backend(problem, chosen, stop, spread=eps.std is not None)
     distance = float(ranks.sum(f @ problem.a)) + float(g @ problem.b)
     if not course.converged and not allow_unconverged:
         raise TransportError(_unconverged(course, stop))

@@ -50,6 +50,7 @@ REFUSED: list[tuple[dict[str, Any], type[UserError], str]] = [
     ({"pool": bad(np.inf, *range(7))}, DataError, r"rows 0, 1, 2, 3, 4, \.\.\."),
     ({"target": bad(np.nan, 2)}, DataError, r"of the target are not finite \(rows 2\)"),
     ({"pool": bad(0, 5), "cost": "cosine"}, DataError, r"pool are zero, which have no cosine \(rows 5\)"),
+    ({"pool": bad(1e200, 5)}, DataError, "pool are too large to be squared"),
     ({"target": points(8, 3, 1)}, DataError, "4 wide, the target's 3"),
     ({"pool": points(10, 4, 1)[0]}, DataError, "shape"),
     ({"pool": np.ones((10, 4), dtype=int)}, DataError, "give floats"),

@@ -12,7 +12,14 @@ import torch
 from scipy.stats import spearmanr
 
 from selectune.errors import TransportError
-from selectune.selectors.transport import Eps, calibrated_gradient, dual_potentials, passes, sinkhorn_divergence
+from selectune.selectors.transport import (
+    Eps,
+    backends,
+    calibrated_gradient,
+    dual_potentials,
+    passes,
+    sinkhorn_divergence,
+)
 
 BACKENDS = ("pot", "dense", "stream")
 TIGHT: dict[str, Any] = {"tolerance": 1e-12, "max_iterations": 20_000, "dtype": torch.float64, "device": "cpu"}
@@ -152,6 +159,15 @@ def test_calibration_is_the_difference_to_the_mean_of_the_others() -> None:
     expected = [f[i] - np.delete(f, i).mean() for i in range(7)]
     np.testing.assert_allclose(calibrated_gradient(f), expected)
     assert calibrated_gradient(np.array([3.0])).tolist() == [0.0]
+
+
+def test_a_start_from_a_sample_leads_to_the_same_potentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = points(400, 6, 1), points(20, 6, 2)
+    whole = dual_potentials(x, y, backend="dense", **TIGHT)
+    monkeypatch.setattr(backends, "SAMPLE_CELLS", 80 * 20)
+    sampled = dual_potentials(x, y, backend="dense", **TIGHT)
+    assert whole.diagnostics["sample_iterations"] == 0 < sampled.diagnostics["sample_iterations"]
+    np.testing.assert_allclose(sampled.f - sampled.f.mean(), whole.f - whole.f.mean(), atol=1e-9)
 
 
 def test_not_converging_is_an_error_unless_allowed() -> None:
