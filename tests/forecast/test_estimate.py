@@ -12,8 +12,8 @@ from selectune.costs import totals
 from selectune.forecast import measure
 from selectune.ledger import read_ledger
 from selectune.savings import Saving
-from tests.conftest import metrics_of
-from tests.forecast.conftest import Here, forecast_of
+from tests.conftest import Here, metrics_of
+from tests.forecast.conftest import forecast_of
 from tests.squad_data import squad_rows, write_squad
 
 
