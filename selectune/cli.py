@@ -28,11 +28,12 @@ from selectune.metrics_log import MetricsLog
 from selectune.run import Run
 from selectune.scoring.settings import ScorerSettings
 
-VERBS = ("fit", "select", "validate", "test", "predict")
+VERBS = ("fit", "estimate", "select", "validate", "test", "predict")
 WITHOUT_TRAINER = {"report": "selectune.report.command"}  # verbs with a parser of their own
 EPILOG = "Further verbs, each with a --help: `report RUN [RUN ...]` writes the page of a run, or compares several."
 NOT_IN_CONFIG = (
     "config", "output", "cache", "ckpt_path", "overwrite", "dry_run", "weights_only", "verbose", "return_predictions",
+    "device_flops", "utilisation",
 )  # fmt: skip
 STAGE_SETTINGS = (
     "accelerator", "strategy", "devices", "num_nodes", "precision", "enable_progress_bar", "deterministic", "benchmark",
@@ -46,6 +47,9 @@ class SelectuneTrainer(Trainer):
     def select(self, model: Any, datamodule: Any) -> None:
         """Choose the rows to train on, and nothing else."""
 
+    def estimate(self, model: Any, datamodule: Any) -> None:
+        """Forecast what a fit will cost and whether selecting will pay, from a few batches."""
+
 
 class SelectuneCLI(LightningCLI):
     """Parses, instantiates, and hands a verb over to `selectune.pipeline` on every rank."""
@@ -53,7 +57,7 @@ class SelectuneCLI(LightningCLI):
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """The verbs; where one is asked for, that one alone, since each parser costs time to build."""
-        verbs = {"select": {"model", "datamodule"}, **LightningCLI.subcommands()}
+        verbs = {verb: {"model", "datamodule"} for verb in ("select", "estimate")} | LightningCLI.subcommands()
         asked = [verb for verb in sys.argv[1:2] if verb in verbs]
         return {verb: verbs[verb] for verb in asked or VERBS}
 
@@ -69,6 +73,15 @@ class SelectuneCLI(LightningCLI):
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "estimate":
+            parser.add_argument(
+                "--device_flops", type=float | None, default=None,
+                help="Times for another machine: FLOPs a second of one device at its best, such as 3.12e14.",
+            )  # fmt: skip
+            parser.add_argument(
+                "--utilisation", type=float | None, default=None,
+                help="Share of --device_flops that is reached, such as 0.35.",
+            )  # fmt: skip
         if subcommand == "select":
             parser.add_argument(
                 "--dry_run", action="store_true", help="Write no selection; print its size, its cost and some rows."
@@ -84,7 +97,7 @@ class SelectuneCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The main Trainer: the user's settings, with our callbacks and metrics.csv."""
-        dry = bool(self.options.get("dry_run"))
+        dry = self.options.get("dry_run") or (self.subcommand == "estimate" and self.options.output is None)
         self.output = None if dry else _output(self.options.output, self.options.get("config"))
         self.ledger = Ledger()
         settings = dict(self._get(self.config_init, "trainer"))
@@ -144,6 +157,10 @@ class SelectuneCLI(LightningCLI):
     def select(self, **kwargs: Any) -> None:
         """Choose the rows, and nothing else."""
         self._on_all_ranks(pipeline.select)
+
+    def estimate(self, **kwargs: Any) -> None:
+        """Forecast what a fit will cost; in this process alone."""
+        pipeline.estimate(self.job(), self.options.device_flops, self.options.utilisation)
 
     def validate(self, **kwargs: Any) -> None:
         """Evaluate on ``dev``."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -98,8 +99,8 @@ class Job:
 
 def fit(job: Job) -> None:
     """Warm up, select, fine-tune, evaluate, export and report, into one run directory with one ledger."""
-    with _abandoned_on_mistakes(job):
-        checkpoint = _begin(job, "fit")
+    with abandoned_on_mistakes(job):
+        checkpoint = begin(job, "fit")
         _select_and_warm_up(job)
     job.trainer.fit(job.model, job.data, ckpt_path=checkpoint, weights_only=True)
     best = on_rank_zero(job.run.best.is_file)  # else no validation was asked for, and the weights are those of the end
@@ -115,10 +116,30 @@ def select(job: Job) -> None:
         raise UserError("There is nothing to select: data.selector is not given; name one, e.g. IGSE.")
     if job.warm_up and job.output is None:
         raise UserError("With warm_up a dry run would have to train first; run `select --output RUN` instead.")
-    with _abandoned_on_mistakes(job):
-        _begin(job, "select")
+    with abandoned_on_mistakes(job):
+        begin(job, "select")
         _select_and_warm_up(job)
     on_rank_zero(lambda: _show_selection(job))
+
+
+def estimate(job: Job, device_flops: float | None = None, utilisation: float | None = None) -> None:
+    """Forecast what a fit will cost and whether selecting will pay, from a few batches; nothing is trained or selected.
+
+    The ledger of the run is left alone: what a forecast takes is said in the forecast.
+    """
+    from selectune.forecast import Machine, forecast
+    from selectune.forecast.show import print_forecast
+
+    machine = Machine.of(device_flops, utilisation)
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise UserError("estimate measures in one process, for as many as trainer.devices says; start it alone.")
+    with abandoned_on_mistakes(job):
+        begin(job, "estimate")
+        job.ledger.path = None
+        made = forecast(job, machine)
+    if job.output is not None:
+        made.write(job.run.path)
+    print_forecast(made)
 
 
 def evaluate(job: Job, verb: str) -> Any:
@@ -128,7 +149,7 @@ def evaluate(job: Job, verb: str) -> Any:
     if on_rank_zero(job.run.export.is_dir):
         job.model.checkpoint = str(job.run.export)
     job.model.needs_trained_head = job.ckpt_path is None
-    claimed = _begin(job, verb)
+    claimed = begin(job, verb)
     checkpoint = claimed if job.ckpt_path else None
     if verb == "predict":
         from selectune.predictions import write_predictions
@@ -140,7 +161,7 @@ def evaluate(job: Job, verb: str) -> Any:
 
 
 @contextmanager
-def _abandoned_on_mistakes(job: Job) -> Iterator[None]:
+def abandoned_on_mistakes(job: Job) -> Iterator[None]:
     """Leave nothing of a new run whose start ended in a user's mistake, so that the mended command finds its place."""
     try:
         yield
@@ -156,7 +177,7 @@ def _select_and_warm_up(job: Job) -> None:
     _select(job, job.data, job.run.selection if job.output else None, "fit")
 
 
-def _begin(job: Job, verb: str) -> str | None:
+def begin(job: Job, verb: str) -> str | None:
     """Load the data, which finds a user's mistakes, then let rank 0 claim the directory. Gives the checkpoint."""
     parts = [job.data, *([job.warm_up.data] if job.warm_up else [])]
     on_rank_zero(lambda: job.model.source)

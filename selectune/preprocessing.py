@@ -68,7 +68,7 @@ def select_rows(
         assert datamodule.chosen is not None
         return datamodule.chosen
     assert datamodule.selector is not None
-    scoring = _scoring_model(datamodule, fine_tuner, ledger)
+    scoring = scoring_model(datamodule, fine_tuner, ledger)
     with ledger.stage("prepare", part) as cost:
         tokens = datamodule.tokenized("train", scoring.tokenizer)
         labels = labels_of(datamodule.labels.get("train"), datamodule.selector.requires)
@@ -147,7 +147,8 @@ def ledger_of(trainer: Any) -> Ledger:
     return Ledger()
 
 
-def _scoring_model(datamodule: SelectionDataModule, fine_tuner: FineTuner, ledger: Ledger) -> ScoringModel:
+def scoring_model(datamodule: SelectionDataModule, fine_tuner: FineTuner, ledger: Ledger) -> ScoringModel:
+    """The model that scores for a data module, as its scorer settings and the ledger's device say; not tuned yet."""
     settings = datamodule.scorer or ScorerSettings()
     source = find_model(settings.checkpoint) if settings.checkpoint else fine_tuner.source
     device = torch.device(ledger.device)

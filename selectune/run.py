@@ -18,11 +18,12 @@ from selectune.ledger import collect_open, next_attempt
 from selectune.paths import atomic_file, write_json
 
 OURS = (
-    "done.json", "metrics.csv", "cost.jsonl", "saving.json", "report.html", "predictions.parquet",
+    "done.json", "metrics.csv", "cost.jsonl", "saving.json", "forecast.json", "report.html", "predictions.parquet",
     "hparams.yaml", "checkpoints", "export", "selection", "figures", "warm_up", ".open_costs",
     "config.yaml",
 )  # fmt: skip
 # config.yaml is the last to go, since without it a folder is no run
+WRITERS = ("fit", "select", "estimate")  # verbs that make a run; the others need one that is there
 GROWS = ("trainer.max_epochs", "trainer.max_steps")
 
 
@@ -77,7 +78,7 @@ class Run:
         A fit goes on by itself where the directory holds an unfinished run of the same config.
 
         Args:
-            verb: ``fit``, ``select``, ``validate``, ``test`` or ``predict``.
+            verb: ``fit``, ``select``, ``estimate``, ``validate``, ``test`` or ``predict``.
             config: what the verb is run with, without what `comparable` leaves out.
             ckpt_path: ``last``, a file, or None.
             overwrite: remove what an earlier run left.
@@ -96,18 +97,18 @@ class Run:
             )
         checkpoint = None if overwrite else self._checkpoint(verb, ckpt_path)
         self._take_lock()
-        if there and overwrite and verb in ("fit", "select"):
+        if there and overwrite and verb in WRITERS:
             for name in OURS:
                 target = self.path / name
                 shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
             there = False
-        if verb in ("fit", "select"):
+        if verb in WRITERS:
             self._check_config(verb, config, ckpt_path, there)
         attempt = next_attempt(self.path)
         collect_open(self.path, before_attempt=attempt)
         if verb == "fit":
             (self.path / "done.json").unlink(missing_ok=True)
-        if verb in ("fit", "select") or not there:
+        if verb in WRITERS or not there:
             with atomic_file(self.path / "config.yaml") as partial:
                 partial.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
         return Claim(attempt, checkpoint, new=not there)

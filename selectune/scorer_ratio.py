@@ -45,9 +45,9 @@ class ScorerRatio:
         """The ratios in plain words."""
         told = []
         if self.parameters is not None:
-            told.append(f"has {self.parameters:.2g} times the weights of the model")
+            told.append(f"has {self.parameters:.2g} times the weights of the model that is trained")
         if self.flops_per_token is not None:
-            told.append(f"takes {self.flops_per_token:.2g} times the FLOPs for a token that training takes")
+            told.append(f"reads a token for {self.flops_per_token:.2g} times the FLOPs of training on one")
         return f"The scorer ({self.scorer}) {' and '.join(told)}." if told else ""
 
     @classmethod

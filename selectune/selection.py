@@ -31,8 +31,8 @@ class Manifest:
     `request` is the part that decides the rows: the same request gives the same rows. ``pool_tokens`` counts tokens of
     the text alone, ``pool_input_tokens`` the special ones too; so do ``tokens`` and ``input_tokens`` of the budget.
     ``target`` are the rows that the pool was compared with, where the selector does. ``trained_on`` is the selection
-    that the scoring model was itself trained on, where a run of ours made it. ``model_parameters`` counts the weights
-    of the scoring model's checkpoint.
+    that the scoring model was itself trained on, where a run of ours made it; ``model_parameters`` counts the weights
+    of its checkpoint.
     """
 
     n_rows: int

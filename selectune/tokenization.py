@@ -39,6 +39,12 @@ class BatchRows(Protocol):
     def padded(self, rows: np.ndarray, pad_id: int) -> dict[str, torch.Tensor]:
         """A batch of rows, among it ``input_ids`` and ``attention_mask``."""
 
+    def shape_of(self, rows: np.ndarray) -> tuple[int, int]:
+        """The shape of ``input_ids`` in the batch of some rows, which is not made for it."""
+
+    def tokens_of(self, rows: np.ndarray) -> int:
+        """Tokens in the batch of some rows, padding left out."""
+
 
 @dataclass(frozen=True)
 class TokenizedRows:
@@ -88,6 +94,14 @@ class TokenizedRows:
         at = self._positions(rows)
         offsets = np.concatenate([[0], np.cumsum(self.lengths[rows])]).astype(np.int64)
         return TokenizedRows(self.ids[at], self.type_ids[at], self.special[at], offsets)
+
+    def shape_of(self, rows: np.ndarray) -> tuple[int, int]:
+        """The shape of ``input_ids`` in the batch of some rows."""
+        return len(rows), int((self.offsets[rows + 1] - self.offsets[rows]).max())
+
+    def tokens_of(self, rows: np.ndarray) -> int:
+        """Tokens in the batch of some rows, padding left out."""
+        return int((self.offsets[rows + 1] - self.offsets[rows]).sum())
 
     def padded(self, rows: np.ndarray, pad_id: int) -> dict[str, torch.Tensor]:
         """A batch, padded on the right to its longest row.

@@ -82,6 +82,15 @@ class Windows:
         """Tokens that a model reads of each row, overlaps counted as often as they are read, shape (n_rows,)."""
         return np.add.reduceat(self.window_lengths, self.first_window[:-1])
 
+    def shape_of(self, rows: np.ndarray) -> tuple[int, int]:
+        """The shape of ``input_ids`` in the batch of some rows."""
+        windows = self.of(rows)
+        return len(windows), int(self.window_lengths[windows].max())
+
+    def tokens_of(self, rows: np.ndarray) -> int:
+        """Tokens in the batch of some rows, padding left out."""
+        return int(self.window_lengths[self.of(rows)].sum())
+
     def of(self, rows: np.ndarray) -> np.ndarray:
         """Numbers of the windows of some rows, row after row."""
         return np.concatenate([np.arange(self.first_window[row], self.first_window[row + 1]) for row in rows])

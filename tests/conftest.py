@@ -138,6 +138,37 @@ def cli(tmp_path: Path) -> Cli:
     return run
 
 
+Here = Callable[..., str]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Here:
+    """Runs ``main.py`` in this process, and gives what it printed, in one line; else as `cli`."""
+    from lightning.pytorch import seed_everything
+
+    from selectune.cli import main
+
+    monkeypatch.setenv("PL_GLOBAL_SEED", "0")
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setenv("SELECTUNE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+    def run(*args: str | Path, code: int = 0) -> str:
+        ended = 0
+        monkeypatch.setattr("sys.argv", ["main.py"])
+        try:
+            main([str(arg) for arg in args])
+        except SystemExit as error:
+            ended = int(error.code or 0)
+        seed_everything(0, verbose=False)
+        told = capfd.readouterr()
+        assert ended == code, told.out[-2000:] + told.err[-4000:]
+        assert code == 0 or "Traceback" not in told.err
+        return " ".join((told.out + told.err).split())
+
+    return run
+
+
 def metrics_of(run: Path) -> dict[str, float]:
     """The last value of each metric in a run's ``metrics.csv``."""
     import csv

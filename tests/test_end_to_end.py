@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from selectune.ledger import read_ledger
+from selectune.ledger import read_ledger, totals
 from selectune.savings import Saving
 from tests.conftest import Cli, manifest_of, metrics_of
 
@@ -119,6 +119,14 @@ def test_two_processes_give_what_one_gives(finished: Path, cli: Cli, selecting: 
         assert sum(record.examples for record in mine) == sum(
             record.examples for record in read_ledger(finished / "cost.jsonl") if record.stage == stage
         )
+    alone, both_ranks = (totals(read_ledger(run / "cost.jsonl")).spent for run in (finished, two))
+    assert both_ranks["score"].flops == pytest.approx(alone["score"].flops, rel=1e-9), "the same batches, in two parts"
+    for stage, total in both_ranks.items():
+        mine = [record for record in records if record.stage == stage and not record.cached]
+        assert total.device_s == pytest.approx(sum(record.device_s for record in mine)), "both held a device"
+        assert total.flops == pytest.approx(sum(record.flops or 0 for record in mine))
+        assert total.wall_s <= total.device_s + 1e-9
+    assert both_ranks["score"].wall_s == max(record.wall_s for record in records if record.stage == "score")
     # The same weights are evaluated alike: no row repeated, none dropped.
     shutil.copytree(finished, tmp_path / "copy")
     cli("test", "--config", finished / "config.yaml", *TWO, "--output", tmp_path / "copy")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,16 +14,19 @@ import torch
 from torch import nn
 from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, GPT2Config, GPT2LMHeadModel
 
+from selectune.callbacks import CostLedger
 from selectune.flops import (
     FlopModel,
     UnfitFlopsError,
     adamw_flops,
     count_flops,
+    entropy_flops,
     logsumexp_flops,
     measure_flops,
     model_flops,
     softmax_flops,
 )
+from selectune.lightning_modules.heads import ClassificationHead
 
 VOCABULARY = 300
 
@@ -108,12 +112,48 @@ def test_flops_of_a_base_model():
         assert training.of_batch(1, length) == pytest.approx(3 * classifier_by_hand(length, 768, 2), rel=0.02)
 
 
-@pytest.mark.slow
-def test_flops_of_bert_base():
-    network = BertForSequenceClassification(BertConfig())
-    training = model_flops(network, text_and_class, backward=True)
-    for length in (128, 512):
-        assert training.of_batch(1, length) == pytest.approx(3 * classifier_by_hand(length, 768, 12), rel=0.02)
+def bert_base_step_by_hand(n_rows: int, length: int) -> int:
+    """One training step of BERT-base (12 layers of 768 wide, 12 heads, 3,072 inside) on a batch, two classes.
+
+    A product of (a, b) with (b, c) takes 2 a b c. Every product's inputs need a gradient, down to the embeddings, so
+    each has two more of its size in the backward pass. AdamW takes 14 a weight; looking up an embedding takes nothing.
+    """
+    d, inside, layers, classes = 768, 3072, 12, 2
+    projections = 4 * (2 * length * d * d)  # query, key, value and output
+    scores_and_values = 2 * (2 * length * length * d)  # Q K^T and A V, over all heads
+    feed_forward = 2 * (2 * length * d * inside)
+    pooler, classifier = 2 * d * d, 2 * d * classes  # of the first position alone
+    forward = layers * (projections + scores_and_values + feed_forward) + pooler + classifier
+    embeddings = (30522 + 512 + 2) * d + 2 * d
+    layer = 4 * (d * d + d) + (d * inside + inside) + (inside * d + d) + 2 * (2 * d)
+    weights = embeddings + layers * layer + (d * d + d) + (classes * d + classes)
+    return n_rows * 3 * forward + 14 * weights
+
+
+@pytest.fixture(scope="module")
+def bert_base() -> nn.Module:
+    return BertForSequenceClassification(BertConfig())
+
+
+@pytest.mark.parametrize("length", [128, 512])
+def test_a_training_step_of_bert_base_is_the_count_by_hand(bert_base: nn.Module, length: int):
+    """As the ledger charges it, on CPU with the default attention; tokens are charged apart from their padding."""
+    costs, real = CostLedger(), 3 * length + 5
+    trainer: Any = SimpleNamespace(optimizers=[torch.optim.AdamW(bert_base.parameters())], global_step=0)
+    module: Any = SimpleNamespace(network=bert_base, head=ClassificationHead(["bad", "good"]))
+    costs.on_train_start(trainer, module)
+    trainer.global_step = 1
+    batch = {"input_ids": torch.ones(4, length), "rows": np.arange(4), "n_tokens": real}
+    costs.on_train_batch_end(trainer, module, None, {"micro_batches": [batch]}, 0)
+    costs.on_train_end(trainer, module)
+    (spent,) = costs.ledger.records
+    assert spent.flops == pytest.approx(bert_base_step_by_hand(4, length), rel=0.02)
+    assert (spent.examples, spent.tokens, spent.padded_tokens) == (4, real, 4 * length)
+    assert bert_base.config._attn_implementation == "sdpa"  # type: ignore[union-attr]
+    # 6 N D leaves attention out, which is L / 6 d of it.
+    encoder = 12 * (4 * 768**2 + 2 * 768 * 3072)
+    estimate = 6 * encoder * 4 * length
+    assert (spent.flops - 14 * 109_483_778) / estimate == pytest.approx(1 + length / (6 * 768), rel=0.01)
 
 
 def test_attention_counts_alike_spelled_out_or_fused():
@@ -209,3 +249,4 @@ def test_analytic_terms():
     assert adamw_flops(1000) == 14_000
     assert softmax_flops(2, 10) == 2 * (10 + 10 + 9 + 10)
     assert logsumexp_flops(2, 10) == 2 * (10 + 10 + 9 + 1 + 1)
+    assert entropy_flops(2, 10) == 2 * (10 + 10 + 9 + 1 + 1 + 10 + 9 + 1 + 1)  # and p z for each, divided, subtracted

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from selectune import CostLedger, FineTuner, TextClassification
-from selectune.ledger import read_ledger
+from selectune.ledger import read_ledger, totals
 from selectune.savings import Saving
 from tests.conftest import REPOSITORY, Cli, metrics_of
 
@@ -35,6 +35,16 @@ def test_a_killed_run_goes_on_by_itself(cli: Cli, selecting: list[str], tmp_path
     training = [record for record in records if record.stage == "train"]
     assert [(record.attempt, record.finished) for record in training] == [(1, False), (2, True)]
     assert sum(record.stage == "score" for record in records) == 1, "the selection is not made twice"
+    assert {record.attempt for record in records if not record.cached} == {1, 2}
+    spent = totals(records).spent
+    for unit in ("flops", "device_s", "wall_s"):
+        mine = [record for record in records if not record.cached]
+        assert sum(getattr(total, unit) for total in spent.values()) == pytest.approx(
+            sum(getattr(record, unit) for record in mine)
+        ), "the stages of both attempts add up to the total"
+    lost = next(record for record in training if record.attempt == 1)
+    assert spent["train"].flops == pytest.approx(lost.flops + training[1].flops)
+    assert min(lost.flops, lost.examples, lost.wall_s) > 0
     saving = Saving.read(tmp_path / "run")
     assert saving.flops.saving is not None
     whole = Saving.read(tmp_path / "unbroken")

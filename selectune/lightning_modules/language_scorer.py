@@ -102,11 +102,10 @@ class LanguageScorer(Scorer):
         """Layers of the embedding and of the probe."""
         return super().read_layers() | (set(self.probe_layers) if self.probe is not None else set())
 
-    def passes(self, batch: dict[str, Any]) -> int:
+    def passes_of(self, longest: int) -> int:
         """One for each turn of masking that finds something to mask, and one for embeddings beside them."""
         if self.estimator != "masked_pseudo":
             return 1
-        longest = int((~batch["special"]).sum(1).max())
         return min(self.k, longest) + ("embedding" in self.wanted)
 
     def row_of(self, length: int) -> None:

@@ -44,11 +44,7 @@ def find_probe(
     definition = next((d for d in definitions if d.arguments.get("head") == "probe"), None)
     if definition is None:
         return None, {}, []
-    if scoring.estimator == "masked_pseudo":
-        raise UserError(
-            "A probe reads the states of one pass with nothing masked, so scorer.generative.estimator masked_pseudo "
-            "cannot have head: probe; choose the estimator masked, or head: exact."
-        )
+    refuse_masking(scoring)
     file = store.folder(definition).with_name(f"probe-{definition.key}.safetensors")
     outcome = file.with_suffix(".json")
 
@@ -65,6 +61,19 @@ def find_probe(
     known = on_rank_zero(decide)
     probe = load_probe(file)[0] if known["notes"]["head"] == "probe" else None
     return probe, {definition.name: known["notes"]}, known["costs"]
+
+
+def refuse_masking(scoring: ScoringModel) -> None:
+    """Refuse a probe for an estimator that masks.
+
+    Raises:
+        UserError: it is one.
+    """
+    if scoring.estimator == "masked_pseudo":
+        raise UserError(
+            "A probe reads the states of one pass with nothing masked, so scorer.generative.estimator masked_pseudo "
+            "cannot have head: probe; choose the estimator masked, or head: exact."
+        )
 
 
 def _fit(file: Path, rows: Rows, scoring: ScoringModel, device: torch.device, cost: StageCost) -> dict[str, Any]:

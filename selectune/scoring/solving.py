@@ -31,13 +31,19 @@ def solve(
             embedding = next(other for other in wanted if other.name == "embedding")
             values = _prototype_entropy(store.read(embedding), rows, scoring, cost)
         else:
-            compute = {"information_entropy": _token_entropy, "minhash": _minhash, "ngrams": _ngrams}[definition.name]
-            values = _of_tokens(rows, lambda ids, offsets: compute(ids, offsets, scoring))
-            if definition.name == "minhash":
-                cost.add(method="no arithmetic")  # of whole numbers, that is
-            else:
-                cost.add(flops=4 * int(rows.n_tokens.sum()), method="4 a token (analytic)")  # a share, p ln p, a sum
+            values, flops, method = text_signal(definition.name, rows, scoring)
+            cost.add(flops=flops, method=method)
     store.write(definition, values, [ledger.records[-1].to_json()])
+
+
+def text_signal(name: str, rows: Rows, scoring: ScoringModel) -> tuple[np.ndarray, int, str]:
+    """A signal of the texts alone, the FLOPs that it took, and how they were counted."""
+    if name in ("minhash", "ngrams"):
+        compute = {"minhash": _minhash, "ngrams": _ngrams}[name]
+        values = _of_tokens(rows, lambda ids, offsets: compute(ids, offsets, scoring))
+        return values, 0, "no arithmetic"  # of whole numbers, that is
+    values = _of_tokens(rows, lambda ids, offsets: _token_entropy(ids, offsets, scoring))
+    return values, 4 * int(rows.n_tokens.sum()), "4 a token (analytic)"  # a share, its log, a product, a sum
 
 
 def _of_tokens(rows: Rows, compute: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:

@@ -61,7 +61,7 @@ class Trainings:
                 on_rank_zero(lambda: charge_avoided(self.ledger, json.loads(costs.read_text()), self.part))
             else:
                 on_rank_zero(lambda: shutil.rmtree(folder, ignore_errors=True))
-                rows = _first_by_hash(data, tune.rows)
+                rows = first_by_hash(data, tune.rows)
                 module = FineTuner(
                     str(scoring.source.folder), tune.learning_rate, seed=self.fine_tuner.seed, stage="tune_scorer"
                 )
@@ -136,6 +136,7 @@ def _key(*parts: Any) -> str:
     return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-def _first_by_hash(data: SelectionDataModule, n_rows: int | None) -> np.ndarray:
+def first_by_hash(data: SelectionDataModule, n_rows: int | None) -> np.ndarray:
+    """Rows that a scorer is tuned on: so many, drawn by the hash of their text."""
     keys = Signals({"text_hash": data.pool.text_hash}).tie_keys(data.seed)
     return np.sort(np.argsort(keys, kind="stable")[:n_rows])

@@ -1,0 +1,168 @@
+"""The batches that a fit will make, known beforehand: their rows, tokens, padding and FLOPs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from selectune.batching import TrainSampler, plan_batches, split_batch
+from selectune.distributed import stage_seed
+from selectune.flops import FlopModel
+
+if TYPE_CHECKING:
+    from selectune.datamodules.base import SelectionDataModule
+    from selectune.tokenization import BatchRows, TokenizedRows
+
+ROWS_TO_PLAN = 2_000_000  # beyond it, further epochs are taken to be as the first
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long a fit goes on.
+
+    Args:
+        epochs: at most.
+        steps: of the optimizer, at most; -1 for no limit.
+        accumulate: batches of an optimizer step.
+        limit: batches of an epoch, at most: a number, or a share of them.
+        validations: in an epoch.
+    """
+
+    epochs: int
+    steps: int = -1
+    accumulate: int = 1
+    limit: int | float = 1.0
+    validations: float = 1.0
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is done to some rows.
+
+    Args:
+        examples: rows, each as often as it is processed.
+        tokens: of these, padding left out.
+        padded_tokens: padding included.
+        flops: None when unknown.
+        steps: of the optimizer.
+    """
+
+    examples: int = 0
+    tokens: int = 0
+    padded_tokens: int = 0
+    flops: float | None = 0.0
+    steps: int = 0
+
+    def __add__(self, other: Work) -> Work:
+        known = None if self.flops is None or other.flops is None else self.flops + other.flops
+        return Work(
+            self.examples + other.examples,
+            self.tokens + other.tokens,
+            self.padded_tokens + other.padded_tokens,
+            known,
+            self.steps + other.steps,
+        )
+
+    def times(self, n: float) -> Work:
+        """So much of it."""
+        flops = None if self.flops is None else self.flops * n
+        examples, tokens, padded = (round(count * n) for count in (self.examples, self.tokens, self.padded_tokens))
+        return Work(examples, tokens, padded, flops, round(self.steps * n))
+
+
+def evaluating(tokens: BatchRows, max_batch_tokens: int, world_size: int, flops: FlopModel | None) -> Work:
+    """One evaluation of all rows of a split."""
+    return _passes(tokens, plan_batches(tokens.lengths, max_batch_tokens, world_size), (flops,))
+
+
+def scoring(
+    tokens: TokenizedRows,
+    max_batch_tokens: int,
+    flops: FlopModel | None,
+    product: float,
+    passes_of: Callable[[int], int],
+) -> Work:
+    """One scoring of all rows.
+
+    Args:
+        tokens: of the rows.
+        max_batch_tokens: padded tokens of a batch.
+        flops: of a padded row.
+        product: FLOPs at each token of a text.
+        passes_of: how often the row's FLOPs a batch takes whose longest text has so many tokens.
+    """
+    content, total = tokens.n_tokens(), Work()
+    for rows in plan_batches(tokens.lengths, max_batch_tokens):
+        total += _passes(tokens, [rows], (flops,) * passes_of(int(content[rows].max(initial=0))))
+    return total + Work(flops=None if flops is None else product * float(content.sum()))
+
+
+def training(
+    data: SelectionDataModule,
+    rows: np.ndarray,
+    schedule: Schedule,
+    world_size: int,
+    forward: FlopModel | None,
+    both: FlopModel | None,
+    a_step: float | None,
+) -> tuple[Work, float]:
+    """A whole fit on some rows of the pool, batch by batch as the data module will make them.
+
+    Args:
+        data: its tokens, batch size and seed are used.
+        rows: row ids, ascending.
+        schedule: how long.
+        world_size: number of processes, each of which does every step of the optimizer.
+        forward: FLOPs of the forward pass of a row.
+        both: with the backward pass.
+        a_step: FLOPs of a step of the optimizer.
+
+    Returns:
+        The work, and the epochs that it is.
+    """
+    tokens = data.tokens["train"]
+    lengths, total, epochs = tokens.lengths, Work(), 0.0
+    sampler = TrainSampler(lengths[rows], data.batch_size, stage_seed(data.seed, "shuffle"), 0, world_size)
+    per_epoch = len(sampler)
+    per_epoch = min(per_epoch, schedule.limit) if isinstance(schedule.limit, int) else int(per_epoch * schedule.limit)
+    known: Work | None = None
+    for epoch in range(schedule.epochs):
+        left = math.inf if schedule.steps < 0 else (schedule.steps - total.steps) * schedule.accumulate
+        n_batches = int(min(per_epoch, left))
+        if n_batches <= 0:
+            break
+        epochs += n_batches / len(sampler)
+        if known is not None and n_batches == per_epoch and len(rows) * schedule.epochs > ROWS_TO_PLAN:
+            total += known
+            continue
+        sampler.set_epoch(epoch)
+        work = Work()
+        for batch in sampler.batches()[:n_batches]:
+            for rank in range(world_size):
+                *first, last = split_batch(rows[batch[rank::world_size]], lengths, data.max_batch_tokens)
+                recomputed = _passes(tokens, first, (forward, both))  # all but the last: forward, and once more
+                work += recomputed + _passes(tokens, [last], (both,))
+        steps = math.ceil(n_batches / schedule.accumulate)
+        known = work + Work(flops=None if a_step is None else a_step * steps * world_size, steps=steps)
+        total += known
+    return total, epochs
+
+
+def _passes(tokens: BatchRows, batches: Iterable[np.ndarray], passes: tuple[FlopModel | None, ...]) -> Work:
+    """What some passes over some batches come to; rows are counted once."""
+    total = Work()
+    for rows, (n_rows, length) in _shapes(tokens, batches):
+        flops: float | None = 0.0
+        for model in passes:
+            flops = None if flops is None or model is None else flops + model.of_batch(n_rows, length)
+        total += Work(len(rows), tokens.tokens_of(rows), n_rows * length, flops)
+    return total
+
+
+def _shapes(tokens: BatchRows, batches: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, tuple[int, int]]]:
+    for rows in batches:
+        yield rows, tokens.shape_of(rows)

@@ -1,0 +1,186 @@
+"""A forecast: what each stage will cost, whether selecting will pay, and on what that rests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from selectune.costs import CostRecord, Stage, Total, totals
+from selectune.paths import write_json
+from selectune.savings import UNIT_NAMES, Saving, Unit
+from selectune.scorer_ratio import PAYS_BELOW, ScorerRatio
+
+SCHEMA = 1
+HALVINGS = 12
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run will cost.
+
+    Args:
+        records: of the stages that will run, as a ledger will hold them.
+        saving: what selecting will save, computed from these as from a ledger.
+        break_even_keep: the largest share of the rows at which selecting still pays; 0 when it pays at none, None when
+            nothing is selected or the selector sets its own size.
+        rows: of the pool.
+        keep: share of its rows that is kept.
+        epochs: of training.
+        scorer: the scoring model beside the trained one; None where no model scores.
+        assumptions: what the forecast rests on, in sentences.
+        device: that the figures are of.
+        wall_s: seconds that making the forecast took.
+    """
+
+    records: list[CostRecord]
+    saving: Saving
+    break_even_keep: float | None
+    rows: int
+    keep: float
+    epochs: float
+    scorer: ScorerRatio | None
+    assumptions: list[str]
+    device: str
+    wall_s: float = 0.0
+    advice: str = field(default="")
+
+    @property
+    def unit(self) -> Unit:
+        """FLOPs, or device time where FLOPs are unknown."""
+        return "device_s" if self.saving.flops.saving is None else "flops"
+
+    @property
+    def total(self) -> Total:
+        """All stages."""
+        return sum(totals(self.records).spent.values(), Total())
+
+    def sentence(self) -> str:
+        """The headline: what selection costs in epochs, and what is won or lost by it."""
+        terms = getattr(self.saving, self.unit)
+        if not terms.selection or terms.full_training is None or terms.saving is None or not self.epochs:
+            return self.saving.sentence()
+        costs = terms.selection / (terms.full_training / self.epochs)
+        by = "" if self.scorer is None else f" with {self.scorer.scorer}"
+        told = (
+            f"selecting from {_many(self.rows)} rows{by} costs {costs:.2g} times one epoch of training on all of them: "
+            f"with {_epochs(self.epochs)} at keep {self.keep:.2g} you "
+        )
+        name = UNIT_NAMES[self.unit]
+        if terms.saving > 0:
+            told += f"save {terms.saving:.0%}".replace("%", " %") + f" of the {name} of training on everything"
+        else:
+            told += f"lose {-terms.saving:.2g} times the {name} of training on everything"
+        verdict = "Selection will pay" if terms.saving > 0 else "Selection will NOT pay"
+        return f"{verdict}: {told}."
+
+    def break_even(self) -> str:
+        """From which keep ratio down, and from how many uses on, selecting pays."""
+        told = []
+        if self.break_even_keep is not None:
+            told.append(
+                f"It pays up to keep {self.break_even_keep:.2f}."
+                if self.break_even_keep > 0
+                else "It pays at no keep ratio."
+            )
+        told.append(self.saving.break_even_sentence())
+        return " ".join(told)
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``forecast.json`` holds it: each stage once, over both parts, with the parts under it."""
+        stages: dict[Stage, dict[str, Any]] = {}
+        for stage, total in totals(self.records).spent.items():
+            mine = [record for record in self.records if record.stage == stage]
+            parts = sorted({record.part for record in mine})
+            of = {part: _figures(totals([r for r in mine if r.part == part]).spent[stage]) for part in parts}
+            stages[stage] = {"part": "+".join(parts), **_figures(total), "parts": of}
+        return {
+            "schema": SCHEMA,
+            "stages": stages,
+            "total": _figures(self.total),
+            "saving": {unit: getattr(self.saving, unit).saving for unit in ("flops", "device_s")},
+            "terms": self.saving.to_json(),
+            "break_even_keep": self.break_even_keep,
+            "break_even_uses": getattr(self.saving, self.unit).break_even_uses,
+            "sentence": self.sentence(),
+            "break_even": self.break_even(),
+            "advice": self.advice,
+            "assumptions": self.assumptions,
+            "device": self.device,
+            "estimate_s": self.wall_s,
+        }
+
+    def write(self, run_dir: Path) -> Path:
+        """Write ``forecast.json`` into a run, whole or not at all."""
+        write_json(run_dir / "forecast.json", self.to_json())
+        return run_dir / "forecast.json"
+
+
+def break_even_keep(kept_share: Callable[[float], float | None], saving: Saving, unit: Unit) -> float | None:
+    """The largest keep ratio at which selection and training on the subset cost less than training on everything.
+
+    Training on rows costs in proportion to their tokens, so that selecting pays while the kept share of the tokens is
+    under 1 - selection / training on everything. Found by bisection, as the share grows with the ratio.
+
+    Args:
+        kept_share: of the tokens, at a share of the rows; None where a selector cannot keep so many.
+        saving: whose selection and training on everything are meant.
+        unit: FLOPs or device seconds.
+
+    Returns:
+        In [0, 1]; None when the costs are not known.
+    """
+    terms = getattr(saving, unit)
+    if terms.selection is None or not terms.full_training:
+        return None
+    most = 1 - terms.selection / terms.full_training
+    if most <= 0:
+        return 0.0
+    low, high = 0.0, 1.0
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        share = kept_share(middle)
+        low, high = (middle, high) if share is not None and share < most else (low, middle)
+    return low
+
+
+def advice(scorer: ScorerRatio | None, saving: Saving) -> str:
+    """A smaller scorer, where the scoring model is not small beside the model."""
+    if scorer is None or scorer.parameters is None or scorer.parameters <= PAYS_BELOW:
+        return ""
+    terms = saving.flops
+    size = "is as large as" if 0.8 <= scorer.parameters <= 1.25 else f"has {scorer.parameters:.2g} times the weights of"
+    told = (
+        f"The scorer {size} the model. Selection pays when it is 5 to 10 times smaller (Yin & Rush 2025): name one of "
+        f"about {_many(scorer.model_parameters * PAYS_BELOW)} weights in scorer.checkpoint"
+    )
+    if terms.score and terms.selection is not None and terms.full_training and terms.training is not None:
+        scored = terms.score * PAYS_BELOW / scorer.parameters
+        better = 1 - (terms.selection - terms.score + scored + terms.training) / terms.full_training
+        told += ", and about " + f"{better:.0%}".replace("%", " %") + " of the FLOPs would be saved"
+    return told + "."
+
+
+def _figures(total: Total) -> dict[str, Any]:
+    return {
+        "wall_s": total.wall_s,
+        "device_s": total.device_s,
+        "flops": total.flops,
+        "peak_rss_bytes": total.peak_rss_bytes,
+        "peak_cuda_bytes": total.peak_cuda_bytes,
+        "examples": total.examples,
+        "tokens": total.tokens,
+    }
+
+
+def _many(n: float) -> str:
+    """Such as "1.0M", "66.9k", "512"."""
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if n >= size:
+            return f"{n / size:.1f}{unit}"
+    return f"{n:.0f}"
+
+
+def _epochs(epochs: float) -> str:
+    return f"{epochs:.3g} epoch" + ("" if epochs == 1 else "s")

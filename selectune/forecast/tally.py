@@ -1,0 +1,92 @@
+"""What is forecast, as records of a ledger: stages that have not run yet, with the figures that they will have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from selectune.costs import CostRecord, Part, Stage, code_version
+from selectune.forecast.measure import Memory
+from selectune.forecast.plans import Work
+from selectune.meters import peak_cuda, peak_rss
+
+NOT_MEASURED = "not measured: a forecast"
+PARALLEL: tuple[Stage, ...] = ("tune_scorer", "warm_up", "score", "train", "evaluate")
+
+
+@dataclass
+class Tally:
+    """Records of a forecast.
+
+    Args:
+        device: that the run will hold.
+        world_size: processes of the run.
+        speed: FLOPs a second of another machine; None takes the seconds that were measured here.
+    """
+
+    device: str
+    world_size: int
+    speed: float | None = None
+    records: list[CostRecord] = field(default_factory=list)
+    _rss: int = 0
+    _cuda: int | None = None
+
+    def charge(
+        self, stage: Stage, part: Part, work: Work, seconds: float, method: str, memory: Memory | None = None
+    ) -> None:
+        """Add a stage.
+
+        Args:
+            stage: as in a ledger.
+            part: as in a ledger.
+            work: over all ranks.
+            seconds: of one device that does it all; divided by the ranks where they share it.
+            method: how the FLOPs were counted.
+            memory: that it takes; default what this process took so far.
+        """
+        if self.speed is not None and work.flops:
+            seconds = work.flops / self.speed
+        ranks = self.world_size if stage in PARALLEL else 1
+        self._rss = max(self._rss, memory.peak_rss if memory else peak_rss())  # peaks count from a process's start
+        cuda = memory.peak_cuda if memory else peak_cuda()
+        self._cuda = cuda if self._cuda is None else max(self._cuda, cuda or 0)
+        started = datetime.now(UTC) + timedelta(microseconds=len(self.records))  # what tells records apart
+        self.records.append(
+            CostRecord(
+                stage=stage,
+                part=part,
+                wall_s=seconds / ranks,
+                device_s=seconds,
+                flops=work.flops,
+                flops_method=method,
+                energy_j=None,
+                energy_source=NOT_MEASURED,
+                peak_rss_bytes=self._rss,
+                peak_cuda_bytes=self._cuda,
+                examples=work.examples,
+                tokens=work.tokens,
+                padded_tokens=work.padded_tokens,
+                world_size=self.world_size,
+                rank=0,
+                device=self.device,
+                cached=False,
+                attempt=1,
+                finished=True,
+                commit=code_version(),
+                started_at=started.isoformat(timespec="microseconds"),
+            )
+        )
+
+
+def rated(work: Work, seconds: float, flops: float | None, tokens: int) -> float:
+    """Seconds of work at the speed of a sample: by FLOPs, or by padded tokens where FLOPs are unknown.
+
+    Args:
+        work: that is to come.
+        seconds: of the sample.
+        flops: of the sample.
+        tokens: padded, of the sample.
+    """
+    if flops and work.flops is not None:
+        return seconds * work.flops / flops
+    return seconds * work.padded_tokens / tokens if tokens else 0.0
