@@ -106,7 +106,7 @@ class Selecting:
         signals, sample = self._signals(selector, selector.requires, rows)
         if not selector.requires_target:
             return _Known(signals, sample, None)
-        pool = self.data.target()
+        pool = self.data.target_pool
         others = Rows(pool, self.data.tokenized_pool(pool, self.scoring.tokenizer))
         target, some = self._signals(selector, selector.requires_target, others)
         return _Known(signals, sample, target, 1.0 if some is None else len(others) / len(some))
