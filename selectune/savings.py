@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from selectune.costs import CostRecord, Stage, add_up, distinct
+from selectune.costs import CostRecord, Part, Stage, add_up, distinct
 from selectune.errors import UserError
 from selectune.paths import write_json
 from selectune.scorer_ratio import ScorerRatio
@@ -23,7 +23,12 @@ Unit = Literal["flops", "device_s"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
 UNIT_NAMES: dict[Unit, str] = {"flops": "FLOPs", "device_s": "device time"}
 SELECTION: tuple[Stage, ...] = ("tune_scorer", "score", "solve", "select")
-DEFINITION = "1 - (selection + training on the subset) / training on everything, same epochs"
+DEFINITIONS: dict[Part, str] = {
+    "fit": "1 - (selection + training on the subset) / training on everything, same epochs",
+    "warm_up": "1 - (selection + warming up on the subset) / warming up on the whole pool, same epochs",
+}
+WHOLE: dict[Part, str] = {"fit": "training on everything", "warm_up": "warming up on the whole pool"}
+TRAINING: dict[Part, Stage] = {"fit": "train", "warm_up": "warm_up"}
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,8 @@ class Terms:
 class Saving:
     """What selecting saved, with all terms, as ``saving.json`` holds it.
 
-    Tokens are counted as a model reads a row: truncated, special tokens included, padding left out.
+    Tokens are counted as a model reads a row: truncated, special tokens included, padding left out. ``part`` says
+    whether it is that of the fine-tuning or of the warm-up before it, and ``warm_up`` is the latter beside the former.
     """
 
     flops: Terms
@@ -76,24 +82,52 @@ class Saving:
     kept_tokens: int
     pool_tokens: int
     epochs: float | None = None
-    definition: str = DEFINITION
+    definition: str = DEFINITIONS["fit"]
     scorer_ratio: ScorerRatio | None = None
+    part: Part = "fit"
+    warm_up: Saving | None = None
 
     def sentence(self) -> str:
-        """The headline, in one or two plain sentences."""
+        """The headline, in a few plain sentences."""
+        if self.warm_up is None:
+            return self._own_sentence()
+        told = [self.warm_up.sentence(), self._on_top()]
+        if self.main is self:
+            told.insert(0, self._own_sentence())
+        return " ".join(sentence for sentence in told if sentence)
+
+    @property
+    def main(self) -> Saving:
+        """The saving to look at first: the warm-up's where rows were chosen for that alone."""
+        chosen = any(getattr(self, unit).selection for unit in UNITS) or self.warm_up is None
+        return self if chosen else self.warm_up  # type: ignore[return-value]
+
+    def _on_top(self) -> str:
+        """What choosing and warming up took on top of plain fine-tuning."""
+        assert self.warm_up is not None
+        told = []
+        for unit in UNITS:
+            before, plain = getattr(self.warm_up, unit), getattr(self, unit).training
+            if plain and before.selection is not None and before.training is not None:
+                told.append(f"{_times((before.selection + before.training) / plain)} its {UNIT_NAMES[unit]}")
+        return f"On top of plain fine-tuning, choosing and warming up took {' and '.join(told)}." if told else ""
+
+    def _own_sentence(self) -> str:
         known = {unit: terms.saving for unit in UNITS if (terms := getattr(self, unit)).saving is not None}
         if not known:
             return f"What selection saved is not known: {self._gap()}."
-        whole = "training on everything"
+        whole = WHOLE[self.part]
         if any(getattr(self, unit).full_is_estimated for unit in known):
             whole += " (estimated)"
         gains = [f"{_percent(saving)} of the {UNIT_NAMES[unit]}" for unit, saving in known.items() if saving > 0]
         losses = [f"{_times(1 - saving)} the {UNIT_NAMES[unit]}" for unit, saving in known.items() if saving <= 0]
         if not gains and all(saving == 0 and not getattr(self, unit).selection for unit, saving in known.items()):
-            return "Nothing was selected: this run trained on everything, so there is nothing saved and nothing lost."
+            did = "trained" if self.part == "fit" else "warmed up"
+            return f"Nothing was selected: this run {did} on everything, so there is nothing saved and nothing lost."
         told = []
         if losses and not gains:
-            took = f"selecting and training on the subset took {' and '.join(losses)} of {whole}"
+            doing = "training" if self.part == "fit" else "warming up"
+            took = f"selecting and {doing} on the subset took {' and '.join(losses)} of {whole}"
             told.append(f"Selection cost more than it saved: {took}.")
         elif losses:
             told.append(f"Selection saved {' and '.join(gains)} of {whole}, but took {' and '.join(losses)} of it.")
@@ -107,6 +141,8 @@ class Saving:
 
     def break_even_sentence(self) -> str:
         """From how many uses on a selection pays, in FLOPs, or in device time where FLOPs are unknown."""
+        if self.main is not self:
+            return self.main.break_even_sentence()
         return self._break_even("device_s" if self.flops.saving is None else "flops")
 
     def _break_even(self, unit: Unit) -> str:
@@ -135,9 +171,11 @@ class Saving:
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Saving:
         """The saving that `to_json` gave."""
-        given = {field.name: content[field.name] for field in fields(cls) if field.name != "scorer_ratio"}
-        ratio = content.get("scorer_ratio")  # files of earlier versions lack it
+        later = ("scorer_ratio", "part", "warm_up")  # files of earlier versions lack these
+        given = {field.name: content[field.name] for field in fields(cls) if field.name not in later}
+        ratio, warm_up = content.get("scorer_ratio"), content.get("warm_up")
         given["scorer_ratio"] = None if ratio is None else ScorerRatio(**ratio)
+        given |= {"part": content.get("part", "fit"), "warm_up": None if warm_up is None else cls.from_json(warm_up)}
         return cls(**given | {unit: Terms(**content[unit]) for unit in UNITS})
 
     def write(self, run_dir: Path) -> Path:
@@ -166,8 +204,9 @@ def compute_saving(
     kept_tokens: int,
     pool_tokens: int,
     epochs: float | None = None,
+    part: Part = "fit",
 ) -> Saving:
-    """What selecting saved (EUDS; the definition is at the top of this page).
+    """What selecting saved; the definition is at the top of this page.
 
     Args:
         records: the whole ledger of a run, all ranks and attempts.
@@ -177,37 +216,41 @@ def compute_saving(
         pool_tokens: tokens of the pool, counted alike; training on it costs ``pool_tokens / kept_tokens`` as much.
         epochs: that were trained. When given, work that a resumed run did twice is charged to this run but not to the
             training on everything; else that is taken to have been interrupted alike.
+        part: ``fit`` (EUDS), or ``warm_up`` (GOT-D): what was chosen to warm up on, against warming up on the pool.
     """
     known = distinct(records)
-    train = add_up([record for record in known if _is_training(record)])
+    train = add_up([record for record in known if _is_training(record, part)])
     # The ledger counts a row that was repeated after a kill again; an unbroken run has each once an epoch.
     useful = min(1.0, epochs * kept_rows / train.examples) if epochs is not None and train.examples else 1.0
     larger = None if kept_rows == pool_rows else useful * pool_tokens / kept_tokens
     return Saving(
-        flops=_terms(known, "flops", larger),
-        device_s=_terms(known, "device_s", larger),
+        flops=_terms(known, "flops", larger, part),
+        device_s=_terms(known, "device_s", larger, part),
         kept_rows=kept_rows,
         pool_rows=pool_rows,
         kept_tokens=kept_tokens,
         pool_tokens=pool_tokens,
         epochs=epochs,
+        definition=DEFINITIONS[part],
+        part=part,
     )
 
 
-def _is_training(record: CostRecord) -> bool:
-    return record.part == "fit" and record.stage == "train" and not record.cached
+def _is_training(record: CostRecord, part: Part) -> bool:
+    return record.part == part and record.stage == TRAINING[part] and not record.cached
 
 
-def _terms(records: list[CostRecord], unit: Unit, larger: float | None) -> Terms:
+def _terms(records: list[CostRecord], unit: Unit, larger: float | None, part: Part) -> Terms:
     """The terms in one unit; `larger` is training on everything over this run's training, None when they are one."""
 
     def cost(rows: list[CostRecord]) -> float | None:
         found: float | None = getattr(add_up(rows), unit)
         return found
 
-    fit = [record for record in records if record.part == "fit"]
-    train = [record for record in fit if _is_training(record)]
-    selecting = [record for record in fit if record.stage in SELECTION]
+    mine = [record for record in records if record.part == part]
+    train = [record for record in mine if _is_training(record, part)]
+    selecting = [record for record in mine if record.stage in SELECTION]
+    before = [r for r in records if part == "fit" and (r.part == "warm_up" or r.stage == "warm_up")]
     steps = {stage: cost([record for record in selecting if record.stage == stage]) for stage in SELECTION}
     selection, training = cost(selecting), cost(train) if train else None
     full = training if training is None or larger is None else training * larger
@@ -222,8 +265,8 @@ def _terms(records: list[CostRecord], unit: Unit, larger: float | None) -> Terms
         training=training,
         full_training=full,
         full_is_estimated=larger is not None and full is not None,
-        shared=cost([r for r in records if r.part == "warm_up" or r.stage in ("prepare", "warm_up")]),
-        evaluation=cost([record for record in fit if record.stage == "evaluate"]),
+        shared=cost([r for r in mine if r.stage == "prepare"] + before),
+        evaluation=cost([record for record in mine if record.stage == "evaluate"]),
         saving=saving,
         break_even_uses=uses,
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -48,12 +50,29 @@ class Savings(pl.Callback):
             pool_tokens=int(lengths.sum()),
             epochs=batches.processed / max(1, int(trainer.num_training_batches)),
         )
-        self.saving = replace(saving, scorer_ratio=_ratio(records, trainer))
+        warm_up = warm_up_saving(records, path.parent) if path else None
+        self.saving = replace(saving, scorer_ratio=_ratio(records, trainer), warm_up=warm_up)
         if path:
             self.saving.write(path.parent)
         for logger in trainer.loggers:
             logger.log_metrics(cost_metrics(records, self.saving), step=trainer.global_step)
             logger.save()
+
+
+def warm_up_saving(records: list[CostRecord], run_dir: Path) -> Saving | None:
+    """What choosing the rows of a run's warm-up saved, as its manifest tells; None where none were chosen."""
+    manifest = run_dir / "warm_up" / "selection" / "manifest.json"
+    if not manifest.is_file():
+        return None
+    told = json.loads(manifest.read_text())
+    return compute_saving(
+        records,
+        kept_rows=told["n_rows"],
+        pool_rows=told["pool_rows"],
+        kept_tokens=told["budget"]["input_tokens"],
+        pool_tokens=told["pool_input_tokens"],
+        part="warm_up",
+    )
 
 
 def cost_metrics(records: list[CostRecord], saving: Saving) -> dict[str, float]:

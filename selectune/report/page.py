@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
@@ -51,6 +52,7 @@ def write_report(run_dir: Path, output: Path | None = None, finished: bool | Non
         section("Cost by stage", cost_table(facts)),
         section("Forecast and measured", forecast) if forecast else "",
         section("Does selecting pay?", terms_table(facts)),
+        *_warm_up(facts, folder),
         section("Results", metrics_table(facts)),
         section("Learning curves", _curves(facts, folder)),
         section("What was chosen", chosen) if chosen else "",
@@ -59,6 +61,17 @@ def write_report(run_dir: Path, output: Path | None = None, finished: bool | Non
         section("Run it again", replay(facts)),
     ]
     return write_page(folder, f"selectune: {facts.name}", sections)
+
+
+def _warm_up(facts: Facts, folder: Path) -> list[str]:
+    """What was chosen to warm up on, and whether that paid; nothing for a run without such a choice."""
+    inside = facts.run_dir / "warm_up"
+    if not (inside / "selection" / "manifest.json").is_file():
+        return []
+    of_warm_up = replace(Facts.read(inside, finished=True), saving=facts.saving and facts.saving.warm_up)
+    pays = terms_table(of_warm_up) if of_warm_up.saving else ""
+    chosen = what_was_chosen(of_warm_up, folder, "warm_up-")
+    return [section("What the model was warmed up on", f"{chosen}{manifest_table(of_warm_up)}{pays}")]
 
 
 def section(title: str, body: str) -> str:
@@ -88,7 +101,7 @@ def _head(facts: Facts) -> str:
     when = f" · started {escape(started.replace('T', ' '))} UTC" if started else ""
     told = facts.saving.sentence() if facts.saving else "What selection saved is not known: there is no saving.json."
     claim, stop, more = told.partition(". ")
-    gains = [getattr(facts.saving, unit).saving for unit in UNITS] if facts.saving else []
+    gains = [getattr(facts.saving.main, unit).saving for unit in UNITS] if facts.saving else []
     known = [gain for gain in gains if gain is not None]
     mood = "unknown" if not known else "loss" if min(known) < 0 else "gain"
     return (
@@ -106,7 +119,7 @@ def _tiles(facts: Facts) -> str:
     tiles = []
     if saving := facts.saving:
         for unit in UNITS:
-            terms: Terms = getattr(saving, unit)
+            terms: Terms = getattr(saving.main, unit)
             verb = "lost" if (terms.saving or 0) < 0 else "saved"
             fraction = None if terms.saving is None else abs(terms.saving)
             note = "against an estimate" if terms.full_is_estimated else "measured"

@@ -108,15 +108,18 @@ def lengths(chosen: Chosen) -> tuple[Figure, str]:
 
 
 @styled()
-def classes(chosen: Chosen) -> tuple[Figure, str]:
-    """Shares of the classes in the pool and among the kept rows, the largest classes first."""
-    assert chosen.classes is not None
-    sizes = zip(chosen.classes["names"], chosen.classes["pool"], chosen.classes["kept"])
-    ordered = sorted(sizes, key=lambda one: -one[1])
+def shares(told: dict[str, Any], what: str) -> tuple[Figure, str]:
+    """Shares of the classes, or of the data sets, in the pool and among the kept rows, the largest first.
+
+    Args:
+        told: ``names``, and the rows of each in ``pool`` and ``kept``.
+        what: they are, in the plural.
+    """
+    ordered = sorted(zip(told["names"], told["pool"], told["kept"]), key=lambda one: -one[1])
     shown, rest = ordered[:MAX_CLASSES], ordered[MAX_CLASSES:]
     if rest:
-        shown.append((f"{len(rest)} other classes", sum(pool for _, pool, _ in rest), sum(kept for *_, kept in rest)))
-    n_pool, n_kept = sum(chosen.classes["pool"]), sum(chosen.classes["kept"])
+        shown.append((f"{len(rest)} other {what}", sum(pool for _, pool, _ in rest), sum(kept for *_, kept in rest)))
+    n_pool, n_kept = sum(told["pool"]), sum(told["kept"])
     figure, (axis,) = panels(1, 0.9 + 0.44 * len(shown))
     for offset, part, total, colour in ((-0.2, 1, n_pool, REST), (0.2, 2, n_kept, KEPT)):
         values = [100 * one[part] / max(total, 1) for one in shown]
@@ -129,8 +132,8 @@ def classes(chosen: Chosen) -> tuple[Figure, str]:
     legend(figure, [axis])
     words = [f"{name} {part_of(pool, n_pool)} and {part_of(kept, n_kept)}" for name, pool, kept in shown]
     lost = [str(name) for name, _, kept in ordered if not kept]
-    told = f" No row was kept of {joined(lost[:MAX_CLASSES])}." if lost else ""
-    return figure, f"Shares of the classes in the pool and among the kept rows: {'; '.join(words)}.{told}"
+    none = f" No row was kept of {joined(lost[:MAX_CLASSES])}." if lost else ""
+    return figure, f"Shares of the {what} in the pool and among the kept rows: {'; '.join(words)}.{none}"
 
 
 def sampled(chosen: Chosen) -> np.ndarray:

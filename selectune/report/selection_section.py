@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from selectune.report import selection_figures as draw
+from selectune.report import transport_figures
 from selectune.report.chosen import Chosen
 from selectune.report.facts import Facts
 from selectune.report.figures import count
@@ -58,7 +59,21 @@ def selection_pictures(chosen: Chosen, diagnostics: dict[str, Any]) -> Iterator[
     if "n_tokens" in chosen.signals and np.isfinite(chosen.signals["n_tokens"]).any():
         yield Picture("lengths", "Lengths before and after", *draw.lengths(chosen))
     if chosen.classes:
-        yield Picture("classes", "Classes before and after", *draw.classes(chosen))
+        yield Picture("classes", "Classes before and after", *draw.shares(chosen.classes, "classes"))
+    if domains := domain_shares(diagnostics):
+        yield Picture("domains", "Data sets before and after", *draw.shares(domains, "data sets"))
+    if places := chosen.described.get("map"):
+        yield Picture("map", "Pool, target and kept rows", *transport_figures.plane(places), transport_figures.PLANE)
+    if course := transport_figures.course_of(diagnostics):
+        yield Picture("transport", "The transport", *transport_figures.course(course), transport_figures.COURSE)
+
+
+def domain_shares(diagnostics: dict[str, Any]) -> dict[str, Any] | None:
+    """Names of a pool's data sets, and the rows of each in ``pool`` and ``kept``; None for a pool of one."""
+    told = diagnostics.get("domains")
+    if not isinstance(told, dict) or not told:
+        return None
+    return {"names": list(told), **{part: [of[part] for of in told.values()] for part in ("pool", "kept")}}
 
 
 def _inside(chosen: Chosen) -> str:

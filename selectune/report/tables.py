@@ -13,7 +13,7 @@ from selectune.costs import CostRecord, Part, Stage, Total, totals
 from selectune.report.facts import STAGE_NAMES, Facts
 from selectune.report.figures import count, flop, memory, seconds, share, si
 from selectune.report.wording import METRIC_NAMES, metric
-from selectune.savings import UNIT_NAMES, UNITS, Terms, Unit
+from selectune.savings import UNIT_NAMES, UNITS, WHOLE, Terms, Unit
 
 UNIT_TOLD: dict[Unit, Callable[[float | None], str]] = {"flops": flop, "device_s": seconds}
 GROUPS = {  # on the terminal, and in the report
@@ -106,11 +106,12 @@ def terms_table(facts: Facts) -> str:
     if saving is None:
         return "<p>There is no saving.json: nothing was trained, so there is nothing to compare.</p>"
     estimated = " (estimated)" if saving.device_s.full_is_estimated else ""
+    doing = "Training" if saving.part == "fit" else "Warming up"
     lines: list[tuple[str, Callable[[Terms], float | None]]] = [
         ("Selection, always charged", lambda terms: terms.selection),
         ("of which a cache spared this run", lambda terms: terms.selection_avoided),
-        ("Training on the subset", lambda terms: terms.training),
-        (f"Training on everything{estimated}", lambda terms: terms.full_training),
+        (f"{doing} on the subset", lambda terms: terms.training),
+        (f"{capital(WHOLE[saving.part])}{estimated}", lambda terms: terms.full_training),
         ("Start-up that both need, left out", lambda terms: terms.shared),
         ("Evaluation, left out", lambda terms: terms.evaluation),
     ]

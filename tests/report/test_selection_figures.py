@@ -13,7 +13,7 @@ import pytest
 from selectune.errors import UserError
 from selectune.report.chosen import Chosen
 from selectune.report.drawing import png
-from selectune.report.selection_figures import classes, histograms, lengths, pairs, sampled
+from selectune.report.selection_figures import histograms, lengths, pairs, sampled
 from selectune.report.wording import number
 from selectune.selectors.base import Budget, Picked, Selector
 from selectune.selectors.baselines import Random
