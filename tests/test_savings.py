@@ -165,3 +165,26 @@ def test_a_damaged_saving_is_named(tmp_path: Path):
     (tmp_path / "saving.json").write_text('{"flops": {}}')
     with pytest.raises(UserError, match=r"saving\.json is damaged"):
         Saving.read(tmp_path)
+
+
+def test_a_warm_up_has_a_saving_of_its_own() -> None:
+    """Against warming up on the whole pool; and what it took on top of plain fine-tuning is told."""
+    records = [
+        record("score", part="warm_up", flops=10, device_s=1.0),
+        record("solve", part="warm_up", flops=2, device_s=0.2),
+        record("warm_up", part="warm_up", flops=20, device_s=2.0),
+        record("train", part="fit", flops=64, device_s=8.0),
+    ]
+    warm_up = compute_saving(records, 10, 100, 50, 500, part="warm_up")
+    assert warm_up.flops.full_training == pytest.approx(200)
+    assert warm_up.flops.saving == pytest.approx(1 - 32 / 200)
+    assert warm_up.flops.shared == 0
+    assert "warming up on the whole pool (estimated)" in warm_up.sentence()
+    whole = replace(compute_saving(records, 70, 70, 500, 500), warm_up=warm_up)
+    assert whole.main is warm_up
+    assert whole.flops.shared == 32
+    assert "On top of plain fine-tuning, choosing and warming up took 0.500 times its FLOPs" in whole.sentence()
+    assert "Nothing was selected" not in whole.sentence()
+    assert Saving.from_json(whole.to_json()) == whole
+    both = replace(compute_saving([*records, record("score", flops=5)], 7, 70, 50, 500), warm_up=warm_up)
+    assert both.main is both

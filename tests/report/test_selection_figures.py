@@ -13,7 +13,7 @@ import pytest
 from selectune.errors import UserError
 from selectune.report.chosen import Chosen
 from selectune.report.drawing import png
-from selectune.report.selection_figures import histograms, lengths, pairs, sampled
+from selectune.report.selection_figures import histograms, lengths, pairs, sampled, shares
 from selectune.report.wording import number
 from selectune.selectors.base import Budget, Picked, Selector
 from selectune.selectors.baselines import Random
@@ -119,7 +119,7 @@ def test_classes_are_shares_and_lost_ones_are_named(tmp_path: Path):
     picked = Random().select(signals, None, Budget(rows=100), 0)
     labels = np.where(np.isin(np.arange(N_ROWS), picked.rows), 0, np.arange(N_ROWS) % 3)
     put(tmp_path, picked, {"n_tokens": signals["n_tokens"]}, labels, names=["$5 or $6", "b_1^2", "<c>"])
-    figure, alt = classes(read(tmp_path, picked))
+    figure, alt = shares(read(tmp_path, picked).classes, "classes")
     pool, kept = figure.axes[0].containers
     assert sum(bar.get_width() for bar in pool) == pytest.approx(100)
     assert [bar.get_width() for bar in kept] == pytest.approx([100, 0, 0])
@@ -133,7 +133,7 @@ def test_many_classes_are_put_together(tmp_path: Path):
     signals = made_up_signals(N_ROWS)
     picked = Random().select(signals, None, Budget(rows=100), 0)
     put(tmp_path, picked, {"n_tokens": signals["n_tokens"]}, np.arange(N_ROWS) % 30, names=None)
-    figure, alt = classes(read(tmp_path, picked))
+    figure, alt = shares(read(tmp_path, picked).classes, "classes")
     pool, kept = figure.axes[0].containers
     assert len(pool) == 21
     assert sum(bar.get_width() for bar in pool) == pytest.approx(100)
