@@ -28,6 +28,7 @@ from selectune.run import Run
 from selectune.scoring.settings import ScorerSettings
 
 VERBS = ("fit", "select", "validate", "test", "predict")
+
 NOT_IN_CONFIG = (
     "config", "output", "cache", "ckpt_path", "overwrite", "dry_run", "weights_only", "verbose", "return_predictions",
 )  # fmt: skip
@@ -46,6 +47,8 @@ class SelectuneTrainer(Trainer):
 
 class SelectuneCLI(LightningCLI):
     """Parses, instantiates, and hands a verb over to `selectune.pipeline` on every rank."""
+
+    keep_models = True
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -122,6 +125,7 @@ class SelectuneCLI(LightningCLI):
             warm_up=self._get(self.config_init, "warm_up"),
             ckpt_path=self.options.get("ckpt_path"),
             overwrite=self.options.overwrite,
+            keep_models=self.keep_models,
             ledger=self.ledger,
         )
 
@@ -203,6 +207,15 @@ def _hush() -> None:
         warnings.filterwarnings("ignore", told)
 
 
+def _table(args: list[str]) -> int:
+    from selectune.tables.command import table
+
+    return table(args)
+
+
+OWN_PARSERS: dict[str, Callable[[list[str]], int]] = {"table": _table}  # verbs that need no model or Trainer
+
+
 def main(args: list[str] | None = None) -> None:
     """Entry point of ``selectune`` and ``main.py``. Exits with 2, and one sentence, on a user's mistake."""
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
@@ -211,6 +224,8 @@ def main(args: list[str] | None = None) -> None:
     if args is not None:
         sys.argv = [sys.argv[0], *args]
     try:
+        if sys.argv[1:2] and sys.argv[1] in OWN_PARSERS:
+            sys.exit(OWN_PARSERS[sys.argv[1]](sys.argv[2:]))
         SelectuneCLI(
             FineTuner,
             SelectionDataModule,
@@ -221,6 +236,7 @@ def main(args: list[str] | None = None) -> None:
             seed_everything_default=0,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
+            parser_kwargs={"epilog": f"With arguments of their own: {', '.join(OWN_PARSERS)}; see VERB --help."},
         )
     except ValueError as raised:
         error = _mistake(raised)
