@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from selectune.report.figures import SPACE, count, flop, seconds, share
+from selectune.report.figures import count, flop, seconds, share
 from selectune.tables.bootstrap import LEVEL, REPLICATES, Difference
 from selectune.tables.grid import NO_BUDGET
 from selectune.tables.results import Result
@@ -19,7 +19,7 @@ READING = f"""## How to read it
 - Mean ± standard deviation over n seeds, of the held-out split; the budget is `{{setting}}`.
 - **Total cost** is selecting, warming up and training, means over seeds. Selecting is charged in full to each run, also
   where stored signals spared it. Preparing data and evaluating are left out.
-- **Difference to random**: to the method `{RANDOM}` at the same budget and the same seeds, with its {LEVEL:.0%}
+- **Difference to random**: to the method `{RANDOM}` at the same budget and the same seeds, with its {100 * LEVEL:.0f} %
   interval from {REPLICATES:,} bootstrap replicates. They draw seeds and held-out rows anew, both methods on the same
   ones; those marked * draw seeds alone, as their metric does not follow from figures of rows.
 - With few seeds an interval is too narrow: it cannot know what other seeds would do. One that holds 0 says that the
@@ -63,7 +63,7 @@ def _title(group: Group, setting: str) -> str:
 
 
 def _table(group: Group) -> str:
-    per_cent = f" ({SPACE}%)".replace(SPACE, "") if group.metric in IN_PER_CENT else ""
+    per_cent = " (%)" if group.metric in IN_PER_CENT else ""
     heads = [heading.format(metric=group.metric + per_cent) for heading in HEADINGS]
     rows = [heads, ["---", *["---:"] * (len(heads) - 1)], *(_cells(group.metric, line) for line in group.lines)]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)

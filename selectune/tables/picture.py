@@ -36,6 +36,7 @@ def draw(groups: list[Group], file: Path) -> str:
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     metrics = {group.task: group.metric for group in groups}
     methods = list(dict.fromkeys(line.method for points in panels.values() for line in points))
@@ -61,7 +62,9 @@ def draw(groups: list[Group], file: Path) -> str:
                     mec="white", mew=0.6,
                 )  # fmt: skip
             unit = " (%)" if scale == 100 else ""
-            axis.set(title=task, xscale="log", xlabel="total cost, FLOPs", ylabel=f"{metrics[task]}{unit}")
+            axis.set(title=task, xscale="log", xlabel="total cost", ylabel=f"{metrics[task]}{unit}")
+            axis.xaxis.set(minor_locator=NullLocator(), major_locator=LogLocator(subs=(1, 2, 5), numticks=8))
+            axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: flop(value)))
         for axis in axes[len(panels) :]:
             axis.set_axis_off()
         handles: dict[str, Any] = {}

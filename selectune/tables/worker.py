@@ -15,7 +15,8 @@ import yaml
 
 from selectune.tables.grid import Cell
 
-# What every cell needs. They only import: a server that computes anything would have threads, which a fork loses.
+# What every cell needs. The server imports and computes nothing, since a fork loses the threads of whatever computes;
+# the one thread that pyarrow's allocator starts looks after itself in a fork.
 PRELOAD = ["torch", "lightning.pytorch", "transformers", "datasets", "sklearn.cluster", "selectune.cli"]
 
 
@@ -51,9 +52,7 @@ def run_cell(cell: Cell, threads: int, keep_models: bool, environment: dict[str,
         except BaseException:
             traceback.print_exc()
             code = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code if isinstance(code, int) else 1)  # whatever threads a library left behind
+    sys.exit(code)
 
 
 def why_it_failed(log: Path, code: int | None) -> str:
