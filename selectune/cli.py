@@ -50,6 +50,20 @@ class SelectuneCLI(LightningCLI):
 
     keep_models = True
 
+    def __init__(self) -> None:
+        super().__init__(
+            FineTuner,
+            SelectionDataModule,
+            subclass_mode_data=True,
+            trainer_class=SelectuneTrainer,
+            trainer_defaults={"max_epochs": 3, "enable_model_summary": False},
+            save_config_callback=None,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            parser_kwargs={"epilog": f"With arguments of their own: {', '.join(OWN_PARSERS)}; see VERB --help."},
+        )
+
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """The verbs; where one is asked for, that one alone, since each parser costs time to build."""
@@ -226,18 +240,7 @@ def main(args: list[str] | None = None) -> None:
     try:
         if sys.argv[1:2] and sys.argv[1] in OWN_PARSERS:
             sys.exit(OWN_PARSERS[sys.argv[1]](sys.argv[2:]))
-        SelectuneCLI(
-            FineTuner,
-            SelectionDataModule,
-            subclass_mode_data=True,
-            trainer_class=SelectuneTrainer,
-            trainer_defaults={"max_epochs": 3, "enable_model_summary": False},
-            save_config_callback=None,
-            seed_everything_default=0,
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
-            parser_kwargs={"epilog": f"With arguments of their own: {', '.join(OWN_PARSERS)}; see VERB --help."},
-        )
+        SelectuneCLI()
     except ValueError as raised:
         error = _mistake(raised)
         if error is None:

@@ -17,8 +17,10 @@ from selectune.errors import RunDirectoryError, UserError
 from selectune.paths import atomic_file, write_json
 from selectune.report.figures import count, seconds
 from selectune.run import differences
+from selectune.tables.checking import check_configs
 from selectune.tables.forecast import forecast
 from selectune.tables.grid import Cell, Table
+from selectune.tables.layers import without_place
 from selectune.tables.markdown import markdown, told
 from selectune.tables.picture import draw
 from selectune.tables.reading import read_table
@@ -43,6 +45,7 @@ def table(args: list[str]) -> int:
     of = read_table(Path(given.config))
     output = Path(given.output).absolute()
     cells = of.cells(output)
+    check_configs(cells)
     _check_made(cells, output)
     if given.dry_run:
         _show(of, cells, output)
@@ -115,8 +118,7 @@ def _start(cell: Cell, output: Path) -> None:
 def _described(cell: Cell, output: Path) -> dict[str, Any]:
     """A cell as its folder holds it, without the place of the table."""
     named = {"task": cell.task, "method": cell.method, "budget": cell.budget, "seed": cell.seed}
-    content: dict[str, Any] = json.loads(json.dumps(named | {"config": cell.config}).replace(f"{output}/", ""))
-    return content
+    return named | {"config": without_place(cell.config, output)}
 
 
 def _check_made(cells: list[Cell], output: Path) -> None:

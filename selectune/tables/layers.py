@@ -55,6 +55,15 @@ def setting(config: Any, name: str) -> Any:
     return config
 
 
+def without_place(config: Any, folder: Path) -> Any:
+    """A config whose paths below a folder start there, so that it is the same wherever the folder lies."""
+    if isinstance(config, Mapping):
+        return {name: without_place(value, folder) for name, value in config.items()}
+    if isinstance(config, list):
+        return [without_place(value, folder) for value in config]
+    return config.removeprefix(f"{folder}/") if isinstance(config, str) else config
+
+
 def read_config(file: Path) -> Config:
     """A YAML file that holds a mapping.
 

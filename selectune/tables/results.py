@@ -18,6 +18,7 @@ from selectune.ledger import read_ledger
 from selectune.paths import atomic_file
 from selectune.savings import SELECTION, Saving
 from selectune.tables.grid import Cell
+from selectune.tables.layers import read_config, without_place
 
 FIRST = ("task", "method", "budget", "seed")
 STEPS = ("selection", "warm_up", "training", "total")
@@ -105,7 +106,7 @@ def read_result(cell: Cell, output: Path) -> Result:
         total = None if None in parts else sum(part for part in parts if part is not None)
         row |= {f"{step}_{unit}": value for step, value in zip(STEPS, [*parts, total])}
     row["saving_flops"] = saving.flops.saving
-    config = (folder / "config.yaml").read_text().replace(f"{output}/", "")
+    config = json.dumps(without_place(read_config(folder / "config.yaml"), output), sort_keys=True)
     row["config"] = hashlib.blake2b(config.encode(), digest_size=8).hexdigest()
     row |= {"commit": done["commit"], "finished_at": done["finished_at"]}
     spent = [record for record in records if not record.cached]

@@ -10,6 +10,7 @@ import threading
 import traceback
 from multiprocessing import parent_process
 from pathlib import Path
+from textwrap import shorten
 
 import yaml
 
@@ -61,8 +62,9 @@ def why_it_failed(log: Path, code: int | None) -> str:
         return f"it was ended by {signal.Signals(-code).name}"
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines()] if log.is_file() else []
     told = [line for line in lines if line]
-    last = next((line for line in reversed(told) if line.startswith("error: ")), told[-1] if told else "")
-    return last.removeprefix("error: ") or f"it ended with code {code}"
+    starts = [place for place, line in enumerate(told) if line.startswith("error: ")]  # a parser's goes over lines
+    last = " ".join(told[starts[-1] :] if starts else told[-1:])
+    return shorten(last.removeprefix("error: "), 400) or f"it ended with code {code}"
 
 
 def _end_with_parent() -> None:

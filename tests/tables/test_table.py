@@ -35,14 +35,8 @@ def touched(folder: Path) -> dict[str, int]:
     return {str(file.relative_to(folder)): file.stat().st_mtime_ns for file in folder.rglob("*")}
 
 
-@pytest.fixture
-def output(cli: Cli, write: Write, tmp_path: Path) -> Path:
-    told = cli("table", "--config", write(), "--output", tmp_path / "out").stdout
-    assert all(f"{cell}: started" in told and f"{cell}: accuracy" in told for cell in CELLS)
-    return tmp_path / "out"
-
-
-def test_a_table_is_made_of_whole_runs(output: Path, cli: Cli, write: Write, tmp_path: Path) -> None:
+def test_a_table_is_made_of_whole_runs(finished_table: Path, cli: Cli, write: Write) -> None:
+    output = finished_table
     for cell in CELLS:
         run = output / "cells" / cell
         there = {file.name for file in run.iterdir()}
@@ -103,7 +97,7 @@ def test_a_table_is_made_of_whole_runs(output: Path, cli: Cli, write: Write, tmp
 
 
 def test_a_table_that_was_killed_does_only_what_is_missing(
-    output: Path, write: Write, cli: Cli, tmp_path: Path
+    finished_table: Path, write: Write, cli: Cli, tmp_path: Path
 ) -> None:
     killed = tmp_path / "killed"
     command = [sys.executable, str(REPOSITORY / "main.py"), "table", "--config", str(write()), "--output", str(killed)]
@@ -120,7 +114,7 @@ def test_a_table_that_was_killed_does_only_what_is_missing(
     told = cli("table", "--config", write(), "--output", killed, SELECTUNE_CACHE=str(tmp_path / "other")).stdout
     assert f"{len(CELLS)} runs, {len(CELLS) - len(done)} to do" in told
     assert {cell: touched(killed / "cells" / cell) for cell in done} == before
-    ours, unbroken = lasting(killed), lasting(output)
+    ours, unbroken = lasting(killed), lasting(finished_table)
     for row, expected in zip(ours, unbroken, strict=True):
         same = {name for name in row if not name.endswith("_flops")}
         assert {name: row[name] for name in same} == {name: expected[name] for name in same}
@@ -128,7 +122,9 @@ def test_a_table_that_was_killed_does_only_what_is_missing(
             assert float(row[name]) == pytest.approx(float(expected[name]), rel=0.02)
 
 
-def test_two_at_a_time_in_another_order_give_the_same(output: Path, write: Write, cli: Cli, tmp_path: Path) -> None:
+def test_two_at_a_time_in_another_order_give_the_same(
+    finished_table: Path, write: Write, cli: Cli, tmp_path: Path
+) -> None:
     """Order of the methods, which is that of the lines, apart."""
     import yaml
 
@@ -142,7 +138,7 @@ def test_two_at_a_time_in_another_order_give_the_same(output: Path, write: Write
     def ordered(folder: Path) -> list[dict[str, str]]:
         return sorted(lasting(folder), key=lambda row: [row[name] for name in key])
 
-    assert ordered(two) == ordered(output)
+    assert ordered(two) == ordered(finished_table)
 
 
 def test_a_cell_that_fails_is_told_and_the_rest_goes_on(write: Write, cli: Cli, tmp_path: Path) -> None:
@@ -184,6 +180,8 @@ def test_a_prepared_model_is_made_once_and_kept(write: Write, cli: Cli, tmp_path
     [
         ({"seeds": []}, [], "has no seeds"),
         ({}, ["--jobs", "0"], "--jobs is 0"),
+        ({"set": {"data.kep": 0.1}}, [], "reviews-random-0.25-0 is not one that fit takes"),
+        ({"methods": {"a": {"set": {"data.selector": {"class_path": "Rendom"}}}}}, ["--dry_run"], "Rendom"),
     ],
 )
 def test_a_mistake_ends_in_a_sentence(
