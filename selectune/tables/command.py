@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -88,18 +88,17 @@ def _run(of: Table, cells: list[Cell], output: Path, jobs: int, keep_models: boo
     print(f"{len(cells)} runs, {len(todo)} to do, {jobs} at a time, into {output}")
     failures: list[Outcome] = []
     results = write_table(of, cells, output)
-    for outcome in run_cells(todo, jobs, keep_models, lambda cell: _start(cell, output)):
-        cell = outcome.cell
-        if outcome.failure is not None:
-            failures.append(outcome)
-            print(f"{cell.name}: failed: {outcome.failure}", flush=True)
-            continue
-        results = write_table(of, cells, output)
-        left = [one for one in todo if not one.done and one not in [failed.cell for failed in failures]]
-        print(
-            f"{cell.name}: {_metric(cell, results)}{seconds(outcome.seconds)}; {_eta(of, left, results, jobs)}",
-            flush=True,
-        )
+    with closing(run_cells(todo, jobs, keep_models, lambda cell: _start(cell, output))) as outcomes:
+        for outcome in outcomes:
+            cell = outcome.cell
+            if outcome.failure is not None:
+                failures.append(outcome)
+                print(f"{cell.name}: failed: {outcome.failure}", flush=True)
+                continue
+            results = write_table(of, cells, output)
+            left = [one for one in todo if not one.done and one not in [failed.cell for failed in failures]]
+            told = f"{_metric(cell, results)}{seconds(outcome.seconds)}; {_eta(of, left, results, jobs)}"
+            print(f"{cell.name}: {told}", flush=True)
     if failures:
         print(f"\n{len(failures)} of {len(cells)} runs are not done:", file=sys.stderr)
         for outcome in failures:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import forkserver
@@ -41,7 +41,9 @@ class _Work:
     began: float = field(default_factory=time.monotonic)
 
 
-def run_cells(todo: list[Cell], jobs: int, keep_models: bool, started: Callable[[Cell], None]) -> Iterator[Outcome]:
+def run_cells(
+    todo: list[Cell], jobs: int, keep_models: bool, started: Callable[[Cell], None]
+) -> Generator[Outcome, None, None]:
     """Run cells in their order as far as what they need is done, and give each as it ends.
 
     Args:

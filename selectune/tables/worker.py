@@ -8,6 +8,7 @@ import sys
 import tempfile
 import threading
 import traceback
+from datetime import UTC, datetime
 from multiprocessing import parent_process
 from pathlib import Path
 from textwrap import shorten
@@ -19,6 +20,7 @@ from selectune.tables.grid import Cell
 # What every cell needs. The server imports and computes nothing, since a fork loses the threads of whatever computes;
 # the one thread that pyarrow's allocator starts looks after itself in a fork.
 PRELOAD = ["torch", "lightning.pytorch", "transformers", "datasets", "sklearn.cluster", "selectune.cli"]
+ATTEMPT = "=== attempt of "  # begins a line of the log
 
 
 def run_cell(cell: Cell, threads: int, keep_models: bool, environment: dict[str, str]) -> None:
@@ -35,6 +37,7 @@ def run_cell(cell: Cell, threads: int, keep_models: bool, environment: dict[str,
     log = os.open(cell.folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for stream in (1, 2):
         os.dup2(log, stream)
+    os.write(log, f"{ATTEMPT}{datetime.now(UTC).isoformat(timespec='seconds')}\n".encode())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
 
@@ -57,11 +60,11 @@ def run_cell(cell: Cell, threads: int, keep_models: bool, environment: dict[str,
 
 
 def why_it_failed(log: Path, code: int | None) -> str:
-    """What went wrong in a cell, in a sentence: its error's, or the signal that ended it."""
+    """What went wrong in a cell's last attempt, in a sentence: its error's, or the signal that ended it."""
     if code is not None and code < 0:
         return f"it was ended by {signal.Signals(-code).name}"
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines()] if log.is_file() else []
-    told = [line for line in lines if line]
+    text = log.read_text(errors="replace") if log.is_file() else ""
+    told = [line.strip() for line in text.rpartition(ATTEMPT)[2].splitlines()[1:] if line.strip()]
     starts = [place for place, line in enumerate(told) if line.startswith("error: ")]  # a parser's goes over lines
     last = " ".join(told[starts[-1] :] if starts else told[-1:])
     return shorten(last.removeprefix("error: "), 400) or f"it ended with code {code}"
