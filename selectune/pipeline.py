@@ -106,7 +106,7 @@ def fit(job: Job) -> None:
     job.trainer.fit(job.model, job.data, ckpt_path=checkpoint, weights_only=True)
     best = on_rank_zero(job.run.best.is_file)  # else no validation was asked for, and the weights are those of the end
     _quietly_test(job, str(job.run.best) if best else None)
-    if job.keep_models:
+    if on_rank_zero(lambda: job.keep_models):  # other ranks are started by the plain command line
         export(job.model, job.data, job.run.export)
     metrics = {name: float(value) for name, value in job.trainer.callback_metrics.items()}
     on_rank_zero(lambda: _report(job, metrics))
