@@ -59,7 +59,7 @@ class Cell:
     @property
     def keeps_models(self) -> bool:
         """Whether other cells start from its model."""
-        return self.task == PREPARED
+        return self.folder.name == PREPARED
 
 
 @dataclass(frozen=True)
@@ -181,6 +181,11 @@ class Table:
         needs = [output / PREPARED] if self.prepare is not None else []
         chooses, name = self.budget.rpartition(".")[::2]
         changes: dict[str, Any] = {"seed_everything": seed}
+        if setting(config, chooses) is None and value is not None:
+            raise UserError(
+                f"{self.file}: method '{method_name}' runs on {task_name} at budget {budget}, but its config has no "
+                f"{chooses}; give it budgets: none, or that part."
+            )
         if setting(config, chooses) is not None:
             changes |= {f"{chooses}.{other}": None for other in BUDGETS if setting(config, f"{chooses}.{other}")}
             if method.match is not None:
