@@ -29,8 +29,11 @@ from selectune.run import Run
 from selectune.scoring.settings import ScorerSettings
 
 VERBS = ("fit", "estimate", "select", "validate", "test", "predict")
-WITHOUT_TRAINER = {"report": "selectune.report.command"}  # verbs with a parser of their own
-EPILOG = "Further verbs, each with a --help: `report RUN [RUN ...]` writes the page of a run, or compares several."
+OWN_PARSERS = {"report": "selectune.report.command", "table": "selectune.tables.command"}  # verbs without a Trainer
+EPILOG = (
+    "Further verbs, each with a --help: `report RUN [RUN ...]` writes the page of a run, or compares several; `table` "
+    "runs a grid of them."
+)
 NOT_IN_CONFIG = (
     "config", "output", "cache", "ckpt_path", "overwrite", "dry_run", "weights_only", "verbose", "return_predictions",
     "device_flops", "utilisation",
@@ -53,6 +56,22 @@ class SelectuneTrainer(Trainer):
 
 class SelectuneCLI(LightningCLI):
     """Parses, instantiates, and hands a verb over to `selectune.pipeline` on every rank."""
+
+    keep_models = True
+
+    def __init__(self) -> None:
+        super().__init__(
+            FineTuner,
+            SelectionDataModule,
+            subclass_mode_data=True,
+            trainer_class=SelectuneTrainer,
+            trainer_defaults={"max_epochs": 3, "enable_model_summary": False},
+            save_config_callback=None,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            parser_kwargs={"epilog": EPILOG},
+        )
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -138,6 +157,7 @@ class SelectuneCLI(LightningCLI):
             warm_up=self._get(self.config_init, "warm_up"),
             ckpt_path=self.options.get("ckpt_path"),
             overwrite=self.options.overwrite,
+            keep_models=self.keep_models,
             ledger=self.ledger,
         )
 
@@ -231,21 +251,9 @@ def main(args: list[str] | None = None) -> None:
     if args is not None:
         sys.argv = [sys.argv[0], *args]
     try:
-        if sys.argv[1:2] and sys.argv[1] in WITHOUT_TRAINER:
-            import_module(WITHOUT_TRAINER[sys.argv[1]]).main(sys.argv[2:])
-            return
-        SelectuneCLI(
-            FineTuner,
-            SelectionDataModule,
-            subclass_mode_data=True,
-            trainer_class=SelectuneTrainer,
-            trainer_defaults={"max_epochs": 3, "enable_model_summary": False},
-            save_config_callback=None,
-            seed_everything_default=0,
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
-            parser_kwargs={"epilog": EPILOG},
-        )
+        if sys.argv[1:2] and sys.argv[1] in OWN_PARSERS:
+            sys.exit(import_module(OWN_PARSERS[sys.argv[1]]).main(sys.argv[2:]))
+        SelectuneCLI()
     except ValueError as raised:
         error = _mistake(raised)
         if error is None:

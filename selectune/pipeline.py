@@ -17,7 +17,7 @@ import lightning.pytorch as pl
 import numpy as np
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from selectune.callbacks import CostLedger, Export, Savings
+from selectune.callbacks import CostLedger, Export, RowFigures, Savings
 from selectune.callbacks.export import export
 from selectune.costs import Part, add_up
 from selectune.datamodules.base import SelectionDataModule
@@ -70,6 +70,7 @@ class Job:
         warm_up: a warm-up, if asked for.
         ckpt_path: as given.
         overwrite: as given.
+        keep_models: leave checkpoints and the exported model when a fit ends.
         ledger: what is charged.
         new: whether the run directory was empty when it was claimed.
     """
@@ -84,6 +85,7 @@ class Job:
     warm_up: WarmUp | None = None
     ckpt_path: str | None = None
     overwrite: bool = False
+    keep_models: bool = True
     ledger: Ledger = field(default_factory=Ledger)
     new: bool = False
 
@@ -105,7 +107,8 @@ def fit(job: Job) -> None:
     job.trainer.fit(job.model, job.data, ckpt_path=checkpoint, weights_only=True)
     best = on_rank_zero(job.run.best.is_file)  # else no validation was asked for, and the weights are those of the end
     _quietly_test(job, str(job.run.best) if best else None)
-    export(job.model, job.data, job.run.export)
+    if on_rank_zero(lambda: job.keep_models):  # other ranks are started by the plain command line
+        export(job.model, job.data, job.run.export)
     metrics = {name: float(value) for name, value in job.trainer.callback_metrics.items()}
     on_rank_zero(lambda: _report(job, metrics))
 
@@ -263,16 +266,18 @@ def _report(job: Job, metrics: dict[str, float]) -> None:
     print_summary(job.run.path)
     if savings.saving is not None and savings.saving.scorer_ratio is not None:
         print(savings.saving.scorer_ratio.sentence())
+    if not job.keep_models:
+        job.run.drop_models()
     job.run.finish({"metrics": metrics})
 
 
 def fit_callbacks(run: Run, ledger: Ledger, monitor: str, mode: str) -> list[pl.Callback]:
-    """The callbacks that every fit has: ledger, savings, and the checkpoints ``best`` and ``last``."""
+    """The callbacks that every fit has: ledger, savings, figures of rows, and the checkpoints ``best`` and ``last``."""
     best = ModelCheckpoint(
         run.checkpoints, filename="best", monitor=monitor, mode=mode, save_weights_only=True,
         enable_version_counter=False,
     )  # fmt: skip
-    return [CostLedger(ledger=ledger), Savings(), best, *last_checkpoints(run.checkpoints)]
+    return [CostLedger(ledger=ledger), Savings(), RowFigures(run.row_figures), best, *last_checkpoints(run.checkpoints)]
 
 
 def last_checkpoints(folder: Path) -> list[pl.Callback]:

@@ -19,11 +19,14 @@ from selectune.paths import atomic_file, write_json
 
 OURS = (
     "done.json", "metrics.csv", "cost.jsonl", "saving.json", "forecast.json", "report.html", "predictions.parquet",
+    "test_scores.parquet",
     "hparams.yaml", "checkpoints", "export", "selection", "figures", "warm_up", ".open_costs",
     "config.yaml",
 )  # fmt: skip
 # config.yaml is the last to go, since without it a folder is no run
 WRITERS = ("fit", "select", "estimate")  # verbs that make a run; the others need one that is there
+# what a table puts there before the run begins
+BESIDE = (".lock", "cell.json", "log.txt")
 GROWS = ("trainer.max_epochs", "trainer.max_steps")
 
 
@@ -55,6 +58,7 @@ class Run:
         self.checkpoints = path / "checkpoints"
         self.export = path / "export"
         self.costs = path / "cost.jsonl"
+        self.row_figures = path / "test_scores.parquet"
         self._lock: IO[str] | None = None
 
     @property
@@ -90,7 +94,7 @@ class Run:
             raise RunDirectoryError(
                 "--overwrite removes the run that --ckpt_path would go on with; leave one of them out."
             )
-        there = self.path.is_dir() and any(file.name != ".lock" for file in self.path.iterdir())
+        there = self.path.is_dir() and any(file.name not in BESIDE for file in self.path.iterdir())
         if there and not (self.path / "config.yaml").is_file():
             raise RunDirectoryError(
                 f"{self.path} holds files but no config.yaml, so it is no run; use another --output."
@@ -128,6 +132,12 @@ class Run:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+    def drop_models(self) -> None:
+        """Remove checkpoints and exported models, the warm-up's too."""
+        for run in (self, Run(self.path / "warm_up")):
+            for folder in (run.checkpoints, run.export):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def finish(self, content: dict[str, Any]) -> None:
         """Say that the fit went to its end; the last file that is written."""

@@ -127,6 +127,11 @@ def test_two_processes_give_what_one_gives(finished: Path, cli: Cli, selecting: 
         assert total.flops == pytest.approx(sum(record.flops or 0 for record in mine))
         assert total.wall_s <= total.device_s + 1e-9
     assert both_ranks["score"].wall_s == max(record.wall_s for record in records if record.stage == "score")
+    for run in (finished, two):
+        rows = pq.read_table(run / "test_scores.parquet").to_pydict()
+        assert rows["row_id"] == list(range(60)), "each held-out row is there once"
+        right = np.equal(rows["label"], rows["prediction"])
+        assert right.mean() == pytest.approx(metrics_of(run)["test/accuracy"], abs=1e-6)
     # The same weights are evaluated alike: no row repeated, none dropped.
     shutil.copytree(finished, tmp_path / "copy")
     cli("test", "--config", finished / "config.yaml", *TWO, "--output", tmp_path / "copy")

@@ -44,6 +44,11 @@ def test_a_whole_run(finished: Path, cli: Cli, tmp_path: Path) -> None:
     train = [record for record in read_ledger(finished / "cost.jsonl") if record.stage == "train"]
     assert sum(record.examples for record in train) == 2 * 54, "examples are questions, not windows"
 
+    rows = pq.read_table(finished / "test_scores.parquet").to_pydict()
+    assert rows["row_id"] == list(range(50))
+    for name in ("em", "f1"):
+        assert np.mean(rows[name]) == pytest.approx(metrics[f"test/{name}"], abs=1e-6)
+
     # Two processes give the same figures, with the threshold of the export.
     shutil.copytree(finished, tmp_path / "copy")
     cli("test", "--config", finished / "config.yaml", *TWO, "--output", tmp_path / "copy")

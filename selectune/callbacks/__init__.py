@@ -1,7 +1,8 @@
-"""Callbacks: costs, savings, export."""
+"""Callbacks: costs, savings, export, figures of each held-out row."""
 
 from selectune.callbacks.cost_ledger import CostLedger
 from selectune.callbacks.export import Export
+from selectune.callbacks.row_figures import RowFigures
 from selectune.callbacks.savings import Savings
 
-__all__ = ["CostLedger", "Export", "Savings"]
+__all__ = ["CostLedger", "Export", "RowFigures", "Savings"]

@@ -152,9 +152,11 @@ class FineTuner(pl.LightningModule):
         """Feed the metrics of ``dev``."""
         self._evaluate("val", batch)
 
-    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Feed the metrics of the held-out split that the batch is of."""
-        self._evaluate(batch["split"], batch)
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+        """Feed the metrics of the held-out split that the batch is of, and give the figures of its rows."""
+        assert self.head is not None
+        output = self._evaluate(batch["split"], batch)
+        return self.head.of_rows(output)
 
     def on_validation_epoch_end(self) -> None:
         """Log ``val/...``."""
@@ -216,13 +218,14 @@ class FineTuner(pl.LightningModule):
         output = self._output(batch)
         return output.loss_sum, output.items
 
-    def _evaluate(self, split: str, batch: dict[str, Any]) -> None:
+    def _evaluate(self, split: str, batch: dict[str, Any]) -> Output:
         output = self._output(batch)
         if output.items == 0:  # nothing was masked
-            return
+            return output
         self.metrics[_key(split)].update(output.predictions, output.targets)  # type: ignore[operator]
         self.losses[split][0] += float(output.loss_sum)
         self.losses[split][1] += output.items
+        return output
 
     def _log(self, split: str) -> None:
         sums = torch.tensor(self.losses[split], dtype=torch.float64, device=self.device)

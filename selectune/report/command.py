@@ -14,8 +14,8 @@ from selectune.report.page import write_report
 DESCRIPTION = "Write the page of a run, or one that compares several runs."
 
 
-def main(args: list[str]) -> Path:
-    """Write the page that is asked for, say where it is, and give its path.
+def main(args: list[str]) -> int:
+    """Write the page that is asked for, and say where it is. Returns the exit code, 0.
 
     Args:
         args: after the verb.
@@ -43,7 +43,7 @@ def main(args: list[str]) -> Path:
     except OSError as error:
         raise UserError(f"The report cannot be written to {folder} ({error}); name another --output.") from error
     print(path)
-    return path
+    return 0
 
 
 def _check(runs: list[Path]) -> None:

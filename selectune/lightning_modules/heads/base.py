@@ -46,12 +46,14 @@ class Head(ABC):
         auto_class: the transformers class that builds the network.
         monitor: the metric on ``dev`` that chooses the checkpoint.
         mode: ``max`` or ``min`` of it.
+        row_figures: the columns that `of_rows` gives; none for a head whose metrics are not of rows.
         state: numbers that belong to a checkpoint beside the network's weights.
     """
 
     auto_class: str
     monitor: str
     mode: str
+    row_figures: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         self.state: dict[str, float] = {}
@@ -93,6 +95,10 @@ class Head(ABC):
             UserError: this head makes no prediction of a row.
         """
         raise UserError(f"{type(self).__name__} makes no prediction of a row; use `test` instead.")
+
+    def of_rows(self, output: Output) -> dict[str, Any]:
+        """Figures of each evaluated row from which the metrics follow, each of shape (rows,)."""
+        return {}
 
     def from_loss(self, loss: float) -> dict[str, float]:
         """Metrics that follow from the mean loss."""

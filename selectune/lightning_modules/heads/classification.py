@@ -31,6 +31,7 @@ class ClassificationHead(Head):
 
     auto_class = "AutoModelForSequenceClassification"
     monitor, mode = "val/accuracy", "max"
+    row_figures = ("label", "prediction")
 
     def __init__(
         self, labels: list[str], metrics: Sequence[str] = ("accuracy", "macro_f1"), weights: list[float] | None = None
@@ -68,6 +69,10 @@ class ClassificationHead(Head):
         shares = network(**network_inputs(network, batch)).logits.float().softmax(-1).cpu().numpy()
         names = [self.labels[i] for i in shares.argmax(1)]
         return {"prediction": names} | {f"probability_{name}": shares[:, i] for i, name in enumerate(self.labels)}
+
+    def of_rows(self, output: Output) -> dict[str, Any]:
+        """Numbers of the right and of the predicted class."""
+        return {"label": output.targets.cpu().numpy(), "prediction": output.predictions.argmax(-1).cpu().numpy()}
 
     def metrics(self) -> MetricCollection:
         """What is measured, in the order asked for."""

@@ -36,6 +36,7 @@ class QuestionAnsweringHead(Head):
 
     auto_class = "AutoModelForQuestionAnswering"
     monitor, mode = "val/f1", "max"
+    row_figures = ("em", "f1")
 
     def __init__(
         self,
@@ -79,6 +80,15 @@ class QuestionAnsweringHead(Head):
         if self.null_answers:
             texts = [text if odds <= self.threshold else "" for text, odds in zip(texts, answers.null_odds)]
         return {"id": batch["ids"], "prediction": texts, "score": answers.scores, "null_odds": answers.null_odds}
+
+    def of_rows(self, output: Output) -> dict[str, Any]:
+        """EM and F1 of each question, no answer given where the null odds are over the threshold."""
+        odds, em, f1 = output.predictions.cpu().double().numpy().T
+        has_answer = output.targets.cpu().numpy()
+        if not self.null_answers:
+            return {"em": em, "f1": f1}
+        values = {"em": em, "f1": f1}
+        return {name: squad.with_threshold(odds, one, has_answer, self.threshold) for name, one in values.items()}
 
     def answers(self, start: Tensor, end: Tensor, batch: dict[str, Any]) -> Answers:
         """The best span of each row over all its windows, and how its score compares to that of no answer.

@@ -1,0 +1,141 @@
+"""What the cells left: ``table.csv``, a row a run."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from selectune.costs import CostRecord, add_up, distinct
+from selectune.errors import UserError
+from selectune.ledger import read_ledger
+from selectune.paths import atomic_file
+from selectune.savings import SELECTION, Saving
+from selectune.tables.grid import Cell
+from selectune.tables.layers import read_config, without_place
+
+FIRST = ("task", "method", "budget", "seed")
+STEPS = ("selection", "warm_up", "training", "total")
+LAST = (
+    "rows", "tokens_kept", "pool_rows", "pool_tokens", "epochs", "warm_up_rows", "warm_up_tokens", "tokens_trained_on",
+    *(f"{step}_{unit}" for unit in ("flops", "device_s") for step in STEPS), "saving_flops", "config", "commit",
+    "finished_at",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a done cell came to.
+
+    Args:
+        cell: that was run.
+        row: of ``table.csv``, but for what names the cell.
+        seconds: that its run took, over all attempts.
+    """
+
+    cell: Cell
+    row: dict[str, Any]
+    seconds: float
+
+    @property
+    def headline(self) -> float:
+        """The task's metric on the held-out split.
+
+        Raises:
+            UserError: the run has no such metric.
+        """
+        name = f"test/{self.cell.metric}"
+        if name not in self.row:
+            there = ", ".join(key.removeprefix("test/") for key in self.row if key.startswith("test/"))
+            raise UserError(
+                f"The runs of task '{self.cell.task}' have no metric '{self.cell.metric}', but {there}; mend the "
+                "task's metric."
+            )
+        return float(self.row[name])
+
+    def figures(self) -> dict[str, np.ndarray]:
+        """The figures of each held-out row, by column, with ``row_id``; nothing where the head has none."""
+        import pyarrow.parquet as pq
+
+        file = self.cell.folder / "test_scores.parquet"
+        if not file.is_file():
+            return {}
+        table = pq.read_table(file)
+        return {name: table[name].to_numpy() for name in table.column_names}
+
+
+def read_result(cell: Cell, output: Path) -> Result:
+    """Read what a done cell left.
+
+    Args:
+        cell: that is done.
+        output: folder of the table, which the hash of a config leaves out.
+    """
+    folder = cell.folder
+    done, saving = json.loads((folder / "done.json").read_text()), Saving.read(folder)
+    records = distinct(read_ledger(folder / "cost.jsonl"))
+    warm_up = [record for record in records if record.stage == "warm_up"]
+    training = [record for record in records if record.stage == "train" and not record.cached]
+    # what a resumed run did twice is in its ledger, and is no cost of the method
+    examples = sum(record.examples for record in training)
+    useful = min(1.0, (saving.epochs or 0.0) * saving.kept_rows / examples) if saving.epochs and examples else 1.0
+    chosen = folder / "warm_up" / "selection" / "manifest.json"
+    warm_up_tokens = sum(record.tokens for record in warm_up)
+    tokens = round(saving.kept_tokens * (saving.epochs or 0.0)) + warm_up_tokens
+    row: dict[str, Any] = {name: value for name, value in done["metrics"].items() if name.startswith("test/")}
+    row |= {
+        "rows": saving.kept_rows,
+        "tokens_kept": saving.kept_tokens,
+        "pool_rows": saving.pool_rows,
+        "pool_tokens": saving.pool_tokens,
+        "epochs": saving.epochs,
+        "warm_up_rows": json.loads(chosen.read_text())["n_rows"] if chosen.is_file() else None,
+        "warm_up_tokens": warm_up_tokens or None,
+        "tokens_trained_on": tokens,
+    }
+    for unit in ("flops", "device_s"):
+        selection = _cost([record for record in records if record.stage in SELECTION], unit)
+        warming, train = _cost(warm_up, unit), _cost(training, unit)
+        parts = [selection, warming, None if train is None else train * useful]
+        total = None if None in parts else sum(part for part in parts if part is not None)
+        row |= {f"{step}_{unit}": value for step, value in zip(STEPS, [*parts, total])}
+    row["saving_flops"] = saving.flops.saving
+    config = json.dumps(without_place(read_config(folder / "config.yaml"), output), sort_keys=True)
+    row["config"] = hashlib.blake2b(config.encode(), digest_size=8).hexdigest()
+    row |= {"commit": done["commit"], "finished_at": done["finished_at"]}
+    spent = [record for record in records if not record.cached]
+    return Result(cell, row, add_up(spent).wall_s)
+
+
+def write_csv(results: list[Result], file: Path) -> None:
+    """Write ``table.csv`` whole or not at all, in the order of the results."""
+    metrics = sorted({name for result in results for name in result.row if name.startswith("test/")})
+    columns = [*FIRST, *metrics, *LAST]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    for result in results:
+        cell = result.cell
+        named = {"task": cell.task, "method": cell.method, "budget": cell.budget, "seed": cell.seed}
+        writer.writerow(named | {name: _told(value) for name, value in result.row.items()})
+    with atomic_file(file) as partial:
+        partial.write_text(text.getvalue())
+
+
+def _told(value: Any) -> Any:
+    """Numbers as they read best: whole ones without a point, seconds and metrics to nine digits."""
+    if isinstance(value, float):
+        return str(int(value)) if value == int(value) and abs(value) >= 1e6 else f"{value:.9g}"
+    return value
+
+
+def _cost(records: list[CostRecord], unit: str) -> float | None:
+    """What some stages cost, also where a cache spared it; nothing for none, None when it is unknown."""
+    found: float | None = getattr(add_up(records), unit)
+    return found

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selectune.errors import UserError
+from selectune.tables.grid import Cell
+from selectune.tables.layers import setting
+from selectune.tables.reading import read_table
+from tests.tables.conftest import Write
+
+METHODS = {
+    "full": {"budgets": "none", "set": {"data.selector": None}},
+    "random": {"set": {"data.selector": {"class_path": "Random"}}},
+    "same": {"match": "box", "by": "tokens"},
+    "box": {"budgets": [0.25]},
+}
+
+
+def cells_of(file: Path, output: Path) -> dict[str, Cell]:
+    return {cell.name: cell for cell in read_table(file).cells(output)}
+
+
+def test_a_grid_has_each_cell_once_after_what_it_needs(write: Write, tmp_path: Path) -> None:
+    tasks = {"reviews": {"config": "reviews.yaml", "metric": "accuracy", "budgets": [0.25, 0.5], "seeds": [0, 1, 2]}}
+    methods = METHODS | {"same": {"match": "box", "by": "tokens", "budgets": [0.25]}}
+    cells = read_table(write(tasks=tasks, methods=methods)).cells(tmp_path / "out")
+    names = [cell.name for cell in cells]
+    assert len(set(names)) == len(names) == 3 * (1 + 2 + 1 + 1)
+    for place, cell in enumerate(cells):
+        assert all(folder.name in names[:place] for folder in cell.needs)
+    by_name = dict(zip(names, cells))
+    assert by_name["reviews-same-0.25-2"].needs == (by_name["reviews-box-0.25-2"].folder,)
+
+
+def test_a_cell_has_its_budget_seed_and_selector(write: Write, tmp_path: Path) -> None:
+    cells = cells_of(write(methods=METHODS), tmp_path / "out")
+    full, box, same = (cells[f"reviews-{name}-1"].config for name in ("full-none", "box-0.25", "same-0.25"))
+    assert {config["seed_everything"] for config in (full, box, same)} == {1}
+    assert setting(full, "data.keep") is None, "the base config's budget is not that of the table"
+    assert setting(full, "data.selector") is None
+    assert setting(box, "data.keep") == 0.25
+    assert setting(box, "data.selector.class_path") == "IGSE"
+    assert setting(same, "data.keep") is None, "its budget is that of the run that it matches"
+    assert setting(same, "data.selector.match") == str(tmp_path / "out" / "cells" / "reviews-box-0.25-1")
+
+
+def test_the_budget_may_be_that_of_a_warm_up(write: Write, tmp_path: Path) -> None:
+    warm_up = {"data": {"class_path": "LanguageModeling", "init_args": {"dataset": "pool", "keep": 0.5}}}
+    methods = {
+        "none": {"budgets": "none", "set": {"warm_up": None}},
+        "random": {"set": {"warm_up.data.selector": {"class_path": "Random"}}},
+    }
+    tasks = {"reviews": {"config": "reviews.yaml", "metric": "accuracy", "budgets": [100]}}
+    file = write(budget="warm_up.data.keep_rows", set={"warm_up": warm_up}, methods=methods, tasks=tasks)
+    cells = cells_of(file, tmp_path / "out")
+    plain, random = cells["reviews-none-none-0"].config, cells["reviews-random-100-0"].config
+    assert plain["warm_up"] is None
+    assert setting(random, "warm_up.data.keep_rows") == 100
+    assert setting(random, "warm_up.data.keep") is None
+    assert setting(random, "warm_up.data.selector.class_path") == "Random"
+
+
+def test_all_cells_start_from_a_prepared_model(write: Write, tmp_path: Path) -> None:
+    file = write(prepare={"config": "reviews.yaml", "set": {"data.selector": None, "data.keep": None}})
+    first, *others = read_table(file).cells(tmp_path / "out")
+    assert first.folder == tmp_path / "out" / "prepare"
+    assert first.keeps_models
+    for cell in others:
+        assert first.folder in cell.needs
+        assert setting(cell.config, "model.checkpoint") == str(first.folder / "export")
+
+
+TASK = {"config": "reviews.yaml", "metric": "accuracy", "budgets": [0.25]}
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "unknown setting": ({"methds": {}}, "no setting 'methds'; it may have"),
+    "no seeds": ({"seeds": []}, "has no seeds"),
+    "seeds that are no numbers": ({"seeds": ["one"]}, "seeds must be a list of whole numbers"),
+    "a seed twice": ({"seeds": [1, 1]}, "twice"),
+    "no tasks": ({"tasks": {}}, "has no tasks"),
+    "a name with a slash": ({"tasks": {"a/b": TASK}}, "names folders"),
+    "a name with a hyphen": ({"methods": {"a-b": {}}}, "names folders"),
+    "no metric": ({"tasks": {"a": {"config": "reviews.yaml"}}}, "task 'a' has no metric"),
+    "no config": ({"tasks": {"a": {"metric": "accuracy"}}}, "task 'a' has no config"),
+    "no budgets": ({"tasks": {"a": TASK | {"budgets": []}}}, "task 'a' has no budgets"),
+    "unknown budget": ({"methods": {"random": {"budgets": [0.3]}}}, "names the budget 0.3, which no task has"),
+    "unknown task": ({"methods": {"random": {"tasks": ["b"]}}}, "names the task 'b', but the table has reviews"),
+    "unknown match": ({"methods": {"a": {"match": "b"}}}, "matches 'b', but the table has a"),
+    "match of a match": ({"methods": {"a": {"match": "b"}, "b": {"match": "a"}}}, "matches another one itself"),
+    "by without match": ({"methods": {"a": {"by": "cost"}}}, "matches nothing"),
+    "unknown by": ({"methods": {"a": {"match": "a", "by": "time"}}}, "must be rows, tokens or cost"),
+    "a budget that is no setting": ({"budget": "keep"}, "dotted name of a setting"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_table_is_told_in_a_sentence(case: str, write: Write) -> None:
+    changes, told = BAD[case]
+    with pytest.raises(UserError) as error:
+        read_table(write(**changes))
+    assert told in str(error.value)
+
+
+def test_a_missing_config_and_a_match_elsewhere_are_told(write: Write, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"names the config nowhere\.yaml"):
+        read_table(write(tasks={"a": TASK | {"config": "nowhere.yaml"}})).cells(tmp_path)
+    methods: dict[str, Any] = {"none": {"set": {"data": None}}}
+    with pytest.raises(UserError, match="has no data; give it budgets: none"):
+        read_table(write(methods=methods)).cells(tmp_path)
+    methods = {"box": {"budgets": [0.25]}, "same": {"match": "box"}}
+    tasks = {"a": TASK | {"budgets": [0.25, 0.5]}}
+    with pytest.raises(UserError, match=r"is not run on a at budget 0\.5"):
+        read_table(write(methods=methods, tasks=tasks)).cells(tmp_path)

@@ -1,0 +1,200 @@
+"""The verb ``table``, on the tiny model."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import REPOSITORY, Cli, manifest_of, metrics_of
+from tests.tables.conftest import Write
+
+CELLS = [f"reviews-{method}-0.25-{seed}" for method in ("random", "same_cost", "band") for seed in (0, 1)]
+OF_THE_HOUR = {"commit", "finished_at"} | {f"{step}_device_s" for step in ("selection", "warm_up", "training", "total")}
+
+
+def rows_of(output: Path) -> list[dict[str, str]]:
+    with (output / "table.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def lasting(output: Path) -> list[dict[str, str]]:
+    """The rows without what differs from hour to hour."""
+    return [{name: value for name, value in row.items() if name not in OF_THE_HOUR} for row in rows_of(output)]
+
+
+def touched(folder: Path) -> dict[str, int]:
+    return {str(file.relative_to(folder)): file.stat().st_mtime_ns for file in folder.rglob("*")}
+
+
+def test_a_table_is_made_of_whole_runs(finished_table: Path, cli: Cli, write: Write) -> None:
+    output = finished_table
+    for cell in CELLS:
+        run = output / "cells" / cell
+        there = {file.name for file in run.iterdir()}
+        assert there >= {
+            "config.yaml",
+            "cost.jsonl",
+            "metrics.csv",
+            "report.html",
+            "saving.json",
+            "selection",
+            "done.json",
+        }
+        assert not there & {"checkpoints", "export"}
+        figures = pq.read_table(run / "test_scores.parquet").to_pydict()
+        right = [a == b for a, b in zip(figures["label"], figures["prediction"])]
+        assert sum(right) / 60 == pytest.approx(metrics_of(run)["test/accuracy"], abs=1e-6)
+    rows = rows_of(output)
+    assert [f"{row['task']}-{row['method']}-{row['budget']}-{row['seed']}" for row in rows] == CELLS
+    for row in rows:
+        run = output / "cells" / f"{row['task']}-{row['method']}-{row['budget']}-{row['seed']}"
+        assert float(row["test/accuracy"]) == pytest.approx(metrics_of(run)["test/accuracy"], abs=1e-6)
+        assert int(row["rows"]) == manifest_of(run)["n_rows"]
+        assert int(row["tokens_trained_on"]) == 2 * int(row["tokens_kept"])
+        parts = [float(row[f"{step}_flops"]) for step in ("selection", "warm_up", "training")]
+        assert float(row["total_flops"]) == pytest.approx(sum(parts))
+    by_name = {(row["method"], row["seed"]): row for row in rows}
+    for seed in "01":
+        band, random, same = (by_name[name, seed] for name in ("band", "random", "same_cost"))
+        assert float(band["selection_flops"]) > 0 == float(random["selection_flops"])
+        assert random["rows"] == band["rows"]
+        assert int(same["tokens_kept"]) > int(random["tokens_kept"])
+    page = (output / "table.md").read_text()
+    assert "All 6 runs are done." in page
+    assert page.count("| band |") == 1
+    assert (output / "table.png").read_bytes().startswith(b"\x89PNG")
+
+    # Nothing is left to do: nothing is touched, and the same table is written.
+    before = touched(output / "cells")
+    told = cli("table", "--config", write(), "--output", output).stdout
+    assert "6 runs, 0 to do" in told
+    assert touched(output / "cells") == before
+    assert (output / "table.md").read_text() == page
+    assert rows_of(output) == rows
+
+    # A dry run writes nothing; a cell of another seed is forecast from those that are done.
+    before = touched(output)
+    told = cli("table", "--config", write(seeds=[0, 1, 2]), "--output", output, "--dry_run").stdout
+    assert told.count(" done ") == 6
+    assert "waits for reviews-band-0.25-2" in told
+    assert "unknown" not in told.splitlines()[-1]
+    assert touched(output) == before
+
+    # Other cells are another table.
+    other = {"random": {"set": {"data.selector": {"class_path": "Random"}, "model.learning_rate": 0.5}}}
+    told = cli("table", "--config", write(methods=other), "--output", output, code=2).stderr
+    assert "made with another config (it differs in config.model.learning_rate)" in told
+    assert "Traceback" not in told
+
+
+def test_a_table_that_was_killed_does_only_what_is_missing(
+    finished_table: Path, write: Write, cli: Cli, tmp_path: Path
+) -> None:
+    killed = tmp_path / "killed"
+    command = [sys.executable, str(REPOSITORY / "main.py"), "table", "--config", str(write()), "--output", str(killed)]
+    environment = os.environ | {"SELECTUNE_CACHE": str(tmp_path / "other"), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
+    _until(lambda: (killed / "cells" / CELLS[1] / "done.json").is_file() or process.poll() is not None)
+    _until(lambda: (killed / "cells" / CELLS[4] / "cost.jsonl").is_file() or process.poll() is not None)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    done = [cell for cell in CELLS if (killed / "cells" / cell / "done.json").is_file()]
+    assert CELLS[:2] == done[:2]
+    assert len(done) < len(CELLS)
+    before = {cell: touched(killed / "cells" / cell) for cell in done}
+    told = cli("table", "--config", write(), "--output", killed, SELECTUNE_CACHE=str(tmp_path / "other")).stdout
+    assert f"{len(CELLS)} runs, {len(CELLS) - len(done)} to do" in told
+    assert {cell: touched(killed / "cells" / cell) for cell in done} == before
+    ours, unbroken = lasting(killed), lasting(finished_table)
+    for row, expected in zip(ours, unbroken, strict=True):
+        same = {name for name in row if not name.endswith("_flops")}
+        assert {name: row[name] for name in same} == {name: expected[name] for name in same}
+        for name in set(row) - same:
+            assert float(row[name]) == pytest.approx(float(expected[name]), rel=0.02)
+
+
+def test_two_at_a_time_in_another_order_give_the_same(
+    finished_table: Path, write: Write, cli: Cli, tmp_path: Path
+) -> None:
+    """Order of the methods, which is that of the lines, apart."""
+    import yaml
+
+    methods: dict[str, Any] = yaml.safe_load(write().read_text())["methods"]
+    turned = dict(reversed(methods.items()))
+    two = tmp_path / "two"
+    cli("table", "--config", write("turned", methods=turned, seeds=[1, 0]), "--output", two, "--jobs", "2",
+        SELECTUNE_CACHE=str(tmp_path / "other"))  # fmt: skip
+    key = ("method", "seed")
+
+    def ordered(folder: Path) -> list[dict[str, str]]:
+        return sorted(lasting(folder), key=lambda row: [row[name] for name in key])
+
+    assert ordered(two) == ordered(finished_table)
+
+
+def test_a_cell_that_fails_is_told_and_the_rest_goes_on(write: Write, cli: Cli, tmp_path: Path) -> None:
+    methods = {
+        "broken": {"set": {"data.selector": {"class_path": "Random"}, "data.text_column": "body"}},
+        "same": {"match": "broken", "by": "tokens"},
+        "random": {"set": {"data.selector": {"class_path": "Random"}}},
+    }
+    file, out = write(methods=methods, seeds=[0]), tmp_path / "out"
+    done = cli("table", "--config", file, "--output", out, code=1)
+    assert "reviews-broken-0.25-0: failed" in done.stdout
+    assert "no column 'body'" in done.stderr
+    assert "it needs reviews-broken-0.25-0, which failed" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [row["method"] for row in rows_of(out)] == ["random"]
+    assert "1 of 3 runs are done" in (out / "table.md").read_text()
+
+    # The mended table finds its place.
+    methods["broken"] = {"set": {"data.selector": {"class_path": "Random"}}}
+    cli("table", "--config", write(methods=methods, seeds=[0]), "--output", out)
+    assert len(rows_of(out)) == 3
+
+
+def test_a_prepared_model_is_made_once_and_kept(write: Write, cli: Cli, tmp_path: Path, data_folder: Path) -> None:
+    model = {"class_path": "LanguageModeling", "init_args": {"dataset": str(data_folder), "max_length": 32}}
+    prepare = {"config": "reviews.yaml", "set": {"data": model, "trainer.max_epochs": 1}}
+    methods = {"random": {"set": {"data.selector": {"class_path": "Random"}}}}
+    out = tmp_path / "out"
+    told = cli("table", "--config", write(prepare=prepare, methods=methods), "--output", out, "--keep_models").stdout
+    assert told.count("prepare: started") == 1
+    assert (out / "prepare" / "export" / "model.safetensors").is_file()
+    assert (out / "cells" / "reviews-random-0.25-0" / "export" / "model.safetensors").is_file()
+    assert len(rows_of(out)) == 2
+    assert "prepared once for" in (out / "table.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "arguments", "told"),
+    [
+        ({"seeds": []}, [], "has no seeds"),
+        ({}, ["--jobs", "0"], "--jobs is 0"),
+        ({"set": {"data.kep": 0.1}}, [], "reviews-random-0.25-0 is not one that fit takes"),
+        ({"methods": {"a": {"set": {"data.selector": {"class_path": "Rendom"}}}}}, ["--dry_run"], "Rendom"),
+    ],
+)
+def test_a_mistake_ends_in_a_sentence(
+    changes: dict[str, Any], arguments: list[str], told: str, write: Write, cli: Cli, tmp_path: Path
+) -> None:
+    error = cli("table", "--config", write(**changes), "--output", tmp_path / "out", *arguments, code=2).stderr
+    assert told in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "out").exists()
+
+
+def _until(true: Any, seconds: float = 300.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.05)
