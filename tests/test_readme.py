@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.conftest import REPOSITORY, sentences
+from tests.conftest import REPOSITORY, sentences, write_split
 from tests.local_copies import local_copies, read_config
 from tests.report.browser import needs_chromium, open_page
 from tests.report.pages import Page, costs_in
@@ -70,6 +70,9 @@ def clone(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Path:
     python.write_text(PYTHON.format(python=sys.executable))
     python.chmod(0o755)
     (folder / ".venv" / ".ready").touch()
+    for seed, name in enumerate(("news", "papers")):  # the pool of the chapter on GOT-D
+        texts, labels = sentences(1000, seed)
+        write_split(folder / "pool" / f"{name}.parquet", texts, labels)
     return folder
 
 
