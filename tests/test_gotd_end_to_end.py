@@ -84,6 +84,22 @@ def test_two_processes_select_alike(
     assert len(rows[0] & rows[1]) >= 38
 
 
+def test_a_forecast_of_a_screened_choice(cli: Cli, warming: list[str], arguments: list[str], tmp_path: Path) -> None:
+    screen = {"class_path": "DomainScreen", "init_args": {"domains": 1, "sample": 40}}
+    chain = {"class_path": "Chain", "init_args": {"prefilter": screen, "selector": {"class_path": "GOTD"}}}
+    (tmp_path / "more.yaml").write_text(yaml.safe_dump({"warm_up": {"data": {"init_args": {"selector": chain}}}}))
+    cli("estimate", *warming, "--config", tmp_path / "more.yaml", *arguments, "--output", tmp_path / "run")
+    told = json.loads((tmp_path / "run" / "forecast.json").read_text())
+    assert {"score", "solve", "warm_up", "train", "evaluate"} <= set(told["stages"])
+    cli("fit", *warming, "--config", tmp_path / "more.yaml", *arguments, "--output", tmp_path / "run")
+    manifest = manifest_of(tmp_path / "run" / "warm_up")
+    assert manifest["diagnostics"]["prefilter"]["kept"] == ["like"]
+    spent = [r for r in read_ledger(tmp_path / "run" / "cost.jsonl") if not r.cached]
+    measured = sum(r.flops or 0 for r in spent)
+    assert told["total"]["flops"] == pytest.approx(measured, rel=0.2)
+    assert "warming up on the whole pool" in (tmp_path / "run" / "report.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("more", "told"),
     [

@@ -14,6 +14,7 @@ import torch
 from selectune.choosing import labels_of
 from selectune.costs import Part
 from selectune.datamodules.base import SelectionDataModule
+from selectune.errors import DataError
 from selectune.forecast import plans
 from selectune.forecast.measure import Scored, time_scoring
 from selectune.forecast.probing import Probe, probe_of
@@ -24,8 +25,10 @@ from selectune.scoring.definitions import Rows, ScoringModel
 from selectune.scoring.forward import make_scorer, networks_of
 from selectune.scoring.solving import text_signal
 from selectune.selectors.base import Budget, Picked, Selector, Signals, first_of, ranked
+from selectune.selectors.baselines import ONE_DOMAIN
 from selectune.selectors.clustering import default_prototypes, kmeans, kmeans_flops, prototype_entropy
 from selectune.selectors.compose import Chain
+from selectune.selectors.screen import DomainScreen
 from selectune.selectors.search import Proxy, Search
 from selectune.signals import SignalStore
 
@@ -78,6 +81,8 @@ class Selecting:
             left = rows.take(first.rows)
             selector.check_budget(budget, left.n_tokens)
             return selector.join(first, self.choose(selector.selector, left, budget), len(rows))
+        if isinstance(selector, DomainScreen):
+            return self._screen(selector, rows)
         if id(selector) not in self._known:
             self._known[id(selector)] = self._look(selector, rows)
         known, rule = self._known[id(selector)], getattr(selector, "rule", None)
@@ -92,6 +97,17 @@ class Selecting:
             self.proxies += [(picked.rows, rule.proxy) for picked in tried]
             self.notes.append("Which band a search will keep is not known: the middle one is taken.")
         return tried[len(tried) // 2]
+
+    def _screen(self, screen: DomainScreen, rows: Rows) -> Picked:
+        """The rows of the nearest data sets, as far as some rows of each tell."""
+        if rows.pool.domains is None:
+            raise DataError(ONE_DOMAIN.format(name="DomainScreen"))
+        keys = Signals({"text_hash": rows.pool.text_hash}).tie_keys(self.data.seed)
+        some = rows.take(screen.sampled(rows.pool.domains, keys))
+        if id(screen) not in self._known:
+            self._known[id(screen)] = self._look(screen, some)
+        picked = self._pick(screen, self._known[id(screen)], some, Budget())
+        return screen.of_pool(picked, rows.pool.domains, keys)
 
     def again(self, selector: Selector, rows: Rows, budget: Budget) -> Picked:
         """What would be kept at another budget; nothing is charged."""
@@ -122,7 +138,7 @@ class Selecting:
             )
         labels = labels_of(rows.labels, names)
         rows = Rows(rows.pool, rows.tokens, labels)
-        always = {"n_tokens": rows.n_tokens, "text_hash": rows.pool.text_hash}
+        always = rows.always
         text = {each.name: self._text(each.name, rows) for each in wanted if each.kind == "text"}
         found = [self._forward(definitions, rows) for definitions in networks_of(forward, self.scoring)]
         if not found:

@@ -63,10 +63,7 @@ def read_signals(definitions: Iterable[Definition], rows: Rows) -> Signals:
     """What a selector sees of a pool: the stored signals, the number of tokens and the hash of each text."""
     store = SignalStore(default_cache())
     arrays = {definition.name: store.read(definition) for definition in definitions}
-    of_pool = {"n_tokens": rows.n_tokens, "text_hash": rows.pool.text_hash}
-    if rows.pool.domains is not None:
-        of_pool["domain"] = rows.pool.domains
-    return Signals(arrays | of_pool)
+    return Signals(arrays | rows.always)
 
 
 def read_notes(definitions: Iterable[Definition]) -> dict[str, Any]:

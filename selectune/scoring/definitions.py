@@ -53,6 +53,12 @@ class Rows:
         """Tokens of each row without the special ones, int64, shape (n_rows,)."""
         return self.tokens.n_tokens()
 
+    @property
+    def always(self) -> dict[str, np.ndarray]:
+        """The signals that every pool has, see `ALWAYS`."""
+        known = {"n_tokens": self.n_tokens, "text_hash": self.pool.text_hash, "domain": self.pool.domains}
+        return {name: values for name, values in known.items() if values is not None}
+
     def take(self, rows: np.ndarray) -> Rows:
         """Some of the rows, as a pool of their own."""
         labels = None if self.labels is None else self.labels[rows]
