@@ -13,7 +13,7 @@ import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 TOLERANCE = 0.01
+PRIMES = (13, 11, 17, 19, 23, 29, 31, 7, 5, 3)
 LENGTHS = (8, 16, 24, 32)  # the counts are exact at every length, so short ones serve as well and cost little
 
 
@@ -125,6 +126,10 @@ def model_flops(
 ) -> FlopModel:
     """Count the FLOPs of a Hugging Face model, leaving it and every random state as they were.
 
+    To count is work, which a short training must not feel. So the products of a row are counted once, at a length that
+    divides no dimension of the network: whatever it divides in the shapes of a product follows the length. What that
+    says of another length is checked by a forward pass.
+
     Activation checkpointing, which computes the forward pass twice, is not seen, as the model runs in evaluation mode.
 
     Args:
@@ -142,20 +147,36 @@ def model_flops(
     if positions := getattr(config, "max_position_embeddings", None):
         longest = min(longest, positions - 2)  # RoBERTa's positions begin at 2
     quarter = max(1, longest // 4)
+    lengths = (quarter, 2 * quarter, 3 * quarter, 4 * quarter)
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
 
+    def forward(length: int) -> Any:
+        return network(**{name: value.to(device) for name, value in make_inputs(length).items()})
+
     def step(length: int) -> None:
-        inputs = {name: value.to(device) for name, value in make_inputs(length).items()}
-        outputs = network(**inputs)
+        outputs = forward(length)
         if backward:
             loss = outputs.get("loss")
             loss = outputs[0].sum() if loss is None else loss
             # Not loss.backward(): that would add to the gradients there are, and call the hooks that share them out.
             torch.autograd.grad(loss, parameters, allow_unused=True)
 
+    told = _telling_length(network, lengths[-1])
     with _undisturbed(network), torch.inference_mode(False), torch.set_grad_enabled(backward):
-        flops = measure_flops(step, (quarter, 2 * quarter, 3 * quarter, 4 * quarter))
+        if told is None:
+            flops = measure_flops(step, lengths)
+        else:
+            products = Products.of(partial(step, told), told)
+            with torch.no_grad():
+                alone = Products.of(partial(forward, told), told)
+                done = count_flops(partial(forward, lengths[-1]))
+            fitted = FlopModel.fit({length: products.at(length) for length in lengths}, check=lengths[-1])
+            error = abs(alone.at(lengths[-1]) - done) / max(done, 1)
+            method = f"products counted at L={told}, checked at {lengths[-1]} ({error:.1%})".replace("%", " %")
+            if error > TOLERANCE:
+                raise UnfitFlopsError(f"not counted: the FLOPs do not follow the sequence length, {method}")
+            flops = replace(fitted, method=method)
     has_attention = getattr(config, "num_attention_heads", None) is not None
     if has_attention and flops.quadratic * longest**2 <= 1e-6 * flops.of_batch(1, longest):
         warnings.warn(
@@ -164,6 +185,70 @@ def model_flops(
             stacklevel=2,
         )
     return flops
+
+
+class Products:
+    """The matrix products of some work on a row, with the dimensions that follow the row's length.
+
+    Args:
+        length: of the row, which no other dimension is a multiple of.
+        seen: of each product its formula in torch's register, and its arguments with shapes for tensors.
+    """
+
+    def __init__(self, length: int, seen: list[tuple[Any, Any]]) -> None:
+        self.length, self.seen = length, seen
+
+    @classmethod
+    def of(cls, work: Callable[[], Any], length: int) -> Products:
+        """Do the work and note its products; see `count_flops` for attention and threads."""
+        import torch
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+        from torch.utils._python_dispatch import TorchDispatchMode
+        from torch.utils._pytree import tree_map
+        from torch.utils.flop_counter import flop_registry
+
+        seen: list[tuple[Any, Any]] = []
+
+        class Noting(TorchDispatchMode):
+            def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+                out = func(*args, **(kwargs or {}))
+                if (formula := flop_registry.get(func._overloadpacket)) is not None:
+                    shapes = tree_map(lambda x: x.shape if isinstance(x, torch.Tensor) else x, (args, kwargs, out))
+                    seen.append((formula, shapes))
+                return out
+
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with sdpa_kernel(SDPBackend.MATH), Noting():
+                work()
+        finally:
+            torch.set_num_threads(threads)
+        return cls(length, seen)
+
+    def at(self, length: int) -> float:
+        """FLOPs of the same work on a row of another length."""
+        import torch
+        from torch.utils._pytree import tree_map
+
+        def scaled(x: Any) -> Any:
+            if not isinstance(x, torch.Size):
+                return x
+            return torch.Size([d if d % self.length else d // self.length * length for d in x])
+
+        total = 0.0
+        for formula, shapes in self.seen:
+            args, kwargs, out = tree_map(scaled, shapes, is_leaf=lambda x: isinstance(x, torch.Size))
+            total += formula(*args, **(kwargs or {}), out_val=out)
+        return total
+
+
+def _telling_length(network: nn.Module, longest: int) -> int | None:
+    """A prime up to `longest` that divides no dimension of a network's tensors; None where there is none."""
+    tensors = [*network.parameters(), *network.buffers()]
+    sizes = {size for tensor in tensors for size in tensor.shape}
+    fitting = [prime for prime in PRIMES if prime <= longest and not any(size % prime == 0 for size in sizes)]
+    return fitting[0] if fitting else None
 
 
 @contextmanager
