@@ -21,8 +21,9 @@ $(READY): pyproject.toml constraints.txt
 quickstart: $(READY)
 	$(BIN)/python main.py fit --config configs/quickstart.yaml --output runs/quickstart-$$(date +%Y%m%d-%H%M%S)
 
+# a thread each, as two processes whose threads wait for each other are slower than one
 test: $(READY)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m 'slow or real_data'
