@@ -41,7 +41,7 @@ class Eps:
             found = " and ".join(given) or "none"
             raise TransportError(f"eps wants exactly one of absolute, std and mean, and has {found}.")
         (name, value), *_ = given.items()
-        if not (isinstance(value, (int, float)) and np.isfinite(value) and value > 0):
+        if isinstance(value, bool) or not (isinstance(value, (int, float)) and np.isfinite(value) and value > 0):
             raise TransportError(f"eps.{name} must be a number above 0, not {value!r}.")
 
     @classmethod

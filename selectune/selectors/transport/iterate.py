@@ -48,12 +48,14 @@ class Stop:
         max_iterations: most iterations.
         lowest: how many rows of the pool will be kept, over all ranks; None where no rows are.
         churn: of the lowest rows, share that may have changed since five iterations before.
+        highest: whether it is the highest rows that will be kept.
     """
 
     tolerance: float
     max_iterations: int
     lowest: int | None = None
     churn: float = 0.0
+    highest: bool = False
 
 
 @dataclass
@@ -164,7 +166,7 @@ class Watch:
     """How much the set of the lowest rows changes from one look to the next."""
 
     def __init__(self, stop: Stop, ranks: Ranks) -> None:
-        self.lowest, self.ranks = stop.lowest, ranks
+        self.lowest, self.sign, self.ranks = stop.lowest, -1.0 if stop.highest else 1.0, ranks
         self.before: np.ndarray | None = None
 
     def churn(self, f: np.ndarray) -> float:
@@ -174,6 +176,7 @@ class Watch:
             f: the pool's potential, this rank's rows, shape (n,).
         """
         assert self.lowest is not None
+        f = self.sign * f
         now = f <= kth_lowest(f, self.lowest, self.ranks)
         new = now if self.before is None else now & ~self.before
         self.before = now

@@ -62,6 +62,7 @@ def dual_potentials(
     max_iterations: int = 1000,
     lowest: int | None = None,
     churn: float = 1e-3,
+    highest: bool = False,
     allow_unconverged: bool = False,
     dtype: torch.dtype | None = None,
     device: str | torch.device | None = None,
@@ -84,6 +85,7 @@ def dual_potentials(
         max_iterations: most iterations.
         lowest: how many rows with the smallest f will be kept; the solve then waits until they stand still.
         churn: share of the lowest that may still change in five iterations.
+        highest: watch the rows with the largest f instead.
         allow_unconverged: give what there is after `max_iterations`, and say so in the diagnostics.
         dtype: of ``dense`` and ``stream``: ``torch.float32``, the default, or ``torch.float64``. The potentials and all
             sums over blocks are float64 in any case.
@@ -101,7 +103,7 @@ def dual_potentials(
     if chosen == "pot":
         dtype, device = torch.float64, torch.device("cpu")
     dtype = dtype or torch.float32
-    stop = _checked_stop(tolerance, max_iterations, lowest, churn, int(ranks.sum(len(pool))))
+    stop = checked_stop(tolerance, max_iterations, lowest, churn, int(ranks.sum(len(pool))), highest)
     with _exact_products(), torch.no_grad():
         problem, known = make_problem(pool, target, pool_weights, target_weights, cost, eps, dtype, device, ranks)
         f, g, course, work = run_backend(problem, chosen, stop, spread=eps.std is not None)
@@ -132,14 +134,21 @@ def calibrated_gradient(f: np.ndarray, group: Any = None) -> np.ndarray:
     return f - (total - f) / (n - 1) if n > 1 else np.zeros_like(f)
 
 
-def _checked_stop(tolerance: float, max_iterations: int, lowest: int | None, churn: float, n: int) -> Stop:
+def checked_stop(
+    tolerance: float, max_iterations: int, lowest: int | None, churn: float, n: int, highest: bool = False
+) -> Stop:
+    """When a solve over a pool of n rows is done.
+
+    Raises:
+        TransportError: it never would be.
+    """
     if not tolerance > 0 or not churn >= 0:
         raise TransportError(f"tolerance must be above 0 and churn at least 0, not {tolerance!r} and {churn!r}.")
     if max_iterations < 1:
         raise TransportError(f"max_iterations must be at least 1, not {max_iterations}.")
     if lowest is not None and not 1 <= lowest <= n:
         raise TransportError(f"The {lowest} lowest rows of a pool of {n} cannot be watched; lowest lies in 1 to {n}.")
-    return Stop(tolerance, max_iterations, lowest, churn)
+    return Stop(tolerance, max_iterations, lowest, churn, highest)
 
 
 def _unconverged(course: Course, stop: Stop) -> str:
