@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from selectune.distributed import broadcast, on_rank_zero, together
+from selectune.distributed import broadcast, on_rank_zero, together, world
 from selectune.errors import DataError, SelectionError
 from selectune.scoring.compute import compute_signals, read_notes, read_signals
 from selectune.scoring.definitions import Rows, ScoringModel
@@ -36,6 +36,7 @@ class Chooser:
         scalars: every scalar signal that was used, by name, float64, shape (n_pool,), NaN where it was not computed.
         notes: what was noted when signals were computed, by name.
         told: warnings of the selectors.
+        screened: row ids that a pre-screen of data sets left, where there was one.
         compared: row ids in the pool, their embeddings and those of the target, where a selector compared them.
     """
 
@@ -44,6 +45,7 @@ class Chooser:
     scalars: dict[str, np.ndarray] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
     told: list[str] = field(default_factory=list)
+    screened: np.ndarray | None = None
     compared: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
     def choose(self, selector: Selector, rows: Rows, budget: Budget, ids: np.ndarray | None = None) -> Picked:
@@ -82,6 +84,7 @@ class Chooser:
         pool = self._signals(screen.requires, rows.take(some), ids[some])
         picked = self._pick(screen, pool, self._target(screen), Budget())
         kept, names = screen.of_pool(picked, domains, keys), rows.pool.domain_names
+        self.screened = ids[kept.rows]
         told = picked.diagnostics
         named = {names[number]: distance for number, distance in told["distances"].items()}
         return replace(kept, diagnostics={"distances": named, "kept": [names[n] for n in told["kept_domains"]]})
@@ -119,12 +122,13 @@ class Chooser:
             with work.ledger.stage("select", work.part) as cost, warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 picked = _checked(selector.select(pool, target, budget, work.datamodule.seed), pool.n_rows, selector)
+                examples = pool.n_rows if world()[0] == 0 else 0  # where all ranks choose, they choose among the same
                 if picked.flops == 0:
-                    cost.add(examples=pool.n_rows, method="no arithmetic")
+                    cost.add(examples=examples, method="no arithmetic")
                 else:
                     cost.move_to("solve")
                     method = picked.flops_method or "not counted: the selector does not know"
-                    cost.add(examples=pool.n_rows, flops=picked.flops, method=method)
+                    cost.add(examples=examples, flops=picked.flops, method=method)
             told = {str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)}
             return picked, sorted(told)
 

@@ -252,7 +252,10 @@ def main(args: list[str] | None = None) -> None:
         sys.argv = [sys.argv[0], *args]
     try:
         if sys.argv[1:2] and sys.argv[1] in OWN_PARSERS:
-            sys.exit(import_module(OWN_PARSERS[sys.argv[1]]).main(sys.argv[2:]))
+            code = import_module(OWN_PARSERS[sys.argv[1]]).main(sys.argv[2:])
+            if code:
+                sys.exit(code)
+            return
         SelectuneCLI()
     except ValueError as raised:
         error = _mistake(raised)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -43,6 +44,7 @@ __all__ = [
 ]
 
 HEARTBEAT_S = 10.0
+SHORT_S = 1.0
 
 
 class Ledger:
@@ -111,8 +113,11 @@ class StageCost:
         self._seconds = 0.0
         self._since: float | None = None
         self._meter = EnergyMeter(ledger.device)
+        self._writing, self._closed = threading.RLock(), threading.Event()
         self.heartbeat()  # at once, so that a kill within the first seconds leaves a trace too
         self.resume()
+        if self._file is not None:  # a solve may compute for hours between two calls of `add`
+            threading.Thread(target=self._pulse, name=f"ledger-{stage}", daemon=True).start()
 
     def add(
         self,
@@ -157,26 +162,31 @@ class StageCost:
     def move_to(self, stage: Stage) -> None:
         """Charge another stage, where only the work has shown which one it was; until `close`."""
         _check_stage(stage)
-        before, self.stage = self._file, stage
-        self._file, self._beat = self._sidecar(), -math.inf
-        self.heartbeat()
-        if before is not None and before != self._file:
-            before.unlink(missing_ok=True)
+        with self._writing:
+            before, self.stage = self._file, stage
+            self._file, self._beat = self._sidecar(), -math.inf
+            self.heartbeat()
+            if before is not None and before != self._file:
+                before.unlink(missing_ok=True)
 
     def heartbeat(self) -> None:
         """Note what was spent so far, where `collect_open` finds it; at most every ten seconds, so call it freely."""
         now = time.perf_counter()
-        if self._file is not None and self._record is None and now - self._beat >= HEARTBEAT_S:
-            write_json(self._file, self._as_record(finished=False).to_json())
-            self._beat = now
+        if self._file is not None and now - self._beat >= HEARTBEAT_S:
+            with self._writing:
+                if self._record is None:
+                    write_json(self._file, self._as_record(finished=False).to_json())
+                    self._beat = now
 
     def close(self, finished: bool = True) -> CostRecord:
         """End the stage and write its record, once."""
         if self._record is None:
             self.pause()
-            self._record = self.ledger._add(self._as_record(finished))
-            if self._file is not None:
-                self._file.unlink(missing_ok=True)
+            self._closed.set()
+            with self._writing:
+                self._record = self.ledger._add(self._as_record(finished))
+                if self._file is not None:
+                    self._file.unlink(missing_ok=True)
         return self._record
 
     @property
@@ -188,6 +198,12 @@ class StageCost:
         """What was spent until now, as the record of a stage that is not finished."""
         return self._as_record(finished=False)
 
+    def _pulse(self) -> None:
+        """Heartbeats by themselves, until the stage is closed."""
+        while not self._closed.wait(HEARTBEAT_S):
+            with contextlib.suppress(OSError):  # a run directory that was removed
+                self.heartbeat()
+
     def _sidecar(self) -> Path | None:
         """Where the heartbeat lies."""
         ledger = self.ledger
@@ -196,7 +212,8 @@ class StageCost:
 
     def _as_record(self, finished: bool) -> CostRecord:
         seconds = self.seconds
-        idle = not self._methods and not self.examples and not finished  # killed before it did anything
+        # killed before it did anything; what computed for longer and told nothing is unknown
+        idle = not self._methods and not self.examples and not finished and seconds < SHORT_S
         return CostRecord(
             stage=self.stage,
             part=self.part,

@@ -190,6 +190,10 @@ def begin(job: Job, verb: str) -> str | None:
         on_rank_zero(data.load)  # first alone: it may build caches
         data.load()
         data.check_length(data.model_tokenizer())
+    for data in parts:  # when all of them are there, as a target may be another's rows
+        if data.selector is not None and data.selector.requires_target:
+            on_rank_zero(lambda data=data: len(data.target_pool))  # type: ignore[misc]
+            assert len(data.target_pool)
     rank, size = world()
     job.ledger.rank, job.ledger.world_size = rank, size
     job.ledger.device = str(job.trainer.strategy.root_device)

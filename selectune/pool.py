@@ -82,12 +82,14 @@ class Pool:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the content: texts and labels in their order. Files, formats and transforms do not enter."""
+        """Hash of the content: texts, labels and domains in their order. Files, formats and transforms do not enter."""
         digest = hashlib.blake2b(self._digests.tobytes(), digest_size=16)
         digest.update(str(len(self.text_columns)).encode())
         if self.label_column:
             for start in range(0, len(self), 10_000):
                 digest.update(repr(list(self.dataset[start : start + 10_000][self.label_column])).encode())
+        if self.domains is not None:
+            digest.update(self.domains.astype("<i4").tobytes())
         return digest.hexdigest()
 
 

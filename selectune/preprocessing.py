@@ -92,6 +92,8 @@ def use_selection(datamodule: SelectionDataModule, ledger: Ledger, part: Part = 
     """
     found = Selection.read(Path(str(datamodule.selection)).expanduser(), datamodule.pool)
     asked = {"selector": describe(datamodule.selector), "budget": _asked(datamodule), "seed": datamodule.seed}
+    if datamodule.selector is not None:
+        asked["target"] = _target(datamodule)
     differs = [name for name, value in asked.items() if found.manifest.request[name] != value]
     if datamodule.selector is not None and differs:
         raise SelectionError(
@@ -215,6 +217,9 @@ def _write(
         trained_on=trained_on(scoring.source.folder),
         diagnostics=picked.diagnostics | ({"signals": chooser.notes} if chooser.notes else {}) | _domains(pool, picked),
         warnings=chooser.told,
+        screened=None
+        if chooser.screened is None
+        else {"rows": len(chooser.screened), "input_tokens": int(lengths[chooser.screened].sum())},
         costs=[record.to_json() for record in selection_costs],
         commit=code_version(),
         **request,
@@ -251,7 +256,6 @@ def _request(datamodule: SelectionDataModule, scoring: ScoringModel) -> dict[str
     selector = datamodule.selector
     assert selector is not None
     signals = [scoring.define(name, datamodule.pool) for name in scoring.with_sources(selector.requires)]
-    target = datamodule.target_pool if selector.requires_target else None
     return {
         "pool_fingerprint": datamodule.pool.fingerprint,
         "weights_hash": scoring.weights_hash,
@@ -259,8 +263,16 @@ def _request(datamodule: SelectionDataModule, scoring: ScoringModel) -> dict[str
         "budget": _asked(datamodule),
         "seed": datamodule.seed,
         "signals": [asdict(definition) for definition in signals],
-        "target": None if target is None else {"source": target.source, "fingerprint": target.fingerprint},
+        "target": _target(datamodule),
     }
+
+
+def _target(datamodule: SelectionDataModule) -> dict[str, Any] | None:
+    """What the pool is compared with, if the selector compares it."""
+    if datamodule.selector is None or not datamodule.selector.requires_target:
+        return None
+    target = datamodule.target_pool
+    return {"source": target.source, "revision": target.revision, "fingerprint": target.fingerprint}
 
 
 def _asked(datamodule: SelectionDataModule) -> dict[str, Any]:

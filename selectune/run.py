@@ -119,7 +119,10 @@ class Run:
 
     def abandon(self) -> None:
         """Remove what an attempt left that ended in a user's mistake before anything was trained or selected."""
-        if not self.checkpoints.is_dir() and not (self.selection / "manifest.json").is_file():
+        warm_up = self.path / "warm_up"
+        selections = [folder / "selection" / "manifest.json" for folder in (self.path, warm_up)]
+        trainings = [self.checkpoints, warm_up / "checkpoints", warm_up / "export"]
+        if not any(place.exists() for place in (*selections, *trainings)):
             for name in OURS:
                 target = self.path / name
                 shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)

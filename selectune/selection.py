@@ -30,7 +30,8 @@ class Manifest:
 
     `request` is the part that decides the rows: the same request gives the same rows. ``pool_tokens`` counts tokens of
     the text alone, ``pool_input_tokens`` the special ones too; so do ``tokens`` and ``input_tokens`` of the budget.
-    ``target`` are the rows that the pool was compared with, where the selector does. ``trained_on`` is the selection
+    ``target`` are the rows that the pool was compared with, where the selector does. ``screened`` counts the rows that
+    a pre-screen of data sets left. ``trained_on`` is the selection
     that the scoring model was itself trained on, where a run of ours made it; ``model_parameters`` counts the weights
     of its checkpoint.
     """
@@ -52,6 +53,7 @@ class Manifest:
     seed: int
     signals: list[dict[str, Any]]
     target: dict[str, Any] | None = None
+    screened: dict[str, Any] | None = None
     trained_on: dict[str, Any] | None = None
     diagnostics: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)

@@ -75,13 +75,48 @@ def test_two_processes_select_alike(
         for name in ("one", "two")
     ]
     np.testing.assert_allclose(scores[0], scores[1], atol=1e-3)
+    spent = [
+        [r for r in read_ledger(tmp_path / name / "cost.jsonl") if r.stage == "solve" and r.part == "warm_up"]
+        for name in ("one", "two")
+    ]
+    times = 1 if backend == "dense" else 2  # a small problem is solved by each
+    assert sum(r.flops or 0 for r in spent[1]) == pytest.approx(times * sum(r.flops or 0 for r in spent[0]), rel=0.2)
+    assert sum(r.examples for r in spent[1]) == sum(r.examples for r in spent[0]), "rows are chosen from once"
     manifests = [manifest_of(tmp_path / name / "warm_up") for name in ("one", "two")]
     assert [m["diagnostics"]["transport"]["ranks"] for m in manifests] == [1, 2 if backend == "dense" else 1]
     rows = [
         set(pq.read_table(tmp_path / n / "warm_up" / "selection" / "rows.parquet")["row_id"].to_pylist())
         for n in ("one", "two")
     ]
-    assert len(rows[0] & rows[1]) >= 38
+    edge = np.sort(scores[0])[39]
+    differing = np.array(sorted(rows[0] ^ rows[1]), dtype=int)
+    assert (np.abs(scores[0][differing] - edge) < 1e-4).all(), "but for rows at the bound, the same"
+
+
+def test_embeddings_can_come_from_a_scorer_that_was_tuned_on_the_task(
+    cli: Cli, warming: list[str], arguments: list[str], tmp_path: Path
+) -> None:
+    tune = {"scorer": {"tune": {"rows": 60, "max_epochs": 1}, "embedding": {"unit_norm": True}}}
+    (tmp_path / "tune.yaml").write_text(yaml.safe_dump(tune))
+    cli("select", *warming, "--config", tmp_path / "tune.yaml", *arguments, "--data.selector", "Random",
+        "--data.keep", "0.5", "--output", tmp_path / "run")  # fmt: skip
+    tuned = [r for r in read_ledger(tmp_path / "run" / "cost.jsonl") if r.stage == "tune_scorer"]
+    assert [(r.part, r.cached) for r in tuned] == [("warm_up", False)]
+    assert tuned[0].examples == 60
+    (signal,) = (s for s in manifest_of(tmp_path / "run" / "warm_up")["signals"] if s["name"] == "embedding")
+    assert signal["arguments"]["unit_norm"]
+    assert signal["model"] != manifest_of(tmp_path / "run" / "warm_up")["weights_hash"]
+
+
+def test_a_mistake_after_the_warm_up_does_not_take_it_away(
+    cli: Cli, warming: list[str], arguments: list[str], tmp_path: Path
+) -> None:
+    """Here a selector that does not converge, in the data that are fine-tuned on."""
+    selector = {"class_path": "GOTD", "init_args": {"max_iterations": 1, "tolerance": 1e-9}}
+    (tmp_path / "more.yaml").write_text(yaml.safe_dump({"data": {"init_args": {"selector": selector, "keep": 0.5}}}))
+    done = cli("fit", *warming, *arguments, "--config", tmp_path / "more.yaml", "--output", tmp_path / "run", code=2)
+    assert "did not converge" in done.stderr
+    assert (tmp_path / "run" / "warm_up" / "export" / "model.safetensors").is_file()
 
 
 def test_a_forecast_of_a_screened_choice(cli: Cli, warming: list[str], arguments: list[str], tmp_path: Path) -> None:

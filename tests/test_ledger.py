@@ -269,3 +269,19 @@ def test_importing_the_ledger_does_not_import_torch():
     code = "import sys, selectune.ledger, selectune.savings; print('torch' in sys.modules)"
     process = run_python(code)
     assert process.communicate(timeout=60)[0] == "False\n"
+
+
+def test_a_stage_that_tells_nothing_is_still_known_when_it_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("selectune.ledger.HEARTBEAT_S", 0.05)
+    cost = Ledger(tmp_path / "cost.jsonl").open("solve")
+    time.sleep(1.4)  # a solve, between two calls of `add`
+    (record,) = collect_open(tmp_path)
+    assert record.stage == "solve"
+    assert 1.0 < record.wall_s <= cost.seconds
+    assert record.flops is None, "what it did is not known, which is not nothing"
+    cost.close()
+    assert not list((tmp_path / ".open_costs").glob("*.json"))
+    time.sleep(0.2)
+    assert not list((tmp_path / ".open_costs").glob("*.json")), "no heartbeat after the end"

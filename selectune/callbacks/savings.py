@@ -60,17 +60,21 @@ class Savings(pl.Callback):
 
 
 def warm_up_saving(records: list[CostRecord], run_dir: Path) -> Saving | None:
-    """What choosing the rows of a run's warm-up saved, as its manifest tells; None where none were chosen."""
+    """What choosing the rows of a run's warm-up saved, as its manifest tells; None where none were chosen.
+
+    The whole is the pool after its pre-screen, if it had one.
+    """
     manifest = run_dir / "warm_up" / "selection" / "manifest.json"
     if not manifest.is_file():
         return None
     told = json.loads(manifest.read_text())
+    pool = told.get("screened") or {"rows": told["pool_rows"], "input_tokens": told["pool_input_tokens"]}
     return compute_saving(
         records,
         kept_rows=told["n_rows"],
-        pool_rows=told["pool_rows"],
+        pool_rows=pool["rows"],
         kept_tokens=told["budget"]["input_tokens"],
-        pool_tokens=told["pool_input_tokens"],
+        pool_tokens=pool["input_tokens"],
         part="warm_up",
     )
 

@@ -60,9 +60,10 @@ class SelectionDataModule(Loaders):
         keep_rows: how much to keep, in rows.
         keep_tokens: how much to keep, in tokens.
         selection: an earlier selection to use instead: a run, or its ``selection`` folder.
-        target: the rows that a selector compares the pool with, whose labels it does not see: ``dev``; in a warm-up
-            ``train``, exactly the rows of the top-level data before its own selection; or other texts, by name or as
-            `Texts`. Several texts count alike, whatever their sizes.
+        target: the rows that a selector compares the pool with, whose labels it does not see: ``dev`` (default); in a
+            warm-up ``train`` (default there), exactly the rows of the top-level data before its own selection; or other
+            texts, by name or as `Texts`, of which several count alike, whatever their sizes (but for `Nearest`, whose
+            rows of the target take turns).
         max_target_rows: sample the target down to so many rows.
         seed: of splits, samples, shuffles and selector; default ``seed_everything``.
         num_workers: processes that make batches; 0 makes them in the training process.
@@ -91,7 +92,7 @@ class SelectionDataModule(Loaders):
         keep_rows: int | None = None,
         keep_tokens: int | None = None,
         selection: str | None = None,
-        target: str | Texts | list[str | Texts] = "dev",
+        target: str | Texts | list[str | Texts] | None = None,
         max_target_rows: int | None = None,
         seed: int | None = None,
         num_workers: int = 0,
@@ -270,6 +271,10 @@ class SelectionDataModule(Loaders):
         other.chosen, other.tokenizer, other.tokens, other.trainer = None, None, {}, None
         other.source, other._only = source, np.sort(rows)
         return other
+
+    def training_key(self) -> list[Any]:
+        """What a training on rows of the pool depends on, beside its rows, their texts and labels, and the head."""
+        return []
 
     def encode(self, split: str, tokenizer: PreTrainedTokenizerBase) -> BatchRows:
         """A split as the model reads it, in training and evaluation."""

@@ -29,9 +29,9 @@ class Texts:
         config_name: the hub's configuration of the data set.
         revision: of the hub's data set.
         local_name: what its folder in the root is called, where not by its own name.
-        text_column: of the text.
+        text_column: of the text; default that of the data module, or ``text`` in a target.
         local_text_column: of the text in the folder in the root, where it is called otherwise there.
-        split: whose rows are meant.
+        split: whose rows are meant; default ``train``, or the only one there is.
         max_rows: sample them down to so many.
     """
 
@@ -39,9 +39,9 @@ class Texts:
     config_name: str | None = None
     revision: str | None = None
     local_name: str | None = None
-    text_column: str = "text"
+    text_column: str | None = None
     local_text_column: str | None = None
-    split: str = "train"
+    split: str | None = None
     max_rows: int | None = None
 
     @property
@@ -49,19 +49,19 @@ class Texts:
         """Short, for tables and pictures."""
         return self.local_name or Path(self.dataset).stem
 
-    def load(self, root: str | None, seed: int, column: str) -> tuple["Dataset", np.ndarray, str]:
+    def load(self, root: str | None, seed: int, column: str) -> tuple["Dataset", np.ndarray, DataSource]:
         """The texts in a column of the given name, their positions in the split, and what was found.
 
         Raises:
             DataError: there is no such data set, split or column, or a row is without a text.
         """
         found = find_data(self.dataset, self.config_name, root, self.local_name, self.revision)
-        name = next(iter(found.splits)) if len(found.splits) == 1 else self.split
+        name = self.split or ("train" if len(found.splits) > 1 else next(iter(found.splits)))
         if name not in found.splits:
             raise DataError(
-                f"{found.described} has no split '{self.split}'; it has {', '.join(found.splits)}. Name one in split."
+                f"{found.described} has no split '{name}'; it has {', '.join(found.splits)}. Name one in split."
             )
-        split, here = found.splits[name], self.text_column
+        split, here = found.splits[name], self.text_column or column
         if self.local_text_column and found.described.startswith("local:"):
             here = self.local_text_column
         check_texts(split, [here], f"The split '{name}' of {found.described}")
@@ -72,7 +72,7 @@ class Texts:
         if self.max_rows is not None and self.max_rows < len(rows):
             rows = np.sort(np.random.default_rng(stage_seed(seed, "texts")).permutation(rows)[: self.max_rows])
             split = split.select(rows)
-        return split, rows, found.described
+        return split, rows, found
 
 
 def named(texts: Sequence[Texts]) -> tuple[str, ...]:
@@ -97,8 +97,10 @@ def together(texts: Sequence[Texts], root: str | None, seed: int, column: str) -
     whole = concatenate_datasets([split.cast(features) for split, _, _ in loaded])
     domains = np.repeat(np.arange(len(loaded), dtype=np.int32), [len(split) for split, _, _ in loaded])
     places = np.concatenate([rows for _, rows, _ in loaded])
-    described = " + ".join(told for _, _, told in loaded)
-    return Pool(whole, (column,), described, places, domains=domains, domain_names=named(texts))
+    described = " + ".join(found.described for _, _, found in loaded)
+    revisions = [found.revision or "none" for _, _, found in loaded]
+    revision = " + ".join(revisions) if any(found.revision for _, _, found in loaded) else None
+    return Pool(whole, (column,), described, places, revision, domains=domains, domain_names=named(texts))
 
 
 def as_texts(given: Any) -> list[Texts]:
@@ -109,7 +111,8 @@ def as_texts(given: Any) -> list[Texts]:
 
 def as_source(pool: Pool) -> DataSource:
     """A pool of several data sets as one that has a train split alone."""
-    return DataSource({"train": pool.dataset}, pool.source, None, pool.domains, pool.domain_names, pool.source_rows)
+    known = {"domains": pool.domains, "domain_names": pool.domain_names, "places": pool.source_rows}
+    return DataSource({"train": pool.dataset}, pool.source, pool.revision, **known)  # type: ignore[arg-type]
 
 
 def find_target(data: "SelectionDataModule") -> Pool:
@@ -119,10 +122,11 @@ def find_target(data: "SelectionDataModule") -> Pool:
         DataError: they cannot be had.
     """
     data.load()
-    if data.target == "dev":
+    target = data.target or ("dev" if data.task is None else "train")
+    if target == "dev":
         dev = data.splits["dev"]
         found = Pool(dev, data.text_columns, f"dev of {data.pool.source}", np.arange(len(dev)))
-    elif data.target == "train":
+    elif target == "train":
         if data.task is None:
             raise DataError(
                 "data.target is train, which means the rows of the top-level data for a warm-up's; name dev, or other "
@@ -131,7 +135,7 @@ def find_target(data: "SelectionDataModule") -> Pool:
         data.task.load()
         found = replace(data.task.pool, source=f"train of {data.task.pool.source}", label_column=None)
     else:
-        found = together(as_texts(data.target), data.root, data.seed, "text")
+        found = together(as_texts(target), data.root, data.seed, "text")
     size = data.max_target_rows
     if size is None or size >= len(found):
         return found

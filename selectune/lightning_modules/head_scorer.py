@@ -23,7 +23,8 @@ class HeadScorer(Scorer):
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Signals of a batch, each float32 of shape (rows,) or (rows, width)."""
         with states_of(self.network, self.read_layers()) as states:
-            logs = self.network(**network_inputs(self.network, batch)).logits.double().log_softmax(-1)
+            logits = self.network(**network_inputs(self.network, batch)).logits
+        logs = logits.double().log_softmax(-1)
         shares = logs.exp()
         first, second = shares.topk(2, dim=-1).values.unbind(-1)
         found = {
@@ -32,7 +33,9 @@ class HeadScorer(Scorer):
             "least_confidence": 1 - first,
         }
         if "class_probability" in self.wanted:
-            found["class_probability"] = shares[:, self.probability_of]
+            several = self.network.config.problem_type == "multi_label_classification"  # classes have a yes or no each
+            of_classes = logits.double().sigmoid() if several else shares
+            found["class_probability"] = of_classes[:, self.probability_of]
         if "label_loss" in self.wanted:
             found["label_loss"] = -logs.gather(-1, batch["labels"].unsqueeze(-1)).squeeze(-1)
         signals = {name: values.float() for name, values in found.items() if name in self.wanted}

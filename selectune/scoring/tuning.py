@@ -129,7 +129,14 @@ def tuned_key(scoring: ScoringModel, tune: Tune, datamodule: SelectionDataModule
 
 
 def _of(data: SelectionDataModule) -> list[Any]:
-    return [type(data).__name__, data.max_length, data.batch_size, data.seed, describe(data.head_class.__name__)]
+    return [
+        type(data).__name__,
+        data.max_length,
+        data.batch_size,
+        data.seed,
+        describe(data.head_class.__name__),
+        *data.training_key(),
+    ]
 
 
 def _key(*parts: Any) -> str:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from selectune.errors import DataError
-from selectune.selectors.base import Budget, Picked, Selector, Signals, first_of, ranked, uniforms
+from selectune.selectors.base import Budget, Picked, Signals, first_of, ranked, uniforms
 from selectune.selectors.interval import check_budget
+from selectune.selectors.target import Comparing, even_weights
 
 NO_NGRAM = np.iinfo(np.uint16).max
 SMOOTHING = 1e-8  # added to every probability [1]
@@ -20,7 +20,7 @@ GUMBEL_STEP = 1  # of `uniforms`, so that the noise is not the order among ties
 HASH = np.uint64(0x9E3779B97F4A7C15)
 
 
-class DSIR(Selector):
+class DSIR(Comparing):
     """Keep rows at random, the likelier the more they look like the target (DSIR, Xie et al. 2023 [1]).
 
     Each text is a bag of hashed n-grams (unigrams and bigrams of tokens, 10,000 bins). With p the share of each bin
@@ -28,18 +28,10 @@ class DSIR(Selector):
     ln(q + 1e-8). Rows are drawn without replacement in proportion to their weights, by Gumbel top-k [2]: the budget is
     filled with the largest log weight - ln(-ln u), u = hash(seed, text) in (0, 1).
 
-    Differs from [1]: tokens of the scoring tokenizer stand for words.
+    Differs from [1]: tokens of the scoring tokenizer stand for words. Of several targets each counts alike.
     """
 
-    @property
-    def requires(self) -> frozenset[str]:
-        """``ngrams``."""
-        return frozenset({"ngrams"})
-
-    @property
-    def requires_target(self) -> frozenset[str]:
-        """``ngrams``."""
-        return frozenset({"ngrams"})
+    compared = frozenset({"ngrams"})
 
     def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:
         """Keep the first rows; ``scores`` are the log weights.
@@ -49,9 +41,8 @@ class DSIR(Selector):
             DataError: no target.
         """
         check_budget(budget, pool["n_tokens"], "DSIR")
-        if target is None:
-            raise DataError("DSIR needs a target to look like, with its n-grams; give it one.")
-        ours, theirs = ngram_shares(pool["ngrams"]), ngram_shares(target["ngrams"])
+        target = self.target_of(pool, target)
+        ours, theirs = ngram_shares(pool["ngrams"]), ngram_shares(target["ngrams"], even_weights(target))
         gains = np.append(np.log(theirs + SMOOTHING) - np.log(ours + SMOOTHING), 0.0)  # the last for no n-gram
         scores = np.empty(pool.n_rows)
         for start in range(0, pool.n_rows, ROWS_AT_ONCE):
@@ -91,12 +82,20 @@ def hashed_ngrams(ids: np.ndarray, offsets: np.ndarray, n_bins: int, max_length:
     return found
 
 
-def ngram_shares(bins: np.ndarray, n_bins: int = 10_000) -> np.ndarray:
-    """The share of each bin among all n-grams of some rows, float64, shape (n_bins,)."""
-    counts = np.zeros(NO_NGRAM + 1, dtype=np.int64)
+def ngram_shares(bins: np.ndarray, weights: np.ndarray | None = None, n_bins: int = 10_000) -> np.ndarray:
+    """The share of each bin among all n-grams of some rows, float64, shape (n_bins,).
+
+    Args:
+        bins: of `hashed_ngrams`.
+        weights: what an n-gram of each row counts, shape (n_rows,); default all alike.
+        n_bins: how many bins there are.
+    """
+    counts = np.zeros(NO_NGRAM + 1)
     for start in range(0, len(bins), ROWS_AT_ONCE):
-        counts += np.bincount(np.ravel(bins[start : start + ROWS_AT_ONCE]), minlength=NO_NGRAM + 1)
-    return counts[:n_bins] / max(1, counts[:n_bins].sum())
+        block = bins[start : start + ROWS_AT_ONCE]
+        each = None if weights is None else np.repeat(weights[start : start + ROWS_AT_ONCE], block.shape[1])
+        counts += np.bincount(np.ravel(block), each, minlength=NO_NGRAM + 1)
+    return counts[:n_bins] / (counts[:n_bins].sum() or 1.0)
 
 
 def _bin(codes: np.ndarray, n_bins: int) -> np.ndarray:

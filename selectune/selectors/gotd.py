@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import numpy as np
-
-from selectune.errors import DataError
-from selectune.selectors.base import Budget, Picked, Selector, Signals, first_of, ranked
+from selectune.selectors.base import Budget, Picked, Signals, first_of, ranked
 from selectune.selectors.interval import check_budget, filled_by
-from selectune.selectors.transport import Eps, calibrated_gradient, pool_potentials
+from selectune.selectors.target import Comparing, even_weights
 
 
-class GOTD(Selector):
+class GOTD(Comparing):
     """Keep the rows with the most negative gradient of optimal transport (GOT-D, Kang et al. 2024).
 
     The pool stands in for what the model was pre-trained on. The rows that move it towards the target fastest are not
@@ -30,12 +27,12 @@ class GOTD(Selector):
         contrast: the target is what to keep away from (the paper's detoxification by contrast): the largest g first.
         backend: ``pot``, ``dense``, ``stream``, or ``auto``, which picks by size and free memory.
         tolerance: of the marginal error, in [0, 2].
-        churn: share of the kept rows that may still change in five iterations; not watched with ``contrast``.
+        churn: share of the kept rows that may still change in five iterations.
         max_iterations: most iterations.
         allow_unconverged: go on with what there is after these, and say so in the manifest.
 
     Raises:
-        TransportError: an eps that is none.
+        TransportError: an eps, tolerance, churn or number of iterations that is none.
     """
 
     def __init__(
@@ -49,20 +46,13 @@ class GOTD(Selector):
         max_iterations: int = 1000,
         allow_unconverged: bool = False,
     ) -> None:
+        from selectune.selectors.transport import Eps, checked_stop
+
         Eps.of(eps)
+        checked_stop(tolerance, max_iterations, None, churn, 1)
         self.cost, self.eps, self.contrast, self.backend = cost, eps, contrast, backend
         self.tolerance, self.churn, self.max_iterations = tolerance, churn, max_iterations
         self.allow_unconverged = allow_unconverged
-
-    @property
-    def requires(self) -> frozenset[str]:
-        """``embedding``."""
-        return frozenset({"embedding"})
-
-    @property
-    def requires_target(self) -> frozenset[str]:
-        """``embedding``."""
-        return frozenset({"embedding"})
 
     @property
     def collective(self) -> bool:
@@ -74,19 +64,20 @@ class GOTD(Selector):
 
         Raises:
             BudgetError: a budget that is missing or over the pool.
-            DataError: no target; embeddings that are not finite, zero under the cosine, or of different widths.
+            DataError: no target; embeddings that are zero, not finite, or of different widths.
             TransportError: no convergence.
         """
+        from selectune.selectors.transport import calibrated_gradient, pool_potentials
+
         check_budget(budget, pool["n_tokens"], "GOTD")
-        if target is None:
-            raise DataError("GOTD needs a target to move the pool to, with its embeddings; give it one.")
+        target = self.target_of(pool, target)
         filled, needed = filled_by(pool["n_tokens"], budget)
         expected = min(pool.n_rows, max(1, round(needed / filled[-1] * pool.n_rows)))
         options: dict[str, Any] = {"cost": self.cost, "backend": self.backend, "max_iterations": self.max_iterations}
         weights = even_weights(target)
         found = pool_potentials(
             pool["embedding"], target["embedding"], target_weights=weights, eps=self.eps, tolerance=self.tolerance,
-            lowest=None if self.contrast else expected, churn=self.churn,
+            lowest=expected, highest=self.contrast, churn=self.churn,
             allow_unconverged=self.allow_unconverged, **options,
         )  # fmt: skip
         gradient = calibrated_gradient(found.f)
@@ -98,12 +89,6 @@ class GOTD(Selector):
             allow_unconverged=True, **options,
         )  # fmt: skip
         told = {"transport": found.diagnostics | {"distance_kept": after.distance}}
-        flops = found.diagnostics["flops"] + after.diagnostics["flops"]
+        # each rank of a sharded solve says its share, so that they add up to the whole
+        flops = sum(one.diagnostics["flops"] / one.diagnostics["ranks"] for one in (found, after))
         return Picked(kept, gradient, told, flops, "transport: costs, exponentials, two mat-vecs a pass (analytic)")
-
-
-def even_weights(target: Signals) -> np.ndarray:
-    """Weights of a target's rows, sum 1, shape (n_target,): each of several targets counts alike."""
-    domain = target.get("domain", np.zeros(target.n_rows, dtype=np.int32))
-    counts = np.bincount(domain)
-    return 1 / (counts[domain] * np.count_nonzero(counts))

@@ -7,10 +7,11 @@ from typing import Literal
 
 import numpy as np
 
-from selectune.errors import DataError, UserError
-from selectune.selectors.base import Budget, Picked, Selector, Signals, first_of, ranked
-from selectune.selectors.clustering import ROWS_AT_ONCE, check_embeddings, unit_rows
+from selectune.errors import UserError
+from selectune.selectors.base import Budget, Picked, Signals, first_of, ranked
+from selectune.selectors.clustering import ROWS_AT_ONCE, unit_rows
 from selectune.selectors.interval import check_budget, filled_by
+from selectune.selectors.target import Comparing, even_weights
 
 GRID = 10**9  # cosines are compared to 9 decimals
 PLACE_BITS = 32
@@ -19,7 +20,7 @@ NONE = np.iinfo(np.int64).max
 CANDIDATES_AT_ONCE = 2**24
 
 
-class Nearest(Selector):
+class Nearest(Comparing):
     """Keep the rows nearest to the target by embedding: the target's rows take turns, each its nearest untaken row.
 
     So each part of the target gets its share, however dense the pool is there. Near is a high cosine, rounded to 9
@@ -30,16 +31,6 @@ class Nearest(Selector):
     cosines, and a few candidates for each row that is kept.
     """
 
-    @property
-    def requires(self) -> frozenset[str]:
-        """``embedding``."""
-        return frozenset({"embedding"})
-
-    @property
-    def requires_target(self) -> frozenset[str]:
-        """``embedding``."""
-        return frozenset({"embedding"})
-
     def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:
         """Keep the rows taken until the budget is met; ``scores`` are the cosine with the nearest row of the target.
 
@@ -48,12 +39,11 @@ class Nearest(Selector):
             DataError: no target; embeddings that are zero, not finite, or of another width than the target's.
         """
         check_budget(budget, pool["n_tokens"], "Nearest")
-        there = _target_of(pool, target, "Nearest")
-        assert target is not None
+        target = self.target_of(pool, target)
         order = np.argsort(pool.tie_keys(seed), kind="stable")
         turns = np.argsort(target.tie_keys(seed), kind="stable")
         filled, needed = filled_by(pool["n_tokens"], budget)
-        search = _Search(pool["embedding"], order, unit_rows(there[turns]))
+        search = _Search(pool["embedding"], order, unit_rows(target["embedding"][turns]))
         expected = int(needed / filled[-1] * pool.n_rows) + 1
         rows: list[int] = []
         for row in search.take_turns(2 * (expected // len(turns)) + 8):
@@ -65,12 +55,12 @@ class Nearest(Selector):
         return Picked(np.sort(np.array(rows, dtype=np.int64)), search.best, told, search.flops, method)
 
 
-class Closest(Selector):
+class Closest(Comparing):
     """Keep the rows at the smallest plain distance from the target: the obvious rival of transport.
 
     The distance is squared Euclidean, of the embeddings as they are stored: to the nearest row of the target, or the
-    mean over all of them, which is |x - mean|^2 and a constant. Nothing keeps the rows from crowding around one part of
-    the target; `Nearest` lets its rows take turns.
+    mean over all of them, which is |x - mean|^2 and a constant (of several targets each counts alike). Nothing keeps
+    the rows from crowding around one part of the target; `Nearest` lets its rows take turns.
 
     Args:
         to: ``nearest`` or ``mean``.
@@ -84,16 +74,6 @@ class Closest(Selector):
             raise UserError(f"Closest can measure to the 'nearest' row of the target or to its 'mean', not {to!r}.")
         self.to = to
 
-    @property
-    def requires(self) -> frozenset[str]:
-        """``embedding``."""
-        return frozenset({"embedding"})
-
-    @property
-    def requires_target(self) -> frozenset[str]:
-        """``embedding``."""
-        return frozenset({"embedding"})
-
     def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:
         """Keep the closest rows; ``scores`` are the distance (for ``mean`` without the constant).
 
@@ -102,9 +82,10 @@ class Closest(Selector):
             DataError: no target; embeddings that are zero, not finite, or of another width than the target's.
         """
         check_budget(budget, pool["n_tokens"], "Closest")
-        there = np.asarray(_target_of(pool, target, "Closest"), dtype=np.float64)
+        target = self.target_of(pool, target)
+        there = np.asarray(target["embedding"], dtype=np.float64)
         if self.to == "mean":
-            there = there.mean(axis=0, keepdims=True)
+            there = even_weights(target)[None] @ there
         scores = np.empty(pool.n_rows)
         for start in range(0, pool.n_rows, ROWS_AT_ONCE):
             rows = np.asarray(pool["embedding"][start : start + ROWS_AT_ONCE], dtype=np.float64)
@@ -113,18 +94,6 @@ class Closest(Selector):
         kept = first_of(ranked(scores, pool.tie_keys(seed)), budget, pool["n_tokens"])
         flops = 2.0 * there.size * pool.n_rows
         return Picked(kept, scores, flops=flops, flops_method="2 d a distance (analytic)")
-
-
-def _target_of(pool: Signals, target: Signals | None, name: str) -> np.ndarray:
-    """The embeddings of the target, checked beside those of the pool."""
-    if target is None:
-        raise DataError(f"{name} needs a target to be near to, with its embeddings; give it one.")
-    check_embeddings(target["embedding"], "the target")
-    check_embeddings(pool["embedding"])
-    if target["embedding"].shape[1] != pool["embedding"].shape[1]:
-        widths = pool["embedding"].shape[1], target["embedding"].shape[1]
-        raise DataError(f"The pool's embeddings are {widths[0]} wide, the target's {widths[1]}; use one model.")
-    return target["embedding"]
 
 
 class _Search:

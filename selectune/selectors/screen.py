@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 
-from selectune.errors import BudgetError, DataError
-from selectune.selectors.base import Budget, Picked, Selector, Signals
+from selectune.errors import BudgetError
+from selectune.selectors.base import Budget, Picked, Signals
 from selectune.selectors.baselines import domains_of, turns
-from selectune.selectors.transport import Eps, sinkhorn_divergences
+from selectune.selectors.target import Comparing, even_weights
 
 
-class DomainScreen(Selector):
+class DomainScreen(Comparing):
     """Keep the rows of the data sets nearest to the target by transport (GOT-D's pre-screen, Kang et al. 2024).
 
     The distance is the debiased one, OT(x, y) - (OT(x, x) + OT(y, y)) / 2, between a sample of a data set and the
@@ -22,14 +23,19 @@ class DomainScreen(Selector):
 
     Args:
         domains: data sets to keep.
-        sample: rows of each to compare, the first by hash(seed, text).
+        sample: rows of each, and of the target, to compare; the first by hash(seed, text).
         rows: of the kept data sets together, as many of each as they reach; default all.
         cost: of the transport, see `selectune.selectors.transport`.
         eps: of the transport.
+        max_iterations: most iterations of each solve.
+        allow_unconverged: go on with what there is after these.
+
+    Warns:
+        UserWarning: no data set would be left out.
 
     Raises:
         BudgetError: a number below 1.
-        TransportError: an eps that is none.
+        TransportError: an eps or number of iterations that is none.
     """
 
     def __init__(
@@ -39,22 +45,18 @@ class DomainScreen(Selector):
         rows: int | None = None,
         cost: Literal["sqeuclidean", "cosine"] = "sqeuclidean",
         eps: dict[str, float] = {"std": 0.05},  # noqa: B006
+        max_iterations: int = 1000,
+        allow_unconverged: bool = False,
     ) -> None:
         for name, value in (("domains", domains), ("sample", sample), ("rows", rows)):
             if value is not None and value < 1:
                 raise BudgetError(f"DomainScreen's {name} is {value}, but must be at least 1.")
+        from selectune.selectors.transport import Eps, checked_stop
+
         Eps.of(eps)
+        checked_stop(1.0, max_iterations, None, 0.0, 1)
         self.domains, self.sample, self.rows, self.cost, self.eps = domains, sample, rows, cost, eps
-
-    @property
-    def requires(self) -> frozenset[str]:
-        """``embedding``."""
-        return frozenset({"embedding"})
-
-    @property
-    def requires_target(self) -> frozenset[str]:
-        """``embedding``."""
-        return frozenset({"embedding"})
+        self.max_iterations, self.allow_unconverged = max_iterations, allow_unconverged
 
     @property
     def sets_own_size(self) -> bool:
@@ -67,13 +69,25 @@ class DomainScreen(Selector):
         Raises:
             DataError: no target; a pool of one data set; embeddings that are not finite or not of the target's width.
         """
+        from selectune.selectors.transport import sinkhorn_divergences  # with torch, which takes seconds
+
         domain, keys = domains_of(pool, "DomainScreen"), pool.tie_keys(seed)
-        if target is None:
-            raise DataError("DomainScreen needs a target to be near to, with its embeddings; give it one.")
         sampled = self.sampled(domain, keys)
+        shown = Signals({"embedding": pool["embedding"][sampled], "text_hash": pool["text_hash"][sampled]})
+        target = self.target_of(shown, target)
         there = np.unique(domain).tolist()
-        samples = [pool["embedding"][sampled[domain[sampled] == number]] for number in there]
-        found, flops = sinkhorn_divergences(samples, np.asarray(target["embedding"]), cost=self.cost, eps=self.eps)
+        if self.domains >= len(there):
+            warnings.warn(
+                f"DomainScreen keeps {self.domains} of {len(there)} data sets, so it leaves none out; ask for fewer.",
+                UserWarning,
+                stacklevel=2,
+            )
+        weights, some = even_weights(target), np.argsort(target.tie_keys(seed), kind="stable")[: self.sample]
+        samples = [shown["embedding"][domain[sampled] == number] for number in there]
+        found, flops = sinkhorn_divergences(
+            samples, np.asarray(target["embedding"][some]), weights[some] / weights[some].sum(), cost=self.cost,
+            eps=self.eps, max_iterations=self.max_iterations, allow_unconverged=self.allow_unconverged,
+        )  # fmt: skip
         distances = dict(zip(there, found))
         nearest = sorted(sorted(distances, key=lambda number: (distances[number], number))[: self.domains])
         told: dict[str, Any] = {"distances": distances, "kept_domains": nearest}

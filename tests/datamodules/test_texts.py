@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,32 @@ def test_targets(three: list[Path], data_folder: Path) -> None:
         fewer.fingerprint
         == module(three, target=[str(three[0]), str(three[1])], max_target_rows=30).target_pool.fingerprint
     )
+
+
+def test_a_split_that_is_named_is_the_one_that_is_taken(three: list[Path]) -> None:
+    with pytest.raises(DataError, match="no split 'validation'"):
+        LanguageModeling([Texts(str(three[0]), split="validation")]).load()
+
+
+def test_a_bare_name_has_the_column_of_the_data_module(three: list[Path]) -> None:
+    made = LanguageModeling([str(three[2])], text_column="body", seed=0)
+    made.load()
+    assert made.pool.text_columns == ("body",)
+
+
+def test_the_order_of_data_sets_is_part_of_a_pool(three: list[Path]) -> None:
+    """The same texts in other data sets are another pool, as selectors tell data sets apart."""
+    pool = module(three).pool
+    assert pool.domains is not None
+    assert replace(pool, domains=pool.domains[::-1].copy()).fingerprint != pool.fingerprint
+
+
+def test_a_pair_can_be_the_target_of_a_warm_up(three: list[Path], tmp_path: Path) -> None:
+    texts, labels = sentences(60, 9)
+    pq.write_table(pa.table({"one": texts, "two": texts[::-1], "label": labels}), tmp_path / "pairs.parquet")
+    warm = module(three)
+    warm.task = TextClassification(str(tmp_path / "pairs.parquet"), text_column="one", pair_column="two", seed=0)
+    assert len(warm.target_pool.texts()[0]) == 2, "in a warm-up the target is the task's rows, unless it is named"
 
 
 def test_mistakes_are_told(three: list[Path]) -> None:

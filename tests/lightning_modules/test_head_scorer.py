@@ -56,6 +56,22 @@ def test_signals_are_those_of_the_classifiers_shares(classifier: Path, tokens: T
         np.testing.assert_allclose(found["embedding"][row], output.hidden_states[-1][row][there].mean(0), atol=1e-5)
 
 
+@pytest.mark.parametrize("problem", [None, "multi_label_classification"])
+def test_the_probability_of_a_class_is_what_its_kind_of_head_means(
+    classifier: Path, tokens: TokenizedRows, problem: str | None
+) -> None:
+    network = load_classifier(ModelSource(classifier, "local:classifier"))
+    network.config.problem_type = problem
+    scorer = HeadScorer(network, ["class_probability"])
+    scorer.probability_of = 2
+    batch = tokens.padded(np.arange(12), 0)
+    with torch.no_grad():
+        found = scorer(batch)["class_probability"]
+        logits = network(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+    expected = logits[:, 2].sigmoid() if problem else logits.softmax(-1)[:, 2]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
 def test_embeddings_alone_need_no_head(model_folder: Path, tmp_path: Path, tokens: TokenizedRows) -> None:
     from transformers import AutoModel
 

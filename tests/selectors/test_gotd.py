@@ -41,6 +41,7 @@ def test_contrast_reverses_the_ranking() -> None:
     near = GOTD().select(signals(pool), signals(target, 500), Budget(rows=20), 0)
     far = GOTD(contrast=True).select(signals(pool), signals(target, 500), Budget(rows=20), 0)
     np.testing.assert_allclose(far.scores, near.scores, atol=1e-2)
+    assert far.diagnostics["transport"]["churn"] <= 1e-3, "the rows that are kept stand still"
     assert cloud[far.rows].mean() < 0.1
     assert not set(near.rows) & set(far.rows)
 
@@ -82,6 +83,27 @@ def test_the_nearest_data_sets_are_kept_whole() -> None:
     assert np.bincount(cloud[few.rows]).tolist() in ([15, 16], [16, 15])
 
 
+def test_several_targets_count_alike_in_a_screen_too() -> None:
+    """Of a target of 27 rows in one cloud and 3 in the other, as two data sets, neither cloud is much nearer."""
+    pool, _, cloud = clouds()
+    random = np.random.default_rng(3)
+    target = np.concatenate([random.normal(0, 1, (27, 5)), random.normal(2, 1, (3, 5))])
+    distances = [
+        DomainScreen(domains=1, sample=40)
+        .select(signals(pool, domain=cloud), signals(target, 500, domain), Budget(), 0)
+        .diagnostics["distances"]
+        for domain in (None, np.repeat([0, 1], [27, 3]).astype(np.int32))
+    ]
+    apart = [told[1] - told[0] for told in distances]
+    assert abs(apart[1]) < apart[0] / 2
+
+
+def test_a_screen_that_leaves_nothing_out_warns() -> None:
+    pool, target, cloud = clouds()
+    with pytest.warns(UserWarning, match="leaves none out"):
+        DomainScreen(domains=2, sample=40).select(signals(pool, domain=cloud), signals(target, 500), Budget(), 0)
+
+
 def test_a_screen_before_a_selector() -> None:
     pool, target, cloud = clouds()
     chain = Chain(DomainScreen(domains=1, sample=40), TopK("n_tokens"))
@@ -103,9 +125,15 @@ def test_mistakes_are_told() -> None:
     with pytest.raises(TransportError, match="did not converge"):
         GOTD(max_iterations=2, tolerance=1e-9).select(whole, other, Budget(rows=3), 0)
     assert len(GOTD(max_iterations=2, allow_unconverged=True).select(whole, other, Budget(rows=3), 0).rows) == 3
-    pool[[3, 8]] = np.nan
-    with pytest.raises(DataError, match="rows 3, 8"):
-        GOTD().select(signals(pool), other, Budget(rows=3), 0)
+    for value in (np.nan, 0.0):
+        bad_rows = pool.copy()
+        bad_rows[[3, 8]] = value
+        for selector in (GOTD(), GOTD(cost="cosine")):
+            with pytest.raises(DataError, match="rows 3, 8"):
+                selector.select(signals(bad_rows), other, Budget(rows=3), 0)
+    for arguments in ({"tolerance": -1.0}, {"churn": -1.0}, {"max_iterations": 0}, {"eps": {"absolute": True}}):
+        with pytest.raises(TransportError):
+            GOTD(**arguments)
     with pytest.raises(DataError, match="wide"):
         GOTD().select(whole, signals(target[:, :3], 500), Budget(rows=3), 0)
     with pytest.raises(DataError, match="one"):

@@ -49,6 +49,7 @@ def sinkhorn_divergence(
 def sinkhorn_divergences(
     samples: Sequence[np.ndarray],
     target: np.ndarray,
+    target_weights: np.ndarray | None = None,
     *,
     cost: Cost = "sqeuclidean",
     eps: Eps | Mapping[str, float] = DEFAULT_EPS,
@@ -62,6 +63,7 @@ def sinkhorn_divergences(
     Args:
         samples: embeddings, each of shape (n_i, d).
         target: embeddings, shape (m, d).
+        target_weights: of its rows, sum 1, shape (m,); default uniform.
         cost: as in `dual_potentials`.
         eps: as in `dual_potentials`.
         **options: as in `sinkhorn_divergence`.
@@ -73,10 +75,11 @@ def sinkhorn_divergences(
     cpu = torch.device("cpu")
     whole = make_problem(np.concatenate(samples), target, None, None, cost, Eps.of(eps), torch.float32, cpu, Ranks())[0]
     options |= {"cost": cost, "eps": Eps(absolute=whole.eps)}
-    own = dual_potentials(target, target, **options)
+    own = dual_potentials(target, target, target_weights, target_weights, **options)
     flops, divergences = own.diagnostics["flops"], []
     for sample in samples:
-        between, within = dual_potentials(sample, target, **options), dual_potentials(sample, sample, **options)
+        between = dual_potentials(sample, target, target_weights=target_weights, **options)
+        within = dual_potentials(sample, sample, **options)
         divergences.append(between.distance - (within.distance + own.distance) / 2)
         flops += between.diagnostics["flops"] + within.diagnostics["flops"]
     return divergences, flops
