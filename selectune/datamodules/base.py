@@ -51,6 +51,7 @@ class SelectionDataModule(Loaders):
             else a tenth of train, at most 1,000 rows.
         test_split: of the split that figures come from; default ``test``, else ``validation``, else a tenth of train.
         max_train_rows: sample the train split down to so many rows.
+        max_dev_rows: sample ``dev`` down to so many rows.
         max_eval_rows: sample the held-out split down to so many rows.
         max_length: tokens that a row is cut to, special ones included.
         batch_size: rows of a training batch, over all ranks.
@@ -83,6 +84,7 @@ class SelectionDataModule(Loaders):
         dev_split: str | None = None,
         test_split: str | None = None,
         max_train_rows: int | None = None,
+        max_dev_rows: int | None = None,
         max_eval_rows: int | None = None,
         max_length: int = 128,
         batch_size: int = 32,
@@ -102,7 +104,8 @@ class SelectionDataModule(Loaders):
         self.dataset, self.config_name, self.revision = dataset, config_name, revision
         self.root, self.local_name = root, local_name
         self.train_split, self.dev_split, self.test_split = train_split, dev_split, test_split
-        self.max_train_rows, self.max_eval_rows, self.max_length = max_train_rows, max_eval_rows, max_length
+        self.max_train_rows, self.max_dev_rows, self.max_eval_rows = max_train_rows, max_dev_rows, max_eval_rows
+        self.max_length = max_length
         self.batch_size, self.max_batch_tokens = batch_size, max_batch_tokens
         self.selector, self.keep, self.keep_rows, self.keep_tokens = selector, keep, keep_rows, keep_tokens
         self.selection, self._seed, self.num_workers = selection, seed, num_workers
@@ -333,14 +336,8 @@ class SelectionDataModule(Loaders):
             raise BudgetError(f"The selector fixes its own bounds, so data.{given[0]} must be left out.")
         elif not self.selector.sets_own_size and not given and self.selection is None:
             raise BudgetError("data.selector needs a budget; give data.keep, data.keep_rows or data.keep_tokens.")
-        for name in (
-            "max_train_rows",
-            "max_eval_rows",
-            "max_target_rows",
-            "batch_size",
-            "max_length",
-            "max_batch_tokens",
-        ):
+        limits = ("max_train_rows", "max_dev_rows", "max_eval_rows", "max_target_rows")
+        for name in (*limits, "batch_size", "max_length", "max_batch_tokens"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise DataError(f"data.{name} is {value}, but must be at least 1.")

@@ -61,10 +61,10 @@ def load_splits(data: SelectionDataModule) -> Loaded:
             train = train[stratified_sample(there, len(train), data.max_train_rows, seed)]
     parts["train"] = "train", train
     parts |= {role: (role, np.arange(len(used[role]))) for role in data.held_out[1:]}
-    for name in data.held_out:
+    for name, limit in {"dev": data.max_dev_rows, **dict.fromkeys(data.held_out, data.max_eval_rows)}.items():
         role, rows = parts[name]
-        if data.max_eval_rows is not None and data.max_eval_rows < len(rows):
-            parts[name] = role, np.sort(np.random.default_rng(0).permutation(rows)[: data.max_eval_rows])
+        if limit is not None and limit < len(rows):
+            parts[name] = role, np.sort(np.random.default_rng(0).permutation(rows)[:limit])
 
     splits = {name: used[role].select(rows) for name, (role, rows) in parts.items()}
     numbers = {name: labels[role][rows] for name, (role, rows) in parts.items()} if labels else {}
@@ -88,7 +88,7 @@ def _segments(
     data: SelectionDataModule, found: DataSource, used: dict[str, Dataset], parts: dict[str, tuple[str, np.ndarray]]
 ) -> Loaded | None:
     """The splits of a task that cuts its texts anew; of a pool that is sampled, texts are cut in a seeded order."""
-    limits = {"train": data.max_train_rows, "dev": DEV_ROWS, "test": data.max_eval_rows}
+    limits = {"train": data.max_train_rows, "dev": data.max_dev_rows or DEV_ROWS, "test": data.max_eval_rows}
     splits: dict[str, Dataset] = {}
     pool: Pool | None = None
     for name, (role, rows) in parts.items():

@@ -57,6 +57,13 @@ def test_a_sample_is_even_over_data_sets(three: list[Path], arguments: dict) -> 
     assert len(set(pool.texts())) == 30
 
 
+@pytest.mark.parametrize("arguments", [{}, {"window": 20, "window_unit": "characters"}])
+def test_dev_can_be_sampled_down(three: list[Path], arguments: dict) -> None:
+    whole, fewer = module(three, **arguments), module(three, max_dev_rows=5, **arguments)
+    assert len(fewer.splits["dev"]) == 5 < len(whole.splits["dev"])
+    assert fewer.pool.texts() == whole.pool.texts(), "the pool is what it was"
+
+
 def test_texts_of_two_data_sets_are_not_joined(three: list[Path]) -> None:
     pool = module(three, window=60, window_unit="characters", join=True).pool
     for (text,) in pool.texts():
