@@ -44,8 +44,6 @@ class Facts:
         warnings: that a reader should know, in sentences.
         curves: of each column of ``metrics.csv``, by step.
         forecast: of ``forecast.json``, as ``estimate`` wrote it.
-        scorer_ratio: what the scoring model is of the model that is trained, in ``parameters`` and
-            ``flops_per_token``; of ``saving.json``.
         unfinished: a sentence where the run was not finished, else nothing.
     """
 
@@ -58,7 +56,6 @@ class Facts:
     warnings: list[str]
     curves: dict[str, Curve] = field(default_factory=dict)
     forecast: dict[str, Any] = field(default_factory=dict)
-    scorer_ratio: dict[str, Any] = field(default_factory=dict)
     unfinished: str = ""
 
     @classmethod
@@ -81,7 +78,6 @@ class Facts:
         manifest = _read_json(run_dir / "selection" / "manifest.json", "select again")
         metrics, curves = read_metrics(run_dir / "metrics.csv")
         saving = Saving.read(run_dir) if (run_dir / "saving.json").exists() else None
-        ratio = _read_json(run_dir / "saving.json", "remove it, or run again into a new folder").get("scorer_ratio")
         said = manifest.get("warnings")
         if finished is None:
             finished = (run_dir / "done.json").is_file()
@@ -100,7 +96,6 @@ class Facts:
             ],
             curves=curves,
             forecast=_read_json(run_dir / "forecast.json", "remove it, or run `estimate` again"),
-            scorer_ratio=ratio if isinstance(ratio, dict) else {},
             unfinished="" if finished else _unfinished(records),
         )
 

@@ -14,6 +14,7 @@ from selectune.report.facts import STAGE_NAMES, Facts
 from selectune.report.figures import count, flop, memory, seconds, share, si
 from selectune.report.wording import METRIC_NAMES, metric
 from selectune.savings import UNIT_NAMES, UNITS, WHOLE, Terms, Unit
+from selectune.scorer_ratio import ScorerRatio
 
 UNIT_TOLD: dict[Unit, Callable[[float | None], str]] = {"flops": flop, "device_s": seconds}
 GROUPS = {  # on the terminal, and in the report
@@ -128,18 +129,18 @@ def terms_table(facts: Facts) -> str:
     )
     shown = table(("Term", *(capital(UNIT_NAMES[unit]) for unit in UNITS)), body, "terms")
     return (
-        f"<p>{escape(saving.break_even_sentence())}</p>{shown}{_scorer(facts.scorer_ratio)}"
+        f"<p>{escape(saving.break_even_sentence())}</p>{shown}{_scorer(saving.scorer_ratio)}"
         f'<p class="note">Saving = {escape(saving.definition)}.</p>'
     )
 
 
-def _scorer(ratio: dict[str, Any]) -> str:
+def _scorer(ratio: ScorerRatio | None) -> str:
     """How large the scoring model is beside the model that is trained."""
-    known = {"parameters": "parameters", "flops_per_token": "FLOPs a token"}
+    known = {"parameters": ratio.parameters, "FLOPs a token": ratio.flops_per_token} if ratio else {}
     words = [
         f"{data(value, lambda part: f'{part:.3g} times')} the {name}"
-        for key, name in known.items()
-        if isinstance(value := ratio.get(key), int | float) and not isinstance(value, bool)
+        for name, value in known.items()
+        if value is not None
     ]
     if not words:
         return ""
