@@ -66,11 +66,11 @@ def _warm_up(facts: Facts, folder: Path) -> list[str]:
     """What was chosen to warm up on, and whether that paid; nothing for a run without such a choice."""
     if not facts.warm_up_manifest:
         return []
-    of_warm_up = Facts.read(facts.run_dir / "warm_up", finished=True)
+    inside = Facts.read(facts.run_dir / "warm_up", finished=True)
     both = facts.saving is not None and facts.saving.main is facts.saving and facts.saving.warm_up is not None
     pays = terms_table(facts.saving.warm_up) if both and facts.saving else ""  # else it stands further up
-    chosen = what_was_chosen(of_warm_up, folder, "warm_up-")
-    return [section("What the model was warmed up on", f"{chosen}{manifest_table(of_warm_up)}{pays}")]
+    chosen = what_was_chosen(inside, folder, "warm_up-")
+    return [section("What the model was warmed up on", f"{chosen}{manifest_table(inside)}{pays}")]
 
 
 def section(title: str, body: str) -> str:

@@ -45,6 +45,13 @@ def what_was_chosen(facts: Facts, folder: Path, prefix: str = "") -> str:
     return shown(found, folder, prefix) + _examples(chosen.described)
 
 
+def chosen_to_warm_up(facts: Facts, folder: Path, prefix: str) -> str:
+    """`what_was_chosen` of a run's warm-up; nothing where no rows were chosen for it."""
+    if not facts.warm_up_manifest:
+        return ""
+    return what_was_chosen(Facts.read(facts.run_dir / "warm_up", finished=True), folder, prefix)
+
+
 def selection_pictures(chosen: Chosen, diagnostics: dict[str, Any]) -> Iterator[Picture]:
     """The pictures of a selection, in the order of the page; a new kind of picture is one more ``yield`` here.
 
