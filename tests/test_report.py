@@ -19,6 +19,7 @@ from selectune.errors import UserError
 from selectune.ledger import append, read_ledger
 from selectune.report import Facts, print_summary, write_report
 from selectune.report.figures import count, flop, memory, seconds, share
+from selectune.report.waterfall import Bar, waterfall
 from selectune.savings import UNITS, Saving, compute_saving
 from selectune.selectors.base import Budget
 from selectune.selectors.baselines import Random
@@ -145,7 +146,7 @@ def test_a_choice_for_the_warm_up_alone_is_told_the_same_way_everywhere(tmp_path
     run = a_warmed_up_run(tmp_path / "run")
     text = html.unescape(write_report(run).read_text(encoding="utf-8")).replace("\N{NO-BREAK SPACE}", " ")
     page = Page(text)
-    assert 'Rows kept to warm up on</dt><dd><data value="500">500</data><small>of <data value="40000">' in text
+    assert 'Warm-up rows kept</dt><dd><data value="500">500</data><small>of <data value="40000">' in text
     assert {500, 40_000, 50_000, 4_000_000} <= set(page.figures)
     assert "(100.0 %)" not in text
     for picture in page.pictures[:2]:
@@ -162,7 +163,7 @@ def test_a_choice_for_the_warm_up_alone_is_told_the_same_way_everywhere(tmp_path
     assert "which training on everything needs as well" not in text
     console = Console(file=io.StringIO(), width=100)
     print_summary(run, console)
-    assert "Rows kept to warm up on: 500 of 40,000" in console.file.getvalue()
+    assert "Warm-up rows kept: 500 of 40,000" in console.file.getvalue()
 
 
 def test_before_anything_is_trained_the_manifest_tells_what_to_warm_up_on(tmp_path: Path):
@@ -295,3 +296,11 @@ def test_the_terminal_says_the_same_in_80_columns(tmp_path: Path):
 )
 def test_units_are_those_that_people_read(told: str, expected: str):
     assert told.replace("\N{NO-BREAK SPACE}", " ") == expected
+
+
+def test_the_longest_label_of_a_waterfall_is_not_cut():
+    labels = ["Warming up on the whole pool", "Saved", "Fine-tuning, for comparison"]
+    svg, _ = waterfall([Bar(label, 0, 1, "full") for label in labels], "t", "n", flop)
+    ends = [float(x) for x in re.findall(r'<text x="([\d.]+)" y="\d+" text-anchor="end">', svg)]
+    assert len(ends) == len(labels)
+    assert all(end > 7 * len(label) for end, label in zip(ends, labels))  # 13 px of any common font

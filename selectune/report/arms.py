@@ -126,12 +126,7 @@ class Arm:
         terms = self.terms(unit)
         if terms is None or not self.with_warm_up:
             return terms.shared if terms else None
-        rest = [
-            record
-            for record in self.facts.records
-            if record.stage == "prepare" or (record.part == "warm_up" and not _warms_up(record))
-        ]
-        found: float | None = getattr(add_up(rest), unit)
+        found: float | None = getattr(add_up([one for one in self.facts.records if one.stage == "prepare"]), unit)
         return found
 
 

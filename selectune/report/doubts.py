@@ -32,7 +32,7 @@ def doubts(arms: Sequence[Arm]) -> Iterator[str]:
     if any(arm.with_warm_up for arm in arms):
         asked = [warm_up_asked(arm) or str(arm.warmed_up) for arm in arms]
         told = _by_value(arms, asked, tell=False)
-        yield f"Their warm-ups differ, so each total holds what choosing for it and warming up took: {told}."
+        yield f"Their warm-ups differ ({told}), so each total holds what choosing for it and warming up took."
     if told := _by_value(arms, [_devices(arm) for arm in arms]):
         yield f"They ran on different devices, so their seconds do not compare: {told}."
     if told := _by_value(arms, [_commits(arm) for arm in arms]):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from html import escape
 from typing import Any
 
-from selectune.costs import Total, add_up
+from selectune.costs import Part, Total, add_up
 from selectune.report.facts import STAGE_NAMES, Facts
 from selectune.report.figures import flop, memory, seconds, share
 from selectune.report.tables import bullets, capital, data, table
@@ -60,8 +60,8 @@ def _by_part(stages: dict[str, dict[str, Any]]) -> Iterator[tuple[str, str, dict
 
 def _savings(facts: Facts) -> str:
     """The saving and the break-even of what was chosen, be it for the warm-up alone, as forecast and as they came."""
-    expected = _expected(facts.forecast)
     came = facts.saving.main if facts.saving else None
+    expected = _expected(facts.forecast, came.part if came else None)
     of = " of the warm-up's choice" if came and came.part == "warm_up" else ""
     lines: list[tuple[str, float | None, float | None, Told]] = []
     for unit in UNITS:
@@ -78,16 +78,24 @@ def _savings(facts: Facts) -> str:
     return table(("", "Forecast", "Measured"), f"<tbody>{rows}</tbody>", "terms") if rows else ""
 
 
-def _expected(forecast: dict[str, Any]) -> dict[str, float | None]:
-    """The saving in each unit and the break-even that were forecast: of the warm-up where that alone chose rows."""
+def _expected(forecast: dict[str, Any], part: Part | None) -> dict[str, float | None]:
+    """The saving in each unit and the break-even that were forecast: of the warm-up where that alone chose rows.
+
+    Nothing stands beside the saving of a part that the forecast says nothing of.
+    """
+    unknown: dict[str, float | None] = dict.fromkeys((*UNITS, "break_even_uses"))
     try:
         main = Saving.from_json(_mapping(forecast.get("terms"))).main
     except (KeyError, TypeError, ValueError):  # a forecast of an earlier version, or a damaged one
+        if part == "warm_up":
+            return unknown
         saving = _mapping(forecast.get("saving"))
         return {
             **{unit: number(saving, unit) for unit in UNITS},
             "break_even_uses": number(forecast, "break_even_uses"),
         }
+    if part not in (None, main.part):
+        return unknown
     return {**{unit: getattr(main, unit).saving for unit in UNITS}, "break_even_uses": main.flops.break_even_uses}
 
 

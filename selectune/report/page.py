@@ -115,8 +115,8 @@ def _box(sentence: str) -> str:
 
 
 def kept_name(name: str, facts: Facts) -> str:
-    """What the kept rows or tokens are called: "Rows kept", or "Rows kept to warm up on"."""
-    return f"{name} kept{' to warm up on' if facts.chosen_for == 'warm_up' else ''}"
+    """What the kept rows or tokens are called: "Rows kept", or "Warm-up rows kept"."""
+    return f"Warm-up {name.lower()} kept" if facts.chosen_for == "warm_up" else f"{name} kept"
 
 
 def _tiles(facts: Facts) -> str:

@@ -73,8 +73,9 @@ def waterfall(bars: Sequence[Bar], title: str, name: str, told: Callable[[float 
         name: unique in the page, for the ids.
         told: writes a value with its unit.
     """
-    left, width, row, right = 200, 410, 30, 130
     places, most = _placed(bars, told)
+    left = max([190, *(24 + round(7.4 * len(bar.label)) for bar in bars)])  # room for the longest label
+    width, row, right = 610 - left, 30, 130
     height = row * len(bars) + 8
 
     def at(value: float) -> float:

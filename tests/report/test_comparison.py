@@ -229,7 +229,7 @@ def test_runs_that_differ_in_their_warm_up_are_charged_for_it(warmed_up: list[Pa
     assert {arm.warm_up(unit) for arm in found for unit in UNITS} <= set(Page(text).figures)
     assert "The total is selection, warm-up and training." in text
     assert "GOTD in the warm-up" in text
-    assert "Their warm-ups differ, so each total holds" in text
+    assert "Their warm-ups differ (1 gotd; 2 random; 3 bare), so each total holds" in text
     assert "The pools" not in told(warmed_up)
 
 

@@ -94,6 +94,13 @@ def test_of_a_choice_for_the_warm_up_its_saving_is_compared(tmp_path: Path):
     assert "Saving of the warm-up's choice in FLOPs" in html.unescape(text)
 
 
+def test_a_forecast_of_the_fine_tuning_alone_is_not_held_against_the_warm_ups_saving(tmp_path: Path):
+    run = a_warmed_up_run(tmp_path / "run")
+    forecast = a_forecast(run, [record("score", part="warm_up")])
+    for told in (forecast | {"terms": forecast["terms"] | {"warm_up": None}}, FORECAST):
+        assert "Saving of the warm-up" not in page_of(run, told)[0]
+
+
 @pytest.mark.parametrize("name", [*FORECAST, None])
 def test_anything_may_be_missing_or_of_another_kind(tmp_path: Path, name: str | None):
     run = a_run(tmp_path)
