@@ -170,13 +170,39 @@ class Saving:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Saving:
-        """The saving that `to_json` gave."""
+        """The saving that `to_json` gave.
+
+        Raises:
+            KeyError: a field is missing.
+            TypeError: something else than a mapping stands in a mapping's place, or a field is not known.
+            ValueError: a field has a value that it cannot have; the message names it.
+        """
         later = ("scorer_ratio", "part", "warm_up")  # files of earlier versions lack these
         given = {field.name: content[field.name] for field in fields(cls) if field.name not in later}
         ratio, warm_up = content.get("scorer_ratio"), content.get("warm_up")
         given["scorer_ratio"] = None if ratio is None else ScorerRatio(**ratio)
         given |= {"part": content.get("part", "fit"), "warm_up": None if warm_up is None else cls.from_json(warm_up)}
-        return cls(**given | {unit: Terms(**content[unit]) for unit in UNITS})
+        saving = cls(**given | {unit: Terms(**content[unit]) for unit in UNITS})
+        saving._check()
+        return saving
+
+    def _check(self) -> None:
+        """Refuse values that a saving cannot have, as a damaged file holds them."""
+        if self.part not in DEFINITIONS or not isinstance(self.definition, str):
+            raise ValueError(f"part is {self.part!r} and definition {self.definition!r}")
+        for name in ("kept_rows", "pool_rows", "kept_tokens", "pool_tokens"):
+            _check_number(name, getattr(self, name), or_none=False)
+        _check_number("epochs", self.epochs)
+        if ratio := self.scorer_ratio:
+            _check_number("scorer_ratio.model_parameters", ratio.model_parameters, or_none=False)
+            _check_number("scorer_ratio.scorer_parameters", ratio.scorer_parameters)
+            _check_number("scorer_ratio.flops_per_token", ratio.flops_per_token)
+        for unit in UNITS:
+            for name, value in asdict(getattr(self, unit)).items():
+                if name != "full_is_estimated":
+                    _check_number(f"{unit}.{name}", value)
+                elif not isinstance(value, bool):
+                    raise ValueError(f"{unit}.{name} is {value!r}")
 
     def write(self, run_dir: Path) -> Path:
         """Write ``saving.json`` into a run, whole or not at all."""
@@ -195,6 +221,12 @@ class Saving:
         except (ValueError, KeyError, TypeError) as error:
             path = run_dir / "saving.json"
             raise UserError(f"{path} is damaged ({error!r}); remove it, or run again into a new folder.") from None
+
+
+def _check_number(name: str, value: Any, or_none: bool = True) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not number and not (or_none and value is None):
+        raise ValueError(f"{name} is {value!r}")
 
 
 def compute_saving(

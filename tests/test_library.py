@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from selectune import IGSE, CostLedger, Export, FineTuner, Random, Savings, TextClassification
+from selectune.flops import FlopModel
 from selectune.selection import Selection
 
 
@@ -29,6 +30,23 @@ def test_a_plain_fit_selects_first(data_folder: Path, model_folder: Path, tmp_pa
     written = Selection.read(tmp_path, data.pool)
     np.testing.assert_array_equal(written.rows, data.train_rows)
     assert (tmp_path / "export" / "model.safetensors").is_file()
+
+
+def test_counting_flops_is_on_the_clock_of_the_training(
+    data_folder: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    costs, on_the_clock = CostLedger(), []
+    count = FlopModel.fit
+
+    def counting(counts: dict, check: int) -> FlopModel:
+        on_the_clock.append((costs._training or costs._evaluation) is not None)
+        return count(counts, check)
+
+    monkeypatch.setattr(FlopModel, "fit", counting)
+    data = TextClassification(str(data_folder), max_length=32, selector=Random(), keep_rows=20)
+    trainer(callbacks=[costs]).fit(FineTuner(str(model_folder)), data)
+    assert on_the_clock
+    assert all(on_the_clock)
 
 
 def test_a_selection_lives_without_files(data_folder: Path, model_folder: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import io
 import json
 import re
 from base64 import b64encode
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +17,15 @@ from rich.console import Console
 from selectune.costs import Total, totals
 from selectune.errors import UserError
 from selectune.ledger import append, read_ledger
-from selectune.report import print_summary, write_report
+from selectune.report import Facts, print_summary, write_report
 from selectune.report.figures import count, flop, memory, seconds, share
-from selectune.savings import compute_saving
+from selectune.report.waterfall import Bar, waterfall
+from selectune.savings import UNITS, Saving, compute_saving
 from selectune.selectors.base import Budget
 from selectune.selectors.baselines import Random
 from selectune.selectors.euds import IGSE
 from tests.report.chosen_run import choose, made_up_labels, made_up_signals, put
-from tests.report.pages import NASTY, Page, a_run
+from tests.report.pages import NASTY, Page, a_run, a_warmed_up_run
 from tests.test_savings import record
 
 OF_EVERY_RUN = {"curves", "waterfall-flops", "waterfall-device_s"}
@@ -139,6 +142,53 @@ def test_what_people_wrote_is_escaped(tmp_path: Path):
     assert "&lt;script&gt;" in text
 
 
+def test_a_choice_for_the_warm_up_alone_is_told_the_same_way_everywhere(tmp_path: Path):
+    run = a_warmed_up_run(tmp_path / "run")
+    text = html.unescape(write_report(run).read_text(encoding="utf-8")).replace("\N{NO-BREAK SPACE}", " ")
+    page = Page(text)
+    assert 'Warm-up rows kept</dt><dd><data value="500">500</data><small>of <data value="40000">' in text
+    assert {500, 40_000, 50_000, 4_000_000} <= set(page.figures)
+    assert "(100.0 %)" not in text
+    for picture in page.pictures[:2]:
+        described = page.texts[str(picture["aria-labelledby"]).split()[1]]
+        assert described.startswith("Warming up on the whole pool (estimated): ")
+        words = ["Scoring the pool: ", "Warming up on the chosen: ", "Choosing and warming up: ", "Saved: "]
+        assert sorted(words, key=described.index) == words
+        assert "Fine-tuning, for comparison: " in described
+        assert "Training on" not in described
+    saving = Saving.read(run)
+    assert {saving.main.flops.saving, saving.main.flops.full_training, saving.flops.training} <= set(page.figures)
+    assert text.count("Saving = 1 - (selection + warming up on the subset)") == 1
+    assert "Saving = 1 - (selection + training" not in text
+    assert "which training on everything needs as well" not in text
+    console = Console(file=io.StringIO(), width=100)
+    print_summary(run, console)
+    assert "Warm-up rows kept: 500 of 40,000" in console.file.getvalue()
+
+
+def test_before_anything_is_trained_the_manifest_tells_what_to_warm_up_on(tmp_path: Path):
+    run = a_warmed_up_run(tmp_path / "run")
+    (run / "saving.json").unlink()
+    assert Facts.read(run).sizes == {"Rows": (500, 40_000), "Tokens": (50_000, 4_100_000)}
+
+
+def test_a_warm_ups_choice_beside_a_selection_has_a_waterfall_of_its_own(tmp_path: Path):
+    run = a_warmed_up_run(tmp_path / "run")
+    warm_up = Saving.read(run).warm_up
+    append(run / "cost.jsonl", [record("score", flops=2e12, device_s=3.0)])
+    records = read_ledger(run / "cost.jsonl")
+    replace(compute_saving(records, 6_400, 40_000, 650_000, 4_100_000), warm_up=warm_up).write(run)
+    page = Page(write_report(run).read_text(encoding="utf-8"))
+    described = [page.texts[str(picture["aria-labelledby"]).split()[1]] for picture in page.pictures[:4]]
+    assert [told.partition(" (")[0] for told in described] == [
+        "Training on everything", "Training on everything",
+        "Warming up on the whole pool", "Warming up on the whole pool",
+    ]  # fmt: skip
+    assert {f"waterfall-warm_up-{unit}" for unit in UNITS} < {file.stem for file in run.glob("figures/*")}
+    assert {6_400, 40_000} <= set(page.figures)
+    assert len(page.ids) == len(set(page.ids))
+
+
 def test_a_loss_leads_the_page(tmp_path: Path):
     run = a_run(tmp_path / "run")
     append(run / "cost.jsonl", [record("score", flops=1e15, device_s=9e4)])
@@ -246,3 +296,11 @@ def test_the_terminal_says_the_same_in_80_columns(tmp_path: Path):
 )
 def test_units_are_those_that_people_read(told: str, expected: str):
     assert told.replace("\N{NO-BREAK SPACE}", " ") == expected
+
+
+def test_the_longest_label_of_a_waterfall_is_not_cut():
+    labels = ["Warming up on the whole pool", "Saved", "Fine-tuning, for comparison"]
+    svg, _ = waterfall([Bar(label, 0, 1, "full") for label in labels], "t", "n", flop)
+    ends = [float(x) for x in re.findall(r'<text x="([\d.]+)" y="\d+" text-anchor="end">', svg)]
+    assert len(ends) == len(labels)
+    assert all(end > 7 * len(label) for end, label in zip(ends, labels))  # 13 px of any common font

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -165,6 +167,21 @@ def test_a_damaged_saving_is_named(tmp_path: Path):
     (tmp_path / "saving.json").write_text('{"flops": {}}')
     with pytest.raises(UserError, match=r"saving\.json is damaged"):
         Saving.read(tmp_path)
+
+
+@pytest.mark.parametrize("wrong", ["words", [1], True, {"a": 1}, math.nan])
+@pytest.mark.parametrize(
+    "name", ["kept_rows", "pool_tokens", "epochs", "definition", "part", "scorer_ratio", "warm_up", "flops", "score",
+             "saving", "full_is_estimated"],
+)  # fmt: skip
+def test_a_value_of_another_kind_is_a_sentence(tmp_path: Path, name: str, wrong: Any):
+    content = saving_of(an_honest_run()).to_json()
+    fits = (name == "full_is_estimated" and wrong is True) or (name == "definition" and wrong == "words")
+    (content if name in content and name != "saving" else content["device_s"])[name] = wrong
+    for stored in (content, saving_of(an_honest_run()).to_json() | {"warm_up": content}):
+        (tmp_path / "saving.json").write_text(json.dumps(stored))
+        with contextlib.nullcontext() if fits else pytest.raises(UserError, match=r"saving\.json is damaged"):
+            Saving.read(tmp_path)
 
 
 def test_a_warm_up_has_a_saving_of_its_own() -> None:

@@ -71,14 +71,14 @@ class CostLedger(pl.Callback):
         self.ledger.device = str(trainer.strategy.root_device)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Count the FLOPs of a row, and start the clock."""
+        """Start the clock, and count the FLOPs of a row: counting is work too."""
+        self._training = self.ledger.open(self.stage, self.part)
         weights = sum(weight.numel() for weight in pl_module.network.parameters() if weight.requires_grad)
         known = isinstance(trainer.optimizers[0], torch.optim.AdamW)
         self._step = adamw_flops(weights) if known else None  # every rank does the whole step
         self._step_method = "AdamW: 14 a weight and step" if known else "FLOPs of this optimizer are not known"
         self._steps = trainer.global_step
         flops = self._of(pl_module, True)
-        self._training = self.ledger.open(self.stage, self.part)
         if isinstance(flops, FlopModel):
             self._training.add(method=flops.method)  # so a run that was killed at once is known to have done nothing
 

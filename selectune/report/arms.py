@@ -1,24 +1,18 @@
-"""The runs of a comparison: what each was asked, what it came to, and whether they can be compared at all."""
+"""The runs of a comparison: what each was asked, and what it is charged."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from selectune.costs import CostRecord, add_up
 from selectune.report.facts import Facts
-from selectune.report.figures import count
-from selectune.report.wording import HEADLINES, joined
-from selectune.savings import Terms, Unit
+from selectune.report.wording import HEADLINES
+from selectune.savings import SELECTION, Terms, Unit
 
-# What decides which rows figures are measured on, among the arguments of a data module.
-HELD_OUT = (
-    "dataset", "config_name", "revision", "local_name", "test_split", "max_eval_rows", "text_column", "pair_column",
-    "label_column", "strip_headers", "drop_empty",
-)  # fmt: skip
-POOL = ("train_split", "dev_split", "max_train_rows")
 BUDGETS = ("keep", "keep_rows", "keep_tokens")
 
 
@@ -30,11 +24,13 @@ class Arm:
         number: from 1, in the order in which the runs were named.
         name: of its folder, with as many folders above it as tell it from the others.
         facts: of the run.
+        with_warm_up: whether its total holds its warm-up, as where the runs that are compared differ in theirs.
     """
 
     number: int
     name: str
     facts: Facts
+    with_warm_up: bool = False
 
     @property
     def label(self) -> str:
@@ -61,23 +57,34 @@ class Arm:
 
     @property
     def selector(self) -> str:
-        """The class of the selector, and what decides its rows."""
-        told = self.facts.manifest.get("selector")
-        if not isinstance(told, dict) or "class" not in told:
-            return "none" if not self.facts.manifest else "unknown"
-        arguments = told.get("arguments")
-        given = arguments.items() if isinstance(arguments, dict) else ()
-        words = [f"{name} {value}" for name, value in given if isinstance(value, str)]
-        return str(told["class"]).rpartition(".")[2] + (f" ({', '.join(words)})" if words else "")
+        """The class of the selector, and what decides its rows; of the warm-up's too: "GOTD in the warm-up"."""
+        before = _selector_of(self.facts.warm_up_manifest)
+        told = [_selector_of(self.facts.manifest), f"{before} in the warm-up" if before else ""]
+        return ", ".join(filter(None, told)) or "none"
 
     @property
     def budget(self) -> str:
-        """What was asked for: "keep 0.16"."""
-        budget = self.facts.manifest.get("budget")
+        """What was asked for: "keep 0.16"; of the warm-up too: "keep rows 500 in the warm-up"."""
+        told = [self._budget_of(self.facts.manifest, {name: self.data(name) for name in BUDGETS})]
+        if self.facts.warm_up_manifest:
+            given = {name: self.setting("warm_up", "data", "init_args", name) for name in BUDGETS}
+            told.append(f"{self._budget_of(self.facts.warm_up_manifest, given)} in the warm-up")
+        elif self.with_warm_up:
+            told.append("everything in the warm-up" if self.warmed_up else "no warm-up")
+        return ", ".join(told)
+
+    @staticmethod
+    def _budget_of(manifest: dict[str, Any], given: dict[str, Any]) -> str:
+        budget = manifest.get("budget")
         asked = budget.get("asked") if isinstance(budget, dict) else None
-        given = asked if isinstance(asked, dict) else {name: self.data(name) for name in BUDGETS}
+        given = asked if isinstance(asked, dict) else given
         words = [f"{name.replace('_', ' ')} {given[name]}" for name in BUDGETS if given.get(name) is not None]
         return ", ".join(words) or "everything"
+
+    @property
+    def warmed_up(self) -> bool:
+        """Whether its config asks for a warm-up, or its ledger holds one."""
+        return bool(self.setting("warm_up")) or any(record.part == "warm_up" for record in self.facts.records)
 
     @property
     def seed(self) -> int | None:
@@ -97,11 +104,45 @@ class Arm:
         return getattr(self.facts.saving, unit) if self.facts.saving else None
 
     def total(self, unit: Unit) -> float | None:
-        """Selection and training together, the selection charged in full; None where a part is unknown."""
+        """Selection and training together, the selection charged in full; None where a part is unknown.
+
+        Where runs differ in their warm-up, what choosing for it and warming up took is in it.
+        """
         terms = self.terms(unit)
-        if terms is None or terms.selection is None or terms.training is None:
+        before = self.warm_up(unit) if self.with_warm_up else 0.0
+        if terms is None or terms.selection is None or terms.training is None or before is None:
             return None
-        return terms.selection + terms.training
+        return terms.selection + terms.training + before
+
+    def warm_up(self, unit: Unit) -> float | None:
+        """What selecting for the warm-up, be it spared by a cache, and warming up took; 0 without a warm-up."""
+        if not self.facts.records and self.warmed_up:
+            return None
+        found: float | None = getattr(add_up([record for record in self.facts.records if _warms_up(record)]), unit)
+        return found
+
+    def left_out(self, unit: Unit) -> float | None:
+        """Start-up that is in no total: preparing data, and the warm-up where all runs share it."""
+        terms = self.terms(unit)
+        if terms is None or not self.with_warm_up:
+            return terms.shared if terms else None
+        found: float | None = getattr(add_up([one for one in self.facts.records if one.stage == "prepare"]), unit)
+        return found
+
+
+def _selector_of(manifest: dict[str, Any]) -> str:
+    """The class of a manifest's selector with its words; nothing without a manifest."""
+    told = manifest.get("selector")
+    if not isinstance(told, dict) or "class" not in told:
+        return "unknown" if manifest else ""
+    arguments = told.get("arguments")
+    given = arguments.items() if isinstance(arguments, dict) else ()
+    words = [f"{name} {value}" for name, value in given if isinstance(value, str)]
+    return str(told["class"]).rpartition(".")[2] + (f" ({', '.join(words)})" if words else "")
+
+
+def _warms_up(record: CostRecord) -> bool:
+    return record.part == "warm_up" and record.stage in (*SELECTION, "warm_up")
 
 
 def arms_of(facts: Sequence[Facts]) -> list[Arm]:
@@ -111,7 +152,19 @@ def arms_of(facts: Sequence[Facts]) -> list[Arm]:
     while len({path.parts[-depth:] for path in paths}) < len(paths) and depth < max(len(path.parts) for path in paths):
         depth += 1
     names = [str(Path(*path.parts[-depth:])) for path in paths]
-    return [Arm(number, name, one) for number, (name, one) in enumerate(zip(names, facts), start=1)]
+    arms = [Arm(number, name, one) for number, (name, one) in enumerate(zip(names, facts), start=1)]
+    differ = len({warm_up_asked(arm) for arm in arms} - {None}) > 1 or len({arm.warmed_up for arm in arms}) > 1
+    return [replace(arm, with_warm_up=differ) for arm in arms]
+
+
+def warm_up_asked(arm: Arm) -> str | None:
+    """The settings of a run's warm-up, alike for those that are alike; None for a run without a config."""
+    return json.dumps(arm.setting("warm_up"), sort_keys=True, default=str) if arm.facts.settings else None
+
+
+def charged(arms: Sequence[Arm]) -> str:
+    """What a total is made of."""
+    return "selection, warm-up and training" if any(arm.with_warm_up for arm in arms) else "selection and training"
 
 
 def common_figure(arms: Sequence[Arm]) -> str | None:
@@ -120,93 +173,3 @@ def common_figure(arms: Sequence[Arm]) -> str | None:
     counts = {name: sum(f"test/{name}" in one for one in measured) for name in HEADLINES}
     name = max(counts, key=lambda name: counts[name])  # the first of those that are alike
     return f"test/{name}" if counts[name] else None
-
-
-def doubts(arms: Sequence[Arm]) -> Iterator[str]:
-    """Why the runs, or some of them, cannot be compared with each other, in sentences."""
-    for arm in arms:
-        if arm.facts.unfinished:
-            yield f"{arm.label}: {arm.facts.unfinished} It stands in no picture of costs."
-    if held_out := _differing(arms, ("class_path", *HELD_OUT)):
-        yield f"The held-out sets differ, so their figures do not compare: {held_out}."
-    elif told := _by_value(arms, [arm.facts.metrics.get("test/majority_accuracy") for arm in arms]):
-        yield f"The held-out sets differ, as the share of their largest class does: {told}."
-    prints = _by_value(arms, [str(arm.facts.manifest.get("pool_fingerprint") or "")[:12] for arm in arms])
-    rows = _by_value(arms, [arm.facts.sizes["Rows"][1] if arm.facts.sizes else None for arm in arms])
-    if prints or rows:
-        seeds = _by_value(arms, [arm.seed for arm in arms])
-        why = _differing(arms, POOL) or (f"the seed, which draws dev and the pool, is {seeds}" if seeds else "")
-        told = f"fingerprint {prints}" if prints else f"rows {rows}"
-        yield f"The pools that rows were chosen from differ: {told}{f' ({why})' if why else ''}."
-    if told := _by_value(arms, [None if arm.epochs is None else round(arm.epochs, 2) for arm in arms]):
-        yield f"They trained for different numbers of epochs: {told}."
-    warm_ups = [json.dumps(arm.setting("warm_up"), sort_keys=True) if arm.facts.settings else None for arm in arms]
-    if told := _by_value(arms, warm_ups, tell=False):
-        yield f"Their warm-ups differ, and the cost of warming up is not in the totals: {told}."
-    if told := _by_value(arms, [_devices(arm) for arm in arms]):
-        yield f"They ran on different devices, so their seconds do not compare: {told}."
-    if told := _by_value(arms, [_commits(arm) for arm in arms]):
-        yield f"Different versions of the code ran: {told}."
-
-
-def differing_settings(arms: Sequence[Arm]) -> list[tuple[str, str]]:
-    """Settings of ``config.yaml`` that are not the same in all runs, each with who has which value."""
-    flat = [_flat(arm.facts.settings) for arm in arms]
-    found = []
-    for name in dict.fromkeys(name for one in flat for name in one):
-        if told := _by_value(arms, [one.get(name, "not given") for one in flat]):
-            found.append((name, told))
-    return found
-
-
-def _devices(arm: Arm) -> str | None:
-    ran = [record for record in arm.facts.records if record.stage == "train" and not record.cached]
-    return ", ".join(sorted({f"{r.world_size} x {r.device.partition(':')[0]}" for r in ran})) or None
-
-
-def _commits(arm: Arm) -> str:
-    return ", ".join(sorted({record.commit for record in arm.facts.records if not record.cached}))
-
-
-def _differing(arms: Sequence[Arm], names: Sequence[str]) -> str:
-    """Arguments of the data module that are not the same in all runs that have a config."""
-    found = []
-    for name in names:
-        values = [_argument(arm, name) if arm.facts.settings else None for arm in arms]
-        if told := _by_value(arms, values):
-            found.append(f"data.{name} is {told}")
-    return "; ".join(found)
-
-
-def _argument(arm: Arm, name: str) -> Any:
-    value = arm.setting("data", "class_path") if name == "class_path" else arm.data(name)
-    return "none" if value is None else value if isinstance(value, int | float) else str(value)
-
-
-def _by_value(arms: Sequence[Arm], values: Sequence[Any], tell: bool = True) -> str:
-    """Who has which value: "0.16 in 1 igse and 2 random; 0.5 in 3 longest"; nothing where all known ones are alike."""
-    groups: dict[Any, list[str]] = {}
-    for arm, value in zip(arms, values):
-        if value is not None and value != "":
-            groups.setdefault(value, []).append(arm.label)
-    if len(groups) < 2:
-        return ""
-    if not tell:
-        return "; ".join(joined(labels) for labels in groups.values())
-    return "; ".join(f"{_told(value)} in {joined(labels)}" for value, labels in groups.items())
-
-
-def _told(value: Any) -> str:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return count(value) if abs(value) >= 10_000 else str(value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _flat(settings: Any, at: str = "") -> dict[str, str]:
-    if isinstance(settings, dict) and settings:
-        return {
-            name: value
-            for key, part in settings.items()
-            for name, value in _flat(part, f"{at}.{key}".strip(".")).items()
-        }
-    return {at: "none" if settings is None else str(settings)} if at else {}

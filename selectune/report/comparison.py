@@ -8,14 +8,15 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from selectune.report.arms import Arm, arms_of, common_figure, differing_settings, doubts
+from selectune.report.arms import Arm, arms_of, charged, common_figure
 from selectune.report.comparison_figures import figure_against_cost, front_of
 from selectune.report.curves import learning_curves
+from selectune.report.doubts import differing_settings, doubts
 from selectune.report.facts import Facts
 from selectune.report.figures import count, share
 from selectune.report.page import SPARSE, costs, section
 from selectune.report.pictures import Picture, shown
-from selectune.report.selection_section import what_was_chosen
+from selectune.report.selection_section import chosen_to_warm_up, what_was_chosen
 from selectune.report.style import write_page
 from selectune.report.tables import UNIT_TOLD, bullets, capital, data, replay_command, report_command, table
 from selectune.report.wording import joined, metric, metric_name
@@ -23,10 +24,11 @@ from selectune.savings import UNIT_NAMES, UNITS, Unit
 
 MAX_DRAWN = 8  # with more runs, pictures of the selections would make a page that no browser likes
 CHARGED = (
-    "The total is selection and training. Selection is charged in full, also where a cache spared it; start-up that "
-    "runs share (preparing data, warming up) and evaluation are left out, as in the saving. Saving is against training "
-    "on everything, which is estimated where it was not run."
+    "The total is {total}. Selection is charged in full, also where a cache spared it; start-up that runs share "
+    "({shared}) and evaluation are left out. Saving is against training on everything, which is estimated where it was "
+    "not run."
 )
+OF_WARM_UP = " Where rows were chosen for the warm-up alone, it is against warming up on its whole pool."
 
 
 def write_comparison(run_dirs: Sequence[Path], output: Path) -> Path:
@@ -90,12 +92,13 @@ def _came_to(arms: Sequence[Arm]) -> str:
     names = dict.fromkeys(name for arm in arms for name in arm.facts.metrics if name.startswith("test/"))
     body = ""
     for arm in arms:
-        sizes = [arm.facts.sizes[name][0] if arm.facts.sizes else None for name in ("Rows", "Tokens")]
+        trained = arm.facts.sizes_of("fit")
+        sizes = [trained[name][0] if trained else None for name in ("Rows", "Tokens")]
         cells = "".join(f"<td>{_cell(size, count)}</td>" for size in sizes)
         cells += "".join(f"<td>{_cell(arm.facts.metrics.get(name), metric)}</td>" for name in names)
         body += f'<tr><th scope="row">{_marked(arm)}</th>{cells}</tr>'
     head = ("Run", "Rows", "Tokens", *map(_figure_name, names))
-    note = "Rows and tokens are those that were trained on in each epoch; figures are those on held-out data."
+    note = "Rows and tokens are those that were fine-tuned on in each epoch; figures are those on held-out data."
     return table(head, f"<tbody>{body}</tbody>", "runs") + f'<p class="note">{note}</p>'
 
 
@@ -105,33 +108,43 @@ def _figure_name(name: str) -> str:
 
 
 def _costs(arms: Sequence[Arm]) -> str:
-    """The terms of each run in each unit."""
-    head = ("Run", "Selection", "Training", "Total", "Saving", "Start-up, left out")
+    """The terms of each run in each unit; the warm-up's too where the runs differ in it."""
+    differ = any(arm.with_warm_up for arm in arms)
+    warm_up = ("Warm-up and its selection",) if differ else ()
+    head = ("Run", "Selection", "Training", *warm_up, "Total", "Saving", "Start-up, left out")
     body = ""
     for unit in UNITS:
         told = UNIT_TOLD[unit]
         lines = ""
         for arm in arms:
             terms = arm.terms(unit)
-            values = [
-                (terms.selection if terms else None, told),
-                (terms.training if terms else None, told),
-                (arm.total(unit), told),
-                (terms.saving if terms else None, share),
-                (terms.shared if terms else None, told),
-            ]
-            cells = "".join(f"<td>{_cell(value, write)}</td>" for value, write in values)
+            values = [terms.selection if terms else None, terms.training if terms else None]
+            values += [*([arm.warm_up(unit)] if differ else []), arm.total(unit)]
+            cells = "".join(f"<td>{_cell(value, told)}</td>" for value in values)
+            cells += f"<td>{_saved(arm, unit)}</td><td>{_cell(arm.left_out(unit), told)}</td>"
             lines += f'<tr><th scope="row">{_marked(arm)}</th>{cells}</tr>'
         title = f'<tr class="group"><th scope="rowgroup" colspan="{len(head)}">{capital(UNIT_NAMES[unit])}</th></tr>'
         body += f"<tbody>{title}{lines}</tbody>"
-    return table(head, body, "runs") + f'<p class="note">{CHARGED}</p>'
+    note = CHARGED.format(total=charged(arms), shared="preparing data" if differ else "preparing data, warming up")
+    note += OF_WARM_UP if any(_chose_to_warm_up(arm) for arm in arms) else ""
+    return table(head, body, "runs") + f'<p class="note">{note}</p>'
+
+
+def _saved(arm: Arm, unit: Unit) -> str:
+    """The saving to look at first, marked where it is that of the warm-up's choice."""
+    saved = getattr(arm.facts.saving.main, unit).saving if arm.facts.saving else None
+    return _cell(saved, share) + ("<small>of the warm-up</small>" if _chose_to_warm_up(arm) else "")
+
+
+def _chose_to_warm_up(arm: Arm) -> bool:
+    return arm.facts.saving is not None and arm.facts.chosen_for == "warm_up"
 
 
 def _against_cost(arms: Sequence[Arm], figure: str | None, folder: Path) -> str:
     drawn = figure_against_cost(arms, figure) if figure else None
     if drawn is None or figure is None:
         return "<p>There is no picture, as no run has both a figure on held-out data and a known cost.</p>"
-    title = f"{metric_name(figure)} against the cost of selection and training"
+    title = f"{metric_name(figure)} against the cost of {charged(arms)}"
     note = "Numbers are those of the runs; those of the filled dots stand on the Pareto front."
     return shown([Picture("figure_against_cost", title, *drawn, note)], folder) + "".join(
         f"<p>{escape(_front_told(arms, unit, figure))}</p>" for unit in UNITS
@@ -174,9 +187,11 @@ def _run(arm: Arm, folder: Path, drawn: bool) -> str:
     facts, prefix = arm.facts, f"run{arm.number}-"
     told = facts.saving.sentence() if facts.saving else "What selection saved is not known: there is no saving.json."
     chosen = what_was_chosen(facts, folder, prefix) if drawn else ""
+    before = chosen_to_warm_up(facts, folder, f"{prefix}warm_up-") if drawn else ""
     return (
         f"<p>{escape(told)}</p>{_link(facts.run_dir, folder)}{costs(facts, folder, prefix)}"
         f"{f'<h3>What was chosen</h3>{chosen}' if chosen else ''}"
+        f"{f'<h3>What the model was warmed up on</h3>{before}' if before else ''}"
         f"{f'<h3>Warnings</h3>{bullets(facts.warnings)}' if facts.warnings else ''}"
     )
 

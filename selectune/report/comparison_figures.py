@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from selectune.report.arms import Arm
+from selectune.report.arms import Arm, charged
 from selectune.report.curves import is_loss
 from selectune.report.drawing import INK, legend, panels, styled
 from selectune.report.figures import COLOURS
@@ -52,7 +52,7 @@ def figure_against_cost(arms: Sequence[Arm], figure: str) -> tuple[Figure, str] 
     for axis, unit in zip(axes, units):
         known, front = drawable(arms, unit, figure), front_of(arms, unit, figure)
         _panel(axis, known, front, unit, figure)
-        axis.set(xlabel=f"selection and training, {UNIT_NAMES[unit]}", ylabel=f"{name.lower()} on held-out data")
+        axis.set(xlabel=f"{charged(arms)}, {UNIT_NAMES[unit]}", ylabel=f"{name.lower()} on held-out data")
         dots = [
             f"{arm.label} {metric(arm.facts.metrics[figure])} for {UNIT_TOLD[unit](arm.total(unit))}" for arm in known
         ]
@@ -63,7 +63,7 @@ def figure_against_cost(arms: Sequence[Arm], figure: str) -> tuple[Figure, str] 
         if left_out := [arm.label for arm in arms if arm not in known]:
             words.append(f"Not drawn, as the cost or the figure is not known: {joined(left_out)}.")
     legend(page, axes, columns=3, markerscale=0.7)
-    return page, f"{name} on held-out data against the cost of selection and training. {' '.join(words)}"
+    return page, f"{name} on held-out data against the cost of {charged(arms)}. {' '.join(words)}"
 
 
 def _panel(axis: Axes, known: Sequence[Arm], front: Sequence[Arm], unit: Unit, figure: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from selectune.costs import CostRecord, Stage, distinct
+from selectune.costs import CostRecord, Part, Stage, distinct
 from selectune.errors import UserError
 from selectune.ledger import OPEN, read_ledger
 from selectune.report.curves import Curve, read_metrics
@@ -39,13 +39,12 @@ class Facts:
         records: of ``cost.jsonl``.
         saving: of ``saving.json``.
         manifest: of ``selection/manifest.json``.
+        warm_up_manifest: of ``warm_up/selection/manifest.json``, the choice of rows to warm up on.
         metrics: the last value of each column of ``metrics.csv``.
         config: the text of ``config.yaml``.
         warnings: that a reader should know, in sentences.
         curves: of each column of ``metrics.csv``, by step.
         forecast: of ``forecast.json``, as ``estimate`` wrote it.
-        scorer_ratio: what the scoring model is of the model that is trained, in ``parameters`` and
-            ``flops_per_token``; of ``saving.json``.
         unfinished: a sentence where the run was not finished, else nothing.
     """
 
@@ -58,8 +57,8 @@ class Facts:
     warnings: list[str]
     curves: dict[str, Curve] = field(default_factory=dict)
     forecast: dict[str, Any] = field(default_factory=dict)
-    scorer_ratio: dict[str, Any] = field(default_factory=dict)
     unfinished: str = ""
+    warm_up_manifest: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def read(cls, run_dir: Path, finished: bool | None = None) -> Facts:
@@ -81,7 +80,6 @@ class Facts:
         manifest = _read_json(run_dir / "selection" / "manifest.json", "select again")
         metrics, curves = read_metrics(run_dir / "metrics.csv")
         saving = Saving.read(run_dir) if (run_dir / "saving.json").exists() else None
-        ratio = _read_json(run_dir / "saving.json", "remove it, or run again into a new folder").get("scorer_ratio")
         said = manifest.get("warnings")
         if finished is None:
             finished = (run_dir / "done.json").is_file()
@@ -100,8 +98,8 @@ class Facts:
             ],
             curves=curves,
             forecast=_read_json(run_dir / "forecast.json", "remove it, or run `estimate` again"),
-            scorer_ratio=ratio if isinstance(ratio, dict) else {},
             unfinished="" if finished else _unfinished(records),
+            warm_up_manifest=_read_json(run_dir / "warm_up" / "selection" / "manifest.json", "run again"),
         )
 
     @property
@@ -119,13 +117,26 @@ class Facts:
         return settings if isinstance(settings, dict) else {}
 
     @property
+    def chosen_for(self) -> Part:
+        """The part whose rows were chosen: the warm-up where they were chosen for that alone, else the fine-tuning."""
+        if self.saving:
+            return self.saving.main.part
+        return "warm_up" if self.warm_up_manifest and not self.manifest else "fit"
+
+    @property
     def sizes(self) -> dict[str, tuple[int, int]]:
-        """Rows and tokens, each kept and of the pool; empty when unknown."""
-        if saving := self.saving:
+        """Rows and tokens of `chosen_for`, each kept and of the pool; empty when unknown."""
+        return self.sizes_of(self.chosen_for)
+
+    def sizes_of(self, part: Part) -> dict[str, tuple[int, int]]:
+        """Rows and tokens that a part trained on, each kept and of the pool; empty when unknown."""
+        saving = self.saving.warm_up if self.saving and part == "warm_up" else self.saving
+        if saving:
             return {"Rows": (saving.kept_rows, saving.pool_rows), "Tokens": (saving.kept_tokens, saving.pool_tokens)}
+        manifest = self.warm_up_manifest if part == "warm_up" else self.manifest
         try:
-            rows = int(self.manifest["n_rows"]), int(self.manifest["pool_rows"])
-            tokens = int(self.manifest["budget"]["tokens"]), int(self.manifest["pool_tokens"])
+            rows = int(manifest["n_rows"]), int(manifest["pool_rows"])
+            tokens = int(manifest["budget"]["tokens"]), int(manifest["pool_tokens"])
         except (KeyError, TypeError, ValueError):
             return {}
         return {"Rows": rows, "Tokens": tokens}

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from html import escape
 from typing import Any
 
-from selectune.costs import CostRecord, Total, add_up
+from selectune.costs import Part, Total, add_up
 from selectune.report.facts import STAGE_NAMES, Facts
 from selectune.report.figures import flop, memory, seconds, share
 from selectune.report.tables import bullets, capital, data, table
-from selectune.savings import UNIT_NAMES, UNITS, Unit
+from selectune.savings import UNIT_NAMES, UNITS, Saving
 
 Told = Callable[[float | None], str]
 ABOVE = (("", 1), ("FLOPs", 3), ("Wall time", 3), ("Peak memory", 2))
@@ -25,14 +25,12 @@ def forecast_table(facts: Facts) -> str:
         return ""
     stages = {str(name): one for name, one in _mapping(forecast.get("stages")).items() if isinstance(one, dict)}
     rows, spent = "", Total()
-    for name, told in stages.items():
-        records = _measured(facts.records, name, told)
+    for stage, part, told in _by_part(stages):
+        records = [record for record in facts.records if record.stage == stage and record.part in part.split("+")]
         measured = add_up(records) if records else None
         spent += measured or Total()
-        stage = name.rpartition("/")[2]
         label = STAGE_NAMES.get(stage, stage)  # type: ignore[call-overload]
-        part = " for the warm-up" if _part(name, told) == "warm_up" and stage != "warm_up" else ""
-        rows += _row(f"{label}{part}", told, measured)
+        rows += _row(f"{label}{' for the warm-up' if part == 'warm_up' and stage != 'warm_up' else ''}", told, measured)
     body = f"<tbody>{rows}</tbody>"
     if total := _mapping(forecast.get("total")):
         body += f'<tbody class="sum">{_row("These stages", total, spent, memory_too=False)}</tbody>'
@@ -49,14 +47,28 @@ def forecast_table(facts: Facts) -> str:
     )
 
 
+def _by_part(stages: dict[str, dict[str, Any]]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Stages of a forecast with the part that each served; one that served several is told for each of them."""
+    for name, told in stages.items():
+        before, _, stage = name.rpartition("/")
+        parts = {part: one for part, one in _mapping(told.get("parts")).items() if isinstance(one, dict)}
+        if len(parts) > 1:
+            yield from ((stage, part, one) for part, one in parts.items())
+        else:
+            yield stage, str(told.get("part") or before or "fit"), told
+
+
 def _savings(facts: Facts) -> str:
-    """The saving and the break-even, as forecast and as it came."""
-    saving = _mapping(facts.forecast.get("saving"))
+    """The saving and the break-even of what was chosen, be it for the warm-up alone, as forecast and as they came."""
+    came = facts.saving.main if facts.saving else None
+    expected = _expected(facts.forecast, came.part if came else None)
+    of = " of the warm-up's choice" if came and came.part == "warm_up" else ""
     lines: list[tuple[str, float | None, float | None, Told]] = []
     for unit in UNITS:
-        lines.append((f"Saving in {UNIT_NAMES[unit]}", number(saving, unit), _came(facts, unit, "saving"), share))
-    uses = number(facts.forecast, "break_even_uses")
-    lines.append(("Break-even, in uses of the selection", uses, _came(facts, "flops", "break_even_uses"), _plain))
+        saved: float | None = getattr(came, unit).saving if came else None
+        lines.append((f"Saving{of} in {UNIT_NAMES[unit]}", expected[unit], saved, share))
+    uses = came.flops.break_even_uses if came else None
+    lines.append((f"Break-even{of}, in uses of the selection", expected["break_even_uses"], uses, _plain))
     lines.append(("Break-even, in the share kept", number(facts.forecast, "break_even_keep"), None, share))
     rows = "".join(
         f'<tr><th scope="row">{capital(label)}</th><td>{_cell(before, told)}</td><td>{_cell(after, told)}</td></tr>'
@@ -66,18 +78,25 @@ def _savings(facts: Facts) -> str:
     return table(("", "Forecast", "Measured"), f"<tbody>{rows}</tbody>", "terms") if rows else ""
 
 
-def _came(facts: Facts, unit: Unit, name: str) -> float | None:
-    found: float | None = getattr(getattr(facts.saving, unit), name) if facts.saving else None
-    return found
+def _expected(forecast: dict[str, Any], part: Part | None) -> dict[str, float | None]:
+    """The saving in each unit and the break-even that were forecast: of the warm-up where that alone chose rows.
 
-
-def _part(name: str, told: dict[str, Any]) -> Any:
-    return told.get("part") or (name.partition("/")[0] if "/" in name else "fit")
-
-
-def _measured(records: list[CostRecord], name: str, told: dict[str, Any]) -> list[CostRecord]:
-    stage, part = name.rpartition("/")[2], _part(name, told)
-    return [record for record in records if record.stage == stage and record.part == part]
+    Nothing stands beside the saving of a part that the forecast says nothing of.
+    """
+    unknown: dict[str, float | None] = dict.fromkeys((*UNITS, "break_even_uses"))
+    try:
+        main = Saving.from_json(_mapping(forecast.get("terms"))).main
+    except (KeyError, TypeError, ValueError):  # a forecast of an earlier version, or a damaged one
+        if part == "warm_up":
+            return unknown
+        saving = _mapping(forecast.get("saving"))
+        return {
+            **{unit: number(saving, unit) for unit in UNITS},
+            "break_even_uses": number(forecast, "break_even_uses"),
+        }
+    if part not in (None, main.part):
+        return unknown
+    return {**{unit: getattr(main, unit).saving for unit in UNITS}, "break_even_uses": main.flops.break_even_uses}
 
 
 def _row(label: str, forecast: dict[str, Any], measured: Total | None, memory_too: bool = True) -> str:

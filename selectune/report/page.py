@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from html import escape
 from pathlib import Path
 
@@ -22,8 +21,8 @@ from selectune.report.tables import (
     manifest_table,
     metrics_table,
     replay,
-    terms_table,
 )
+from selectune.report.terms import terms_table
 from selectune.report.wording import headline, metric, metric_name
 from selectune.savings import UNIT_NAMES, UNITS, Terms
 
@@ -51,7 +50,7 @@ def write_report(run_dir: Path, output: Path | None = None, finished: bool | Non
         section("Where the cost went", costs(facts, folder)),
         section("Cost by stage", cost_table(facts)),
         section("Forecast and measured", forecast) if forecast else "",
-        section("Does selecting pay?", terms_table(facts)),
+        section("Does selecting pay?", terms_table(facts.saving)),
         *_warm_up(facts, folder),
         section("Results", metrics_table(facts)),
         section("Learning curves", _curves(facts, folder)),
@@ -65,13 +64,13 @@ def write_report(run_dir: Path, output: Path | None = None, finished: bool | Non
 
 def _warm_up(facts: Facts, folder: Path) -> list[str]:
     """What was chosen to warm up on, and whether that paid; nothing for a run without such a choice."""
-    inside = facts.run_dir / "warm_up"
-    if not (inside / "selection" / "manifest.json").is_file():
+    if not facts.warm_up_manifest:
         return []
-    of_warm_up = replace(Facts.read(inside, finished=True), saving=facts.saving and facts.saving.warm_up)
-    pays = terms_table(of_warm_up) if of_warm_up.saving else ""
-    chosen = what_was_chosen(of_warm_up, folder, "warm_up-")
-    return [section("What the model was warmed up on", f"{chosen}{manifest_table(of_warm_up)}{pays}")]
+    inside = Facts.read(facts.run_dir / "warm_up", finished=True)
+    both = facts.saving is not None and facts.saving.main is facts.saving and facts.saving.warm_up is not None
+    pays = terms_table(facts.saving.warm_up) if both and facts.saving else ""  # else it stands further up
+    chosen = what_was_chosen(inside, folder, "warm_up-")
+    return [section("What the model was warmed up on", f"{chosen}{manifest_table(inside)}{pays}")]
 
 
 def section(title: str, body: str) -> str:
@@ -115,6 +114,11 @@ def _box(sentence: str) -> str:
     return f'<p class="box">{escape(sentence)}</p>' if sentence else ""
 
 
+def kept_name(name: str, facts: Facts) -> str:
+    """What the kept rows or tokens are called: "Rows kept", or "Warm-up rows kept"."""
+    return f"Warm-up {name.lower()} kept" if facts.chosen_for == "warm_up" else f"{name} kept"
+
+
 def _tiles(facts: Facts) -> str:
     tiles = []
     if saving := facts.saving:
@@ -132,7 +136,7 @@ def _tiles(facts: Facts) -> str:
             )
     for name, (kept, pool) in facts.sizes.items():
         part = share(kept / pool) if pool else ""
-        tiles.append((f"{name} kept", data(kept, count), f"of {data(pool, count)} ({part})"))
+        tiles.append((kept_name(name, facts), data(kept, count), f"of {data(pool, count)} ({part})"))
     test = {name: value for name, value in facts.metrics.items() if name.startswith("test/")}
     main = headline(test)
     if main is not None:

@@ -16,7 +16,7 @@ from selectune.report.facts import Facts
 from selectune.report.figures import count
 from selectune.report.pictures import Picture, shown
 from selectune.report.tables import data
-from selectune.report.wording import between, joined, label, number
+from selectune.report.wording import between, joined, label, number, part_of
 
 KINDS = {"kept": "kept", "too_low": "too low", "too_high": "too high", "not_kept": "not kept"}
 
@@ -45,6 +45,13 @@ def what_was_chosen(facts: Facts, folder: Path, prefix: str = "") -> str:
     return shown(found, folder, prefix) + _examples(chosen.described)
 
 
+def chosen_to_warm_up(facts: Facts, folder: Path, prefix: str) -> str:
+    """`what_was_chosen` of a run's warm-up; nothing where no rows were chosen for it."""
+    if not facts.warm_up_manifest:
+        return ""
+    return what_was_chosen(Facts.read(facts.run_dir / "warm_up", finished=True), folder, prefix)
+
+
 def selection_pictures(chosen: Chosen, diagnostics: dict[str, Any]) -> Iterator[Picture]:
     """The pictures of a selection, in the order of the page; a new kind of picture is one more ``yield`` here.
 
@@ -61,7 +68,7 @@ def selection_pictures(chosen: Chosen, diagnostics: dict[str, Any]) -> Iterator[
     if chosen.classes:
         yield Picture("classes", "Classes before and after", *draw.shares(chosen.classes, "classes"))
     if domains := domain_shares(diagnostics):
-        yield Picture("domains", "Data sets before and after", *draw.shares(domains, "data sets"))
+        yield Picture("domains", "Data sets before and after", *draw.shares(domains, "data sets"), came_from(domains))
     if places := chosen.described.get("map"):
         yield Picture("map", "Pool, target and kept rows", *transport_figures.plane(places), transport_figures.PLANE)
     if course := transport_figures.course_of(diagnostics):
@@ -74,6 +81,20 @@ def domain_shares(diagnostics: dict[str, Any]) -> dict[str, Any] | None:
     if not isinstance(told, dict) or not told:
         return None
     return {"names": list(told), **{part: [of[part] for of in told.values()] for part in ("pool", "kept")}}
+
+
+def came_from(domains: dict[str, Any]) -> str:
+    """What share of the kept rows came from each data set, against its share of the pool, the most kept first."""
+    n_pool, n_kept = sum(domains["pool"]), sum(domains["kept"])
+    ordered = sorted(zip(domains["names"], domains["pool"], domains["kept"]), key=lambda one: -one[2])
+    words = [
+        f"{part_of(kept, n_kept)} from {name} ({part_of(pool, n_pool)} of the pool)"
+        for name, pool, kept in ordered[: draw.MAX_CLASSES]
+    ]
+    if rest := ordered[draw.MAX_CLASSES :]:
+        pool, kept = (sum(one[place] for one in rest) for place in (1, 2))
+        words.append(f"{part_of(kept, n_kept)} from {len(rest)} others ({part_of(pool, n_pool)} of the pool)")
+    return f"Of the {count(n_kept)} rows kept there came {joined(words)}."
 
 
 def _inside(chosen: Chosen) -> str:

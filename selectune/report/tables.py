@@ -13,7 +13,7 @@ from selectune.costs import CostRecord, Part, Stage, Total, totals
 from selectune.report.facts import STAGE_NAMES, Facts
 from selectune.report.figures import count, flop, memory, seconds, share, si
 from selectune.report.wording import METRIC_NAMES, metric
-from selectune.savings import UNIT_NAMES, UNITS, WHOLE, Terms, Unit
+from selectune.savings import Unit
 
 UNIT_TOLD: dict[Unit, Callable[[float | None], str]] = {"flops": flop, "device_s": seconds}
 GROUPS = {  # on the terminal, and in the report
@@ -21,6 +21,7 @@ GROUPS = {  # on the terminal, and in the report
     "warm_up": ("Warm-up's data", "Spent on the warm-up's data, which training on everything needs as well"),
     "avoided": ("Avoided", "Avoided, not spent: earlier results were used again. The saving charges it all the same"),
 }
+CHOSEN_IN = "Spent on the warm-up's data, choosing its rows included"
 COST_COLUMNS = ("Stage", "FLOPs", "Device time", "Wall time", "Rows", "Tokens", "Padding", "Peak memory")
 
 
@@ -30,7 +31,8 @@ def cost_table(facts: Facts) -> str:
         return "<p>There is no cost.jsonl.</p>"
     groups = []
     for group, rows in cost_groups(facts.records):
-        title = f'<tr class="group"><th scope="rowgroup" colspan="{len(COST_COLUMNS)}">{GROUPS[group][1]}</th></tr>'
+        told = CHOSEN_IN if group == "warm_up" and facts.warm_up_manifest else GROUPS[group][1]
+        title = f'<tr class="group"><th scope="rowgroup" colspan="{len(COST_COLUMNS)}">{told}</th></tr>'
         lines = "".join(_cost_row(STAGE_NAMES[stage], total) for stage, total in rows.items())
         groups.append((group == "avoided", f"<tbody>{title}{lines}</tbody>"))
     everything = _cost_row("Total spent", all_spent(facts.records))
@@ -100,59 +102,6 @@ def _cost_row(label: str, total: Total) -> str:
     return f'<tr><th scope="row">{label}</th>{cells}</tr>'
 
 
-def terms_table(facts: Facts) -> str:
-    """The terms of the saving in each unit, and the break-even."""
-    saving = facts.saving
-    if saving is None:
-        return "<p>There is no saving.json: nothing was trained, so there is nothing to compare.</p>"
-    estimated = " (estimated)" if saving.device_s.full_is_estimated else ""
-    doing = "Training" if saving.part == "fit" else "Warming up"
-    lines: list[tuple[str, Callable[[Terms], float | None]]] = [
-        ("Selection, always charged", lambda terms: terms.selection),
-        ("of which a cache spared this run", lambda terms: terms.selection_avoided),
-        (f"{doing} on the subset", lambda terms: terms.training),
-        (f"{capital(WHOLE[saving.part])}{estimated}", lambda terms: terms.full_training),
-        ("Start-up that both need, left out", lambda terms: terms.shared),
-        ("Evaluation, left out", lambda terms: terms.evaluation),
-    ]
-    body = ""
-    for label, term in lines:
-        cells = "".join(f"<td>{data(term(getattr(saving, unit)), UNIT_TOLD[unit])}</td>" for unit in UNITS)
-        kind = ' class="part"' if label.startswith("of which") else ""
-        body += f'<tr{kind}><th scope="row">{label}</th>{cells}</tr>'
-    cells = "".join(f"<td>{data(getattr(saving, unit).saving, share)}</td>" for unit in UNITS)
-    uses = "".join(f"<td>{_uses(getattr(saving, unit))}</td>" for unit in UNITS)
-    body = (
-        f'<tbody>{body}</tbody><tbody class="sum"><tr><th scope="row">Saving</th>{cells}</tr></tbody>'
-        f'<tbody><tr><th scope="row">Break-even, in uses of the selection</th>{uses}</tr></tbody>'
-    )
-    shown = table(("Term", *(capital(UNIT_NAMES[unit]) for unit in UNITS)), body, "terms")
-    return (
-        f"<p>{escape(saving.break_even_sentence())}</p>{shown}{_scorer(facts.scorer_ratio)}"
-        f'<p class="note">Saving = {escape(saving.definition)}.</p>'
-    )
-
-
-def _scorer(ratio: dict[str, Any]) -> str:
-    """How large the scoring model is beside the model that is trained."""
-    known = {"parameters": "parameters", "flops_per_token": "FLOPs a token"}
-    words = [
-        f"{data(value, lambda part: f'{part:.3g} times')} the {name}"
-        for key, name in known.items()
-        if isinstance(value := ratio.get(key), int | float) and not isinstance(value, bool)
-    ]
-    if not words:
-        return ""
-    pays = "Selecting pays when the scorer is 5 to 10 times smaller, Yin &amp; Rush (2025) found."
-    return f"<p>The model that scored has {' and '.join(words)} of the model that is trained. {pays}</p>"
-
-
-def _uses(terms: Terms) -> str:
-    if terms.break_even_uses is None:
-        return "unknown" if terms.saving is None else "never"
-    return data(terms.break_even_uses, lambda value: f"{value:,.2f}")
-
-
 def metrics_table(facts: Facts) -> str:
     """Figures on held-out data beside those on dev."""
     names = dict.fromkeys(name.partition("/")[2] for name in facts.metrics if name.startswith(("val/", "test/")))
@@ -169,6 +118,8 @@ def metrics_table(facts: Facts) -> str:
 
 def manifest_table(facts: Facts) -> str:
     """What the selection depends on."""
+    if not facts.manifest and facts.warm_up_manifest:
+        return "<p>Rows were chosen for the warm-up alone; the fine-tuning trained on its whole pool.</p>"
     if not facts.manifest:
         return "<p>There is no selection in this run: it trained on the whole pool, or on rows chosen elsewhere.</p>"
     body = ""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from selectune.costs import Total
 from selectune.report.facts import STAGE_NAMES, Facts
 from selectune.report.figures import count, share
+from selectune.report.page import kept_name
 from selectune.report.tables import COST_COLUMNS, GROUPS, all_spent, cost_cells, cost_groups
 from selectune.report.wording import metric
 
@@ -44,7 +45,9 @@ def print_summary(run_dir: Path, console: Console | None = None) -> None:
     if facts.records:
         console.print(table)
     for name, (kept, pool) in facts.sizes.items():
-        console.print(f"{name} kept: {count(kept)} of {count(pool)} ({share(kept / pool) if pool else ''})")
+        console.print(
+            f"{kept_name(name, facts)}: {count(kept)} of {count(pool)} ({share(kept / pool) if pool else ''})"
+        )
     test = {name: value for name, value in facts.metrics.items() if name.startswith("test/")}
     for name, value in test.items():
         console.print(f"{plain(name)}: {metric(value)}", highlight=False)

@@ -70,7 +70,7 @@ def course(told: dict[str, Any]) -> tuple[Figure, str]:
     Args:
         told: as `course_of` gives it.
     """
-    from matplotlib.ticker import StrMethodFormatter
+    from matplotlib.ticker import FuncFormatter, NullFormatter
 
     figure, axes = panels(3, 2.6)
     at = [entry["iteration"] for entry in told["history"]]
@@ -82,7 +82,8 @@ def course(told: dict[str, Any]) -> tuple[Figure, str]:
         counting(axis.xaxis)
         if name == "marginal_error":
             axis.set_yscale("log")
-            axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))  # the usual one is in mathematical type
+            axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))  # ours draws no formulas
+            axis.yaxis.set_minor_formatter(NullFormatter())
             if bound:
                 axis.axhline(bound, color=COLOURS["total"], lw=0.9, ls="--")
         if known:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,40 @@ def a_run(run: Path, **changed: Any) -> Path:
     )
     (run / "config.yaml").write_text(CONFIG)
     (run / "done.json").write_text("{}")
+    return run
+
+
+def a_warmed_up_run(run: Path, selector: str = "GOTD", tokens: int = 50_000, accuracy: float = 0.7) -> Path:
+    """A run that chose 500 of 40,000 rows to warm up on, and fine-tuned on everything, with made-up figures."""
+    a_run(run)
+    chosen = json.loads((run / "selection" / "manifest.json").read_text())
+    (run / "selection" / "manifest.json").unlink()
+    (run / "cost.jsonl").unlink()
+    ledger = [
+        record("prepare", wall_s=6.1, device_s=6.1, flops=0, flops_method="no arithmetic"),
+        record("score", part="warm_up", flops=6.3e12, wall_s=14.2, device_s=14.2, examples=40_000, tokens=4_000_000),
+        record("solve", part="warm_up", flops=3.1e10, wall_s=1.9, device_s=1.9, examples=40_000, tokens=0),
+        record("warm_up", part="warm_up", flops=2e8 * tokens, wall_s=tokens / 2e4, device_s=tokens / 2e4),
+        record("train", flops=9.2e12, wall_s=31.3, device_s=31.3, examples=19_200, tokens=1_950_000),
+        record("evaluate", flops=1.5e12, wall_s=4.4, device_s=4.4, examples=5_000, tokens=510_000),
+    ]
+    append(run / "cost.jsonl", ledger)
+    of_warm_up = compute_saving(ledger, 500, 40_000, tokens, 4_000_000, part="warm_up")
+    whole = compute_saving(ledger, 6_400, 6_400, 650_000, 650_000, epochs=3)
+    replace(whole, warm_up=of_warm_up).write(run)
+    inside = run / "warm_up" / "selection"
+    inside.mkdir(parents=True)
+    chosen |= {
+        "n_rows": 500,
+        "selector": {"class": f"selectune.selectors.{selector.lower()}.{selector}", "arguments": {}},
+        "budget": {"asked": {"keep_rows": 500}, "rows": 500, "tokens": tokens},
+        "diagnostics": {"domains": {"news": {"pool": 30_000, "kept": 25}, "notes": {"pool": 10_000, "kept": 475}}},
+    }
+    (inside / "manifest.json").write_text(json.dumps(chosen))
+    (run / "config.yaml").write_text(
+        CONFIG.replace(", keep: 0.16", "") + f"warm_up: {{data: {{selector: {selector}}}}}\n"
+    )
+    (run / "metrics.csv").write_text(f"epoch,step,test/accuracy,test/majority_accuracy\n0,200,{accuracy},0.1136\n")
     return run
 
 

@@ -21,7 +21,14 @@ def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setattr(sys, "argv", ["main.py"])
-    return lambda *args: cli.main(["report", *map(str, args)])
+
+    def run(*args: object) -> None:
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["report", *map(str, args)])
+        if ended.value.code:
+            raise ended.value
+
+    return run
 
 
 def mistake(report, capsys: pytest.CaptureFixture[str], *args: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,15 @@ import pytest
 
 from selectune.ledger import append, read_ledger
 from selectune.report import Facts, write_comparison
-from selectune.report.arms import arms_of, common_figure, doubts
+from selectune.report.arms import arms_of, common_figure
 from selectune.report.comparison import MAX_DRAWN
 from selectune.report.comparison_figures import drawable, figure_against_cost, front_of
+from selectune.report.doubts import doubts
 from selectune.report.drawing import png
 from selectune.savings import UNITS, compute_saving
 from selectune.selectors.euds import IGSE
 from tests.report.chosen_run import choose, made_up_labels, made_up_signals
-from tests.report.pages import CONFIG, NASTY, Page, a_run
+from tests.report.pages import CONFIG, NASTY, Page, a_run, a_warmed_up_run
 from tests.test_savings import record
 
 
@@ -191,6 +193,63 @@ def test_a_run_that_has_only_begun_has_its_place(runs: list[Path], tmp_path: Pat
 def test_runs_of_the_same_name_are_told_apart(tmp_path: Path):
     runs = [a_run_of(tmp_path / folder / "sst2", 0.5, 1e12) for folder in ("monday", "tuesday")]
     assert [arm.label for arm in arms(runs)] == ["1 monday/sst2", "2 tuesday/sst2"]
+
+
+@pytest.fixture
+def warmed_up(tmp_path: Path) -> list[Path]:
+    """A choice to warm up on, one at random of as many tokens, and no warm-up; the last is much worse."""
+    gotd = a_warmed_up_run(tmp_path / "gotd", "GOTD", 50_000, 0.75)
+    plain = a_warmed_up_run(tmp_path / "random", "Random", 50_000, 0.7)
+    bare = a_warmed_up_run(tmp_path / "bare", accuracy=0.5)
+    for run, lost in ((plain, ("score", "solve")), (bare, ("score", "solve", "warm_up"))):
+        records = [one for one in read_ledger(run / "cost.jsonl") if one.part == "fit" or one.stage not in lost]
+        (run / "cost.jsonl").unlink()
+        append(run / "cost.jsonl", records)
+        whole = compute_saving(records, 6_400, 6_400, 650_000, 650_000, epochs=3)
+        warm_up = compute_saving(records, 500, 40_000, 50_000, 4_000_000, part="warm_up")
+        replace(whole, warm_up=warm_up if run is plain else None).write(run)
+    (bare / "warm_up" / "selection" / "manifest.json").unlink()
+    (bare / "config.yaml").write_text(CONFIG.replace(", keep: 0.16", ""))
+    return [gotd, plain, bare]
+
+
+def test_runs_that_differ_in_their_warm_up_are_charged_for_it(warmed_up: list[Path], tmp_path: Path):
+    found = arms(warmed_up)
+    train, warming = 9.2e12, 2e8 * 50_000
+    assert [arm.total("flops") for arm in found] == [train + 6.3e12 + 3.1e10 + warming, train + warming, train]
+    assert [arm.selector for arm in found] == ["GOTD in the warm-up", "Random in the warm-up", "none"]
+    assert [arm.budget for arm in found] == [
+        *["everything, keep rows 500 in the warm-up"] * 2,
+        "everything, no warm-up",
+    ]
+    assert [arm.left_out("device_s") for arm in found] == [6.1] * 3
+    assert [arm.name for arm in front_of(found, "flops", "test/accuracy")] == ["bare", "random", "gotd"]
+    text = write_comparison(warmed_up, tmp_path / "out").read_text(encoding="utf-8")
+    assert {arm.total(unit) for arm in found for unit in UNITS} <= set(Page(text).figures)
+    assert {arm.warm_up(unit) for arm in found for unit in UNITS} <= set(Page(text).figures)
+    assert "The total is selection, warm-up and training." in text
+    assert "GOTD in the warm-up" in text
+    assert "Their warm-ups differ (1 gotd; 2 random; 3 bare), so each total holds" in text
+    assert "The pools" not in told(warmed_up)
+
+
+def test_a_warm_up_that_all_share_is_in_no_total(warmed_up: list[Path], tmp_path: Path):
+    for alike in (warmed_up[:1], [warmed_up[0]] * 2, warmed_up[2:]):
+        assert {arm.total("flops") for arm in arms(alike)} == {9.2e12}
+        assert "warm-ups differ" not in told(alike)
+    text = write_comparison([warmed_up[0]] * 2, tmp_path / "out").read_text(encoding="utf-8")
+    assert "The total is selection and training." in text
+    assert "GOTD in the warm-up" in text
+
+
+def test_a_spared_choice_for_the_warm_up_is_charged_and_an_unknown_one_is_unknown(warmed_up: list[Path]):
+    records = read_ledger(warmed_up[0] / "cost.jsonl")
+    before = [arm.total("flops") for arm in arms(warmed_up)]
+    (warmed_up[0] / "cost.jsonl").unlink()
+    append(warmed_up[0] / "cost.jsonl", [replace(one, cached=one.stage == "score") for one in records])
+    assert [arm.total("flops") for arm in arms(warmed_up)] == before
+    (warmed_up[1] / "cost.jsonl").unlink()
+    assert [arm.total("flops") for arm in arms(warmed_up)] == [before[0], None, before[2]]
 
 
 def test_settings_that_differ_are_listed(runs: list[Path], tmp_path: Path):

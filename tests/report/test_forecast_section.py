@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import html
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from selectune.costs import CostRecord
 from selectune.errors import UserError
+from selectune.forecast.result import Forecast
 from selectune.ledger import append
 from selectune.report import Facts, write_report
 from selectune.report.forecast_section import forecast_table
-from tests.report.pages import NASTY, Page, a_run
+from selectune.savings import Saving
+from selectune.scorer_ratio import ScorerRatio
+from tests.report.pages import NASTY, Page, a_run, a_warmed_up_run
 from tests.test_savings import record
 
 FORECAST: dict[str, Any] = {
@@ -59,6 +65,42 @@ def test_costs_that_a_cache_spared_are_measured_by_what_they_were(tmp_path: Path
     assert 5000 / 4000 - 1 in page.figures
 
 
+def a_forecast(run: Path, records: list[CostRecord]) -> dict[str, Any]:
+    """As `estimate` writes it, of these costs and of the saving that a run had."""
+    saving = Saving.read(run)
+    return Forecast(records, saving, None, 40_000, 0.5, 3.0, None, [], "cpu").to_json()
+
+
+def test_a_stage_that_serves_both_parts_is_compared_part_by_part(tmp_path: Path):
+    run = a_run(tmp_path / "run")
+    append(run / "cost.jsonl", [record("score", part="warm_up", flops=1e11, wall_s=4.0)])
+    costs = [record("score", flops=7e12, wall_s=16.0), record("score", part="warm_up", flops=2e11, wall_s=3.0)]
+    forecast = a_forecast(run, costs)
+    assert forecast["stages"]["score"]["part"] == "fit+warm_up"
+    text, page = page_of(run, forecast)
+    assert {7e12 / 6.3e12 - 1, 2e11 / 1e11 - 1, 16.0 / 14.2 - 1, 3.0 / 4.0 - 1} <= set(page.figures)
+    assert "Scoring the pool for the warm-up" in text
+    del forecast["stages"]["score"]["parts"]
+    assert (7e12 + 2e11) / (6.3e12 + 1e11) - 1 in page_of(run, forecast)[1].figures
+
+
+def test_of_a_choice_for_the_warm_up_its_saving_is_compared(tmp_path: Path):
+    run = a_warmed_up_run(tmp_path / "run")
+    forecast = a_forecast(run, [record("score", part="warm_up")])
+    forecast["terms"]["warm_up"]["flops"] |= {"saving": 0.625, "break_even_uses": 0.0625}
+    text, page = page_of(run, forecast)
+    came = Saving.read(run).main.flops
+    assert {0.625, 0.0625, came.saving, came.break_even_uses} <= set(page.figures)
+    assert "Saving of the warm-up's choice in FLOPs" in html.unescape(text)
+
+
+def test_a_forecast_of_the_fine_tuning_alone_is_not_held_against_the_warm_ups_saving(tmp_path: Path):
+    run = a_warmed_up_run(tmp_path / "run")
+    forecast = a_forecast(run, [record("score", part="warm_up")])
+    for told in (forecast | {"terms": forecast["terms"] | {"warm_up": None}}, FORECAST):
+        assert "Saving of the warm-up" not in page_of(run, told)[0]
+
+
 @pytest.mark.parametrize("name", [*FORECAST, None])
 def test_anything_may_be_missing_or_of_another_kind(tmp_path: Path, name: str | None):
     run = a_run(tmp_path)
@@ -79,9 +121,7 @@ def test_a_damaged_forecast_is_a_sentence(tmp_path: Path):
 
 def test_the_scorer_is_compared_with_the_model(tmp_path: Path):
     run = a_run(tmp_path / "run")
-    saving = json.loads((run / "saving.json").read_text())
-    saving["scorer_ratio"] = {"parameters": 0.1875, "flops_per_token": 0.2125}
-    (run / "saving.json").write_text(json.dumps(saving))
+    replace(Saving.read(run), scorer_ratio=ScorerRatio("small", "large", 3_000, 16_000, 0.2125)).write(run)
     text = write_report(run).read_text(encoding="utf-8")
     assert {0.1875, 0.2125} <= set(Page(text).figures)
     assert "0.188 times" in text

@@ -7,7 +7,8 @@ import pytest
 
 from selectune.embedding_map import SHOWN, embedding_map
 from selectune.report.drawing import png
-from selectune.report.selection_section import domain_shares
+from selectune.report.selection_figures import MAX_CLASSES
+from selectune.report.selection_section import came_from, domain_shares
 from selectune.report.transport_figures import course, course_of, plane
 from selectune.selectors import GOTD, Budget
 from tests.selectors.test_gotd import clouds, signals
@@ -44,8 +45,30 @@ def test_pictures_say_in_words_what_they_show() -> None:
         assert png(drawn).startswith(b"\x89PNG")
 
 
+def test_axes_are_written_in_plain_numbers() -> None:
+    history = [{"iteration": i, "marginal_error": 0.1**i, "churn": None} for i in range(4)]
+    told = {"history": history, "iterations": 3, "backend": "dense", "eps": 0.1, "distance": 2.0, "distance_kept": 1.0}
+    figure, _ = course(told)
+    png(figure)
+    for axis in figure.axes:
+        assert not [text for text in axis.get_yticklabels() if "$" in text.get_text()]
+
+
+def test_a_pool_of_many_data_sets_is_told_in_full() -> None:
+    names = [f"set{i}" for i in range(MAX_CLASSES + 5)]
+    told = came_from({"names": names, "pool": [4] * len(names), "kept": list(range(len(names)))})
+    assert told.startswith(f"Of the {sum(range(len(names)))} rows kept there came 8.0")
+    assert f"from {names[-1]} (4.0" in told
+    assert "from 5 others (20.0" in told
+
+
 def test_runs_without_transport_have_no_such_picture() -> None:
     assert course_of({"bands": {}}) is None
     assert domain_shares({}) is None
     told = {"a": {"pool": 3, "kept": 1}, "b": {"pool": 5, "kept": 0}}
-    assert domain_shares({"domains": told}) == {"names": ["a", "b"], "pool": [3, 5], "kept": [1, 0]}
+    shares = domain_shares({"domains": told})
+    assert shares is not None
+    assert came_from(shares).replace("\N{NO-BREAK SPACE}", " ") == (
+        "Of the 1 rows kept there came 100.0 % from a (37.5 % of the pool) and 0.0 % from b (62.5 % of the pool)."
+    )
+    assert shares == {"names": ["a", "b"], "pool": [3, 5], "kept": [1, 0]}
