@@ -8,7 +8,7 @@ from selectune.report import write_comparison, write_report
 from selectune.selectors.euds import IGSE
 from tests.report.browser import needs_chromium, open_page
 from tests.report.chosen_run import choose, made_up_labels, made_up_signals
-from tests.report.pages import Page, a_run, costs_in
+from tests.report.pages import Page, a_run, a_warmed_up_run, costs_in
 
 pytestmark = needs_chromium
 
@@ -32,6 +32,16 @@ def test_the_page_of_a_run_is_silent_and_alone(tmp_path: Path):
     assert page.without_words == []
     assert page.figures == Page(path.read_text(encoding="utf-8")).figures
     assert costs_in(run / "cost.jsonl") <= set(page.figures)
+
+
+def test_pages_of_a_choice_for_the_warm_up_are_silent_and_alone(tmp_path: Path):
+    run = a_warmed_up_run(tmp_path / "run")
+    for path in (write_report(run), write_comparison([run, a_run(tmp_path / "other")], tmp_path / "out")):
+        opened = open_page(path)
+        assert opened.console == opened.requests == []
+        assert Page(opened.dom).without_words == []
+        assert Page(opened.dom).figures == Page(path.read_text(encoding="utf-8")).figures
+    assert costs_in(run / "cost.jsonl") <= set(Page(write_report(run).read_text(encoding="utf-8")).figures)
 
 
 def test_a_comparison_is_silent_and_alone(tmp_path: Path):
