@@ -1,0 +1,77 @@
+"""Numbers in README and docs are those of the CSVs in `results/`, as rounded there."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+Figures = dict[tuple[str, str, str], float]
+
+
+def read(name: str) -> Figures:
+    with (REPOSITORY / "results" / name).open(newline="") as file:
+        return {(row["case"], row["variant"], row["metric"]): float(row["value"]) for row in csv.DictReader(file)}
+
+
+def agreement(case: str) -> str:
+    return f"{read('agreement.csv')[case, 'masked', 'spearman_to_masked_pseudo']:.2f}"
+
+
+def mean_of(case: str, variant: str) -> str:
+    return f"{read('agreement.csv')[case, variant, 'mean_nats']:.1f}"
+
+
+def scoring(case: str, variant: str, metric: str = "rows_per_s", file: str = "scoring.csv") -> float:
+    return read(file)[case, variant, metric]
+
+
+def times(variant: str, case: str = "sst2") -> str:
+    return f"{scoring(case, variant) / scoring(case, 'encoder'):.2f}"
+
+
+SAID: list[tuple[str, str, Callable[[], str]]] = [
+    ("README.md", r"Spearman ([\d.]+) on SST-2, [\d.]+ on AG News", lambda: agreement("sst2")),
+    ("README.md", r"Spearman [\d.]+ on SST-2, ([\d.]+) on AG News", lambda: agreement("ag_news")),
+    ("docs/methods.md", r"\| Spearman \| ([\d.]+) \|", lambda: agreement("sst2")),
+    ("docs/methods.md", r"\| Spearman \| [\d.]+ \| ([\d.]+) \|", lambda: agreement("ag_news")),
+    ("docs/methods.md", r"mean entropies ([\d.]+) against", lambda: mean_of("sst2", "masked")),
+    ("docs/methods.md", r"mean entropies [\d.]+ against ([\d.]+) nats", lambda: mean_of("sst2", "masked_pseudo")),
+    (
+        "docs/limits.md",
+        r"(\d+) MB more than of ten thousand",
+        lambda: f"{read('memory.csv')['select', 'difference', 'peak_rss_anon_mb']:.0f}",
+    ),
+    ("docs/probe.md", r"\| encoder alone \| ([\d.]+) \|", lambda: f"{scoring('sst2', 'encoder'):.1f}"),
+    ("docs/probe.md", r"\| scoring, exact \| ([\d.]+) \|", lambda: f"{scoring('sst2', 'exact'):.1f}"),
+    ("docs/probe.md", r"\| scoring, exact \| [\d.]+ \| ([\d.]+) \|", lambda: times("exact")),
+    ("docs/probe.md", r"\| naive: [^|]+\| ([\d.]+) \|", lambda: f"{scoring('sst2', 'naive'):.1f}"),
+    (
+        "docs/probe.md",
+        r"\| scoring, probe on layers 2 and 6 \| [\d.]+ \| [\d.]+ \| ([\d.]+) \|",
+        lambda: f"{scoring('sst2', 'probe', 'spearman_to_exact'):.3f}",
+    ),
+    (
+        "docs/probe.md",
+        r"\| scoring, probe on layer 2 \|[^|]+\|[^|]+\|[^|]+\| ([\d.]+) \*",
+        lambda: f"{scoring('imdb', 'probe_early', file='scoring_imdb_probe.csv'):.2f}",
+    ),
+]
+
+
+@pytest.mark.parametrize(("page", "pattern", "expected"), SAID, ids=[f"{page}: {pattern}" for page, pattern, _ in SAID])
+def test_a_number_is_that_of_its_file(page: str, pattern: str, expected: Callable[[], str]) -> None:
+    text = " ".join((REPOSITORY / page).read_text().split())
+    found = re.search(pattern, text)
+    assert found, "the sentence is there no more; mend this list"
+    assert found[1] == expected()
+
+
+@pytest.mark.parametrize("file", sorted((REPOSITORY / "results").glob("*.csv")), ids=lambda file: file.name)
+def test_a_result_has_its_command_beside_it(file) -> None:
+    pages = [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md"), *(REPOSITORY / "benchmarks").glob("*.py")]
+    assert any(f"results/{file.name}" in page.read_text() for page in pages)
