@@ -44,14 +44,15 @@ class Memory:
     peak_cuda: int | None = None
 
     def __enter__(self) -> Memory:
-        self._before = psutil.Process().memory_info().rss
+        self._before, self._highest = psutil.Process().memory_info().rss, peak_rss()
         return self
 
     def __exit__(self, *error: object) -> None:
         highest = peak_rss()
         now = psutil.Process().memory_info().rss
-        grown = max(0, max(highest if highest > self._before else 0, now) - self._before)
-        self.peak_rss = int(self._before + grown * self.scale)
+        # a peak of before, as of loading a model, is none of the batches
+        grown = max(0, (highest if highest > self._highest else now) - self._before)
+        self.peak_rss = max(highest, int(self._before + grown * self.scale))
         self.peak_cuda = peak_cuda()
 
 
@@ -190,7 +191,8 @@ class _Timer(pl.Callback):
     seconds: float = 0.0
     batches: int = 0
     shapes: list[tuple[int, int, bool]] = field(default_factory=list)
-    steps: int = 0
+    steps: int = 0  # of the optimizer, which takes one for several batches where gradients accumulate
+    _skipped: int = 0
     _since: float | None = None
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -198,7 +200,9 @@ class _Timer(pl.Callback):
         if self.batches > SKIPPED:
             *first, last = (tuple(micro["input_ids"].shape) for micro in batch["micro_batches"])
             self.shapes += [(*shape, True) for shape in first] + [(*last, False)]
-            self.steps += 1
+            self.steps = trainer.global_step - self._skipped
+        else:
+            self._skipped = trainer.global_step
         if self.batches >= SKIPPED + STEPS or (self.seconds > SECONDS and self.batches > SKIPPED + 2):
             trainer.should_stop = True
         self._since = now
