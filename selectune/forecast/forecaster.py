@@ -16,9 +16,9 @@ from selectune.datamodules.base import SelectionDataModule
 from selectune.errors import UserError
 from selectune.forecast import plans
 from selectune.forecast.chosen import Chosen
-from selectune.forecast.measure import Trained, time_training
 from selectune.forecast.result import Forecast, advice, break_even_keep
 from selectune.forecast.tally import Tally, rated
+from selectune.forecast.training import Trained, time_training
 from selectune.lightning_modules import FineTuner
 from selectune.pipeline import Job, WarmUp
 from selectune.savings import Saving, Terms, compute_saving

@@ -14,7 +14,7 @@ import pytest
 from selectune import CostLedger, FineTuner, TextClassification
 from selectune.batching import plan_batches
 from selectune.errors import UserError
-from selectune.forecast import Forecast, Machine, measure, plans
+from selectune.forecast import Forecast, Machine, measure, plans, training
 from selectune.forecast.forecaster import _schedule
 from selectune.forecast.result import advice, break_even_keep
 from selectune.forecast.sample import lent, on_sample, scaled
@@ -304,14 +304,14 @@ def test_a_timer_counts_steps_of_the_optimizer(
     data = TextClassification(str(data_folder), max_length=32, seed=3, batch_size=8)
     data.load()
     module = FineTuner(str(model_folder), seed=3)
-    timer = measure._Timer()
+    timer = training._Timer()
     trainer = pl.Trainer(
         accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False, max_epochs=1,
         enable_model_summary=False, callbacks=[timer], limit_val_batches=0, accumulate_grad_batches=3,
     )  # fmt: skip
-    monkeypatch.setattr(measure, "STEPS", 9)
+    monkeypatch.setattr(training, "STEPS", 9)
     trainer.fit(module, data.trained_on(np.arange(200), module.source))
-    assert timer.batches - measure.SKIPPED == 9
+    assert timer.batches - training.SKIPPED == 9
     assert timer.steps == 3
 
 
