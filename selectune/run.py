@@ -94,6 +94,11 @@ class Run:
             raise RunDirectoryError(
                 "--overwrite removes the run that --ckpt_path would go on with; leave one of them out."
             )
+        if overwrite and verb == "estimate":
+            raise RunDirectoryError(
+                "estimate does not take --overwrite, as a forecast must not remove what a run has trained; use another "
+                "--output, or leave it out."
+            )
         there = self.path.is_dir() and any(file.name not in BESIDE for file in self.path.iterdir())
         if there and not (self.path / "config.yaml").is_file():
             raise RunDirectoryError(

@@ -109,7 +109,7 @@ class Saving:
         for unit in UNITS:
             before, plain = getattr(self.warm_up, unit), getattr(self, unit).training
             if plain and before.selection is not None and before.training is not None:
-                told.append(f"{_times((before.selection + before.training) / plain)} its {UNIT_NAMES[unit]}")
+                told.append(f"{times((before.selection + before.training) / plain)} its {UNIT_NAMES[unit]}")
         return f"On top of plain fine-tuning, choosing and warming up took {' and '.join(told)}." if told else ""
 
     def _own_sentence(self) -> str:
@@ -119,8 +119,8 @@ class Saving:
         whole = WHOLE[self.part]
         if any(getattr(self, unit).full_is_estimated for unit in known):
             whole += " (estimated)"
-        gains = [f"{_percent(saving)} of the {UNIT_NAMES[unit]}" for unit, saving in known.items() if saving > 0]
-        losses = [f"{_times(1 - saving)} the {UNIT_NAMES[unit]}" for unit, saving in known.items() if saving <= 0]
+        gains = [f"{percent(saving)} of the {UNIT_NAMES[unit]}" for unit, saving in known.items() if saving > 0]
+        losses = [f"{times(1 - saving)} the {UNIT_NAMES[unit]}" for unit, saving in known.items() if saving <= 0]
         if not gains and all(saving == 0 and not getattr(self, unit).selection for unit, saving in known.items()):
             did = "trained" if self.part == "fit" else "warmed up"
             return f"Nothing was selected: this run {did} on everything, so there is nothing saved and nothing lost."
@@ -139,11 +139,11 @@ class Saving:
             told.append("The FLOPs are not known.")
         return " ".join(told)
 
-    def break_even_sentence(self) -> str:
-        """From how many uses on a selection pays, in FLOPs, or in device time where FLOPs are unknown."""
+    def break_even_sentence(self, unit: Unit | None = None) -> str:
+        """From how many uses on a selection pays; default in FLOPs, or in device time where FLOPs are unknown."""
         if self.main is not self:
-            return self.main.break_even_sentence()
-        return self._break_even("device_s" if self.flops.saving is None else "flops")
+            return self.main.break_even_sentence(unit)
+        return self._break_even(unit or ("device_s" if self.flops.saving is None else "flops"))
 
     def _break_even(self, unit: Unit) -> str:
         terms: Terms = getattr(self, unit)
@@ -304,12 +304,13 @@ def _terms(records: list[CostRecord], unit: Unit, larger: float | None, part: Pa
     )
 
 
-def _percent(fraction: float) -> str:
+def percent(fraction: float) -> str:
     """Such as "61 %", with a decimal where two digits would hide what there is."""
     if fraction == 0:
         return "0 %"
     return f"{fraction:.0%}".replace("%", " %") if fraction >= 0.1 else f"{fraction:.1%}".replace("%", " %")
 
 
-def _times(ratio: float) -> str:
+def times(ratio: float) -> str:
+    """Such as "1.30 times", with a third decimal where two would hide on which side of 1 it is."""
     return f"{ratio:.3f} times" if ratio < 1.1 else f"{ratio:.2f} times"

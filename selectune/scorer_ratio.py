@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from selectune.costs import CostRecord, add_up, distinct
+from selectune.costs import CostRecord, Part, add_up, distinct
 
 PAYS_BELOW = 1 / 5
 """Scorer over model in weights, from which on the source above sees selection pay."""
@@ -58,11 +58,13 @@ class ScorerRatio:
         model: str,
         scorer_parameters: int | None,
         model_parameters: int,
+        part: Part = "fit",
     ) -> ScorerRatio | None:
-        """The ratio of a run, from its ledger; None where nothing was scored by a model."""
-        known = [record for record in distinct(records) if record.part == "fit"]
+        """The ratio of a run, or of its warm-up, from its ledger; None where nothing was scored by a model."""
+        stage = "train" if part == "fit" else "warm_up"
+        known = [record for record in distinct(records) if record.part == part]
         scored = add_up(record for record in known if record.stage == "score")
-        trained = add_up(record for record in known if record.stage == "train" and not record.cached)
+        trained = add_up(record for record in known if record.stage == stage and not record.cached)
         if not scored.tokens:
             return None
         per_token = None

@@ -63,12 +63,7 @@ class Loaders(pl.LightningDataModule):
         """Batches of the selected rows."""
         rows, lengths = self.train_rows, self.tokens["train"].lengths
         rank, size = world()
-        if self.batch_size < size:
-            raise DataError(
-                f"data.batch_size is {self.batch_size} over {size} processes; each needs a row of each batch."
-            )
-        if len(rows) < size:
-            raise BudgetError(f"{len(rows)} row(s) are kept for {size} processes; keep more or use fewer.")
+        self.check_shares(size)
         self.warn_of_lost_classes(rows)
 
         def collate(batch: np.ndarray) -> dict[str, Any]:
@@ -84,6 +79,23 @@ class Loaders(pl.LightningDataModule):
             num_workers=self.num_workers,
             batches_done=lambda: loop.current.processed if loop else 0,
         )
+
+    def check_shares(self, size: int) -> None:
+        """Refuse a training in which a process would be without a row.
+
+        Args:
+            size: number of processes.
+
+        Raises:
+            DataError: batches are smaller than that.
+            BudgetError: fewer rows are trained on.
+        """
+        if self.batch_size < size:
+            raise DataError(
+                f"data.batch_size is {self.batch_size} over {size} processes; each needs a row of each batch."
+            )
+        if len(self.train_rows) < size:
+            raise BudgetError(f"{len(self.train_rows)} row(s) are kept for {size} processes; keep more or use fewer.")
 
     def n_train_batches(self) -> int:
         """Training batches of an epoch."""

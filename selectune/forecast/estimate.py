@@ -70,5 +70,10 @@ def forecast(job: Job, machine: Machine | None = None) -> Forecast:
     else:
         named = f"a device of {machine.device_flops:.3g} FLOP/s at a utilisation of {machine.utilisation:g}"
         told = f"Times are FLOPs over {named}; of stages without arithmetic they are those of this machine."
+        if unrated := tally.unrated:
+            told += (
+                f" The FLOPs of {', '.join(unrated)} are not known, so its times are those of this machine too, and "
+                "the saving in device time is not known."
+            )
     notes = [told, *dict.fromkeys(forecaster.notes)]
     return replace(made, assumptions=notes, device=named, wall_s=time.perf_counter() - began)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from selectune.batching import TrainSampler, plan_batches, split_batch
 from selectune.distributed import stage_seed
+from selectune.errors import UserError
 from selectune.flops import FlopModel
 
 if TYPE_CHECKING:
@@ -29,14 +30,20 @@ class Schedule:
         steps: of the optimizer, at most; -1 for no limit.
         accumulate: batches of an optimizer step.
         limit: batches of an epoch, at most: a number, or a share of them.
-        validations: in an epoch.
+        validates: whether it is validated at all.
+        interval: batches between two validations: a number, or a share of an epoch's.
+        every: epochs from one with validations to the next; None counts the interval across epochs.
+        eval_limit: batches of a validation on one process, at most: a number, or a share of them.
     """
 
     epochs: int
     steps: int = -1
     accumulate: int = 1
     limit: int | float = 1.0
-    validations: float = 1.0
+    validates: bool = True
+    interval: int | float = 1.0
+    every: int | None = 1
+    eval_limit: int | float = 1.0
 
 
 @dataclass(frozen=True)
@@ -74,9 +81,56 @@ class Work:
         return Work(examples, tokens, padded, flops, round(self.steps * n))
 
 
-def evaluating(tokens: BatchRows, max_batch_tokens: int, world_size: int, flops: FlopModel | None) -> Work:
-    """One evaluation of all rows of a split."""
-    return _passes(tokens, plan_batches(tokens.lengths, max_batch_tokens, world_size), (flops,))
+@dataclass(frozen=True)
+class Fit:
+    """A fit that is planned.
+
+    Args:
+        work: of its training.
+        epochs: in which it trains, a share of one where it ends within; an epoch that is limited is a whole one.
+        validations: that it makes.
+    """
+
+    work: Work
+    epochs: float
+    validations: int
+
+
+def evaluating(
+    splits: Sequence[BatchRows],
+    max_batch_tokens: int,
+    world_size: int,
+    flops: FlopModel | None,
+    limit: int | float = 1.0,
+) -> Work:
+    """One evaluation of some splits, one after the other.
+
+    Args:
+        splits: their tokens.
+        max_batch_tokens: padded tokens of a batch.
+        world_size: number of processes.
+        flops: of a row's forward pass.
+        limit: batches on one process, at most: a number, or a share of them.
+    """
+    batches = [(split, rows) for split in splits for rows in plan_batches(split.lengths, max_batch_tokens, world_size)]
+    total = Work()
+    for rank in range(world_size):
+        mine = batches[rank::world_size]
+        for split, rows in mine[: limited(len(mine), limit)]:
+            total += _passes(split, [rows], (flops,))
+    return total
+
+
+def limited(n_batches: int, limit: int | float) -> int:
+    """How many batches are left under a limit of Lightning's: a number, or as a float a share of them.
+
+    Raises:
+        UserError: a share that leaves none.
+    """
+    left = min(n_batches, limit) if isinstance(limit, int) else int(n_batches * limit)
+    if n_batches and not left and limit:
+        raise UserError(f"A limit of {limit:g} leaves none of {n_batches} batches; raise trainer.limit_..._batches.")
+    return left
 
 
 def scoring(
@@ -109,7 +163,7 @@ def training(
     forward: FlopModel | None,
     both: FlopModel | None,
     a_step: float | None,
-) -> tuple[Work, float]:
+) -> Fit:
     """A whole fit on some rows of the pool, batch by batch as the data module will make them.
 
     Args:
@@ -121,21 +175,21 @@ def training(
         both: with the backward pass.
         a_step: FLOPs of a step of the optimizer.
 
-    Returns:
-        The work, and the epochs that it is.
+    Raises:
+        UserError: limits and intervals that Lightning refuses.
     """
     tokens = data.tokens["train"]
-    lengths, total, epochs = tokens.lengths, Work(), 0.0
+    lengths, total = tokens.lengths, Work()
     sampler = TrainSampler(lengths[rows], data.batch_size, stage_seed(data.seed, "shuffle"), 0, world_size)
-    per_epoch = len(sampler)
-    per_epoch = min(per_epoch, schedule.limit) if isinstance(schedule.limit, int) else int(per_epoch * schedule.limit)
+    per_epoch = limited(len(sampler), schedule.limit)
     known: Work | None = None
+    done: list[int] = []  # batches of each epoch
     for epoch in range(schedule.epochs):
         left = math.inf if schedule.steps < 0 else (schedule.steps - total.steps) * schedule.accumulate
         n_batches = int(min(per_epoch, left))
         if n_batches <= 0:
             break
-        epochs += n_batches / len(sampler)
+        done.append(n_batches)
         if known is not None and n_batches == per_epoch and len(rows) * schedule.epochs > ROWS_TO_PLAN:
             total += known
             continue
@@ -149,7 +203,23 @@ def training(
         steps = math.ceil(n_batches / schedule.accumulate)
         known = work + Work(flops=None if a_step is None else a_step * steps * world_size, steps=steps)
         total += known
-    return total, epochs
+    return Fit(total, sum(done) / max(1, per_epoch), _validations(schedule, done, per_epoch))
+
+
+def _validations(schedule: Schedule, done: list[int], per_epoch: int) -> int:
+    """How often Lightning validates in epochs of so many batches; the end of a fit alone is no occasion."""
+    if not schedule.validates:
+        return 0
+    every, interval = schedule.every, schedule.interval
+    step = interval if isinstance(interval, int) else max(1, int(per_epoch * interval))
+    if every is None:
+        return sum(done) // step
+    if step > per_epoch:
+        raise UserError(
+            f"trainer.val_check_interval is {step}, but an epoch has {per_epoch} batches; lower it, or set "
+            "trainer.check_val_every_n_epoch to null to count across epochs."
+        )
+    return sum(n_batches // step for epoch, n_batches in enumerate(done, 1) if epoch % every == 0)
 
 
 def _passes(tokens: BatchRows, batches: Iterable[np.ndarray], passes: tuple[FlopModel | None, ...]) -> Work:

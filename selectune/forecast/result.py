@@ -9,7 +9,7 @@ from typing import Any
 
 from selectune.costs import CostRecord, Stage, Total, totals
 from selectune.paths import write_json
-from selectune.savings import UNIT_NAMES, Saving, Unit
+from selectune.savings import UNIT_NAMES, UNITS, WHOLE, Saving, Unit, percent, times
 from selectune.scorer_ratio import PAYS_BELOW, ScorerRatio
 
 SCHEMA = 1
@@ -23,11 +23,8 @@ class Forecast:
     Args:
         records: of the stages that will run, as a ledger will hold them.
         saving: what selecting will save, computed from these as from a ledger.
-        break_even_keep: the largest share of the rows at which selecting still pays; 0 when it pays at none, None when
-            nothing is selected or the selector sets its own size.
-        rows: of the pool.
-        keep: share of its rows that is kept.
-        epochs: of training.
+        break_even_keep: the largest share of the rows at which selecting still pays, in `unit`; 0 when it pays at none,
+            None when nothing is selected or the selector sets its own size.
         scorer: the scoring model beside the trained one; None where no model scores.
         assumptions: what the forecast rests on, in sentences.
         device: that the figures are of.
@@ -37,9 +34,6 @@ class Forecast:
     records: list[CostRecord]
     saving: Saving
     break_even_keep: float | None
-    rows: int
-    keep: float
-    epochs: float
     scorer: ScorerRatio | None
     assumptions: list[str]
     device: str
@@ -49,7 +43,12 @@ class Forecast:
     @property
     def unit(self) -> Unit:
         """FLOPs, or device time where FLOPs are unknown."""
-        return "device_s" if self.saving.flops.saving is None else "flops"
+        return "device_s" if self.saving.main.flops.saving is None else "flops"
+
+    @property
+    def losing(self) -> Unit | None:
+        """The unit in which selecting loses while it wins in the other one; None where they agree."""
+        return _losing(self.saving.main)
 
     @property
     def total(self) -> Total:
@@ -57,34 +56,22 @@ class Forecast:
         return sum(totals(self.records).spent.values(), Total())
 
     def sentence(self) -> str:
-        """The headline: what selection costs in epochs, and what is won or lost by it."""
-        terms = getattr(self.saving, self.unit)
-        if not terms.selection or terms.full_training is None or terms.saving is None or not self.epochs:
-            return self.saving.sentence()
-        costs = terms.selection / (terms.full_training / self.epochs)
-        by = "" if self.scorer is None else f" with {self.scorer.scorer}"
-        told = (
-            f"selecting from {_many(self.rows)} rows{by} costs {costs:.2g} times one epoch of training on all of them: "
-            f"with {_epochs(self.epochs)} at keep {self.keep:.2g} you "
-        )
-        name = UNIT_NAMES[self.unit]
-        if terms.saving > 0:
-            told += f"save {terms.saving:.0%}".replace("%", " %") + f" of the {name} of training on everything"
-        else:
-            told += f"lose {-terms.saving:.2g} times the {name} of training on everything"
-        verdict = "Selection will pay" if terms.saving > 0 else "Selection will NOT pay"
-        return f"{verdict}: {told}."
+        """The headline: what selection costs in epochs, and what is won or lost by it, for the warm-up's data too."""
+        main, beside = self.saving.main, self.saving.warm_up
+        told = [_verdict(main, "" if self.scorer is None else self.scorer.scorer)]
+        if beside is not None and beside is not main:
+            told.append(_verdict(beside))
+        return " ".join(told) if all(told) else self.saving.sentence()
 
     def break_even(self) -> str:
         """From which keep ratio down, and from how many uses on, selecting pays."""
         told = []
         if self.break_even_keep is not None:
-            told.append(
-                f"It pays up to keep {self.break_even_keep:.2f}."
-                if self.break_even_keep > 0
-                else "It pays at no keep ratio."
-            )
-        told.append(self.saving.break_even_sentence())
+            place = f"up to keep {self.break_even_keep:.2f}" if self.break_even_keep > 0 else "at no keep ratio"
+            told.append(f"In {UNIT_NAMES[self.unit]} it pays {place}." if self.losing else f"It pays {place}.")
+        # of two units that disagree the headline has the one that loses
+        won = next((unit for unit in UNITS if unit != self.losing), None) if self.losing else None
+        told.append(self.saving.break_even_sentence(won))
         return " ".join(told)
 
     def to_json(self) -> dict[str, Any]:
@@ -95,14 +82,15 @@ class Forecast:
             parts = sorted({record.part for record in mine})
             of = {part: _figures(totals([r for r in mine if r.part == part]).spent[stage]) for part in parts}
             stages[stage] = {"part": "+".join(parts), **_figures(total), "parts": of}
+        main = self.saving.main
         return {
             "schema": SCHEMA,
             "stages": stages,
             "total": _figures(self.total),
-            "saving": {unit: getattr(self.saving, unit).saving for unit in ("flops", "device_s")},
+            "saving": {unit: getattr(main, unit).saving for unit in UNITS},
             "terms": self.saving.to_json(),
             "break_even_keep": self.break_even_keep,
-            "break_even_uses": getattr(self.saving, self.unit).break_even_uses,
+            "break_even_uses": getattr(main, self.unit).break_even_uses,
             "sentence": self.sentence(),
             "break_even": self.break_even(),
             "advice": self.advice,
@@ -149,8 +137,8 @@ def advice(scorer: ScorerRatio | None, saving: Saving) -> str:
     """A smaller scorer, where the scoring model is not small beside the model."""
     if scorer is None or scorer.parameters is None or scorer.parameters <= PAYS_BELOW:
         return ""
-    terms = saving.flops
-    size = "is as large as" if 0.8 <= scorer.parameters <= 1.25 else f"has {scorer.parameters:.2g} times the weights of"
+    terms = saving.main.flops
+    size = "is as large as" if 0.8 <= scorer.parameters <= 1.25 else f"has {times(scorer.parameters)} the weights of"
     told = (
         f"The scorer {size} the model. Selection pays when it is 5 to 10 times smaller (Yin & Rush 2025): name one of "
         f"about {_many(scorer.model_parameters * PAYS_BELOW)} weights in scorer.checkpoint"
@@ -158,8 +146,42 @@ def advice(scorer: ScorerRatio | None, saving: Saving) -> str:
     if terms.score and terms.selection is not None and terms.full_training and terms.training is not None:
         scored = terms.score * PAYS_BELOW / scorer.parameters
         better = 1 - (terms.selection - terms.score + scored + terms.training) / terms.full_training
-        told += ", and about " + f"{better:.0%}".replace("%", " %") + " of the FLOPs would be saved"
+        if better <= 0:
+            return f"{told}; that alone will not make this selection pay."
+        told += f", and about {percent(better)} of the FLOPs would be saved"
     return told + "."
+
+
+def _verdict(saving: Saving, scorer: str = "") -> str:
+    """Whether selecting will pay, in FLOPs, or in both units where they disagree; empty where that is not known."""
+    unit: Unit = "device_s" if saving.flops.saving is None else "flops"
+    terms, losing = getattr(saving, unit), _losing(saving)
+    if not terms.selection or terms.full_training is None or terms.saving is None or not saving.epochs:
+        return ""
+    costs = terms.selection / (terms.full_training / saving.epochs)
+    by = f" with {scorer}" if scorer else ""
+    doing = "training" if saving.part == "fit" else "warming up"
+    told = (
+        f"selecting from {_many(saving.pool_rows)} rows{by} costs {times(costs)} one epoch of {doing} on all of them: "
+        f"with {_epochs(saving.epochs)} at keep {saving.kept_rows / saving.pool_rows:.2g} you"
+    )
+    shares = {one: getattr(saving, one).saving for one in (UNITS if losing else (unit,))}
+    gains = [(one, f"save {percent(share)} of the {UNIT_NAMES[one]}") for one, share in shares.items() if share > 0]
+    losses = [(one, f"lose {times(-share)} the {UNIT_NAMES[one]}") for one, share in shares.items() if share <= 0]
+    found = f"{told} {' but '.join(each for _, each in gains + losses)} of {WHOLE[saving.part]}."
+    if losing is None:
+        return f"Selection will {'pay' if gains else 'NOT pay'}: {found}"
+    (won, _), (lost, _) = *gains, *losses
+    return (
+        f"Selection will pay in {UNIT_NAMES[won]} but NOT in {UNIT_NAMES[lost]}: {found} "
+        f"{saving.break_even_sentence(lost)}"
+    )
+
+
+def _losing(saving: Saving) -> Unit | None:
+    shares = {unit: share for unit in UNITS if (share := getattr(saving, unit).saving) is not None}
+    lost = [unit for unit, share in shares.items() if share <= 0]
+    return lost[0] if len(lost) == 1 and len(shares) == 2 else None
 
 
 def _figures(total: Total) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from selectune.choosing import labels_of
-from selectune.costs import Part
+from selectune.costs import Part, Stage
 from selectune.datamodules.base import SelectionDataModule
 from selectune.errors import DataError
 from selectune.forecast import plans
@@ -30,6 +30,7 @@ from selectune.selectors.clustering import default_prototypes, kmeans, kmeans_fl
 from selectune.selectors.compose import Chain
 from selectune.selectors.screen import DomainScreen
 from selectune.selectors.search import Proxy, Search
+from selectune.selectors.transport.backends import POT_CELLS
 from selectune.signals import SignalStore
 
 TRIED_ROWS = 4096  # of k-means
@@ -58,6 +59,7 @@ class Selecting:
         device: that scores.
         notes: what a reader should know.
         proxies: rows and settings of the proxy runs that a search will make, which the caller charges.
+        screened: row ids that a pre-screen of data sets leaves, where there is one.
     """
 
     data: SelectionDataModule
@@ -67,22 +69,32 @@ class Selecting:
     device: torch.device
     notes: list[str] = field(default_factory=list)
     proxies: list[tuple[np.ndarray, Proxy]] = field(default_factory=list)
+    screened: np.ndarray | None = None
     _known: dict[int, _Known] = field(default_factory=dict)
     _charging: bool = True
 
-    def choose(self, selector: Selector, rows: Rows, budget: Budget) -> Picked:
+    def choose(self, selector: Selector, rows: Rows, budget: Budget, ids: np.ndarray | None = None) -> Picked:
         """The rows that a selector will keep, as far as a sample tells; and charge what that will take.
+
+        Args:
+            selector: any.
+            rows: to choose from.
+            budget: how much to keep.
+            ids: what these rows are called in the whole pool; default they are it.
 
         Raises:
             UserError: whatever the selection itself refuses.
         """
+        ids = np.arange(len(rows)) if ids is None else ids
         if isinstance(selector, Chain):
-            first = self.choose(selector.prefilter, rows, selector.prefilter_budget(len(rows)))
+            first = self.choose(selector.prefilter, rows, selector.prefilter_budget(len(rows)), ids)
             left = rows.take(first.rows)
             selector.check_budget(budget, left.n_tokens)
-            return selector.join(first, self.choose(selector.selector, left, budget), len(rows))
+            return selector.join(first, self.choose(selector.selector, left, budget, ids[first.rows]), len(rows))
         if isinstance(selector, DomainScreen):
-            return self._screen(selector, rows)
+            screened = self._screen(selector, rows)
+            self.screened = ids[screened.rows]
+            return screened
         if id(selector) not in self._known:
             self._known[id(selector)] = self._look(selector, rows)
         known, rule = self._known[id(selector)], getattr(selector, "rule", None)
@@ -163,14 +175,16 @@ class Selecting:
         ready = probe if isinstance(probe, Probe) else None
         if ready:
             method = "probe: three forward passes a visit, AdamW"
-            self.tally.charge("tune_scorer", self.part, ready.work, ready.seconds, method, ready.exact.memory)
+            self.tally.charge(
+                "tune_scorer", self.part, ready.work, ready.seconds, method, ready.exact.memory, parallel=True
+            )
             self.notes.append("The entropy probe is taken to agree well enough to serve.")
         began = time.perf_counter()
         scorer = make_scorer(names, scoring, ready.probe if ready else None)
         found = time_scoring(scorer, time.perf_counter() - began, rows, scoring, self.device)
         work = plans.scoring(rows.tokens, scoring.max_batch_tokens, found.model, found.product, scorer.passes_of)
         seconds = rated(work, found.seconds, found.flops, found.tokens) + found.start_s
-        self.tally.charge("score", self.part, work, seconds, found.method, found.memory)
+        self.tally.charge("score", self.part, work, seconds, found.method, found.memory, parallel=True)
         if ready:
             both = np.intersect1d(found.rows, ready.exact.rows)
             found.values = {name: v[np.isin(found.rows, both)] for name, v in found.values.items()}
@@ -214,13 +228,23 @@ class Selecting:
             flops, seconds = tried.flops, tried.seconds
             note = f"; {tried.note}"
             picked = _for_all(tried.picked, known.sample, rows, budget, self.data.seed)
-        if flops is not None:
-            flops *= known.target_share
+        flops, seconds = None if flops is None else flops * known.target_share, seconds * known.target_share
         if self._charging:
+            if repeated := self._repeats(selector, known, rows):
+                flops, seconds = None if flops is None else flops * repeated, seconds * repeated
             work = plans.Work(len(rows), flops=flops)
             method = "no arithmetic" if flops == 0 else picked.flops_method + note
-            self.tally.charge("select" if flops == 0 else "solve", self.part, work, seconds, method)
+            stage: Stage = "select" if flops == 0 else "solve"
+            self.tally.charge(stage, self.part, work, seconds, method, parallel=selector.collective)
         return picked
+
+    def _repeats(self, selector: Selector, known: _Known, rows: Rows) -> int:
+        """How often a solve is done on several ranks that could share it: a small one by each of them."""
+        if not selector.collective or known.target is None:
+            return 1
+        cells = len(rows) * known.target.n_rows * known.target_share
+        alone = getattr(selector, "backend", "auto") in ("auto", "pot") and cells <= POT_CELLS
+        return self.tally.world_size if alone else 1
 
 
 def _for_all(picked: Picked, sample: np.ndarray, rows: Rows, budget: Budget, seed: int) -> Picked:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from selectune.costs import CostRecord, Part, Stage, code_version
+from selectune.costs import STAGES, CostRecord, Part, Stage, code_version
 from selectune.forecast.measure import Memory
 from selectune.forecast.plans import Work
 from selectune.meters import peak_cuda, peak_rss
 
 NOT_MEASURED = "not measured: a forecast"
-PARALLEL: tuple[Stage, ...] = ("tune_scorer", "warm_up", "score", "train", "evaluate")
 
 
 @dataclass
@@ -32,7 +31,14 @@ class Tally:
     _cuda: int | None = None
 
     def charge(
-        self, stage: Stage, part: Part, work: Work, seconds: float, method: str, memory: Memory | None = None
+        self,
+        stage: Stage,
+        part: Part,
+        work: Work,
+        seconds: float,
+        method: str,
+        memory: Memory | None = None,
+        parallel: bool = False,
     ) -> None:
         """Add a stage.
 
@@ -40,13 +46,14 @@ class Tally:
             stage: as in a ledger.
             part: as in a ledger.
             work: over all ranks.
-            seconds: of one device that does it all; divided by the ranks where they share it.
+            seconds: of one device that does it all.
             method: how the FLOPs were counted.
             memory: that it takes; default what this process took so far.
+            parallel: whether the ranks share it; else rank 0 does it alone.
         """
         if self.speed is not None and work.flops:
             seconds = work.flops / self.speed
-        ranks = self.world_size if stage in PARALLEL else 1
+        ranks = self.world_size if parallel else 1
         self._rss = max(self._rss, memory.peak_rss if memory else peak_rss())  # peaks count from a process's start
         cuda = memory.peak_cuda if memory else peak_cuda()
         self._cuda = cuda if self._cuda is None else max(self._cuda, cuda or 0)
@@ -76,6 +83,12 @@ class Tally:
                 started_at=started.isoformat(timespec="microseconds"),
             )
         )
+
+    @property
+    def unrated(self) -> list[Stage]:
+        """Stages whose time on another machine is not known, as their FLOPs are not."""
+        unknown = {record.stage for record in self.records if record.flops is None and not record.cached}
+        return [stage for stage in STAGES if self.speed is not None and stage in unknown]
 
 
 def rated(work: Work, seconds: float, flops: float | None, tokens: int) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -11,8 +12,10 @@ import numpy as np
 import pytest
 
 from selectune import CostLedger, FineTuner, TextClassification
+from selectune.batching import plan_batches
 from selectune.errors import UserError
-from selectune.forecast import Forecast, Machine, plans
+from selectune.forecast import Forecast, Machine, measure, plans, training
+from selectune.forecast.forecaster import _schedule
 from selectune.forecast.result import advice, break_even_keep
 from selectune.forecast.sample import lent, on_sample, scaled
 from selectune.forecast.tally import Tally, rated
@@ -50,13 +53,15 @@ def test_a_planned_fit_is_the_fit(
     assert module.head is not None
     forward, both = (module.head.flops(module.network, backward) for backward in (False, True))
     weights = sum(each.numel() for each in module.network.parameters())
-    planned, epochs = plans.training(mine, mine.train_rows, schedule, 1, forward, both, 14 * weights)
+    fit = plans.training(mine, mine.train_rows, schedule, 1, forward, both, 14 * weights)
+    planned = fit.work
     assert planned.flops == pytest.approx(spent.flops, rel=1e-12)
     assert (planned.examples, planned.tokens) == (spent.examples, spent.tokens)
     assert planned.padded_tokens == spent.padded_tokens
     assert planned.steps == trainer.global_step
-    assert epochs == pytest.approx(planned.examples / len(mine.train_rows), abs=0.2)
-    assert plans.training(mine, mine.train_rows, schedule, 1, None, both, 1.0)[0].flops is None, "unknown stays unknown"
+    batches = trainer.fit_loop.epoch_loop.batch_progress.total.processed
+    assert fit.epochs == pytest.approx(batches / trainer.num_training_batches), "as the saving counts them"
+    assert plans.training(mine, mine.train_rows, schedule, 1, None, both, 1.0).work.flops is None, "unknown stays so"
 
 
 def test_two_ranks_share_a_batch_and_both_step(data_folder: Path, model_folder: Path) -> None:
@@ -65,8 +70,8 @@ def test_two_ranks_share_a_batch_and_both_step(data_folder: Path, model_folder: 
     data.source = FineTuner(str(model_folder)).source
     data.setup("fit")
     rows = np.arange(100)
-    one, _ = plans.training(data, rows, plans.Schedule(1), 1, None, None, None)
-    two, _ = plans.training(data, rows, plans.Schedule(1), 2, None, None, None)
+    one = plans.training(data, rows, plans.Schedule(1), 1, None, None, None).work
+    two = plans.training(data, rows, plans.Schedule(1), 2, None, None, None).work
     assert (one.examples, one.tokens, one.steps) == (two.examples, two.tokens, two.steps)
     assert two.padded_tokens <= one.padded_tokens, "each rank pads its own share"
 
@@ -132,17 +137,18 @@ def replace_flops(saving: Saving, full: float | None) -> Saving:
 
 
 def a_forecast(saving: Saving, keep: float, epochs: float, scorer: ScorerRatio | None = None) -> Forecast:
-    return Forecast([], saving, 0.4, 1_000_000, keep, epochs, scorer, [], "cpu")
+    sizes = {"pool_rows": 1_000_000, "kept_rows": round(keep * 1_000_000)}
+    return Forecast([], replace(saving, epochs=epochs, **sizes), 0.4, scorer, [], "cpu")
 
 
 def test_a_loss_is_said_as_plainly_as_a_gain() -> None:
     bert = ScorerRatio("bert-base", "bert-base", 110, 110, 0.4)
     assert a_forecast(a_saving(1300, 0.5), 0.5, 1, bert).sentence() == (
-        "Selection will NOT pay: selecting from 1.0M rows with bert-base costs 1.3 times one epoch of training on all "
-        "of them: with 1 epoch at keep 0.5 you lose 0.8 times the FLOPs of training on everything."
+        "Selection will NOT pay: selecting from 1.0M rows with bert-base costs 1.30 times one epoch of training on all "
+        "of them: with 1 epoch at keep 0.5 you lose 0.800 times the FLOPs of training on everything."
     )
     told = a_forecast(a_saving(300, 0.1, 3), 0.1, 3).sentence()
-    assert told.startswith("Selection will pay: selecting from 1.0M rows costs 0.3 times one epoch")
+    assert told.startswith("Selection will pay: selecting from 1.0M rows costs 0.300 times one epoch")
     assert told.endswith("with 3 epochs at keep 0.1 you save 80 % of the FLOPs of training on everything.")
 
 
@@ -153,7 +159,7 @@ def test_a_smaller_scorer_is_proposed_where_it_is_not_small() -> None:
     assert "5 to 10 times smaller (Yin & Rush 2025)" in told
     assert "about 20.0M weights in scorer.checkpoint" in told
     assert "about 24 % of the FLOPs would be saved" in told  # 1 - 1300 / 5 / 1000 - 0.5
-    assert "has 3 times the weights of the model" in advice(
+    assert "has 3.00 times the weights of the model" in advice(
         replace(large, scorer_parameters=300_000_000), a_saving(9, 0.5)
     )
     assert advice(replace(large, scorer_parameters=20_000_000), a_saving(1300, 0.5)) == ""
@@ -166,7 +172,7 @@ def test_seconds_follow_flops_or_tokens_or_another_machine() -> None:
     assert rated(replace(work, flops=None), seconds=2.0, flops=500.0, tokens=10) == 20.0
     assert rated(work, seconds=0.0, flops=None, tokens=0) == 0.0
     tally = Tally("cuda:0", world_size=4, speed=50.0)
-    tally.charge("train", "fit", work, 7.0, "by hand")
+    tally.charge("train", "fit", work, 7.0, "by hand", parallel=True)
     tally.charge("solve", "fit", work, 7.0, "by hand")
     tally.charge("select", "fit", replace(work, flops=0.0), 7.0, "no arithmetic")
     assert [(each.device_s, each.wall_s) for each in tally.records] == [(20.0, 5.0), (20.0, 20.0), (7.0, 7.0)]
@@ -185,3 +191,142 @@ def test_work_adds_up() -> None:
     one, two = plans.Work(1, 2, 3, 4.0, 5), plans.Work(10, 20, 30, None, 50)
     assert one + one == one.times(2)
     assert (one + two).flops is None
+
+
+def devices_disagree(flops: float, seconds: float) -> Saving:
+    """Training on half of the rows, where scoring takes so many of 1,000 FLOPs and of 1,000 seconds."""
+    records = [
+        record("score", flops=flops, tokens=1000, device_s=seconds),
+        record("train", flops=500, tokens=500, device_s=500),
+    ]
+    return compute_saving(records, 50, 100, 500, 1000)
+
+
+def test_where_flops_and_time_disagree_both_are_said() -> None:
+    told = a_forecast(devices_disagree(100, 700), 0.5, 1)
+    assert told.sentence().startswith("Selection will pay in FLOPs but NOT in device time: ")
+    assert "you save 40 % of the FLOPs but lose 0.200 times the device time of training on everything. " in (
+        told.sentence()
+    )
+    assert told.sentence().endswith("In device time it pays from 2 uses on (other heads, models or seeds trained on "
+                                    "the same rows).")  # fmt: skip
+    assert told.break_even() == (
+        "In FLOPs it pays up to keep 0.40. In FLOPs it pays for itself in its first use, and each reuse saves more."
+    )
+    told = a_forecast(devices_disagree(700, 100), 0.5, 1)
+    assert told.sentence().startswith("Selection will pay in device time but NOT in FLOPs: ")
+    assert "In FLOPs it pays from 2 uses on" in told.sentence()
+    for flops, seconds in ((100, 200), (700, 800)):
+        told = a_forecast(devices_disagree(flops, seconds), 0.5, 1)
+        assert told.losing is None
+        assert "device time" not in told.sentence()
+
+
+def test_advice_promises_no_loss() -> None:
+    scorer = ScorerRatio("a", "b", 100, 100, 0.4)
+    for score in range(0, 5000, 250):
+        told = advice(scorer, a_saving(score, 0.7))
+        assert "-" not in told
+        assert ("would be saved" in told) == (0 < score / 5 / 1000 < 0.3)
+        assert ("that alone will not make this selection pay" in told) == (score / 5 / 1000 >= 0.3)
+
+
+def test_what_several_devices_share_ends_sooner() -> None:
+    work = plans.Work(10, 90, 100, 1000.0)
+    tally = Tally("cpu", world_size=4)
+    tally.charge("select", "fit", work, 8.0, "a proxy run", parallel=True)
+    tally.charge("solve", "fit", work, 8.0, "on rank 0 alone")
+    assert [(each.device_s, each.wall_s) for each in tally.records] == [(8.0, 2.0), (8.0, 8.0)]
+
+
+def test_stages_without_known_flops_have_no_time_on_another_machine() -> None:
+    for speed, unrated in ((None, []), (50.0, ["solve"])):
+        tally = Tally("cpu", world_size=1, speed=speed)
+        tally.charge("solve", "fit", plans.Work(10, flops=None), 7.0, "not counted")
+        tally.charge("train", "fit", plans.Work(10, flops=100.0), 7.0, "by hand")
+        assert tally.unrated == unrated
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_epochs": 3},
+        {"max_epochs": 2, "limit_train_batches": 0.5},
+        {"max_epochs": 2, "limit_train_batches": 4, "val_check_interval": 2},
+        {"max_epochs": 3, "val_check_interval": 0.3, "limit_val_batches": 1},
+        {"max_epochs": 4, "check_val_every_n_epoch": 2},
+        {"max_epochs": 3, "max_steps": 16, "check_val_every_n_epoch": None, "val_check_interval": 3},
+        {"max_epochs": 3, "max_steps": 16, "limit_val_batches": 0.5},
+        {"max_epochs": 2, "limit_val_batches": 0},
+    ],
+)
+def test_validations_are_those_of_the_fit(options: dict[str, Any], data_folder: Path, model_folder: Path) -> None:
+    data = TextClassification(str(data_folder), max_length=32, seed=3, batch_size=12, max_batch_tokens=100)
+    data.load()
+    mine = data.trained_on(np.arange(72), FineTuner(str(model_folder)).source)
+    costs, module = CostLedger(), FineTuner(str(model_folder), seed=3)
+    trainer = pl.Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, num_sanity_val_steps=0, callbacks=[costs], **options,
+    )  # fmt: skip
+    trainer.fit(module, mine)
+    schedule = _schedule(trainer)
+    fit = plans.training(mine, mine.train_rows, schedule, 1, None, None, None)
+    planned = plans.evaluating([mine.tokens["dev"]], 100, 1, None, schedule.eval_limit).times(fit.validations)
+    spent = [one for one in costs.ledger.records if one.stage == "evaluate"]
+    assert planned.examples == sum(one.examples for one in spent)
+    assert planned.padded_tokens == sum(one.padded_tokens for one in spent)
+    trained = sum(one.examples for one in costs.ledger.records if one.stage == "train")
+    assert fit.work.examples == trained
+
+
+def test_a_limit_is_of_each_rank_and_of_all_splits_in_turn(data_folder: Path, model_folder: Path) -> None:
+    data = TextClassification(str(data_folder), max_length=32, seed=3)
+    data.load()
+    data.source = FineTuner(str(model_folder)).source
+    data.setup("fit")
+    dev = data.tokens["dev"]
+    whole = plans.evaluating([dev, dev], 100, 2, None)
+    assert whole.examples == 2 * len(dev)
+    n_batches = len(plan_batches(dev.lengths, 100, 2))
+    first = plans.evaluating([dev, dev], 100, 2, None, n_batches // 2)
+    assert abs(first.examples - len(dev)) <= len(dev) / 2
+    assert plans.evaluating([dev], 100, 2, None, 0).examples == 0
+    with pytest.raises(UserError, match="leaves none"):
+        plans.evaluating([dev], 10_000, 1, None, 0.01)
+    with pytest.raises(UserError, match="val_check_interval is 500"):
+        plans.training(data, np.arange(72), plans.Schedule(1, interval=500), 1, None, None, None)
+
+
+def test_a_timer_counts_steps_of_the_optimizer(
+    data_folder: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = TextClassification(str(data_folder), max_length=32, seed=3, batch_size=8)
+    data.load()
+    module = FineTuner(str(model_folder), seed=3)
+    timer = training._Timer()
+    trainer = pl.Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False, max_epochs=1,
+        enable_model_summary=False, callbacks=[timer], limit_val_batches=0, accumulate_grad_batches=3,
+    )  # fmt: skip
+    monkeypatch.setattr(training, "STEPS", 9)
+    trainer.fit(module, data.trained_on(np.arange(200), module.source))
+    assert timer.batches - training.SKIPPED == 9
+    assert timer.steps == 3
+
+
+def test_a_peak_of_before_is_not_multiplied(monkeypatch: pytest.MonkeyPatch) -> None:
+    for peaks, now, expected in (
+        ((900, 900), (300, 300), 900),  # loading a model took 900 once; the batches take nothing more
+        ((900, 900), (300, 400), 900),
+        ((900, 900), (300, 500), 300 + 200 * 8),
+        ((900, 1000), (300, 300), 300 + 700 * 8),
+    ):
+        readings = iter(peaks)
+        monkeypatch.setattr(measure, "peak_rss", lambda readings=readings: next(readings))
+        held = iter(SimpleNamespace(rss=rss) for rss in now)
+        process = SimpleNamespace(memory_info=lambda held=held: next(held))
+        monkeypatch.setattr(measure.psutil, "Process", lambda process=process: process)
+        with measure.Memory(8.0 if expected != 900 else 2.0) as memory:
+            pass
+        assert memory.peak_rss == expected

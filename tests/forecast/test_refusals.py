@@ -1,0 +1,27 @@
+"""What a forecast refuses, as the fit does, and what it leaves alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.conftest import Here
+
+
+def test_more_devices_than_rows_of_a_batch_are_refused_in_a_sentence(
+    here: Here, arguments: list[str], tmp_path: Path
+) -> None:
+    several = ["--trainer.devices", "4", "--trainer.strategy", "ddp", "--output", str(tmp_path / "run")]
+    told = here("estimate", *arguments, *several, "--data.batch_size", "2", code=2)
+    assert "data.batch_size is 2 over 4 processes" in told
+    few = ["--data.selector", "Random", "--data.keep_rows", "3"]
+    assert "3 row(s) are kept for 4 processes" in here("estimate", *arguments, *several, *few, code=2)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_forecast_removes_nothing(here: Here, arguments: list[str], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    here("fit", *arguments, "--trainer.max_steps", "2", "--output", run)
+    there = {file: file.stat().st_mtime for file in run.rglob("*") if file.is_file() and file.name != ".lock"}
+    told = here("estimate", *arguments, "--trainer.max_steps", "2", "--overwrite", "--output", run, code=2)
+    assert "estimate does not take --overwrite" in told
+    assert there == {file: file.stat().st_mtime for file in there}
