@@ -117,6 +117,7 @@ class Saving:
         if not known:
             return f"What selection saved is not known: {self._gap()}."
         whole = WHOLE[self.part]
+        name = "Selection" if self.part == "fit" else "The choice of what to warm up on"
         if any(getattr(self, unit).full_is_estimated for unit in known):
             whole += " (estimated)"
         gains = [f"{percent(saving)} of the {UNIT_NAMES[unit]}" for unit, saving in known.items() if saving > 0]
@@ -128,11 +129,11 @@ class Saving:
         if losses and not gains:
             doing = "training" if self.part == "fit" else "warming up"
             took = f"selecting and {doing} on the subset took {' and '.join(losses)} of {whole}"
-            told.append(f"Selection cost more than it saved: {took}.")
+            told.append(f"{name} cost more than it saved: {took}.")
         elif losses:
-            told.append(f"Selection saved {' and '.join(gains)} of {whole}, but took {' and '.join(losses)} of it.")
+            told.append(f"{name} saved {' and '.join(gains)} of {whole}, but took {' and '.join(losses)} of it.")
         else:
-            told.append(f"Selection saved {' and '.join(gains)} of {whole}.")
+            told.append(f"{name} saved {' and '.join(gains)} of {whole}.")
         if losses:
             told.append(self._break_even(next(unit for unit, saving in known.items() if saving <= 0)))
         if "flops" not in known:
