@@ -6,6 +6,7 @@ import importlib
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -82,13 +83,14 @@ def peer(
     began = time.perf_counter()
     run = MAKERS[variant](np.asarray(x), y, eps)
     made = time.perf_counter() - began
-    if whole:
+    # What comes before the iterations is much of the time, so the median of pairs, but for what takes minutes.
+    slow = variant == "pot_sinkhorn_log" and not whole
+    if not slow:
         run(1)  # whatever is compiled or loaded at the first call
-    # What comes before the iterations is much of the time, so the least of three, but for what takes minutes.
-    times = 1 if variant == "pot_sinkhorn_log" and not whole else 3
-    few, six = (min(clock(run, n)[0] for _ in range(times)) for n in (1, 6))
-    each = (six - few) / 5
-    found: dict[str, Any] = {"seconds_per_iteration": each, "set_up_s": made + few - each}
+    pairs = [(clock(run, 1)[0], clock(run, 6)[0]) for _ in range(1 if slow else 5)]
+    each = median(six - one for one, six in pairs) / 5
+    set_up = made + median(one for one, _ in pairs) - each
+    found: dict[str, Any] = {"seconds_per_iteration": each, "set_up_s": set_up}
     if whole:
         for n in TRIED if variant == "geomloss" else (iterations or 1,):
             run(n) if variant == "ott" else None  # compiles anew for each count
