@@ -15,8 +15,8 @@ clusters stand in. ``n2m``: 2 million rows in float16 on disk, one iteration of 
 Variants: POT's `pot_sinkhorn_log`, `pot_sinkhorn` and, at 20,000 rows, `pot_lazy` (float64), `geomloss` and `ott`
 (float32); `dense` and `stream` are this project's (float32). Each runs in a process of its own.
 
-Metrics: `seconds_per_iteration` is (time of 6 iterations - time of 1) / 5, the median of five pairs of runs (one pair of
-`pot_sinkhorn_log` at 200,000 rows; within one run of this project's); what comes before is `set_up_s`.
+Metrics: `seconds_per_iteration` is (time of 6 iterations - time of 1) / 5, the median of five pairs of runs (one pair
+of `pot_sinkhorn_log` at 200,000 rows; within one run of this project's); what comes before is `set_up_s`.
 `peak_rss_mb` is the most that the process held, its imports among it. At 20,000 rows `seconds` is the whole time to a
 marginal error of 1e-3, rows and columns together; `marginal_error` is what was reached, in `iterations` (of GeomLoss
 at most 160; this project's also wait for the lowest rows to stand still). `spearman` and `overlap_lowest_3pct` compare
