@@ -13,7 +13,7 @@ import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -43,12 +43,14 @@ class FlopModel:
         linear: FLOPs a token.
         quadratic: FLOPs a squared token.
         method: how they were found, for the ledger.
+        forward: the forward pass alone, where it was counted beside the backward pass.
     """
 
     constant: float
     linear: float
     quadratic: float
     method: str
+    forward: FlopModel | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def fit(cls, counts: Mapping[int, float], check: int) -> FlopModel:
@@ -78,8 +80,8 @@ class FlopModel:
         return n_rows * (self.constant + self.linear * padded_length + self.quadratic * padded_length**2)
 
     def to_json(self) -> dict[str, Any]:
-        """The model as JSON types."""
-        return asdict(self)
+        """The model as JSON types, without its forward pass alone."""
+        return {name: value for name, value in asdict(self).items() if name != "forward"}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> FlopModel:
@@ -167,16 +169,17 @@ def model_flops(
         if told is None:
             flops = measure_flops(step, lengths)
         else:
-            products = Products.of(partial(step, told), told)
             with torch.no_grad():
                 alone = Products.of(partial(forward, told), told)
                 done = count_flops(partial(forward, lengths[-1]))
-            fitted = FlopModel.fit({length: products.at(length) for length in lengths}, check=lengths[-1])
             error = abs(alone.at(lengths[-1]) - done) / max(done, 1)
             method = f"products counted at L={told}, checked at {lengths[-1]} ({error:.1%})".replace("%", " %")
             if error > TOLERANCE:
                 raise UnfitFlopsError(f"not counted: the FLOPs do not follow the sequence length, {method}")
-            flops = replace(fitted, method=method)
+            flops = replace(alone.fitted(lengths), method=method)
+            if backward:
+                both = Products.of(partial(step, told), told).fitted(lengths)
+                flops = replace(both, method=method, forward=flops)
     has_attention = getattr(config, "num_attention_heads", None) is not None
     if has_attention and flops.quadratic * longest**2 <= 1e-6 * flops.of_batch(1, longest):
         warnings.warn(
@@ -226,20 +229,24 @@ class Products:
             torch.set_num_threads(threads)
         return cls(length, seen)
 
+    def fitted(self, lengths: tuple[int, int, int, int]) -> FlopModel:
+        """The quadratic through these FLOPs at four lengths."""
+        return FlopModel.fit({length: self.at(length) for length in lengths}, check=lengths[-1])
+
     def at(self, length: int) -> float:
         """FLOPs of the same work on a row of another length."""
         import torch
-        from torch.utils._pytree import tree_map
 
         def scaled(x: Any) -> Any:
-            if not isinstance(x, torch.Size):
-                return x
-            return torch.Size([d if d % self.length else d // self.length * length for d in x])
+            if isinstance(x, torch.Size):
+                return torch.Size([d if d % self.length else d // self.length * length for d in x])
+            if isinstance(x, dict):
+                return {name: scaled(value) for name, value in x.items()}
+            return type(x)(map(scaled, x)) if isinstance(x, list | tuple) else x
 
         total = 0.0
-        for formula, shapes in self.seen:
-            args, kwargs, out = tree_map(scaled, shapes, is_leaf=lambda x: isinstance(x, torch.Size))
-            total += formula(*args, **(kwargs or {}), out_val=out)
+        for formula, (args, kwargs, out) in self.seen:
+            total += formula(*scaled(args), **scaled(kwargs or {}), out_val=scaled(out))
         return total
 
 

@@ -144,6 +144,10 @@ class CostLedger(pl.Callback):
 
     def _of(self, module: Any, backward: bool) -> FlopModel | str:
         if backward not in self._flops:
+            both = self._flops.get(True)
+            if not backward and isinstance(both, FlopModel) and both.forward is not None:
+                self._flops[False] = both.forward
+                return both.forward
             try:
                 self._flops[backward] = module.head.flops(module.network, backward)
             except UnfitFlopsError as error:
