@@ -68,7 +68,7 @@ def test_costs_that_a_cache_spared_are_measured_by_what_they_were(tmp_path: Path
 def a_forecast(run: Path, records: list[CostRecord]) -> dict[str, Any]:
     """As `estimate` writes it, of these costs and of the saving that a run had."""
     saving = Saving.read(run)
-    return Forecast(records, saving, None, 40_000, 0.5, 3.0, None, [], "cpu").to_json()
+    return Forecast(records, saving, None, None, [], "cpu").to_json()
 
 
 def test_a_stage_that_serves_both_parts_is_compared_part_by_part(tmp_path: Path):
