@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recomputed
 
@@ -103,7 +104,7 @@ class FineTuner(pl.LightningModule):
         if self.optimizer is not None:
             optimizer = self.optimizer(groups)
         else:
-            optimizer = torch.optim.AdamW(groups, lr=self.learning_rate)
+            optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, fused=self._may_fuse())
         if self.lr_scheduler is not None:
             schedule = self.lr_scheduler(optimizer)
         else:
@@ -118,6 +119,11 @@ class FineTuner(pl.LightningModule):
         plateau = isinstance(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau)
         when = {"interval": "epoch" if plateau else "step", "monitor": self.head.monitor}
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, **when}}
+
+    def _may_fuse(self) -> bool:
+        # one pass over the weights instead of a dozen; Lightning does not clip in mixed precision what is fused
+        mixed = isinstance(self.trainer.precision_plugin, MixedPrecision)
+        return not (mixed and self.trainer.gradient_clip_val)
 
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Seed each epoch at its first batch; one that goes on from its middle takes the checkpoint's random states.
