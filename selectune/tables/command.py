@@ -26,7 +26,7 @@ from selectune.tables.picture import draw
 from selectune.tables.reading import read_table
 from selectune.tables.results import Result, read_result, write_csv
 from selectune.tables.running import Outcome, run_cells
-from selectune.tables.summary import summarise
+from selectune.tables.summary import summarise, write_summary
 
 STOPPED = 130  # as a shell says of what Ctrl-C ended
 
@@ -59,7 +59,7 @@ def main(args: list[str]) -> int:
 
 
 def write_table(of: Table, cells: list[Cell], output: Path) -> list[Result]:
-    """Write ``table.csv``, ``table.md`` and ``table.png`` from the cells that are done; the same however often.
+    """Write all files of a table from the cells that are done; the same however often.
 
     Args:
         of: the table.
@@ -75,6 +75,7 @@ def write_table(of: Table, cells: list[Cell], output: Path) -> list[Result]:
     prepared = [read_result(cell, output) for cell in cells if cell.done and cell.keeps_models]
     write_csv(results, output / "table.csv")
     groups = summarise(results)
+    write_summary(groups, output / "summary.csv")
     picture = draw(groups, output / "table.png")
     rows = sum(not cell.keeps_models for cell in cells)
     page = markdown(groups, prepared[0] if prepared else None, len(results), rows, of.budget, picture)
@@ -104,7 +105,7 @@ def _run(of: Table, cells: list[Cell], output: Path, jobs: int, keep_models: boo
         for outcome in failures:
             print(f"  {outcome.cell.name}: {outcome.failure} ({outcome.cell.folder}/log.txt)", file=sys.stderr)
         return 1
-    print(f"{output / 'table.md'}, {output / 'table.csv'}")
+    print(f"{output / 'table.md'}, {output / 'table.csv'}, {output / 'summary.csv'}")
     return 0
 
 

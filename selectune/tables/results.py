@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,14 +117,26 @@ def read_result(cell: Cell, output: Path) -> Result:
 def write_csv(results: list[Result], file: Path) -> None:
     """Write ``table.csv`` whole or not at all, in the order of the results."""
     metrics = sorted({name for result in results for name in result.row if name.startswith("test/")})
-    columns = [*FIRST, *metrics, *LAST]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
+    rows = []
     for result in results:
         cell = result.cell
         named = {"task": cell.task, "method": cell.method, "budget": cell.budget, "seed": cell.seed}
-        writer.writerow(named | {name: _told(value) for name, value in result.row.items()})
+        rows.append(named | result.row)
+    write_rows([*FIRST, *metrics, *LAST], rows, file)
+
+
+def write_rows(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], file: Path) -> None:
+    """Write a CSV whole or not at all.
+
+    Args:
+        columns: of the file; a row that lacks one has it empty.
+        rows: by column.
+        file: to write.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _told(value) for name, value in row.items()} for row in rows)
     with atomic_file(file) as partial:
         partial.write_text(text.getvalue())
 

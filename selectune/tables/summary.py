@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from selectune.tables.bootstrap import Difference, difference
 from selectune.tables.grid import NO_BUDGET
-from selectune.tables.results import Result
+from selectune.tables.results import Result, write_rows
 
 RANDOM = "random"
+COLUMNS = (
+    "task", "budget", "metric", "method", "mean", "sd", "n", "tokens_trained_on", "total_flops", "selection_flops",
+    "total_device_s", "versus_random", "low", "high", "over_rows",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,28 @@ def summarise(results: list[Result]) -> list[Group]:
             first = next(iter(runs.values()))[0]
             groups.append(Group(task, budget, first.cell.metric, lines))
     return groups
+
+
+def write_summary(groups: list[Group], file: Path) -> None:
+    """Write ``summary.csv``, a row a line of ``table.md``; figures as fractions, FLOPs, seconds."""
+    write_rows(COLUMNS, [_row(group, line) for group in groups for line in group.lines], file)
+
+
+def _row(group: Group, line: Line) -> dict[str, Any]:
+    named = {"task": group.task, "budget": group.budget, "metric": group.metric, "method": line.method}
+    row = named | {
+        "mean": line.mean,
+        "sd": line.sd,
+        "n": line.n,
+        "tokens_trained_on": line.tokens,
+        "total_flops": line.flops,
+        "selection_flops": line.selection_flops,
+        "total_device_s": line.device_s,
+    }
+    found = line.versus_random
+    if found is None:
+        return row
+    return row | {"versus_random": found.value, "low": found.low, "high": found.high, "over_rows": found.over_rows}
 
 
 def _line(results: list[Result], random: list[Result]) -> Line:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -21,9 +22,13 @@ CELLS = [f"reviews-{method}-0.25-{seed}" for method in ("random", "same_cost", "
 OF_THE_HOUR = {"commit", "finished_at"} | {f"{step}_device_s" for step in ("selection", "warm_up", "training", "total")}
 
 
+def read_csv(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
 def rows_of(output: Path) -> list[dict[str, str]]:
-    with (output / "table.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
+    return read_csv(output / "table.csv")
 
 
 def lasting(output: Path) -> list[dict[str, str]]:
@@ -71,6 +76,7 @@ def test_a_table_is_made_of_whole_runs(finished_table: Path, cli: Cli, write: Wr
     page = (output / "table.md").read_text()
     assert "All 6 runs are done." in page
     assert page.count("| band |") == 1
+    _summary_is_of_the_rows(output, rows)
     assert (output / "table.png").read_bytes().startswith(b"\x89PNG")
 
     # Nothing is left to do: nothing is touched, and the same table is written.
@@ -94,6 +100,21 @@ def test_a_table_is_made_of_whole_runs(finished_table: Path, cli: Cli, write: Wr
     told = cli("table", "--config", write(methods=other), "--output", output, code=2).stderr
     assert "made with another config (it differs in config.model.learning_rate)" in told
     assert "Traceback" not in told
+
+
+def _summary_is_of_the_rows(output: Path, rows: list[dict[str, str]]) -> None:
+    summary = {line["method"]: line for line in read_csv(output / "summary.csv")}
+    assert list(summary) == ["random", "same_cost", "band"]
+    mean = {}
+    for method, line in summary.items():
+        found = [float(row["test/accuracy"]) for row in rows if row["method"] == method]
+        mean[method] = float(line["mean"])
+        assert mean[method] == pytest.approx(np.mean(found))
+        assert float(line["sd"]) == pytest.approx(np.std(found, ddof=1), abs=1e-9)
+        if method != "random":
+            assert float(line["versus_random"]) == pytest.approx(mean[method] - mean["random"], abs=1e-9)
+            assert float(line["low"]) <= float(line["versus_random"]) <= float(line["high"])
+    assert summary["random"]["versus_random"] == summary["random"]["low"] == ""
 
 
 def test_a_table_that_was_killed_does_only_what_is_missing(
