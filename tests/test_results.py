@@ -5,9 +5,15 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable
+from itertools import groupby
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from selectune.tables.bootstrap import Difference
+from selectune.tables.markdown import table_of
+from selectune.tables.summary import Group, Line
 from tests.conftest import REPOSITORY
 
 Figures = dict[tuple[str, str, str], float]
@@ -75,3 +81,64 @@ def test_a_number_is_that_of_its_file(page: str, pattern: str, expected: Callabl
 def test_a_result_has_its_command_beside_it(file) -> None:
     pages = [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md"), *(REPOSITORY / "benchmarks").glob("*.py")]
     assert any(f"results/{file.name}" in page.read_text() for page in pages)
+
+
+SUMMARIES = sorted((REPOSITORY / "results").glob("*_summary.csv"))
+
+
+@pytest.mark.parametrize("file", SUMMARIES, ids=lambda file: file.name)
+def test_a_summary_is_that_of_its_runs(file: Path) -> None:
+    runs = rows_of(file.with_name(file.name.replace("_summary", "")))
+    assert all(re.fullmatch(r"[0-9a-f]{40}", run["commit"]) for run in runs), "made by committed code"
+    for line in rows_of(file):
+        found = [
+            run
+            for run in runs
+            if (run["task"], run["method"]) == (line["task"], line["method"])
+            and run["budget"] in (line["budget"], "none")
+        ]
+        values = [float(run[f"test/{line['metric']}"]) for run in found]
+        assert len(values) == int(line["n"]) > 0
+        assert float(line["mean"]) == pytest.approx(np.mean(values), abs=1e-8)
+        assert float(line["sd"]) == pytest.approx(np.std(values, ddof=1), abs=1e-8)
+        assert float(line["total_flops"]) == pytest.approx(np.mean([float(run["total_flops"]) for run in found]))
+
+
+@pytest.mark.parametrize("file", SUMMARIES, ids=lambda file: file.name)
+def test_the_findings_show_whole_tables(file: Path) -> None:
+    page = (REPOSITORY / "docs" / "findings.md").read_text()
+    for group in groups_of(rows_of(file)):
+        assert table_of(group) in page, f"paste this into docs/findings.md:\n{table_of(group)}"
+
+
+def rows_of(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def groups_of(lines: list[dict[str, str]]) -> list[Group]:
+    """What `summarise` had made of the runs."""
+    groups = []
+    for (task, budget, metric), of in groupby(lines, key=lambda line: (line["task"], line["budget"], line["metric"])):
+        groups.append(Group(task, budget, metric, [line_of(line) for line in of]))
+    return groups
+
+
+def line_of(line: dict[str, str]) -> Line:
+    numbers = {name: float(line[name]) for name in ("mean", "sd", "total_flops", "selection_flops", "total_device_s")}
+    found = None
+    if line["versus_random"]:
+        value, low, high = (float(line[name]) for name in ("versus_random", "low", "high"))
+        found = Difference(value, low, high, int(line["n"]), line["over_rows"] == "True")
+    return Line(
+        method=line["method"],
+        budget=line["budget"],
+        mean=numbers["mean"],
+        sd=numbers["sd"],
+        n=int(line["n"]),
+        tokens=float(line["tokens_trained_on"]),
+        flops=numbers["total_flops"],
+        selection_flops=numbers["selection_flops"],
+        device_s=numbers["total_device_s"],
+        versus_random=found,
+    )

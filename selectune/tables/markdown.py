@@ -45,7 +45,7 @@ def markdown(groups: list[Group], prepared: Result | None, done: int, cells: int
     if picture:
         parts.append(f"![{picture}](table.png)")
     for group in groups:
-        parts += [f"## {_title(group, setting)}", _table(group)]
+        parts += [f"## {_title(group, setting)}", table_of(group)]
     parts.append(READING.format(setting=setting).strip())
     return "\n\n".join(parts) + "\n"
 
@@ -62,7 +62,8 @@ def _title(group: Group, setting: str) -> str:
     return f"{group.task}, {name} {group.budget}"
 
 
-def _table(group: Group) -> str:
+def table_of(group: Group) -> str:
+    """The lines of a task at a budget."""
     per_cent = " (%)" if group.metric in IN_PER_CENT else ""
     heads = [heading.format(metric=group.metric + per_cent) for heading in HEADINGS]
     rows = [heads, ["---", *["---:"] * (len(heads) - 1)], *(_cells(group.metric, line) for line in group.lines)]
