@@ -7,6 +7,7 @@ all ranks, and charged.
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -26,8 +27,63 @@ from selectune.selectors.screen import DomainScreen
 from selectune.selectors.search import Search
 
 
+class Stages(ABC):
+    """Goes through the stages of a selector, down to those that are one selector on some rows.
+
+    Args:
+        screened: row ids that a pre-screen of data sets left, where there was one.
+    """
+
+    screened: np.ndarray | None
+
+    @abstractmethod
+    def tie_seed(self) -> int:
+        """Of the order among equal scores."""
+
+    @abstractmethod
+    def one(self, selector: Selector, rows: Rows, budget: Budget, ids: np.ndarray) -> Picked:
+        """The rows that a selector without stages picks."""
+
+    def choose(self, selector: Selector, rows: Rows, budget: Budget, ids: np.ndarray | None = None) -> Picked:
+        """The rows that a selector picks, and what that takes charged.
+
+        Args:
+            selector: any.
+            rows: to choose from.
+            budget: how much to keep.
+            ids: what these rows are called in the whole pool; default they are it.
+
+        Raises:
+            UserError: whatever a stage refuses.
+        """
+        ids = np.arange(len(rows)) if ids is None else ids
+        if isinstance(selector, Chain):
+            first = self.choose(selector.prefilter, rows, selector.prefilter_budget(len(rows)), ids)
+            left = rows.take(first.rows)
+            selector.check_budget(budget, left.n_tokens)
+            second = self.choose(selector.selector, left, budget, ids[first.rows])
+            return selector.join(first, second, len(rows))
+        if isinstance(selector, DomainScreen):
+            return self._screen(selector, rows, ids)
+        return self.one(selector, rows, budget, ids)
+
+    def _screen(self, screen: DomainScreen, rows: Rows, ids: np.ndarray) -> Picked:
+        """The rows of the nearest data sets, of which a sample alone is scored."""
+        keys = Signals({"text_hash": rows.pool.text_hash}).tie_keys(self.tie_seed())
+        domains = rows.pool.domains
+        if domains is None:
+            raise DataError(ONE_DOMAIN.format(name="DomainScreen"))
+        some = screen.sampled(domains, keys)
+        picked = self.one(screen, rows.take(some), Budget(), ids[some])
+        kept, names = screen.of_pool(picked, domains, keys), rows.pool.domain_names
+        self.screened = ids[kept.rows]
+        told = picked.diagnostics
+        named = {names[number]: distance for number, distance in told["distances"].items()}
+        return replace(kept, diagnostics={"distances": named, "kept": [names[n] for n in told["kept_domains"]]})
+
+
 @dataclass
-class Chooser:
+class Chooser(Stages):
     """Chooses rows of a pool, on all ranks alike.
 
     Args:
@@ -48,46 +104,20 @@ class Chooser:
     screened: np.ndarray | None = None
     compared: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
-    def choose(self, selector: Selector, rows: Rows, budget: Budget, ids: np.ndarray | None = None) -> Picked:
-        """The rows that a selector picks.
+    def tie_seed(self) -> int:
+        """The data module's."""
+        return self.trainings.datamodule.seed
 
-        Args:
-            selector: any.
-            rows: to choose from.
-            budget: how much to keep.
-            ids: what these rows are called in the whole pool; default they are it.
-        """
-        ids = np.arange(len(rows)) if ids is None else ids
-        if isinstance(selector, Chain):
-            first = self.choose(selector.prefilter, rows, selector.prefilter_budget(len(rows)), ids)
-            left = rows.take(first.rows)
-            selector.check_budget(budget, left.n_tokens)
-            second = self.choose(selector.selector, left, budget, ids[first.rows])
-            return selector.join(first, second, len(rows))
-        if isinstance(selector, DomainScreen):
-            return self._screen(selector, rows, ids)
+    def one(self, selector: Selector, rows: Rows, budget: Budget, ids: np.ndarray) -> Picked:
+        """The rows that a selector picks by its signals, or the best of those that it tries."""
         pool, target = self._signals(selector.requires, rows, ids), self._target(selector)
-        if target is not None and "embedding" in selector.requires & selector.requires_target:
+        compares = "embedding" in selector.requires & selector.requires_target
+        if target is not None and compares and not isinstance(selector, DomainScreen):  # which sees a sample alone
             self.compared = ids, pool["embedding"], target["embedding"]
         rule = getattr(selector, "rule", None)
         if isinstance(rule, Search):
             return self._search(selector, rule, pool, target, budget)
         return self._pick(selector, pool, target, budget)
-
-    def _screen(self, screen: DomainScreen, rows: Rows, ids: np.ndarray) -> Picked:
-        """The rows of the nearest data sets, of which a sample alone is scored."""
-        keys = Signals({"text_hash": rows.pool.text_hash}).tie_keys(self.trainings.datamodule.seed)
-        domains = rows.pool.domains
-        if domains is None:
-            raise DataError(ONE_DOMAIN.format(name="DomainScreen"))
-        some = screen.sampled(domains, keys)
-        pool = self._signals(screen.requires, rows.take(some), ids[some])
-        picked = self._pick(screen, pool, self._target(screen), Budget())
-        kept, names = screen.of_pool(picked, domains, keys), rows.pool.domain_names
-        self.screened = ids[kept.rows]
-        told = picked.diagnostics
-        named = {names[number]: distance for number, distance in told["distances"].items()}
-        return replace(kept, diagnostics={"distances": named, "kept": [names[n] for n in told["kept_domains"]]})
 
     def _signals(self, names: frozenset[str], rows: Rows, ids: np.ndarray) -> Signals:
         work = self.trainings

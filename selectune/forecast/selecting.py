@@ -1,4 +1,4 @@
-"""What choosing rows will cost, and which rows it will keep: the stages of `selectune.choosing`, on a sample."""
+"""What choosing rows will cost, and which rows it will keep: each stage of `selectune.choosing`, on a sample."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from selectune.choosing import labels_of
+from selectune.choosing import Stages, labels_of
 from selectune.costs import Part, Stage
 from selectune.datamodules.base import SelectionDataModule
-from selectune.errors import DataError
 from selectune.forecast import plans
 from selectune.forecast.measure import Scored, time_scoring
 from selectune.forecast.probing import Probe, probe_of
@@ -25,10 +24,7 @@ from selectune.scoring.definitions import Rows, ScoringModel
 from selectune.scoring.forward import make_scorer, networks_of
 from selectune.scoring.solving import text_signal
 from selectune.selectors.base import Budget, Picked, Selector, Signals, first_of, ranked
-from selectune.selectors.baselines import ONE_DOMAIN
 from selectune.selectors.clustering import default_prototypes, kmeans, kmeans_flops, prototype_entropy
-from selectune.selectors.compose import Chain
-from selectune.selectors.screen import DomainScreen
 from selectune.selectors.search import Proxy, Search
 from selectune.selectors.transport.backends import POT_CELLS
 from selectune.signals import SignalStore
@@ -48,7 +44,7 @@ class _Known:
 
 
 @dataclass
-class Selecting:
+class Selecting(Stages):
     """Forecasts a selection.
 
     Args:
@@ -73,28 +69,12 @@ class Selecting:
     _known: dict[int, _Known] = field(default_factory=dict)
     _charging: bool = True
 
-    def choose(self, selector: Selector, rows: Rows, budget: Budget, ids: np.ndarray | None = None) -> Picked:
-        """The rows that a selector will keep, as far as a sample tells; and charge what that will take.
+    def tie_seed(self) -> int:
+        """The data module's."""
+        return self.data.seed
 
-        Args:
-            selector: any.
-            rows: to choose from.
-            budget: how much to keep.
-            ids: what these rows are called in the whole pool; default they are it.
-
-        Raises:
-            UserError: whatever the selection itself refuses.
-        """
-        ids = np.arange(len(rows)) if ids is None else ids
-        if isinstance(selector, Chain):
-            first = self.choose(selector.prefilter, rows, selector.prefilter_budget(len(rows)), ids)
-            left = rows.take(first.rows)
-            selector.check_budget(budget, left.n_tokens)
-            return selector.join(first, self.choose(selector.selector, left, budget, ids[first.rows]), len(rows))
-        if isinstance(selector, DomainScreen):
-            screened = self._screen(selector, rows)
-            self.screened = ids[screened.rows]
-            return screened
+    def one(self, selector: Selector, rows: Rows, budget: Budget, ids: np.ndarray) -> Picked:
+        """The rows that a selector will pick, as far as a sample tells."""
         if id(selector) not in self._known:
             self._known[id(selector)] = self._look(selector, rows)
         known, rule = self._known[id(selector)], getattr(selector, "rule", None)
@@ -109,17 +89,6 @@ class Selecting:
             self.proxies += [(picked.rows, rule.proxy) for picked in tried]
             self.notes.append("Which band a search will keep is not known: the middle one is taken.")
         return tried[len(tried) // 2]
-
-    def _screen(self, screen: DomainScreen, rows: Rows) -> Picked:
-        """The rows of the nearest data sets, as far as some rows of each tell."""
-        if rows.pool.domains is None:
-            raise DataError(ONE_DOMAIN.format(name="DomainScreen"))
-        keys = Signals({"text_hash": rows.pool.text_hash}).tie_keys(self.data.seed)
-        some = rows.take(screen.sampled(rows.pool.domains, keys))
-        if id(screen) not in self._known:
-            self._known[id(screen)] = self._look(screen, some)
-        picked = self._pick(screen, self._known[id(screen)], some, Budget())
-        return screen.of_pool(picked, rows.pool.domains, keys)
 
     def again(self, selector: Selector, rows: Rows, budget: Budget) -> Picked:
         """What would be kept at another budget; nothing is charged."""
