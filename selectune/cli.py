@@ -20,6 +20,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 import selectune.datamodules
 import selectune.selectors  # noqa: F401  (short class names in configs are those that were imported)
 from selectune import pipeline
+from selectune.callbacks import CostLedger, checkpoints
 from selectune.datamodules.base import SelectionDataModule
 from selectune.errors import RunDirectoryError, UserError
 from selectune.ledger import Ledger
@@ -132,10 +133,8 @@ class SelectuneCLI(LightningCLI):
         if self.subcommand == "fit":
             head = self.model.head
             chooses = self.datamodule.monitor if head is None else (head.monitor, head.mode)
-            callbacks = pipeline.fit_callbacks(run, self.ledger, *chooses)
+            callbacks = checkpoints.fit_callbacks(run, self.ledger, *chooses)
         else:
-            from selectune.callbacks import CostLedger
-
             callbacks = [CostLedger(ledger=self.ledger)]
         mine = settings.get("callbacks") or []
         kwargs["callbacks"] = [*(mine if isinstance(mine, list) else [mine]), *callbacks]

@@ -15,9 +15,9 @@ from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
-from lightning.pytorch.callbacks import ModelCheckpoint
 
-from selectune.callbacks import CostLedger, Export, RowFigures, Savings
+from selectune.callbacks import CostLedger, Export, Savings
+from selectune.callbacks.checkpoints import last_checkpoints
 from selectune.callbacks.export import export
 from selectune.costs import Part, add_up
 from selectune.datamodules.base import SelectionDataModule
@@ -30,7 +30,6 @@ from selectune.preprocessing import select_rows
 from selectune.run import Run
 from selectune.scoring.settings import ScorerSettings
 
-CHECKPOINT_MINUTES = 10
 SHOWN_ROWS = 10
 
 
@@ -273,32 +272,3 @@ def _report(job: Job, metrics: dict[str, float]) -> None:
     if not job.keep_models:
         job.run.drop_models()
     job.run.finish({"metrics": metrics})
-
-
-def fit_callbacks(run: Run, ledger: Ledger, monitor: str, mode: str) -> list[pl.Callback]:
-    """The callbacks that every fit has: ledger, savings, figures of rows, and the checkpoints ``best`` and ``last``."""
-    best = ModelCheckpoint(
-        run.checkpoints, filename="best", monitor=monitor, mode=mode, save_weights_only=True,
-        enable_version_counter=False,
-    )  # fmt: skip
-    return [CostLedger(ledger=ledger), Savings(), RowFigures(run.row_figures), best, *last_checkpoints(run.checkpoints)]
-
-
-def last_checkpoints(folder: Path) -> list[pl.Callback]:
-    """``last.ckpt``, after every epoch and every ten minutes."""
-    from datetime import timedelta
-
-    every: list[dict[str, Any]] = [
-        {"every_n_epochs": 1, "save_on_train_epoch_end": True},  # after validation and whoever reads its metrics
-        {"train_time_interval": timedelta(minutes=CHECKPOINT_MINUTES)},
-    ]
-    return [_Last(folder, filename="last", save_top_k=1, enable_version_counter=False, **when) for when in every]
-
-
-class _Last(ModelCheckpoint):
-    """Saves at the end of a fit too, when steps were made since, as where ``max_steps`` ends it within an epoch."""
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        super().on_train_end(trainer, pl_module)
-        if self._train_time_interval is None and self._last_global_step_saved != trainer.global_step:
-            trainer.save_checkpoint(Path(str(self.dirpath)) / "last.ckpt")

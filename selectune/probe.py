@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from selectune.errors import DataError
-from selectune.flops import adamw_flops
+from selectune.flop_formulas import adamw_flops
 from selectune.paths import atomic_file
 from selectune.selectors.base import Signals
 

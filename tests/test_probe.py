@@ -13,7 +13,8 @@ from torch.nn.functional import mse_loss
 
 from selectune import probe as probes
 from selectune.errors import DataError
-from selectune.flops import adamw_flops, count_flops
+from selectune.flop_formulas import adamw_flops
+from selectune.flops import count_flops
 from selectune.probe import (
     EntropyProbe,
     ProbeCheck,

@@ -11,7 +11,8 @@ import torch
 from selectune.costs import Part, Stage
 from selectune.distributed import world
 from selectune.errors import RunDirectoryError
-from selectune.flops import FlopModel, UnfitFlopsError, adamw_flops
+from selectune.flop_formulas import adamw_flops
+from selectune.flops import FlopModel, UnfitFlopsError
 from selectune.ledger import Ledger, StageCost
 
 

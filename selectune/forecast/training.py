@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import lightning.pytorch as pl
 import torch
 
-from selectune.flops import FlopModel, UnfitFlopsError, adamw_flops
+from selectune.flop_formulas import adamw_flops
+from selectune.flops import FlopModel, UnfitFlopsError
 from selectune.forecast.measure import CPU_TOKENS, SECONDS, Memory
 from selectune.meters import finish_kernels
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from selectune.errors import CheckpointError
-from selectune.flops import entropy_flops
+from selectune.flop_formulas import entropy_flops
 from selectune.lightning_modules.heads import load_network, network_inputs
 from selectune.lightning_modules.scorer import Scorer, states_of
 from selectune.sources import ModelSource

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from selectune.errors import CheckpointError
-from selectune.flops import entropy_flops
+from selectune.flop_formulas import entropy_flops
 from selectune.lightning_modules.heads import before_output, load_network, network_inputs
 from selectune.lightning_modules.scorer import LAST, Scorer, row_means, states_of, stop_after
 from selectune.selectors.vocabulary import vocabulary_entropy

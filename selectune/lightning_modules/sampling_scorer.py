@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selectune.flops import softmax_flops
+from selectune.flop_formulas import softmax_flops
 from selectune.lightning_modules.heads import network_inputs
 from selectune.lightning_modules.scorer import LAST, Scorer, states_of
 from selectune.selectors.base import uniforms

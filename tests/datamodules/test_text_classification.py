@@ -70,10 +70,10 @@ def test_the_checkpoint_follows_the_monitor(
     data_folder: Path, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watched: list[tuple[str, str]] = []
-    from selectune import pipeline
+    from selectune.callbacks import checkpoints
 
-    real = pipeline.fit_callbacks
-    monkeypatch.setattr(pipeline, "fit_callbacks", lambda *args: watched.append(args[2:]) or real(*args))
+    real = checkpoints.fit_callbacks
+    monkeypatch.setattr(checkpoints, "fit_callbacks", lambda *args: watched.append(args[2:]) or real(*args))
     monkeypatch.setattr("sys.argv", ["main.py"])
     monkeypatch.setenv("PL_GLOBAL_SEED", "0")
     main(

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from selectune.errors import TransportError
-from selectune.flops import transport_flops
+from selectune.flop_formulas import transport_flops
 from selectune.selectors.transport.iterate import Course, Stop, sinkhorn
 from selectune.selectors.transport.passes import Dense, Problem, Stream
 from selectune.selectors.transport.ranks import Ranks

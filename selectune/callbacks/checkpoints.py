@@ -1,0 +1,45 @@
+"""The checkpoints of a run, and all the callbacks that a fit has."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from selectune.callbacks.cost_ledger import CostLedger
+from selectune.callbacks.row_figures import RowFigures
+from selectune.callbacks.savings import Savings
+from selectune.ledger import Ledger
+from selectune.run import Run
+
+CHECKPOINT_MINUTES = 10
+
+
+def fit_callbacks(run: Run, ledger: Ledger, monitor: str, mode: str) -> list[pl.Callback]:
+    """The callbacks that every fit has: ledger, savings, figures of rows, and the checkpoints ``best`` and ``last``."""
+    best = ModelCheckpoint(
+        run.checkpoints, filename="best", monitor=monitor, mode=mode, save_weights_only=True,
+        enable_version_counter=False,
+    )  # fmt: skip
+    return [CostLedger(ledger=ledger), Savings(), RowFigures(run.row_figures), best, *last_checkpoints(run.checkpoints)]
+
+
+def last_checkpoints(folder: Path) -> list[pl.Callback]:
+    """``last.ckpt``, after every epoch and every ten minutes."""
+    every: list[dict[str, Any]] = [
+        {"every_n_epochs": 1, "save_on_train_epoch_end": True},  # after validation and whoever reads its metrics
+        {"train_time_interval": timedelta(minutes=CHECKPOINT_MINUTES)},
+    ]
+    return [_Last(folder, filename="last", save_top_k=1, enable_version_counter=False, **when) for when in every]
+
+
+class _Last(ModelCheckpoint):
+    """Saves at the end of a fit too, when steps were made since, as where ``max_steps`` ends it within an epoch."""
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_end(trainer, pl_module)
+        if self._train_time_interval is None and self._last_global_step_saved != trainer.global_step:
+            trainer.save_checkpoint(Path(str(self.dirpath)) / "last.ckpt")
