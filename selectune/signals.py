@@ -20,6 +20,10 @@ import numpy as np
 from selectune.paths import atomic_file, atomic_folder, held, write_json
 
 Kind = Literal["text", "forward", "derived"]
+SCALED = ("wall_s", "device_s", "flops", "energy_j")
+SHARE = (
+    "encoder_share"  # in the cost record of a pass: the part of its FLOPs that a pass for embeddings alone would take
+)
 WAIT_SECONDS = 1200  # below the half hour after which waiting ranks give up
 
 
@@ -93,7 +97,10 @@ class SignalStore:
         return np.load(self.folder(definition) / "values.npy", mmap_mode="r", allow_pickle=False)
 
     def costs(self, definition: Definition) -> tuple[str, list[dict[str, Any]]]:
-        """The pass that computed a signal, and its cost records; signals of one pass share one cost."""
+        """The pass that computed a signal, and its cost records.
+
+        Signals of one pass share one cost; but an embedding's is what a pass for it alone would have cost.
+        """
         meta = json.loads((self.folder(definition) / "meta.json").read_text())
         return meta["pass"], meta["costs"]
 
@@ -156,7 +163,11 @@ class SignalStore:
                     raise RuntimeError(f"the shards of {definition.name} are not a permutation of the pool's rows")
                 target.flush()
                 noted = (notes or {}).get(definition.name, {})
-                self._seal(partial, definition, [*(more_costs or []), *costs.values()], shards.folder.name, noted)
+                made_by, spent = shards.folder.name, [*(more_costs or []), *costs.values()]
+                if definition.name == "embedding" and len(definitions) > 1:
+                    made_by = f"{made_by}, embeddings alone"
+                    spent = [part_of_cost(cost, cost.get(SHARE)) for cost in costs.values()]
+                self._seal(partial, definition, spent, made_by, noted)
         shards.remove()
 
     @staticmethod
@@ -221,6 +232,19 @@ class Shards:
     def remove(self) -> None:
         """Remove all files."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def part_of_cost(cost: dict[str, Any], share: float | None) -> dict[str, Any]:
+    """A cost record of a part of some work; seconds and joules are taken to follow FLOPs.
+
+    Args:
+        cost: of the whole.
+        share: of its FLOPs; None where it is not known, so that the whole is charged.
+    """
+    if share is None:
+        return cost
+    scaled = {name: None if cost[name] is None else cost[name] * share for name in SCALED}
+    return cost | scaled | {"flops_method": f"{cost['flops_method']}; the part that these signals alone would take"}
 
 
 def _checksum(file: Path) -> str:

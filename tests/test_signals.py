@@ -38,9 +38,22 @@ def test_shards_merge_by_row_id(tmp_path: Path) -> None:
     np.testing.assert_array_equal(store.read(ENTROPY), np.arange(5) / 10)
     np.testing.assert_array_equal(store.read(EMBEDDING)[:, 1], -np.arange(5))
     assert store.has(ENTROPY)
-    assert store.costs(ENTROPY) == store.costs(EMBEDDING), "one pass, one cost"
     assert sorted(record["wall_s"] for record in store.costs(ENTROPY)[1]) == [3.0, 5.0], "the last of each process"
     assert not shards.folder.exists()
+
+
+def test_an_embedding_made_beside_others_costs_what_it_would_alone(tmp_path: Path) -> None:
+    store = SignalStore(tmp_path)
+    shards = Shards.of(store, [ENTROPY, EMBEDDING], {"batches": 2})
+    spent = {"flops": 100, "device_s": 4.0, "energy_j": None, "flops_method": "counted"}
+    shards.append([outputs(0, [0, 1])], cost(0, 1.0) | spent | {"encoder_share": 0.5})
+    shards.append([outputs(1, [2])], cost(0, 2.0) | spent | {"encoder_share": 0.25})
+    store.merge([ENTROPY, EMBEDDING], shards, 3, more_costs=[cost(0, 9.0)])
+    (made_by, [_, whole]), (alone_by, [alone]) = store.costs(ENTROPY), store.costs(EMBEDDING)
+    assert made_by != alone_by
+    assert (whole["wall_s"], whole["flops"]) == (2.0, 100)
+    assert (alone["wall_s"], alone["device_s"], alone["flops"], alone["energy_j"]) == (0.5, 1.0, 25.0, None)
+    assert "alone" in alone["flops_method"]
 
 
 @pytest.mark.parametrize("rows", [[0, 1], [0, 1, 2, 2]])

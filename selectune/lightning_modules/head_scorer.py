@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from selectune.errors import CheckpointError
 from selectune.flop_formulas import entropy_flops
 from selectune.lightning_modules.heads import load_network, network_inputs
-from selectune.lightning_modules.scorer import Scorer, states_of
+from selectune.lightning_modules.scorer import Scorer, states_of, stop_after
 from selectune.sources import ModelSource
 
 
@@ -49,7 +50,17 @@ class HeadScorer(Scorer):
 
 
 class EncoderScorer(Scorer):
-    """``embedding`` of rows, by a model's encoder alone."""
+    """``embedding`` of rows, by a model's encoder alone, as far up as it is read."""
+
+    def __init__(self, network: Any, wanted: Sequence[str], embedding_layer: int | None = None) -> None:
+        super().__init__(network, wanted, embedding_layer)
+        if embedding_layer is not None:
+            stop_after(network, embedding_layer)
+        if getattr(network, "pooler", None) is not None:
+            network.pooler = None  # nothing reads it, and the networks with heads of their own have none
+
+    def embedding_flops(self) -> None:
+        """None: there is nothing else beside them."""
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Signals of a batch, float32, shape (rows, width)."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from selectune.errors import CheckpointError
 from selectune.flop_formulas import entropy_flops
+from selectune.flops import FlopModel
 from selectune.lightning_modules.heads import before_output, load_network, network_inputs
 from selectune.lightning_modules.scorer import LAST, Scorer, row_means, states_of, stop_after
 from selectune.selectors.vocabulary import vocabulary_entropy
@@ -71,15 +72,12 @@ class LanguageScorer(Scorer):
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Signals of a batch, each float32 of shape (rows,) or (rows, width)."""
-        signals: dict[str, Tensor] = {}
         content = ~batch["special"]
         if self.estimator == "masked_pseudo":
-            signals = self._masked_in_turns(batch, content)
-            if "embedding" in self.wanted:  # of the text with nothing masked
-                signals["embedding"] = self.embedding(self._read(batch)[2], batch)
-            return signals
+            return self._masked_in_turns(batch, content)
         at = self._predicting(content)
         entropies, losses, states = self._read(batch, at, batch["input_ids"][self._predicted(content)])
+        signals: dict[str, Tensor] = {}
         if "generative_entropy" in self.wanted:
             if self.probe is not None:
                 entropies = self.probe(self._side_by_side(states, self.probe_layers, at))
@@ -103,18 +101,18 @@ class LanguageScorer(Scorer):
         return super().read_layers() | (set(self.probe_layers) if self.probe is not None else set())
 
     def passes_of(self, longest: int) -> int:
-        """One for each turn of masking that finds something to mask, and one for embeddings beside them."""
-        if self.estimator != "masked_pseudo":
-            return 1
-        return min(self.k, longest) + ("embedding" in self.wanted)
+        """One for each turn of masking that finds something to mask."""
+        return min(self.k, longest) if self.estimator == "masked_pseudo" else 1
 
     def row_of(self, length: int) -> None:
         """One forward pass of a made-up row, for counting FLOPs."""
-        kept = self.k, self.wanted
-        if self.estimator == "masked_pseudo":
-            self.k, self.wanted = 1, [name for name in self.wanted if name != "embedding"]
+        kept, self.k = self.k, 1
         super().row_of(length)
-        self.k, self.wanted = kept
+        self.k = kept
+
+    def embedding_flops(self) -> FlopModel | None:
+        """As of any scorer; None with ``masked_pseudo``, whose passes mask tokens."""
+        return None if self.estimator == "masked_pseudo" else super().embedding_flops()
 
     def flops_per_token(self) -> float:
         """The vocabulary product, and the probe."""

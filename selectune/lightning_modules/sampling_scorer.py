@@ -62,6 +62,9 @@ class SamplingScorer(Scorer):
         ]
         return {"semantic_entropy": torch.tensor(entropies, dtype=torch.float32)}
 
+    def embedding_flops(self) -> None:
+        """None: it makes no embeddings of the rows."""
+
     def analytic_flops(self) -> tuple[float, float]:
         """A softmax and its running sum for each token that is drawn, and a cosine for each pair of continuations."""
         config = self.network.config

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import lightning.pytorch as pl
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from selectune.errors import CheckpointError
 from selectune.flops import FlopModel, measure_flops
+from selectune.lightning_modules.heads import network_inputs
 from selectune.scoring.settings import Embedding
 
 
@@ -53,6 +54,20 @@ class Scorer(pl.LightningModule):
         method = whole.method + ("; softmax and entropies (analytic)" if a_row or a_token else "")
         rest = FlopModel(whole.constant + a_row, whole.linear - product, whole.quadratic, method)
         return rest, product + a_token
+
+    def embedding_flops(self) -> FlopModel | None:
+        """FLOPs of a padded row in a pass for embeddings alone; None where they are not made beside other signals.
+
+        Raises:
+            UnfitFlopsError: they are not quadratic in the length.
+        """
+        layer = LAST if self.embedding_layer is None else self.embedding_layer
+
+        def up_to_it(length: int) -> None:
+            with torch.no_grad(), _ended_by(self.network, layer):
+                self.network.base_model(**network_inputs(self.network, self.made_up(1, length)))
+
+        return measure_flops(up_to_it)
 
     def flops_per_token(self) -> float:
         """FLOPs that padding and special tokens do not cost, such as those of a vocabulary product."""
@@ -119,6 +134,24 @@ def states_of(network: Any, layers: set[int]) -> Iterator[dict[int, Tensor]]:
                 hook = module.register_forward_hook(lambda module, args, output, layer=layer: keep(layer, output))
             stack.callback(hook.remove)
         yield states
+
+
+class _ReachedError(Exception):
+    """A pass came to the layer that is read."""
+
+
+@contextmanager
+def _ended_by(network: Any, layer: int) -> Iterator[None]:
+    """End the forward pass inside where `stop_after` would cut the network, and leave the network as it is."""
+
+    def end(*_: Any) -> None:
+        raise _ReachedError
+
+    with ExitStack() as hooks:
+        if layer != LAST and layer < len(layers_of(network)):
+            hooks.callback(layers_of(network)[layer].register_forward_pre_hook(end).remove)
+        with suppress(_ReachedError):
+            yield
 
 
 def layers_of(network: Any) -> nn.ModuleList:

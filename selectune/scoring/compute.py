@@ -19,7 +19,7 @@ from selectune.scoring.forward import TrainerFor, forward_pass, networks_of
 from selectune.scoring.probing import find_probe
 from selectune.scoring.solving import solve
 from selectune.selectors.base import Signals
-from selectune.signals import Definition, SignalStore
+from selectune.signals import SHARE, Definition, SignalStore, part_of_cost
 
 
 def compute_signals(
@@ -39,23 +39,31 @@ def compute_signals(
     if not wanted:
         return []
     store = SignalStore(default_cache())
+    shared = _shared_passes(wanted, scoring)
+    free = {definition.key for each in shared for definition in each if definition.name == "embedding"}
     with _held_by_rank_zero(store, rows.pool.fingerprint, scoring.weights_hash):
         missing = on_rank_zero(lambda: {definition.key for definition in wanted if not store.has(definition)})
-        on_rank_zero(lambda: _charge_stored(ledger, store, [d for d in wanted if d.key not in missing], part))
+        # where the encoder's part of a pass is done again now, the rest of it is what was spared
+        rest_of = {d.key for each in shared if any(one.key in free & missing for one in each) for d in each}
+
+        def charge(definitions: list[Definition]) -> None:
+            found = [definition for definition in definitions if definition.key not in free]
+            on_rank_zero(lambda: _charge_stored(ledger, store, found, part, rest_of))
+
+        charge([definition for definition in wanted if definition.key not in missing])
         todo = [definition for definition in wanted if definition.kind == "forward" and definition.key in missing]
         for definitions in networks_of(todo, scoring):
             probe, notes, costs = find_probe(definitions, rows, scoring, store, ledger, part)
             forward_pass(definitions, rows, scoring, store, trainer_for, ledger, part, probe, notes, costs)
-            # shards of a run that was killed are not free
-            on_rank_zero(lambda done=definitions: _charge_stored(ledger, store, done, part))  # type: ignore[misc]
+            charge(definitions)  # shards of a run that was killed are not free
 
-        def rest() -> None:
+        def solve_the_rest() -> None:
             for kind in ("text", "derived"):
                 for definition in wanted:
                     if definition.kind == kind and definition.key in missing:
                         solve(definition, wanted, rows, scoring, store, ledger, part)
 
-        on_rank_zero(rest)
+        on_rank_zero(solve_the_rest)
     return wanted
 
 
@@ -88,11 +96,25 @@ def charge_avoided(ledger: Ledger, costs: Iterable[dict[str, Any]], part: Part) 
             ledger.avoided(record, part)
 
 
-def _charge_stored(ledger: Ledger, store: SignalStore, present: list[Definition], part: Part) -> None:
+def _shared_passes(wanted: list[Definition], scoring: ScoringModel) -> list[list[Definition]]:
+    """Passes that make embeddings beside other signals, at no cost of their own.
+
+    A selection is charged what its signals cost from nothing, whichever of them lie in the cache and whatever pass made
+    them: embeddings nothing where a pass that is wanted makes them too, and else the encoder's part of a pass.
+    """
+    passes = networks_of([definition for definition in wanted if definition.kind == "forward"], scoring)
+    return [each for each in passes if len(each) > 1 and any(definition.name == "embedding" for definition in each)]
+
+
+def _charge_stored(
+    ledger: Ledger, store: SignalStore, present: list[Definition], part: Part, rest_of: set[str]
+) -> None:
     seen = set()
     for definition in present:
         made_by, costs = store.costs(definition)
         if made_by not in seen:
+            if definition.key in rest_of:
+                costs = [part_of_cost(cost, None if cost.get(SHARE) is None else 1 - cost[SHARE]) for cost in costs]
             charge_avoided(ledger, costs, part)
         seen.add(made_by)
 

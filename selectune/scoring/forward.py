@@ -19,7 +19,7 @@ from selectune.ledger import Ledger, StageCost
 from selectune.lightning_modules.heads import load_network
 from selectune.memory import give_memory_back
 from selectune.scoring.definitions import Rows, ScoringModel
-from selectune.signals import Definition, Shards, SignalStore
+from selectune.signals import SHARE, Definition, Shards, SignalStore
 from selectune.sources import ModelSource
 
 if TYPE_CHECKING:
@@ -79,13 +79,18 @@ def forward_pass(
 
 
 def networks_of(todo: list[Definition], scoring: ScoringModel) -> list[list[Definition]]:
-    """The signals of each pass: those of one network go together, and embeddings with those of the same weights."""
+    """The signals of each pass: those of one network go together, and embeddings with those of the same weights.
+
+    Not with ``masked_pseudo``, whose passes mask tokens.
+    """
     passes: dict[tuple[bool, str], list[Definition]] = {}
     for definition in todo:
         passes.setdefault((scoring.is_tuned(definition.name), scoring.kind(definition.name)), []).append(definition)
+    kinds = {kind for _, kind in passes}
     for tuned in (True, False):
         alone = passes.get((tuned, "encoder"))
-        host = next((passes[tuned, kind] for kind in ("language", "head") if (tuned, kind) in passes), None)
+        hosts = ("head",) if ("language" in kinds and scoring.estimator == "masked_pseudo") else ("language", "head")
+        host = next((passes[tuned, kind] for kind in hosts if (tuned, kind) in passes), None)
         if alone and host:
             host += passes.pop((tuned, "encoder"))
     return list(passes.values())
@@ -164,8 +169,11 @@ class ShardWriter(pl.Callback):
     def __init__(self, shards: Shards, cost: StageCost, scorer: Scorer) -> None:
         self.shards, self.cost, self.scorer = shards, cost, scorer
         self.flops: FlopModel | None = None
+        self.alone: FlopModel | None = None  # a pass for embeddings alone
+        self.spent = self.spent_alone = 0.0
         try:
             self.flops, self.product = scorer.flops()
+            self.alone = scorer.embedding_flops()
         except UnfitFlopsError as error:
             cost.add(flops=None, method=str(error))
         self.waiting: list[dict[str, np.ndarray]] = []
@@ -187,6 +195,9 @@ class ShardWriter(pl.Callback):
             flops = self.flops.of_batch(n_rows, length) * self.scorer.passes(batch)
             flops += int((~batch["special"]).sum()) * self.product
             self.cost.add(flops=flops, method=self.flops.method)
+            self.spent += flops
+        if self.alone is not None:
+            self.spent_alone += self.alone.of_batch(n_rows, length)
         self.waiting.append(outputs)
         self.bytes += sum(values.nbytes for values in outputs.values())
         if self.bytes > FLUSH_BYTES or time.monotonic() - self.written > FLUSH_SECONDS:
@@ -198,5 +209,6 @@ class ShardWriter(pl.Callback):
 
     def _flush(self) -> None:
         if self.waiting:
-            self.shards.append(self.waiting, self.cost.so_far().to_json())
+            share = self.spent_alone / self.spent if self.alone is not None and self.spent else None
+            self.shards.append(self.waiting, self.cost.so_far().to_json() | {SHARE: share})
         self.waiting, self.bytes, self.written = [], 0, time.monotonic()
