@@ -86,6 +86,8 @@ def main() -> None:
     made.add_argument("--jobs", type=int, default=1, help="that the table was run with")
     options = made.parse_args()
     done = sorted(file.parent for file in options.table.absolute().glob("cells/*/done.json"))
+    if len(done) < options.cells:
+        sys.exit(f"{options.table} has {len(done)} finished cell(s), fewer than --cells {options.cells}.")
     drawn = random.Random(options.draw).sample(done, options.cells)
     with tempfile.TemporaryDirectory() as folder:
         run_again(drawn, Path(folder), options.jobs)

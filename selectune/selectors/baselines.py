@@ -9,10 +9,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from selectune.costs import add_up
 from selectune.errors import BudgetError, DataError, SelectionError, UserError
-from selectune.savings import Saving
+from selectune.savings import SELECTION
 from selectune.selectors.base import Budget, Picked, Selector, Signals, first_of, ranked
 from selectune.selectors.interval import check_budget
+from selectune.unbroken import unbroken
 
 ONE_DOMAIN = "{name} tells data sets apart, but the pool is made of one; give data.dataset as a list of several."
 
@@ -151,10 +153,12 @@ def _kept(folder: Path, n_rows: int) -> tuple[int, int]:
 
 
 def _flops(run: Path) -> tuple[float, float]:
-    """FLOPs of a run's selection and of its training."""
+    """FLOPs of a run's selection and of its training, as if it had not been interrupted."""
     if not (run / "saving.json").is_file():
         raise SelectionError(f"{run} is not a finished run (it has no saving.json), so its cost cannot be matched.")
-    terms = Saving.read(run).flops
-    if terms.selection is None or not terms.training:
-        raise SelectionError(f"The FLOPs of {run} are not known (saving.json); match it by rows or by tokens.")
-    return terms.selection, terms.training
+    records = [record for record in unbroken(run) if record.part == "fit"]
+    selection = add_up(record for record in records if record.stage in SELECTION).flops
+    training = add_up(record for record in records if record.stage == "train" and not record.cached).flops
+    if selection is None or not training:
+        raise SelectionError(f"The FLOPs of {run} are not known (cost.jsonl); match it by rows or by tokens.")
+    return selection, training

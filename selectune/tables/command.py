@@ -43,7 +43,7 @@ def main(args: list[str]) -> int:
     if given.cache:
         os.environ["SELECTUNE_CACHE"] = str(Path(given.cache).absolute())
     of = read_table(Path(given.config))
-    output = Path(given.output).absolute()
+    output = Path(given.output).resolve()
     cells = of.cells(output)
     check_configs(cells)
     _check_made(cells, output)
@@ -70,11 +70,11 @@ def write_table(of: Table, cells: list[Cell], output: Path) -> list[Result]:
         What is done, in the table's order.
     """
     results = [read_result(cell, output) for cell in cells if cell.done and not cell.keeps_models]
-    order = {name: place for place, name in enumerate([*of.tasks, *of.methods])}
-    results.sort(key=lambda one: (order[one.cell.task], order[one.cell.method], _place(of, one), one.cell.seed))
+    tasks, methods = ({name: place for place, name in enumerate(names)} for names in (of.tasks, of.methods))
+    results.sort(key=lambda one: (tasks[one.cell.task], methods[one.cell.method], _place(of, one), one.cell.seed))
     prepared = [read_result(cell, output) for cell in cells if cell.done and cell.keeps_models]
     write_csv(results, output / "table.csv")
-    groups = summarise(results)
+    groups = summarise([result for result in results if result.has_headline])
     write_summary(groups, output / "summary.csv")
     picture = draw(groups, output / "table.png")
     rows = sum(not cell.keeps_models for cell in cells)
@@ -89,7 +89,7 @@ def _run(of: Table, cells: list[Cell], output: Path, jobs: int, keep_models: boo
     print(f"{len(cells)} runs, {len(todo)} to do, {jobs} at a time, into {output}")
     failures: list[Outcome] = []
     results = write_table(of, cells, output)
-    with closing(run_cells(todo, jobs, keep_models, lambda cell: _start(cell, output))) as outcomes:
+    with closing(run_cells(todo, jobs, keep_models, lambda cell: _start(cell, cells, output))) as outcomes:
         for outcome in outcomes:
             cell = outcome.cell
             if outcome.failure is not None:
@@ -100,6 +100,8 @@ def _run(of: Table, cells: list[Cell], output: Path, jobs: int, keep_models: boo
             left = [one for one in todo if not one.done and one not in [failed.cell for failed in failures]]
             told = f"{_metric(cell, results)}{seconds(outcome.seconds)}; {_eta(of, left, results, jobs)}"
             print(f"{cell.name}: {told}", flush=True)
+    if wrong := {result.cell.task: result for result in results if not result.has_headline}:
+        raise UserError(" ".join(result.lacks_headline() for result in wrong.values()))
     if failures:
         print(f"\n{len(failures)} of {len(cells)} runs are not done:", file=sys.stderr)
         for outcome in failures:
@@ -109,16 +111,18 @@ def _run(of: Table, cells: list[Cell], output: Path, jobs: int, keep_models: boo
     return 0
 
 
-def _start(cell: Cell, output: Path) -> None:
+def _start(cell: Cell, cells: list[Cell], output: Path) -> None:
     cell.folder.mkdir(parents=True, exist_ok=True)
-    write_json(cell.folder / "cell.json", _described(cell, output))
+    write_json(cell.folder / "cell.json", _described(cell, cells, output))
     print(f"{cell.name}: started", flush=True)
 
 
-def _described(cell: Cell, output: Path) -> dict[str, Any]:
-    """A cell as its folder holds it, without the place of the table."""
+def _described(cell: Cell, cells: list[Cell], output: Path) -> dict[str, Any]:
+    """A cell as its folder holds it, without the place of the table: its config, and those of the runs it needs."""
     named = {"task": cell.task, "method": cell.method, "budget": cell.budget, "seed": cell.seed}
-    return named | {"config": without_place(cell.config, output)}
+    described = named | {"config": without_place(cell.config, output)}
+    needs = {one.name: without_place(one.config, output) for one in cells if one.folder in cell.needs}
+    return described | {"needs": needs} if needs else described
 
 
 def _check_made(cells: list[Cell], output: Path) -> None:
@@ -131,7 +135,7 @@ def _check_made(cells: list[Cell], output: Path) -> None:
         file = cell.folder / "cell.json"
         if not file.is_file() or not (cell.folder / "config.yaml").is_file():
             continue
-        differs = differences(json.loads(file.read_text()), _described(cell, output))
+        differs = differences(json.loads(file.read_text()), _described(cell, cells, output))
         if differs:
             raise RunDirectoryError(
                 f"{cell.folder} was made with another config (it differs in {', '.join(differs[:5])}); use another "
@@ -152,7 +156,8 @@ def _show(of: Table, cells: list[Cell], output: Path) -> None:
         lacks = [folder.name for folder in cell.needs if not (folder / "done.json").is_file()]
         guess = forecast(cell, of, results)
         total, unknown = total + (guess.seconds or 0.0), unknown + (guess.seconds is None)
-        time = "unknown until one run of its task is done" if guess.seconds is None else seconds(guess.seconds)
+        unknown_time = "unknown" if cell.keeps_models else "unknown until one run of its task is done"
+        time = unknown_time if guess.seconds is None else seconds(guess.seconds)
         rows = "rows unknown" if guess.rows is None else f"{count(guess.rows)} rows"
         state = f"waits for {', '.join(lacks)}" if lacks else "to do"
         print(f"{cell.name:44} {state:10} {rows}, {guess.epochs} epochs, {time}")
@@ -172,7 +177,11 @@ def _eta(of: Table, left: list[Cell], results: list[Result], jobs: int) -> str:
 
 def _metric(cell: Cell, results: list[Result]) -> str:
     found = [result for result in results if result.cell == cell]
-    return f"{cell.metric} {told(cell.metric, found[0].headline)}, " if found else ""
+    if not found:
+        return ""
+    if not found[0].has_headline:
+        return f"{found[0].lacks_headline()} "
+    return f"{cell.metric} {told(cell.metric, found[0].headline)}, "
 
 
 def _place(of: Table, result: Result) -> int:
@@ -185,10 +194,14 @@ def _alone_in(output: Path) -> Iterator[None]:
     """Hold a table's folder, so that two commands do not run the same cells.
 
     Raises:
-        RunDirectoryError: another process holds it.
+        RunDirectoryError: another process holds it, or it cannot be written.
     """
-    output.mkdir(parents=True, exist_ok=True)
-    with (output / ".lock").open("w") as handle:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        lock = (output / ".lock").open("w")
+    except OSError as error:
+        raise RunDirectoryError(f"{output} cannot be written ({error.strerror}); use another --output.") from None
+    with lock as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

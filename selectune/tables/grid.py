@@ -8,8 +8,8 @@ for cell in table.cells(Path("tables/quick")):
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +129,11 @@ class Table:
     every: Layers = field(default_factory=Layers)
     prepare: Layers | None = None
 
+    @property
+    def of_warm_up(self) -> bool:
+        """Whether the rows that methods choose are those of a warm-up."""
+        return self.budget.startswith("warm_up.")
+
     def cells(self, output: Path) -> list[Cell]:
         """All cells in an order in which each comes after those that it needs.
 
@@ -141,7 +146,8 @@ class Table:
         first: list[Cell] = []
         if self.prepare is not None:
             config = self._lay({}, self.prepare)
-            first.append(Cell(PREPARED, PREPARED, NO_BUDGET, self.seeds[0], output / PREPARED, config))
+            seed = setting(config, "seed_everything") or 0
+            first.append(Cell(PREPARED, PREPARED, NO_BUDGET, seed, output / PREPARED, config))
         places = self._places()
         for task, method, budget in places:
             match = self.methods[method].match
@@ -190,7 +196,8 @@ class Table:
             changes |= {f"{chooses}.{other}": None for other in BUDGETS if setting(config, f"{chooses}.{other}")}
             if method.match is not None:
                 needs.append(output / "cells" / _cell_name(task_name, method.match, budget, seed))
-                arguments = {"match": str(needs[-1]), "by": method.by}
+                run = needs[-1] / "warm_up" if self.of_warm_up else needs[-1]
+                arguments = {"match": str(run), "by": method.by}
                 changes[f"{chooses}.selector"] = {"class_path": "Random", "init_args": arguments}
             elif value is not None:
                 changes[f"{chooses}.{name}"] = value
@@ -220,19 +227,3 @@ def _cell_name(task: str, method: str, budget: str, seed: int) -> str:
 
 def _matches(cell: Cell) -> bool:
     return any(folder.name != PREPARED for folder in cell.needs)
-
-
-def known(cls: type, given: Any, where: str) -> dict[str, Any]:
-    """A mapping whose names are all fields of a class.
-
-    Raises:
-        UserError: it is none, or has a name that is not.
-    """
-    if not isinstance(given, Mapping):
-        raise UserError(f"{where} must be a mapping of names to values.")
-    names = [one.name for one in fields(cls) if one.name not in ("file", "every")]
-    names += ["config", "set"] if cls is Table else []
-    for name in given:
-        if name not in names:
-            raise UserError(f"{where} has no setting '{name}'; it may have {', '.join(names)}.")
-    return dict(given)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from selectune.errors import UserError
-from selectune.tables.grid import NAME, NO_BUDGET, Layers, Method, Table, Task, known
+from selectune.tables.grid import NAME, NO_BUDGET, Layers, Method, Table, Task
 from selectune.tables.layers import read_config
 
 
@@ -16,7 +18,7 @@ def read_table(file: Path) -> Table:
     Raises:
         UserError: it is missing, or says something that a table does not know.
     """
-    given = known(Table, read_config(file), str(file))
+    given = _known(Table, read_config(file), str(file))
     tasks = {name: _task(one, f"{file}: task '{name}'") for name, one in _named(given, "tasks", file).items()}
     methods = {name: _method(one, f"{file}: method '{name}'") for name, one in _named(given, "methods", file).items()}
     budgets = {repr(budget) for task in tasks.values() for budget in task.budgets}
@@ -39,6 +41,12 @@ def read_table(file: Path) -> Table:
     budget = given.get("budget", "data.keep")
     if not isinstance(budget, str) or "." not in budget:
         raise UserError(f"{file}: budget must be the dotted name of a setting, such as data.keep, not {budget!r}.")
+    for name, method in methods.items():
+        if method.by == "cost" and budget.startswith("warm_up."):
+            raise UserError(
+                f"{file}: method '{name}' matches the cost of '{method.match}', which is known of data that is "
+                f"fine-tuned on alone, and the budget is {budget}; match it by rows or by tokens."
+            )
     prepare = given.get("prepare")
     return Table(
         file,
@@ -47,7 +55,7 @@ def read_table(file: Path) -> Table:
         _seeds(given.get("seeds"), str(file)),
         budget,
         Layers(**_layers({name: given[name] for name in ("config", "set") if name in given}, str(file))),
-        None if prepare is None else Layers(**_layers(known(Layers, prepare, f"{file}: prepare"), f"{file}: prepare")),
+        None if prepare is None else Layers(**_layers(_known(Layers, prepare, f"{file}: prepare"), f"{file}: prepare")),
     )
 
 
@@ -65,7 +73,7 @@ def _named(given: dict[str, Any], section: str, file: Path) -> dict[str, Any]:
 
 
 def _task(given: Any, where: str) -> Task:
-    task = Task(**_layers(known(Task, given, where), where))
+    task = Task(**_layers(_known(Task, given, where), where))
     if not task.config:
         raise UserError(f"{where} has no config; name the config files that it is made of.")
     if not isinstance(task.metric, str) or not task.metric:
@@ -77,11 +85,13 @@ def _task(given: Any, where: str) -> Task:
 
 
 def _method(given: Any, where: str) -> Method:
-    method = Method(**_layers(known(Method, given or {}, where), where))
+    method = Method(**_layers(_known(Method, given or {}, where), where))
     if method.budgets is not None and method.budgets != NO_BUDGET:
         _check_list(method.budgets, f"{where}: budgets", (int, float))
     if method.tasks is not None:
         _check_list(method.tasks, f"{where}: tasks", (str,))
+    if method.match is not None and not isinstance(method.match, str):
+        raise UserError(f"{where}: match must be the name of one method, not {method.match!r}.")
     if method.by not in ("rows", "tokens", "cost"):
         raise UserError(f"{where}: by is {method.by!r}, but must be rows, tokens or cost.")
     if method.match is None and method.by != "rows":
@@ -118,3 +128,15 @@ def _all_in(names: list[str], there: dict[str, Any], what: str, has: str) -> Non
     for name in names:
         if name not in there:
             raise UserError(f"{what} '{name}', but {has} {', '.join(there)}; mend the name.")
+
+
+def _known(cls: type, given: Any, where: str) -> dict[str, Any]:
+    """A mapping whose names are all fields of a class."""
+    if not isinstance(given, Mapping):
+        raise UserError(f"{where} must be a mapping of names to values.")
+    names = [one.name for one in fields(cls) if one.name not in ("file", "every")]
+    names += ["config", "set"] if cls is Table else []
+    for name in given:
+        if name not in names:
+            raise UserError(f"{where} has no setting '{name}'; it may have {', '.join(names)}.")
+    return dict(given)

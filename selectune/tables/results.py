@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from selectune.costs import CostRecord, add_up, distinct
-from selectune.errors import UserError
 from selectune.ledger import read_ledger
 from selectune.paths import atomic_file
 from selectune.savings import SELECTION, Saving
 from selectune.tables.grid import Cell
 from selectune.tables.layers import read_config, without_place
+from selectune.unbroken import unbroken
 
 FIRST = ("task", "method", "budget", "seed")
 STEPS = ("selection", "warm_up", "training", "total")
@@ -45,20 +46,22 @@ class Result:
     seconds: float
 
     @property
-    def headline(self) -> float:
-        """The task's metric on the held-out split.
+    def has_headline(self) -> bool:
+        """Whether the run has the task's metric."""
+        return f"test/{self.cell.metric}" in self.row
 
-        Raises:
-            UserError: the run has no such metric.
-        """
-        name = f"test/{self.cell.metric}"
-        if name not in self.row:
-            there = ", ".join(key.removeprefix("test/") for key in self.row if key.startswith("test/"))
-            raise UserError(
-                f"The runs of task '{self.cell.task}' have no metric '{self.cell.metric}', but {there}; mend the "
-                "task's metric."
-            )
-        return float(self.row[name])
+    @property
+    def headline(self) -> float:
+        """The task's metric on the held-out split."""
+        return float(self.row[f"test/{self.cell.metric}"])
+
+    def lacks_headline(self) -> str:
+        """That the run has no such metric, in a sentence."""
+        there = ", ".join(key.removeprefix("test/") for key in self.row if key.startswith("test/"))
+        return (
+            f"The runs of task '{self.cell.task}' have no metric '{self.cell.metric}', but {there}; mend the task's "
+            "metric, and give the command again: what is done stays."
+        )
 
     def figures(self) -> dict[str, np.ndarray]:
         """The figures of each held-out row, by column, with ``row_id``; nothing where the head has none."""
@@ -80,12 +83,9 @@ def read_result(cell: Cell, output: Path) -> Result:
     """
     folder = cell.folder
     done, saving = json.loads((folder / "done.json").read_text()), Saving.read(folder)
-    records = distinct(read_ledger(folder / "cost.jsonl"))
+    records = unbroken(folder)
     warm_up = [record for record in records if record.stage == "warm_up"]
     training = [record for record in records if record.stage == "train" and not record.cached]
-    # what a resumed run did twice is in its ledger, and is no cost of the method
-    examples = sum(record.examples for record in training)
-    useful = min(1.0, (saving.epochs or 0.0) * saving.kept_rows / examples) if saving.epochs and examples else 1.0
     chosen = folder / "warm_up" / "selection" / "manifest.json"
     warm_up_tokens = sum(record.tokens for record in warm_up)
     tokens = round(saving.kept_tokens * (saving.epochs or 0.0)) + warm_up_tokens
@@ -102,15 +102,14 @@ def read_result(cell: Cell, output: Path) -> Result:
     }
     for unit in ("flops", "device_s"):
         selection = _cost([record for record in records if record.stage in SELECTION], unit)
-        warming, train = _cost(warm_up, unit), _cost(training, unit)
-        parts = [selection, warming, None if train is None else train * useful]
+        parts = [selection, _cost(warm_up, unit), _cost(training, unit)]
         total = None if None in parts else sum(part for part in parts if part is not None)
         row |= {f"{step}_{unit}": value for step, value in zip(STEPS, [*parts, total])}
     row["saving_flops"] = saving.flops.saving
     config = json.dumps(without_place(read_config(folder / "config.yaml"), output), sort_keys=True)
     row["config"] = hashlib.blake2b(config.encode(), digest_size=8).hexdigest()
     row |= {"commit": done["commit"], "finished_at": done["finished_at"]}
-    spent = [record for record in records if not record.cached]
+    spent = [record for record in distinct(read_ledger(folder / "cost.jsonl")) if not record.cached]
     return Result(cell, row, add_up(spent).wall_s)
 
 
@@ -144,7 +143,8 @@ def write_rows(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], file: 
 def _told(value: Any) -> Any:
     """Numbers as they read best: whole ones without a point, seconds and metrics to nine digits."""
     if isinstance(value, float):
-        return str(int(value)) if value == int(value) and abs(value) >= 1e6 else f"{value:.9g}"
+        whole = math.isfinite(value) and value == int(value) and abs(value) >= 1e6
+        return str(int(value)) if whole else f"{value:.9g}"
     return value
 
 

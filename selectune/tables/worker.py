@@ -17,9 +17,7 @@ import yaml
 
 from selectune.tables.grid import Cell
 
-# What every cell needs. The server imports and computes nothing, since a fork loses the threads of whatever computes;
-# the one thread that pyarrow's allocator starts looks after itself in a fork.
-PRELOAD = ["torch", "lightning.pytorch", "transformers", "datasets", "sklearn.cluster", "selectune.cli"]
+PRELOAD = ["selectune.tables.preload"]
 ATTEMPT = "=== attempt of "  # begins a line of the log
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,11 @@ import numpy as np
 import pytest
 
 from selectune.errors import BudgetError, SelectionError, UserError
-from selectune.savings import Saving, Terms
+from selectune.ledger import append
+from selectune.savings import compute_saving
 from selectune.selectors import Budget, Picked, Random
 from tests.selectors import permuted, pool_of
+from tests.test_savings import record
 
 
 def random_rows(n_rows: int, budget: Budget, seed: int = 0) -> Picked:
@@ -85,9 +86,10 @@ def run(tmp_path: Path) -> Path:
 
 
 def finish(run: Path, selection: float | None, training: float | None) -> None:
-    unknown: dict[str, Any] = {field.name: None for field in fields(Terms)} | {"full_is_estimated": True}
-    terms = Terms(**unknown | {"selection": selection, "training": training})
-    Saving(terms, Terms(**unknown), 40, 300, 680, 4500, 3.0).write(run)
+    records = [record("score", flops=selection), record("train", flops=training, examples=120, tokens=2040)]
+    (run / "cost.jsonl").unlink(missing_ok=True)
+    append(run / "cost.jsonl", records)
+    compute_saving(records, 40, 300, 680, 4500, epochs=3.0).write(run)
 
 
 @pytest.mark.parametrize(

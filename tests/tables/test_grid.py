@@ -52,11 +52,14 @@ def test_the_budget_may_be_that_of_a_warm_up(write: Write, tmp_path: Path) -> No
     methods = {
         "none": {"budgets": "none", "set": {"warm_up": None}},
         "random": {"set": {"warm_up.data.selector": {"class_path": "Random"}}},
+        "same": {"match": "random", "by": "tokens"},
     }
     tasks = {"reviews": {"config": "reviews.yaml", "metric": "accuracy", "budgets": [100]}}
     file = write(budget="warm_up.data.keep_rows", set={"warm_up": warm_up}, methods=methods, tasks=tasks)
     cells = cells_of(file, tmp_path / "out")
     plain, random = cells["reviews-none-none-0"].config, cells["reviews-random-100-0"].config
+    run = str(tmp_path / "out" / "cells" / "reviews-random-100-1" / "warm_up")
+    assert setting(cells["reviews-same-100-1"].config, "warm_up.data.selector.match") == run
     assert plain["warm_up"] is None
     assert setting(random, "warm_up.data.keep_rows") == 100
     assert setting(random, "warm_up.data.keep") is None
@@ -90,6 +93,11 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "unknown match": ({"methods": {"a": {"match": "b"}}}, "matches 'b', but the table has a"),
     "match of a match": ({"methods": {"a": {"match": "b"}, "b": {"match": "a"}}}, "matches another one itself"),
     "by without match": ({"methods": {"a": {"by": "cost"}}}, "matches nothing"),
+    "several matches": ({"methods": {"a": {}, "b": {"match": ["a"]}}}, "must be the name of one method"),
+    "cost of a warm-up": (
+        {"budget": "warm_up.data.keep", "methods": {"a": {}, "b": {"match": "a", "by": "cost"}}},
+        "match it by rows or by tokens",
+    ),
     "unknown by": ({"methods": {"a": {"match": "a", "by": "time"}}}, "must be rows, tokens or cost"),
     "a budget that is no setting": ({"budget": "keep"}, "dotted name of a setting"),
 }

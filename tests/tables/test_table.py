@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from selectune.tables.results import write_rows
 from tests.conftest import REPOSITORY, Cli, manifest_of, metrics_of
 from tests.tables.conftest import Write
 
@@ -73,6 +75,7 @@ def test_a_table_is_made_of_whole_runs(finished_table: Path, cli: Cli, write: Wr
         assert float(band["selection_flops"]) > 0 == float(random["selection_flops"])
         assert random["rows"] == band["rows"]
         assert int(same["tokens_kept"]) > int(random["tokens_kept"])
+        assert float(same["total_flops"]) == pytest.approx(float(band["total_flops"]), rel=0.1), "to a row or so"
     page = (output / "table.md").read_text()
     assert "All 6 runs are done." in page
     assert page.count("| band |") == 1
@@ -125,6 +128,8 @@ def test_a_table_that_was_killed_does_only_what_is_missing(
     environment = os.environ | {"SELECTUNE_CACHE": str(tmp_path / "other"), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
     _until(lambda: (killed / "cells" / CELLS[1] / "done.json").is_file() or process.poll() is not None)
+    told = cli("table", "--config", write(), "--output", killed, code=2).stderr
+    assert "is in use by another" in told
     _until(lambda: (killed / "cells" / CELLS[4] / "cost.jsonl").is_file() or process.poll() is not None)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
@@ -141,6 +146,56 @@ def test_a_table_that_was_killed_does_only_what_is_missing(
         assert {name: row[name] for name in same} == {name: expected[name] for name in same}
         for name in set(row) - same:
             assert float(row[name]) == pytest.approx(float(expected[name]), rel=0.02)
+
+
+def test_ctrl_c_leaves_what_is_done(write: Write, tmp_path: Path) -> None:
+    out = tmp_path / "stopped"
+    command = [sys.executable, str(REPOSITORY / "main.py"), "table", "--config", str(write()), "--output", str(out)]
+    environment = os.environ | {"SELECTUNE_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    _until(lambda: (out / "cells" / CELLS[0] / "cost.jsonl").is_file() or process.poll() is not None)
+    process.send_signal(signal.SIGINT)
+    told = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "the same command goes on" in told
+    assert "Traceback" not in told
+    assert (out / "table.csv").is_file()
+    assert not (out / "cells" / CELLS[0] / "done.json").exists()
+
+
+def test_a_metric_that_no_run_has_is_told_when_all_else_is_done(
+    finished_table: Path, write: Write, cli: Cli, grid: dict[str, Any], tmp_path: Path
+) -> None:
+    out = tmp_path / "copy"
+    shutil.copytree(finished_table, out)
+    before = [row["test/accuracy"] for row in rows_of(out)]
+    wrong = {"reviews": grid["tasks"]["reviews"] | {"metric": "acuracy"}}
+    told = cli("table", "--config", write(tasks=wrong), "--output", out, code=2).stderr
+    assert "have no metric 'acuracy', but accuracy" in told
+    assert "Traceback" not in told
+    assert [row["test/accuracy"] for row in rows_of(out)] == before
+
+
+def test_a_run_that_others_matched_is_not_changed_under_them(
+    finished_table: Path, write: Write, cli: Cli, grid: dict[str, Any], tmp_path: Path
+) -> None:
+    out = tmp_path / "copy"
+    shutil.copytree(finished_table, out)
+    changed = grid["methods"] | {"band": {"set": {"data.selector": {"class_path": "IGSE"}}}}
+    for seed in (0, 1):
+        shutil.rmtree(out / "cells" / f"reviews-band-0.25-{seed}")
+    told = cli("table", "--config", write(methods=changed), "--output", out, code=2).stderr
+    assert "reviews-same_cost-0.25-0 was made with another config (it differs in needs." in told
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 3e9, 0.25])
+def test_whatever_a_figure_is_it_is_written(value: float, tmp_path: Path) -> None:
+    write_rows(["figure", "lacking"], [{"figure": value}], tmp_path / "out.csv")
+    (row,) = read_csv(tmp_path / "out.csv")
+    assert float(row["figure"]) == pytest.approx(value, nan_ok=True)
+    assert row["lacking"] == ""
 
 
 def test_two_at_a_time_in_another_order_give_the_same(
@@ -212,6 +267,13 @@ def test_a_mistake_ends_in_a_sentence(
     assert told in error
     assert "Traceback" not in error
     assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_is_a_file_is_told(write: Write, cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    error = cli("table", "--config", write(), "--output", tmp_path / "taken", code=2).stderr
+    assert "cannot be written" in error
+    assert "Traceback" not in error
 
 
 def _until(true: Any, seconds: float = 300.0) -> None:

@@ -1,0 +1,16 @@
+"""What the server of the workers imports, once for all cells; and which commit that is, before files change under it.
+
+The server computes nothing, since a fork loses the threads of whatever computes; the one thread that pyarrow's
+allocator starts looks after itself in a fork.
+"""
+
+import datasets  # noqa: F401
+import lightning.pytorch  # noqa: F401
+import sklearn.cluster  # noqa: F401
+import torch  # noqa: F401
+import transformers  # noqa: F401
+
+import selectune.cli  # noqa: F401
+from selectune.costs import code_version
+
+code_version()  # is remembered, also by what is forked

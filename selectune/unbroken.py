@@ -1,0 +1,81 @@
+"""What a finished run would have cost without its interruptions.
+
+Its ledger charges every attempt, as all of it was spent. A method's cost, which is compared with another's, must not
+depend on when somebody pressed Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from selectune.costs import CostRecord, Part, Stage, distinct
+from selectune.ledger import read_ledger
+from selectune.savings import TRAINING, Saving
+
+REDONE: tuple[Stage, ...] = ("tune_scorer", "solve", "select")  # whole, after a kill; scoring goes on where it was
+
+
+def unbroken(run: Path) -> list[CostRecord]:
+    """The records of a finished run, each cost once, without work that was done again.
+
+    A stage that is redone whole counts as it was when it ended. Training, of which a row may be seen again after its
+    last checkpoint, is scaled down to the rows of its epochs.
+
+    Args:
+        run: its directory, with ``cost.jsonl``, ``saving.json`` and ``config.yaml``.
+
+    Raises:
+        UserError: one of them is damaged.
+    """
+    saving = Saving.read(run)
+    records = [record for record in distinct(read_ledger(run / "cost.jsonl")) if not _was_redone(record)]
+    expected = {"fit": _rows_seen(saving.kept_rows, saving.epochs), "warm_up": _warmed_up_on(run)}
+    return [
+        scaled
+        for part in expected
+        for scaled in _scaled([record for record in records if record.part == part], part, expected[part])  # type: ignore[arg-type]
+    ]
+
+
+def _was_redone(record: CostRecord) -> bool:
+    nothing_kept = record.stage == "score" and record.flops is None  # not one batch came to its end
+    return not record.finished and (record.stage in REDONE or nothing_kept)
+
+
+def _scaled(records: list[CostRecord], part: Part, expected: float | None) -> list[CostRecord]:
+    """The same with as many rows trained on as expected."""
+    training = [record for record in records if record.stage == TRAINING[part] and not record.cached]
+    seen = sum(record.examples for record in training)
+    if not expected or seen <= expected:
+        return records
+    return [_times(record, expected / seen) if record in training else record for record in records]
+
+
+def _times(record: CostRecord, share: float) -> CostRecord:
+    changed: dict[str, Any] = {}
+    for name in ("wall_s", "device_s", "flops", "energy_j"):
+        value = getattr(record, name)
+        changed[name] = None if value is None else value * share
+    for name in ("examples", "tokens", "padded_tokens"):
+        changed[name] = round(getattr(record, name) * share)
+    return replace(record, **changed)
+
+
+def _rows_seen(rows: int, epochs: float | None) -> float | None:
+    return None if epochs is None else rows * epochs
+
+
+def _warmed_up_on(run: Path) -> float | None:
+    """Rows that a warm-up saw, where they were chosen and it went for whole epochs; else unknown."""
+    manifest, config = run / "warm_up" / "selection" / "manifest.json", run / "config.yaml"
+    if not manifest.is_file() or not config.is_file():
+        return None
+    asked = (yaml.safe_load(config.read_text()) or {}).get("warm_up") or {}
+    if asked.get("max_steps", -1) != -1:
+        return None
+    return _rows_seen(json.loads(manifest.read_text())["n_rows"], asked.get("max_epochs", 1))

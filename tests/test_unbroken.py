@@ -1,0 +1,77 @@
+"""What a run would have cost unbroken does not depend on where it was broken."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from selectune.costs import CostRecord, add_up
+from selectune.ledger import append
+from selectune.paths import write_json
+from selectune.savings import compute_saving
+from selectune.selectors.baselines import _flops
+from selectune.unbroken import unbroken
+from tests.test_savings import record
+
+ROWS, WARM_UP_ROWS = 100, 40
+
+
+def whole() -> list[CostRecord]:
+    """Two epochs on 100 rows, after a warm-up of one epoch on 40 rows that were chosen."""
+    return [
+        record("score", part="warm_up", flops=50),
+        record("solve", part="warm_up", flops=5),
+        record("warm_up", part="warm_up", flops=400, examples=WARM_UP_ROWS, tokens=4000),
+        record("score", flops=30),
+        record("solve", flops=7),
+        record("select", flops=0),
+        record("train", flops=200, examples=2 * ROWS, tokens=2000),
+    ]
+
+
+def run_of(folder: Path, records: list[CostRecord]) -> Path:
+    append(folder / "cost.jsonl", records)
+    compute_saving(records, ROWS, 1000, 1000, 10_000, epochs=2.0).write(folder)
+    write_json(folder / "warm_up" / "selection" / "manifest.json", {"n_rows": WARM_UP_ROWS})
+    (folder / "config.yaml").write_text(yaml.safe_dump({"warm_up": {"max_epochs": 1, "max_steps": -1}}))
+    return folder
+
+
+def total(records: list[CostRecord]) -> tuple[float | None, float, int, int]:
+    found = add_up(records)
+    return found.flops, found.device_s, found.tokens, found.examples
+
+
+def broken(records: list[CostRecord], place: int) -> list[CostRecord]:
+    """The ledger of a run that was stopped in a stage and went on, each part of which took as long as what it did."""
+    first = records[place]
+    stopped = record(first.stage, part=first.part, flops=None, examples=0, tokens=0, finished=False)
+    if first.stage in ("train", "warm_up"):  # the half that came after the last checkpoint is done twice
+        half = {"flops": first.flops // 2, "examples": first.examples // 2, "tokens": first.tokens // 2}
+        stopped = record(first.stage, part=first.part, **half, device_s=0.5, wall_s=0.5, finished=False)
+    return [*records[:place], stopped, *(replace(one, attempt=2) for one in records[place:])]
+
+
+def test_an_unbroken_run_is_as_its_ledger_says(tmp_path: Path) -> None:
+    records = whole()
+    assert total(unbroken(run_of(tmp_path, records))) == total(records)
+
+
+@pytest.mark.parametrize("place", range(7), ids=lambda place: f"{whole()[place].part}-{whole()[place].stage}")
+def test_where_a_run_was_broken_changes_nothing(place: int, tmp_path: Path) -> None:
+    records = whole()
+    found = unbroken(run_of(tmp_path, broken(records, place)))
+    assert total(found) == pytest.approx(total(records))
+    assert _flops(tmp_path) == pytest.approx((37, 200)), "random rows of the same cost are as many"
+
+
+def test_a_part_of_scoring_that_was_kept_is_charged(tmp_path: Path) -> None:
+    records = whole()
+    half = replace(records[3], flops=15, device_s=0.5, wall_s=0.5)
+    first = record("score", flops=15, device_s=0.5, wall_s=0.5, finished=False)
+    found = unbroken(run_of(tmp_path, [*records[:3], first, half, *records[4:]]))
+    assert add_up(found).flops == add_up(records).flops
+    assert add_up(found).device_s == add_up(records).device_s
