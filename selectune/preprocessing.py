@@ -17,7 +17,7 @@ import torch
 
 from selectune import examples
 from selectune.choosing import Chooser, labels_of
-from selectune.costs import CostRecord, Part, code_version
+from selectune.costs import CostRecord, Part, code_version, distinct
 from selectune.datamodules.base import SelectionDataModule
 from selectune.distributed import on_rank_zero, world
 from selectune.embedding_map import embedding_map
@@ -28,7 +28,7 @@ from selectune.paths import atomic_folder
 from selectune.pool import Pool
 from selectune.savings import SELECTION
 from selectune.scorer_ratio import n_parameters
-from selectune.scoring.compute import charge_avoided, spent
+from selectune.scoring.compute import charge_avoided, recorded
 from selectune.scoring.definitions import Rows, ScoringModel
 from selectune.scoring.forward import TrainerFor
 from selectune.scoring.settings import ScorerSettings
@@ -294,5 +294,5 @@ def _matching(folder: Path | None, pool: Pool, request: dict[str, Any]) -> Selec
 
 
 def _charged(ledger: Ledger) -> list[CostRecord]:
-    """What this run spent and what a cache spared it."""
-    return spent(ledger) + [record for record in ledger.records if record.cached]
+    """What this run spent and what a cache spared it, in all attempts and on all ranks, each once."""
+    return distinct(recorded(ledger))

@@ -17,14 +17,14 @@ from selectune.costs import CostRecord, Part, Stage, distinct
 from selectune.ledger import read_ledger
 from selectune.savings import TRAINING, Saving
 
-REDONE: tuple[Stage, ...] = ("tune_scorer", "solve", "select")  # whole, after a kill; scoring goes on where it was
+REDONE: tuple[Stage, ...] = ("tune_scorer", "solve", "select")  # whole; scoring goes on where it was
 
 
 def unbroken(run: Path) -> list[CostRecord]:
     """The records of a finished run, each cost once, without work that was done again.
 
-    A stage that is redone whole counts as it was when it ended. Training, of which a row may be seen again after its
-    last checkpoint, is scaled down to the rows of its epochs.
+    Of a stage that was done again whole, the last attempt counts. Training that was interrupted, whose rows are seen
+    again from its last checkpoint on, is scaled down to the rows of its epochs.
 
     Args:
         run: its directory, with ``cost.jsonl``, ``saving.json`` and ``config.yaml``.
@@ -33,7 +33,7 @@ def unbroken(run: Path) -> list[CostRecord]:
         UserError: one of them is damaged.
     """
     saving = Saving.read(run)
-    records = [record for record in distinct(read_ledger(run / "cost.jsonl")) if not _was_redone(record)]
+    records = _once(distinct(read_ledger(run / "cost.jsonl")))
     expected = {"fit": _rows_seen(saving.kept_rows, saving.epochs), "warm_up": _warmed_up_on(run)}
     return [
         scaled
@@ -42,16 +42,31 @@ def unbroken(run: Path) -> list[CostRecord]:
     ]
 
 
-def _was_redone(record: CostRecord) -> bool:
-    nothing_kept = record.stage == "score" and record.flops is None  # not one batch came to its end
-    return not record.finished and (record.stage in REDONE or nothing_kept)
+def _once(records: list[CostRecord]) -> list[CostRecord]:
+    """Without what a later attempt did again, and what came to nothing."""
+    last: dict[tuple[Any, ...], int] = {}
+    for record in records:
+        last[_work(record)] = max(record.attempt, last.get(_work(record), 0))
+
+    def counts(record: CostRecord) -> bool:
+        if record.cached:
+            return True
+        if record.stage in REDONE:
+            return record.finished and record.attempt == last[_work(record)]
+        return record.finished or record.stage != "score" or record.examples > 0
+
+    return [record for record in records if counts(record)]
+
+
+def _work(record: CostRecord) -> tuple[Any, ...]:
+    return record.stage, record.part, record.rank, record.examples, record.flops, record.flops_method
 
 
 def _scaled(records: list[CostRecord], part: Part, expected: float | None) -> list[CostRecord]:
     """The same with as many rows trained on as expected."""
     training = [record for record in records if record.stage == TRAINING[part] and not record.cached]
     seen = sum(record.examples for record in training)
-    if not expected or seen <= expected:
+    if not expected or seen <= expected or all(record.finished for record in training):
         return records
     return [_times(record, expected / seen) if record in training else record for record in records]
 

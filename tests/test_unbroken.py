@@ -68,6 +68,30 @@ def test_where_a_run_was_broken_changes_nothing(place: int, tmp_path: Path) -> N
     assert _flops(tmp_path) == pytest.approx((37, 200)), "random rows of the same cost are as many"
 
 
+def test_stages_that_ended_and_were_gone_through_again_count_once(tmp_path: Path) -> None:
+    """As with two selectors in a chain, the second of which was stopped while it scored."""
+    first, second = record("solve", flops=7), record("solve", flops=9)
+    stopped = record("score", flops=None, examples=0, tokens=0, finished=False)
+    again = record("solve", flops=7, attempt=2)
+    training = record("train", flops=200, examples=2 * ROWS, attempt=2)
+    later = [again, record("score", flops=40, attempt=2), replace(second, attempt=2), training]
+    found = unbroken(run_of(tmp_path, [first, stopped, *later]))
+    assert add_up(found).flops == 7 + 40 + 9 + 200
+
+
+def test_what_is_unknown_stays_unknown(tmp_path: Path) -> None:
+    stored = record("score", flops=None, cached=True, finished=False)
+    found = unbroken(run_of(tmp_path, [stored, record("train", examples=2 * ROWS)]))
+    assert add_up(found).flops is None
+    assert add_up(found).device_s == 2.0
+
+
+def test_training_that_nobody_interrupted_is_not_scaled(tmp_path: Path) -> None:
+    """Epochs are counted in batches, of which the last may be short."""
+    records = [record("train", examples=2 * ROWS + 10)]
+    assert unbroken(run_of(tmp_path, records)) == records
+
+
 def test_a_part_of_scoring_that_was_kept_is_charged(tmp_path: Path) -> None:
     records = whole()
     half = replace(records[3], flops=15, device_s=0.5, wall_s=0.5)

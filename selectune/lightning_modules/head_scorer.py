@@ -57,7 +57,7 @@ class EncoderScorer(Scorer):
         if embedding_layer is not None:
             stop_after(network, embedding_layer)
         if getattr(network, "pooler", None) is not None:
-            network.pooler = None  # nothing reads it, and the networks with heads of their own have none
+            network.pooler = torch.nn.Identity()  # nothing reads it, and a language model has none
 
     def embedding_flops(self) -> None:
         """None: there is nothing else beside them."""

@@ -44,18 +44,19 @@ def compute_signals(
     with _held_by_rank_zero(store, rows.pool.fingerprint, scoring.weights_hash):
         missing = on_rank_zero(lambda: {definition.key for definition in wanted if not store.has(definition)})
         # where the encoder's part of a pass is done again now, the rest of it is what was spared
-        rest_of = {d.key for each in shared if any(one.key in free & missing for one in each) for d in each}
+        again = [each for each in shared if any(one.key in free & missing for one in each)]
+        rest_of = {definition.key for each in again for definition in each} - missing
 
         def charge(definitions: list[Definition]) -> None:
-            found = [definition for definition in definitions if definition.key not in free]
-            on_rank_zero(lambda: _charge_stored(ledger, store, found, part, rest_of))
+            on_rank_zero(lambda: _charge_stored(ledger, store, definitions, part, rest_of))
 
-        charge([definition for definition in wanted if definition.key not in missing])
+        charge([definition for definition in wanted if definition.key not in missing | free])
         todo = [definition for definition in wanted if definition.kind == "forward" and definition.key in missing]
         for definitions in networks_of(todo, scoring):
             probe, notes, costs = find_probe(definitions, rows, scoring, store, ledger, part)
             forward_pass(definitions, rows, scoring, store, trainer_for, ledger, part, probe, notes, costs)
-            charge(definitions)  # shards of a run that was killed are not free
+            # shards of a run that was killed are not free; an embedding is, but beside what was made with it
+            charge([definition for definition in definitions if definition.key not in free] or definitions)
 
         def solve_the_rest() -> None:
             for kind in ("text", "derived"):
@@ -80,11 +81,15 @@ def read_notes(definitions: Iterable[Definition]) -> dict[str, Any]:
     return {definition.name: notes for definition in definitions if (notes := store.notes(definition))}
 
 
-def spent(ledger: Ledger) -> list[CostRecord]:
-    """What this run spent so far, in all attempts and on all ranks."""
+def recorded(ledger: Ledger) -> list[CostRecord]:
+    """The records of this run so far, in all attempts and on all ranks."""
     there = ledger.path is not None and ledger.path.exists()
-    records = read_ledger(ledger.path) if there else ledger.records  # type: ignore[arg-type]
-    return [record for record in records if not record.cached]
+    return read_ledger(ledger.path) if there else ledger.records  # type: ignore[arg-type]
+
+
+def spent(ledger: Ledger) -> list[CostRecord]:
+    """Those of them that are no cost avoided."""
+    return [record for record in recorded(ledger) if not record.cached]
 
 
 def charge_avoided(ledger: Ledger, costs: Iterable[dict[str, Any]], part: Part) -> None:
@@ -99,8 +104,8 @@ def charge_avoided(ledger: Ledger, costs: Iterable[dict[str, Any]], part: Part) 
 def _shared_passes(wanted: list[Definition], scoring: ScoringModel) -> list[list[Definition]]:
     """Passes that make embeddings beside other signals, at no cost of their own.
 
-    A selection is charged what its signals cost from nothing, whichever of them lie in the cache and whatever pass made
-    them: embeddings nothing where a pass that is wanted makes them too, and else the encoder's part of a pass.
+    So that a selection is charged alike whether or not its embeddings lie in the cache, and whatever pass made them:
+    nothing where a pass that is wanted makes them too, and else the encoder's part of a pass.
     """
     passes = networks_of([definition for definition in wanted if definition.kind == "forward"], scoring)
     return [each for each in passes if len(each) > 1 and any(definition.name == "embedding" for definition in each)]

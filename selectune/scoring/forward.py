@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
@@ -171,9 +172,12 @@ class ShardWriter(pl.Callback):
         self.flops: FlopModel | None = None
         self.alone: FlopModel | None = None  # a pass for embeddings alone
         self.spent = self.spent_alone = 0.0
+        self.done = {"examples": 0, "tokens": 0, "padded_tokens": 0, "flops": 0.0}  # by what waits
         try:
             self.flops, self.product = scorer.flops()
-            self.alone = scorer.embedding_flops()
+            cost.add(method=self.flops.method)  # also of a rank that gets no batch
+            with suppress(UnfitFlopsError):
+                self.alone = scorer.embedding_flops()
         except UnfitFlopsError as error:
             cost.add(flops=None, method=str(error))
         self.waiting: list[dict[str, np.ndarray]] = []
@@ -190,14 +194,15 @@ class ShardWriter(pl.Callback):
     ) -> None:
         """Take a batch's signals, and write what waits when it is much or old."""
         n_rows, length = batch["input_ids"].shape
-        self.cost.add(examples=n_rows, tokens=batch["n_tokens"], padded_tokens=n_rows * length)
+        flops = alone = 0.0
         if self.flops is not None:
             flops = self.flops.of_batch(n_rows, length) * self.scorer.passes(batch)
             flops += int((~batch["special"]).sum()) * self.product
-            self.cost.add(flops=flops, method=self.flops.method)
-            self.spent += flops
         if self.alone is not None:
-            self.spent_alone += self.alone.of_batch(n_rows, length)
+            alone = self.alone.of_batch(n_rows, length)
+        work = {"examples": n_rows, "tokens": batch["n_tokens"], "padded_tokens": n_rows * length, "flops": flops}
+        self.done = {name: before + work[name] for name, before in self.done.items()}
+        self.spent, self.spent_alone = self.spent + flops, self.spent_alone + alone
         self.waiting.append(outputs)
         self.bytes += sum(values.nbytes for values in outputs.values())
         if self.bytes > FLUSH_BYTES or time.monotonic() - self.written > FLUSH_SECONDS:
@@ -207,8 +212,15 @@ class ShardWriter(pl.Callback):
         """Write what waits."""
         self._flush()
 
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Write what waits, so that what is charged is not done again."""
+        self._flush()
+
     def _flush(self) -> None:
         if self.waiting:
+            method = "" if self.flops is None else self.flops.method
+            self.cost.add(**self.done, method=method)  # type: ignore[arg-type]
             share = self.spent_alone / self.spent if self.alone is not None and self.spent else None
             self.shards.append(self.waiting, self.cost.so_far().to_json() | {SHARE: share})
         self.waiting, self.bytes, self.written = [], 0, time.monotonic()
+        self.done = dict.fromkeys(self.done, 0)
