@@ -23,6 +23,7 @@ from selectune.tables.layers import read_config, without_place
 from selectune.unbroken import unbroken
 
 FIRST = ("task", "method", "budget", "seed")
+FROM = "from/"  # begins the columns of a pool's data sets
 STEPS = ("selection", "warm_up", "training", "total")
 LAST = (
     "rows", "tokens_kept", "pool_rows", "pool_tokens", "epochs", "warm_up_rows", "warm_up_tokens", "tokens_trained_on",
@@ -86,7 +87,7 @@ def read_result(cell: Cell, output: Path) -> Result:
     records = unbroken(folder)
     warm_up = [record for record in records if record.stage == "warm_up"]
     training = [record for record in records if record.stage == "train" and not record.cached]
-    chosen = folder / "warm_up" / "selection" / "manifest.json"
+    chosen, warmed_up = _manifest(folder), _manifest(folder / "warm_up")
     warm_up_tokens = sum(record.tokens for record in warm_up)
     tokens = round(saving.kept_tokens * (saving.epochs or 0.0)) + warm_up_tokens
     row: dict[str, Any] = {name: value for name, value in done["metrics"].items() if name.startswith("test/")}
@@ -96,10 +97,12 @@ def read_result(cell: Cell, output: Path) -> Result:
         "pool_rows": saving.pool_rows,
         "pool_tokens": saving.pool_tokens,
         "epochs": saving.epochs,
-        "warm_up_rows": json.loads(chosen.read_text())["n_rows"] if chosen.is_file() else None,
+        "warm_up_rows": warmed_up.get("n_rows"),
         "warm_up_tokens": warm_up_tokens or None,
         "tokens_trained_on": tokens,
     }
+    domains = (warmed_up or chosen).get("diagnostics", {}).get("domains", {})
+    row |= {f"{FROM}{name}": counted["kept"] for name, counted in domains.items()}
     for unit in ("flops", "device_s"):
         selection = _cost([record for record in records if record.stage in SELECTION], unit)
         parts = [selection, _cost(warm_up, unit), _cost(training, unit)]
@@ -113,15 +116,22 @@ def read_result(cell: Cell, output: Path) -> Result:
     return Result(cell, row, add_up(spent).wall_s)
 
 
+def _manifest(run: Path) -> dict[str, Any]:
+    """What a selection says of itself; nothing where there was none."""
+    file = run / "selection" / "manifest.json"
+    return json.loads(file.read_text()) if file.is_file() else {}
+
+
 def write_csv(results: list[Result], file: Path) -> None:
     """Write ``table.csv`` whole or not at all, in the order of the results."""
-    metrics = sorted({name for result in results for name in result.row if name.startswith("test/")})
+    names = sorted({name for result in results for name in result.row})
+    metrics, sources = ([name for name in names if name.startswith(start)] for start in ("test/", FROM))
     rows = []
     for result in results:
         cell = result.cell
         named = {"task": cell.task, "method": cell.method, "budget": cell.budget, "seed": cell.seed}
         rows.append(named | result.row)
-    write_rows([*FIRST, *metrics, *LAST], rows, file)
+    write_rows([*FIRST, *metrics, *sources, *LAST], rows, file)
 
 
 def write_rows(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], file: Path) -> None:
