@@ -12,6 +12,8 @@ import pytest
 import yaml
 
 from selectune.ledger import read_ledger
+from selectune.tables.grid import Cell
+from selectune.tables.results import read_result
 from tests.conftest import Cli, manifest_of, metrics_of, sentences
 
 
@@ -56,6 +58,18 @@ def test_one_fit_selects_warms_up_and_fine_tunes(
     assert set(table["domain"].to_pylist()) == {0, 1}
     told = json.loads((tmp_path / "run" / "warm_up" / "selection" / "examples.json").read_text())["map"]
     assert len(told["kept"]) == 40
+    _a_table_charges_all_of_it(tmp_path / "run")
+
+
+def _a_table_charges_all_of_it(run: Path) -> None:
+    row = read_result(Cell("reviews", "gotd", "40", 0, run, {}, "accuracy"), run.parent).row
+    assert row["from/like"] + row["from/unlike"] == row["warm_up_rows"] == 40
+    records = read_ledger(run / "cost.jsonl")
+    warm_up, training = ([r for r in records if r.stage == stage] for stage in ("warm_up", "train"))
+    assert row["tokens_trained_on"] == sum(r.tokens for r in [*warm_up, *training])
+    spent = sum(r.flops or 0 for r in records if r.stage not in ("prepare", "evaluate"))
+    assert row["total_flops"] == pytest.approx(spent)
+    assert row["total_flops"] > row["training_flops"] + row["warm_up_flops"] > row["warm_up_flops"] > 0
 
 
 @pytest.mark.parametrize("backend", ["auto", "dense"])
@@ -75,6 +89,7 @@ def test_two_processes_select_alike(
         for name in ("one", "two")
     ]
     np.testing.assert_allclose(scores[0], scores[1], atol=1e-3)
+    assert all(r.flops is not None for r in read_ledger(tmp_path / "two" / "cost.jsonl"))
     spent = [
         [r for r in read_ledger(tmp_path / name / "cost.jsonl") if r.stage == "solve" and r.part == "warm_up"]
         for name in ("one", "two")
