@@ -22,6 +22,7 @@ import selectune.selectors  # noqa: F401  (short class names in configs are thos
 from selectune import pipeline
 from selectune.callbacks import CostLedger, checkpoints
 from selectune.datamodules.base import SelectionDataModule
+from selectune.distributed import leave
 from selectune.errors import RunDirectoryError, UserError
 from selectune.ledger import Ledger
 from selectune.lightning_modules import FineTuner
@@ -199,6 +200,7 @@ class SelectuneCLI(LightningCLI):
         def on_this_rank() -> None:
             self.trainer.strategy.setup_environment()
             verb(self.job())
+            leave()
 
         launcher = self.trainer.strategy.launcher
         if launcher is None:

@@ -27,6 +27,13 @@ def barrier() -> None:
         torch.distributed.barrier()
 
 
+def leave() -> None:
+    """End the ranks' connection, when all are through; a process that ends within it may be aborted at its exit."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        barrier()
+        torch.distributed.destroy_process_group()
+
+
 def broadcast(value: T) -> T:
     """Rank 0's value, on every rank. It must be picklable."""
     rank, size = world()

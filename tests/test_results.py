@@ -24,6 +24,15 @@ def read(name: str) -> Figures:
         return {(row["case"], row["variant"], row["metric"]): float(row["value"]) for row in csv.DictReader(file)}
 
 
+def lines_of(name: str) -> list[dict[str, str]]:
+    return rows_of(REPOSITORY / "results" / name)
+
+
+def rows_of(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
 def agreement(case: str) -> str:
     return f"{read('agreement.csv')[case, 'masked', 'spearman_to_masked_pseudo']:.2f}"
 
@@ -40,7 +49,50 @@ def times(variant: str, case: str = "sst2") -> str:
     return f"{scoring(case, variant) / scoring(case, 'encoder'):.2f}"
 
 
+def gotd(task: str, method: str, column: str) -> float:
+    (line,) = (row for row in lines_of("small_gotd_summary.csv") if (row["task"], row["method"]) == (task, method))
+    return float(line[column])
+
+
+def dearer(task: str, method: str, than: str) -> str:
+    return f"{gotd(task, method, 'total_flops') / gotd(task, than, 'total_flops'):.1f}"
+
+
+def picks(task: str, method: str) -> str:
+    """Per cent of the windows that are from abstracts, over seeds."""
+    runs = [row for row in lines_of("small_gotd.csv") if (row["task"], row["method"]) == (task, method)]
+    rows = sum(int(run["warm_up_rows"]) for run in runs)
+    return f"{100 * sum(int(run['from/pool_cs_abstracts']) for run in runs) / rows:.0f}"
+
+
+def worst_seed() -> str:
+    """The best ChemProt figure after a warm-up with seed 2, in per cent."""
+    runs = [row for row in lines_of("small_gotd.csv") if row["task"] == "chemprot" and row["method"] != "none"]
+    return f"{100 * max(float(run['test/micro_f1']) for run in runs if run['seed'] == '2'):.1f}"
+
+
+FINDINGS: list[tuple[str, Callable[[], str]]] = [
+    (r"lies below random by ([\d.]+) points", lambda: f"{-100 * gotd('sciie', 'gotd', 'versus_random'):.1f}"),
+    (r"are ([\d.]+) points above no warm-up", lambda: f"{-100 * gotd('sciie', 'none', 'versus_random'):.1f}"),
+    (r"above no warm-up, for ([\d.]+) times the cost", lambda: dearer("sciie", "random", "none")),
+    (r"GOT-D takes ([\d]+) % of its windows", lambda: picks("sciie", "gotd")),
+    (r"of its windows from them, TAPT/c (\d+) %", lambda: picks("sciie", "tapt_c")),
+    (r"of its windows from them, TAPT/c \d+ %, DSIR (\d+) %", lambda: picks("sciie", "dsir")),
+    (r"on ChemProt GOT-D takes (\d+) %", lambda: picks("chemprot", "gotd")),
+    (r"on ChemProt GOT-D takes \d+ %, TAPT/c (\d+) %", lambda: picks("chemprot", "tapt_c")),
+    (r"on ChemProt GOT-D takes \d+ %, TAPT/c \d+ %, DSIR (\d+) %", lambda: picks("chemprot", "dsir")),
+    (
+        r"spend (\d+) % of their total on SciERC",
+        lambda: f"{100 * gotd('sciie', 'gotd', 'selection_flops') / gotd('sciie', 'gotd', 'total_flops'):.0f}",
+    ),
+    (r"([\d.]+) times the cost of random windows", lambda: dearer("sciie", "gotd", "random")),
+    (r"micro-F1 of ([\d.]+) % or below", worst_seed),
+]
+
+
 SAID: list[tuple[str, str, Callable[[], str]]] = [
+    ("README.md", r"GOT-D costs ([\d.]+) to", lambda: dearer("chemprot", "gotd", "random")),
+    ("README.md", r"GOT-D costs [\d.]+ to ([\d.]+) times as much", lambda: dearer("sciie", "gotd", "random")),
     ("README.md", r"Spearman ([\d.]+) on SST-2, [\d.]+ on AG News", lambda: agreement("sst2")),
     ("README.md", r"Spearman [\d.]+ on SST-2, ([\d.]+) on AG News", lambda: agreement("ag_news")),
     ("docs/methods.md", r"\| Spearman \| ([\d.]+) \|", lambda: agreement("sst2")),
@@ -67,6 +119,9 @@ SAID: list[tuple[str, str, Callable[[], str]]] = [
         lambda: f"{scoring('imdb', 'probe_early', file='scoring_imdb_probe.csv'):.2f}",
     ),
 ]
+
+
+SAID += [("docs/findings.md", pattern, expected) for pattern, expected in FINDINGS]
 
 
 @pytest.mark.parametrize(("page", "pattern", "expected"), SAID, ids=[f"{page}: {pattern}" for page, pattern, _ in SAID])
@@ -98,10 +153,20 @@ def test_a_summary_is_that_of_its_runs(file: Path) -> None:
             and run["budget"] in (line["budget"], "none")
         ]
         values = [float(run[f"test/{line['metric']}"]) for run in found]
+        random = [
+            run
+            for run in runs
+            if (run["task"], run["method"], run["budget"]) == (line["task"], "random", line["budget"])
+        ]
+        if line["versus_random"]:
+            theirs = {run["seed"]: float(run[f"test/{line['metric']}"]) for run in random}
+            gaps = [float(run[f"test/{line['metric']}"]) - theirs[run["seed"]] for run in found]
+            assert float(line["versus_random"]) == pytest.approx(np.mean(gaps), abs=1e-8)
         assert len(values) == int(line["n"]) > 0
         assert float(line["mean"]) == pytest.approx(np.mean(values), abs=1e-8)
         assert float(line["sd"]) == pytest.approx(np.std(values, ddof=1), abs=1e-8)
-        assert float(line["total_flops"]) == pytest.approx(np.mean([float(run["total_flops"]) for run in found]))
+        for column in ("total_flops", "selection_flops", "tokens_trained_on"):
+            assert float(line[column]) == pytest.approx(np.mean([float(run[column]) for run in found]), rel=1e-6)
 
 
 @pytest.mark.parametrize("file", SUMMARIES, ids=lambda file: file.name)
@@ -109,11 +174,6 @@ def test_the_findings_show_whole_tables(file: Path) -> None:
     page = (REPOSITORY / "docs" / "findings.md").read_text()
     for group in groups_of(rows_of(file)):
         assert table_of(group) in page, f"paste this into docs/findings.md:\n{table_of(group)}"
-
-
-def rows_of(file: Path) -> list[dict[str, str]]:
-    with file.open(newline="") as lines:
-        return list(csv.DictReader(lines))
 
 
 def groups_of(lines: list[dict[str, str]]) -> list[Group]:

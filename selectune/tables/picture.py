@@ -16,6 +16,7 @@ from selectune.tables.summary import RANDOM, Group, Line
 
 HUES = [COLOURS[kind] for kind in ("training", "selection", "saved", "lost", "full")]
 MARKERS = "osD^vP*X"
+APART, LEAST_SPAN = 0.025, 0.7  # of a panel's span of costs, and the natural log of the least that is taken for one
 WIDE, HIGH, COLUMNS = 4.6, 3.6, 3  # inches of a panel, and panels beside each other
 
 
@@ -52,9 +53,10 @@ def draw(groups: list[Group], file: Path) -> str:
         axes = list(figure.subplots(rows, columns, squeeze=False).flat)
         for axis, (task, points) in zip(axes, panels.items()):
             scale = 100 if metrics[task] in IN_PER_CENT else 1
+            places = _beside_each_other(points)
             for method in dict.fromkeys(line.method for line in points):
                 mine = sorted((line for line in points if line.method == method), key=lambda line: line.flops or 0)
-                x, y = [line.flops for line in mine], [scale * line.mean for line in mine]
+                x, y = [places[line] for line in mine], [scale * line.mean for line in mine]
                 bars = [scale * (line.sd or 0.0) for line in mine]
                 colour, marker = looks[method]
                 axis.errorbar(
@@ -85,6 +87,24 @@ def _points(groups: list[Group]) -> list[Line]:
     """Each line once: methods without a budget stand in the groups of all budgets."""
     lines = {(line.method, line.budget): line for group in groups for line in group.lines}
     return [line for line in lines.values() if line.flops]
+
+
+def _beside_each_other(points: list[Line]) -> dict[Line, float]:
+    """Where each point stands on the axis of costs: those that would cover each other are moved a little apart."""
+    costs = {point: float(point.flops or 0) for point in points}
+    order = sorted(points, key=lambda point: costs[point])
+    apart = APART * max(math.log(costs[order[-1]] / costs[order[0]]), LEAST_SPAN)
+    groups: list[list[Line]] = []
+    for point in order:
+        if groups and math.log(costs[point] / costs[groups[-1][-1]]) < apart / 2:
+            groups[-1].append(point)
+        else:
+            groups.append([point])
+    return {
+        point: costs[point] * math.exp(apart * (place - (len(group) - 1) / 2))
+        for group in groups
+        for place, point in enumerate(group)
+    }
 
 
 def _looks(methods: list[str]) -> dict[str, tuple[str, str]]:
