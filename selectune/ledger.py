@@ -149,8 +149,7 @@ class StageCost:
             self._seconds += time.perf_counter() - self._since
             self._since = None
             self._meter.stop()
-            self._beat = -math.inf  # what was done until a checkpoint that follows must not be lost with a kill
-            self.heartbeat()
+            self.heartbeat(at_once=True)  # a checkpoint may follow
 
     def resume(self) -> None:
         """Let the clock run on."""
@@ -164,15 +163,19 @@ class StageCost:
         _check_stage(stage)
         with self._writing:
             before, self.stage = self._file, stage
-            self._file, self._beat = self._sidecar(), -math.inf
-            self.heartbeat()
+            self._file = self._sidecar()
+            self.heartbeat(at_once=True)
             if before is not None and before != self._file:
                 before.unlink(missing_ok=True)
 
-    def heartbeat(self) -> None:
-        """Note what was spent so far, where `collect_open` finds it; at most every ten seconds, so call it freely."""
+    def heartbeat(self, at_once: bool = False) -> None:
+        """Note what was spent so far, where `collect_open` finds it; at most every ten seconds, so call it freely.
+
+        Args:
+            at_once: do it now, as results are about to be kept whose cost must not be lost with a kill.
+        """
         now = time.perf_counter()
-        if self._file is not None and now - self._beat >= HEARTBEAT_S:
+        if self._file is not None and (at_once or now - self._beat >= HEARTBEAT_S):
             with self._writing:
                 if self._record is None:
                     write_json(self._file, self._as_record(finished=False).to_json())

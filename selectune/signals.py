@@ -117,6 +117,8 @@ class SignalStore:
         notes: dict[str, Any] | None = None,
     ) -> None:
         """Put a signal into the store, whole or not at all."""
+        if definition.kind != "text":  # those are not held by a lock, as they are of the tokenizer alone
+            self._sweep(definition)
         with atomic_folder(self.folder(definition)) as partial:
             np.save(partial / "values.npy", values, allow_pickle=False)
             self._seal(partial, definition, costs, "", notes or {})
@@ -143,6 +145,7 @@ class SignalStore:
         """
         missing = [definition for definition in definitions if not self.folder(definition).is_dir()]
         for definition in missing:
+            self._sweep(definition)
             with atomic_folder(self.folder(definition)) as partial:
                 target: np.memmap | None = None
                 seen = np.zeros(n_rows, dtype=np.uint8)
@@ -169,6 +172,12 @@ class SignalStore:
                     spent = [part_of_cost(cost, cost.get(SHARE)) for cost in costs.values()]
                 self._seal(partial, definition, spent, made_by, noted)
         shards.remove()
+
+    def _sweep(self, definition: Definition) -> None:
+        """Remove what a process that was killed had begun; who writes a signal of a model holds its lock."""
+        folder = self.folder(definition)
+        for begun in folder.parent.glob(f".{folder.name}-*"):
+            shutil.rmtree(begun, ignore_errors=True)
 
     @staticmethod
     def _seal(

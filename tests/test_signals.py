@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -40,6 +41,23 @@ def test_shards_merge_by_row_id(tmp_path: Path) -> None:
     assert store.has(ENTROPY)
     assert sorted(record["wall_s"] for record in store.costs(ENTROPY)[1]) == [3.0, 5.0], "the last of each process"
     assert not shards.folder.exists()
+
+
+def test_what_a_killed_process_began_is_removed(tmp_path: Path) -> None:
+    store = SignalStore(tmp_path)
+    begun = store.folder(ENTROPY).with_name(f".{store.folder(ENTROPY).name}-0f")
+    for write in ("merge", "write"):
+        begun.mkdir(parents=True)
+        (begun / "values.npy").write_bytes(b"half")
+        if write == "merge":
+            shards = Shards.of(store, [ENTROPY], {"batches": 1})
+            shards.append([outputs(0, [0, 1])], cost(0, 1.0))
+            store.merge([ENTROPY], shards, 2)
+        else:
+            shutil.rmtree(store.folder(ENTROPY))
+            store.write(ENTROPY, np.arange(2.0), [])
+        assert not begun.exists()
+        assert store.has(ENTROPY)
 
 
 def test_an_embedding_made_beside_others_costs_what_it_would_alone(tmp_path: Path) -> None:

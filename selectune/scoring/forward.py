@@ -220,6 +220,7 @@ class ShardWriter(pl.Callback):
         if self.waiting:
             method = "" if self.flops is None else self.flops.method
             self.cost.add(**self.done, method=method)  # type: ignore[arg-type]
+            self.cost.heartbeat(at_once=True)
             share = self.spent_alone / self.spent if self.alone is not None and self.spent else None
             self.shards.append(self.waiting, self.cost.so_far().to_json() | {SHARE: share})
         self.waiting, self.bytes, self.written = [], 0, time.monotonic()

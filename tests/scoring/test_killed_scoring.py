@@ -26,6 +26,7 @@ from selectune.sources import ModelSource
 from tests.test_choosing import trainer_for
 
 NAMES = ["generative_entropy", "loss", "embedding", "information_entropy", "semantic_entropy"]
+MAX_BATCH_TOKENS = 64
 PAUSE_S = 0.02  # in each batch, so that there is a while to be killed in
 
 
@@ -42,7 +43,7 @@ def score(data: Path, model: Path, cache: Path, run: Path, attempt: int, kill_af
     LanguageScorer.forward = slowly  # type: ignore[method-assign]
     module = TextClassification(str(data), max_length=32, seed=0)
     module.load()
-    scoring = ScoringModel(ModelSource(model, "local:tiny"), ScorerSettings(), 32, 64)
+    scoring = ScoringModel(ModelSource(model, "local:tiny"), ScorerSettings(), 32, MAX_BATCH_TOKENS)
     rows = Rows(module.pool, module.tokenized("train", scoring.tokenizer))
     if kill_after is not None:
         threading.Timer(kill_after, lambda: os.kill(os.getpid(), signal.SIGKILL)).start()
@@ -53,9 +54,7 @@ def score(data: Path, model: Path, cache: Path, run: Path, attempt: int, kill_af
 
 
 def arrays(cache: Path) -> dict[str, np.ndarray]:
-    """The signals by name; a kill while one was put together may leave its hidden folder, which nobody reads."""
-    files = sorted((cache / "signals").rglob("values.npy"))
-    return {file.parent.name: np.load(file) for file in files if not file.parent.name.startswith(".")}
+    return {file.parent.name: np.load(file) for file in sorted((cache / "signals").rglob("values.npy"))}
 
 
 def test_five_kills_change_no_bit(
@@ -91,7 +90,10 @@ def test_five_kills_change_no_bit(
     assert not list(cache.rglob("*.npz")), "no shard is left"
     assert not list(cache.rglob(".*-*")), "nothing half-written is left"
     scored = [record for record in read_ledger(run / "cost.jsonl") if record.stage == "score"]
-    done_once = sum(record.examples for record in read_ledger(tmp_path / "reference" / "cost.jsonl"))
+    reference = [r for r in read_ledger(tmp_path / "reference" / "cost.jsonl") if r.stage == "score"]
+    done_once, flops_once = (sum(getattr(r, name) for r in reference) for name in ("examples", "flops"))
     assert len([record for record in scored if not record.finished]) >= 1, "what a kill ended is charged too"
-    assert sum(record.examples for record in scored) < 6 * done_once
+    more = killed * MAX_BATCH_TOKENS  # a kill between a charge and its shard
+    assert done_once <= sum(record.examples for record in scored) <= done_once + more, "nothing kept is uncharged"
+    assert sum(record.flops or 0 for record in scored) >= 0.999 * flops_once
     assert SignalStore(cache).root.is_dir()
