@@ -54,6 +54,15 @@ def gotd(task: str, method: str, column: str) -> float:
     return float(line[column])
 
 
+def quick(method: str, column: str) -> float:
+    (line,) = (row for row in lines_of("small_quick_summary.csv") if row["method"] == method)
+    return float(line[column])
+
+
+def quick_dearer(method: str) -> str:
+    return f"{quick(method, 'total_flops') / quick('random', 'total_flops'):.1f}"
+
+
 def dearer(task: str, method: str, than: str) -> str:
     return f"{gotd(task, method, 'total_flops') / gotd(task, than, 'total_flops'):.1f}"
 
@@ -87,10 +96,19 @@ FINDINGS: list[tuple[str, Callable[[], str]]] = [
     ),
     (r"([\d.]+) times the cost of random windows", lambda: dearer("sciie", "gotd", "random")),
     (r"micro-F1 of ([\d.]+) % or below", worst_seed),
+    (r"all three entropies lies ([\d.]+) points below", lambda: f"{-100 * quick('igse_box', 'versus_random'):.1f}"),
+    (r"Both cost ([\d.]+) to", lambda: quick_dearer("generative")),
+    (r"Both cost [\d.]+ to ([\d.]+) times", lambda: quick_dearer("igse_box")),
+    (r"of them\*\* here: ([\d.]+) % against", lambda: f"{100 * quick('full', 'mean'):.1f}"),
 ]
 
 
 SAID: list[tuple[str, str, Callable[[], str]]] = [
+    (
+        "README.md",
+        r"is ([\d.]+) points worse than as many random rows",
+        lambda: f"{-100 * quick('igse_box', 'versus_random'):.1f}",
+    ),
     ("README.md", r"GOT-D costs ([\d.]+) to", lambda: dearer("chemprot", "gotd", "random")),
     ("README.md", r"GOT-D costs [\d.]+ to ([\d.]+) times as much", lambda: dearer("sciie", "gotd", "random")),
     ("README.md", r"Spearman ([\d.]+) on SST-2, [\d.]+ on AG News", lambda: agreement("sst2")),
