@@ -11,7 +11,7 @@ first: the draw is by its number alone, and the first is 0.
 
 from __future__ import annotations
 
-import csv
+import json
 import os
 import random
 import subprocess
@@ -39,15 +39,8 @@ def run_again(cells: list[Path], folder: Path, jobs: int) -> None:
     for start in range(0, len(cells), jobs):
         running = []
         for cell in cells[start : start + jobs]:
-            command = [
-                sys.executable,
-                "main.py",
-                "fit",
-                "--config",
-                cell / "config.yaml",
-                "--output",
-                folder / cell.name,
-            ]
+            arguments = ["--config", cell / "config.yaml", "--output", folder / cell.name]
+            command = [sys.executable, "main.py", "fit", *arguments]
             running.append(subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL))
         if any([process.wait() for process in running]):
             sys.exit(f"A run of {', '.join(cell.name for cell in cells)} failed.")
@@ -72,10 +65,9 @@ def compared(cell: Path, again: Path) -> Iterator[Row]:
 
 
 def figures(run: Path) -> dict[str, float]:
-    """The last value of each held-out figure of a run."""
-    with (run / "metrics.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {name: float(row[name]) for row in rows for name in row if name.startswith("test/") and row[name]}
+    """The held-out figures of a finished run."""
+    metrics = json.loads((run / "done.json").read_text())["metrics"]
+    return {name: value for name, value in metrics.items() if name.startswith("test/")}
 
 
 def main() -> None:

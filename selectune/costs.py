@@ -77,6 +77,14 @@ class CostRecord:
         """What a cost keeps when it is copied: no process begins one stage twice in a microsecond."""
         return self.stage, self.part, self.started_at, self.rank
 
+    def times(self, share: float) -> CostRecord:
+        """What a part of the work cost, when seconds, FLOPs and joules follow it alike; counts stay."""
+        changed: dict[str, Any] = {}
+        for name in ("wall_s", "device_s", "flops", "energy_j"):
+            cost = getattr(self, name)
+            changed[name] = None if cost is None else cost * share
+        return replace(self, **changed)
+
     def to_json(self) -> dict[str, Any]:
         """The record as JSON types."""
         return asdict(self)

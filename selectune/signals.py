@@ -17,13 +17,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from selectune.costs import CostRecord
 from selectune.paths import atomic_file, atomic_folder, held, write_json
 
 Kind = Literal["text", "forward", "derived"]
-SCALED = ("wall_s", "device_s", "flops", "energy_j")
-SHARE = (
-    "encoder_share"  # in the cost record of a pass: the part of its FLOPs that a pass for embeddings alone would take
-)
+SHARE = "encoder_share"  # of a pass, in its cost record: the part of its FLOPs that embeddings alone would take
 WAIT_SECONDS = 1200  # below the half hour after which waiting ranks give up
 
 
@@ -252,8 +250,8 @@ def part_of_cost(cost: dict[str, Any], share: float | None) -> dict[str, Any]:
     """
     if share is None:
         return cost
-    scaled = {name: None if cost[name] is None else cost[name] * share for name in SCALED}
-    return cost | scaled | {"flops_method": f"{cost['flops_method']}; the part that these signals alone would take"}
+    method = f"{cost['flops_method']}; the part that these signals alone would take"
+    return cost | CostRecord.from_json(cost).times(share).to_json() | {"flops_method": method}
 
 
 def _checksum(file: Path) -> str:

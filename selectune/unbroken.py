@@ -72,13 +72,8 @@ def _scaled(records: list[CostRecord], part: Part, expected: float | None) -> li
 
 
 def _times(record: CostRecord, share: float) -> CostRecord:
-    changed: dict[str, Any] = {}
-    for name in ("wall_s", "device_s", "flops", "energy_j"):
-        value = getattr(record, name)
-        changed[name] = None if value is None else value * share
-    for name in ("examples", "tokens", "padded_tokens"):
-        changed[name] = round(getattr(record, name) * share)
-    return replace(record, **changed)
+    counts = {name: round(getattr(record, name) * share) for name in ("examples", "tokens", "padded_tokens")}
+    return replace(record.times(share), **counts)
 
 
 def _rows_seen(rows: int, epochs: float | None) -> float | None:

@@ -13,6 +13,7 @@ import pytest
 from selectune import signals
 from selectune.errors import UserError
 from selectune.signals import Definition, Shards, SignalStore
+from tests.test_savings import record
 
 ENTROPY = Definition("generative_entropy", "forward", "pool" * 8, "model" * 6, {"max_length": 32})
 EMBEDDING = Definition("embedding", "forward", "pool" * 8, "model" * 6, {"max_length": 32})
@@ -63,9 +64,10 @@ def test_what_a_killed_process_began_is_removed(tmp_path: Path) -> None:
 def test_an_embedding_made_beside_others_costs_what_it_would_alone(tmp_path: Path) -> None:
     store = SignalStore(tmp_path)
     shards = Shards.of(store, [ENTROPY, EMBEDDING], {"batches": 2})
-    spent = {"flops": 100, "device_s": 4.0, "energy_j": None, "flops_method": "counted"}
-    shards.append([outputs(0, [0, 1])], cost(0, 1.0) | spent | {"encoder_share": 0.5})
-    shards.append([outputs(1, [2])], cost(0, 2.0) | spent | {"encoder_share": 0.25})
+    spent = [record("score", wall_s=wall, device_s=4.0, flops=100).to_json() for wall in (1.0, 2.0)]
+    moment = {"started_at": spent[0]["started_at"]}
+    shards.append([outputs(0, [0, 1])], spent[0] | moment | {"encoder_share": 0.5})
+    shards.append([outputs(1, [2])], spent[1] | moment | {"encoder_share": 0.25})
     store.merge([ENTROPY, EMBEDDING], shards, 3, more_costs=[cost(0, 9.0)])
     (made_by, [_, whole]), (alone_by, [alone]) = store.costs(ENTROPY), store.costs(EMBEDDING)
     assert made_by != alone_by
