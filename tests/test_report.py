@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from selectune.compute_saving import compute_saving
 from selectune.costs import Total, totals
 from selectune.errors import UserError
 from selectune.ledger import append, read_ledger
 from selectune.report import Facts, print_summary, write_report
 from selectune.report.figures import count, flop, memory, seconds, share
 from selectune.report.waterfall import Bar, waterfall
-from selectune.savings import UNITS, Saving, compute_saving
+from selectune.savings import UNITS, Saving
 from selectune.selectors.base import Budget
 from selectune.selectors.baselines import Random
 from selectune.selectors.euds import IGSE

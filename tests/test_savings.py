@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from selectune.compute_saving import compute_saving
 from selectune.costs import CostRecord, Stage
 from selectune.errors import UserError
-from selectune.savings import Saving, compute_saving
+from selectune.savings import Saving
 
 MOMENTS = itertools.count()
 

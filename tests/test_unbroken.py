@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from selectune.compute_saving import compute_saving
 from selectune.costs import CostRecord, add_up
 from selectune.ledger import append
 from selectune.paths import write_json
-from selectune.savings import compute_saving
 from selectune.selectors.baselines import _flops
 from selectune.unbroken import unbroken
 from tests.test_savings import record

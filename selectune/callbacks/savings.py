@@ -10,9 +10,10 @@ from typing import Any
 import lightning.pytorch as pl
 
 from selectune.callbacks.cost_ledger import CostLedger
+from selectune.compute_saving import compute_saving
 from selectune.costs import CostRecord, Total, totals
 from selectune.ledger import read_ledger
-from selectune.savings import UNITS, Saving, compute_saving
+from selectune.savings import UNITS, Saving
 from selectune.scorer_ratio import ScorerRatio
 
 

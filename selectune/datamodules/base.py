@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from abc import abstractmethod
 from copy import copy
 from functools import cached_property
 from pathlib import Path
@@ -11,14 +9,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from selectune.datamodules.loaders import Loaders
+from selectune.datamodules.arguments import check_arguments
 from selectune.datamodules.loading import load_splits
+from selectune.datamodules.task import TaskData
 from selectune.datamodules.texts import Texts, find_target
 from selectune.distributed import on_rank_zero, world
-from selectune.errors import BudgetError, DataError
+from selectune.errors import DataError
 from selectune.memory import give_memory_back
 from selectune.paths import default_cache
-from selectune.pool import Pool, check_texts
+from selectune.pool import Pool
 from selectune.selection import Selection
 from selectune.selectors.base import Budget, Selector
 from selectune.sources import find_data
@@ -28,12 +27,11 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
-    from selectune.lightning_modules.heads import Head
     from selectune.scoring.settings import ScorerSettings
     from selectune.sources import DataSource, ModelSource
 
 
-class SelectionDataModule(Loaders):
+class SelectionDataModule(TaskData):
     """Splits of a data set, of which the train split is a pool that a selector may choose from.
 
     The order is: ``dev`` is split off train, ``max_train_rows`` are sampled, these are the pool, the selector keeps its
@@ -69,9 +67,6 @@ class SelectionDataModule(Loaders):
         seed: of splits, samples, shuffles and selector; default ``seed_everything``.
         num_workers: processes that make batches; 0 makes them in the training process.
     """
-
-    head_class: type[Head]
-    has_classes: bool = True  # labels are classes, so that samples are stratified and lost ones warned of
 
     def __init__(
         self,
@@ -121,66 +116,13 @@ class SelectionDataModule(Loaders):
         self.labels: dict[str, np.ndarray] = {}
         self.tokens: dict[str, BatchRows] = {}
         self.more_test_splits: list[str] = []  # evaluated beside the held-out split, never selected from
-        self._check_arguments()
+        check_arguments(self)
 
-    # What a task says of itself.
-
-    @property
-    @abstractmethod
-    def text_columns(self) -> tuple[str, ...]:
-        """The column of the text, or the two of a pair."""
-
-    @property
-    def label_column(self) -> str | None:
-        """The column of the label, if the task has one."""
-        return None
-
-    @property
-    def side_columns(self) -> tuple[str, ...]:
-        """Columns that are kept where a split has them."""
-        return ()
-
-    @property
-    def monitor(self) -> tuple[str, str]:
-        """The metric on ``dev`` that chooses the checkpoint, and ``max`` or ``min`` of it; known before any data is."""
-        return self.head_class.monitor, self.head_class.mode
+    # The preprocessing stage.
 
     def find(self) -> DataSource:
         """The data set."""
         return find_data(self.dataset, self.config_name, self.root, self.local_name, self.revision)
-
-    def clean(self, split: Dataset, where: str) -> tuple[Dataset, np.ndarray]:
-        """The rows of a split that the task takes, checked, and their positions in it.
-
-        Raises:
-            DataError: a column is missing, or a row is without a text.
-        """
-        check_texts(split, self.text_columns, where)
-        return split, np.arange(len(split))
-
-    @abstractmethod
-    def head(self) -> Head:
-        """The head that learns this task."""
-
-    def read_labels(self, train: Dataset, others: dict[str, Dataset]) -> dict[str, np.ndarray]:
-        """Labels of all splits as numbers, by split name; nothing for a task without labels."""
-        return {}
-
-    def cut(
-        self, split: Dataset, groups: list[np.ndarray], limit: int | None
-    ) -> tuple[Dataset, np.ndarray, np.ndarray] | None:
-        """Rows of a split cut anew into rows of a pool, each with the first and last source row; None leaves them."""
-        return None
-
-    def extras(self, split: str, rows: np.ndarray) -> dict[str, Any]:
-        """What the task adds to a batch of rows of a split."""
-        return {}
-
-    def references(self) -> dict[str, float]:
-        """Figures of the held-out split that a reader compares with, by metric name."""
-        return {}
-
-    # The preprocessing stage.
 
     @property
     def seed(self) -> int:
@@ -230,7 +172,7 @@ class SelectionDataModule(Loaders):
             BudgetError: it is missing, given twice, nothing, or more than the pool.
         """
         budget = Budget.of(len(self.pool), n_tokens, self.keep, self.keep_rows, self.keep_tokens)
-        self._check_arguments()
+        check_arguments(self)
         return budget
 
     def texts_of(self, split: str) -> Any:
@@ -320,33 +262,3 @@ class SelectionDataModule(Loaders):
         if self._only is not None:
             return self._only
         return self.chosen.rows if self.chosen is not None else np.arange(len(self.pool))
-
-    # Helpers.
-
-    def _check_arguments(self) -> None:
-        given = [name for name in ("keep", "keep_rows", "keep_tokens") if getattr(self, name) is not None]
-        for name in ("keep_rows", "keep_tokens"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise BudgetError(f"data.{name} is {value}, but must be at least 1.")
-        Budget.of(2**62, 2**62, self.keep, self.keep_rows, self.keep_tokens)
-        if self.selector is None:
-            if given and self.selection is None:
-                raise BudgetError(f"data.{given[0]} is given without data.selector; name a selector, or leave it out.")
-        elif self.selector.sets_own_size and given:
-            raise BudgetError(f"The selector fixes its own bounds, so data.{given[0]} must be left out.")
-        elif not self.selector.sets_own_size and not given and self.selection is None:
-            raise BudgetError("data.selector needs a budget; give data.keep, data.keep_rows or data.keep_tokens.")
-        limits = ("max_train_rows", "max_dev_rows", "max_eval_rows", "max_target_rows")
-        for name in (*limits, "batch_size", "max_length", "max_batch_tokens"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise DataError(f"data.{name} is {value}, but must be at least 1.")
-
-    def warn_of_lost_classes(self, rows: np.ndarray) -> None:
-        """Warn where the rows that are trained on lack a class."""
-        if self.has_classes and "train" in self.labels:
-            lost = sorted(set(self.labels["train"].tolist()) - set(self.labels["train"][rows].tolist()))
-            if lost:
-                names = getattr(self, "label_names", None)
-                told = ", ".join(names[number] if names else str(number) for number in lost)
-                warnings.warn(f"The selection has no row of class(es) {told}.", stacklevel=2)

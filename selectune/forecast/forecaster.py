@@ -11,6 +11,7 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 
+from selectune.compute_saving import compute_saving
 from selectune.costs import Part, Stage
 from selectune.datamodules.base import SelectionDataModule
 from selectune.errors import UserError
@@ -21,7 +22,7 @@ from selectune.forecast.tally import Tally, rated
 from selectune.forecast.training import Trained, time_training
 from selectune.lightning_modules import FineTuner
 from selectune.pipeline import Job, WarmUp
-from selectune.savings import Saving, Terms, compute_saving
+from selectune.savings import Saving, Terms
 from selectune.scoring.definitions import ScoringModel
 from selectune.scoring.tuning import first_by_hash, labelled
 

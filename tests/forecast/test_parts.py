@@ -13,13 +13,14 @@ import pytest
 
 from selectune import CostLedger, FineTuner, TextClassification
 from selectune.batching import plan_batches
+from selectune.compute_saving import compute_saving
 from selectune.errors import UserError
 from selectune.forecast import Forecast, Machine, measure, plans, training
 from selectune.forecast.forecaster import _schedule
 from selectune.forecast.result import advice, break_even_keep
 from selectune.forecast.sample import lent, on_sample, scaled
 from selectune.forecast.tally import Tally, rated
-from selectune.savings import Saving, compute_saving
+from selectune.savings import Saving
 from selectune.scorer_ratio import ScorerRatio
 from selectune.selectors import Budget, Picked, Signals
 from tests.selectors import pool_of

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from selectune.compute_saving import compute_saving
 from selectune.errors import BudgetError, SelectionError, UserError
 from selectune.ledger import append
-from selectune.savings import compute_saving
 from selectune.selectors import Budget, Picked, Random
 from tests.selectors import permuted, pool_of
 from tests.test_savings import record
