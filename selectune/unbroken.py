@@ -51,6 +51,8 @@ def _once(records: list[CostRecord]) -> list[CostRecord]:
     def counts(record: CostRecord) -> bool:
         if record.cached:
             return True
+        if record.stage == "select" and record.tokens:  # a proxy's training, which is stored and not done again
+            return record.finished
         if record.stage in REDONE:
             return record.finished and record.attempt == last[_work(record)]
         return record.finished or record.stage != "score" or record.examples > 0

@@ -68,6 +68,15 @@ def test_where_a_run_was_broken_changes_nothing(place: int, tmp_path: Path) -> N
     assert _flops(tmp_path) == pytest.approx((37, 200)), "random rows of the same cost are as many"
 
 
+def test_proxies_of_two_attempts_all_count(tmp_path: Path) -> None:
+    """A search that was stopped goes on with the bands that have no result yet; each trains on as many rows."""
+    proxies = [record("select", flops=20, examples=10, tokens=100, attempt=attempt) for attempt in (1, 1, 1, 2, 2)]
+    stopped = record("select", flops=11, examples=5, tokens=50, finished=False)
+    training = record("train", flops=200, examples=2 * ROWS, attempt=2)
+    found = unbroken(run_of(tmp_path, [*proxies[:3], stopped, *proxies[3:], training]))
+    assert add_up(found).flops == 5 * 20 + 200
+
+
 def test_stages_that_ended_and_were_gone_through_again_count_once(tmp_path: Path) -> None:
     """As with two selectors in a chain, the second of which was stopped while it scored."""
     first, second = record("solve", flops=7), record("solve", flops=9)

@@ -56,7 +56,12 @@ class Rows:
     @property
     def always(self) -> dict[str, np.ndarray]:
         """The signals that every pool has, see `ALWAYS`."""
-        known = {"n_tokens": self.n_tokens, "text_hash": self.pool.text_hash, "domain": self.pool.domains}
+        known = {
+            "n_tokens": self.n_tokens,
+            "input_tokens": self.tokens.lengths,
+            "text_hash": self.pool.text_hash,
+            "domain": self.pool.domains,
+        }
         return {name: values for name, values in known.items() if values is not None}
 
     def take(self, rows: np.ndarray) -> Rows:

@@ -12,7 +12,8 @@ import numpy as np
 from selectune.errors import BudgetError
 
 DECIMALS = 9
-ALWAYS = frozenset({"n_tokens", "text_hash", "domain"})  # of every pool; ``domain`` where it is of several data sets
+# of every pool; ``domain`` where it is of several data sets
+ALWAYS = frozenset({"n_tokens", "input_tokens", "text_hash", "domain"})
 
 
 def rounded(scores: np.ndarray) -> np.ndarray:
@@ -83,8 +84,9 @@ class Budget:
 class Signals(Mapping[str, np.ndarray]):
     """What selectors see of a pool: named arrays, one row each, in the order of the row ids.
 
-    Two are always there: ``n_tokens`` (int64, special tokens excluded) and ``text_hash`` (uint64, of the text alone);
-    and ``domain`` (int32), the number of each row's data set, where a pool is made of several.
+    Three are always there: ``n_tokens`` (int64, special tokens excluded), ``input_tokens`` (with them, as a model reads
+    the row) and ``text_hash`` (uint64, of the text alone); and ``domain`` (int32), the number of each row's data set,
+    where a pool is made of several.
 
     Args:
         arrays: each of shape (n_rows,) or (n_rows, width); memory maps are fine.
@@ -156,7 +158,7 @@ class Selector(ABC):
 
     @property
     def requires(self) -> frozenset[str]:
-        """Names of the pool's signals that `select` reads, beside ``n_tokens`` and ``text_hash``."""
+        """Names of the pool's signals that `select` reads, beside those that are always there."""
         return frozenset()
 
     @property

@@ -28,9 +28,10 @@ class Random(Selector):
     With ``match``, the budget is that of another run, and none is given:
 
     - ``rows``: as many rows as it kept;
-    - ``tokens``: as many tokens as it kept, special ones left out;
-    - ``cost``: as many tokens as can be trained on for what its selection and its training cost together, in FLOPs:
-      its tokens times 1 + selection / training, where the same number of epochs is trained; at most the pool.
+    - ``tokens``: as many tokens as a model reads of its rows, special ones included, since they are trained on too;
+    - ``cost``: as many of them as can be trained on for what its selection and its training cost together, in FLOPs:
+      its tokens times 1 + selection / training, where the same number of epochs is trained; at most the pool. The
+      padding of batches is not foreseen, so the costs are the same to a few per cent.
 
     Args:
         match: folder of a run over the same pool, which must be finished for ``cost``; or of its selection, for
@@ -75,11 +76,12 @@ class Random(Selector):
                     "data.keep_tokens, or match."
                 )
             budget, matched = matched_budget(Path(self.match), self.by, pool)
-        check_budget(budget, pool["n_tokens"], "Random")
+        tokens = pool["n_tokens"] if self.match is None else pool["input_tokens"]
+        check_budget(budget, tokens, "Random")
         keys = pool.tie_keys(seed)
         scores = (keys >> np.uint64(11)).astype(np.float64) * 2.0**-53  # the 53 bits that a float64 holds
         order = ranked(turns(domains_of(pool, "Random"), keys) if self.even else np.zeros(pool.n_rows), keys)
-        rows = first_of(order, budget, pool["n_tokens"])
+        rows = first_of(order, budget, tokens)
         return Picked(rows, scores, matched)
 
 
@@ -110,14 +112,14 @@ def matched_budget(folder: Path, by: Literal["rows", "tokens", "cost"], pool: Si
         SelectionError: the run is missing, unfinished, or over a pool of another size.
     """
     kept_rows, kept_tokens = _kept(folder, pool.n_rows)
-    noted: dict[str, Any] = {"run": str(folder), "by": by, "rows": kept_rows, "tokens": kept_tokens}
+    noted: dict[str, Any] = {"run": str(folder), "by": by, "rows": kept_rows, "input_tokens": kept_tokens}
     if by == "rows":
         return Budget(rows=kept_rows), {"matched": noted, "budget": {"rows": kept_rows}}
     tokens = kept_tokens
     if by == "cost":
         selection, training = _flops(folder)
         noted |= {"selection_flops": selection, "training_flops": training}
-        in_pool = int(pool["n_tokens"].sum())
+        in_pool = int(pool["input_tokens"].sum())
         tokens = int(kept_tokens * (1 + selection / training) + 0.5)
         if tokens > in_pool:
             warnings.warn(
@@ -127,11 +129,11 @@ def matched_budget(folder: Path, by: Literal["rows", "tokens", "cost"], pool: Si
                 stacklevel=3,
             )
             tokens = in_pool
-    return Budget(tokens=tokens), {"matched": noted, "budget": {"tokens": tokens}}
+    return Budget(tokens=tokens), {"matched": noted, "budget": {"input_tokens": tokens}}
 
 
 def _kept(folder: Path, n_rows: int) -> tuple[int, int]:
-    """Rows and tokens that a run kept, from its manifest."""
+    """Rows that a run kept, and their tokens with the special ones, from its manifest."""
     places = (folder / "selection" / "manifest.json", folder / "manifest.json")
     file = next((place for place in places if place.is_file()), None)
     if file is None:
@@ -141,7 +143,7 @@ def _kept(folder: Path, n_rows: int) -> tuple[int, int]:
         )
     try:
         manifest = json.loads(file.read_text())
-        pool_rows, rows, tokens = manifest["pool_rows"], manifest["n_rows"], manifest["budget"]["tokens"]
+        pool_rows, rows, tokens = manifest["pool_rows"], manifest["n_rows"], manifest["budget"]["input_tokens"]
     except (ValueError, KeyError, TypeError) as error:
         raise SelectionError(f"{file} cannot be read ({error!r}); select again.") from error
     if pool_rows != n_rows:

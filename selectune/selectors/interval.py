@@ -227,7 +227,7 @@ def finite(scores: np.ndarray, name: str = "the score") -> np.ndarray:
 
 
 def concentration(scores: np.ndarray, band: Band, budget: Budget, name: str) -> dict[str, Any]:
-    """How far a band is decided by ties, for the manifest; warns where selection by the score is close to random.
+    """How far a band is decided by ties, for the manifest; warns where they decide much of it.
 
     A row ties at a bound when its score is the band's lowest or highest and another row of the pool has the same.
 
@@ -242,22 +242,24 @@ def concentration(scores: np.ndarray, band: Band, budget: Budget, name: str) -> 
         ``tied_rows_left_out`` (rows of the same scores that were not kept).
 
     Warns:
-        ConcentratedScores: the band is narrower than 1e-6, or over a tenth of it ties at a bound. Not when the whole
-            pool is kept, nor for ties that a rule with bounds of its own keeps entirely.
+        ConcentratedScores: the band is narrower than 1e-6, or over a tenth of it ties at a bound. Where nearly all that
+            tie are kept, the selection is not random, but made of few values, and the message says so. Not when the
+            whole pool is kept, nor for ties that a rule with bounds of its own keeps entirely.
     """
     values, width = rounded(scores), band.high - band.low
     at_bound = np.isin(values, [bound for bound in (band.low, band.high) if np.count_nonzero(values == bound) > 1])
     tied = int(np.count_nonzero(at_bound[band.rows]))
     share, left_out = tied / len(band.rows), int(np.count_nonzero(at_bound)) - tied
-    reason = ""
+    reason, so = "", "selection by it is close to random"
     if width < NARROW and len(band.rows) > 1:
         reason = f"the band kept is {width:.1e} wide"
     elif share > MANY_TIES and (budget.is_set or left_out):
         reason = f"{share:.0%} of the rows kept tie at a bound of the band, and {left_out} equal rows are left out"
+        if left_out < MANY_TIES * tied:
+            so = "a few values of it decide what is kept"
     if reason and len(band.rows) < len(values):
         warnings.warn(
-            f"{name} is concentrated ({reason}), so selection by it is close to random; "
-            "use another entropy or estimator, or several (IGSE).",
+            f"{name} is concentrated ({reason}), so {so}; use another entropy or estimator, or several (IGSE).",
             ConcentratedScores,
             stacklevel=3,
         )

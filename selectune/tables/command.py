@@ -100,12 +100,13 @@ def _run(of: Table, cells: list[Cell], output: Path, jobs: int, keep_models: boo
             left = [one for one in todo if not one.done and one not in [failed.cell for failed in failures]]
             told = f"{_metric(cell, results)}{seconds(outcome.seconds)}; {_eta(of, left, results, jobs)}"
             print(f"{cell.name}: {told}", flush=True)
-    if wrong := {result.cell.task: result for result in results if not result.has_headline}:
-        raise UserError(" ".join(result.lacks_headline() for result in wrong.values()))
     if failures:
         print(f"\n{len(failures)} of {len(cells)} runs are not done:", file=sys.stderr)
         for outcome in failures:
             print(f"  {outcome.cell.name}: {outcome.failure} ({outcome.cell.folder}/log.txt)", file=sys.stderr)
+    if wrong := {result.cell.task: result for result in results if not result.has_headline}:
+        raise UserError(" ".join(result.lacks_headline() for result in wrong.values()))
+    if failures:
         return 1
     print(f"{output / 'table.md'}, {output / 'table.csv'}, {output / 'summary.csv'}")
     return 0

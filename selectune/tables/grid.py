@@ -35,6 +35,8 @@ class Cell:
         config: what ``fit`` is given.
         metric: the task's headline, such as ``accuracy``.
         needs: folders of the runs that must be there first.
+        match: method whose run of the same task, budget and seed these are random rows for; empty for none.
+        by: what is then the same, as in `Method`.
     """
 
     task: str
@@ -45,6 +47,8 @@ class Cell:
     config: Config = field(repr=False)
     metric: str = ""
     needs: tuple[Path, ...] = ()
+    match: str = ""
+    by: str = ""
 
     @property
     def name(self) -> str:
@@ -205,7 +209,8 @@ class Table:
             changes["model.checkpoint"] = str(output / PREPARED / "export")
         folder = output / "cells" / _cell_name(task_name, method_name, budget, seed)
         config = with_settings(config, changes)
-        return Cell(task_name, method_name, budget, seed, folder, config, task.metric, tuple(needs))
+        match, by = (method.match, method.by) if method.match is not None else ("", "")
+        return Cell(task_name, method_name, budget, seed, folder, config, task.metric, tuple(needs), match, by)
 
     def _lay(self, config: Config, layers: Layers) -> Config:
         for name in layers.config:

@@ -6,10 +6,11 @@ from selectune.report.figures import count, flop, seconds, share
 from selectune.tables.bootstrap import LEVEL, REPLICATES, Difference
 from selectune.tables.grid import NO_BUDGET
 from selectune.tables.results import Result
-from selectune.tables.summary import RANDOM, Group, Line
+from selectune.tables.summary import RANDOM, Group, Line, Match
 
 IN_PER_CENT = {"accuracy", "macro_f1", "micro_f1", "matthews", "pearson", "spearman", "em", "f1"}
 UNKNOWN = "\N{EN DASH}"
+SAME = {"rows": "as many rows", "tokens": "as many tokens", "cost": "the same total cost"}
 HEADINGS = (
     "method", "{metric}", "n", "tokens trained on", "total cost", "of it selecting", "device time",
     "difference to random",
@@ -22,6 +23,8 @@ READING = f"""## How to read it
 - **Difference to random**: to the method `{RANDOM}` at the same budget and the same seeds, with its {100 * LEVEL:.0f} %
   interval from {REPLICATES:,} bootstrap replicates. They draw seeds and held-out rows anew, both methods on the same
   ones; those marked * draw seeds alone, as their metric does not follow from figures of rows.
+- **Device time** is that of the processor while other runs shared it, and a stored signal's is that of the run that
+  made it: look at FLOPs first.
 - With few seeds an interval is too narrow: it cannot know what other seeds would do. One that holds 0 says that the
   table does not tell the two apart.
 """
@@ -45,7 +48,7 @@ def markdown(groups: list[Group], prepared: Result | None, done: int, cells: int
     if picture:
         parts.append(f"![{picture}](table.png)")
     for group in groups:
-        parts += [f"## {_title(group, setting)}", table_of(group)]
+        parts += [f"## {_title(group, setting)}", table_of(group), *_warnings(group)]
     parts.append(READING.format(setting=setting).strip())
     return "\n\n".join(parts) + "\n"
 
@@ -63,11 +66,28 @@ def _title(group: Group, setting: str) -> str:
 
 
 def table_of(group: Group) -> str:
-    """The lines of a task at a budget."""
+    """The lines of a task at a budget, and what methods gain over random rows that are matched to them."""
     per_cent = " (%)" if group.metric in IN_PER_CENT else ""
     heads = [heading.format(metric=group.metric + per_cent) for heading in HEADINGS]
     rows = [heads, ["---", *["---:"] * (len(heads) - 1)], *(_cells(group.metric, line) for line in group.lines)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    gains = [_gain(group.metric, line, line.match) for line in group.lines if line.match is not None]
+    return "\n\n".join([table, "\n".join(gains)] if gains else [table])
+
+
+def _warnings(group: Group) -> list[str]:
+    """What selections warned of, of each method the first of its seeds; nothing where none did."""
+    told = [
+        f"- `{line.method}`, {len(line.warned)} of {line.n} runs: {line.warned[0]}"
+        for line in group.lines
+        if line.warned
+    ]
+    return ["Selections warned:", "\n".join(told)] if told else []
+
+
+def _gain(metric: str, line: Line, match: Match) -> str:
+    gain = _difference(metric, match.gain, line.n)
+    return f"- `{match.method}` against random rows of {SAME[match.by]} (`{line.method}`): {gain}"
 
 
 def _cells(metric: str, line: Line) -> list[str]:
@@ -82,15 +102,16 @@ def _cells(metric: str, line: Line) -> list[str]:
         flop(total),
         part,
         seconds(line.device_s),
-        _difference(metric, line.versus_random),
+        _difference(metric, line.versus_random, line.n),
     ]
 
 
-def _difference(metric: str, found: Difference | None) -> str:
+def _difference(metric: str, found: Difference | None, n: int) -> str:
     if found is None:
         return UNKNOWN
     value, low, high = (_signed(metric, number) for number in (found.value, found.low, found.high))
-    return f"{value} [{low}, {high}]{'' if found.over_rows else '*'}"
+    seeds = "" if found.n_seeds == n else f" ({found.n_seeds} seed{'s' if found.n_seeds > 1 else ''})"
+    return f"{value} [{low}, {high}]{'' if found.over_rows else '*'}{seeds}"
 
 
 def _signed(metric: str, value: float) -> str:

@@ -28,7 +28,7 @@ STEPS = ("selection", "warm_up", "training", "total")
 LAST = (
     "rows", "tokens_kept", "pool_rows", "pool_tokens", "epochs", "warm_up_rows", "warm_up_tokens", "tokens_trained_on",
     *(f"{step}_{unit}" for unit in ("flops", "device_s") for step in STEPS), "saving_flops", "config", "commit",
-    "finished_at",
+    "finished_at", "warnings",
 )  # fmt: skip
 
 
@@ -112,6 +112,7 @@ def read_result(cell: Cell, output: Path) -> Result:
     config = json.dumps(without_place(read_config(folder / "config.yaml"), output), sort_keys=True)
     row["config"] = hashlib.blake2b(config.encode(), digest_size=8).hexdigest()
     row |= {"commit": done["commit"], "finished_at": done["finished_at"]}
+    row["warnings"] = " ".join([*warmed_up.get("warnings", []), *chosen.get("warnings", [])])
     spent = [record for record in distinct(read_ledger(folder / "cost.jsonl")) if not record.cached]
     return Result(cell, row, add_up(spent).wall_s)
 

@@ -16,8 +16,24 @@ from selectune.tables.results import Result, write_rows
 RANDOM = "random"
 COLUMNS = (
     "task", "budget", "metric", "method", "mean", "sd", "n", "tokens_trained_on", "total_flops", "selection_flops",
-    "total_device_s", "versus_random", "low", "high", "over_rows",
+    "total_device_s", "versus_random", "low", "high", "over_rows", "matches", "by", "matched_versus_this",
+    "matched_low", "matched_high",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Match:
+    """That random rows are as much as another method's.
+
+    Args:
+        method: the other one.
+        by: what is the same: ``rows``, ``tokens`` or ``cost``.
+        gain: the difference of the other one to these random rows; None where unknown.
+    """
+
+    method: str
+    by: str
+    gain: Difference | None
 
 
 @dataclass(frozen=True)
@@ -35,6 +51,8 @@ class Line:
         selection_flops: of it, the selection.
         device_s: as `flops`, in seconds.
         versus_random: the difference to random rows of the same budget; None for random itself, and where unknown.
+        match: of random rows that are as much as another method's.
+        warned: what the selections of its runs warned of, of each run that did.
     """
 
     method: str
@@ -47,6 +65,8 @@ class Line:
     selection_flops: float | None
     device_s: float | None
     versus_random: Difference | None
+    match: Match | None = None
+    warned: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,7 +98,10 @@ def summarise(results: list[Result]) -> list[Group]:
         for budget in [budget for budget in budgets if budget != NO_BUDGET] or [NO_BUDGET]:
             runs = {(b, m): found for (t, b, m), found in by_place.items() if t == task and b in (budget, NO_BUDGET)}
             random = runs.get((budget, RANDOM), [])
-            lines = [_line(found, [] if name == RANDOM else random) for (_, name), found in runs.items()]
+            lines = [
+                _line(found, [] if name == RANDOM else random, runs.get((budget, found[0].cell.match), []))
+                for (_, name), found in runs.items()
+            ]
             first = next(iter(runs.values()))[0]
             groups.append(Group(task, budget, first.cell.metric, lines))
     return groups
@@ -100,13 +123,16 @@ def _row(group: Group, line: Line) -> dict[str, Any]:
         "selection_flops": line.selection_flops,
         "total_device_s": line.device_s,
     }
-    found = line.versus_random
-    if found is None:
-        return row
-    return row | {"versus_random": found.value, "low": found.low, "high": found.high, "over_rows": found.over_rows}
+    if found := line.versus_random:
+        row |= {"versus_random": found.value, "low": found.low, "high": found.high, "over_rows": found.over_rows}
+    if line.match is not None:
+        row |= {"matches": line.match.method, "by": line.match.by}
+        if gain := line.match.gain:
+            row |= {"matched_versus_this": gain.value, "matched_low": gain.low, "matched_high": gain.high}
+    return row
 
 
-def _line(results: list[Result], random: list[Result]) -> Line:
+def _line(results: list[Result], random: list[Result], matched: list[Result]) -> Line:
     values = [result.headline for result in results]
     cell = results[0].cell
 
@@ -125,11 +151,15 @@ def _line(results: list[Result], random: list[Result]) -> Line:
         selection_flops=mean("selection_flops"),
         device_s=mean("total_device_s"),
         versus_random=compare(results, random),
+        match=Match(cell.match, cell.by, compare(matched, results)) if cell.match else None,
+        warned=tuple(result.row["warnings"] for result in results if result.row["warnings"]),
     )
 
 
 def compare(results: list[Result], others: list[Result]) -> Difference | None:
     """The difference of two methods over the seeds that both have; None where nothing can be said."""
+    if not results or not others:
+        return None
     theirs = {other.cell.seed: other for other in others}
     pairs = sorted(
         ((result, theirs[result.cell.seed]) for result in results if result.cell.seed in theirs),

@@ -12,8 +12,10 @@ THREE = ("information_entropy", "generative_entropy", "semantic_entropy")
 def pool_of(n_rows: int, seed: int = 0, **scores: np.ndarray) -> Signals:
     """A pool of distinct texts of 1 to 29 tokens; unless given, one entropy has few values and two are continuous."""
     random = np.random.default_rng(seed)
+    n_tokens = random.integers(1, 30, n_rows)
     arrays = {
-        "n_tokens": random.integers(1, 30, n_rows),
+        "n_tokens": n_tokens,
+        "input_tokens": n_tokens + 2,
         "text_hash": random.choice(2**62, n_rows, replace=False).astype(np.uint64),
         THREE[0]: np.log(random.integers(1, 9, n_rows)),
         THREE[1]: random.gamma(4.0, 0.7, n_rows),

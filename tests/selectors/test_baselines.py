@@ -13,6 +13,7 @@ from selectune.compute_saving import compute_saving
 from selectune.errors import BudgetError, SelectionError, UserError
 from selectune.ledger import append
 from selectune.selectors import Budget, Picked, Random
+from selectune.selectors.base import Signals
 from tests.selectors import permuted, pool_of
 from tests.test_savings import record
 
@@ -75,7 +76,7 @@ def test_rows_of_one_text_stand_together_by_row_id() -> None:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """A run that kept 40 of 300 rows and 600 tokens, and whose selection cost half of its training."""
+    """A run that kept 40 of 300 rows, which are read as 680 tokens, and whose selection cost half of its training."""
     run = tmp_path / "run"
     finish(run, selection=50.0, training=100.0)
     (run / "selection").mkdir()
@@ -93,17 +94,18 @@ def finish(run: Path, selection: float | None, training: float | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("by", "budget"), [("rows", Budget(rows=40)), ("tokens", Budget(tokens=600)), ("cost", Budget(tokens=900))]
+    ("by", "budget"), [("rows", Budget(rows=40)), ("tokens", Budget(tokens=680)), ("cost", Budget(tokens=1020))]
 )
 def test_a_match_is_the_random_selection_of_that_size(run: Path, by: Any, budget: Budget) -> None:
     pool, random = pool_of(300), Random(str(run), by)
     assert random.sets_own_size
     assert not Random().sets_own_size
-    picked, expected = random.select(pool, None, Budget(), 3), Random().select(pool, None, budget, 3)
+    as_read = Signals({**pool, "n_tokens": pool["input_tokens"]})
+    picked, expected = random.select(pool, None, Budget(), 3), Random().select(as_read, None, budget, 3)
     np.testing.assert_array_equal(picked.rows, expected.rows)
     np.testing.assert_array_equal(picked.scores, expected.scores)
-    size = {"rows": 40} if by == "rows" else {"tokens": budget.tokens}
-    noted = {"run": str(run), "by": by, "rows": 40, "tokens": 600}
+    size = {"rows": 40} if by == "rows" else {"input_tokens": budget.tokens}
+    noted = {"run": str(run), "by": by, "rows": 40, "input_tokens": 680}
     flops = {"selection_flops": 50.0, "training_flops": 100.0} if by == "cost" else {}
     assert picked.diagnostics == {"matched": noted | flops, "budget": size}
     order = np.random.default_rng(1).permutation(300)
@@ -111,10 +113,21 @@ def test_a_match_is_the_random_selection_of_that_size(run: Path, by: Any, budget
     assert sorted(order[again.rows].tolist()) == picked.rows.tolist()
 
 
+@pytest.mark.parametrize(("by", "tokens"), [("tokens", 680), ("cost", 1020)])
+def test_what_is_read_of_the_rows_is_matched_to_a_row(run: Path, by: Any, tokens: int) -> None:
+    short = np.where(np.arange(300) % 3 == 0, 1, 20)  # of which the special tokens are a good part, or hardly any
+    pool = pool_of(300, n_tokens=short, input_tokens=short + 2)
+    for seed in range(20):
+        read = pool["input_tokens"][Random(str(run), by).select(pool, None, Budget(), seed).rows].sum()
+        assert tokens <= read < tokens + 22
+
+
 def test_a_selection_without_its_run_is_matched_by_rows_and_tokens_alone(run: Path) -> None:
     folder = str(run / "selection")
     assert len(Random(folder).select(pool_of(300), None, Budget(), 0).rows) == 40
-    assert Random(folder, "tokens").select(pool_of(300), None, Budget(), 0).diagnostics["budget"] == {"tokens": 600}
+    assert Random(folder, "tokens").select(pool_of(300), None, Budget(), 0).diagnostics["budget"] == {
+        "input_tokens": 680
+    }
     with pytest.raises(SelectionError, match="not a finished run"):
         Random(folder, "cost").select(pool_of(300), None, Budget(), 0)
 
@@ -122,9 +135,9 @@ def test_a_selection_without_its_run_is_matched_by_rows_and_tokens_alone(run: Pa
 def test_no_more_than_the_pool_can_cost_as_much(run: Path) -> None:
     finish(run, selection=1e6, training=1.0)
     pool = pool_of(300)
-    with pytest.warns(UserWarning, match="would be 600000600 tokens, but the pool has"):
+    with pytest.warns(UserWarning, match="would be 680000680 tokens, but the pool has"):
         picked = Random(str(run), "cost").select(pool, None, Budget(), 0)
-    assert picked.diagnostics["budget"] == {"tokens": int(pool["n_tokens"].sum())}
+    assert picked.diagnostics["budget"] == {"input_tokens": int(pool["input_tokens"].sum())}
     assert picked.rows.tolist() == list(range(300))
 
 

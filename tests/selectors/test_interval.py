@@ -241,6 +241,15 @@ def test_ties_at_a_bound_warn_with_the_name_of_the_score() -> None:
     assert "close to random" in messages[0]
 
 
+def test_a_band_of_few_values_that_is_kept_nearly_whole_is_not_called_random() -> None:
+    scores = np.concatenate([np.zeros(98), np.full(98, 1e-3), np.arange(10.0, 100.0)])
+    found, messages = told(scores, Budget(rows=190))
+    assert (found["tied_rows"], found["tied_rows_left_out"]) == (190, 6)
+    assert len(messages) == 1
+    assert "a few values of it decide what is kept" in messages[0]
+    assert "random" not in messages[0]
+
+
 def test_a_band_without_width_warns() -> None:
     found, messages = told(3.0 + np.random.default_rng(0).uniform(0, 1e-7, 1000), Budget(rows=100))
     assert found["width"] < 1e-6

@@ -75,10 +75,13 @@ def test_a_table_is_made_of_whole_runs(finished_table: Path, cli: Cli, write: Wr
         assert float(band["selection_flops"]) > 0 == float(random["selection_flops"])
         assert random["rows"] == band["rows"]
         assert int(same["tokens_kept"]) > int(random["tokens_kept"])
-        assert float(same["total_flops"]) == pytest.approx(float(band["total_flops"]), rel=0.1), "to a row or so"
+        assert float(same["total_flops"]) == pytest.approx(float(band["total_flops"]), rel=0.1), (
+            "to a row and the padding of its batches"
+        )
     page = (output / "table.md").read_text()
     assert "All 6 runs are done." in page
     assert page.count("| band |") == 1
+    assert page.count("- `band` against random rows of the same total cost (`same_cost`): ") == 1
     _summary_is_of_the_rows(output, rows)
     assert (output / "table.png").read_bytes().startswith(b"\x89PNG")
 
@@ -118,6 +121,10 @@ def _summary_is_of_the_rows(output: Path, rows: list[dict[str, str]]) -> None:
             assert float(line["versus_random"]) == pytest.approx(mean[method] - mean["random"], abs=1e-9)
             assert float(line["low"]) <= float(line["versus_random"]) <= float(line["high"])
     assert summary["random"]["versus_random"] == summary["random"]["low"] == ""
+    same = summary["same_cost"]
+    assert (same["matches"], same["by"], summary["band"]["matches"]) == ("band", "cost", "")
+    assert float(same["matched_versus_this"]) == pytest.approx(mean["band"] - mean["same_cost"], abs=1e-9)
+    assert float(same["matched_low"]) <= float(same["matched_versus_this"]) <= float(same["matched_high"])
 
 
 def test_a_table_that_was_killed_does_only_what_is_missing(
