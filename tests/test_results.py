@@ -49,22 +49,35 @@ def times(variant: str, case: str = "sst2") -> str:
     return f"{scoring(case, variant) / scoring(case, 'encoder'):.2f}"
 
 
-def gotd(task: str, method: str, column: str) -> float:
-    (line,) = (row for row in lines_of("small_gotd_summary.csv") if (row["task"], row["method"]) == (task, method))
+def of(table: str, task: str, method: str, column: str, budget: str | None = None) -> float:
+    """A figure of a line of a table; `budget` where the task has several."""
+    (line,) = (
+        row
+        for row in lines_of(f"small_{table}_summary.csv")
+        if (row["task"], row["method"]) == (task, method) and budget in (None, row["budget"])
+    )
     return float(line[column])
 
 
-def quick(method: str, column: str) -> float:
-    (line,) = (row for row in lines_of("small_quick_summary.csv") if row["method"] == method)
-    return float(line[column])
+def mean(table: str, task: str, method: str, budget: str | None = None) -> str:
+    """A figure in per cent."""
+    return f"{100 * of(table, task, method, 'mean', budget):.1f}"
 
 
-def quick_dearer(method: str) -> str:
-    return f"{quick(method, 'total_flops') / quick('random', 'total_flops'):.1f}"
+def selecting(table: str, task: str, method: str, budget: str | None = None) -> str:
+    """Per cent of the cost that is the selection's."""
+    parts = [of(table, task, method, column, budget) for column in ("selection_flops", "total_flops")]
+    return f"{100 * parts[0] / parts[1]:.0f}"
 
 
-def dearer(task: str, method: str, than: str) -> str:
-    return f"{gotd(task, method, 'total_flops') / gotd(task, than, 'total_flops'):.1f}"
+def points(table: str, task: str, method: str, column: str = "versus_random", budget: str | None = None) -> str:
+    """The size of a difference, in points."""
+    return f"{abs(100 * of(table, task, method, column, budget)):.1f}"
+
+
+def dearer(table: str, task: str, method: str, than: str = "random", budget: str | None = None) -> str:
+    costs = [of(table, task, name, "total_flops", budget) for name in (method, than)]
+    return f"{costs[0] / costs[1]:.1f}"
 
 
 def picks(task: str, method: str) -> str:
@@ -81,9 +94,9 @@ def worst_seed() -> str:
 
 
 FINDINGS: list[tuple[str, Callable[[], str]]] = [
-    (r"lies below random by ([\d.]+) points", lambda: f"{-100 * gotd('sciie', 'gotd', 'versus_random'):.1f}"),
-    (r"are ([\d.]+) points above no warm-up", lambda: f"{-100 * gotd('sciie', 'none', 'versus_random'):.1f}"),
-    (r"above no warm-up, for ([\d.]+) times the cost", lambda: dearer("sciie", "random", "none")),
+    (r"lies below random by ([\d.]+) points", lambda: points("gotd", "sciie", "gotd")),
+    (r"are ([\d.]+) points above no warm-up", lambda: points("gotd", "sciie", "none")),
+    (r"above no warm-up, for ([\d.]+) times the cost", lambda: dearer("gotd", "sciie", "random", "none")),
     (r"GOT-D takes ([\d]+) % of its windows", lambda: picks("sciie", "gotd")),
     (r"of its windows from them, TAPT/c (\d+) %", lambda: picks("sciie", "tapt_c")),
     (r"of its windows from them, TAPT/c \d+ %, DSIR (\d+) %", lambda: picks("sciie", "dsir")),
@@ -92,14 +105,14 @@ FINDINGS: list[tuple[str, Callable[[], str]]] = [
     (r"on ChemProt GOT-D takes \d+ %, TAPT/c \d+ %, DSIR (\d+) %", lambda: picks("chemprot", "dsir")),
     (
         r"spend (\d+) % of their total on SciERC",
-        lambda: f"{100 * gotd('sciie', 'gotd', 'selection_flops') / gotd('sciie', 'gotd', 'total_flops'):.0f}",
+        lambda: selecting("gotd", "sciie", "gotd"),
     ),
-    (r"([\d.]+) times the cost of random windows", lambda: dearer("sciie", "gotd", "random")),
+    (r"([\d.]+) times the cost of random windows", lambda: dearer("gotd", "sciie", "gotd", "random")),
     (r"micro-F1 of ([\d.]+) % or below", worst_seed),
-    (r"all three entropies lies ([\d.]+) points below", lambda: f"{-100 * quick('igse_box', 'versus_random'):.1f}"),
-    (r"Both cost ([\d.]+) to", lambda: quick_dearer("generative")),
-    (r"Both cost [\d.]+ to ([\d.]+) times", lambda: quick_dearer("igse_box")),
-    (r"of them\*\* here: ([\d.]+) % against", lambda: f"{100 * quick('full', 'mean'):.1f}"),
+    (r"all three entropies lies ([\d.]+) points below", lambda: points("quick", "docstrings", "igse_box")),
+    (r"Both cost ([\d.]+) to", lambda: dearer("quick", "docstrings", "generative")),
+    (r"Both cost [\d.]+ to ([\d.]+) times", lambda: dearer("quick", "docstrings", "igse_box")),
+    (r"of them\*\* here: ([\d.]+) % against", lambda: mean("quick", "docstrings", "full")),
 ]
 
 
@@ -107,10 +120,10 @@ SAID: list[tuple[str, str, Callable[[], str]]] = [
     (
         "README.md",
         r"is ([\d.]+) points worse than as many random rows",
-        lambda: f"{-100 * quick('igse_box', 'versus_random'):.1f}",
+        lambda: points("quick", "docstrings", "igse_box"),
     ),
-    ("README.md", r"GOT-D costs ([\d.]+) to", lambda: dearer("chemprot", "gotd", "random")),
-    ("README.md", r"GOT-D costs [\d.]+ to ([\d.]+) times as much", lambda: dearer("sciie", "gotd", "random")),
+    ("README.md", r"GOT-D costs ([\d.]+) to", lambda: dearer("gotd", "chemprot", "gotd", "random")),
+    ("README.md", r"GOT-D costs [\d.]+ to ([\d.]+) times as much", lambda: dearer("gotd", "sciie", "gotd", "random")),
     ("README.md", r"Spearman ([\d.]+) on SST-2, [\d.]+ on AG News", lambda: agreement("sst2")),
     ("README.md", r"Spearman [\d.]+ on SST-2, ([\d.]+) on AG News", lambda: agreement("ag_news")),
     ("docs/methods.md", r"\| Spearman \| ([\d.]+) \|", lambda: agreement("sst2")),
