@@ -128,6 +128,18 @@ def saved_by_box() -> str:
     return f"{100 * np.mean(euds_runs('igse_box', 'saving_flops', 'sst2')):.0f}"
 
 
+def trained_on(which: Callable[[list[float]], float]) -> str:
+    """The fewest or most tokens that SST-2's selectors train on at 16 %."""
+    found = [
+        float(line["tokens_trained_on"])
+        for line in lines_of("small_euds_summary.csv")
+        if (line["task"], line["budget"]) == ("sst2", "0.16")
+        and line["method"] not in ("full", "random")
+        and not line["matches"]
+    ]
+    return f"{which(found):,.0f}"
+
+
 EUDS: list[tuple[str, Callable[[], str]]] = [
     (r"Of (\d+) comparisons, \d+ intervals hold 0", lambda: same_rows(hold_zero=False)),
     (r"Of \d+ comparisons, (\d+) intervals hold 0", lambda: same_rows(hold_zero=True)),
@@ -135,6 +147,8 @@ EUDS: list[tuple[str, Callable[[], str]]] = [
         r"three entropies, lies ([\d.]+) points above a random half",
         lambda: points("euds", "ag_news", "igse_box", budget="0.5"),
     ),
+    (r"keep of SST-2 are ([\d,]+) to", lambda: trained_on(min)),
+    (r"keep of SST-2 are [\d,]+ to ([\d,]+) tokens", lambda: trained_on(max)),
     (r"train on (\d+) to \d+ random rows instead", lambda: f"{min(euds_runs('random_same_cost', 'rows')):.0f}"),
     (r"train on \d+ to (\d+) random rows instead", lambda: f"{max(euds_runs('random_same_cost', 'rows')):.0f}"),
     (r"random rows instead of (\d+) chosen ones", lambda: f"{max(euds_runs('igse_box', 'rows', 'sst2')):.0f}"),

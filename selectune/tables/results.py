@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from selectune.compute_saving import compute_saving
 from selectune.costs import CostRecord, add_up, distinct
 from selectune.ledger import read_ledger
 from selectune.paths import atomic_file
@@ -108,13 +109,19 @@ def read_result(cell: Cell, output: Path) -> Result:
         parts = [selection, _cost(warm_up, unit), _cost(training, unit)]
         total = None if None in parts else sum(part for part in parts if part is not None)
         row |= {f"{step}_{unit}": value for step, value in zip(STEPS, [*parts, total])}
-    row["saving_flops"] = saving.flops.saving
+    row["saving_flops"] = _saving(saving, records)
     config = json.dumps(without_place(read_config(folder / "config.yaml"), output), sort_keys=True)
     row["config"] = hashlib.blake2b(config.encode(), digest_size=8).hexdigest()
     row |= {"commit": done["commit"], "finished_at": done["finished_at"]}
     row["warnings"] = " ".join([*warmed_up.get("warnings", []), *chosen.get("warnings", [])])
     spent = [record for record in distinct(read_ledger(folder / "cost.jsonl")) if not record.cached]
     return Result(cell, row, add_up(spent).wall_s)
+
+
+def _saving(said: Saving, records: list[CostRecord]) -> float | None:
+    """What selecting saved of the FLOPs of fine-tuning on everything, of a run without its interruptions."""
+    sizes = said.kept_rows, said.pool_rows, said.kept_tokens, said.pool_tokens
+    return compute_saving(records, *sizes, said.epochs).flops.saving
 
 
 def _manifest(run: Path) -> dict[str, Any]:

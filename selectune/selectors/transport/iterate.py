@@ -114,15 +114,16 @@ def sinkhorn(kernel: Kernel, b: np.ndarray, eps: float, g: np.ndarray, stop: Sto
         course.converged = error <= stop.tolerance and steady
         if course.converged or n >= stop.max_iterations:
             return course
-        if columns.min() < TINY * b.max() or not np.isfinite(error):
-            g, least = kernel.soft_columns(), np.inf
-            plain = g
-            accelerate.forget()
-            continue
-        if error > WORSE * least and g is not plain:  # a plain step never adds to the error
+        underflow = columns.min() < TINY * b.max() or not np.isfinite(error)
+        if g is not plain and (underflow or error > WORSE * least):  # a plain step never adds to the error
             course.fallbacks += 1
             accelerate.forget()
             g = plain
+            continue
+        if underflow:
+            g, least = kernel.soft_columns(), np.inf
+            plain = g
+            accelerate.forget()
             continue
         residual = -eps * np.log(columns / b)
         least, plain = min(least, error), g + residual
