@@ -10,7 +10,10 @@ from selectune.tables.summary import RANDOM, Group, Line, Match
 
 IN_PER_CENT = {"accuracy", "macro_f1", "micro_f1", "matthews", "pearson", "spearman", "em", "f1"}
 UNKNOWN = "\N{EN DASH}"
-SAME = {"rows": "as many rows", "tokens": "as many tokens", "cost": "the same total cost"}
+MATCHED = {
+    "rows": "as many random rows", "tokens": "random rows of as many tokens",
+    "cost": "random rows of the same total cost",
+}  # fmt: skip
 HEADINGS = (
     "method", "{metric}", "n", "tokens trained on", "total cost", "of it selecting", "device time",
     "difference to random",
@@ -87,7 +90,7 @@ def _warnings(group: Group) -> list[str]:
 
 def _gain(metric: str, line: Line, match: Match) -> str:
     gain = _difference(metric, match.gain, line.n)
-    return f"- `{match.method}` against random rows of {SAME[match.by]} (`{line.method}`): {gain}"
+    return f"- `{match.method}` against {MATCHED[match.by]} (`{line.method}`): {gain}"
 
 
 def _cells(metric: str, line: Line) -> list[str]:

@@ -99,8 +99,8 @@ def summarise(results: list[Result]) -> list[Group]:
             runs = {(b, m): found for (t, b, m), found in by_place.items() if t == task and b in (budget, NO_BUDGET)}
             random = runs.get((budget, RANDOM), [])
             lines = [
-                _line(found, [] if name == RANDOM else random, runs.get((budget, found[0].cell.match), []))
-                for (_, name), found in runs.items()
+                _line(found, [] if name == RANDOM else random, runs.get((place, found[0].cell.match), []))
+                for (place, name), found in runs.items()
             ]
             first = next(iter(runs.values()))[0]
             groups.append(Group(task, budget, first.cell.metric, lines))
