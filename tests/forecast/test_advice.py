@@ -1,0 +1,107 @@
+"""What a forecast says: the break-even, and what it advises."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from selectune.compute_saving import compute_saving
+from selectune.forecast import Forecast
+from selectune.forecast.result import advice, break_even_keep
+from selectune.savings import Saving
+from selectune.scorer_ratio import ScorerRatio
+from tests.test_savings import record
+
+
+def a_saving(score: float, keep: float, epochs: int = 1) -> Saving:
+    """Training on everything takes 1,000 FLOPs an epoch."""
+    records = [
+        record("score", flops=score, tokens=1000, device_s=score),
+        record("train", flops=epochs * 1000 * keep, tokens=int(epochs * 1000 * keep), device_s=epochs * 1000 * keep),
+    ]
+    return compute_saving(records, round(100 * keep), 100, round(1000 * keep), 1000, epochs=None)
+
+
+def test_the_break_even_is_where_training_on_the_rest_costs_what_selecting_does() -> None:
+    for score, epochs, most in ((300, 1, 0.7), (300, 3, 0.9), (0, 1, 1.0)):
+        saving = a_saving(score, 0.5, epochs)
+        assert break_even_keep(lambda keep: keep, saving, "flops") == pytest.approx(most, abs=1e-3)
+        assert break_even_keep(lambda keep: keep**0.5, saving, "flops") == pytest.approx(most**2, abs=1e-3)
+    assert break_even_keep(lambda keep: keep, a_saving(1300, 0.5), "flops") == 0
+    assert break_even_keep(lambda keep: keep if keep < 0.2 else None, a_saving(1, 0.1), "flops") == pytest.approx(
+        0.2, abs=1e-3
+    )
+    assert break_even_keep(lambda keep: keep, replace_flops(a_saving(1, 0.1), None), "flops") is None
+
+
+def replace_flops(saving: Saving, full: float | None) -> Saving:
+    return replace(saving, flops=replace(saving.flops, full_training=full))
+
+
+def a_forecast(saving: Saving, keep: float, epochs: float, scorer: ScorerRatio | None = None) -> Forecast:
+    sizes = {"pool_rows": 1_000_000, "kept_rows": round(keep * 1_000_000)}
+    return Forecast([], replace(saving, epochs=epochs, **sizes), 0.4, scorer, [], "cpu")
+
+
+def test_a_loss_is_said_as_plainly_as_a_gain() -> None:
+    bert = ScorerRatio("bert-base", "bert-base", 110, 110, 0.4)
+    assert a_forecast(a_saving(1300, 0.5), 0.5, 1, bert).sentence() == (
+        "Selection will NOT pay: selecting from 1.0M rows with bert-base costs 1.30 times one epoch of training on all "
+        "of them: with 1 epoch at keep 0.5 you lose 0.800 times the FLOPs of training on everything."
+    )
+    told = a_forecast(a_saving(300, 0.1, 3), 0.1, 3).sentence()
+    assert told.startswith("Selection will pay: selecting from 1.0M rows costs 0.300 times one epoch")
+    assert told.endswith("with 3 epochs at keep 0.1 you save 80 % of the FLOPs of training on everything.")
+
+
+def test_a_smaller_scorer_is_proposed_where_it_is_not_small() -> None:
+    large = ScorerRatio("a", "b", 100_000_000, 100_000_000, 0.4)
+    told = advice(large, a_saving(1300, 0.5))
+    assert "is as large as the model" in told
+    assert "5 to 10 times smaller (Yin & Rush 2025)" in told
+    assert "about 20.0M weights in scorer.checkpoint" in told
+    assert "about 24 % of the FLOPs would be saved" in told  # 1 - 1300 / 5 / 1000 - 0.5
+    assert "has 3.00 times the weights of the model" in advice(
+        replace(large, scorer_parameters=300_000_000), a_saving(9, 0.5)
+    )
+    assert advice(replace(large, scorer_parameters=20_000_000), a_saving(1300, 0.5)) == ""
+    assert advice(None, a_saving(1300, 0.5)) == ""
+
+
+def devices_disagree(flops: float, seconds: float) -> Saving:
+    """Training on half of the rows, where scoring takes so many of 1,000 FLOPs and of 1,000 seconds."""
+    records = [
+        record("score", flops=flops, tokens=1000, device_s=seconds),
+        record("train", flops=500, tokens=500, device_s=500),
+    ]
+    return compute_saving(records, 50, 100, 500, 1000)
+
+
+def test_where_flops_and_time_disagree_both_are_said() -> None:
+    told = a_forecast(devices_disagree(100, 700), 0.5, 1)
+    assert told.sentence().startswith("Selection will pay in FLOPs but NOT in device time: ")
+    assert "you save 40 % of the FLOPs but lose 0.200 times the device time of training on everything. " in (
+        told.sentence()
+    )
+    assert told.sentence().endswith("In device time it pays from 2 uses on (other heads, models or seeds trained on "
+                                    "the same rows).")  # fmt: skip
+    assert told.break_even() == (
+        "In FLOPs it pays up to keep 0.40. In FLOPs it pays for itself in its first use, and each reuse saves more."
+    )
+    told = a_forecast(devices_disagree(700, 100), 0.5, 1)
+    assert told.sentence().startswith("Selection will pay in device time but NOT in FLOPs: ")
+    assert "In FLOPs it pays from 2 uses on" in told.sentence()
+    for flops, seconds in ((100, 200), (700, 800)):
+        told = a_forecast(devices_disagree(flops, seconds), 0.5, 1)
+        assert told.losing is None
+        assert "device time" not in told.sentence()
+
+
+def test_advice_promises_no_loss() -> None:
+    scorer = ScorerRatio("a", "b", 100, 100, 0.4)
+    for score in range(0, 5000, 250):
+        told = advice(scorer, a_saving(score, 0.7))
+        assert "-" not in told
+        assert ("would be saved" in told) == (0 < score / 5 / 1000 < 0.3)
+        assert ("that alone will not make this selection pay" in told) == (score / 5 / 1000 >= 0.3)
