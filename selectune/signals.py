@@ -9,8 +9,8 @@ import uuid
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +22,7 @@ from selectune.paths import atomic_file, atomic_folder, held, write_json
 
 Kind = Literal["text", "forward", "derived"]
 SHARE = "encoder_share"  # of a pass, in its cost record: the part of its FLOPs that embeddings alone would take
+NOTE = "pass.json"  # in the folder of a pass: which signals it serves
 WAIT_SECONDS = 1200  # below the half hour after which waiting ranks give up
 
 
@@ -114,12 +115,18 @@ class SignalStore:
         costs: list[dict[str, Any]],
         notes: dict[str, Any] | None = None,
     ) -> None:
-        """Put a signal into the store, whole or not at all."""
-        if definition.kind != "text":  # those are not held by a lock, as they are of the tokenizer alone
-            self._sweep(definition)
-        with atomic_folder(self.folder(definition)) as partial:
-            np.save(partial / "values.npy", values, allow_pickle=False)
-            self._seal(partial, definition, costs, "", notes or {})
+        """Put a signal into the store, whole or not at all; who writes one of a model holds its lock.
+
+        One of the text is of the tokenizer alone, so that its lock is taken here.
+        """
+        text = definition.kind == "text"
+        with self.lock(definition.pool, definition.model) if text else nullcontext():
+            if text and self.folder(definition).is_dir():
+                return  # of a run with another model, meanwhile
+            self.sweep([definition])
+            with atomic_folder(self.folder(definition)) as partial:
+                np.save(partial / "values.npy", values, allow_pickle=False)
+                self._seal(partial, definition, costs, "", notes or {})
 
     def merge(
         self,
@@ -129,7 +136,7 @@ class SignalStore:
         notes: dict[str, Any] | None = None,
         more_costs: list[dict[str, Any]] | None = None,
     ) -> None:
-        """Put the shards of a pass together by row id, and remove them.
+        """Put the shards of a pass together by row id, and remove them once nothing else is to come out of them.
 
         Args:
             definitions: what the pass computed.
@@ -143,7 +150,6 @@ class SignalStore:
         """
         missing = [definition for definition in definitions if not self.folder(definition).is_dir()]
         for definition in missing:
-            self._sweep(definition)
             with atomic_folder(self.folder(definition)) as partial:
                 target: np.memmap | None = None
                 seen = np.zeros(n_rows, dtype=np.uint8)
@@ -165,17 +171,22 @@ class SignalStore:
                 target.flush()
                 noted = (notes or {}).get(definition.name, {})
                 made_by, spent = shards.folder.name, [*(more_costs or []), *costs.values()]
-                if definition.name == "embedding" and len(definitions) > 1:
+                if definition.name == "embedding" and len(serves(shards.folder)) > 1:
                     made_by = f"{made_by}, embeddings alone"
                     spent = [part_of_cost(cost, cost.get(SHARE)) for cost in costs.values()]
                 self._seal(partial, definition, spent, made_by, noted)
-        shards.remove()
+        self.sweep(definitions)
 
-    def _sweep(self, definition: Definition) -> None:
-        """Remove what a process that was killed had begun; who writes a signal of a model holds its lock."""
-        folder = self.folder(definition)
-        for begun in folder.parent.glob(f".{folder.name}-*"):
-            shutil.rmtree(begun, ignore_errors=True)
+    def sweep(self, definitions: Iterable[Definition]) -> None:
+        """Remove what killed processes left beside some signals: half-written files, and shards that nobody needs.
+
+        Shards are needed as long as one of the signals that their pass serves is not there. Who calls this holds the
+        lock of the pool and the model, so that no process is at work there.
+        """
+        for folder in {self.folder(definition).parent for definition in definitions}:
+            passes = (each for each in folder.glob("pass-*") if all((folder / one).is_dir() for one in serves(each)))
+            for left in (*folder.glob(".*"), *passes):
+                left.unlink(missing_ok=True) if left.is_file() else shutil.rmtree(left, ignore_errors=True)
 
     @staticmethod
     def _seal(
@@ -195,7 +206,7 @@ class Shards:
     """What the ranks of a pass have finished so far: files of some planned batches each, written whole.
 
     Args:
-        folder: of this pass; its name says pool, model, definitions and plan.
+        folder: of the pass; its name says pool, model, definitions and plan.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -203,10 +214,27 @@ class Shards:
 
     @classmethod
     def of(cls, store: SignalStore, definitions: list[Definition], plan: dict[str, Any]) -> Shards:
-        """The shards of a pass over one pool with one model."""
-        text = json.dumps([[definition.key for definition in definitions], plan], sort_keys=True)
-        key = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-        return cls(store.folder(definitions[0]).parent / f"pass-{key}")
+        """The shards of a pass over one pool with one model, for rank 0, which notes what the pass serves.
+
+        One that serves more signals than these is taken if it has all its batches: it was killed when some of its
+        signals were in the store and these were not.
+
+        Args:
+            store: where the signals go.
+            definitions: of the signals.
+            plan: how many ``batches`` there are, and whether a ``probe`` stands in for the head.
+        """
+        signals = {store.folder(one).name: _how(one, plan) for one in definitions}
+        key = hashlib.blake2b(json.dumps(signals, sort_keys=True).encode(), digest_size=8).hexdigest()
+        parent = store.folder(definitions[0]).parent
+        mine = cls(parent / f"pass-{key}")
+        for other in map(cls, sorted(parent.glob("pass-*"))):
+            known = serves(other.folder)
+            covers = all(known.get(signal) == how for signal, how in signals.items())
+            if covers and len(known) > len(signals) and len(other.finished()) == plan["batches"]:
+                return other
+        write_json(mine.folder / NOTE, signals)
+        return mine
 
     def append(self, outputs: list[dict[str, np.ndarray]], cost: dict[str, Any]) -> None:
         """Write some batches' outputs as one file: ``batches``, ``rows`` and an array a signal.
@@ -236,9 +264,12 @@ class Shards:
         """Indices of the planned batches that are done."""
         return {int(batch) for shard in self.read() for batch in shard["batches"]}
 
-    def remove(self) -> None:
-        """Remove all files."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+
+def serves(folder: Path) -> dict[str, Any]:
+    """The signals that a pass computes, by their folders, and how; none where it was killed before it noted them."""
+    with suppress(OSError, ValueError):
+        return json.loads((folder / NOTE).read_text())
+    return {}
 
 
 def part_of_cost(cost: dict[str, Any], share: float | None) -> dict[str, Any]:
@@ -252,6 +283,12 @@ def part_of_cost(cost: dict[str, Any], share: float | None) -> dict[str, Any]:
         return cost
     method = f"{cost['flops_method']}; the part that these signals alone would take"
     return cost | CostRecord.from_json(cost).times(share).to_json() | {"flops_method": method}
+
+
+def _how(definition: Definition, plan: dict[str, Any]) -> dict[str, Any]:
+    """What a pass's shards of a signal depend on beside its definition; a probe, where it stands in for this one."""
+    probed = definition.arguments.get("head") == "probe"
+    return plan if probed else {name: value for name, value in plan.items() if name != "probe"}
 
 
 def _checksum(file: Path) -> str:

@@ -61,6 +61,79 @@ def test_what_a_killed_process_began_is_removed(tmp_path: Path) -> None:
         assert store.has(ENTROPY)
 
 
+def a_pass(store: SignalStore, definitions: list[Definition], n_batches: int = 1) -> Shards:
+    """A pass over two rows a batch, whole."""
+    shards = Shards.of(store, definitions, {"batches": n_batches, "probe": False})
+    for batch in range(n_batches):
+        shards.append([outputs(batch, [2 * batch, 2 * batch + 1])], cost(0, 1.0))
+    return shards
+
+
+def test_shards_stay_as_long_as_a_signal_of_their_pass_is_not_there(tmp_path: Path) -> None:
+    store = SignalStore(tmp_path)
+    alone, both = a_pass(store, [ENTROPY]), a_pass(store, [EMBEDDING, ENTROPY])
+    store.merge([ENTROPY], alone, 2)
+    assert not alone.folder.exists()
+    assert both.finished() == {0}
+    store.sweep([ENTROPY])
+    assert both.finished() == {0}
+    store.merge([EMBEDDING], both, 2)
+    assert not both.folder.exists()
+
+
+def test_what_a_kill_left_between_the_last_signal_and_the_end_of_its_shards_is_removed(tmp_path: Path) -> None:
+    store = SignalStore(tmp_path)
+    store.merge([ENTROPY], a_pass(store, [ENTROPY]), 2)
+    left = a_pass(store, [ENTROPY]).folder
+    begun = left.with_name("pass-begun")  # killed before it noted what it serves
+    begun.mkdir()
+    hidden = left.with_name(".probe-0.json.7.partial")
+    hidden.touch()
+    store.sweep([EMBEDDING])
+    assert not any(path.exists() for path in (left, begun, hidden))
+    assert store.has(ENTROPY)
+
+
+def test_a_pass_that_was_killed_between_two_of_its_signals_is_not_made_again(tmp_path: Path) -> None:
+    store = SignalStore(tmp_path)
+    both, plan = a_pass(store, [EMBEDDING, ENTROPY], 2), {"batches": 2, "probe": False}
+    store.merge([EMBEDDING], both, 4)
+    resumed = Shards.of(store, [ENTROPY], plan)
+    assert resumed.finished() == {0, 1}
+    store.merge([ENTROPY], resumed, 4)
+    np.testing.assert_array_equal(store.read(ENTROPY), np.arange(4) / 10)
+    assert not list(tmp_path.rglob("*.npz"))
+    assert "alone" in store.costs(EMBEDDING)[0], "its pass made another signal too"
+
+
+@pytest.mark.parametrize("differs", ["a batch is missing", "another plan", "an entropy by a probe"])
+def test_a_pass_for_more_signals_serves_only_when_it_is_whole_and_made_alike(differs: str, tmp_path: Path) -> None:
+    store = SignalStore(tmp_path)
+    arguments = ENTROPY.arguments | ({"head": "probe"} if "probe" in differs else {})
+    entropy = Definition(ENTROPY.name, "forward", ENTROPY.pool, ENTROPY.model, arguments)
+    both = a_pass(store, [EMBEDDING, entropy], 2)
+    if "missing" in differs:
+        next(both.folder.glob("*.npz")).unlink()
+    plan = {"batches": 3 if "plan" in differs else 2, "probe": "probe" in differs}
+    assert Shards.of(store, [entropy], plan).finished() == set()
+    alike = Shards.of(store, [EMBEDDING], plan).finished()
+    assert alike == ({0, 1} if "probe" in differs else set()), "no probe stands in for an embedding"
+
+
+def test_a_signal_of_the_text_is_written_under_its_own_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = SignalStore(tmp_path)
+    text = Definition("information_entropy", "text", "pool" * 8, "tokenizer" * 4)
+    begun = store.folder(text).with_name(f".{store.folder(text).name}-0f")
+    begun.mkdir(parents=True)
+    store.write(text, np.arange(3.0), [])
+    assert not begun.exists()
+    store.write(text, np.zeros(3), [])
+    np.testing.assert_array_equal(store.read(text), np.arange(3.0), err_msg="that of another run stays")
+    monkeypatch.setattr(signals, "WAIT_SECONDS", 0.1)
+    with store.lock(text.pool, text.model), pytest.raises(UserError, match="computing the same signals"):
+        store.write(text, np.arange(3.0), [])
+
+
 def test_an_embedding_made_beside_others_costs_what_it_would_alone(tmp_path: Path) -> None:
     store = SignalStore(tmp_path)
     shards = Shards.of(store, [ENTROPY, EMBEDDING], {"batches": 2})

@@ -43,6 +43,8 @@ def compute_signals(
     free = {definition.key for each in shared for definition in each if definition.name == "embedding"}
     with _held_by_rank_zero(store, rows.pool.fingerprint, scoring.weights_hash):
         missing = on_rank_zero(lambda: {definition.key for definition in wanted if not store.has(definition)})
+        # what a kill left between the last signal of a pass and the end of its shards
+        on_rank_zero(lambda: store.sweep(definition for definition in wanted if definition.kind != "text"))
         # where the encoder's part of a pass is done again now, the rest of it is what was spared
         again = [each for each in shared if any(one.key in free & missing for one in each)]
         rest_of = {definition.key for each in again for definition in each} - missing

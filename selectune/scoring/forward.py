@@ -61,7 +61,7 @@ def forward_pass(
         more_costs: of what the pass needed, to be kept with the signals.
     """
     plan = plan_batches(rows.tokens.lengths, scoring.max_batch_tokens)
-    shards = Shards.of(store, todo, {"batches": len(plan), "probe": probe is not None})
+    shards = on_rank_zero(lambda: Shards.of(store, todo, {"batches": len(plan), "probe": probe is not None}))
     done = on_rank_zero(shards.finished)
     left = [np.array([index]) for index in range(len(plan)) if index not in done]
     with ledger.stage("score", part) as cost:
