@@ -23,7 +23,7 @@ quickstart: $(READY)
 
 # a thread each, as two processes whose threads wait for each other are slower than one
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m 'slow or real_data'

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+
+from selectune.paths import held
+from tests.processes import BLANK, run_main
 
 REPOSITORY = Path(__file__).parent.parent
 # Real data and weights are for tests marked `real_data` alone; the others must not find any by their names.
@@ -37,6 +42,7 @@ WORDS = [
     "then",
     "never",
 ]
+SELECTOR = ("--data.selector", "IGSE", "--data.keep", "0.25", "--scorer.max_batch_tokens", "512")
 GOOD, BAD = ["fine", "great", "lovely"], ["poor", "awful", "dull"]
 
 
@@ -46,6 +52,13 @@ def _quiet_and_offline(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     os.environ["HF_DATASETS_CACHE"] = str(tmp_path_factory.mktemp("datasets"))
     os.environ["SELECTUNE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(autouse=True)
+def _pictures_are_blank(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures of reports are made up to their drawing, but where a test is marked ``draws``."""
+    if request.node.get_closest_marker("draws") is None:
+        monkeypatch.setattr("selectune.report.pictures.png", lambda figure: BLANK)
 
 
 def sentences(n: int, seed: int, length: tuple[int, int] = (3, 14)) -> tuple[list[str], list[int]]:
@@ -69,23 +82,50 @@ def write_split(file: Path, texts: list[str], labels: list[int], text_column: st
     pq.write_table(pa.table({text_column: texts, "label": labels}), file)
 
 
+Shared = Callable[[str, Callable[[Path], Any]], Path]
+
+
 @pytest.fixture(scope="session")
-def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
+    """Gives a folder by its name, which the first to ask fills, for all workers; who writes into it copies it first."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+
+    def made(name: str, make: Callable[[Path], Any]) -> Path:
+        folder, whole = root / "shared" / name, root / "shared" / f"{name}.whole"
+        with held(root / "shared" / f"{name}.lock", 3000, f"making {name}"):
+            if not whole.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir(parents=True)
+                make(folder)
+                whole.touch()
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def data_folder(shared: Shared) -> Path:
     """A data set in the hub's layout: 240 rows to train on, 60 held out."""
-    folder = tmp_path_factory.mktemp("data") / "reviews"
-    write_split(folder / "train.parquet", *sentences(240, seed=1))
-    write_split(folder / "test.parquet", *sentences(60, seed=2))
-    return folder
+
+    def make(folder: Path) -> None:
+        write_split(folder / "train.parquet", *sentences(240, seed=1))
+        write_split(folder / "test.parquet", *sentences(60, seed=2))
+
+    return shared("reviews", make)
 
 
 @pytest.fixture(scope="session")
-def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model_folder(shared: Shared) -> Path:
     """A random BERT of 2 layers and 32 dimensions with a masked-LM head, and its tokenizer."""
+    return shared("tiny", _make_model)
+
+
+def _make_model(folder: Path) -> None:
     import torch
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
-    folder = tmp_path_factory.mktemp("models") / "tiny"
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     vocabulary = {word: i for i, word in enumerate([*special, *WORDS, *GOOD, *BAD, *"0123456"])}
     backend = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
@@ -102,36 +142,60 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         BertForMaskedLM(config).save_pretrained(folder)
-    return folder
 
 
-@pytest.fixture
-def arguments(data_folder: Path, model_folder: Path) -> list[str]:
+@pytest.fixture(scope="session")
+def small_task(data_folder: Path, model_folder: Path) -> tuple[str, ...]:
     """A small task on the command line."""
-    return [
+    return (
         "--data", "TextClassification", "--data.dataset", str(data_folder), "--data.max_length", "32",
         "--model.checkpoint", str(model_folder), "--model.learning_rate", "1e-3", "--trainer.max_epochs", "2",
         "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false",
-    ]  # fmt: skip
+    )  # fmt: skip
+
+
+@pytest.fixture
+def arguments(small_task: tuple[str, ...]) -> list[str]:
+    """The small task, to be added to."""
+    return list(small_task)
 
 
 @pytest.fixture
 def selecting(arguments: list[str]) -> list[str]:
     """The small task with a selector."""
-    return [*arguments, "--data.selector", "IGSE", "--data.keep", "0.25", "--scorer.max_batch_tokens", "512"]
+    return [*arguments, *SELECTOR]
 
 
-Cli = Callable[..., subprocess.CompletedProcess]
+@pytest.fixture(scope="session")
+def finished(shared: Shared, small_task: tuple[str, ...]) -> Path:
+    """A finished run of the small task with a selector, to be read; its signals are in the cache beside it."""
+
+    def make(folder: Path) -> None:
+        environment = os.environ | {"SELECTUNE_CACHE": str(folder / "cache")}
+        done = run_main(
+            ["fit", *small_task, *SELECTOR, "--output", str(folder / "run")], folder, environment, draws=True
+        )
+        assert done.returncode == 0, done.stderr[-6000:]
+
+    return shared("finished", make) / "run"
+
+
+@pytest.fixture
+def copy_of_finished(finished: Path, tmp_path: Path) -> Path:
+    """The finished run, to be written to."""
+    return Path(shutil.copytree(finished, tmp_path / "copy_of_finished"))
+
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
 def cli(tmp_path: Path) -> Cli:
-    """Runs ``main.py`` in a process of its own; fails unless it ends with the code that is expected."""
+    """Runs ``main.py`` in a process of its own, see `run_main`; fails unless it ends with the code that is expected."""
 
-    def run(*args: str | Path, code: int = 0, **env: str) -> subprocess.CompletedProcess:
+    def run(*args: str | Path, code: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
         environment = os.environ | {"SELECTUNE_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"} | env
-        command = [sys.executable, str(REPOSITORY / "main.py"), *map(str, args)]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=3000)
+        done = run_main(list(map(str, args)), tmp_path, environment)
         assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
         return done
 
@@ -150,11 +214,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
 
     monkeypatch.setenv("PL_GLOBAL_SEED", "0")
     monkeypatch.setenv("COLUMNS", "300")
-    monkeypatch.setenv("SELECTUNE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(logging, "raiseExceptions", False)  # streams of the test before are closed
     monkeypatch.chdir(tmp_path)
 
     def run(*args: str | Path, code: int = 0) -> str:
         ended = 0
+        monkeypatch.setenv("SELECTUNE_CACHE", str(tmp_path / "cache"))  # each time, as --cache sets it
         monkeypatch.setattr("sys.argv", ["main.py"])
         try:
             main([str(arg) for arg in args])

@@ -147,15 +147,12 @@ def test_another_config_is_refused_and_says_where_it_differs(told: Told, argumen
     assert "data" in sentence
 
 
-def test_a_selection_for_another_pool(cli, told: Told, selecting: list[str], tmp_path: Path) -> None:
-    cli("select", *selecting, "--output", tmp_path / "made")
+def test_a_selection_for_another_pool(finished: Path, told: Told, selecting: list[str], tmp_path: Path) -> None:
     other = tmp_path / "other"
     write_split(other / "train.parquet", *sentences(300, seed=9))
     write_split(other / "test.parquet", *sentences(30, seed=8))
     plain = selecting[: selecting.index("--data.selector")]
-    sentence = told(
-        "fit", *plain, "--data.dataset", other, "--data.selection", tmp_path / "made", "--output", tmp_path / "run"
-    )
+    sentence = told("fit", *plain, "--data.dataset", other, "--data.selection", finished, "--output", tmp_path / "run")
     assert "made for another pool" in sentence
     assert "216 rows" in sentence
     assert "270 rows" in sentence

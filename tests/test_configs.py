@@ -1,4 +1,4 @@
-"""Every shipped config is instantiated, and one of each family is run, shrunk."""
+"""Every shipped config is instantiated, and one of each family is run, shrunk; overlays of it by the slow tests."""
 
 from __future__ import annotations
 
@@ -173,7 +173,10 @@ def test_an_overlay_of_a_warm_up_changes_its_rows_alone(file: Path) -> None:
     assert overlay["warm_up"] is None or set(overlay["warm_up"]["data"]["init_args"]) <= {"selector", "dataset"}
 
 
-@pytest.mark.parametrize("overlay", [None, "gotd_screened", "dsir", "uniform", "dapt", "none"])
+OVERLAYS = [pytest.param(name, marks=pytest.mark.slow) for name in ("gotd_screened", "dsir", "uniform", "dapt", "none")]
+
+
+@pytest.mark.parametrize("overlay", [None, *OVERLAYS])
 def test_a_config_of_gotd_runs(shrunk: Callable[..., Path], tmp_path: Path, overlay: str | None) -> None:
     files = [CHEMPROT] if overlay is None else [CHEMPROT, REPOSITORY / "configs" / "warm_up" / f"{overlay}.yaml"]
     small = tmp_path / "small.yaml"
@@ -192,6 +195,7 @@ def test_a_config_of_gotd_runs(shrunk: Callable[..., Path], tmp_path: Path, over
     assert bool(domains), "also a list of one data set is told apart"
 
 
+@pytest.mark.slow
 def test_the_quickstart_runs(shrunk: Callable[..., Path]) -> None:
     run = shrunk(REPOSITORY / "configs" / "quickstart.yaml")
     assert (run / "warm_up" / "export" / "model.safetensors").is_file()
@@ -202,6 +206,7 @@ def test_a_config_of_euds_runs(shrunk: Callable[..., Path]) -> None:
     _is_whole(shrunk(BASE), share=0.16)
 
 
+@pytest.mark.slow
 def test_an_overlay_runs(shrunk: Callable[..., Path]) -> None:
     run = shrunk(BASE, REPOSITORY / "configs" / "selectors" / "random.yaml")
     _is_whole(run, share=0.16)
@@ -212,8 +217,8 @@ def test_an_overlay_runs(shrunk: Callable[..., Path]) -> None:
     ("name", "figures"),
     [
         ("glue/mnli", {"accuracy", "macro_f1", "validation_mismatched/accuracy", "validation_mismatched/macro_f1"}),
-        ("glue/stsb", {"pearson", "spearman"}),
-        ("domain/chemprot", {"micro_f1", "macro_f1"}),
+        pytest.param("glue/stsb", {"pearson", "spearman"}, marks=pytest.mark.slow),
+        pytest.param("domain/chemprot", {"micro_f1", "macro_f1"}, marks=pytest.mark.slow),
     ],
 )
 def test_a_config_without_a_selector_runs(shrunk: Callable[..., Path], name: str, figures: set[str]) -> None:
@@ -223,6 +228,7 @@ def test_a_config_without_a_selector_runs(shrunk: Callable[..., Path], name: str
     assert {file.name for file in run.iterdir()} >= {"report.html", "done.json", "export"}
 
 
+@pytest.mark.slow
 def test_an_overlay_of_a_cluster_runs(shrunk: Callable[..., Path], tmp_path: Path) -> None:
     clipped = tmp_path / "clipped.yaml"
     clipped.write_text("trainer: {gradient_clip_val: 1.0}\n")  # not with fused AdamW in mixed precision

@@ -12,15 +12,9 @@ import pytest
 
 from selectune.ledger import read_ledger, totals
 from selectune.savings import Saving
-from tests.conftest import Cli, manifest_of, metrics_of
+from tests.conftest import Cli, Here, manifest_of, metrics_of
 
 TWO = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
-
-
-@pytest.fixture
-def finished(cli: Cli, selecting: list[str], tmp_path: Path) -> Path:
-    cli("fit", *selecting, "--output", tmp_path / "one")
-    return tmp_path / "one"
 
 
 def rows_of(run: Path) -> list[int]:
@@ -32,7 +26,7 @@ def scores_of(run: Path) -> dict[str, np.ndarray]:
     return {name: table[name].to_numpy() for name in table.column_names}
 
 
-def test_one_command_leaves_a_whole_run(finished: Path, cli: Cli, selecting: list[str], tmp_path: Path) -> None:
+def test_one_command_leaves_a_whole_run(finished: Path) -> None:
     there = {file.name for file in finished.iterdir()}
     assert there >= {
         "config.yaml", "metrics.csv", "cost.jsonl", "saving.json", "report.html", "done.json", "checkpoints", "export",
@@ -55,23 +49,29 @@ def test_one_command_leaves_a_whole_run(finished: Path, cli: Cli, selecting: lis
     assert network.config.num_labels == 2
     AutoTokenizer.from_pretrained(finished / "export")
 
-    # A finished run is not touched, by name, and by its own config goes on nowhere else than into a new one.
-    told = cli("fit", *selecting, "--output", finished, code=2).stderr
-    assert "finished" in told
-    assert "Traceback" not in told
-    cli("fit", "--config", finished / "config.yaml", "--output", tmp_path / "again")
-    assert rows_of(tmp_path / "again") == rows_of(finished)
-    again = metrics_of(tmp_path / "again")
+
+def test_a_finished_run_is_not_touched(copy_of_finished: Path, here: Here, selecting: list[str]) -> None:
+    assert "finished" in here("fit", *selecting, "--output", copy_of_finished, code=2)
+
+
+def test_the_config_of_a_run_gives_it_again(finished: Path, here: Here, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    here("fit", "--config", finished / "config.yaml", "--cache", finished.parent / "cache", "--output", again)
+    assert rows_of(again) == rows_of(finished)
+    ours, theirs = metrics_of(again), metrics_of(finished)
     for name in ("test/accuracy", "test/macro_f1", "test/loss", "val/loss"):
-        assert again[name] == pytest.approx(metrics[name], abs=1e-6)
-    replayed = read_ledger(tmp_path / "again" / "cost.jsonl")
+        assert ours[name] == pytest.approx(theirs[name], abs=1e-6)
+    replayed = read_ledger(again / "cost.jsonl")
     assert {record.stage for record in replayed if record.cached} == {"score", "solve"}, "signals were there already"
 
-    # The other verbs add to a finished run.
-    cli("test", "--config", finished / "config.yaml", "--output", finished)
-    assert metrics_of(finished)["test/accuracy"] == pytest.approx(metrics["test/accuracy"], abs=1e-6)
-    cli("predict", "--config", finished / "config.yaml", "--output", finished)
-    predicted = pq.read_table(finished / "predictions.parquet").to_pydict()
+
+def test_other_verbs_add_to_a_finished_run(copy_of_finished: Path, here: Here) -> None:
+    run = copy_of_finished
+    accuracy = metrics_of(run)["test/accuracy"]
+    here("test", "--config", run / "config.yaml", "--output", run)
+    assert metrics_of(run)["test/accuracy"] == pytest.approx(accuracy, abs=1e-6)
+    here("predict", "--config", run / "config.yaml", "--output", run)
+    predicted = pq.read_table(run / "predictions.parquet").to_pydict()
     assert predicted["row_id"] == list(range(60))
 
 
@@ -149,28 +149,26 @@ def _same_rows_but_at_a_bound(a: Path, b: Path) -> None:
         assert abs(scores[row] - bound) <= 1e-5 + rank
 
 
-def test_select_then_fit_uses_the_selection(cli: Cli, selecting: list[str], tmp_path: Path) -> None:
+def test_select_then_fit_uses_the_selection(here: Here, selecting: list[str], tmp_path: Path) -> None:
     run = tmp_path / "run"
-    told = cli("select", *selecting, "--dry_run").stdout
+    told = here("select", *selecting, "--dry_run")
     assert "54 of 216" in told
     assert told.count("kept") >= 10
     assert told.count("dropped") >= 10
-    cli("select", *selecting, "--output", run)
+    here("select", *selecting, "--output", run)
     made = manifest_of(run)["created_at"]
     assert not (run / "metrics.csv").exists()
-    cli("fit", *selecting, "--output", run)
+    here("fit", *selecting, "--output", run)
     assert manifest_of(run)["created_at"] == made
     # By path, it is charged to the run that uses it as a cost that was avoided.
     other = tmp_path / "other"
     arguments = [*selecting[: selecting.index("--data.selector")], "--data.selection", run]
-    cli("fit", *arguments, "--output", other)
+    here("fit", *arguments, "--output", other)
     assert {record.stage for record in read_ledger(other / "cost.jsonl") if record.cached} >= {"select"}
     assert Saving.read(other).kept_rows == 54
 
 
-def test_a_mistake_ends_two_processes_at_once(
-    cli: Cli, selecting: list[str], model_folder: Path, tmp_path: Path
-) -> None:
+def test_a_mistake_ends_two_processes_at_once(cli: Cli, selecting: list[str], tmp_path: Path) -> None:
     """Found before the launch of the second process, on every rank, and by rank 0 alone."""
     wrong_column = [*arguments_of(selecting), "--data.text_column", "body"]
     assert "no column 'body'" in cli("fit", *wrong_column, *TWO, "--output", tmp_path / "a", code=2).stderr

@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -85,15 +86,19 @@ def test_unknown_flops_stay_unknown():
     assert sum(totals(ledger.records).spent.values(), Total()).flops is None
 
 
-def test_a_pause_is_not_on_the_clock():
+def test_a_pause_is_not_on_the_clock(monkeypatch: pytest.MonkeyPatch):
+    clock = SimpleNamespace(now=5.0)
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: clock.now))
     cost = Ledger().open("train")
+    clock.now += 1.0
     cost.pause()
     cost.pause()
-    time.sleep(0.2)
+    clock.now += 20.0
+    assert cost.seconds == 1.0
     cost.resume()
-    time.sleep(0.02)
+    clock.now += 0.5
     closed = cost.close()
-    assert 0.02 <= closed.wall_s < 0.15
+    assert closed.wall_s == closed.device_s == 1.5
     assert cost.close() is closed
 
 
@@ -123,7 +128,7 @@ for i in range(100):
 """
     path = tmp_path / "cost.jsonl"
     processes = [run_python(code, path, rank) for rank in (0, 1)]
-    assert [process.wait(120) for process in processes] == [0, 0]
+    assert [process.wait(300) for process in processes] == [0, 0]
     records = read_ledger(path)
     for rank in (0, 1):
         assert [each.examples for each in records if each.rank == rank] == list(range(100))
@@ -145,7 +150,7 @@ time.sleep(60)
     assert process.stdout is not None
     assert process.stdout.readline() == "working\n"
     process.send_signal(signal.SIGKILL)
-    process.wait(10)
+    process.wait(300)
     assert not (tmp_path / "cost.jsonl").exists()
     assert next_attempt(tmp_path) == 2
     (collected,) = collect_open(tmp_path, before_attempt=2)
@@ -192,11 +197,12 @@ def test_a_stage_that_turns_out_to_be_another_is_charged_once(tmp_path: Path):
 def test_heartbeats_are_rare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     beats = []
     monkeypatch.setattr(module, "write_json", lambda path, content: beats.append(content))
+    monkeypatch.setattr(module, "HEARTBEAT_S", 1000.0)
     cost = Ledger(tmp_path / "cost.jsonl").open("train")
     for _ in range(1000):
         cost.add(examples=1)
         cost.heartbeat()
-    assert len(beats) == 1  # at once; the next one is ten seconds away
+    assert len(beats) == 1  # at once; the next one is far away
 
 
 def test_a_torn_last_line_is_left_out_and_does_not_spoil_the_next(tmp_path: Path):
@@ -268,7 +274,7 @@ def test_a_ledger_that_is_not_there_is_a_sentence(tmp_path: Path):
 def test_importing_the_ledger_does_not_import_torch():
     code = "import sys, selectune.ledger, selectune.savings; print('torch' in sys.modules)"
     process = run_python(code)
-    assert process.communicate(timeout=60)[0] == "False\n"
+    assert process.communicate(timeout=300)[0] == "False\n"
 
 
 def test_a_stage_that_tells_nothing_is_still_known_when_it_is_killed(
@@ -276,7 +282,9 @@ def test_a_stage_that_tells_nothing_is_still_known_when_it_is_killed(
 ) -> None:
     monkeypatch.setattr("selectune.ledger.HEARTBEAT_S", 0.05)
     cost = Ledger(tmp_path / "cost.jsonl").open("solve")
-    time.sleep(1.4)  # a solve, between two calls of `add`
+    (beat,) = (tmp_path / ".open_costs").glob("*.json")
+    while json.loads(beat.read_text())["wall_s"] <= 1.0:  # a solve, between two calls of `add`
+        time.sleep(0.05)
     (record,) = collect_open(tmp_path)
     assert record.stage == "solve"
     assert 1.0 < record.wall_s <= cost.seconds

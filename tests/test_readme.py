@@ -1,6 +1,7 @@
 """What the README and `docs/` show is run, as it stands there, and every file that they name is there.
 
-The blocks run in a folder that looks like a clone whose set-up is done. The data sets and models that they name are
+The first chapter runs each time; of the others each command is built up to its verb, and run by the slow tests. The
+blocks run in a folder that looks like a clone whose set-up is done. The data sets and models that they name are
 found in local copies: generated text and a tiny model.
 """
 
@@ -9,15 +10,20 @@ from __future__ import annotations
 import csv
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
+from itertools import takewhile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
-from tests.conftest import REPOSITORY, sentences, write_split
+from selectune.cli import OWN_PARSERS, SelectuneCLI, main
+from tests.conftest import REPOSITORY, Shared, sentences, write_split
 from tests.local_copies import local_copies, read_config
 from tests.report.browser import needs_chromium, open_page
 from tests.report.pages import Page, costs_in
@@ -26,6 +32,7 @@ PAGES = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").glob("*
 CONFIGS = [REPOSITORY / "configs" / name for name in ("quickstart.yaml", "euds/sst2.yaml")]
 CLONED = ("main.py", "Makefile", "pyproject.toml", "constraints.txt", "selectune", "configs")
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NAMED = re.compile(r"# ([\w.]+)\n")
 TREES = "configs|docs|selectune|tests|benchmarks"
 FILES = r"[\w-]+\.(?:md|cff|toml|txt)|Makefile|LICENSE|main\.py"
 MADE = {"table.md", "log.txt"}  # by commands
@@ -60,9 +67,12 @@ EXTENDING = list(chapters(REPOSITORY / "docs" / "extending.md"))
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Path:
+def clone(shared: Shared) -> Path:
     """A folder that looks like a clone whose set-up is done, where all chapters run in the order of the page."""
-    folder = tmp_path_factory.mktemp("clone")
+    return shared("clone", _make_clone)
+
+
+def _make_clone(folder: Path) -> None:
     for name in CLONED:
         (folder / name).symlink_to(REPOSITORY / name)
     (folder / ".venv" / "bin").mkdir(parents=True)
@@ -73,12 +83,13 @@ def clone(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Path:
     for seed, name in enumerate(("news", "papers")):  # the pool of the chapter on GOT-D
         texts, labels = sentences(1000, seed)
         write_split(folder / "pool" / f"{name}.parquet", texts, labels)
-    return folder
 
 
 @pytest.fixture(scope="module")
-def environment(clone: Path, tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> dict[str, str]:
-    copies = local_copies(tmp_path_factory.mktemp("copies"), [read_config(file) for file in CONFIGS], model_folder)
+def environment(clone: Path, shared: Shared, model_folder: Path) -> dict[str, str]:
+    configs = [read_config(file) for file in CONFIGS]
+    folder = shared("copies", lambda folder: local_copies(folder, configs, model_folder))
+    copies = local_copies(folder, [], model_folder)
     path = f"{clone / '.venv' / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     settings = {"PATH": path, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(REPOSITORY)}
     return os.environ | copies | settings
@@ -87,7 +98,7 @@ def environment(clone: Path, tmp_path_factory: pytest.TempPathFactory, model_fol
 def run(chapter: Chapter, clone: Path, environment: dict[str, str]) -> None:
     """Do what a reader does with each block: type it, or save it under the name in its first line."""
     for language, text in chapter.blocks:
-        named = re.match(r"# ([\w.]+)\n", text)
+        named = NAMED.match(text)
         if named:
             (clone / named[1]).write_text(text)
         elif language == "csv":
@@ -109,9 +120,9 @@ def _write_reviews(file: Path, columns: list[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def quickstart(clone: Path, environment: dict[str, str]) -> Path:
+def quickstart(shared: Shared, clone: Path, environment: dict[str, str]) -> Path:
     """The run that the first chapter leaves."""
-    run(README[0], clone, environment)
+    shared("quickstart", lambda _: run(README[0], clone, environment))
     (folder,) = (clone / "runs").glob("quickstart-*")
     return folder
 
@@ -134,6 +145,61 @@ def test_the_report_of_the_quickstart_is_silent_in_a_browser_and_says_what_the_l
     assert costs_in(quickstart / "cost.jsonl") <= set(page.figures)
 
 
+def commands(text: str) -> Iterator[list[str]]:
+    """Arguments of the program in a block of shell commands."""
+    for line in text.replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        if "main.py" in words:
+            yield list(takewhile(lambda word: word not in {"|", ">", "&&", ";"}, words[words.index("main.py") + 1 :]))
+
+
+@pytest.mark.parametrize("chapter", [*README, *EXTENDING], ids=lambda chapter: chapter.name)
+def test_a_command_of_a_chapter_is_taken(chapter: Chapter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to its verb: its configs, classes and options are there and take these values."""
+    built: list[SelectuneCLI] = []
+    monkeypatch.setattr(SelectuneCLI, "_run_subcommand", lambda cli, verb: built.append(cli))
+    monkeypatch.setattr(sys, "argv", ["main.py"])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):
+        monkeypatch.setenv(name, "0")
+    for name in CLONED:
+        (tmp_path / name).symlink_to(REPOSITORY / name)
+    monkeypatch.chdir(tmp_path)
+    asked = []
+    for _, text in chapter.blocks:
+        if named := NAMED.match(text):
+            Path(named[1]).write_text(text)
+    for text in (text for language, text in chapter.blocks if language == "bash"):
+        for verb, *arguments in commands(text):
+            if verb in OWN_PARSERS:
+                _is_parsed(import_module(OWN_PARSERS[verb]), arguments, monkeypatch)
+                continue
+            asked.append(verb)
+            for file in map(Path, arguments):
+                if file.name == "config.yaml" and not file.exists():  # of a run that another chapter made
+                    file.parent.mkdir(parents=True)
+                    shutil.copy(REPOSITORY / "configs" / "euds" / "sst2.yaml", file)
+            main([verb, *arguments])
+    assert [cli.subcommand for cli in built] == asked
+
+
+def _is_parsed(command: Any, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    class ParsedError(Exception):
+        pass
+
+    parse = command.ArgumentParser.parse_args
+
+    def parsed(parser: Any, args: list[str]) -> None:
+        parse(parser, args)
+        raise ParsedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(command.ArgumentParser, "parse_args", parsed)
+        with pytest.raises(ParsedError):
+            command.main(arguments)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("chapter", [c for c in README[1:] if not c.is_distributed], ids=lambda chapter: chapter.name)
 def test_a_chapter_of_the_readme_runs(chapter: Chapter, clone: Path, environment: dict[str, str]) -> None:
     run(chapter, clone, environment)
@@ -145,6 +211,7 @@ def test_a_chapter_on_two_devices_runs(chapter: Chapter, clone: Path, environmen
     run(chapter, clone, environment)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chapter", EXTENDING, ids=lambda chapter: chapter.name)
 def test_a_chapter_of_extending_runs(chapter: Chapter, clone: Path, environment: dict[str, str]) -> None:
     run(chapter, clone, environment)

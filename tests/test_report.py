@@ -54,6 +54,7 @@ def test_every_picture_has_a_text_alternative(tmp_path: Path):
         assert "Saved: " in page.texts[described]
 
 
+@pytest.mark.draws
 def test_the_page_shows_what_was_chosen(tmp_path: Path):
     run = a_run(tmp_path / "run")
     picked = choose(run, IGSE(), made_up_signals(600), labels=made_up_labels(600))

@@ -43,7 +43,7 @@ def open_page(page: Path) -> Opened:
         log = Path(folder) / "net.json"
         own = (f"--user-data-dir={folder}/profile", f"--log-net-log={log}", "--dump-dom")
         done = subprocess.run(
-            [CHROMIUM, *OPTIONS, *own, page.resolve().as_uri()], capture_output=True, text=True, timeout=120
+            [CHROMIUM, *OPTIONS, *own, page.resolve().as_uri()], capture_output=True, text=True, timeout=500
         )
         assert done.returncode == 0, done.stderr[-3000:]
         console = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import REPOSITORY
+from selectune.cli import main
+from tests.conftest import Shared
 
 Write = Callable[..., Path]
 
@@ -56,13 +54,16 @@ def write(grid: dict[str, Any], tmp_path: Path) -> Write:
 
 
 @pytest.fixture(scope="session")
-def finished_table(data_folder: Path, model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the table, all of it done."""
-    folder = tmp_path_factory.mktemp("table")
-    file, output = folder / "table.yaml", folder / "out"
-    file.write_text(yaml.safe_dump(grid_of(folder, data_folder, model_folder), sort_keys=False))
-    environment = os.environ | {"SELECTUNE_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(REPOSITORY / "main.py"), "table", "--config", str(file), "--output", str(output)]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=3000)
-    assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
-    return output
+def finished_table(shared: Shared, data_folder: Path, model_folder: Path) -> Path:
+    """The folder of the table, all of it done; to be read."""
+
+    def make(folder: Path) -> None:
+        file = folder / "table.yaml"
+        file.write_text(yaml.safe_dump(grid_of(folder, data_folder, model_folder), sort_keys=False))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SELECTUNE_CACHE", str(folder / "cache"))
+            patch.setenv("OMP_NUM_THREADS", "1")
+            patch.setattr("sys.argv", ["main.py"])
+            main(["table", "--config", str(file), "--output", str(folder / "out")])
+
+    return shared("table", make) / "out"

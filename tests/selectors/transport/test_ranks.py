@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 
 from selectune.errors import UserError
 from selectune.selectors.transport import backends, calibrated_gradient, dual_potentials
+from tests.processes import FORKS
 
 N, M, D, LOWEST = 10_000, 200, 16, 300
 
@@ -53,15 +53,14 @@ def work(rank: int, size: int, folder: Path) -> None:
 
 @pytest.mark.parametrize("size", [2, 4])
 def test_processes_give_the_potentials_of_one(size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=work, args=(rank, size, tmp_path)) for rank in range(size)]
+    processes = [FORKS.Process(target=work, args=(rank, size, tmp_path)) for rank in range(size)]
     for process in processes:
         process.start()
     monkeypatch.setattr(backends, "SAMPLE_CELLS", 1000 * M)
     x, y, a = problem()
     alone = {backend: dual_potentials(x, y, a, **options(backend)) for backend in ("dense", "stream")}
     for process in processes:
-        process.join(300)
+        process.join()
         assert process.exitcode == 0
 
     def read(backend: str, what: str) -> list[np.ndarray]:

@@ -1,0 +1,100 @@
+"""Processes for tests that need one: forked from a server that has imported torch already, so that none starts afresh.
+
+A fresh interpreter takes seconds to import torch, Lightning and transformers; a fork of the server takes a tenth of
+one. The server itself never trains, as the autograd of a process that did is of no use to its forks.
+"""
+
+from __future__ import annotations
+
+import atexit
+import base64
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+MAIN = Path(__file__).parent.parent / "main.py"
+PRELOADED = [
+    "selectune.cli", "selectune.report.command", "selectune.tables.preload", "accelerate", "datasets",
+    "datasets.packaged_modules", "matplotlib.backends.backend_agg", "pandas", "pyarrow.dataset", "pyarrow.parquet",
+    "scipy.io", "sklearn.metrics", "torch.distributed.tensor", "transformers.integrations",
+    "transformers.loss.loss_utils", "transformers.models.auto.modeling_auto", "transformers.models.bert.modeling_bert",
+]  # fmt: skip
+BLANK = base64.b64decode(  # a picture of one point, in place of those that take matplotlib a second a page
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+)
+FORKS: Any = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(PRELOADED)
+
+
+def run_main(
+    arguments: Sequence[str], folder: Path, environment: Mapping[str, str], draws: bool = False, timeout: float = 500
+) -> subprocess.CompletedProcess[str]:
+    """What ``python main.py`` does with these arguments in a process of its own, as `subprocess.run` tells it.
+
+    Args:
+        arguments: of the command line.
+        folder: it is started in.
+        environment: all of it.
+        draws: whether the pictures of reports are drawn; else they are `BLANK`.
+        timeout: seconds.
+
+    Raises:
+        subprocess.TimeoutExpired: it is killed then.
+    """
+    with tempfile.TemporaryDirectory() as streams:
+        files = [Path(streams) / name for name in ("stdout", "stderr")]
+        process = start_main(arguments, folder, environment, *files, draws=draws)
+        process.join(timeout)
+        if late := process.exitcode is None:
+            process.kill()
+            process.join()
+        told = [file.read_text() if file.exists() else "" for file in files]
+    if late:
+        raise subprocess.TimeoutExpired(list(arguments), timeout, *told)
+    return subprocess.CompletedProcess(list(arguments), process.exitcode, *told)
+
+
+def start_main(
+    arguments: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    out: Path,
+    err: Path,
+    draws: bool = False,
+) -> Any:
+    """The process that `run_main` waits for, with the files that it writes its streams to."""
+    process = FORKS.Process(target=_main, args=(list(arguments), folder, dict(environment), out, err, draws))
+    process.start()
+    return process
+
+
+def _main(arguments: list[str], folder: Path, environment: dict[str, str], out: Path, err: Path, draws: bool) -> None:
+    import torch
+
+    from selectune.cli import main
+    from selectune.report import pictures
+
+    if not draws:
+        pictures.png = lambda figure: BLANK
+    for stream, file in ((sys.stdout, out), (sys.stderr, err)):
+        _redirect(stream, file)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.path[1:1] = environment.get("PYTHONPATH", "").split(os.pathsep)
+    sys.argv = [str(MAIN), *arguments]
+    torch.set_num_threads(int(environment.get("OMP_NUM_THREADS", "1")))
+    try:
+        main()
+    finally:
+        atexit._run_exitfuncs()  # a fork ends without
+
+
+def _redirect(stream: TextIO, file: Path) -> None:
+    with file.open("wb") as handle:
+        os.dup2(handle.fileno(), stream.fileno())
