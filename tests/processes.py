@@ -13,22 +13,18 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, TextIO
+from unittest import mock
 
 MAIN = Path(__file__).parent.parent / "main.py"
-PRELOADED = [
-    "selectune.cli", "selectune.report.command", "selectune.tables.preload", "accelerate", "datasets",
-    "datasets.packaged_modules", "matplotlib.backends.backend_agg", "pandas", "pyarrow.dataset", "pyarrow.parquet",
-    "scipy.io", "sklearn.metrics", "torch.distributed.tensor", "transformers.integrations",
-    "transformers.loss.loss_utils", "transformers.models.auto.modeling_auto", "transformers.models.bert.modeling_bert",
-]  # fmt: skip
 BLANK = base64.b64decode(  # a picture of one point, in place of those that take matplotlib a second a page
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
 )
 FORKS: Any = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(PRELOADED)
+FORKS.set_forkserver_preload(["tests.preloaded"])
 
 
 def run_main(
@@ -68,7 +64,13 @@ def start_main(
     draws: bool = False,
 ) -> Any:
     """The process that `run_main` waits for, with the files that it writes its streams to."""
-    process = FORKS.Process(target=_main, args=(list(arguments), folder, dict(environment), out, err, draws))
+    return fork(_main, list(arguments), folder, dict(environment), out, err, draws)
+
+
+def fork(target: Callable[..., None], *args: Any) -> Any:
+    """A process that runs a function of a module, started."""
+    start_server()
+    process = FORKS.Process(target=target, args=args)
     process.start()
     return process
 
@@ -98,3 +100,10 @@ def _main(arguments: list[str], folder: Path, environment: dict[str, str], out: 
 def _redirect(stream: TextIO, file: Path) -> None:
     with file.open("wb") as handle:
         os.dup2(handle.fileno(), stream.fileno())
+
+
+def start_server() -> None:
+    """Start the server that processes are forked from, unless it runs."""
+    path = os.pathsep.join([str(MAIN.parent), os.environ.get("PYTHONPATH", "")])  # it does not know our sys.path
+    with mock.patch.dict(os.environ, {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}):
+        forkserver.ensure_running()

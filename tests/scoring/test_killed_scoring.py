@@ -22,7 +22,7 @@ from selectune.scoring.definitions import Rows, ScoringModel
 from selectune.scoring.settings import ScorerSettings
 from selectune.signals import Shards, SignalStore
 from selectune.sources import ModelSource
-from tests.processes import FORKS
+from tests.processes import fork
 from tests.test_choosing import trainer_for
 
 NAMES = ["generative_entropy", "loss", "embedding", "information_entropy", "semantic_entropy"]
@@ -101,8 +101,7 @@ def test_no_kill_changes_a_bit(
 
     run, cache = tmp_path / "run", tmp_path / "cache"
     for attempt, moment in enumerate(MOMENTS, start=1):
-        process = FORKS.Process(target=score, args=(data_folder, model_folder, cache, run, attempt, moment))
-        process.start()
+        process = fork(score, data_folder, model_folder, cache, run, attempt, moment)
         process.join()
         assert process.exitcode == -signal.SIGKILL, moment
         collect_open(run, before_attempt=attempt + 1)

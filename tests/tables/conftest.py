@@ -11,6 +11,7 @@ import yaml
 
 from selectune.cli import main
 from tests.conftest import Shared
+from tests.processes import start_server
 
 Write = Callable[..., Path]
 
@@ -60,6 +61,7 @@ def finished_table(shared: Shared, data_folder: Path, model_folder: Path) -> Pat
     def make(folder: Path) -> None:
         file = folder / "table.yaml"
         file.write_text(yaml.safe_dump(grid_of(folder, data_folder, model_folder), sort_keys=False))
+        start_server()
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("SELECTUNE_CACHE", str(folder / "cache"))
             patch.setenv("OMP_NUM_THREADS", "1")

@@ -11,7 +11,7 @@ import torch
 
 from selectune.errors import UserError
 from selectune.selectors.transport import backends, calibrated_gradient, dual_potentials
-from tests.processes import FORKS
+from tests.processes import fork
 
 N, M, D, LOWEST = 10_000, 200, 16, 300
 
@@ -53,9 +53,7 @@ def work(rank: int, size: int, folder: Path) -> None:
 
 @pytest.mark.parametrize("size", [2, 4])
 def test_processes_give_the_potentials_of_one(size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    processes = [FORKS.Process(target=work, args=(rank, size, tmp_path)) for rank in range(size)]
-    for process in processes:
-        process.start()
+    processes = [fork(work, rank, size, tmp_path) for rank in range(size)]
     monkeypatch.setattr(backends, "SAMPLE_CELLS", 1000 * M)
     x, y, a = problem()
     alone = {backend: dual_potentials(x, y, a, **options(backend)) for backend in ("dense", "stream")}
