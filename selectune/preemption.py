@@ -29,6 +29,7 @@ from selectune.errors import UserError
 
 STOPPED = 128 + signal.SIGTERM  # not 0, so that a script's `&&` does not take the run for finished
 PATIENCE_S = 45.0  # for the main thread to come to a stop, before the job is requeued without it
+WORKERS_LIVE_S = 20  # after a SIGTERM
 SIGTERM_WITHIN_S = 10.0  # of a requeue; rank 0 waits, so that others do not meet a closed connection first
 
 
@@ -49,6 +50,11 @@ def requeue_signal(plugins: Any = None) -> signal.Signals | None:
     if "SLURM_NTASKS" not in os.environ or TorchElasticEnvironment.detect() or not SLURMEnvironment.detect():
         return None
     return signal.SIGUSR1
+
+
+def outlive_sigterm(worker: int) -> None:
+    """A data loader's ``worker_init_fn``: Slurm sends SIGTERM to workers too, which the batch in hand still needs."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(WORKERS_LIVE_S))
 
 
 def root_for(folder: Path) -> str:

@@ -129,18 +129,15 @@ def select_in_library(datamodule: SelectionDataModule) -> None:
             "its run in data.selection, or use `selectune fit`."
         )
     ledger = ledger_of(trainer)
-    model: Any = trainer.lightning_module
-
-    preemption, root = Preemption(requeue_signal()), root_for(default_cache())
 
     def trainer_for(**settings: Any) -> pl.Trainer:
         defaults: dict[str, Any] = {"accelerator": "auto", "devices": 1, "logger": False, "enable_checkpointing": False}
-        settings["callbacks"] = [*settings.get("callbacks", []), preemption]
-        return pl.Trainer(**defaults | {"enable_model_summary": False, "default_root_dir": root} | settings)
+        defaults |= {"enable_model_summary": False, "default_root_dir": root_for(default_cache())}
+        return pl.Trainer(**defaults | settings | {"callbacks": [*settings.get("callbacks", []), preemption]})
 
     folder = ledger.path.parent / "selection" if ledger.path else None
-    with preemption:
-        select_rows(datamodule, model, trainer_for, ledger, folder=folder)
+    with Preemption(requeue_signal()) as preemption:
+        select_rows(datamodule, trainer.lightning_module, trainer_for, ledger, folder=folder)
 
 
 def ledger_of(trainer: Any) -> Ledger:
