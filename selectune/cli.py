@@ -27,6 +27,8 @@ from selectune.errors import RunDirectoryError, UserError
 from selectune.ledger import Ledger
 from selectune.lightning_modules import FineTuner
 from selectune.metrics_log import MetricsLog
+from selectune.paths import default_cache
+from selectune.preemption import Preemption, cluster_environments, requeue_signal, root_for
 from selectune.run import Run
 from selectune.scoring.settings import ScorerSettings
 
@@ -137,8 +139,11 @@ class SelectuneCLI(LightningCLI):
             callbacks = checkpoints.fit_callbacks(run, self.ledger, *chooses)
         else:
             callbacks = [CostLedger(ledger=self.ledger)]
+        self.preemption = Preemption(requeue_signal(settings.get("plugins")))
         mine = settings.get("callbacks") or []
-        kwargs["callbacks"] = [*(mine if isinstance(mine, list) else [mine]), *callbacks]
+        kwargs["callbacks"] = [*(mine if isinstance(mine, list) else [mine]), *callbacks, self.preemption]
+        own = run.checkpoints if self.output is not None else default_cache()
+        kwargs["default_root_dir"] = root_for(Path(settings["default_root_dir"] or own))
         return self.trainer_class(**settings | {"num_sanity_val_steps": 0} | kwargs)
 
     def job(self) -> pipeline.Job:
@@ -166,7 +171,11 @@ class SelectuneCLI(LightningCLI):
         given = self._get(self.config_init, "trainer")
         names = STAGE_SETTINGS + (TRAINING_SETTINGS if "max_epochs" in kwargs else ())
         settings = {name: deepcopy(given[name]) for name in names}
-        return Trainer(**settings | {"num_sanity_val_steps": 0, "enable_model_summary": False} | kwargs)
+        settings |= {"num_sanity_val_steps": 0, "enable_model_summary": False}
+        settings["default_root_dir"] = self.trainer.default_root_dir
+        settings["plugins"] = cluster_environments(given["plugins"])
+        kwargs["callbacks"] = [*kwargs.get("callbacks", []), self.preemption]
+        return Trainer(**settings | kwargs)
 
     # The verbs, as LightningCLI calls them.
 
@@ -180,7 +189,8 @@ class SelectuneCLI(LightningCLI):
 
     def estimate(self, **kwargs: Any) -> None:
         """Forecast what a fit will cost; in this process alone."""
-        pipeline.estimate(self.job(), self.options.device_flops, self.options.utilisation)
+        with self.preemption:
+            pipeline.estimate(self.job(), self.options.device_flops, self.options.utilisation)
 
     def validate(self, **kwargs: Any) -> None:
         """Evaluate on ``dev``."""
@@ -197,12 +207,14 @@ class SelectuneCLI(LightningCLI):
     def _on_all_ranks(self, verb: Callable[[pipeline.Job], Any]) -> None:
         """Start the other ranks, if there are any, and run the verb on each."""
 
-        def on_this_rank() -> None:
-            self.trainer.strategy.setup_environment()
-            verb(self.job())
-            leave()
+        launcher = self.preemption.launcher = self.trainer.strategy.launcher
 
-        launcher = self.trainer.strategy.launcher
+        def on_this_rank() -> None:
+            with self.preemption:
+                self.trainer.strategy.setup_environment()
+                verb(self.job())
+                leave()
+
         if launcher is None:
             on_this_rank()
             return
@@ -253,7 +265,8 @@ def main(args: list[str] | None = None) -> None:
         sys.argv = [sys.argv[0], *args]
     try:
         if sys.argv[1:2] and sys.argv[1] in OWN_PARSERS:
-            code = import_module(OWN_PARSERS[sys.argv[1]]).main(sys.argv[2:])
+            with Preemption(requeue_signal()):
+                code = import_module(OWN_PARSERS[sys.argv[1]]).main(sys.argv[2:])
             if code:
                 sys.exit(code)
             return

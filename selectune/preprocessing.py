@@ -24,8 +24,9 @@ from selectune.embedding_map import embedding_map
 from selectune.errors import SelectionError
 from selectune.ledger import Ledger
 from selectune.lightning_modules import FineTuner
-from selectune.paths import atomic_folder
+from selectune.paths import atomic_folder, default_cache
 from selectune.pool import Pool
+from selectune.preemption import Preemption, requeue_signal, root_for
 from selectune.savings import SELECTION
 from selectune.scorer_ratio import n_parameters
 from selectune.scoring.compute import charge_avoided, recorded
@@ -128,14 +129,15 @@ def select_in_library(datamodule: SelectionDataModule) -> None:
             "its run in data.selection, or use `selectune fit`."
         )
     ledger = ledger_of(trainer)
-    model: Any = trainer.lightning_module
 
     def trainer_for(**settings: Any) -> pl.Trainer:
         defaults: dict[str, Any] = {"accelerator": "auto", "devices": 1, "logger": False, "enable_checkpointing": False}
-        return pl.Trainer(**defaults | {"enable_model_summary": False} | settings)
+        defaults |= {"enable_model_summary": False, "default_root_dir": root_for(default_cache())}
+        return pl.Trainer(**defaults | settings | {"callbacks": [*settings.get("callbacks", []), preemption]})
 
     folder = ledger.path.parent / "selection" if ledger.path else None
-    select_rows(datamodule, model, trainer_for, ledger, folder=folder)
+    with Preemption(requeue_signal()) as preemption:
+        select_rows(datamodule, trainer.lightning_module, trainer_for, ledger, folder=folder)
 
 
 def ledger_of(trainer: Any) -> Ledger:

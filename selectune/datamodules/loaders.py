@@ -21,6 +21,7 @@ from selectune.batching import (
 )
 from selectune.distributed import stage_seed, world
 from selectune.errors import BudgetError, DataError
+from selectune.preemption import outlive_sigterm
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -77,6 +78,7 @@ class Loaders(pl.LightningDataModule):
             batch_size=None,
             sampler=self._train_sampler(),
             num_workers=self.num_workers,
+            worker_init_fn=outlive_sigterm,
             batches_done=lambda: loop.current.processed if loop else 0,
         )
 
@@ -122,8 +124,9 @@ class Loaders(pl.LightningDataModule):
             [PlannedBatches(plan, partial(self.collate, split)) for split, plan in plans.items()]
         )
         return DataLoader(
-            data, batch_size=None, sampler=EvalSampler(len(data), rank, size), num_workers=self.num_workers
-        )
+            data, batch_size=None, sampler=EvalSampler(len(data), rank, size), num_workers=self.num_workers,
+            worker_init_fn=outlive_sigterm,
+        )  # fmt: skip
 
     def collate(self, split: str, rows: np.ndarray) -> dict[str, Any]:
         """The batch of some rows of a split: padded tensors, the task's extras, the row ids, token counts and split."""
