@@ -18,6 +18,7 @@ Stage = Literal["prepare", "tune_scorer", "warm_up", "score", "solve", "select",
 Part = Literal["fit", "warm_up"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 SCHEMA = 1
+AGAIN = ": starting again"  # ends the name of work that an uninterrupted run does not have at all
 LATER = ("work", "kept")  # fields that records of earlier versions lack
 
 

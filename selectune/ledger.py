@@ -96,9 +96,7 @@ class Ledger:
             raise
         cost.close()
 
-    def open(
-        self, stage: Stage, part: Part = "fit", work: str = "", kept: Iterable[Kept] | None = None
-    ) -> StageCost:
+    def open(self, stage: Stage, part: Part = "fit", work: str = "", kept: Iterable[Kept] | None = None) -> StageCost:
         """Begin a stage that `StageCost.close` ends.
 
         Args:
@@ -144,7 +142,7 @@ class StageCost:
         _check_stage(stage)
         self.ledger, self.part, self.work, self.kept = ledger, part, work, kept
         self.stage: Stage = stage
-        # Each is replaced as a whole: a heartbeat's thread, or a signal's handler amid `add`, sees all of it or nothing.
+        # Each is replaced as a whole: a heartbeat's thread, or a signal handler amid `add`, sees all or nothing of it.
         self._counted = _Counted()
         self._clock: tuple[float, float | None] = 0.0, None  # seconds before it last began to run, and when that was
         self._counting = threading.RLock()

@@ -117,7 +117,7 @@ class Run:
             self._check_config(verb, config, ckpt_path, there)
         attempt = next_attempt(self.path)
         collect_open(self.path, before_attempt=attempt)
-        resumed = not self.finished and (self.last.is_file() or self._interrupted())
+        resumed = attempt > 1 and not self.finished and not self._only_selected()
         if verb == "fit":
             (self.path / "done.json").unlink(missing_ok=True)
         if verb in WRITERS or not there:
@@ -125,8 +125,11 @@ class Run:
                 partial.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
         return Claim(attempt, checkpoint, new=not there, resumed=resumed)
 
-    def _interrupted(self) -> bool:
-        return self.costs.is_file() and interrupted(read_ledger(self.costs))
+    def _only_selected(self) -> bool:
+        """Whether `select` went to its end here, and no fit has begun to train."""
+        records = read_ledger(self.costs) if self.costs.is_file() else []
+        trained = any(record.stage == "train" for record in records)
+        return (self.selection / "manifest.json").is_file() and not trained and not interrupted(records)
 
     def abandon(self) -> None:
         """Remove what an attempt left that ended in a user's mistake before anything was trained or selected."""

@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from selectune.costs import CostRecord, Kept, Part, Stage, distinct
+from selectune.costs import AGAIN, CostRecord, Kept, Part, Stage, distinct
 from selectune.ledger import read_ledger
 from selectune.savings import TRAINING, Saving
 
@@ -58,8 +58,9 @@ def split_costs(records: Iterable[CostRecord], rows_seen: Mapping[Part, float] |
     of_earlier_version = {record.identity for record in old}
     works: dict[tuple[Part, str], list[CostRecord]] = {}
     for record in spent:
-        if record.work and record.identity not in of_earlier_version:
-            works.setdefault((record.part, record.work), []).append(record)
+        work = "" if record.identity in of_earlier_version else record.work or ""
+        if work and not work.endswith(AGAIN):
+            works.setdefault((record.part, work), []).append(record)
     counted = {record.identity: record for record in known if record.cached or record.work == ""}
     counted |= {record.identity: record for group in works.values() for record in _done_once(group)}
     counted |= {record.identity: record for record in _of_old_ledger(old, rows_seen or {})}

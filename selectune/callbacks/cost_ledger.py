@@ -10,7 +10,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-from selectune.costs import Kept, Part, Stage
+from selectune.costs import AGAIN, Kept, Part, Stage
 from selectune.distributed import on_rank_zero, world
 from selectune.errors import RunDirectoryError
 from selectune.flop_formulas import adamw_flops
@@ -105,7 +105,9 @@ class CostLedger(pl.Callback):
         collect_open(run, before_attempt=attempt)
         return attempt, self.ledger.path.exists() and interrupted(read_ledger(self.ledger.path))
 
-    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         """Add what the training of the checkpoint has cost, on all ranks."""
         if self._kept is None:  # it went on from a checkpoint that does not say so
             return
@@ -118,15 +120,25 @@ class CostLedger(pl.Callback):
             torch.distributed.all_gather_object(ranks, mine)
         checkpoint[IN_CHECKPOINT] = [asdict(kept) for kept in (*self._kept, *(one for rank in ranks for one in rank))]
 
-    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         """Take what the training had cost when a checkpoint was made that a fit goes on from."""
         if trainer.state.fn == "fit":
             costs = checkpoint.get(IN_CHECKPOINT)
             self._kept = None if costs is None else tuple(map(Kept.of, costs))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Start the clock, and count the FLOPs of a row: counting is work too."""
-        self._training = self._latest = self.ledger.open(self.stage, self.part, self.work or self.stage, self._kept)
+        """Start the clock, and count the FLOPs of a row: counting is work too.
+
+        Where the training goes on after an interruption, it was on the clock before, and now is on one of its own.
+        """
+        work = self.work or self.stage
+        if self._kept and self.ledger.resumed:
+            with self.ledger.stage(self.stage, self.part, f"{work}{AGAIN}", ()) as start:
+                start.add(method="no arithmetic")
+                self._of(pl_module, True)
+        self._training = self._latest = self.ledger.open(self.stage, self.part, work, self._kept)
         weights = sum(weight.numel() for weight in pl_module.network.parameters() if weight.requires_grad)
         known = isinstance(trainer.optimizers[0], torch.optim.AdamW)
         self._step = adamw_flops(weights) if known else None  # every rank does the whole step
