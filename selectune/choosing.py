@@ -6,6 +6,7 @@ all ranks, and charged.
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from selectune.errors import DataError, SelectionError
 from selectune.scoring.compute import compute_signals, read_notes, read_signals
 from selectune.scoring.definitions import Rows, ScoringModel
 from selectune.scoring.tuning import Trainings
+from selectune.selection import describe
 from selectune.selectors.base import ALWAYS, Budget, Picked, Selector, Signals
 from selectune.selectors.baselines import ONE_DOMAIN
 from selectune.selectors.compose import Chain
@@ -148,8 +150,10 @@ class Chooser(Stages):
     def _pick(self, selector: Selector, pool: Signals, target: Signals | None, budget: Budget) -> Picked:
         work = self.trainings
 
+        name = _name_of_work(selector, pool, budget, work.datamodule.seed)
+
         def pick() -> tuple[Picked, list[str]]:
-            with work.ledger.stage("select", work.part) as cost, warnings.catch_warnings(record=True) as caught:
+            with work.ledger.stage("select", work.part, name) as cost, warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 picked = _checked(selector.select(pool, target, budget, work.datamodule.seed), pool.n_rows, selector)
                 examples = pool.n_rows if world()[0] == 0 else 0  # where all ranks choose, they choose among the same
@@ -194,6 +198,13 @@ def labels_of(labels: Sequence[int] | np.ndarray | None, names: frozenset[str]) 
     if labels is None and "label_loss" in names:
         raise SelectionError("label_loss needs labels, which this task has none of; use the signal loss instead.")
     return None if labels is None else np.asarray(labels)
+
+
+def _name_of_work(selector: Selector, pool: Signals, budget: Budget, seed: int) -> str:
+    """A name for a choice in the ledger, other than that of any other choice in the run."""
+    digest = hashlib.blake2b(repr((describe(selector), budget, seed)).encode(), digest_size=8)
+    digest.update(pool["text_hash"].tobytes())
+    return f"choice-{digest.hexdigest()}"
 
 
 def _checked(picked: Picked, n_rows: int, selector: Selector) -> Picked:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from selectune.costs import CostRecord, Part, add_up, distinct
+from selectune.costs import CostRecord, Part, add_up
 from selectune.savings import DEFINITIONS, SELECTION, TRAINING, Saving, Terms, Unit
+from selectune.unbroken import SplitCosts, split_costs
 
 
 def compute_saving(
@@ -25,18 +26,15 @@ def compute_saving(
         pool_rows: rows that were chosen from.
         kept_tokens: tokens of those rows, over 0.
         pool_tokens: tokens of the pool, counted alike; training on it costs ``pool_tokens / kept_tokens`` as much.
-        epochs: that were trained. When given, work that a resumed run did twice is charged to this run but not to the
-            training on everything; else that is taken to have been interrupted alike.
+        epochs: that were trained. Of a ledger of an earlier version, which does not say what was done again after an
+            interruption, training beyond so many epochs is taken to be that.
         part: ``fit`` (EUDS), or ``warm_up`` (GOT-D): what was chosen to warm up on, against warming up on the pool.
     """
-    known = distinct(records)
-    train = add_up([record for record in known if _is_training(record, part)])
-    # The ledger counts a row that was repeated after a kill again; an unbroken run has each once an epoch.
-    useful = min(1.0, epochs * kept_rows / train.examples) if epochs is not None and train.examples else 1.0
-    larger = None if kept_rows == pool_rows else useful * pool_tokens / kept_tokens
+    costs = split_costs(records, None if epochs is None else {part: epochs * kept_rows})
+    larger = None if kept_rows == pool_rows else pool_tokens / kept_tokens
     return Saving(
-        flops=_terms(known, "flops", larger, part),
-        device_s=_terms(known, "device_s", larger, part),
+        flops=_terms(costs, "flops", larger, part),
+        device_s=_terms(costs, "device_s", larger, part),
         kept_rows=kept_rows,
         pool_rows=pool_rows,
         kept_tokens=kept_tokens,
@@ -51,13 +49,14 @@ def _is_training(record: CostRecord, part: Part) -> bool:
     return record.part == part and record.stage == TRAINING[part] and not record.cached
 
 
-def _terms(records: list[CostRecord], unit: Unit, larger: float | None, part: Part) -> Terms:
+def _terms(costs: SplitCosts, unit: Unit, larger: float | None, part: Part) -> Terms:
     """The terms in one unit; `larger` is training on everything over this run's training, None when they are one."""
 
     def cost(rows: list[CostRecord]) -> float | None:
         found: float | None = getattr(add_up(rows), unit)
         return found
 
+    records = costs.kept
     mine = [record for record in records if record.part == part]
     train = [record for record in mine if _is_training(record, part)]
     selecting = [record for record in mine if record.stage in SELECTION]
@@ -80,4 +79,5 @@ def _terms(records: list[CostRecord], unit: Unit, larger: float | None, part: Pa
         evaluation=cost([record for record in mine if record.stage == "evaluate"]),
         saving=saving,
         break_even_uses=uses,
+        redone=cost([record for record in costs.redone if part in ("fit", record.part)]),
     )

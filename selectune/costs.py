@@ -18,6 +18,38 @@ Stage = Literal["prepare", "tune_scorer", "warm_up", "score", "solve", "select",
 Part = Literal["fit", "warm_up"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 SCHEMA = 1
+AGAIN = ": starting again"  # ends the name of work that an uninterrupted run does not have at all
+LATER = ("work", "kept")  # fields that records of earlier versions lack
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """The part of an earlier record's cost whose results a later attempt went on from, instead of working again.
+
+    Args:
+        started_at: of that record.
+        rank: of that record.
+        wall_s: until the results were kept, as are the following; each as in a `CostRecord`.
+    """
+
+    started_at: str
+    rank: int
+    wall_s: float
+    device_s: float
+    flops: int | float | None
+    energy_j: float | None
+    examples: int
+    tokens: int
+    padded_tokens: int
+
+    @classmethod
+    def of(cls, content: dict[str, Any]) -> Kept:
+        """All that a record, or an earlier `Kept`, says as JSON.
+
+        Raises:
+            ValueError: a field is missing or has a value that it cannot have; the message names it.
+        """
+        return cls(**_checked(content, cls))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +79,10 @@ class CostRecord:
         commit: of the code that ran, see `code_version`.
         started_at: UTC, ISO 8601.
         schema: version of this format.
+        work: names what was done, so that the same work in a later attempt is known to have been done again; "" for
+            what is never done again; None in ledgers of earlier versions.
+        kept: of work that goes on where an earlier attempt stopped, the costs up to there, of all ranks; nothing for
+            work that began from nothing; None where that is not known, and for work that is done again whole.
     """
 
     schema: int = SCHEMA
@@ -71,6 +107,8 @@ class CostRecord:
     finished: bool
     commit: str
     started_at: str
+    work: str | None = None
+    kept: tuple[Kept, ...] | None = None
 
     @property
     def identity(self) -> tuple[str, str, str, int]:
@@ -96,15 +134,24 @@ class CostRecord:
         Raises:
             ValueError: a field is missing or has a value that it cannot have; the message names it.
         """
-        if not isinstance(content, dict):
-            raise ValueError("it is no JSON object")
-        names = [field.name for field in fields(cls)]
-        if missing := [name for name in names if name not in content]:
-            raise ValueError(f"it lacks {', '.join(missing)}")
-        for name in names:
-            if not _VALID[name](content[name]):
-                raise ValueError(f"{name} is {content[name]!r}")
-        return cls(**{name: content[name] for name in names})
+        given = _checked(content, cls)
+        if given.get("kept") is not None:
+            given["kept"] = tuple(map(Kept.of, given["kept"]))
+        return cls(**given)
+
+
+def _checked(content: Any, kind: type[CostRecord | Kept]) -> dict[str, Any]:
+    """The fields of a kind that a JSON object holds; those that earlier versions lack may be missing."""
+    if not isinstance(content, dict):
+        raise ValueError("it is no JSON object")
+    names = [field.name for field in fields(kind)]
+    if missing := [name for name in names if name not in content and name not in LATER]:
+        raise ValueError(f"it lacks {', '.join(missing)}")
+    given = {name: content[name] for name in names if name in content}
+    for name, value in given.items():
+        if not _VALID[name](value):
+            raise ValueError(f"{name} is {value!r}")
+    return given
 
 
 def _number(value: Any) -> bool:
@@ -134,6 +181,8 @@ _VALID = {
     **dict.fromkeys(("world_size", "attempt"), lambda value: _count(value) and value > 0),
     **dict.fromkeys(("cached", "finished"), lambda value: isinstance(value, bool)),
     "started_at": _moment,
+    "work": lambda value: value is None or isinstance(value, str),
+    "kept": lambda value: value is None or isinstance(value, list | tuple),
 }
 
 

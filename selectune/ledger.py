@@ -16,13 +16,26 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
-from selectune.costs import STAGES, CostRecord, Part, Stage, Total, Totals, add_up, code_version, distinct, totals
-from selectune.ledger_file import OPEN, LedgerError, append, collect_open, next_attempt, read_ledger
+from selectune.costs import (
+    STAGES,
+    CostRecord,
+    Kept,
+    Part,
+    Stage,
+    Total,
+    Totals,
+    add_up,
+    code_version,
+    distinct,
+    totals,
+)
+from selectune.ledger_file import OPEN, LedgerError, append, collect_open, interrupted, next_attempt, read_ledger
 from selectune.meters import EnergyMeter, finish_kernels, peak_cuda, peak_rss
 from selectune.paths import write_json
 
@@ -38,6 +51,7 @@ __all__ = [
     "code_version",
     "collect_open",
     "distinct",
+    "interrupted",
     "next_attempt",
     "read_ledger",
     "totals",
@@ -56,6 +70,9 @@ class Ledger:
         world_size: number of processes.
         device: that this process holds.
         attempt: which attempt at the run, from 1; rank 0 knows it from `next_attempt`.
+
+    Attributes:
+        resumed: whether this attempt goes on with an interrupted one, so that it begins by doing some work again.
     """
 
     def __init__(
@@ -63,12 +80,15 @@ class Ledger:
     ) -> None:
         self.path, self.rank, self.world_size = path, rank, world_size
         self.device, self.attempt = device, attempt
+        self.resumed = False
         self.records: list[CostRecord] = []
 
     @contextlib.contextmanager
-    def stage(self, stage: Stage, part: Part = "fit") -> Iterator[StageCost]:
-        """Time a stage; an error inside it still leaves a record, with ``finished=False``."""
-        cost = self.open(stage, part)
+    def stage(
+        self, stage: Stage, part: Part = "fit", work: str = "", kept: Iterable[Kept] | None = None
+    ) -> Iterator[StageCost]:
+        """Time a stage; an error inside it still leaves a record, with ``finished=False``. See `open`."""
+        cost = self.open(stage, part, work, kept)
         try:
             yield cost
         except BaseException:
@@ -76,9 +96,16 @@ class Ledger:
             raise
         cost.close()
 
-    def open(self, stage: Stage, part: Part = "fit") -> StageCost:
-        """Begin a stage that `StageCost.close` ends."""
-        return StageCost(self, stage, part)
+    def open(self, stage: Stage, part: Part = "fit", work: str = "", kept: Iterable[Kept] | None = None) -> StageCost:
+        """Begin a stage that `StageCost.close` ends.
+
+        Args:
+            stage: what is done.
+            part: whose data it serves.
+            work: see `CostRecord`; the same in each attempt at the same work, and no other work's of this run.
+            kept: see `CostRecord`.
+        """
+        return StageCost(self, stage, part, work, None if kept is None else tuple(kept))
 
     def avoided(self, record: CostRecord, part: Part | None = None) -> CostRecord:
         """Add the cost of a result that was there already; let one rank do it for each of the stored records.
@@ -87,7 +114,7 @@ class Ledger:
             record: what the result cost when it was made. Its start and rank stay, so that it is known again.
             part: whose data it serves now, when that differs.
         """
-        return self._add(replace(record, cached=True, attempt=self.attempt, part=part or record.part))
+        return self._add(replace(record, cached=True, attempt=self.attempt, part=part or record.part, kept=None))
 
     def _add(self, record: CostRecord) -> CostRecord:
         if self.path is not None:
@@ -96,22 +123,33 @@ class Ledger:
         return record
 
 
+class _Counted(NamedTuple):
+    """Work that a stage was told of."""
+
+    examples: int = 0
+    tokens: int = 0
+    padded_tokens: int = 0
+    flops: int | float | None = None
+    methods: tuple[str, ...] = ()
+
+
 class StageCost:
     """An open stage of a ledger: its clock runs from the start, `add` counts work, `close` writes the record."""
 
-    def __init__(self, ledger: Ledger, stage: Stage, part: Part) -> None:
+    def __init__(
+        self, ledger: Ledger, stage: Stage, part: Part, work: str = "", kept: tuple[Kept, ...] | None = None
+    ) -> None:
         _check_stage(stage)
-        self.ledger, self.part = ledger, part
+        self.ledger, self.part, self.work, self.kept = ledger, part, work, kept
         self.stage: Stage = stage
-        self.examples = self.tokens = self.padded_tokens = 0
-        self._flops: int | float | None = None
-        self._methods: list[str] = []
+        # Each is replaced as a whole: a heartbeat's thread, or a signal handler amid `add`, sees all or nothing of it.
+        self._counted = _Counted()
+        self._clock: tuple[float, float | None] = 0.0, None  # seconds before it last began to run, and when that was
+        self._counting = threading.RLock()
         self._record: CostRecord | None = None
         self._started_at = datetime.now(UTC).isoformat(timespec="microseconds")
         self._file = self._sidecar()
         self._beat = -math.inf
-        self._seconds = 0.0
-        self._since: float | None = None
         self._meter = EnergyMeter(ledger.device)
         self._writing, self._closed = threading.RLock(), threading.Event()
         self.heartbeat()  # at once, so that a kill within the first seconds leaves a trace too
@@ -125,38 +163,45 @@ class StageCost:
         tokens: int = 0,
         padded_tokens: int = 0,
         flops: int | float | None = 0,
-        method: str = "",
+        method: str | Iterable[str] = "",
     ) -> None:
-        """Count work that was done.
+        """Count work that was done, all of it at once, so that no record holds the rows of a batch without its FLOPs.
 
         A stage that is never told any `flops` or a `method` has unknown FLOPs; one that does no arithmetic says so with
-        ``add(method="no arithmetic")``. Unknown FLOPs (None) make the whole stage's unknown.
+        ``add(method="no arithmetic")``. Unknown FLOPs (None) make the whole stage's unknown. Work whose FLOPs are
+        counted in several ways names all its methods.
         """
-        self.examples += int(examples)
-        self.tokens += int(tokens)
-        self.padded_tokens += int(padded_tokens)
-        if flops is None or flops or method:
-            known = not self._methods or self._flops is not None
-            self._flops = (self._flops or 0) + flops if known and flops is not None else None
-            if (method := method or "method not named") not in self._methods:
-                self._methods.append(method)
+        named = tuple(filter(None, [method] if isinstance(method, str) else method))
+        with self._counting:
+            now = self._counted
+            total, methods = now.flops, now.methods
+            if flops is None or flops or named:
+                known = not methods or total is not None
+                total = (total or 0) + flops if known and flops is not None else None
+                methods = tuple(dict.fromkeys([*methods, *(named or ("method not named",))]))
+            self._counted = _Counted(
+                now.examples + int(examples),
+                now.tokens + int(tokens),
+                now.padded_tokens + int(padded_tokens),
+                total,
+                methods,
+            )
         self.heartbeat()
 
     def pause(self) -> None:
         """Stop the clock; on a clock that stands it does nothing."""
-        if self._since is not None:
+        if self._clock[1] is not None:
             finish_kernels()
-            self._seconds += time.perf_counter() - self._since
-            self._since = None
+            self._clock = self.seconds, None
             self._meter.stop()
             self.heartbeat(at_once=True)  # a checkpoint may follow
 
     def resume(self) -> None:
         """Let the clock run on."""
-        if self._since is None and self._record is None:
+        if self._clock[1] is None and self._record is None:
             finish_kernels()
             self._meter.start()
-            self._since = time.perf_counter()
+            self._clock = self._clock[0], time.perf_counter()
 
     def move_to(self, stage: Stage) -> None:
         """Charge another stage, where only the work has shown which one it was; until `close`."""
@@ -195,7 +240,8 @@ class StageCost:
     @property
     def seconds(self) -> float:
         """On the clock so far."""
-        return self._seconds + (0.0 if self._since is None else time.perf_counter() - self._since)
+        before, since = self._clock
+        return before if since is None else before + time.perf_counter() - since
 
     def so_far(self) -> CostRecord:
         """What was spent until now, as the record of a stage that is not finished."""
@@ -214,23 +260,23 @@ class StageCost:
         return ledger.path.parent / OPEN / name if ledger.path else None
 
     def _as_record(self, finished: bool) -> CostRecord:
-        seconds = self.seconds
+        seconds, counted = self.seconds, self._counted
         # killed before it did anything; what computed for longer and told nothing is unknown
-        idle = not self._methods and not self.examples and not finished and seconds < SHORT_S
+        idle = not counted.methods and not counted.examples and not finished and seconds < SHORT_S
         return CostRecord(
             stage=self.stage,
             part=self.part,
             wall_s=seconds,
             device_s=seconds,
-            flops=0 if idle else self._flops,
-            flops_method="nothing was done" if idle else "; ".join(self._methods) or "not counted",
+            flops=0 if idle else counted.flops,
+            flops_method="nothing was done" if idle else "; ".join(counted.methods) or "not counted",
             energy_j=self._meter.joules,
             energy_source=self._meter.source,
             peak_rss_bytes=peak_rss(),
             peak_cuda_bytes=peak_cuda(),
-            examples=self.examples,
-            tokens=self.tokens,
-            padded_tokens=self.padded_tokens,
+            examples=counted.examples,
+            tokens=counted.tokens,
+            padded_tokens=counted.padded_tokens,
             world_size=self.ledger.world_size,
             rank=self.ledger.rank,
             device=self.ledger.device,
@@ -239,6 +285,8 @@ class StageCost:
             finished=finished,
             commit=code_version(),
             started_at=self._started_at,
+            work=self.work,
+            kept=self.kept,
         )
 
 

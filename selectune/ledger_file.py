@@ -87,6 +87,13 @@ def next_attempt(run_dir: Path) -> int:
     return max(known, default=0) + 1
 
 
+def interrupted(records: Iterable[CostRecord]) -> bool:
+    """Whether the last attempt that left any record left one of a stage that it did not finish."""
+    spent = [record for record in records if not record.cached]
+    last = max((record.attempt for record in spent), default=0)
+    return any(not record.finished for record in spent if record.attempt == last)
+
+
 def collect_open(run_dir: Path, before_attempt: int | None = None) -> list[CostRecord]:
     """Turn what killed attempts left open into records with ``finished=False``; for rank 0 of the next attempt.
 

@@ -26,26 +26,27 @@ class EnergyMeter:
 
     def __init__(self, device: str) -> None:
         self._millijoules, self.source = _counter(device)
-        self._spent = 0
-        self._since: int | None = None
+        # spent before, and the counter when it last began to run: set at once, as a heartbeat may read it meanwhile
+        self._shown: tuple[int, int | None] = 0, None
 
     def start(self) -> None:
         """Let it run."""
-        self._since = self._read()
+        self._shown = self._shown[0], self._read()
 
     def stop(self) -> None:
         """Let it stand; what it showed is kept."""
-        now = self._read()
-        if now is not None and self._since is not None:
-            self._spent += now - self._since
-        self._since = None
+        self._shown = self._millijoules_at(self._shown), None
 
     @property
     def joules(self) -> float | None:
         """Drawn so far, None when not measured."""
-        now = self._read() if self._since is not None else None
-        running = now - self._since if now is not None and self._since is not None else 0
-        return None if self._millijoules is None else (self._spent + running) / 1000
+        spent = self._millijoules_at(self._shown)
+        return None if self._millijoules is None else spent / 1000
+
+    def _millijoules_at(self, shown: tuple[int, int | None]) -> int:
+        spent, since = shown
+        now = None if since is None else self._read()
+        return spent if now is None or since is None else spent + now - since
 
     def _read(self) -> int | None:
         if self._millijoules is None:

@@ -200,6 +200,7 @@ def begin(job: Job, verb: str) -> str | None:
         return None
     claim = on_rank_zero(lambda: job.run.claim(verb, job.config, job.ckpt_path, job.overwrite))
     job.ledger.path, job.ledger.attempt, job.new = job.run.costs, claim.attempt, claim.new
+    job.ledger.resumed = claim.resumed
     return claim.checkpoint
 
 

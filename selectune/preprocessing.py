@@ -17,7 +17,7 @@ import torch
 
 from selectune import examples
 from selectune.choosing import Chooser, labels_of
-from selectune.costs import CostRecord, Part, code_version, distinct
+from selectune.costs import CostRecord, Part, code_version
 from selectune.datamodules.base import SelectionDataModule
 from selectune.distributed import on_rank_zero, world
 from selectune.embedding_map import embedding_map
@@ -38,6 +38,7 @@ from selectune.scoring.tuning import Trainings, tuned_key
 from selectune.selection import Manifest, Selection, describe, hash_rows, trained_on
 from selectune.selectors.base import Picked, Signals
 from selectune.sources import find_model
+from selectune.unbroken import split_costs
 
 
 def select_rows(
@@ -70,7 +71,9 @@ def select_rows(
         return datamodule.chosen
     assert datamodule.selector is not None
     scoring = scoring_model(datamodule, fine_tuner, ledger)
-    with ledger.stage("prepare", part) as cost:
+    # A run that is trained for longer, or that trains on what `select` chose in its folder, does nothing again.
+    work = "prepare" if ledger.attempt == 1 or ledger.resumed else ""
+    with ledger.stage("prepare", part, work) as cost:
         tokens = datamodule.tokenized("train", scoring.tokenizer)
         labels = labels_of(datamodule.labels.get("train"), datamodule.selector.requires)
         rows = Rows(datamodule.pool, tokens, labels)
@@ -296,5 +299,5 @@ def _matching(folder: Path | None, pool: Pool, request: dict[str, Any]) -> Selec
 
 
 def _charged(ledger: Ledger) -> list[CostRecord]:
-    """What this run spent and what a cache spared it, in all attempts and on all ranks, each once."""
-    return distinct(recorded(ledger))
+    """What this run spent and what a cache spared it, on all ranks, each once and as if it was never interrupted."""
+    return split_costs(recorded(ledger)).kept

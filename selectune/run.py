@@ -14,7 +14,7 @@ import yaml
 
 from selectune.costs import code_version
 from selectune.errors import RunDirectoryError
-from selectune.ledger import collect_open, next_attempt
+from selectune.ledger import collect_open, interrupted, next_attempt, read_ledger
 from selectune.paths import atomic_file, write_json
 
 OURS = (
@@ -38,11 +38,13 @@ class Claim:
         attempt: number of this attempt, from 1.
         checkpoint: the checkpoint to go on from, or None.
         new: whether nothing was there before.
+        resumed: whether the run goes on after an interruption, rather than being trained for longer.
     """
 
     attempt: int
     checkpoint: str | None
     new: bool = False
+    resumed: bool = False
 
 
 class Run:
@@ -115,12 +117,19 @@ class Run:
             self._check_config(verb, config, ckpt_path, there)
         attempt = next_attempt(self.path)
         collect_open(self.path, before_attempt=attempt)
+        resumed = attempt > 1 and not self.finished and not self._only_selected()
         if verb == "fit":
             (self.path / "done.json").unlink(missing_ok=True)
         if verb in WRITERS or not there:
             with atomic_file(self.path / "config.yaml") as partial:
                 partial.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-        return Claim(attempt, checkpoint, new=not there)
+        return Claim(attempt, checkpoint, new=not there, resumed=resumed)
+
+    def _only_selected(self) -> bool:
+        """Whether `select` went to its end here, and no fit has begun to train."""
+        records = read_ledger(self.costs) if self.costs.is_file() else []
+        trained = any(record.stage == "train" for record in records)
+        return (self.selection / "manifest.json").is_file() and not trained and not interrupted(records)
 
     def abandon(self) -> None:
         """Remove what an attempt left that ended in a user's mistake before anything was trained or selected."""

@@ -2,7 +2,8 @@
 
 ``saving = 1 - (selection + training on the subset) / training on everything``, with the same number of epochs in both
 arms. Selection is charged always, in full, even where a cache spared it. Start-up that both arms need alike (preparing
-data, warming up, whatever was done for the warm-up's data) is left out, and evaluation is shown apart.
+data, warming up, whatever was done for the warm-up's data) is left out, and evaluation is shown apart, and so is work
+that was done again after an interruption: a resumed run has the saving of the uninterrupted one.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ class Terms:
         saving: a fraction of `full_training`; negative when selecting cost more than it saved.
         break_even_uses: uses of one selection (other heads, models, seeds) at which it costs as much as it saves;
             None when no number of uses pays for it.
+        redone: spent beside all of these on work that was done again after an interruption; of a fine-tuning, in the
+            whole run. 0 in files of earlier versions.
     """
 
     tune_scorer: float | None
@@ -64,6 +67,7 @@ class Terms:
     evaluation: float | None
     saving: float | None
     break_even_uses: float | None
+    redone: float | None = 0.0
 
 
 @dataclass(frozen=True)

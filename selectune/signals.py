@@ -149,11 +149,11 @@ class SignalStore:
             RuntimeError: the shards hold a row twice or not at all.
         """
         missing = [definition for definition in definitions if not self.folder(definition).is_dir()]
+        costs = shards.costs()
         for definition in missing:
             with atomic_folder(self.folder(definition)) as partial:
                 target: np.memmap | None = None
                 seen = np.zeros(n_rows, dtype=np.uint8)
-                costs: dict[tuple[str, int], dict[str, Any]] = {}
                 for shard in shards.read():
                     values = shard[definition.name]
                     if target is None:
@@ -162,10 +162,6 @@ class SignalStore:
                         )
                     target[shard["rows"]] = values
                     np.add.at(seen, shard["rows"], 1)
-                    cost = json.loads(str(shard["cost"]))
-                    known = costs.setdefault((cost["started_at"], cost["rank"]), cost)
-                    if cost["wall_s"] > known["wall_s"]:
-                        costs[cost["started_at"], cost["rank"]] = cost
                 if target is None or not (seen == 1).all():
                     raise RuntimeError(f"the shards of {definition.name} are not a permutation of the pool's rows")
                 target.flush()
@@ -263,6 +259,20 @@ class Shards:
     def finished(self) -> set[int]:
         """Indices of the planned batches that are done."""
         return {int(batch) for shard in self.read() for batch in shard["batches"]}
+
+    def costs(self) -> dict[tuple[str, int], dict[str, Any]]:
+        """What each process that wrote files had spent when it wrote its last one, by start of its record and rank.
+
+        To be asked after `finished`, which removes damaged files.
+        """
+        found: dict[tuple[str, int], dict[str, Any]] = {}
+        for file in sorted(self.folder.glob("*.npz")):
+            with np.load(file, allow_pickle=False) as arrays:
+                cost = json.loads(str(arrays["cost"]))
+            known = found.setdefault((cost["started_at"], cost["rank"]), cost)
+            if cost["wall_s"] > known["wall_s"]:
+                found[cost["started_at"], cost["rank"]] = cost
+        return found
 
 
 def serves(folder: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -32,7 +33,7 @@ def test_a_killed_run_goes_on_by_itself(cli: Cli, selecting: list[str], tmp_path
     for name in ("val/loss", "test/loss", "test/accuracy"):
         assert resumed[name] == pytest.approx(unbroken[name], abs=1e-6)
     records = read_ledger(tmp_path / "run" / "cost.jsonl")
-    training = [record for record in records if record.stage == "train"]
+    training = [record for record in records if record.stage == "train" and record.examples]
     assert [(record.attempt, record.finished) for record in training] == [(1, False), (2, True)]
     assert sum(record.stage == "score" for record in records) == 1, "the selection is not made twice"
     assert {record.attempt for record in records if not record.cached} == {1, 2}
@@ -45,11 +46,9 @@ def test_a_killed_run_goes_on_by_itself(cli: Cli, selecting: list[str], tmp_path
     lost = next(record for record in training if record.attempt == 1)
     assert spent["train"].flops == pytest.approx(lost.flops + training[1].flops)
     assert min(lost.flops, lost.examples, lost.wall_s) > 0
-    saving = Saving.read(tmp_path / "run")
-    assert saving.flops.saving is not None
-    whole = Saving.read(tmp_path / "unbroken")
-    assert saving.flops.training == pytest.approx(whole.flops.training, rel=0.05), "both attempts are charged"
-    assert saving.flops.full_training == pytest.approx(whole.flops.full_training, rel=0.05)
+    saving, whole = Saving.read(tmp_path / "run").flops, Saving.read(tmp_path / "unbroken").flops
+    apart = {"redone": 0.0, "selection_avoided": 0.0}  # the second run found the first one's signals
+    assert vars(replace(saving, **apart)) == pytest.approx(vars(replace(whole, **apart)), rel=1e-12)
 
 
 class SaveAt(pl.Callback):

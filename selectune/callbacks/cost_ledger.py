@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 
-from selectune.costs import Part, Stage
-from selectune.distributed import world
+from selectune.costs import AGAIN, Kept, Part, Stage
+from selectune.distributed import on_rank_zero, world
 from selectune.errors import RunDirectoryError
 from selectune.flop_formulas import adamw_flops
 from selectune.flops import FlopModel, UnfitFlopsError
-from selectune.ledger import Ledger, StageCost
+from selectune.ledger import Ledger, StageCost, collect_open, interrupted, next_attempt, read_ledger
+
+IN_CHECKPOINT = "costs"  # of the training so far, see `Kept`
 
 
 class CostLedger(pl.Callback):
@@ -22,12 +26,17 @@ class CostLedger(pl.Callback):
     The FLOPs are those of matrix products, counted once at some lengths and known for every batch, and 14 a weight for
     each step of the optimizer.
 
+    Checkpoints hold what the training has cost so far, so that a fit that goes on from one says in its record which
+    costs were kept, and what earlier attempts spent after the checkpoint is known to have been done again.
+
     Args:
         run: the folder whose ``cost.jsonl`` is written; None keeps the records in memory, as ``ledger.records``.
         ledger: an open ledger instead.
         stage: what a fit is.
         part: whose data it serves.
         evaluation: what a validation, test or prediction is.
+        work: name of the training in the ledger, other than those of its other trainings for the same part; default
+            the stage.
     """
 
     def __init__(
@@ -37,14 +46,19 @@ class CostLedger(pl.Callback):
         stage: Stage = "train",
         part: Part = "fit",
         evaluation: Stage = "evaluate",
+        work: str = "",
     ) -> None:
         self.ledger = ledger or Ledger(Path(run) / "cost.jsonl" if run else None)
         self.stage: Stage = stage
         self.part: Part = part
         self.evaluation: Stage = evaluation
+        self.work = work
         self._own = ledger is None
         self._occupied = self.ledger.path is not None and self.ledger.path.exists()
+        self._begun: str | None = None  # what this attempt began as: "fit", or another use of the callback
         self._training: StageCost | None = None
+        self._latest: StageCost | None = None  # the training of this fit, also after its end
+        self._kept: tuple[Kept, ...] | None = ()  # of the checkpoint that it went on from
         self._evaluation: StageCost | None = None
         self._flops: dict[bool, FlopModel | str] = {}
         self._step: int | None = 0
@@ -53,6 +67,12 @@ class CostLedger(pl.Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Learn which rank this is."""
         self.begin(trainer)
+        if stage == "fit":
+            self._latest, self._kept = None, ()
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Let a later fit be an attempt of its own."""
+        self._begun = "used"
 
     def begin(self, trainer: pl.Trainer) -> None:
         """Learn which rank this is, before anything is charged.
@@ -70,10 +90,55 @@ class CostLedger(pl.Callback):
             )
         self.ledger.rank, self.ledger.world_size = world()
         self.ledger.device = str(trainer.strategy.root_device)
+        fn = str(trainer.state.fn)
+        if self._begun is None or (fn == "fit" and self._begun != "fit"):
+            self.ledger.attempt, self.ledger.resumed = on_rank_zero(self._next_attempt)
+        self._begun = "fit" if fn == "fit" else self._begun or "used"
+
+    def _next_attempt(self) -> tuple[int, bool]:
+        """The number of this attempt, and whether an earlier one was interrupted; what that left becomes records."""
+        if self.ledger.path is None:
+            records = self.ledger.records
+            return max((record.attempt for record in records), default=0) + 1, interrupted(records)
+        run = self.ledger.path.parent
+        attempt = next_attempt(run)
+        collect_open(run, before_attempt=attempt)
+        return attempt, self.ledger.path.exists() and interrupted(read_ledger(self.ledger.path))
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add what the training of the checkpoint has cost, on all ranks."""
+        if self._kept is None:  # it went on from a checkpoint that does not say so
+            return
+        mine: list[Kept] = []
+        if self._latest is not None:
+            mine = [Kept.of(self._latest.so_far().to_json())]
+            self._latest.heartbeat(at_once=True)  # the checkpoint must not outlive its cost
+        ranks: list[Any] = [mine] * trainer.world_size
+        if trainer.world_size > 1:
+            torch.distributed.all_gather_object(ranks, mine)
+        checkpoint[IN_CHECKPOINT] = [asdict(kept) for kept in (*self._kept, *(one for rank in ranks for one in rank))]
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Take what the training had cost when a checkpoint was made that a fit goes on from."""
+        if trainer.state.fn == "fit":
+            costs = checkpoint.get(IN_CHECKPOINT)
+            self._kept = None if costs is None else tuple(map(Kept.of, costs))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Start the clock, and count the FLOPs of a row: counting is work too."""
-        self._training = self.ledger.open(self.stage, self.part)
+        """Start the clock, and count the FLOPs of a row: counting is work too.
+
+        Where the training goes on after an interruption, it was on the clock before, and now is on one of its own.
+        """
+        work = self.work or self.stage
+        if self._kept and self.ledger.resumed:
+            with self.ledger.stage(self.stage, self.part, f"{work}{AGAIN}", ()) as start:
+                start.add(method="no arithmetic")
+                self._of(pl_module, True)
+        self._training = self._latest = self.ledger.open(self.stage, self.part, work, self._kept)
         weights = sum(weight.numel() for weight in pl_module.network.parameters() if weight.requires_grad)
         known = isinstance(trainer.optimizers[0], torch.optim.AdamW)
         self._step = adamw_flops(weights) if known else None  # every rank does the whole step
@@ -87,12 +152,9 @@ class CostLedger(pl.Callback):
         """Add a batch; a batch cut into micro-batches computes the forward pass of all but the last one twice."""
         assert self._training is not None
         *first, last = batch["micro_batches"]
-        for micro in first:
-            self._add(self._training, pl_module, micro, (True, False))
-        self._add(self._training, pl_module, last, (True,))
-        if trainer.global_step > self._steps:
-            self._steps = trainer.global_step
-            self._training.add(flops=self._step, method=self._step_method)
+        work = [(micro, (True, False)) for micro in first] + [(last, (True,))]
+        stepped, self._steps = trainer.global_step > self._steps, trainer.global_step
+        self._add(self._training, pl_module, work, stepped)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the record."""
@@ -102,14 +164,14 @@ class CostLedger(pl.Callback):
         """Stop the training's clock and start the evaluation's."""
         if self._training:
             self._training.pause()
-        self._evaluation = self.ledger.open(self.evaluation, self.part)
+        self._evaluation = self.ledger.open(self.evaluation, self.part, self._evaluation_work(trainer))
 
     def on_validation_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Add a batch."""
         assert self._evaluation is not None
-        self._add(self._evaluation, pl_module, batch, (False,))
+        self._add(self._evaluation, pl_module, [(batch, (False,))])
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the evaluation's record, and let the training's clock run on."""
@@ -126,6 +188,7 @@ class CostLedger(pl.Callback):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Leave a record of what was spent until an error."""
         self._close(False)
+        self._begun = "used"
 
     def _close(self, finished: bool) -> None:
         for cost in (self._evaluation, self._training):
@@ -133,15 +196,36 @@ class CostLedger(pl.Callback):
                 cost.close(finished)
         self._evaluation = self._training = None
 
-    def _add(self, cost: StageCost, module: Any, batch: dict[str, Any], passes: tuple[bool, ...]) -> None:
-        n_rows, length = batch["input_ids"].shape
-        cost.add(examples=len(batch["rows"]), tokens=batch["n_tokens"], padded_tokens=n_rows * length)
-        for backward in passes:
-            flops = self._of(module, backward)
-            if isinstance(flops, FlopModel):
-                cost.add(flops=flops.of_batch(n_rows, length), method=flops.method)
-            else:
-                cost.add(flops=None, method=flops)
+    def _evaluation_work(self, trainer: pl.Trainer) -> str:
+        """Which evaluation this is, of the model after how many batches; "" for one that no fit asked for."""
+        batches = trainer.fit_loop.epoch_loop.batch_progress.total.ready
+        if not batches and not self.work:
+            return ""
+        stage = "" if trainer.state.stage is None else trainer.state.stage.value
+        return f"{self.work or self.stage}: {stage} after {batches} batches"
+
+    def _add(
+        self,
+        cost: StageCost,
+        module: Any,
+        work: Sequence[tuple[dict[str, Any], tuple[bool, ...]]],
+        stepped: bool = False,
+    ) -> None:
+        """Add the parts of a batch, each with its passes (whether backward too), and the optimizer's step, at once."""
+        examples = tokens = padded_tokens = 0
+        counts: list[float | None] = [self._step] if stepped else []
+        methods = []
+        for part, passes in work:
+            n_rows, length = part["input_ids"].shape
+            examples, tokens = examples + len(part["rows"]), tokens + part["n_tokens"]
+            padded_tokens += n_rows * length
+            for backward in passes:
+                flops = self._of(module, backward)
+                counts.append(flops.of_batch(n_rows, length) if isinstance(flops, FlopModel) else None)
+                methods.append(flops.method if isinstance(flops, FlopModel) else flops)
+        methods += [self._step_method] if stepped else []
+        total = None if None in counts else sum(count for count in counts if count is not None)
+        cost.add(examples, tokens, padded_tokens, total, methods)
 
     def _of(self, module: Any, backward: bool) -> FlopModel | str:
         if backward not in self._flops:

@@ -118,7 +118,7 @@ class Arm:
         """What selecting for the warm-up, be it spared by a cache, and warming up took; 0 without a warm-up."""
         if not self.facts.records and self.warmed_up:
             return None
-        found: float | None = getattr(add_up([record for record in self.facts.records if _warms_up(record)]), unit)
+        found: float | None = getattr(add_up(filter(_warms_up, self.facts.costs.kept)), unit)
         return found
 
     def left_out(self, unit: Unit) -> float | None:
@@ -126,7 +126,7 @@ class Arm:
         terms = self.terms(unit)
         if terms is None or not self.with_warm_up:
             return terms.shared if terms else None
-        found: float | None = getattr(add_up([one for one in self.facts.records if one.stage == "prepare"]), unit)
+        found: float | None = getattr(add_up([one for one in self.facts.costs.kept if one.stage == "prepare"]), unit)
         return found
 
 

@@ -6,6 +6,7 @@ import json
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from selectune.ledger import OPEN, read_ledger
 from selectune.report.curves import Curve, read_metrics
 from selectune.report.figures import flop, seconds
 from selectune.savings import Saving
+from selectune.unbroken import SplitCosts, split_costs
 
 STAGE_NAMES: dict[Stage, str] = {
     "prepare": "Preparing data",
@@ -101,6 +103,13 @@ class Facts:
             unfinished="" if finished else _unfinished(records),
             warm_up_manifest=_read_json(run_dir / "warm_up" / "selection" / "manifest.json", "run again"),
         )
+
+    @cached_property
+    def costs(self) -> SplitCosts:
+        """The records as an uninterrupted run would have them, apart from what was done again."""
+        epochs = self.saving.epochs if self.saving else None
+        known = self.saving is not None and epochs is not None
+        return split_costs(self.records, {"fit": self.saving.kept_rows * epochs} if known else None)  # type: ignore[union-attr, operator]
 
     @property
     def name(self) -> str:
@@ -187,7 +196,7 @@ def _doubts(records: list[CostRecord]) -> Iterable[str]:
         if not record.finished and not record.cached:
             yield (
                 f"{STAGE_NAMES[record.stage]} did not finish in attempt {record.attempt} on rank {record.rank}; "
-                "what it had spent is counted."
+                "what it had spent is in the total."
             )
     spent = [record for record in records if not record.cached]
     if unknown := sorted({STAGE_NAMES[record.stage] for record in spent if record.flops is None}):

@@ -26,7 +26,7 @@ def forecast_table(facts: Facts) -> str:
     stages = {str(name): one for name, one in _mapping(forecast.get("stages")).items() if isinstance(one, dict)}
     rows, spent = "", Total()
     for stage, part, told in _by_part(stages):
-        records = [record for record in facts.records if record.stage == stage and record.part in part.split("+")]
+        records = [record for record in facts.costs.kept if record.stage == stage and record.part in part.split("+")]
         measured = add_up(records) if records else None
         spent += measured or Total()
         label = STAGE_NAMES.get(stage, stage)  # type: ignore[call-overload]

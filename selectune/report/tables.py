@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, get_args
 
-from selectune.costs import CostRecord, Part, Stage, Total, totals
+from selectune.costs import CostRecord, Part, Stage, Total, add_up, totals
 from selectune.report.facts import STAGE_NAMES, Facts
 from selectune.report.figures import count, flop, memory, seconds, share, si
 from selectune.report.wording import METRIC_NAMES, metric
@@ -22,6 +22,7 @@ GROUPS = {  # on the terminal, and in the report
     "avoided": ("Avoided", "Avoided, not spent: earlier results were used again. The saving charges it all the same"),
 }
 CHOSEN_IN = "Spent on the warm-up's data, choosing its rows included"
+REDONE = "of which redone after an interruption"
 COST_COLUMNS = ("Stage", "FLOPs", "Device time", "Wall time", "Rows", "Tokens", "Padding", "Peak memory")
 
 
@@ -36,6 +37,8 @@ def cost_table(facts: Facts) -> str:
         lines = "".join(_cost_row(STAGE_NAMES[stage], total) for stage, total in rows.items())
         groups.append((group == "avoided", f"<tbody>{title}{lines}</tbody>"))
     everything = _cost_row("Total spent", all_spent(facts.records))
+    if facts.costs.redone:
+        everything += _cost_row(REDONE, add_up(facts.costs.redone))
     groups.append((False, f'<tbody class="sum">{everything}</tbody>'))
     body = "".join(rows for _, rows in sorted(groups, key=lambda group: group[0]))  # avoided costs are not in the sum
     methods: dict[str, list[str]] = {}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from selectune.costs import Total
+from selectune.costs import Total, add_up
 from selectune.report.facts import STAGE_NAMES, Facts
-from selectune.report.figures import count, share
+from selectune.report.figures import count, flop, seconds, share
 from selectune.report.page import kept_name
 from selectune.report.tables import COST_COLUMNS, GROUPS, all_spent, cost_cells, cost_groups
 from selectune.report.wording import metric
@@ -44,6 +44,10 @@ def print_summary(run_dir: Path, console: Console | None = None) -> None:
     table.add_row("[bold]Total spent[/bold]", *_shown(all_spent(facts.records), len(shown)))
     if facts.records:
         console.print(table)
+    if facts.costs.redone:
+        again = add_up(facts.costs.redone)
+        told = f"{flop(again.flops)}, {seconds(again.device_s)}"
+        console.print(f"redone after an interruption: {told}, in the total and not in the saving", highlight=False)
     for name, (kept, pool) in facts.sizes.items():
         console.print(
             f"{kept_name(name, facts)}: {count(kept)} of {count(pool)} ({share(kept / pool) if pool else ''})"

@@ -31,6 +31,8 @@ def terms_table(whole: Saving | None) -> str:
         ("Start-up that both need, left out", lambda unit: _terms(saving, unit).shared),
         ("Evaluation, left out", lambda unit: _terms(saving, unit).evaluation),
     ]
+    if any(_terms(saving, unit).redone != 0 for unit in UNITS):
+        lines.append(("Redone after an interruption, left out", lambda unit: _terms(saving, unit).redone))
     if saving is not whole:
         lines.append(("Fine-tuning, for comparison", lambda unit: _terms(whole, unit).training))
     body = ""

@@ -12,7 +12,7 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from selectune.batching import EvalSampler, PlannedBatches, plan_batches
-from selectune.costs import Part
+from selectune.costs import Kept, Part
 from selectune.distributed import barrier, on_rank_zero, world
 from selectune.errors import CheckpointError
 from selectune.flops import FlopModel, UnfitFlopsError
@@ -62,9 +62,9 @@ def forward_pass(
     """
     plan = plan_batches(rows.tokens.lengths, scoring.max_batch_tokens)
     shards = on_rank_zero(lambda: Shards.of(store, todo, {"batches": len(plan), "probe": probe is not None}))
-    done = on_rank_zero(shards.finished)
+    done, kept = on_rank_zero(lambda: (shards.finished(), [Kept.of(cost) for cost in shards.costs().values()]))
     left = [np.array([index]) for index in range(len(plan)) if index not in done]
-    with ledger.stage("score", part) as cost:
+    with ledger.stage("score", part, shards.folder.name, kept) as cost:
         cost.add(method="no arithmetic" if not left else "")
         if left:
             scorer = make_scorer([definition.name for definition in todo], scoring, probe)

@@ -50,7 +50,7 @@ def find_probe(
 
     def decide() -> dict[str, Any]:
         if not outcome.is_file():
-            with ledger.stage("tune_scorer", part) as cost:
+            with ledger.stage("tune_scorer", part, f"probe-{definition.key}") as cost:
                 notes = _fit(file, rows, scoring, torch.device(ledger.device), cost)
             write_json(outcome, {"notes": notes, "costs": [ledger.records[-1].to_json()]})
         known: dict[str, Any] = json.loads(outcome.read_text())
@@ -88,7 +88,7 @@ def _fit(file: Path, rows: Rows, scoring: ScoringModel, device: torch.device, co
         cost.add(flops=fit_flops(probe.width, len(states)), method="probe: three forward passes a visit, AdamW")
         exact, states, held_lengths = _exact(scorer, held_out, rows, scoring, cost)
         predicted = torch.cat([probe(block) for block in states.split(8192)])
-        cost.add(flops=probe.flops() * len(states))
+        cost.add(flops=probe.flops() * len(states), method="probe: a forward pass")
         there = held_lengths > 0
         check = check_probe(predicted.cpu().numpy(), exact.cpu().numpy(), held_lengths[there], lengths)
         save(probe, check, file)
@@ -119,10 +119,11 @@ def _exact(
         found |= dict(zip(batch_rows.tolist(), parts))
         n_rows, length = batch["input_ids"].shape
         real = int(batch["attention_mask"].sum())
-        cost.add(examples=n_rows, tokens=real, padded_tokens=n_rows * length)
+        counted: dict[str, Any] = {}
         if flops is not None:
             content = int((~batch["special"]).sum())
-            cost.add(flops=flops.of_batch(n_rows, length) + content * product, method=flops.method)
+            counted = {"flops": flops.of_batch(n_rows, length) + content * product, "method": flops.method}
+        cost.add(examples=n_rows, tokens=real, padded_tokens=n_rows * length, **counted)
     parts_in_order = [found[row] for row in range(len(ids))]
     return (
         torch.cat([entropies for entropies, _ in parts_in_order]),

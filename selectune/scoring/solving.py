@@ -25,14 +25,13 @@ def solve(
     part: Part,
 ) -> None:
     """Compute a signal of the text, or of other signals, and store it."""
-    with ledger.stage("solve", part) as cost:
-        cost.add(examples=len(rows))
+    with ledger.stage("solve", part, f"{definition.name}-{definition.key}") as cost:
         if definition.name == "semantic_entropy":
             embedding = next(other for other in wanted if other.name == "embedding")
             values = _prototype_entropy(store.read(embedding), rows, scoring, cost)
         else:
             values, flops, method = text_signal(definition.name, rows, scoring)
-            cost.add(flops=flops, method=method)
+            cost.add(examples=len(rows), flops=flops, method=method)
     store.write(definition, values, [ledger.records[-1].to_json()])
 
 
@@ -85,5 +84,5 @@ def _prototype_entropy(embeddings: np.ndarray, rows: Rows, scoring: ScoringModel
     from selectune.selectors.clustering import prototype_entropy
 
     found = prototype_entropy(embeddings, seed=scoring.settings.semantic.seed, order_keys=rows.pool.text_hash)
-    cost.add(flops=found.flops, method="k-means: 2 d a distance (analytic)")
+    cost.add(examples=len(rows), flops=found.flops, method="k-means: 2 d a distance (analytic)")
     return found.entropies

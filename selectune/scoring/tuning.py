@@ -17,19 +17,20 @@ from typing import Any
 import numpy as np
 
 from selectune.callbacks import CostLedger, Export
-from selectune.costs import Part, Stage
+from selectune.costs import Part
 from selectune.datamodules.base import SelectionDataModule
 from selectune.distributed import barrier, on_rank_zero
 from selectune.ledger import Ledger
 from selectune.lightning_modules import FineTuner
 from selectune.paths import default_cache, held, write_json
-from selectune.scoring.compute import charge_avoided, spent
+from selectune.scoring.compute import charge_avoided, recorded
 from selectune.scoring.definitions import ScoringModel
 from selectune.scoring.forward import TrainerFor
 from selectune.scoring.settings import Tune
 from selectune.selection import describe, hash_rows
 from selectune.selectors.base import Signals
 from selectune.selectors.search import Proxy
+from selectune.unbroken import split_costs
 
 WAIT_SECONDS = 1200
 
@@ -65,10 +66,12 @@ class Trainings:
                 module = FineTuner(
                     str(scoring.source.folder), tune.learning_rate, seed=self.fine_tuner.seed, stage="tune_scorer"
                 )
-                callbacks = [CostLedger(ledger=self.ledger, stage="tune_scorer", part=self.part), Export(export)]
+                work = f"tuning-{scoring.tuned}"
+                costs_of = CostLedger(ledger=self.ledger, stage="tune_scorer", part=self.part, work=work)
+                callbacks = [costs_of, Export(export)]
                 trainer = self.trainer_for(callbacks=callbacks, max_epochs=tune.max_epochs, limit_val_batches=0)
                 trainer.fit(module, data.trained_on(rows, scoring.source))
-                self._keep_costs(costs, "tune_scorer", 0)
+                self._keep_costs(costs, work)
         scoring.tuned_folder = export
 
     def proxy(self, rows: np.ndarray, proxy: Proxy) -> float:
@@ -80,19 +83,19 @@ class Trainings:
         file = default_cache() / "proxies" / f"{key}.json"
         if on_rank_zero(file.is_file):
             return on_rank_zero(lambda: self._known_proxy(file))
-        before = on_rank_zero(lambda: len(spent(self.ledger)))
+        work = f"proxy-{key}"
         module = FineTuner(
             str(source.folder), rate, self.fine_tuner.weight_decay, self.fine_tuner.warmup, seed=seed, stage="proxy"
         )
         mine = data.trained_on(rows, source)
         ends = {"max_epochs": proxy.max_epochs, "max_steps": proxy.max_steps}
         for stage in ("fit", "validate"):
-            costs = CostLedger(ledger=self.ledger, stage="select", part=self.part, evaluation="select")
+            costs = CostLedger(ledger=self.ledger, stage="select", part=self.part, evaluation="select", work=work)
             only = {"limit_val_batches": 0} if stage == "fit" else {"verbose": False}
             trainer = self.trainer_for(callbacks=[costs], **ends, **(only if stage == "fit" else {}))
             getattr(trainer, stage)(module, mine, **({} if stage == "fit" else only))
         value = float(trainer.callback_metrics[data.monitor[0]])
-        self._keep_costs(file, "select", before, {"value": value})
+        self._keep_costs(file, work, {"value": value})
         return value
 
     def _known_proxy(self, file: Path) -> float:
@@ -100,12 +103,12 @@ class Trainings:
         charge_avoided(self.ledger, known["costs"], self.part)
         return float(known["value"])
 
-    def _keep_costs(self, file: Path, stage: Stage, since: int, more: dict[str, Any] | None = None) -> None:
+    def _keep_costs(self, file: Path, work: str, more: dict[str, Any] | None = None) -> None:
         barrier()  # all ranks' records are written
 
         def keep() -> None:
-            mine = [r for r in spent(self.ledger)[since:] if r.stage == stage and r.part == self.part]
-            costs = [record.to_json() for record in mine]
+            mine = [r for r in split_costs(recorded(self.ledger)).kept if r.part == self.part and not r.cached]
+            costs = [record.to_json() for record in mine if (record.work or "").partition(":")[0] == work]
             write_json(file, costs if more is None else {**more, "costs": costs})
 
         on_rank_zero(keep)
