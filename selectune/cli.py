@@ -19,16 +19,19 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 import selectune.datamodules
 import selectune.selectors  # noqa: F401  (short class names in configs are those that were imported)
-from selectune import pipeline
+from selectune import checks, pipeline
 from selectune.callbacks import CostLedger, checkpoints
 from selectune.datamodules.base import SelectionDataModule
 from selectune.distributed import leave
 from selectune.errors import RunDirectoryError, UserError
 from selectune.ledger import Ledger
 from selectune.lightning_modules import FineTuner
+from selectune.lightning_modules.fine_tuner import NO_END
 from selectune.metrics_log import MetricsLog
+from selectune.paths import check_folder, use_cache
 from selectune.run import Run
 from selectune.scoring.settings import ScorerSettings
+from selectune.trainer_options import check_options, made_trainer
 
 VERBS = ("fit", "estimate", "select", "validate", "test", "predict")
 OWN_PARSERS = {"report": "selectune.report.command", "table": "selectune.tables.command"}  # verbs without a Trainer
@@ -109,11 +112,16 @@ class SelectuneCLI(LightningCLI):
             )
         return parser
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, and check the seed before Lightning sets it."""
+        super().parse_arguments(parser, args)
+        seed = self.config[self.config.subcommand].seed_everything
+        checks.seed("seed_everything", None if isinstance(seed, bool) else seed)
+
     def instantiate_classes(self) -> None:
         """Everything, and the job that the verb is."""
         self.options = self.config[self.subcommand]
-        if self.options.cache:
-            os.environ["SELECTUNE_CACHE"] = str(Path(self.options.cache).absolute())
+        use_cache(self.options.cache)
         super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -122,10 +130,9 @@ class SelectuneCLI(LightningCLI):
         self.output = None if dry else _output(self.options.output, self.options.get("config"))
         self.ledger = Ledger()
         settings = dict(self._get(self.config_init, "trainer"))
-        if not isinstance(settings["strategy"], str):
-            raise UserError(
-                "trainer.strategy must be a name, such as ddp, since each stage makes a strategy of its own; name it."
-            )
+        check_options(settings)
+        if settings["max_epochs"] == settings["max_steps"] == -1 and self.model.lr_scheduler is None:
+            raise UserError(NO_END)
         run = Run(self.output or Path())
         if self.output is not None:
             loggers = settings.get("logger")
@@ -139,7 +146,7 @@ class SelectuneCLI(LightningCLI):
             callbacks = [CostLedger(ledger=self.ledger)]
         mine = settings.get("callbacks") or []
         kwargs["callbacks"] = [*(mine if isinstance(mine, list) else [mine]), *callbacks]
-        return self.trainer_class(**settings | {"num_sanity_val_steps": 0} | kwargs)
+        return made_trainer(self.trainer_class, settings | {"num_sanity_val_steps": 0} | kwargs)
 
     def job(self) -> pipeline.Job:
         """What the verb was asked to do."""
@@ -172,6 +179,9 @@ class SelectuneCLI(LightningCLI):
 
     def fit(self, **kwargs: Any) -> None:
         """Warm up, select, fine-tune, evaluate, export, report."""
+        warm_up = self._get(self.config_init, "warm_up")
+        for data in (self.datamodule, *([warm_up.data] if warm_up else [])):
+            data.check_batch_size(self.trainer.world_size)
         self._on_all_ranks(pipeline.fit)
 
     def select(self, **kwargs: Any) -> None:
@@ -205,16 +215,14 @@ class SelectuneCLI(LightningCLI):
         launcher = self.trainer.strategy.launcher
         if launcher is None:
             on_this_rank()
-            return
-        if not getattr(launcher, "is_interactive_compatible", False) and hasattr(launcher, "procs"):
+        else:
             launcher.launch(on_this_rank, trainer=self.trainer)
-            return
-        raise UserError("Strategies that fork or spawn are not supported; use --trainer.strategy ddp.")
 
 
 def _output(given: str | None, configs: Any) -> Path:
     """The run directory; a default name is made by the first process and inherited by those that it starts."""
-    if given:
+    if given is not None:
+        check_folder(given, "--output", RunDirectoryError)
         return Path(given)
     if "SELECTUNE_OUTPUT" not in os.environ:
         if int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", 1))) > 1:

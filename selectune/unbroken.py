@@ -6,17 +6,16 @@ depend on when somebody pressed Ctrl-C.
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from selectune.costs import CostRecord, Part, Stage, distinct
 from selectune.ledger import read_ledger
+from selectune.paths import read_mapping
 from selectune.savings import TRAINING, Saving
 
+DAMAGED = "run again into a new folder"
 REDONE: tuple[Stage, ...] = ("tune_scorer", "solve", "select")  # whole; scoring goes on where it was
 
 
@@ -87,7 +86,7 @@ def _warmed_up_on(run: Path) -> float | None:
     manifest, config = run / "warm_up" / "selection" / "manifest.json", run / "config.yaml"
     if not manifest.is_file() or not config.is_file():
         return None
-    asked = (yaml.safe_load(config.read_text()) or {}).get("warm_up") or {}
+    asked = read_mapping(config, DAMAGED).get("warm_up") or {}
     if asked.get("max_steps", -1) != -1:
         return None
-    return _rows_seen(json.loads(manifest.read_text())["n_rows"], asked.get("max_epochs", 1))
+    return _rows_seen(read_mapping(manifest, DAMAGED, "n_rows")["n_rows"], asked.get("max_epochs", 1))

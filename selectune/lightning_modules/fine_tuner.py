@@ -14,12 +14,17 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recomputed
 
+from selectune import checks
 from selectune.distributed import seed_stage
 from selectune.errors import UserError
 from selectune.lightning_modules.heads import Head, Output
 from selectune.sources import ModelSource, find_model
 
 NO_DECAY = ("bias", "norm")
+NO_END = (
+    "A learning rate that falls to 0 needs an end; give trainer.max_epochs or trainer.max_steps, or a "
+    "model.lr_scheduler."
+)
 
 
 class FineTuner(pl.LightningModule):
@@ -36,6 +41,9 @@ class FineTuner(pl.LightningModule):
         head: another head than the data module's.
         seed: of the new head's weights, dropout and masks; default ``seed_everything``.
         stage: names the stage in its seeds, so that a warm-up and a fine-tuning draw apart.
+
+    Raises:
+        UserError: a rate, share or seed out of its range, or an optimizer or schedule that cannot be made.
     """
 
     def __init__(
@@ -51,6 +59,12 @@ class FineTuner(pl.LightningModule):
         stage: str = "train",
     ) -> None:
         super().__init__()
+        checks.positive("model.learning_rate", learning_rate)
+        checks.not_negative("model.weight_decay", weight_decay)
+        checks.between("model.warmup", warmup, 0, 1)
+        checks.seed("model.seed", seed)
+        if optimizer or lr_scheduler:
+            _check_optimizer(optimizer or torch.optim.AdamW, lr_scheduler)
         self.checkpoint, self.learning_rate, self.weight_decay = checkpoint, learning_rate, weight_decay
         self.warmup, self.optimizer, self.lr_scheduler = warmup, optimizer, lr_scheduler
         self.head, self._seed, self.stage = head, seed, stage
@@ -210,10 +224,7 @@ class FineTuner(pl.LightningModule):
         steps = math.ceil(batches / trainer.accumulate_grad_batches) * epochs
         steps = min(steps, trainer.max_steps if trainer.max_steps >= 0 else math.inf)
         if steps == math.inf:
-            raise UserError(
-                "A learning rate that falls to 0 needs an end; give trainer.max_epochs or trainer.max_steps, or a "
-                "model.lr_scheduler."
-            )
+            raise UserError(NO_END)
         return int(steps)
 
     def _output(self, batch: dict[str, Any]) -> Output:
@@ -249,6 +260,23 @@ class FineTuner(pl.LightningModule):
         if split == "test":
             found |= {f"test/{name}": value for name, value in self.trainer.datamodule.references().items()}  # type: ignore[attr-defined]
         self.log_dict(found, rank_zero_only=False, sync_dist=False, prog_bar=split == "val")
+
+
+def _check_optimizer(optimizer: OptimizerCallable, lr_scheduler: LRSchedulerCallable | None) -> None:
+    """Make them once of two small parameters, as the network comes only when the rows are chosen."""
+    groups: Any = [{"params": [nn.Parameter(torch.zeros(2, 2))]}, {"params": [nn.Parameter(torch.zeros(2))]}]
+    try:
+        made = optimizer(groups)
+        for group in made.param_groups:
+            checks.positive("model.optimizer.lr", group.get("lr"))
+        if lr_scheduler is not None:
+            lr_scheduler(made)
+    except (ValueError, TypeError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(
+            f"model.optimizer or model.lr_scheduler cannot be made ({error}); mend its arguments."
+        ) from error
 
 
 def _key(split: str) -> str:
