@@ -83,5 +83,5 @@ def n_positions(folder: Path) -> int | None:
 
 
 def _reason(error: Exception) -> str:
-    told = " ".join(str(error).split())
-    return shorten(told.rstrip("."), 200) if told else type(error).__name__
+    told = " ".join(str(error).split()).rstrip(".")
+    return shorten(f"{type(error).__name__}: {told}", 200)

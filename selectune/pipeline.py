@@ -66,7 +66,7 @@ class WarmUp:
         checks.not_negative("warm_up.weight_decay", self.weight_decay)
         checks.between("warm_up.warmup", self.warmup, 0, 1)
         if self.max_epochs == self.max_steps == -1:
-            raise UserError("warm_up never ends, as max_epochs and max_steps are both -1; give one of them.")
+            raise UserError("warm_up.max_epochs is -1 as warm_up.max_steps is, so it never ends; give one of them.")
 
 
 @dataclass

@@ -16,7 +16,7 @@ from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from selectune import checks
 from selectune.errors import UserError
 
-LONGEST = 400  # characters of Lightning's message
+LONGEST = 300  # characters of Lightning's message
 PROCESSES_PER_CORE = 4  # more of them would only wait for each other
 REFUSALS = (MisconfigurationException, ValueError, TypeError, ImportError, RuntimeError)
 
@@ -54,12 +54,10 @@ def made_trainer(make: Callable[..., Trainer], options: Mapping[str, Any]) -> Tr
     try:
         trainer = make(**options)
     except REFUSALS as error:
-        told = " ".join(str(error).split())
+        told = shorten(" ".join(str(error).split()), LONGEST).rstrip(".")
         named = [f"trainer.{name}" for name, value in options.items() if _is_about(told, name, value)]
-        about = " with ".join(named[:2]) or "this combination of options"
-        raise UserError(
-            f"Lightning does not take {about} ({shorten(told, LONGEST)}); mend the trainer's options."
-        ) from error
+        about = " with ".join(named[:2] or ["trainer.accelerator", "trainer.strategy"])  # those that need packages
+        raise UserError(f"Lightning does not take {about} as given ({told}); mend it.") from error
     if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
         raise UserError(
             f"trainer.strategy is {options['strategy']}, but strategies that fork or spawn are not supported; use ddp."

@@ -82,8 +82,7 @@ class Search(IntervalRule):
     proxy: Proxy = Proxy()
 
     def __post_init__(self) -> None:
-        if self.bands < 2:
-            raise UserError(f"Search tries {self.bands} band(s), but there is nothing to choose below 2; give more.")
+        checks.at_least("Search's bands", self.bands, 2)
 
     def candidates(self) -> list[Placed]:
         """The rules to choose from, at the positions i / (bands - 1)."""
