@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from textwrap import shorten
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
@@ -41,7 +41,7 @@ def use_cache(given: str | None) -> None:
 
 
 def check_folder(given: str, option: str, error: type[UserError] = UserError) -> None:
-    """Refuse a folder that cannot be made or written, without making it.
+    """Refuse a folder that cannot be made or written, without making it: what exists of the path is written to.
 
     Args:
         given: the path; it need not exist.
@@ -61,11 +61,16 @@ def check_folder(given: str, option: str, error: type[UserError] = UserError) ->
             place = place.parent
         except (OSError, ValueError) as refused:
             reason = getattr(refused, "strerror", None) or refused
-            raise error(f"{option} cannot be {shorten(given, 200)} ({reason}); name another folder.") from refused
+            raise error(f"{option} cannot be {given[:200]} ({reason}); name another folder.") from refused
     if not stat.S_ISDIR(kind):
         raise error(f"{option} cannot be {given}, as {place} is a file; name another folder.")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise error(f"{option} cannot be {given}, as {place} cannot be written; name another folder.")
+    try:
+        with TemporaryDirectory(prefix=".selectune-", dir=place):
+            pass
+    except OSError as refused:
+        raise error(
+            f"{option} cannot be {given}, as {place} cannot be written ({refused.strerror}); name another folder."
+        ) from refused
 
 
 def read_mapping(file: Path, mend: str, *keys: str, error: type[UserError] = UserError) -> dict[str, Any]:

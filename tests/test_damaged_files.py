@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,8 +61,7 @@ def test_a_damaged_model_is_told_before_it_is_loaded(case: str, model_folder: Pa
     check_files(folder, "the model")
     damage(folder)
     with pytest.raises(CheckpointError, match=named) as told:
-        find_model(str(folder))
-        read_tokenizer(folder)
+        read_tokenizer(find_model(str(folder)).folder)
     assert "\n" not in str(told.value)
     assert "another" in str(told.value)
 
@@ -101,6 +101,10 @@ def test_rows_are_no_longer_than_the_positions_where_the_tokenizer_does_not_say(
     assert "at most 512 tokens" in here("fit", *arguments, *more, code=2)
 
 
+def refuse(*_: object, **__: object) -> None:
+    raise OSError(30, "Read-only file system")
+
+
 def places(folder: Path) -> dict[str, str]:
     (folder / "file").write_text("years of work")
     (folder / "loop").symlink_to(folder / "loop")
@@ -129,7 +133,7 @@ def test_a_place_that_can_be_no_folder_is_refused_and_nothing_made(
         assert sorted(tmp_path.iterdir()) == before
     check_folder(str(tmp_path / "new" / "run"), "--output")
     check_folder(str(tmp_path), "--output")
-    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
     with pytest.raises(UserError, match="cannot be written"):
         check_folder(str(tmp_path / "new" / "run"), "--output")
     assert not (tmp_path / "new").exists()
@@ -159,9 +163,6 @@ def test_tables_and_reports_refuse_such_a_place(here: Here, tmp_path: Path) -> N
 
 
 def test_a_folder_that_cannot_be_written_after_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(self: Path, *_: object, **__: object) -> None:
-        raise OSError(30, "Read-only file system")
-
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(RunDirectoryError, match="Read-only"):
         Run(tmp_path / "run").claim("fit", {}, None, overwrite=False)

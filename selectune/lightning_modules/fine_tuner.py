@@ -18,6 +18,7 @@ from selectune import checks
 from selectune.distributed import seed_stage
 from selectune.errors import UserError
 from selectune.lightning_modules.heads import Head, Output
+from selectune.lightning_modules.optimizers import check_optimizer
 from selectune.sources import ModelSource, find_model
 
 NO_DECAY = ("bias", "norm")
@@ -64,7 +65,7 @@ class FineTuner(pl.LightningModule):
         checks.between("model.warmup", warmup, 0, 1)
         checks.seed("model.seed", seed)
         if optimizer or lr_scheduler:
-            _check_optimizer(optimizer or torch.optim.AdamW, lr_scheduler)
+            check_optimizer(optimizer or torch.optim.AdamW, lr_scheduler)
         self.checkpoint, self.learning_rate, self.weight_decay = checkpoint, learning_rate, weight_decay
         self.warmup, self.optimizer, self.lr_scheduler = warmup, optimizer, lr_scheduler
         self.head, self._seed, self.stage = head, seed, stage
@@ -260,23 +261,6 @@ class FineTuner(pl.LightningModule):
         if split == "test":
             found |= {f"test/{name}": value for name, value in self.trainer.datamodule.references().items()}  # type: ignore[attr-defined]
         self.log_dict(found, rank_zero_only=False, sync_dist=False, prog_bar=split == "val")
-
-
-def _check_optimizer(optimizer: OptimizerCallable, lr_scheduler: LRSchedulerCallable | None) -> None:
-    """Make them once of two small parameters, as the network comes only when the rows are chosen."""
-    groups: Any = [{"params": [nn.Parameter(torch.zeros(2, 2))]}, {"params": [nn.Parameter(torch.zeros(2))]}]
-    try:
-        made = optimizer(groups)
-        for group in made.param_groups:
-            checks.positive("model.optimizer.lr", group.get("lr"))
-        if lr_scheduler is not None:
-            lr_scheduler(made)
-    except (ValueError, TypeError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(
-            f"model.optimizer or model.lr_scheduler cannot be made ({error}); mend its arguments."
-        ) from error
 
 
 def _key(split: str) -> str:
