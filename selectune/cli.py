@@ -29,7 +29,7 @@ from selectune.lightning_modules import FineTuner
 from selectune.lightning_modules.fine_tuner import NO_END
 from selectune.metrics_log import MetricsLog
 from selectune.paths import check_folder, use_cache
-from selectune.run import Run
+from selectune.run import WRITERS, Run
 from selectune.scoring.settings import ScorerSettings
 from selectune.trainer_options import check_options, made_trainer
 
@@ -121,7 +121,8 @@ class SelectuneCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Everything, and the job that the verb is."""
         self.options = self.config[self.subcommand]
-        use_cache(self.options.cache)
+        if self.options.cache is not None or self.subcommand in WRITERS:  # the others get by without one
+            use_cache(self.options.cache)
         super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -221,17 +222,16 @@ class SelectuneCLI(LightningCLI):
 
 def _output(given: str | None, configs: Any) -> Path:
     """The run directory; a default name is made by the first process and inherited by those that it starts."""
-    if given is not None:
-        check_folder(given, "--output", RunDirectoryError)
-        return Path(given)
-    if "SELECTUNE_OUTPUT" not in os.environ:
+    if given is None and "SELECTUNE_OUTPUT" not in os.environ:
         if int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", 1))) > 1:
             raise RunDirectoryError(
                 "With processes that are started from outside, name the run directory: --output RUN."
             )
         stem = Path(str(configs[0])).stem if configs else "run"
         os.environ["SELECTUNE_OUTPUT"] = f"runs/{stem}-{datetime.now():%Y%m%d-%H%M%S}"
-    return Path(os.environ["SELECTUNE_OUTPUT"])
+    place = os.environ["SELECTUNE_OUTPUT"] if given is None else given
+    check_folder(place, "--output", RunDirectoryError)
+    return Path(place)
 
 
 def _mistake(raised: BaseException | None) -> UserError | None:

@@ -199,7 +199,7 @@ def begin(job: Job, verb: str) -> str | None:
     parts = [job.data, *([job.warm_up.data] if job.warm_up else [])]
     on_rank_zero(lambda: job.model.source)
     if (scorer := job.scorer.checkpoint) is not None:
-        on_rank_zero(lambda: load_tokenizer(find_model(scorer).folder) and None)
+        on_rank_zero(lambda: _check_model(scorer))
     for data in parts:
         data.task = job.data if data is not job.data else None
         data.scorer, data.source = job.scorer, job.model.source
@@ -218,6 +218,11 @@ def begin(job: Job, verb: str) -> str | None:
     claim = on_rank_zero(lambda: job.run.claim(verb, job.config, job.ckpt_path, job.overwrite))
     job.ledger.path, job.ledger.attempt, job.new = job.run.costs, claim.attempt, claim.new
     return claim.checkpoint
+
+
+def _check_model(name: str) -> None:
+    """Find a model and read its tokenizer, so that a damaged one is told before anything is trained."""
+    load_tokenizer(find_model(name).folder)
 
 
 def _select(job: Job, data: SelectionDataModule, folder: Path | None, part: Part) -> None:
