@@ -19,18 +19,20 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 import selectune.datamodules
 import selectune.selectors  # noqa: F401  (short class names in configs are those that were imported)
-from selectune import pipeline
+from selectune import checks, pipeline
 from selectune.callbacks import CostLedger, checkpoints
 from selectune.datamodules.base import SelectionDataModule
 from selectune.distributed import leave
 from selectune.errors import RunDirectoryError, UserError
 from selectune.ledger import Ledger
 from selectune.lightning_modules import FineTuner
+from selectune.lightning_modules.fine_tuner import NO_END
 from selectune.metrics_log import MetricsLog
-from selectune.paths import default_cache
+from selectune.paths import check_folder, default_cache, use_cache
 from selectune.preemption import Preemption, cluster_environments, requeue_signal, root_for
-from selectune.run import Run
+from selectune.run import WRITERS, Run
 from selectune.scoring.settings import ScorerSettings
+from selectune.trainer_options import check_options, made_trainer
 
 VERBS = ("fit", "estimate", "select", "validate", "test", "predict")
 OWN_PARSERS = {"report": "selectune.report.command", "table": "selectune.tables.command"}  # verbs without a Trainer
@@ -111,11 +113,17 @@ class SelectuneCLI(LightningCLI):
             )
         return parser
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, and check the seed before Lightning sets it."""
+        super().parse_arguments(parser, args)
+        seed = self.config[self.config.subcommand].seed_everything
+        checks.seed("seed_everything", None if isinstance(seed, bool) else seed)
+
     def instantiate_classes(self) -> None:
         """Everything, and the job that the verb is."""
         self.options = self.config[self.subcommand]
-        if self.options.cache:
-            os.environ["SELECTUNE_CACHE"] = str(Path(self.options.cache).absolute())
+        if self.options.cache is not None or self.subcommand in WRITERS:  # the others get by without one
+            use_cache(self.options.cache)
         super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -124,10 +132,9 @@ class SelectuneCLI(LightningCLI):
         self.output = None if dry else _output(self.options.output, self.options.get("config"))
         self.ledger = Ledger()
         settings = dict(self._get(self.config_init, "trainer"))
-        if not isinstance(settings["strategy"], str):
-            raise UserError(
-                "trainer.strategy must be a name, such as ddp, since each stage makes a strategy of its own; name it."
-            )
+        check_options(settings)
+        if settings["max_epochs"] == settings["max_steps"] == -1 and self.model.lr_scheduler is None:
+            raise UserError(NO_END)
         run = Run(self.output or Path())
         if self.output is not None:
             loggers = settings.get("logger")
@@ -144,7 +151,7 @@ class SelectuneCLI(LightningCLI):
         kwargs["callbacks"] = [*(mine if isinstance(mine, list) else [mine]), *callbacks, self.preemption]
         own = run.checkpoints if self.output is not None else default_cache()
         kwargs["default_root_dir"] = root_for(Path(settings["default_root_dir"] or own))
-        return self.trainer_class(**settings | {"num_sanity_val_steps": 0} | kwargs)
+        return made_trainer(self.trainer_class, settings | {"num_sanity_val_steps": 0} | kwargs)
 
     def job(self) -> pipeline.Job:
         """What the verb was asked to do."""
@@ -181,6 +188,9 @@ class SelectuneCLI(LightningCLI):
 
     def fit(self, **kwargs: Any) -> None:
         """Warm up, select, fine-tune, evaluate, export, report."""
+        warm_up = self._get(self.config_init, "warm_up")
+        for data in (self.datamodule, *([warm_up.data] if warm_up else [])):
+            data.check_batch_size(self.trainer.world_size)
         self._on_all_ranks(pipeline.fit)
 
     def select(self, **kwargs: Any) -> None:
@@ -217,25 +227,22 @@ class SelectuneCLI(LightningCLI):
 
         if launcher is None:
             on_this_rank()
-            return
-        if not getattr(launcher, "is_interactive_compatible", False) and hasattr(launcher, "procs"):
+        else:
             launcher.launch(on_this_rank, trainer=self.trainer)
-            return
-        raise UserError("Strategies that fork or spawn are not supported; use --trainer.strategy ddp.")
 
 
 def _output(given: str | None, configs: Any) -> Path:
     """The run directory; a default name is made by the first process and inherited by those that it starts."""
-    if given:
-        return Path(given)
-    if "SELECTUNE_OUTPUT" not in os.environ:
+    if given is None and "SELECTUNE_OUTPUT" not in os.environ:
         if int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", 1))) > 1:
             raise RunDirectoryError(
                 "With processes that are started from outside, name the run directory: --output RUN."
             )
         stem = Path(str(configs[0])).stem if configs else "run"
         os.environ["SELECTUNE_OUTPUT"] = f"runs/{stem}-{datetime.now():%Y%m%d-%H%M%S}"
-    return Path(os.environ["SELECTUNE_OUTPUT"])
+    place = os.environ["SELECTUNE_OUTPUT"] if given is None else given
+    check_folder(place, "--output", RunDirectoryError)
+    return Path(place)
 
 
 def _mistake(raised: BaseException | None) -> UserError | None:

@@ -16,6 +16,7 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 
+from selectune import checks
 from selectune.callbacks import CostLedger, Export, Savings
 from selectune.callbacks.checkpoints import last_checkpoints
 from selectune.callbacks.export import export
@@ -29,6 +30,8 @@ from selectune.metrics_log import MetricsLog
 from selectune.preprocessing import select_rows
 from selectune.run import Run
 from selectune.scoring.settings import ScorerSettings
+from selectune.sources import find_model
+from selectune.tokenization import load_tokenizer
 
 SHOWN_ROWS = 10
 
@@ -44,6 +47,9 @@ class WarmUp:
         learning_rate: the highest that the schedule reaches.
         weight_decay: of AdamW.
         warmup: part of the steps in which the learning rate rises.
+
+    Raises:
+        UserError: a number out of its range.
     """
 
     data: SelectionDataModule
@@ -52,6 +58,15 @@ class WarmUp:
     learning_rate: float = 1e-4
     weight_decay: float = 0.01
     warmup: float = 0.06
+
+    def __post_init__(self) -> None:
+        checks.limit("warm_up.max_epochs", self.max_epochs)
+        checks.limit("warm_up.max_steps", self.max_steps)
+        checks.positive("warm_up.learning_rate", self.learning_rate)
+        checks.not_negative("warm_up.weight_decay", self.weight_decay)
+        checks.between("warm_up.warmup", self.warmup, 0, 1)
+        if self.max_epochs == self.max_steps == -1:
+            raise UserError("warm_up.max_epochs is -1 as warm_up.max_steps is, so it never ends; give one of them.")
 
 
 @dataclass
@@ -183,12 +198,14 @@ def begin(job: Job, verb: str) -> str | None:
     """Load the data, which finds a user's mistakes, then let rank 0 claim the directory. Gives the checkpoint."""
     parts = [job.data, *([job.warm_up.data] if job.warm_up else [])]
     on_rank_zero(lambda: job.model.source)
+    if (scorer := job.scorer.checkpoint) is not None:
+        on_rank_zero(lambda: _check_model(scorer))
     for data in parts:
         data.task = job.data if data is not job.data else None
         data.scorer, data.source = job.scorer, job.model.source
+        data.check_length(data.model_tokenizer())
         on_rank_zero(data.load)  # first alone: it may build caches
         data.load()
-        data.check_length(data.model_tokenizer())
     for data in parts:  # when all of them are there, as a target may be another's rows
         if data.selector is not None and data.selector.requires_target:
             on_rank_zero(lambda data=data: len(data.target_pool))  # type: ignore[misc]
@@ -202,6 +219,11 @@ def begin(job: Job, verb: str) -> str | None:
     job.ledger.path, job.ledger.attempt, job.new = job.run.costs, claim.attempt, claim.new
     job.ledger.resumed = claim.resumed
     return claim.checkpoint
+
+
+def _check_model(name: str) -> None:
+    """Find a model and read its tokenizer, so that a damaged one is told before anything is trained."""
+    load_tokenizer(find_model(name).folder)
 
 
 def _select(job: Job, data: SelectionDataModule, folder: Path | None, part: Part) -> None:

@@ -15,7 +15,7 @@ import yaml
 from selectune.costs import code_version
 from selectune.errors import RunDirectoryError
 from selectune.ledger import collect_open, interrupted, next_attempt, read_ledger
-from selectune.paths import atomic_file, write_json
+from selectune.paths import atomic_file, read_mapping, write_json
 
 OURS = (
     "done.json", "metrics.csv", "cost.jsonl", "saving.json", "forecast.json", "report.html", "predictions.parquet",
@@ -176,7 +176,8 @@ class Run:
     def _check_config(self, verb: str, config: dict[str, Any], ckpt_path: str | None, there: bool) -> None:
         if not there:
             return
-        earlier = yaml.safe_load((self.path / "config.yaml").read_text())
+        mend = "use another --output, or --overwrite, which removes what the run has made"
+        earlier = read_mapping(self.path / "config.yaml", mend, error=RunDirectoryError)
         differs = differences(earlier, config)
         grown = [name for name in differs if name in GROWS and ckpt_path == "last" and _grew(earlier, config, name)]
         differs = [name for name in differs if name not in grown]
@@ -191,8 +192,13 @@ class Run:
             )
 
     def _take_lock(self) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.path / ".lock").open("a+")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.path / ".lock").open("a+")
+        except OSError as error:
+            raise RunDirectoryError(
+                f"{self.path} cannot be written ({error.strerror}); use another --output."
+            ) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selectune.errors import SelectionError
-from selectune.paths import atomic_file, write_json
+from selectune.paths import atomic_file, read_mapping, write_json
 
 if TYPE_CHECKING:
     from selectune.pool import Pool
@@ -146,7 +146,9 @@ class Selection:
                 "data.selection."
             ) from None
         except (ValueError, TypeError, KeyError, OSError) as error:
-            raise SelectionError(f"The selection in {folder} cannot be read ({error}); make it again.") from error
+            raise SelectionError(
+                f"The selection in {folder} cannot be read ({error}); remove that folder, and select again."
+            ) from error
         if manifest.pool_fingerprint != pool.fingerprint:
             raise SelectionError(
                 f"The selection in {folder} was made for another pool: {manifest.pool_rows:,} rows of "
@@ -177,8 +179,8 @@ def trained_on(model: Path) -> dict[str, Any] | None:
     file = model.parent / "selection" / "manifest.json"
     if not file.is_file():
         return None
-    content = json.loads(file.read_text())
     kept = ("n_rows", "rows_hash", "pool_fingerprint", "source", "selector", "weights_hash", "tokenizer_hash")
+    content = read_mapping(file, "name another model.checkpoint, or remove that folder", *kept)
     return {name: content[name] for name in kept}
 
 

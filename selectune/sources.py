@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from selectune.checkpoint_files import check_files
 from selectune.errors import CheckpointError, DataError
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def find_model(name: str, cache: Path | None = None) -> ModelSource:
         cache: where the embedded model is kept.
 
     Raises:
-        CheckpointError: nothing of that name was found, or it holds no safetensors.
+        CheckpointError: nothing of that name was found, or its config or weights cannot be read.
     """
     root = os.environ.get("SELECTUNE_MODELS")
     for candidate in _candidates(root, name, None, None):
@@ -233,11 +234,7 @@ def _local(splits: dict[str, Dataset], described: str) -> DataSource:
 
 
 def _checked(source: ModelSource) -> ModelSource:
-    if not any(source.folder.glob("*.safetensors")):
-        raise CheckpointError(
-            f"{source.described} holds no *.safetensors, the only form of weights that is loaded; convert it with "
-            "`save_pretrained` first."
-        )
+    check_files(source.folder, source.described)
     return source
 
 

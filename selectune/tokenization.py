@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 
+from selectune.checkpoint_files import read_tokenizer
 from selectune.errors import CheckpointError
 from selectune.paths import atomic_folder
 from selectune.progress import progress
@@ -191,12 +192,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     Raises:
         CheckpointError: the folder holds none.
     """
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"The model folder {folder.name} holds no tokenizer that can be loaded.") from error
+    tokenizer = read_tokenizer(folder)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return tokenizer

@@ -13,18 +13,17 @@ must not depend on when a run was interrupted: they are computed from the uninte
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from selectune.costs import AGAIN, CostRecord, Kept, Part, Stage, distinct
 from selectune.ledger import read_ledger
+from selectune.paths import read_mapping
 from selectune.savings import TRAINING, Saving
 
+DAMAGED = "run again into a new folder"
 WHOLE: tuple[Stage, ...] = ("tune_scorer", "solve", "select")  # in old ledgers; scoring goes on where it was
 FIGURES = ("wall_s", "device_s", "flops", "energy_j", "examples", "tokens", "padded_tokens")
 
@@ -95,9 +94,9 @@ def rows_seen(run: Path, saving: Saving | None) -> dict[Part, float]:
         found["fit"] = saving.kept_rows * saving.epochs
     manifest, config = run / "warm_up" / "selection" / "manifest.json", run / "config.yaml"
     if manifest.is_file() and config.is_file():
-        asked = (yaml.safe_load(config.read_text()) or {}).get("warm_up") or {}
+        asked = read_mapping(config, DAMAGED).get("warm_up") or {}
         if asked.get("max_steps", -1) == -1:  # else it may have ended within an epoch
-            found["warm_up"] = json.loads(manifest.read_text())["n_rows"] * asked.get("max_epochs", 1)
+            found["warm_up"] = read_mapping(manifest, DAMAGED, "n_rows")["n_rows"] * asked.get("max_epochs", 1)
     return found
 
 

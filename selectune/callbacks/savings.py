@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from selectune.callbacks.cost_ledger import CostLedger
 from selectune.compute_saving import compute_saving
 from selectune.costs import CostRecord, Total, totals
 from selectune.ledger import read_ledger
+from selectune.paths import read_mapping
 from selectune.savings import UNITS, Saving
 from selectune.scorer_ratio import ScorerRatio
 
@@ -68,7 +68,7 @@ def warm_up_saving(records: list[CostRecord], run_dir: Path) -> Saving | None:
     manifest = run_dir / "warm_up" / "selection" / "manifest.json"
     if not manifest.is_file():
         return None
-    told = json.loads(manifest.read_text())
+    told = read_mapping(manifest, "use another --output", "pool_rows", "pool_input_tokens", "n_rows", "budget")
     pool = told.get("screened") or {"rows": told["pool_rows"], "input_tokens": told["pool_input_tokens"]}
     return compute_saving(
         records,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from selectune import checks
 from selectune.errors import BudgetError, DataError
 from selectune.selectors.base import Budget
 
@@ -17,11 +18,11 @@ def check_arguments(data: SelectionDataModule) -> None:
     Raises:
         BudgetError: of the budget.
         DataError: of a limit or a length.
+        UserError: of the seed.
     """
     given = [name for name in ("keep", "keep_rows", "keep_tokens") if getattr(data, name) is not None]
     for name in ("keep_rows", "keep_tokens"):
-        if (value := getattr(data, name)) is not None and value < 1:
-            raise BudgetError(f"data.{name} is {value}, but must be at least 1.")
+        checks.at_least(f"data.{name}", getattr(data, name), 1, BudgetError)
     Budget.of(2**62, 2**62, data.keep, data.keep_rows, data.keep_tokens)
     if data.selector is None:
         if given and data.selection is None:
@@ -31,7 +32,8 @@ def check_arguments(data: SelectionDataModule) -> None:
     elif not data.selector.sets_own_size and not given and data.selection is None:
         raise BudgetError("data.selector needs a budget; give data.keep, data.keep_rows or data.keep_tokens.")
     limits = ("max_train_rows", "max_dev_rows", "max_eval_rows", "max_target_rows")
-    for name in (*limits, "batch_size", "max_length", "max_batch_tokens"):
-        value = getattr(data, name)
-        if value is not None and value < 1:
-            raise DataError(f"data.{name} is {value}, but must be at least 1.")
+    for name in (*limits, "batch_size", "max_batch_tokens"):
+        checks.at_least(f"data.{name}", getattr(data, name), 1, DataError)
+    checks.at_least("data.max_length", data.max_length, 2, DataError)  # the least that a token is predicted from
+    checks.at_least("data.num_workers", data.num_workers, 0, DataError)
+    checks.seed("data.seed", data._seed)

@@ -143,11 +143,17 @@ class SelectionDataModule(TaskData):
         return self.tokenizer
 
     def check_length(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Refuse rows that may be longer than a model takes.
+        """Refuse rows that may be longer than a model takes, or that are cut to nothing but special tokens.
 
         Raises:
-            DataError: `max_length` is over what the tokenizer says of its model.
+            DataError: `max_length` is over what the tokenizer says of its model, or below what a text needs.
         """
+        special = tokenizer.num_special_tokens_to_add(pair=len(self.text_columns) > 1)
+        if self.max_length < special + len(self.text_columns):
+            raise DataError(
+                f"data.max_length is {self.max_length}, but {special} tokens are special ones, so nothing is left of a "
+                f"text; give at least {special + len(self.text_columns)}."
+            )
         if self.max_length > tokenizer.model_max_length:
             raise DataError(
                 f"data.max_length is {self.max_length}, but {Path(tokenizer.name_or_path).name} takes at most "
@@ -159,9 +165,11 @@ class SelectionDataModule(TaskData):
 
         Raises:
             DataError: something about the data is not as the task needs it.
+            BudgetError: fewer rows are there than are to be kept.
         """
         if not self.splits:
             loaded = load_splits(self)
+            Budget.of(len(loaded.pool), 2**62, self.keep, self.keep_rows, self.keep_tokens)
             self.splits, self.labels, self.pool = loaded.splits, loaded.labels, loaded.pool
             give_memory_back()
 

@@ -92,12 +92,20 @@ class Loaders(pl.LightningDataModule):
             DataError: batches are smaller than that.
             BudgetError: fewer rows are trained on.
         """
+        self.check_batch_size(size)
+        if len(self.train_rows) < size:
+            raise BudgetError(f"{len(self.train_rows)} row(s) are kept for {size} processes; keep more or use fewer.")
+
+    def check_batch_size(self, size: int) -> None:
+        """Refuse batches in which a process would be without a row; known before any data is.
+
+        Raises:
+            DataError: they are smaller than the number of processes.
+        """
         if self.batch_size < size:
             raise DataError(
                 f"data.batch_size is {self.batch_size} over {size} processes; each needs a row of each batch."
             )
-        if len(self.train_rows) < size:
-            raise BudgetError(f"{len(self.train_rows)} row(s) are kept for {size} processes; keep more or use fewer.")
 
     def n_train_batches(self) -> int:
         """Training batches of an epoch."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from selectune import checks
 from selectune.datamodules.base import SelectionDataModule
 from selectune.errors import DataError
 from selectune.lightning_modules.heads import QuestionAnsweringHead
@@ -67,9 +68,10 @@ class QuestionAnswering(SelectionDataModule):
         self.null_answers = False  # whether some question has none
         self.spans: dict[str, np.ndarray] = {}
         super().__init__(dataset, max_length=max_length, **kwargs)
+        names = ("question_column", "context_column", "answers_column", "id_column")
+        checks.distinct_columns({name: getattr(self, name) for name in names})
         for name, least in (("doc_stride", 0), ("max_question_tokens", 1), ("max_answer_tokens", 1), ("n_best", 1)):
-            if getattr(self, name) < least:
-                raise DataError(f"data.{name} is {getattr(self, name)}, but must be at least {least}.")
+            checks.at_least(f"data.{name}", getattr(self, name), least, DataError)
         if max_length <= max_question_tokens + doc_stride:
             raise DataError(
                 f"data.max_length {max_length} leaves no room for a new part of the context beside data.doc_stride "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
+from selectune import checks
 from selectune.datamodules.base import SelectionDataModule
 from selectune.errors import DataError
 from selectune.lightning_modules.heads import ClassificationHead, RegressionHead
@@ -70,6 +71,8 @@ class TextClassification(SelectionDataModule):
         self.weights: list[float] | None = None
         self.strip_headers, self.drop_empty = strip_headers, drop_empty
         self.label_names: list[str] = []
+        columns = {"text_column": text_column, "pair_column": pair_column or None, "label_column": label_column}
+        checks.distinct_columns(columns)
         super().__init__(dataset, **kwargs)
         self.more_test_splits = more_test_splits or []
         if regression and class_weights is not None:
@@ -127,6 +130,11 @@ class TextClassification(SelectionDataModule):
             return {role: _numbers(list(split[self.label_column]), told[role]) for role, split in splits.items()}
         names = getattr(train.features[self.label_column], "names", None) or self._names_beside(train)
         numbers, self.label_names = class_numbers(list(train[self.label_column]), names, told["train"])
+        if len(np.unique(numbers)) < 2:
+            raise DataError(
+                f"All labels of {told['train']} are '{self.label_names[numbers[0]]}', but one class leaves nothing to "
+                "learn; mend data.label_column, or add rows of another class."
+            )
         self.weights = self._weights(numbers)
         labels = {"train": numbers}
         for role, split in others.items():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from selectune import checks
 from selectune.distributed import stage_seed
 from selectune.errors import DataError
 from selectune.pool import Pool, check_texts
@@ -43,6 +44,9 @@ class Texts:
     local_text_column: str | None = None
     split: str | None = None
     max_rows: int | None = None
+
+    def __post_init__(self) -> None:
+        checks.at_least(f"max_rows of {self.dataset}", self.max_rows, 1, DataError)
 
     @property
     def name(self) -> str:

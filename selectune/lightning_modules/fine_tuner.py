@@ -14,12 +14,18 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recomputed
 
+from selectune import checks
 from selectune.distributed import seed_stage
 from selectune.errors import UserError
 from selectune.lightning_modules.heads import Head, Output
+from selectune.lightning_modules.optimizers import check_optimizer
 from selectune.sources import ModelSource, find_model
 
 NO_DECAY = ("bias", "norm")
+NO_END = (
+    "A learning rate that falls to 0 needs an end; give trainer.max_epochs or trainer.max_steps, or a "
+    "model.lr_scheduler."
+)
 
 
 class FineTuner(pl.LightningModule):
@@ -36,6 +42,9 @@ class FineTuner(pl.LightningModule):
         head: another head than the data module's.
         seed: of the new head's weights, dropout and masks; default ``seed_everything``.
         stage: names the stage in its seeds, so that a warm-up and a fine-tuning draw apart.
+
+    Raises:
+        UserError: a rate, share or seed out of its range, or an optimizer or schedule that cannot be made.
     """
 
     def __init__(
@@ -51,6 +60,12 @@ class FineTuner(pl.LightningModule):
         stage: str = "train",
     ) -> None:
         super().__init__()
+        checks.positive("model.learning_rate", learning_rate)
+        checks.not_negative("model.weight_decay", weight_decay)
+        checks.between("model.warmup", warmup, 0, 1)
+        checks.seed("model.seed", seed)
+        if optimizer or lr_scheduler:
+            check_optimizer(optimizer or torch.optim.AdamW, lr_scheduler)
         self.checkpoint, self.learning_rate, self.weight_decay = checkpoint, learning_rate, weight_decay
         self.warmup, self.optimizer, self.lr_scheduler = warmup, optimizer, lr_scheduler
         self.head, self._seed, self.stage = head, seed, stage
@@ -210,10 +225,7 @@ class FineTuner(pl.LightningModule):
         steps = math.ceil(batches / trainer.accumulate_grad_batches) * epochs
         steps = min(steps, trainer.max_steps if trainer.max_steps >= 0 else math.inf)
         if steps == math.inf:
-            raise UserError(
-                "A learning rate that falls to 0 needs an end; give trainer.max_epochs or trainer.max_steps, or a "
-                "model.lr_scheduler."
-            )
+            raise UserError(NO_END)
         return int(steps)
 
     def _output(self, batch: dict[str, Any]) -> Output:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selectune.distributed import on_rank_zero
-from selectune.errors import CheckpointError, UserError
+from selectune.errors import UserError
 from selectune.pool import Pool
 from selectune.scoring.settings import ScorerSettings
 from selectune.selectors.base import ALWAYS
@@ -221,9 +221,6 @@ def _language_kind(folder: Path) -> Estimator:
         MODEL_FOR_MASKED_LM_MAPPING_NAMES,
     )
 
-    try:
-        kind = AutoConfig.from_pretrained(str(folder)).model_type
-    except ValueError as error:
-        raise CheckpointError(f"The config.json of {folder.name} names no model that transformers knows.") from error
+    kind = AutoConfig.from_pretrained(str(folder)).model_type
     causal = kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES and kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     return "causal" if causal else "masked"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from selectune import checks
+
 
 @dataclass
 class Information:
@@ -42,6 +44,9 @@ class Generative:
     head: Literal["exact", "probe"] = "exact"
     layers: list[int] | None = None
 
+    def __post_init__(self) -> None:
+        checks.at_least("scorer.generative.k", self.k, 1)
+
 
 @dataclass
 class Semantic:
@@ -61,6 +66,12 @@ class Semantic:
     samples: int = 5
     max_new_tokens: int = 16
     similarity: float = 0.8
+
+    def __post_init__(self) -> None:
+        checks.seed("scorer.semantic.seed", self.seed)
+        checks.at_least("scorer.semantic.samples", self.samples, 1)
+        checks.at_least("scorer.semantic.max_new_tokens", self.max_new_tokens, 1)
+        checks.between("scorer.semantic.similarity", self.similarity, -1, 1)
 
 
 @dataclass
@@ -90,6 +101,11 @@ class Tune:
     rows: int | None = 500
     max_epochs: int = 3
     learning_rate: float = 5e-5
+
+    def __post_init__(self) -> None:
+        checks.at_least("scorer.tune.rows", self.rows, 1)
+        checks.at_least("scorer.tune.max_epochs", self.max_epochs, 1)
+        checks.positive("scorer.tune.learning_rate", self.learning_rate)
 
 
 @dataclass
@@ -121,3 +137,7 @@ class ScorerSettings:
     semantic: Semantic = field(default_factory=Semantic)
     embedding: Embedding = field(default_factory=Embedding)
     probability_of: int = 1
+
+    def __post_init__(self) -> None:
+        checks.at_least("scorer.max_batch_tokens", self.max_batch_tokens, 1)
+        checks.at_least("scorer.probability_of", self.probability_of, 0)

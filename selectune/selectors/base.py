@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from selectune import checks
 from selectune.errors import BudgetError
 
 DECIMALS = 9
@@ -45,12 +46,12 @@ class Budget:
         Args:
             n_rows: rows in the pool.
             n_tokens: tokens in the pool.
-            keep: fraction of the rows, 0 < keep <= 1, rounded to the nearest row and at least one.
+            keep: fraction of the rows, 0 < keep <= 1, rounded to the nearest row.
             keep_rows: number of rows.
             keep_tokens: number of tokens.
 
         Raises:
-            BudgetError: more than one is given, or one lies outside the pool.
+            BudgetError: more than one is given, or one lies outside the pool or comes to no row.
         """
         given = {"keep": keep, "keep_rows": keep_rows, "keep_tokens": keep_tokens}
         given = {name: value for name, value in given.items() if value is not None}
@@ -58,9 +59,11 @@ class Budget:
             names = " and ".join(f"data.{name}" for name in given)
             raise BudgetError(f"The budget is given twice, by {names}; keep one of them.")
         if keep is not None:
-            if not 0 < keep <= 1:
-                raise BudgetError(f"data.keep is {keep}, but a fraction of the pool must be over 0 and at most 1.")
-            return cls(rows=max(1, int(n_rows * keep + 0.5)))
+            checks.share("data.keep", keep, BudgetError)
+            rows = int(n_rows * keep + 0.5)
+            if rows < 1:
+                raise BudgetError(f"data.keep is {keep:g}, which comes to no row of {n_rows}; keep more.")
+            return cls(rows=rows)
         if keep_rows is not None:
             if not 0 < keep_rows <= n_rows:
                 raise BudgetError(

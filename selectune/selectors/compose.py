@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from selectune import checks
 from selectune.errors import BudgetError, UserError
 from selectune.selectors.base import ALWAYS, Budget, Picked, Selector, Signals
 from selectune.selectors.interval import filled_by
@@ -35,8 +36,7 @@ class Chain(Selector):
             raise UserError(f"{name} fixes its own bounds, so Chain takes no prefilter_keep; leave it out.")
         if not prefilter.sets_own_size and prefilter_keep is None:
             raise UserError(f"Chain must be told how many rows {name} leaves; give prefilter_keep, such as 0.5.")
-        if prefilter_keep is not None and not 0 < prefilter_keep <= 1:
-            raise BudgetError(f"prefilter_keep is {prefilter_keep}, but must be over 0 and at most 1.")
+        checks.share("Chain's prefilter_keep", prefilter_keep, BudgetError)
         self.prefilter, self.selector, self.prefilter_keep = prefilter, selector, prefilter_keep
 
     @property

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from selectune.errors import BudgetError, DataError, UserError
+from selectune import checks
+from selectune.errors import BudgetError, DataError
 from selectune.selectors.base import Budget, Picked, Selector, Signals
 
 SHINGLES_AT_ONCE = 2**16
@@ -38,8 +39,7 @@ class Deduplicate(Selector):
     """
 
     def __init__(self, near: bool = True, similarity: float = 0.8) -> None:
-        if not 0 < similarity <= 1:
-            raise UserError(f"Deduplicate has similarity {similarity}, but it must be over 0 and at most 1.")
+        checks.share("Deduplicate's similarity", similarity)
         self.near, self.similarity = near, similarity
 
     @property

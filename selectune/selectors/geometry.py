@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from selectune import checks
 from selectune.errors import UserError
 from selectune.selectors.base import Budget, Picked, Selector, Signals, first_of, ranked, rounded
 from selectune.selectors.clustering import (
@@ -100,8 +101,7 @@ class Prototypes(Selector):
     def __init__(self, keep: Literal["nearest", "farthest"] = "nearest", n_prototypes: int | None = None) -> None:
         if keep not in ("nearest", "farthest"):
             raise UserError(f"Prototypes can keep the 'nearest' or the 'farthest' rows, not the {keep!r}.")
-        if n_prototypes is not None and n_prototypes < 1:
-            raise UserError(f"Prototypes needs at least 1 prototype, not {n_prototypes}.")
+        checks.at_least("Prototypes' n_prototypes", n_prototypes, 1)
         self.keep, self.n_prototypes = keep, n_prototypes
 
     @property

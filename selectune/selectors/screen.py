@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from selectune import checks
 from selectune.errors import BudgetError
 from selectune.selectors.base import Budget, Picked, Signals
 from selectune.selectors.baselines import domains_of, turns
@@ -49,8 +50,7 @@ class DomainScreen(Comparing):
         allow_unconverged: bool = False,
     ) -> None:
         for name, value in (("domains", domains), ("sample", sample), ("rows", rows)):
-            if value is not None and value < 1:
-                raise BudgetError(f"DomainScreen's {name} is {value}, but must be at least 1.")
+            checks.at_least(f"DomainScreen's {name}", value, 1, BudgetError)
         from selectune.selectors.transport import Eps, checked_stop
 
         Eps.of(eps)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from selectune import checks
 from selectune.errors import BudgetError, UserError
 from selectune.selectors.base import Budget
 from selectune.selectors.interval import IntervalRule, filled_by
@@ -24,6 +25,11 @@ class Proxy:
     max_epochs: int = 1
     max_steps: int = -1
     learning_rate: float | None = None
+
+    def __post_init__(self) -> None:
+        checks.at_least("rule.proxy.max_epochs", self.max_epochs, 1)
+        checks.limit("rule.proxy.max_steps", self.max_steps)
+        checks.positive("rule.proxy.learning_rate", self.learning_rate)
 
 
 @dataclass(frozen=True)
@@ -76,8 +82,7 @@ class Search(IntervalRule):
     proxy: Proxy = Proxy()
 
     def __post_init__(self) -> None:
-        if self.bands < 2:
-            raise UserError(f"Search tries {self.bands} band(s), but there is nothing to choose below 2; give more.")
+        checks.at_least("Search's bands", self.bands, 2)
 
     def candidates(self) -> list[Placed]:
         """The rules to choose from, at the positions i / (bands - 1)."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -13,8 +11,9 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
+from selectune import checks
 from selectune.errors import RunDirectoryError, UserError
-from selectune.paths import atomic_file, write_json
+from selectune.paths import atomic_file, check_folder, read_mapping, use_cache, write_json
 from selectune.report.figures import count, seconds
 from selectune.run import differences
 from selectune.tables.checking import check_configs
@@ -38,10 +37,9 @@ def main(args: list[str]) -> int:
         UserError: the table's config says something wrong, or its folder is of another one.
     """
     given = _parser().parse_args(args)
-    if given.jobs < 1:
-        raise UserError(f"--jobs is {given.jobs}, but must be at least 1.")
-    if given.cache:
-        os.environ["SELECTUNE_CACHE"] = str(Path(given.cache).absolute())
+    checks.at_least("--jobs", given.jobs, 1)
+    use_cache(given.cache)
+    check_folder(given.output, "--output", RunDirectoryError)
     of = read_table(Path(given.config))
     output = Path(given.output).resolve()
     cells = of.cells(output)
@@ -136,7 +134,8 @@ def _check_made(cells: list[Cell], output: Path) -> None:
         file = cell.folder / "cell.json"
         if not file.is_file() or not (cell.folder / "config.yaml").is_file():
             continue
-        differs = differences(json.loads(file.read_text()), _described(cell, cells, output))
+        made = read_mapping(file, "remove its folder to run that cell anew")
+        differs = differences(made, _described(cell, cells, output))
         if differs:
             raise RunDirectoryError(
                 f"{cell.folder} was made with another config (it differs in {', '.join(differs[:5])}); use another "

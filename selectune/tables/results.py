@@ -17,7 +17,7 @@ import numpy as np
 from selectune.compute_saving import compute_saving
 from selectune.costs import CostRecord, add_up, distinct
 from selectune.ledger import read_ledger
-from selectune.paths import atomic_file
+from selectune.paths import atomic_file, read_mapping
 from selectune.savings import SELECTION, Saving
 from selectune.tables.grid import Cell
 from selectune.tables.layers import read_config, without_place
@@ -31,6 +31,7 @@ LAST = (
     *(f"{step}_{unit}" for unit in ("flops", "device_s") for step in STEPS), "saving_flops", "config", "commit",
     "finished_at", "warnings",
 )  # fmt: skip
+AGAIN = "remove the folder of that run to do it again"
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ def read_result(cell: Cell, output: Path) -> Result:
         output: folder of the table, which the hash of a config leaves out.
     """
     folder = cell.folder
-    done, saving = json.loads((folder / "done.json").read_text()), Saving.read(folder)
+    done = read_mapping(folder / "done.json", AGAIN, "metrics", "commit", "finished_at")
+    saving = Saving.read(folder)
     records = unbroken(folder)
     warm_up = [record for record in records if record.stage == "warm_up"]
     training = [record for record in records if record.stage == "train" and not record.cached]
@@ -127,7 +129,7 @@ def _saving(said: Saving, records: list[CostRecord]) -> float | None:
 def _manifest(run: Path) -> dict[str, Any]:
     """What a selection says of itself; nothing where there was none."""
     file = run / "selection" / "manifest.json"
-    return json.loads(file.read_text()) if file.is_file() else {}
+    return read_mapping(file, AGAIN) if file.is_file() else {}
 
 
 def write_csv(results: list[Result], file: Path) -> None:

@@ -64,7 +64,7 @@ def test_a_search_is_refused_where_nothing_can_train(selector: EntropyInterval |
 
 
 def test_settings_that_make_no_search_are_refused() -> None:
-    with pytest.raises(UserError, match="tries 1 band"):
+    with pytest.raises(UserError, match="bands is 1"):
         Search(bands=1)
     for position in (-0.1, 1.1, float("nan")):
         with pytest.raises(BudgetError, match="no place of a band"):

@@ -128,7 +128,7 @@ def load_network(auto_class: str, source: ModelSource, **config: Any) -> tuple[A
     another shape.
 
     Raises:
-        CheckpointError: the weights do not fit the config.
+        CheckpointError: the weights cannot be read, or are those of another model.
     """
     import transformers
     from transformers.utils import logging
@@ -149,6 +149,11 @@ def load_network(auto_class: str, source: ModelSource, **config: Any) -> tuple[A
         raise CheckpointError(f"{source.described} cannot be loaded: {str(error).splitlines()[0]}") from error
     finally:
         logging.set_verbosity(verbosity)
+    if set(loading["missing_keys"]) >= {name for name, _ in network.named_parameters()}:
+        raise CheckpointError(
+            f"{source.described} holds weights, but none of those of a {type(network).__name__}, which its config.json "
+            "names; get the model again, or name another."
+        )
     mismatched = [key if isinstance(key, str) else key[0] for key in loading["mismatched_keys"]]
     return network, sorted([*loading["missing_keys"], *mismatched])
 

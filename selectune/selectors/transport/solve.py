@@ -22,6 +22,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from selectune import checks
 from selectune.errors import TransportError
 from selectune.selectors.transport.backends import choose_backend, run_backend
 from selectune.selectors.transport.inputs import DEFAULT_EPS, Eps, make_problem
@@ -142,10 +143,9 @@ def checked_stop(
     Raises:
         TransportError: it never would be.
     """
-    if not tolerance > 0 or not churn >= 0:
-        raise TransportError(f"tolerance must be above 0 and churn at least 0, not {tolerance!r} and {churn!r}.")
-    if max_iterations < 1:
-        raise TransportError(f"max_iterations must be at least 1, not {max_iterations}.")
+    checks.refuse_unless(0 < tolerance <= 2, "tolerance", tolerance, "over 0 and at most 2", TransportError)
+    checks.between("churn", churn, 0, 1, TransportError)
+    checks.at_least("max_iterations", max_iterations, 1, TransportError)
     if lowest is not None and not 1 <= lowest <= n:
         raise TransportError(f"The {lowest} lowest rows of a pool of {n} cannot be watched; lowest lies in 1 to {n}.")
     return Stop(tolerance, max_iterations, lowest, churn, highest)

@@ -69,8 +69,8 @@ REFUSED: list[tuple[dict[str, Any], type[UserError], str]] = [
     ({"cost": "manhattan"}, TransportError, "choose sqeuclidean or cosine"),
     ({"backend": "exact"}, TransportError, "choose one of pot, dense, stream or auto"),
     ({"lowest": 11}, TransportError, "lowest lies in 1 to 10"),
-    ({"tolerance": 0.0}, TransportError, "tolerance must be above 0"),
-    ({"max_iterations": 0}, TransportError, "max_iterations must be at least 1"),
+    ({"tolerance": 0.0}, TransportError, "tolerance is 0.0, but must be over 0 and at most 2"),
+    ({"max_iterations": 0}, TransportError, "max_iterations is 0, but must be at least 1"),
     ({"pool": np.ones((10, 4)), "target": np.ones((8, 4))}, TransportError, "same for all pairs; state absolute"),
 ]
 
