@@ -16,8 +16,6 @@ import transformers.loss.loss_utils
 import transformers.models.auto.modeling_auto
 import transformers.models.bert.modeling_bert  # noqa: F401
 
-import selectune.report.command
-import selectune.tables.preload
 import tests.processes  # noqa: F401
 
 gc.collect()
