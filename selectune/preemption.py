@@ -86,7 +86,7 @@ class Preemption(pl.Callback):
         self._handled: list[signal.Signals] = []
         self._in_trainer = self._stop = self._warned = self._leaving = False
         self._requeued: bool | None = None  # None until Slurm was asked
-        self._asking, self._over = threading.Lock(), threading.Event()
+        self._asking, self._over = threading.RLock(), threading.Event()  # a handler may interrupt another
 
     # The signals.
 

@@ -214,6 +214,12 @@ def test_rank_zero_alone_requeues(scontrol: Scontrol, monkeypatch: pytest.Monkey
     assert scontrol.calls == []
 
 
+def test_a_second_warning_while_requeueing_does_no_harm(scontrol: Scontrol) -> None:
+    scontrol.answers(f"[ $(wc -l <{scontrol.notes}) = 1 ] && kill -USR1 $PPID; sleep 0.1; kill -TERM $PPID")
+    with Preemption(WARNING), pytest.raises(SystemExit):
+        signal.raise_signal(WARNING)
+
+
 def test_users_environments_and_handlers_are_respected(
     scontrol: Scontrol, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
