@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from selectune import CostLedger, FineTuner, TextClassification
+from selectune.costs import add_up
 from selectune.ledger import read_ledger, totals
 from selectune.savings import Saving
+from selectune.unbroken import split_costs
 from tests.conftest import REPOSITORY, Cli, metrics_of
 
 
@@ -71,15 +73,26 @@ def test_going_on_in_mid_epoch_gives_the_same_weights(
             enable_model_summary=False, num_sanity_val_steps=0, callbacks=callbacks,
         )  # fmt: skip
         data = TextClassification(str(data_folder), max_length=32, seed=3)
-        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+        if checkpoint:
+            trainer.ckpt_path = checkpoint  # before the callbacks' setup, which learns of no `fit(ckpt_path=...)`
+        trainer.fit(module, data, weights_only=True)
         return module
 
     torch.manual_seed(1)
-    unbroken = fit([CostLedger(), SaveAt(tmp_path / "middle.ckpt", step)])
+    unbroken = fit([CostLedger(tmp_path), SaveAt(tmp_path / "middle.ckpt", step)])
+    (whole,) = (record for record in read_ledger(tmp_path / "cost.jsonl") if record.stage == "train")
     torch.manual_seed(2)
-    ledger = CostLedger()
-    resumed = fit([ledger], tmp_path / "middle.ckpt")
+    resumed = fit([CostLedger(tmp_path)], tmp_path / "middle.ckpt")
     for name, weights in unbroken.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], weights, atol=1e-6, rtol=0)
-    trained = sum(record.examples for record in ledger.ledger.records if record.stage == "train")
-    assert trained < 2 * 216, "only the rest was trained"
+    records = read_ledger(tmp_path / "cost.jsonl")
+    (rest,) = (record for record in records if record.stage == "train" and record.attempt == 2)
+    assert rest.examples < 2 * 216 == whole.examples, "only the rest was trained"
+    costs = split_costs(records)
+    kept, again = (add_up(record for record in some if record.stage == "train") for some in (costs.kept, costs.redone))
+    assert (kept.examples, kept.flops) == (whole.examples, pytest.approx(whole.flops, rel=1e-12))
+    assert (again.examples, again.flops) == (rest.examples, pytest.approx(rest.flops, rel=1e-12))
+    evaluated = {record.attempt: set[str | None]() for record in records}
+    for record in records:
+        evaluated[record.attempt] |= {record.work} if record.stage == "evaluate" else set()
+    assert set() != evaluated[2] <= evaluated[1], "an evaluation that is done again is known again"

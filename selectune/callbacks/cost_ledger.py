@@ -82,18 +82,17 @@ class CostLedger(pl.Callback):
         """
         if not self._own:
             return
-        fitting = trainer.state.fn == "fit" and not trainer.ckpt_path
-        if fitting and self._occupied and trainer.global_rank == 0:
+        fitting = trainer.state.fn == "fit"
+        if fitting and not trainer.ckpt_path and self._occupied and trainer.global_rank == 0:
             raise RunDirectoryError(
                 f"{self.ledger.path.parent} holds the ledger of another run, which this one would be charged with; "  # type: ignore[union-attr]
-                "give CostLedger another folder."
+                "give CostLedger another folder, or set trainer.ckpt_path before `fit` to go on with that run."
             )
         self.ledger.rank, self.ledger.world_size = world()
         self.ledger.device = str(trainer.strategy.root_device)
-        fn = str(trainer.state.fn)
-        if self._begun is None or (fn == "fit" and self._begun != "fit"):
+        if self._begun is None or (fitting and self._begun != "fit"):
             self.ledger.attempt, self.ledger.resumed = on_rank_zero(self._next_attempt)
-        self._begun = "fit" if fn == "fit" else self._begun or "used"
+        self._begun = "fit" if fitting else self._begun or "used"
 
     def _next_attempt(self) -> tuple[int, bool]:
         """The number of this attempt, and whether an earlier one was interrupted; what that left becomes records."""
