@@ -131,8 +131,9 @@ def select_in_library(datamodule: SelectionDataModule) -> None:
     model: Any = trainer.lightning_module
 
     def trainer_for(**settings: Any) -> pl.Trainer:
-        defaults: dict[str, Any] = {"accelerator": "auto", "devices": 1, "logger": False, "enable_checkpointing": False}
-        return pl.Trainer(**defaults | {"enable_model_summary": False} | settings)
+        quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
+        where = "cpu" if trainer.strategy.root_device.type == "cpu" else "auto"  # what the Trainer was told to use
+        return pl.Trainer(**{"accelerator": where, "devices": 1} | quiet | settings)
 
     folder = ledger.path.parent / "selection" if ledger.path else None
     select_rows(datamodule, model, trainer_for, ledger, folder=folder)
@@ -154,7 +155,7 @@ def scoring_model(datamodule: SelectionDataModule, fine_tuner: FineTuner, ledger
     settings = datamodule.scorer or ScorerSettings()
     source = find_model(settings.checkpoint) if settings.checkpoint else fine_tuner.source
     device = torch.device(ledger.device)
-    half = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    half = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     precision = settings.precision or ("bf16" if half else "32")
     scoring = ScoringModel(source, settings, datamodule.max_length, settings.max_batch_tokens or 0, precision)
     assert datamodule.selector is not None

@@ -16,6 +16,7 @@ from selectune.batching import (
     ResumableLoader,
     RowBatches,
     TrainSampler,
+    batch_loader,
     plan_batches,
     split_batch,
 )
@@ -74,7 +75,6 @@ class Loaders(pl.LightningDataModule):
         loop: Any = self.trainer.fit_loop.epoch_loop.batch_progress if self.trainer else None
         return ResumableLoader(
             RowBatches(collate),
-            batch_size=None,
             sampler=self._train_sampler(),
             num_workers=self.num_workers,
             batches_done=lambda: loop.current.processed if loop else 0,
@@ -112,7 +112,7 @@ class Loaders(pl.LightningDataModule):
     def predict_dataloader(self) -> DataLoader:
         """Batches of the held-out split."""
         plan = plan_batches(self.tokens["test"].lengths, self.max_batch_tokens, world()[1])
-        return DataLoader(PlannedBatches(plan, lambda rows: self.collate("test", rows)), batch_size=None)
+        return batch_loader(PlannedBatches(plan, lambda rows: self.collate("test", rows)))
 
     def eval_dataloader(self, *splits: str) -> DataLoader:
         """Every row of some splits once, over all ranks; no batch has rows of two, and each says which it is of."""
@@ -121,12 +121,10 @@ class Loaders(pl.LightningDataModule):
         data: ConcatDataset[Any] = ConcatDataset(
             [PlannedBatches(plan, partial(self.collate, split)) for split, plan in plans.items()]
         )
-        return DataLoader(
-            data, batch_size=None, sampler=EvalSampler(len(data), rank, size), num_workers=self.num_workers
-        )
+        return batch_loader(data, sampler=EvalSampler(len(data), rank, size), num_workers=self.num_workers)
 
     def collate(self, split: str, rows: np.ndarray) -> dict[str, Any]:
-        """The batch of some rows of a split: padded tensors, the task's extras, the row ids, token counts and split."""
+        """The batch of some rows of a split: padded tensors, the task's extras, row ids (an array), token count and split."""
         assert self.tokenizer is not None
         batch: dict[str, Any] = dict(self.tokens[split].padded(rows, int(self.tokenizer.pad_token_id or 0)))
         n_tokens = int(batch["attention_mask"].sum())
