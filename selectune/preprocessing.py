@@ -133,7 +133,7 @@ def select_in_library(datamodule: SelectionDataModule) -> None:
     def trainer_for(**settings: Any) -> pl.Trainer:
         quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
         where = "cpu" if trainer.strategy.root_device.type == "cpu" else "auto"  # what the Trainer was told to use
-        return pl.Trainer(**{"accelerator": where, "devices": 1} | quiet | settings)
+        return pl.Trainer(**quiet | {"accelerator": where, "devices": 1} | settings)
 
     folder = ledger.path.parent / "selection" if ledger.path else None
     select_rows(datamodule, model, trainer_for, ledger, folder=folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -30,7 +29,6 @@ def here_and_there(device: torch.device) -> tuple[Tensor, Tensor]:
 IMPLICIT: dict[str, Callable[[Tensor], Any]] = {
     "numpy": lambda there: there.numpy(),
     "asarray": np.asarray,
-    "array": np.array,
     "a numpy function": np.exp,
     "bf16 on the host": lambda there: there.bfloat16().cpu().numpy(),
 }
@@ -100,6 +98,16 @@ def test_what_waits_for_the_device_may_be_read(device: torch.device) -> None:
     assert float(there.sum()) == there.sum().item() == here.sum().item()
     assert bool(there[0, 0] < 0)
     np.testing.assert_array_equal(there.cpu().numpy(), here.numpy())
+
+
+def test_a_dispatch_mode_sees_operations_of_the_device(device: torch.device) -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    _, there = here_and_there(device)
+    with FlopCounterMode(display=False) as counter:
+        found = there[[0, 2]] @ there.T
+    assert found.shape == (2, 3)
+    assert counter.get_total_flops() == 2 * 2 * 3 * 4
 
 
 def test_views_share_memory_and_moves_do_not(device: torch.device) -> None:
@@ -174,7 +182,8 @@ class Right(pl.LightningModule):
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, np.ndarray]:
         logits = self(batch)
-        return {"logits": logits.masked_fill(self.hidden(logits), -1.0).cpu().numpy(), "rows": batch["rows"]}
+        logits = logits.detach().masked_fill(self.hidden(logits), -1.0)
+        return {"logits": logits.cpu().numpy(), "rows": batch["rows"]}
 
     def on_predict_batch_end(self, outputs: dict[str, np.ndarray], *args: Any) -> None:
         self.seen.append(np.concatenate([np.asarray(values).ravel() for values in outputs.values()]))
@@ -182,7 +191,7 @@ class Right(pl.LightningModule):
 
 class OutputsStay(Right):
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Any:
-        return {"logits": self(batch), "rows": batch["rows"]}
+        return {"logits": self(batch).detach(), "rows": batch["rows"]}
 
 
 class HostMask(Right):
@@ -228,7 +237,7 @@ def predicted(module: Right, convert: bool = False) -> Right:
     batch = {"numbers": numbers, "labels": torch.tensor([0, 1, 0, 1]), "rows": np.arange(4)}
     loader = DataLoader([batch], batch_size=None, **({} if convert else {"collate_fn": lambda one: one}))
     quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    trainer = pl.Trainer(accelerator="cpu", enable_model_summary=False, **quiet)
+    trainer = pl.Trainer(accelerator="cpu", enable_model_summary=False, inference_mode=False, **quiet)
     trainer.predict(module, loader, return_predictions=False)
     return module
 

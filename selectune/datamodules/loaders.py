@@ -124,7 +124,7 @@ class Loaders(pl.LightningDataModule):
         return batch_loader(data, sampler=EvalSampler(len(data), rank, size), num_workers=self.num_workers)
 
     def collate(self, split: str, rows: np.ndarray) -> dict[str, Any]:
-        """The batch of some rows of a split: padded tensors, the task's extras, row ids (an array), token count and split."""
+        """The batch of some rows of a split: padded tensors, the task's extras, the row ids, token counts and split."""
         assert self.tokenizer is not None
         batch: dict[str, Any] = dict(self.tokens[split].padded(rows, int(self.tokenizer.pad_token_id or 0)))
         n_tokens = int(batch["attention_mask"].sum())
