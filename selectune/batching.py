@@ -45,7 +45,7 @@ def split_batch(rows: np.ndarray, lengths: np.ndarray, max_tokens: int) -> list[
 
 
 class PlannedBatches(Dataset):
-    """A data set whose item is one planned batch, for `DataLoader(batch_size=None)`.
+    """A data set whose item is one planned batch, for `batch_loader`.
 
     Args:
         plan: row positions of each batch.
@@ -136,6 +136,19 @@ class RowBatches(Dataset):
         return self.collate(rows)
 
 
+def batch_loader(dataset: Dataset, **kwargs: Any) -> DataLoader:
+    """A loader of batches that the data set makes whole, which leaves them as they are.
+
+    By itself `DataLoader` would make tensors of their arrays, which then move to the GPU. But row ids, hashes and
+    places in a text are read on the host; only the tensors of a batch belong to the network.
+    """
+    return DataLoader(dataset, batch_size=None, collate_fn=_as_it_is, **kwargs)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
 class ResumableLoader(DataLoader):
     """A training loader whose checkpoint says where in the epoch it stood.
 
@@ -146,7 +159,7 @@ class ResumableLoader(DataLoader):
 
     def __init__(self, dataset: Dataset, batches_done: Callable[[], int], **kwargs: Any) -> None:
         # a generator of its own: else each start of the loader draws from the random state that a checkpoint restores
-        super().__init__(dataset, generator=torch.Generator(), **kwargs)
+        super().__init__(dataset, batch_size=None, collate_fn=_as_it_is, generator=torch.Generator(), **kwargs)
         self.batches_done = batches_done
 
     def state_dict(self) -> dict[str, int]:

@@ -134,7 +134,8 @@ def select_in_library(datamodule: SelectionDataModule) -> None:
     ledger = ledger_of(trainer)
 
     def trainer_for(**settings: Any) -> pl.Trainer:
-        defaults: dict[str, Any] = {"accelerator": "auto", "devices": 1, "logger": False, "enable_checkpointing": False}
+        where = "cpu" if trainer.strategy.root_device.type == "cpu" else "auto"  # what the Trainer was told to use
+        defaults: dict[str, Any] = {"accelerator": where, "devices": 1, "logger": False, "enable_checkpointing": False}
         defaults |= {"enable_model_summary": False, "default_root_dir": root_for(default_cache())}
         return pl.Trainer(**defaults | settings | {"callbacks": [*settings.get("callbacks", []), preemption]})
 
@@ -159,7 +160,7 @@ def scoring_model(datamodule: SelectionDataModule, fine_tuner: FineTuner, ledger
     settings = datamodule.scorer or ScorerSettings()
     source = find_model(settings.checkpoint) if settings.checkpoint else fine_tuner.source
     device = torch.device(ledger.device)
-    half = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    half = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     precision = settings.precision or ("bf16" if half else "32")
     scoring = ScoringModel(source, settings, datamodule.max_length, settings.max_batch_tokens or 0, precision)
     assert datamodule.selector is not None

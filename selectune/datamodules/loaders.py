@@ -16,6 +16,7 @@ from selectune.batching import (
     ResumableLoader,
     RowBatches,
     TrainSampler,
+    batch_loader,
     plan_batches,
     split_batch,
 )
@@ -75,7 +76,6 @@ class Loaders(pl.LightningDataModule):
         loop: Any = self.trainer.fit_loop.epoch_loop.batch_progress if self.trainer else None
         return ResumableLoader(
             RowBatches(collate),
-            batch_size=None,
             sampler=self._train_sampler(),
             num_workers=self.num_workers,
             worker_init_fn=outlive_sigterm,
@@ -122,7 +122,7 @@ class Loaders(pl.LightningDataModule):
     def predict_dataloader(self) -> DataLoader:
         """Batches of the held-out split."""
         plan = plan_batches(self.tokens["test"].lengths, self.max_batch_tokens, world()[1])
-        return DataLoader(PlannedBatches(plan, lambda rows: self.collate("test", rows)), batch_size=None)
+        return batch_loader(PlannedBatches(plan, lambda rows: self.collate("test", rows)))
 
     def eval_dataloader(self, *splits: str) -> DataLoader:
         """Every row of some splits once, over all ranks; no batch has rows of two, and each says which it is of."""
@@ -131,10 +131,8 @@ class Loaders(pl.LightningDataModule):
         data: ConcatDataset[Any] = ConcatDataset(
             [PlannedBatches(plan, partial(self.collate, split)) for split, plan in plans.items()]
         )
-        return DataLoader(
-            data, batch_size=None, sampler=EvalSampler(len(data), rank, size), num_workers=self.num_workers,
-            worker_init_fn=outlive_sigterm,
-        )  # fmt: skip
+        sampler = EvalSampler(len(data), rank, size)
+        return batch_loader(data, sampler=sampler, num_workers=self.num_workers, worker_init_fn=outlive_sigterm)
 
     def collate(self, split: str, rows: np.ndarray) -> dict[str, Any]:
         """The batch of some rows of a split: padded tensors, the task's extras, the row ids, token counts and split."""

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint as recomputed
 from selectune import checks
 from selectune.distributed import seed_stage
 from selectune.errors import UserError
-from selectune.lightning_modules.heads import Head, Output
+from selectune.lightning_modules.heads import Head, Output, widest
 from selectune.lightning_modules.optimizers import check_optimizer
 from selectune.sources import ModelSource, find_model
 
@@ -149,7 +149,7 @@ class FineTuner(pl.LightningModule):
         if batch_idx == 0:
             seed_stage(self.seed, self.stage, "epoch", self.current_epoch, self.global_rank)
         elif states is not None:
-            _set_random_states(states[self.global_rank])
+            _set_random_states(states[self.global_rank], self.device)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The mean loss over the whole batch, all ranks and micro-batches together.
@@ -197,9 +197,9 @@ class FineTuner(pl.LightningModule):
         """Add every rank's random states, so that a run goes on in mid-epoch as if unbroken."""
         states: list[Any] = [None] * self.trainer.world_size
         if self.trainer.world_size > 1:
-            torch.distributed.all_gather_object(states, _random_states())
+            torch.distributed.all_gather_object(states, _random_states(self.device))
         else:
-            states = [_random_states()]
+            states = [_random_states(self.device)]
         checkpoint["random_states"] = states
         checkpoint["head"] = self.head.state if self.head else {}
 
@@ -246,7 +246,7 @@ class FineTuner(pl.LightningModule):
         return output
 
     def _log(self, split: str) -> None:
-        sums = torch.tensor(self.losses[split], dtype=torch.float64, device=self.device)
+        sums = torch.tensor(self.losses[split], dtype=widest(self.device), device=self.device)
         if self.trainer.world_size > 1:
             torch.distributed.all_reduce(sums)
         self.losses[split] = [0.0, 0.0]
@@ -275,17 +275,17 @@ def current_seed() -> int:
     return int(os.environ.get("PL_GLOBAL_SEED", 0))
 
 
-def _random_states() -> dict[str, Any]:
+def _random_states(device: torch.device) -> dict[str, Any]:
     version, state, gauss = random.getstate()
     states: dict[str, Any] = {"torch": torch.get_rng_state(), "python": [version, list(state), gauss]}
-    if torch.cuda.is_available():
-        states["cuda"] = torch.cuda.get_rng_state()
+    if device.type != "cpu":  # an accelerator draws dropout from a state of its own
+        states[device.type] = torch.get_device_module(device).get_rng_state()
     return states
 
 
-def _set_random_states(states: dict[str, Any]) -> None:
+def _set_random_states(states: dict[str, Any], device: torch.device) -> None:
     version, state, gauss = states["python"]
     random.setstate((version, tuple(state), gauss))
     torch.set_rng_state(states["torch"].cpu())
-    if "cuda" in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state(states["cuda"].cpu())
+    if device.type != "cpu" and device.type in states:
+        torch.get_device_module(device).set_rng_state(states[device.type].cpu())

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from selectune.errors import CheckpointError
 from selectune.flop_formulas import entropy_flops
-from selectune.lightning_modules.heads import load_network, network_inputs
+from selectune.lightning_modules.heads import load_network, network_inputs, widest
 from selectune.lightning_modules.scorer import Scorer, states_of, stop_after
 from selectune.sources import ModelSource
 
@@ -25,7 +25,8 @@ class HeadScorer(Scorer):
         """Signals of a batch, each float32 of shape (rows,) or (rows, width)."""
         with states_of(self.network, self.read_layers()) as states:
             logits = self.network(**network_inputs(self.network, batch)).logits
-        logs = logits.double().log_softmax(-1)
+        logits = logits.to(widest(logits.device))
+        logs = logits.log_softmax(-1)
         shares = logs.exp()
         first, second = shares.topk(2, dim=-1).values.unbind(-1)
         found = {
@@ -35,7 +36,7 @@ class HeadScorer(Scorer):
         }
         if "class_probability" in self.wanted:
             several = self.network.config.problem_type == "multi_label_classification"  # classes have a yes or no each
-            of_classes = logits.double().sigmoid() if several else shares
+            of_classes = logits.sigmoid() if several else shares
             found["class_probability"] = of_classes[:, self.probability_of]
         if "label_loss" in self.wanted:
             found["label_loss"] = -logs.gather(-1, batch["labels"].unsqueeze(-1)).squeeze(-1)

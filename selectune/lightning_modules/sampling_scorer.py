@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from selectune.flop_formulas import softmax_flops
-from selectune.lightning_modules.heads import network_inputs
+from selectune.lightning_modules.heads import network_inputs, widest
 from selectune.lightning_modules.scorer import LAST, Scorer, states_of
 from selectune.selectors.base import uniforms
 from selectune.selectors.entropy import group_by_meaning, meaning_entropy
@@ -54,7 +54,7 @@ class SamplingScorer(Scorer):
         drawn, log_probs = self._continue(ids, there, np.asarray(batch["text_hash"]))
         ended = (drawn == self.stop_id).cumsum(1) - (drawn == self.stop_id).int() > 0  # after an end-of-text token
         counts = (~ended).sum(1)
-        means = (log_probs.masked_fill(ended, 0.0).sum(1) / counts).view(-1, self.samples).double().cpu().numpy()
+        means = (log_probs.masked_fill(ended, 0.0).sum(1) / counts).view(-1, self.samples).cpu().double().numpy()
         embeddings = self._embed(drawn, ~ended).view(len(means), self.samples, -1).cpu().numpy()
         entropies = [
             meaning_entropy(chances, group_by_meaning(vectors, self.similarity))
@@ -91,12 +91,12 @@ class SamplingScorer(Scorer):
                 input_ids=ids, attention_mask=there, position_ids=places, past_key_values=past, use_cache=True
             )
             past = output.past_key_values
-            chances = output.logits[:, -1].double().softmax(-1)
-            draw = torch.from_numpy(uniforms(self.seed, text_hash, self.samples, step)).to(chances.device)
+            chances = output.logits[:, -1].to(widest(ids.device)).softmax(-1)
+            draw = torch.from_numpy(uniforms(self.seed, text_hash, self.samples, step)).to(chances.dtype).to(ids.device)
             ids = torch.searchsorted(chances.cumsum(-1), draw.view(-1, 1)).clamp(max=chances.shape[1] - 1)
             there = torch.cat([there, torch.ones_like(ids)], 1)
             drawn.append(ids)
-            logs.append(chances.gather(1, ids).clamp(min=1e-300).log())
+            logs.append(chances.gather(1, ids).clamp(min=torch.finfo(chances.dtype).tiny).log())
         return torch.cat(drawn, 1), torch.cat(logs, 1)
 
     def _embed(self, drawn: Tensor, there: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from selectune.errors import CheckpointError
 from selectune.flops import FlopModel, measure_flops
-from selectune.lightning_modules.heads import network_inputs
+from selectune.lightning_modules.heads import network_inputs, widest
 from selectune.scoring.settings import Embedding
 
 
@@ -186,8 +186,8 @@ def row_means(values: Tensor, at: Tensor) -> Tensor:
         at: which positions they are of, bool, shape (rows, length).
 
     Returns:
-        Float32, shape (rows,); summed in float64.
+        Float32, shape (rows,); summed in `widest`.
     """
-    sums = torch.zeros(len(at), dtype=torch.float64, device=values.device)
-    sums.index_add_(0, at.nonzero()[:, 0], values.double())
+    sums = torch.zeros(len(at), dtype=widest(values.device), device=values.device)
+    sums.index_add_(0, at.nonzero()[:, 0], values.to(sums.dtype))
     return (sums / at.sum(1).clamp(min=1)).float()

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 import numpy as np
-from torch.utils.data import DataLoader
 
-from selectune.batching import EvalSampler, PlannedBatches, plan_batches
+from selectune.batching import EvalSampler, PlannedBatches, batch_loader, plan_batches
 from selectune.costs import Kept, Part
 from selectune.distributed import barrier, on_rank_zero, world
 from selectune.errors import CheckpointError
@@ -70,7 +69,7 @@ def forward_pass(
             scorer = make_scorer([definition.name for definition in todo], scoring, probe)
             scorer.allow_zero_length_dataloader_with_multiple_devices = True  # fewer batches than ranks are fine
             batches = PlannedBatches(left, _collate(rows, scoring.tokenizer, plan))
-            data = DataLoader(batches, batch_size=None, sampler=EvalSampler(len(left), *world()))
+            data = batch_loader(batches, sampler=EvalSampler(len(left), *world()))
             precision = "bf16-mixed" if scoring.precision == "bf16" else "32-true"
             trainer = trainer_for(callbacks=[ShardWriter(shards, cost, scorer)], precision=precision)
             trainer.predict(scorer, data, return_predictions=False)

@@ -1,6 +1,6 @@
 """What a model is fine-tuned to do: its network, its loss and its metrics, one class a task."""
 
-from selectune.lightning_modules.heads.base import Head, Output, before_output, load_network, network_inputs
+from selectune.lightning_modules.heads.base import Head, Output, before_output, load_network, network_inputs, widest
 from selectune.lightning_modules.heads.classification import ClassificationHead, RegressionHead
 from selectune.lightning_modules.heads.language_modeling import CausalLMHead, MaskedLMHead
 from selectune.lightning_modules.heads.question_answering import QuestionAnsweringHead
@@ -16,4 +16,5 @@ __all__ = [
     "before_output",
     "load_network",
     "network_inputs",
+    "widest",
 ]

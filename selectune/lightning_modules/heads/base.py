@@ -167,6 +167,14 @@ def network_inputs(network: nn.Module, batch: dict[str, Any]) -> dict[str, Tenso
     return inputs
 
 
+def widest(device: torch.device) -> torch.dtype:
+    """The widest float that a device has: float64, on Apple's GPUs float32."""
+    try:
+        return torch.empty(0, dtype=torch.float64, device=device).dtype
+    except TypeError:
+        return torch.float32
+
+
 @lru_cache
 def _takes_token_types(forward: Any) -> bool:
     return "token_type_ids" in inspect.signature(forward).parameters

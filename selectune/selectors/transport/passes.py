@@ -24,7 +24,7 @@ from torch import Tensor
 from selectune.selectors.transport.ranks import Ranks
 from selectune.selectors.transport.rows import Rows
 
-CELLS = {"cpu": 2**20, "cuda": 2**26}  # of L at once
+CELLS = {"cpu": 2**20, "cuda": 2**26}  # of L at once, on the CPU and on any accelerator
 KERNEL_CELLS = {"cpu": 2**19, "cuda": 2**28}  # of K at once: 2 MB stay in a core's cache between the two mat-vecs
 # How far g may go from the absorbed one, in eps; and below what an entry counts as 0, since denormals are slow. Their
 # product stays under the rounding of the sums.
@@ -76,7 +76,8 @@ class Stream:
         target = problem.target.block(0, problem.target.n)
         self.weights = (target * (2 * problem.pool.scale / problem.eps)).T.contiguous()  # (d, m)
         self.a = self.tensor(problem.a)
-        self.rows_at_once = max(1, CELLS[self.device.type] // max(problem.target.n, problem.target.width))
+        self.kind = "cpu" if self.device.type == "cpu" else "cuda"
+        self.rows_at_once = max(1, CELLS[self.kind] // max(problem.target.n, problem.target.width))
         self.log_sums = torch.zeros(self.pool.n, dtype=torch.float64, device=self.device)
         self.reads = self.kernel_passes = 0
 
@@ -183,7 +184,7 @@ class Dense(Stream):
         self.kernel_passes += 1
         v = self.tensor(scalings)
         columns = torch.zeros(len(v), dtype=torch.float64, device=self.device)
-        rows_at_once = max(1, KERNEL_CELLS[self.device.type] // len(v))
+        rows_at_once = max(1, KERNEL_CELLS[self.kind] // len(v))
         for start in range(0, self.pool.n, rows_at_once):
             block, sums = self.kernel[start : start + rows_at_once], self.sums[start : start + rows_at_once]
             torch.mv(block, v, out=sums)

@@ -99,7 +99,7 @@ def dual_potentials(
     """
     began = time.perf_counter()
     ranks, eps = Ranks(group), Eps.of(eps)
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = torch.device(device or default_device())
     chosen, why = choose_backend(backend, len(pool), len(target), dtype or torch.float32, device, ranks)
     if chosen == "pot":
         dtype, device = torch.float64, torch.device("cpu")
@@ -119,6 +119,11 @@ def dual_potentials(
         "seconds": time.perf_counter() - began,
     }  # fmt: skip
     return Potentials(f, g, distance, diagnostics)
+
+
+def default_device() -> torch.device:
+    """This process's GPU where there is one, else the CPU. Not another accelerator: Apple's knows no float64."""
+    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
 
 
 def calibrated_gradient(f: np.ndarray, group: Any = None) -> np.ndarray:

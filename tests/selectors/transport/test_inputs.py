@@ -87,6 +87,12 @@ def test_eps_is_one_of_three() -> None:
     assert Eps(std=0.05).value(mean=1.0, std=2.0) == pytest.approx(0.1)
 
 
+def test_memory_that_torch_keeps_for_later_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("mem_get_info", (70, 100)), ("memory_reserved", 25), ("memory_allocated", 5)):
+        monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
+    assert backends.free_bytes(torch.device("cuda", 0)) == 90
+
+
 def test_auto_goes_by_size_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backends, "POT_CELLS", 10)
     chosen = {}

@@ -1,0 +1,128 @@
+"""Scoring, its trainings and transport on an accelerator give what they give on the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from selectune import FineTuner, TextClassification
+from selectune.flops import UnfitFlopsError
+from selectune.ledger import Ledger
+from selectune.lightning_modules import scorer
+from selectune.preprocessing import select_rows
+from selectune.scoring import forward, probing
+from selectune.scoring.compute import compute_signals, read_signals
+from selectune.scoring.definitions import Rows, ScoringModel
+from selectune.scoring.settings import Embedding, Generative, Information, ScorerSettings, Semantic, Tune
+from selectune.selectors import EntropyInterval, Proxy, Search
+from selectune.selectors.base import Signals
+from selectune.selectors.transport import dual_potentials
+from selectune.sources import ModelSource
+from selectune.tokenization import load_tokenizer
+from tests.on_a_device.conftest import CPU, Enter, Place
+
+pytestmark = pytest.mark.filterwarnings("ignore:An output with one or more elements was resized")
+
+
+@pytest.fixture(scope="module")
+def classifier_folder(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    folder = tmp_path_factory.mktemp("models") / "classifier"
+    AutoTokenizer.from_pretrained(model_folder).save_pretrained(folder)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = AutoModelForSequenceClassification.from_pretrained(model_folder, num_labels=3)
+        network.classifier.weight.data.mul_(20)
+        network.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pool(data_folder: Path, model_folder: Path) -> Rows:
+    """Rows of a small pool, with labels."""
+    data = TextClassification(str(data_folder), max_length=32, seed=0, max_train_rows=80)
+    data.load()
+    return Rows(data.pool, data.tokenized("train", load_tokenizer(model_folder)), data.labels["train"])
+
+
+SAMPLED = Semantic("sampled", samples=3, max_new_tokens=3)
+
+
+@pytest.mark.parametrize(
+    ("names", "model", "settings"),
+    [
+        (["generative_entropy", "loss", "embedding", "semantic_entropy"], "model", {}),
+        (["generative_entropy", "loss"], "model", {"generative": Generative("masked_pseudo", k=2)}),
+        (["generative_entropy", "loss"], "causal", {}),
+        (["semantic_entropy"], "causal", {"semantic": SAMPLED}),
+        (["margin", "label_loss", "information_entropy"], "classifier", {"information": Information("predictive")}),
+        (["embedding"], "model", {"embedding": Embedding("float16")}),
+        (["generative_entropy"], "model", {"generative": Generative(head="probe")}),
+    ],
+    ids=["masked", "masked_pseudo", "causal", "sampled", "head", "encoder", "probe"],
+)
+def test_signals_are_those_of_the_cpu(
+    names: list[str], model: str, settings: dict[str, Any], elsewhere: Enter, pool: Rows,
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Also on a device without float64, which allows less than one that has it."""
+    monkeypatch.setattr(probing, "fit_rows", lambda texts, lengths: (np.arange(32), np.arange(32, len(lengths))))
+    monkeypatch.setattr("selectune.probe.ProbeCheck.demand", lambda self: None)
+    monkeypatch.setattr(scorer, "measure_flops", _uncounted)  # which takes longer than these rows
+    monkeypatch.setattr(forward, "give_memory_back", lambda: None)
+    folder = request.getfixturevalue(f"{model}_folder")
+
+    def signals(place: Place) -> Signals:
+        scoring = ScoringModel(ModelSource(folder, f"local:{model}"), ScorerSettings(**settings), 32, 512)
+        monkeypatch.setenv("SELECTUNE_CACHE", str(tmp_path / place.device.type))
+        ledger = Ledger(device=str(place.device))
+        return read_signals(compute_signals(names, pool, scoring, place.trainer, ledger, "fit"), pool)
+
+    expected = signals(CPU)
+    with elsewhere(float64=False) as place:
+        found = signals(place)
+    for name in names:
+        spread = np.ptp(expected[name])
+        assert spread > 0
+        np.testing.assert_allclose(found[name], expected[name], atol=0.01 * spread, err_msg=name)
+
+
+def _uncounted(*_: Any) -> Any:
+    raise UnfitFlopsError("not counted")
+
+
+@pytest.mark.slow
+def test_trainings_of_a_selection(
+    there: Place, data_folder: Path, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scorer is tuned on the device, and so are the proxies of a search."""
+    monkeypatch.setenv("SELECTUNE_CACHE", str(tmp_path))
+    rule = EntropyInterval("information_entropy", Search(bands=2, proxy=Proxy(max_epochs=1)))
+    data = TextClassification(str(data_folder), max_length=32, selector=rule, keep_rows=16, seed=0, max_train_rows=60)
+    data.scorer = ScorerSettings(max_batch_tokens=512, information=Information("predictive"), tune=Tune(1, 30))
+    ledger = Ledger(device=str(there.device))
+    selection = select_rows(data, FineTuner(str(model_folder), 1e-3, seed=0), there.trainer, ledger)
+    assert len(selection.manifest.diagnostics["search"]["bands"]) == 2
+    assert np.isfinite(selection.scores).all()
+    assert {"tune_scorer", "score", "select"} <= {record.stage for record in ledger.records}
+
+
+@pytest.mark.parametrize("backend", ["dense", "stream"])
+@pytest.mark.parametrize("cost", ["sqeuclidean", "cosine"])
+def test_transport_gives_what_it_gives_on_the_cpu(there: Place, backend: Any, cost: Any) -> None:
+    random = np.random.default_rng(0)
+    pool, target = random.normal(size=(60, 4)), random.normal(size=(30, 4)) + 0.5
+    weights = np.r_[0.0, np.full(29, 1 / 29)]
+    options: dict[str, Any] = {"cost": cost, "backend": backend, "dtype": torch.float64, "tolerance": 1e-8, "lowest": 5}
+    found = [
+        dual_potentials(pool, target, target_weights=weights, device=where, **options)
+        for where in (there.device, "cpu")
+    ]
+    np.testing.assert_allclose(found[0].f, found[1].f, atol=1e-5)
+    np.testing.assert_allclose(found[0].g, found[1].g, atol=1e-5)
+    assert dual_potentials(pool, target, backend=backend).diagnostics["device"] == str(there.device)
