@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 import selectune.datamodules
@@ -27,8 +26,10 @@ from selectune.errors import RunDirectoryError, UserError
 from selectune.ledger import Ledger
 from selectune.lightning_modules import FineTuner
 from selectune.metrics_log import MetricsLog
+from selectune.paths import no_room
 from selectune.run import Run
 from selectune.scoring.settings import ScorerSettings
+from selectune.trainer import Trainer
 
 VERBS = ("fit", "estimate", "select", "validate", "test", "predict")
 OWN_PARSERS = {"report": "selectune.report.command", "table": "selectune.tables.command"}  # verbs without a Trainer
@@ -47,7 +48,7 @@ TRAINING_SETTINGS = ("gradient_clip_val", "gradient_clip_algorithm", "accumulate
 
 
 class SelectuneTrainer(Trainer):
-    """Lightning's Trainer, which names the verb that it lacks."""
+    """The Trainer, which names the verbs that it lacks."""
 
     def select(self, model: Any, datamodule: Any) -> None:
         """Choose the rows to train on, and nothing else."""
@@ -258,8 +259,8 @@ def main(args: list[str] | None = None) -> None:
                 sys.exit(code)
             return
         SelectuneCLI()
-    except ValueError as raised:
-        error = _mistake(raised)
+    except Exception as raised:
+        error = _mistake(raised) or no_room(raised)
         if error is None:
             raise
         if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", os.environ.get("LOCAL_RANK", 0)))) == 0:

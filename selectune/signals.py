@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from selectune.costs import CostRecord
-from selectune.paths import atomic_file, atomic_folder, held, write_json
+from selectune.paths import atomic_file, atomic_folder, clear_partials, held, write_json
 
 Kind = Literal["text", "forward", "derived"]
 SHARE = "encoder_share"  # of a pass, in its cost record: the part of its FLOPs that embeddings alone would take
@@ -172,10 +172,8 @@ class SignalStore:
         shards.remove()
 
     def _sweep(self, definition: Definition) -> None:
-        """Remove what a process that was killed had begun; who writes a signal of a model holds its lock."""
-        folder = self.folder(definition)
-        for begun in folder.parent.glob(f".{folder.name}-*"):
-            shutil.rmtree(begun, ignore_errors=True)
+        """Remove what a process that was killed had begun."""
+        clear_partials(self.folder(definition).parent)
 
     @staticmethod
     def _seal(
