@@ -53,6 +53,7 @@ class FileCalls:
         self.kill_at = kill_at
         self.seen: list[Call] = []
         self._counts: Counter[tuple[str, str]] = Counter()
+        self._begun: set[tuple[str, str]] = set()
         self._lock = threading.RLock()
 
     def watch(self) -> None:
@@ -76,10 +77,19 @@ class FileCalls:
             dir_fd: of the folder that the path is in.
             half: does half of what a write was to do.
         """
-        name = self._named(path, dir_fd)
-        if name is None or (kind == "write" and "(partial)" in name and self._counts[kind, name]):
+        place = _place(path, dir_fd)
+        name = self._named(place)
+        if (
+            name is None
+            or (kind == "mkdir" and os.path.isdir(place))
+            or (kind == "delete" and not os.path.lexists(place))
+        ):
             return
         with self._lock:
+            if kind in ("open", "write") and "(partial)" in name:
+                if (kind, place) in self._begun:
+                    return
+                self._begun.add((kind, place))
             self._counts[kind, name] += 1
             call = Call(kind, name, self._counts[kind, name])
             self.seen.append(call)
@@ -88,17 +98,8 @@ class FileCalls:
                     half()
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    def _named(self, path: Any, dir_fd: int | None) -> str | None:
+    def _named(self, place: str) -> str | None:
         """What a path is called in the table; None where it lies elsewhere."""
-        try:
-            if isinstance(path, int):
-                path = os.readlink(f"/proc/self/fd/{path}")
-            elif dir_fd is not None:
-                path = os.path.join(os.readlink(f"/proc/self/fd/{dir_fd}"), os.fspath(path))
-            folder, name = os.path.split(os.path.abspath(os.fsdecode(path)))
-        except (OSError, TypeError):
-            return None
-        place = os.path.join(os.path.realpath(folder), name)
         for root, at in self.roots.items():
             if place == at or place.startswith(at + os.sep):
                 parts = [PARTIAL.sub(r"\1 (partial)", part) for part in (root + place[len(at) :]).split(os.sep)]
@@ -142,7 +143,7 @@ class FileCalls:
             file: Any, mode: str = "r", buffering: int = -1, encoding: Any = None, errors: Any = None,
             newline: Any = None, closefd: bool = True, opener: Any = None,
         ) -> Any:  # fmt: skip
-            if isinstance(file, int) or not set(mode) & set("wax+") or self._named(file, None) is None:
+            if isinstance(file, int) or not set(mode) & set("wax+") or self._named(_place(file)) is None:
                 return real(file, mode, buffering, encoding, errors, newline, closefd, opener)
             raw = Raw(file, mode.replace("b", "").replace("t", ""), opener=opener)
             if set(mode) & set("wx"):
@@ -153,3 +154,16 @@ class FileCalls:
             return buffered if "b" in mode else io.TextIOWrapper(buffered, encoding, errors, newline)
 
         return opened
+
+
+def _place(path: Any, dir_fd: int | None = None) -> str:
+    """Where a path or an open file lies, without symbolic links in its folders; empty where that is not known."""
+    try:
+        if isinstance(path, int):
+            path = os.readlink(f"/proc/self/fd/{path}")
+        elif dir_fd is not None:
+            path = os.path.join(os.readlink(f"/proc/self/fd/{dir_fd}"), os.fspath(path))
+        folder, name = os.path.split(os.path.abspath(os.fsdecode(path)))
+    except (OSError, TypeError):
+        return ""
+    return os.path.join(os.path.realpath(folder), name)

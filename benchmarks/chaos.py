@@ -1,8 +1,9 @@
 """Kill a small run at random moments and at every call that changes a file: does it end as if nothing had happened?
 
     python benchmarks/chaos.py --kills 20 --check                # at random moments
-    python benchmarks/chaos.py --every_call --csv chaos.csv      # at each write, rename and delete; goes on with the csv
-    python benchmarks/chaos.py --data sst2 --model all-MiniLM --run_dir /dev/shm/chaos
+    python benchmarks/chaos.py --every_call --csv chaos.csv      # at each write, rename and delete; skips rows there
+    python benchmarks/chaos.py --data stanfordnlp/sst2 --model bert-base-uncased --more data.text_column=sentence \
+        data.test_split=validation
 
 A run with a selector, two epochs and checkpoints in mid-epoch is made once undisturbed. Then each kill (SIGKILL) gets a
 run and a cache of its own, and the same command is started again until it ends. The run lies in `--run_dir`, on a
@@ -30,6 +31,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from _file_calls import RANDOM, Call, FileCalls
 from _table import Row, finish, parser, write
@@ -37,6 +39,7 @@ from _table import Row, finish, parser, write
 TOLERANCE = 1e-6
 ATTEMPTS = 4
 CHECKPOINT_STEPS = 2
+CLASSES, ROWS = 4, 1000  # of the embedded data
 SMALL = [
     "--data.max_length", "32", "--data.batch_size", "8", "--data.selector", "IGSE", "--data.keep", "0.25",
     "--scorer.max_batch_tokens", "512", "--model.learning_rate", "1e-3", "--trainer.max_epochs", "2",
@@ -50,7 +53,7 @@ class Place:
 
     Args:
         run: its directory.
-        cache: its cache, which holds data and model already.
+        cache: its cache.
         log: what its attempts print.
     """
 
@@ -79,12 +82,13 @@ class Chaos:
 
     def __init__(self, options: Namespace) -> None:
         self.runs, self.work = options.run_dir.absolute(), options.work.absolute()
+        self.embedded = {name: self.work / name for name in ("docstrings", "docstrings-bert")}
+        named = [str(self.embedded.get(name, name)) for name in (options.data, options.model)]
         rows = ["--data.max_train_rows", str(options.rows), "--data.max_eval_rows", str(options.rows // 4)]
-        data = ["--data", "TextClassification", "--data.dataset", options.data, "--model.checkpoint", options.model]
+        data = ["--data", "TextClassification", "--data.dataset", named[0], "--model.checkpoint", named[1]]
         self.command = ["fit", *data, *rows, *SMALL, *options.more]
         for folder in (self.runs, self.work):
             folder.mkdir(parents=True, exist_ok=True)
-        self.template = self.work / "template"
         os.environ |= {
             "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "HF_DATASETS_CACHE": str(self.work / "datasets"),
             "TMPDIR": str(self.work), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
@@ -92,13 +96,17 @@ class Chaos:
         tempfile.tempdir = None
         import selectune.tables.preload  # noqa: F401  (once for all attempts, which are forked)
 
+        made, log = all(path.is_dir() for path in self.embedded.values()), self.work / "embedded.log"
+        if {options.data, options.model} & self.embedded.keys() and not made:
+            print("making the embedded data and model, which takes a minute or two", flush=True)
+            if self._forked(log, self._make_embedded):
+                sys.exit(f"The data could not be made:\n{log.read_text()[-3000:]}")
+
     def place(self, name: str) -> Place:
-        """An empty place, whose cache has the data and the model that are made on this machine."""
+        """An empty place."""
         place = Place(self.runs / name, self.work / f"{name}-cache", self.work / f"{name}.log")
         place.remove()
-        if not self.template.is_dir():
-            self._forked(place.log, self._make_template)
-        shutil.copytree(self.template, place.cache)
+        place.cache.mkdir()
         return place
 
     def undisturbed(self) -> tuple[Place, list[Call], float]:
@@ -166,18 +174,21 @@ class Chaos:
             os.kill(child, signal.SIGKILL)
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
-    def _make_template(self) -> None:
-        """Make the embedded data and model, as their making is not what is killed here."""
+    def _make_embedded(self) -> None:
+        """Some rows of the data and the model that are made on this machine, as folders."""
         from selectune.embedded.docstrings import docstrings
         from selectune.embedded.tiny_bert import tiny_bert
-
         from selectune.paths import atomic_folder
 
-        with atomic_folder(self.template) as partial:
-            if "docstrings" in self.command:
-                docstrings(partial)
-            if "docstrings-bert" in self.command:
-                tiny_bert(partial)
+        cache = self.work / "embedded"
+        corpus, model = docstrings(cache), tiny_bert(cache)
+        with atomic_folder(self.embedded["docstrings"]) as partial:
+            for split in ("train", "test"):
+                table = pq.read_table(corpus / f"{split}.parquet").replace_schema_metadata(None)
+                few = table.filter(pc.field("label") < CLASSES)
+                some = [*range(0, len(few), max(1, len(few) // ROWS))]
+                pq.write_table(few.take(some), partial / f"{split}.parquet")
+        shutil.copytree(model, self.embedded["docstrings-bert"])
 
     @staticmethod
     def _checkpoints_in_mid_epoch() -> None:
@@ -261,12 +272,16 @@ def main() -> None:
     memory = Path("/dev/shm")
     made.add_argument("--kills", type=int, default=20, help="at random moments")
     made.add_argument("--every_call", action="store_true", help="and one at each call that changes a file")
-    made.add_argument("--at", nargs="*", default=[], metavar="CALL", help="some of these calls, as the table names them")
+    made.add_argument(
+        "--at", nargs="*", default=[], metavar="CALL", help="some of these calls, as the table names them"
+    )
     made.add_argument("--seed", type=int, default=0, help="of the moments")
     made.add_argument("--data", default="docstrings", help="name of a data set")
     made.add_argument("--model", default="docstrings-bert", help="name of a model")
     made.add_argument("--rows", type=int, default=240, help="of the pool")
-    made.add_argument("--more", nargs="*", default=[], help="further arguments of fit, such as data.text_column=sentence")
+    made.add_argument(
+        "--more", nargs="*", default=[], help="further arguments of fit, such as data.text_column=sentence"
+    )
     made.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "selectune-chaos")
     made.add_argument("--run_dir", type=Path, default=(memory if memory.is_dir() else Path()) / "selectune-chaos")
     options = made.parse_args()

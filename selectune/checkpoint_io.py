@@ -1,7 +1,7 @@
 """Checkpoints that are whole, or not there: written beside their place, with the one before kept until a run ends.
 
-    Trainer(plugins=[WholeCheckpointIO()])  # selectune.Trainer has it by itself
-    restored(run / "checkpoints" / "last.ckpt")
+Trainer(plugins=[WholeCheckpointIO()])  # selectune.Trainer has it by itself
+restored(run / "checkpoints" / "last.ckpt")
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from torch.utils._pytree import tree_leaves
 
-from selectune.errors import CheckpointError, NoRoomError
+from selectune.errors import CheckpointError, DamagedCheckpoint, NoRoomError
 from selectune.paths import atomic_file, no_room
 
 
@@ -105,7 +105,8 @@ def restored(path: Path) -> Path | None:
     if fault is None:
         return path
     if before.is_file() and damage(before) is None:
-        warnings.warn(f"The checkpoint {path} is not whole ({fault}); the one before it is taken.", stacklevel=2)
+        told = f"The checkpoint {path} is not whole ({fault}); the one before it is taken."
+        warnings.warn(told, DamagedCheckpoint, stacklevel=2)
         before.replace(path)
         return path
     if path.is_file() or before.is_file():

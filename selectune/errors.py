@@ -44,8 +44,8 @@ class NoRoomError(UserError, OSError):
         if needed is not None and free is not None:
             wanted += f", and {free / 1e6:,.1f} MB are free"
         super().__init__(
-            f"There is no room left on the disk for {path or 'what is written'}{wanted}; make room, then start the same "
-            "command again, which goes on from where this one was."
+            f"There is no room left on the disk for {path or 'what is written'}{wanted}; make room, then start the "
+            "same command again, which goes on from where this one was."
         )
 
     def __str__(self) -> str:
@@ -54,3 +54,7 @@ class NoRoomError(UserError, OSError):
 
 class ConcentratedScores(UserWarning):
     """Scores so concentrated that selecting by them is close to random."""
+
+
+class DamagedCheckpoint(UserWarning):
+    """A checkpoint that is not whole, so an earlier one is taken, or none."""

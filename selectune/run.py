@@ -14,7 +14,7 @@ from typing import IO, Any
 import yaml
 
 from selectune.costs import code_version
-from selectune.errors import CheckpointError, RunDirectoryError
+from selectune.errors import CheckpointError, DamagedCheckpoint, RunDirectoryError
 from selectune.ledger import collect_open, next_attempt
 from selectune.paths import PARTIAL, atomic_file, clear_partials, write_json
 
@@ -163,7 +163,7 @@ class Run:
         try:
             return restored(self.last)
         except CheckpointError as error:
-            warnings.warn(f"{error} The training begins again.", stacklevel=2)
+            warnings.warn(f"{error} The training begins again.", DamagedCheckpoint, stacklevel=2)
             return None
 
     def best_checkpoint(self) -> Path | None:
