@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import yaml
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
@@ -117,7 +118,7 @@ class SelectuneCLI(LightningCLI):
             os.environ["SELECTUNE_CACHE"] = str(Path(self.options.cache).absolute())
         super().instantiate_classes()
 
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """The main Trainer: the user's settings, with our callbacks and metrics.csv."""
         dry = self.options.get("dry_run") or (self.subcommand == "estimate" and self.options.output is None)
         self.output = None if dry else _output(self.options.output, self.options.get("config"))
