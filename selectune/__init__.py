@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any
 
 _FROM = {
-    "Trainer": "lightning.pytorch",
+    "Trainer": "selectune.trainer",
     "FineTuner": "selectune.lightning_modules",
     "ScorerSettings": "selectune.scoring.settings",
     "TextClassification": "selectune.datamodules",

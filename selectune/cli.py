@@ -13,8 +13,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import yaml
-from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 import selectune.datamodules
@@ -28,10 +28,11 @@ from selectune.ledger import Ledger
 from selectune.lightning_modules import FineTuner
 from selectune.lightning_modules.fine_tuner import NO_END
 from selectune.metrics_log import MetricsLog
-from selectune.paths import check_folder, default_cache, use_cache
+from selectune.paths import check_folder, default_cache, no_room, use_cache
 from selectune.preemption import Preemption, cluster_environments, requeue_signal, root_for
 from selectune.run import WRITERS, Run
 from selectune.scoring.settings import ScorerSettings
+from selectune.trainer import Trainer
 from selectune.trainer_options import check_options, made_trainer
 
 VERBS = ("fit", "estimate", "select", "validate", "test", "predict")
@@ -51,7 +52,7 @@ TRAINING_SETTINGS = ("gradient_clip_val", "gradient_clip_algorithm", "accumulate
 
 
 class SelectuneTrainer(Trainer):
-    """Lightning's Trainer, which names the verb that it lacks."""
+    """The Trainer, which names the verbs that it lacks."""
 
     def select(self, model: Any, datamodule: Any) -> None:
         """Choose the rows to train on, and nothing else."""
@@ -126,7 +127,7 @@ class SelectuneCLI(LightningCLI):
             use_cache(self.options.cache)
         super().instantiate_classes()
 
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """The main Trainer: the user's settings, with our callbacks and metrics.csv."""
         dry = self.options.get("dry_run") or (self.subcommand == "estimate" and self.options.output is None)
         self.output = None if dry else _output(self.options.output, self.options.get("config"))
@@ -278,8 +279,8 @@ def main(args: list[str] | None = None) -> None:
                 sys.exit(code)
             return
         SelectuneCLI()
-    except ValueError as raised:
-        error = _mistake(raised)
+    except Exception as raised:
+        error = _mistake(raised) or no_room(raised)
         if error is None:
             raise
         if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", os.environ.get("LOCAL_RANK", 0)))) == 0:

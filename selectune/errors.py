@@ -29,5 +29,32 @@ class RunDirectoryError(UserError):
     """A run directory that is in use, finished, or made from another config."""
 
 
+class NoRoomError(UserError, OSError):
+    """A file system that is full; what was there before stays.
+
+    Args:
+        path: what could not be written, if known.
+        needed: its bytes, if known.
+        free: bytes that there are, if known.
+    """
+
+    def __init__(self, path: object = None, needed: int | None = None, free: int | None = None) -> None:
+        self.path, self.needed, self.free = path, needed, free
+        wanted = "" if needed is None else f": it needs {needed / 1e6:,.1f} MB"
+        if needed is not None and free is not None:
+            wanted += f", and {free / 1e6:,.1f} MB are free"
+        super().__init__(
+            f"There is no room left on the disk for {path or 'what is written'}{wanted}; make room, then start the "
+            "same command again, which goes on from where this one was."
+        )
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class ConcentratedScores(UserWarning):
     """Scores so concentrated that selecting by them is close to random."""
+
+
+class DamagedCheckpoint(UserWarning):
+    """A checkpoint that is not whole, so an earlier one is taken, or none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from lightning.fabric.loggers.csv_logs import _ExperimentWriter
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
+
+from selectune.paths import atomic_file
 
 
 class MetricsLog(CSVLogger):
@@ -36,8 +39,43 @@ class MetricsLog(CSVLogger):
 
 
 class _AppendingWriter(_ExperimentWriter):
+    """Adds rows in one write, and writes the file anew, whole or not at all, where columns are added."""
+
+    def save(self) -> None:
+        """Write what was logged since."""
+        if not self.metrics:
+            return
+        file, text = Path(self.metrics_file_path), io.StringIO(newline="")
+        grown = self._record_new_keys()
+        writer = csv.DictWriter(text, fieldnames=self.metrics_keys)
+        if grown:
+            earlier = _rows(file)
+            writer.writeheader()
+            writer.writerows([*earlier, *self.metrics])
+            with atomic_file(file) as partial:
+                partial.write_text(text.getvalue(), encoding="utf-8", newline="")
+        else:
+            writer.writerows(self.metrics)
+            with file.open("ab") as handle:
+                handle.write(text.getvalue().encode())
+        self.metrics = []
+
     def _check_log_dir_exists(self) -> None:
+        """Go on with the file of an earlier attempt, without a last line that a kill has torn."""
         file = Path(self.metrics_file_path)
-        if file.is_file():
-            with file.open(newline="") as handle:
-                self.metrics_keys = next(csv.reader(handle), [])
+        if not file.is_file():
+            return
+        content = file.read_bytes()
+        if not content.endswith(b"\n"):
+            with atomic_file(file) as partial:
+                partial.write_bytes(content[: content.rfind(b"\n") + 1])
+        with file.open(newline="") as handle:
+            self.metrics_keys = next(csv.reader(handle), [])
+
+
+def _rows(file: Path) -> list[dict[str, str]]:
+    """The rows of a csv file; none where it is not there."""
+    if not file.is_file():
+        return []
+    with file.open(newline="") as handle:
+        return list(csv.DictReader(handle))

@@ -27,6 +27,7 @@ from selectune.errors import UserError
 from selectune.ledger import Ledger
 from selectune.lightning_modules.fine_tuner import FineTuner
 from selectune.metrics_log import MetricsLog
+from selectune.paths import clear_partials, default_cache
 from selectune.preprocessing import select_rows
 from selectune.run import Run
 from selectune.scoring.settings import ScorerSettings
@@ -119,8 +120,8 @@ def fit(job: Job) -> None:
         checkpoint = begin(job, "fit")
         _select_and_warm_up(job)
     job.trainer.fit(job.model, job.data, ckpt_path=checkpoint, weights_only=True)
-    best = on_rank_zero(job.run.best.is_file)  # else no validation was asked for, and the weights are those of the end
-    _quietly_test(job, str(job.run.best) if best else None)
+    best = on_rank_zero(job.run.best_checkpoint)  # None: no validation was asked for; the weights are those of the end
+    _quietly_test(job, str(best) if best else None)
     if on_rank_zero(lambda: job.keep_models):  # other ranks are started by the plain command line
         export(job.model, job.data, job.run.export)
     metrics = {name: float(value) for name, value in job.trainer.callback_metrics.items()}
@@ -197,6 +198,7 @@ def _select_and_warm_up(job: Job) -> None:
 def begin(job: Job, verb: str) -> str | None:
     """Load the data, which finds a user's mistakes, then let rank 0 claim the directory. Gives the checkpoint."""
     parts = [job.data, *([job.warm_up.data] if job.warm_up else [])]
+    on_rank_zero(lambda: clear_partials(default_cache()))
     on_rank_zero(lambda: job.model.source)
     if (scorer := job.scorer.checkpoint) is not None:
         on_rank_zero(lambda: _check_model(scorer))
@@ -245,7 +247,7 @@ def _warm_up(job: Job, warm_up: WarmUp) -> None:
             job.model.checkpoint, warm_up.learning_rate, warm_up.weight_decay, warm_up.warmup,
             seed=job.model.seed, stage="warm_up",
         )  # fmt: skip
-        last = run.last if on_rank_zero(run.last.is_file) else None
+        last = on_rank_zero(run.checkpoint_to_go_on_from)
         trainer = job.make_trainer(
             callbacks=[
                 CostLedger(ledger=job.ledger, stage="warm_up", part="warm_up"),
@@ -292,6 +294,7 @@ def _report(job: Job, metrics: dict[str, float]) -> None:
     print_summary(job.run.path)
     if savings.saving is not None and savings.saving.scorer_ratio is not None:
         print(savings.saving.scorer_ratio.sentence())
+    job.run.drop_previous()
     if not job.keep_models:
         job.run.drop_models()
     job.run.finish({"metrics": metrics})

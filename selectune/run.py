@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import warnings
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,9 +14,9 @@ from typing import IO, Any
 import yaml
 
 from selectune.costs import code_version
-from selectune.errors import RunDirectoryError
+from selectune.errors import CheckpointError, DamagedCheckpoint, RunDirectoryError
 from selectune.ledger import collect_open, interrupted, next_attempt, read_ledger
-from selectune.paths import atomic_file, read_mapping, write_json
+from selectune.paths import PARTIAL, atomic_file, clear_partials, read_mapping, write_json
 
 OURS = (
     "done.json", "metrics.csv", "cost.jsonl", "saving.json", "forecast.json", "report.html", "predictions.parquet",
@@ -91,6 +92,7 @@ class Run:
 
         Raises:
             RunDirectoryError: it is in use, finished, of another config, or something else altogether.
+            CheckpointError: the checkpoint that is asked for is damaged.
         """
         if overwrite and ckpt_path:
             raise RunDirectoryError(
@@ -101,13 +103,14 @@ class Run:
                 "estimate does not take --overwrite, as a forecast must not remove what a run has trained; use another "
                 "--output, or leave it out."
             )
-        there = self.path.is_dir() and any(file.name not in BESIDE for file in self.path.iterdir())
+        there = self.path.is_dir() and any(map(_counts, self.path.iterdir()))
         if there and not (self.path / "config.yaml").is_file():
             raise RunDirectoryError(
                 f"{self.path} holds files but no config.yaml, so it is no run; use another --output."
             )
-        checkpoint = None if overwrite else self._checkpoint(verb, ckpt_path)
+        self._check_checkpoint(ckpt_path)
         self._take_lock()
+        clear_partials(self.path, mine=True)
         if there and overwrite and verb in WRITERS:
             for name in OURS:
                 target = self.path / name
@@ -115,6 +118,7 @@ class Run:
             there = False
         if verb in WRITERS:
             self._check_config(verb, config, ckpt_path, there)
+        checkpoint = self._checkpoint(verb, ckpt_path)
         attempt = next_attempt(self.path)
         collect_open(self.path, before_attempt=attempt)
         resumed = attempt > 1 and not self.finished and not self._only_selected()
@@ -161,17 +165,54 @@ class Run:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         write_json(self.path / "done.json", {"finished_at": now, "commit": code_version(), **content})
 
-    def _checkpoint(self, verb: str, ckpt_path: str | None) -> str | None:
+    def checkpoint_to_go_on_from(self) -> Path | None:
+        """The newest whole checkpoint of a fit; None, with a warning, where none is whole. For rank 0 alone."""
+        from selectune.checkpoint_io import restored
+
+        try:
+            return restored(self.last)
+        except CheckpointError as error:
+            warnings.warn(f"{error} The training begins again.", DamagedCheckpoint, stacklevel=2)
+            return None
+
+    def best_checkpoint(self) -> Path | None:
+        """The checkpoint that ``dev`` chose, or the one before it where that is damaged; None where there is none.
+
+        Raises:
+            CheckpointError: none of them is whole.
+        """
+        from selectune.checkpoint_io import restored
+
+        return restored(self.best)
+
+    def drop_previous(self) -> None:
+        """Remove the checkpoints that were kept in case that a newer one is damaged."""
+        from selectune.checkpoint_io import previous
+
+        for path in (self.best, self.last, Run(self.path / "warm_up").last):
+            previous(path).unlink(missing_ok=True)
+
+    def _check_checkpoint(self, ckpt_path: str | None) -> None:
+        """Refuse a file that is not there, before the directory is touched."""
+        from selectune.checkpoint_io import previous
+
         if ckpt_path == "last":
-            if not self.last.is_file():
+            if not (self.last.is_file() or previous(self.last).is_file()):
                 raise RunDirectoryError(f"There is no checkpoint {self.last} to go on from; leave --ckpt_path out.")
-            return str(self.last)
+        elif ckpt_path and not Path(ckpt_path).is_file():
+            raise RunDirectoryError(f"There is no checkpoint {ckpt_path}; mend --ckpt_path.")
+
+    def _checkpoint(self, verb: str, ckpt_path: str | None) -> str | None:
+        from selectune.checkpoint_io import damage, restored
+
+        if ckpt_path == "last":
+            return str(restored(self.last))
         if ckpt_path:
-            if not Path(ckpt_path).is_file():
-                raise RunDirectoryError(f"There is no checkpoint {ckpt_path}; mend --ckpt_path.")
+            if fault := damage(Path(ckpt_path)):
+                raise CheckpointError(f"The checkpoint {ckpt_path} is damaged ({fault}); name another --ckpt_path.")
             return ckpt_path
-        newest = self.last if verb == "fit" else self.best
-        return str(newest) if newest.is_file() else None
+        newest = self.checkpoint_to_go_on_from() if verb == "fit" else None
+        return str(newest) if newest else None
 
     def _check_config(self, verb: str, config: dict[str, Any], ckpt_path: str | None, there: bool) -> None:
         if not there:
@@ -210,6 +251,11 @@ class Run:
         self._lock.truncate(0)
         self._lock.write(str(os.getpid()))
         self._lock.flush()
+
+
+def _counts(file: Path) -> bool:
+    """Whether a file of a folder makes it more than a place that a run may take."""
+    return file.name not in BESIDE and not PARTIAL.fullmatch(file.name)
 
 
 def _grew(earlier: dict[str, Any], config: dict[str, Any], name: str) -> bool:

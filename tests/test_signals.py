@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selectune import signals
+from selectune import paths, signals
 from selectune.errors import UserError
 from selectune.signals import Definition, Shards, SignalStore
 from tests.test_savings import record
@@ -27,6 +27,11 @@ def outputs(batch: int, rows: list[int]) -> dict[str, np.ndarray]:
     ids = np.array(rows)
     values = {"generative_entropy": ids / 10, "embedding": np.stack([ids, -ids], axis=1).astype(np.float32)}
     return {"batches": np.array([batch]), "rows": ids, **values}
+
+
+def left_by_a_killed_process(target: Path) -> Path:
+    """What a process of this machine that is dead had begun in the place of a file or folder."""
+    return target.with_name(f".{target.name}.{paths._machine()}-{0:012x}.partial")
 
 
 def test_shards_merge_by_row_id(tmp_path: Path) -> None:
@@ -46,7 +51,7 @@ def test_shards_merge_by_row_id(tmp_path: Path) -> None:
 
 def test_what_a_killed_process_began_is_removed(tmp_path: Path) -> None:
     store = SignalStore(tmp_path)
-    begun = store.folder(ENTROPY).with_name(f".{store.folder(ENTROPY).name}-0f")
+    begun = left_by_a_killed_process(store.folder(ENTROPY))
     for write in ("merge", "write"):
         begun.mkdir(parents=True)
         (begun / "values.npy").write_bytes(b"half")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +27,13 @@ class Export(pl.Callback):
 
 
 def export(module: Any, datamodule: Any, folder: Path) -> None:
-    """Write a model and its tokenizer, whole or not at all; on rank 0."""
+    """Write a model and its tokenizer, whole or not at all; on rank 0. One that is there stays until then."""
 
     def write() -> None:
         from transformers.utils import logging
 
         logging.disable_progress_bar()
-        shutil.rmtree(folder, ignore_errors=True)
-        with atomic_folder(folder) as partial:
+        with atomic_folder(folder, replace=True) as partial:
             module.head.finish(module.network)
             module.network.save_pretrained(partial)
             datamodule.tokenizer.save_pretrained(partial)
