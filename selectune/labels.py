@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -72,7 +73,7 @@ def with_class_labels(split: Dataset, column: str, where: str) -> Dataset:
     Raises:
         DataError: a label is missing, or neither a number nor a text.
     """
-    given = list(split[column])
+    given = split[column][:]
     try:
         labels = _by_value(given, class_label)
     except TypeError:
@@ -105,7 +106,7 @@ def with_number_labels(split: Dataset, column: str, where: str) -> Dataset:
     Raises:
         DataError: a label is no number.
     """
-    given = list(split[column])
+    given = split[column][:]
     try:
         labels = _by_value(given, number_label)
     except (TypeError, ValueError):
@@ -204,7 +205,7 @@ class Classes:
 
 def labels_of(split: Dataset, column: str) -> list[Any]:
     """Labels of each row: names, where the split itself names its classes, else as they are written."""
-    labels = list(split[column])
+    labels = split[column][:]
     names = getattr(split.features[column], "names", None)
     if not names or any(not 0 <= label < len(names) for label in labels):
         return labels
@@ -223,8 +224,8 @@ def _replaced(split: Dataset, column: str, given: list[Any], labels: list[Any]) 
     """The split with other labels; itself where they are those that are there, in their types."""
     if all(type(old) is type(new) and old == new for old, new in zip(given, labels)):
         return split
-    other = f"{column} as it is compared"
-    return split.add_column(other, labels).remove_columns(column).rename_column(other, column)
+    other, key = f"{column} as it is compared", uuid4().hex[:16]  # a key that `datasets` makes would take seconds
+    return split.add_column(other, labels, new_fingerprint=key).remove_columns(column).rename_column(other, column)
 
 
 def _doubt_numbers(names: Sequence[str], where: str) -> None:

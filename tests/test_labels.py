@@ -54,7 +54,7 @@ def test_a_label_is_compared_by_what_it_says(written: object, compared: object) 
 def test_classes_are_named_as_labels_are_written_numbers_in_their_order(labels: list, names: list[str]) -> None:
     classes = classes_of(labels)
     assert list(classes.names) == names
-    said = [names[number] for number in classes.encode(list(read(labels)["label"]), "train")]
+    said = [names[number] for number in classes.encode(read(labels)["label"][:], "train")]
     assert said == [str(class_label(label)) for label in labels]
 
 
@@ -62,7 +62,7 @@ def test_classes_are_named_as_labels_are_written_numbers_in_their_order(labels: 
 @pytest.mark.parametrize("test", [[5, 1], ["5", "1"], [5.0, 1.0], ["5.0", " 1"]])
 @pytest.mark.filterwarnings("ignore:.*white space")
 def test_splits_may_write_a_class_in_other_ways(train: list, test: list) -> None:
-    assert classes_of(train).encode(list(read(test)["label"]), "test").tolist() == [2, 0]
+    assert classes_of(train).encode(read(test)["label"][:], "test").tolist() == [2, 0]
 
 
 def test_a_data_set_that_names_its_classes_stays_as_it_is() -> None:

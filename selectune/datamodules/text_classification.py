@@ -40,13 +40,13 @@ class TextClassification(SelectionDataModule):
         metrics: what is measured, by name; on ``dev`` the first one chooses the checkpoint. Of classes ``accuracy``,
             ``macro_f1``, ``micro_f1``, ``matthews`` (default the first two), of numbers ``pearson``, ``spearman``.
         regression: labels are numbers, and the loss is the squared error.
-        numbers_are_classes: take labels such as 0.5 and 1.5 as classes; by default they are refused, as numbers to be
-            learned with ``regression`` may be meant.
         class_weights: of a row's loss by its class: ``balanced`` (rows / (classes * rows of the class), of the whole
             train split) or a number for each class in their order; default all alike.
         more_test_splits: evaluated as well at the end of a fit and by ``test``, as ``test/<split>/<metric>``.
         strip_headers: of newsgroup posts: keep what the author wrote (see `strip_post`); drop those with nothing left.
         drop_empty: drop rows without a text, and say how many, instead of refusing them.
+        numbers_are_classes: take labels such as 0.5 and 1.5 as classes; by default they are refused, as numbers to be
+            learned with ``regression`` may be meant.
     """
 
     head_class = ClassificationHead
@@ -59,11 +59,11 @@ class TextClassification(SelectionDataModule):
         label_column: str = "label",
         metrics: list[str] | None = None,
         regression: bool = False,
-        numbers_are_classes: bool | None = None,
         class_weights: Literal["balanced"] | list[float] | None = None,
         more_test_splits: list[str] | None = None,
         strip_headers: bool = False,
         drop_empty: bool = False,
+        numbers_are_classes: bool | None = None,
         **kwargs: Any,
     ) -> None:
         self.text_column, self.pair_column, self._label_column = text_column, pair_column, label_column
@@ -174,7 +174,7 @@ class TextClassification(SelectionDataModule):
         (column,) = self.side_columns
         if column not in train.column_names:
             return None
-        pairs = set(zip(train[self.label_column], train[column]))
+        pairs = set(zip(train[self.label_column][:], train[column][:]))
         if not all(isinstance(number, int) and isinstance(name, str) for number, name in pairs):
             return None
         numbers, names = zip(*sorted(pairs))

@@ -16,6 +16,11 @@ from selectune.errors import DataError
 from tests.conftest import Here, sentences
 
 
+@pytest.fixture(autouse=True)
+def _no_garbage_collection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("selectune.datamodules.base.give_memory_back", lambda: None)  # it takes longer than a test
+
+
 def write(file: Path, labels: list, texts: list[str] | None = None) -> Path:
     """Texts and labels in a file of the kind that its name says."""
     texts = texts or [f"text {i}" for i in range(len(labels))]
