@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -107,12 +107,29 @@ def check_texts(dataset: Dataset, columns: Sequence[str], where: str) -> None:
     if len(dataset) == 0:
         raise DataError(f"{where} has no rows; a split must have at least one.")
     for column in columns:
+        check_one_type(dataset, column, where)
         bad: list[int] = []
         for start in range(0, len(dataset), 10_000):
-            values: list[Any] = list(dataset[start : start + 10_000][column])
-            bad += [start + i for i, text in enumerate(values) if not isinstance(text, str) or not text.strip()]
+            for row, text in enumerate(dataset[start : start + 10_000][column], start):
+                if text is not None and not isinstance(text, str):
+                    raise DataError(
+                        f"{where} has no text but a value of type {type(text).__name__} in column '{column}' (row "
+                        f"{row}); name another column, or store texts."
+                    )
+                if text is None or not text.strip():
+                    bad.append(row)
         if bad:
             rows = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
             raise DataError(
                 f"{where} has {len(bad)} row(s) without a text in column '{column}' (rows {rows}); remove or fill them."
             )
+
+
+def check_one_type(dataset: Dataset, column: str, where: str) -> None:
+    """Refuse a column of a json file that mixes types, since its reader would take the text ``"null"`` for nothing.
+
+    Raises:
+        DataError: says which.
+    """
+    if type(dataset.features[column]).__name__ == "Json":
+        raise DataError(f"{where} mixes texts and other values in column '{column}'; store all of them as texts.")

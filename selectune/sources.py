@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,13 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from selectune.checkpoint_files import check_files
+from selectune.data_files import READERS, FileFormat, load_file, load_folder, load_hub, reason
 from selectune.errors import CheckpointError, DataError
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-READERS = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
-USUAL_SPLITS = {"train", "training", "validation", "valid", "val", "dev", "test", "testing", "eval", "evaluation"}
 EMBEDDED_DATA = "docstrings"
 EMBEDDED_MODEL = "docstrings-bert"
 
@@ -67,21 +64,24 @@ def find_data(
     local_name: str | None = None,
     revision: str | None = None,
     cache: Path | None = None,
+    how: FileFormat | None = None,
 ) -> DataSource:
     """Load a data set.
 
     Args:
-        name: ``docstrings`` (the embedded corpus), a hub name, a folder in the hub's layout, or one csv, json, jsonl or
-            parquet file.
+        name: ``docstrings`` (the embedded corpus), a hub name, a folder in the hub's layout, or one csv, tsv, json,
+            jsonl or parquet file.
         config: the hub's configuration, e.g. ``sst2`` of ``nyu-mll/glue``.
         root: a folder of local copies that is looked into first; default ``SELECTUNE_DATA``.
         local_name: what the folder in the root is called, when not by the data set's name.
         revision: of the hub's data set, e.g. ``refs/convert/parquet``.
         cache: where the embedded corpus is kept.
+        how: the separator and the encoding of text files; default what is usual.
 
     Raises:
         DataError: nothing of that name was found, or it cannot be read.
     """
+    how = how or FileFormat()
     root = root or os.environ.get("SELECTUNE_DATA")
     if root and not Path(root).is_dir():
         raise DataError(
@@ -89,25 +89,20 @@ def find_data(
         )
     for candidate in _candidates(root, name, config, local_name):
         if candidate.is_dir():
-            return _local(_load_folder(candidate), f"local:{candidate.relative_to(str(root))}")
+            return _local(load_folder(candidate, how), f"local:{candidate.relative_to(str(root))}")
     if name == EMBEDDED_DATA:
         from selectune.embedded import docstrings
         from selectune.paths import default_cache
 
-        return _local(_load(str(docstrings(cache or default_cache()))), f"embedded:{name}")
+        return _local(load_folder(docstrings(cache or default_cache()), how), f"embedded:{name}")
     path = Path(name)
     if path.suffix.lower() in READERS:
-        if not path.is_file():
-            raise DataError(f"There is no file {name}; mend data.dataset (relative paths start at {Path.cwd()}).")
-        if path.stat().st_size == 0:
-            raise DataError(f"The file {name} is empty; data.dataset needs one with a header and rows.")
-        splits = _load(READERS[path.suffix.lower()], data_files={"train": str(path)})
-        return _local(splits, f"file:{path.name}")
+        return _local(load_file(path, how), f"file:{path.name}")
     if path.is_dir():
-        return _local(_load_folder(path), f"local:{path.name}")
+        return _local(load_folder(path, how), f"local:{path.name}")
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise DataError(f"There is no folder or file {name}; mend data.dataset.")
-    splits = _load(name, config, revision=revision, hub=True)
+    splits = load_hub(name, config, revision, how)
     return DataSource(splits, f"hub:{name}" + (f"/{config}" if config else "") + _rows(splits), revision)
 
 
@@ -167,63 +162,6 @@ def _candidates(root: str | Path | None, name: str, config: str | None, local_na
     return found + [Path(root) / stem for stem in stems if local_name or not config]
 
 
-def _load_folder(folder: Path) -> dict[str, Dataset]:
-    """A folder in the hub's layout; ``<split>.parquet`` is a split of that name.
-
-    `datasets` finds splits by keywords, so it would join MNLI's ``validation_matched`` and ``validation_mismatched``.
-    """
-    files: dict[str, list[str]] = {}
-    for file in sorted(folder.glob("*.parquet")):
-        name = re.sub(r"-\d{5}-of-\d{5}$", "", file.stem)
-        files.setdefault(name, []).append(str(file))
-    unusual = set(files) - USUAL_SPLITS
-    if "train" not in files or not unusual or any(not re.fullmatch(r"(?!train)\w+", name) for name in unusual):
-        return _load(str(folder))
-    return _load("parquet", data_files=files)
-
-
-def _load(path: str, name: str | None = None, hub: bool = False, **options: object) -> dict[str, Dataset]:
-    import datasets
-
-    datasets.disable_progress_bars()
-    for told_below in ("huggingface_hub", "datasets"):
-        logging.getLogger(told_below).setLevel(logging.CRITICAL)
-    where = path if not name else f"{path}/{name}"
-    try:
-        return dict(datasets.load_dataset(path, name, **options))
-    except Exception as error:
-        reason = _reason(error)
-        if hub:
-            raise DataError(
-                f"The data set {where} was not found on this machine and could not be had from the hub ({reason}); "
-                "check the name and the network, or put a copy into the folder that SELECTUNE_DATA names."
-            ) from error
-        files = options.get("data_files")
-        what = next(iter(files.values())) if isinstance(files, dict) else where
-        what = Path(what[0]).parent if isinstance(what, list) else what
-        if empty := _empty_file(Path(str(what))):
-            raise DataError(f"{empty} has no rows; a split must have at least one.") from error
-        raise DataError(f"The data in {what} could not be read ({reason}); mend the files or data.dataset.") from error
-
-
-def _reason(error: Exception) -> str:
-    told = str(error.__cause__ or error).strip()
-    return told.splitlines()[0][:200] if told else type(error).__name__
-
-
-def _empty_file(path: Path) -> Path | None:
-    """A parquet file without rows below a path, which the reader cannot take."""
-    import pyarrow.parquet as pq
-
-    for file in sorted(path.rglob("*.parquet")) if path.is_dir() else [path] if path.suffix == ".parquet" else []:
-        try:
-            if pq.read_metadata(file).num_rows == 0:
-                return file
-        except (OSError, ValueError):
-            continue
-    return None
-
-
 def _rows(splits: dict[str, Dataset]) -> str:
     first = splits.get("train") or next(iter(splits.values()))
     return f" ({len(first):,} rows)"
@@ -247,7 +185,7 @@ def _from_hub(name: str) -> ModelSource:
         folder = Path(snapshot_download(repo, revision=revision or None, allow_patterns=patterns))
     except Exception as error:
         raise CheckpointError(
-            f"The model {name} was not found on this machine and could not be had from the hub ({_reason(error)}); "
+            f"The model {name} was not found on this machine and could not be had from the hub ({reason(error)}); "
             "check the name and the network, or put a copy into the folder that SELECTUNE_MODELS names."
         ) from error
     return ModelSource(folder, f"hub:{repo}@{folder.name[:12]}", folder.name)

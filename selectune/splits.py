@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,81 +103,3 @@ def split_off(labels: np.ndarray | None, rows: np.ndarray, size: int, seed: int)
 def dev_rows(n_rows: int) -> int:
     """Rows of a dev split that is split off train: a tenth, at most 1,000, at least one."""
     return min(max(1, int(n_rows * DEV_SHARE)), DEV_ROWS)
-
-
-def class_numbers(values: Sequence[object], names: Sequence[str] | None, where: str) -> tuple[np.ndarray, list[str]]:
-    """Labels of a train split as numbers 0..C-1, and the names of the classes.
-
-    Args:
-        values: numbers 0..C-1 or class names.
-        names: of the classes, where the data set says them.
-        where: for the message.
-
-    Raises:
-        DataError: a label is missing, or the numbers are not 0..C-1.
-    """
-    _check_missing(values, where)
-    if names is None and all(isinstance(value, str) for value in values):
-        names = sorted({str(value) for value in values})
-    if all(isinstance(value, str) for value in values):
-        return encode_labels(values, list(names or ()), where), list(names or ())
-    numbers = _whole_numbers(values, where)
-    found = np.unique(numbers)
-    if names is None:
-        if found[0] != 0 or found[-1] != len(found) - 1:
-            shown = ", ".join(map(str, found[:8])) + (", ..." if len(found) > 8 else "")
-            raise DataError(
-                f"The labels of {where} are {shown}, but they must be the numbers 0 to C-1 without a gap, or class "
-                "names; renumber them."
-            )
-        names = [str(number) for number in found]
-    elif found[0] < 0 or found[-1] >= len(names):
-        raise DataError(
-            f"The labels of {where} run from {found[0]} to {found[-1]}, but it names {len(names)} classes; -1 means "
-            "that they are hidden: name a labelled split."
-        )
-    return numbers, list(names)
-
-
-def encode_labels(values: Sequence[object], names: Sequence[str], where: str) -> np.ndarray:
-    """Labels of another split as the numbers of the train split's classes.
-
-    Raises:
-        DataError: a label is hidden, missing, or unknown to the train split.
-    """
-    _check_missing(values, where)
-    if all(isinstance(value, str) for value in values):
-        number: Mapping[str, int] = {name: i for i, name in enumerate(names)}
-        unknown = sorted({str(value) for value in values} - set(number))
-        if unknown:
-            raise DataError(f"{where} has the label '{unknown[0]}', which the train split has not; mend the labels.")
-        return np.array([number[str(value)] for value in values], dtype=np.int64)
-    numbers = _whole_numbers(values, where)
-    if len(numbers) and numbers.max() < 0:
-        raise DataError(
-            f"The labels of {where} are hidden (all {numbers.max()}), so nothing can be measured on it; name a "
-            "labelled split, e.g. --data.test_split validation."
-        )
-    if len(numbers) and not (numbers.min() >= 0 and numbers.max() < len(names)):
-        raise DataError(
-            f"{where} has labels from {numbers.min()} to {numbers.max()}, but the train split has the classes 0 to "
-            f"{len(names) - 1}; mend the labels."
-        )
-    return numbers
-
-
-def _check_missing(values: Sequence[object], where: str) -> None:
-    missing = [i for i, value in enumerate(values) if value is None or value != value]  # NaN differs from itself
-    if missing:
-        raise DataError(f"{where} has {len(missing)} row(s) without a label (first: row {missing[0]}); fill them.")
-
-
-def _whole_numbers(values: Sequence[object], where: str) -> np.ndarray:
-    try:
-        numbers = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise DataError(f"The labels of {where} are partly names and partly numbers; use one of both.") from None
-    if not (numbers == np.round(numbers)).all():
-        bad = numbers[numbers != np.round(numbers)][0]
-        raise DataError(f"The labels of {where} hold {bad}, which is neither a class number nor a name; mend them.")
-    return numbers.astype(np.int64)

@@ -49,7 +49,8 @@ TEXTS, LABELS = sentences(40, seed=3)
 BAD_DATA = {
     "no such column": ({"sentence": TEXTS, "label": LABELS}, "no column 'text'; it has sentence, label"),
     "no label column": ({"text": TEXTS, "klass": LABELS}, "no column 'label' (it has text, klass)"),
-    "labels with a gap": ({"text": TEXTS, "label": [2 * x for x in LABELS]}, "0 to C-1"),
+    "decimal labels": ({"text": TEXTS, "label": [x + 0.5 for x in LABELS]}, "--data.regression true"),
+    "numbers for texts": ({"text": list(range(40)), "label": LABELS}, "no text but a value of type int"),
     "missing label": ({"text": TEXTS, "label": [None, *LABELS[1:]]}, "without a label"),
     "nan label": ({"text": TEXTS, "label": [float("nan"), *map(float, LABELS[1:])]}, "without a label"),
     "empty texts": ({"text": ["", " ", *TEXTS[2:]], "label": LABELS}, "2 row(s) without a text"),

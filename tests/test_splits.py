@@ -1,4 +1,4 @@
-"""Splits and labels."""
+"""Splits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from selectune.errors import DataError
-from selectune.splits import SplitNames, class_numbers, encode_labels, name_splits, split_off, stratified_sample
+from selectune.splits import SplitNames, name_splits, split_off, stratified_sample
 
 
 def test_figures_come_from_test_and_dev_is_a_validation_split_left_over() -> None:
@@ -40,30 +40,3 @@ def test_what_is_split_off_is_not_in_what_stays() -> None:
     stays, off = split_off(np.arange(50) % 5, np.arange(50), 10, seed=0)
     assert sorted([*stays, *off]) == list(range(50))
     assert len(off) == 10
-
-
-@pytest.mark.parametrize(
-    ("values", "told"),
-    [
-        ([0, 1, float("nan")], "without a label"),
-        ([1, 2, 3], "0 to C-1"),
-        ([0, 2], "0 to C-1"),
-        ([0.5, 1], "neither a class number nor a name"),
-        (["a", 1], "partly names"),
-    ],
-)
-def test_labels_that_are_no_classes_are_refused(values: list[object], told: str) -> None:
-    with pytest.raises(DataError, match=told):
-        class_numbers(values, None, "train")
-
-
-def test_labels_by_name_are_numbered_in_order() -> None:
-    numbers, names = class_numbers(["sports", "art", "art"], None, "train")
-    assert (numbers.tolist(), names) == ([1, 0, 0], ["art", "sports"])
-    assert encode_labels(["sports"], names, "test").tolist() == [1]
-
-
-@pytest.mark.parametrize(("values", "told"), [([-1, -1], "hidden"), ([0, 5], "classes 0 to 1"), (["x"], "label 'x'")])
-def test_labels_of_another_split_must_be_known(values: list[object], told: str) -> None:
-    with pytest.raises(DataError, match=told):
-        encode_labels(values, ["0", "1"], "test")

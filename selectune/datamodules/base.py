@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from selectune.data_files import FileFormat
 from selectune.datamodules.arguments import check_arguments
 from selectune.datamodules.loading import load_splits
 from selectune.datamodules.task import TaskData
@@ -38,12 +39,15 @@ class SelectionDataModule(TaskData):
     budget. Validation and held-out rows are never selected from.
 
     Args:
-        dataset: ``docstrings`` (the embedded corpus), a hub name, a folder in the hub's layout, or one csv, json, jsonl
-            or parquet file.
+        dataset: ``docstrings`` (the embedded corpus), a hub name, a folder in the hub's layout, or one csv, tsv, json,
+            jsonl or parquet file.
         config_name: the hub's configuration of the data set.
         revision: of the hub's data set, e.g. ``refs/convert/parquet``.
         root: folder of local copies that is looked into first; default ``SELECTUNE_DATA``.
         local_name: what the data set's folder in the root is called, where not by its own name.
+        separator: of the columns of csv files, one character such as ``;``, or ``tab``; default the comma, in ``.tsv``
+            files the tab.
+        encoding: of csv and json files, e.g. ``latin-1`` or ``utf-16``; default UTF-8.
         train_split: name of the split to train on.
         dev_split: of the split that chooses the checkpoint; default a validation split that is not the reported one,
             else a tenth of train, at most 1,000 rows.
@@ -75,6 +79,8 @@ class SelectionDataModule(TaskData):
         revision: str | None = None,
         root: str | None = None,
         local_name: str | None = None,
+        separator: str | None = None,
+        encoding: str | None = None,
         train_split: str = "train",
         dev_split: str | None = None,
         test_split: str | None = None,
@@ -98,6 +104,7 @@ class SelectionDataModule(TaskData):
         self.prepare_data_per_node = False  # the selection and the cache are on a disk that all nodes share
         self.dataset, self.config_name, self.revision = dataset, config_name, revision
         self.root, self.local_name = root, local_name
+        self.file_format = FileFormat(separator, encoding)
         self.train_split, self.dev_split, self.test_split = train_split, dev_split, test_split
         self.max_train_rows, self.max_dev_rows, self.max_eval_rows = max_train_rows, max_dev_rows, max_eval_rows
         self.max_length = max_length
@@ -122,7 +129,9 @@ class SelectionDataModule(TaskData):
 
     def find(self) -> DataSource:
         """The data set."""
-        return find_data(self.dataset, self.config_name, self.root, self.local_name, self.revision)
+        return find_data(
+            self.dataset, self.config_name, self.root, self.local_name, self.revision, how=self.file_format
+        )
 
     @property
     def seed(self) -> int:

@@ -54,7 +54,8 @@ class LanguageModeling(SelectionDataModule):
         self.text_column, self.objective, self.mask_probability = text_column, objective, mask_probability
         self.window, self.window_unit, self.join = window, window_unit, join
         super().__init__(dataset, **kwargs)  # type: ignore[arg-type]
-        of_one = [name for name in ("config_name", "revision", "local_name") if getattr(self, name) is not None]
+        given = {name: getattr(self, name) for name in ("config_name", "revision", "local_name")}
+        of_one = [name for name, value in (given | vars(self.file_format)).items() if value is not None]
         if of_one and not isinstance(dataset, str):
             raise DataError(
                 f"data.{of_one[0]} belongs to one data set, but data.dataset lists several; say it in the list, as "

@@ -9,7 +9,7 @@ import numpy as np
 
 from selectune.distributed import stage_seed
 from selectune.errors import DataError
-from selectune.pool import Pool
+from selectune.pool import Pool, check_one_type
 from selectune.sources import DataSource
 from selectune.splits import DEV_ROWS, dev_rows, even_sample, name_splits, split_off, stratified_sample
 
@@ -132,5 +132,8 @@ def _checked(
         if data.label_column and data.label_column not in split.column_names:
             there = ", ".join(split.column_names)
             raise DataError(f"{where} has no column '{data.label_column}' (it has {there}); mend data.label_column.")
+        if data.label_column:
+            check_one_type(split, data.label_column, where)
+            split = data.with_labels(split, where)
         used[role] = split.select_columns([*columns, *(c for c in data.side_columns if c in split.column_names)])
     return used, origins

@@ -156,8 +156,10 @@ class QuestionAnswering(SelectionDataModule):
         bad = []
         for i, value in enumerate(rows[self.answers_column]):
             if isinstance(value, list):  # of records, as in the original files
-                value = {key: [one.get(key) for one in value] for key in ("text", "answer_start")}
-            texts, starts = ((value or {}).get(key, 0) for key in ("text", "answer_start"))
+                records = [one for one in value if isinstance(one, dict)]
+                value = {key: [one.get(key) for one in records] for key in ("text", "answer_start")}
+            given = value if isinstance(value, dict) else {}  # a csv file has but texts
+            texts, starts = (given.get(key, 0) for key in ("text", "answer_start"))
             proper = isinstance(texts, list) and isinstance(starts, list) and len(texts) == len(starts)
             pairs = list(zip(texts, starts)) if proper else []
             if not proper or not all(isinstance(text, str) and isinstance(start, int) for text, start in pairs):

@@ -53,6 +53,14 @@ class TaskData(Loaders):
         check_texts(split, self.text_columns, where)
         return split, np.arange(len(split))
 
+    def with_labels(self, split: Dataset, where: str) -> Dataset:
+        """The split, its labels in the form in which they are compared and belong to a pool's fingerprint.
+
+        Raises:
+            DataError: a row is without a label, or a label is not of the task's kind.
+        """
+        return split
+
     @abstractmethod
     def head(self) -> Head:
         """The head that learns this task."""

@@ -12,9 +12,9 @@ import torch
 from selectune import checks
 from selectune.datamodules.base import SelectionDataModule
 from selectune.errors import DataError
+from selectune.labels import Classes, labels_of, numbers_of, with_class_labels, with_number_labels
 from selectune.lightning_modules.heads import ClassificationHead, RegressionHead
 from selectune.lightning_modules.heads.classification import CLASS_METRICS, NUMBER_METRICS, check_metrics
-from selectune.splits import class_numbers, encode_labels
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -35,8 +35,9 @@ class TextClassification(SelectionDataModule):
         dataset: see `SelectionDataModule`, as for all other arguments.
         text_column: of the text.
         pair_column: of the second text, for tasks on pairs.
-        label_column: of the label: numbers 0..C-1 or class names; with ``regression`` any numbers. Names of numbered
-            classes are taken from the data set's features, or from a column of that name with ``_text`` behind it.
+        label_column: of the label: class names, or whole numbers, which are classes in their order; with ``regression``
+            any numbers. Names of numbered classes are taken from the data set's features, or from a column of that name
+            with ``_text`` behind it.
         metrics: what is measured, by name; on ``dev`` the first one chooses the checkpoint. Of classes ``accuracy``,
             ``macro_f1``, ``micro_f1``, ``matthews`` (default the first two), of numbers ``pearson``, ``spearman``.
         regression: labels are numbers, and the loss is the squared error.
@@ -45,6 +46,8 @@ class TextClassification(SelectionDataModule):
         more_test_splits: evaluated as well at the end of a fit and by ``test``, as ``test/<split>/<metric>``.
         strip_headers: of newsgroup posts: keep what the author wrote (see `strip_post`); drop those with nothing left.
         drop_empty: drop rows without a text, and say how many, instead of refusing them.
+        numbers_are_classes: take labels such as 0.5 and 1.5 as classes; by default they are refused, as numbers to be
+            learned with ``regression`` may be meant.
     """
 
     head_class = ClassificationHead
@@ -61,10 +64,12 @@ class TextClassification(SelectionDataModule):
         more_test_splits: list[str] | None = None,
         strip_headers: bool = False,
         drop_empty: bool = False,
+        numbers_are_classes: bool | None = None,
         **kwargs: Any,
     ) -> None:
         self.text_column, self.pair_column, self._label_column = text_column, pair_column, label_column
         self.regression, self.has_classes = regression, not regression
+        self.numbers_are_classes = numbers_are_classes
         known, kind = (NUMBER_METRICS, "numbers") if regression else (CLASS_METRICS, "classes")
         self.metrics = check_metrics(known[:2] if metrics is None else metrics, known, kind)
         self.class_weights = class_weights
@@ -122,24 +127,33 @@ class TextClassification(SelectionDataModule):
             warnings.warn(f"{where} has {lost:,} of {n_rows:,} rows without a text; they are dropped.", stacklevel=2)
         return split, rows
 
+    def with_labels(self, split: Dataset, where: str) -> Dataset:
+        """The split, its labels as classes or numbers are compared, however they were written."""
+        return (with_number_labels if self.regression else with_class_labels)(split, self.label_column, where)
+
     def read_labels(self, train: Dataset, others: dict[str, Dataset]) -> dict[str, np.ndarray]:
         """Labels as numbers; which classes there are, the unselected train split says."""
-        told = {role: f"the {role.partition('/')[2] or role} split of {self.dataset}" for role in ("train", *others)}
+        splits = {"train": train, **others}
+        told = {role: f"the {role.partition('/')[2] or role} split of {self.dataset}" for role in splits}
+        found = {role: labels_of(split, self.label_column) for role, split in splits.items()}
         if self.regression:
-            splits = {"train": train, **others}
-            return {role: _numbers(list(split[self.label_column]), told[role]) for role, split in splits.items()}
-        names = getattr(train.features[self.label_column], "names", None) or self._names_beside(train)
-        numbers, self.label_names = class_numbers(list(train[self.label_column]), names, told["train"])
-        if len(np.unique(numbers)) < 2:
+            return {role: numbers_of(labels, told[role]) for role, labels in found.items()}
+        names = getattr(train.features[self.label_column], "names", None)
+        if names:
+            classes = Classes(tuple(names), tuple(range(len(names))))
+        else:
+            classes = self._named_beside(train) or Classes.of(
+                found["train"], told["train"], bool(self.numbers_are_classes)
+            )
+        self.label_names = list(classes.names)
+        numbers = {role: classes.encode(labels, told[role]) for role, labels in found.items()}
+        if len(present := np.unique(numbers["train"])) < 2:
             raise DataError(
-                f"All labels of {told['train']} are '{self.label_names[numbers[0]]}', but one class leaves nothing to "
+                f"All labels of {told['train']} are '{self.label_names[present[0]]}', but one class leaves nothing to "
                 "learn; mend data.label_column, or add rows of another class."
             )
-        self.weights = self._weights(numbers)
-        labels = {"train": numbers}
-        for role, split in others.items():
-            labels[role] = encode_labels(list(split[self.label_column]), self.label_names, told[role])
-        return labels
+        self.weights = self._weights(numbers["train"])
+        return numbers
 
     def head(self) -> ClassificationHead | RegressionHead:
         """Softmax over the classes, or one number."""
@@ -163,17 +177,17 @@ class TextClassification(SelectionDataModule):
         prefixes = dict(zip(self.held_out, ("", *(f"{name}/" for name in self.more_test_splits))))
         return {f"{said}majority_accuracy": float((self.labels[s] == largest).mean()) for s, said in prefixes.items()}
 
-    def _names_beside(self, train: Dataset) -> list[str] | None:
-        """Names of numbered classes from the column beside them, if each number has one name of its own."""
+    def _named_beside(self, train: Dataset) -> Classes | None:
+        """Classes of whole numbers and their names from the column beside them, if each has one name of its own."""
         (column,) = self.side_columns
         if column not in train.column_names:
             return None
-        pairs = set(zip(train[self.label_column], train[column]))
-        numbers, names = {number for number, _ in pairs}, {name for _, name in pairs}
-        whole = all(isinstance(number, int) for number in numbers) and numbers == set(range(len(pairs)))
-        if not whole or len(names) < len(pairs) or not all(isinstance(name, str) for name in names):
+        pairs = set(zip(train[self.label_column][:], train[column][:]))
+        if not all(isinstance(number, int) and isinstance(name, str) for number, name in pairs):
             return None
-        return [name for _, name in sorted(pairs)]
+        numbers, names = zip(*sorted(pairs))
+        one_each = len(set(numbers)) == len(set(names)) == len(pairs)
+        return Classes(names, numbers) if one_each else None
 
     def _weights(self, numbers: np.ndarray) -> list[float] | None:
         weights = self.class_weights
@@ -211,22 +225,3 @@ def _filled(texts: dict[str, Any]) -> np.ndarray:
     """Positions of the rows in which every column has a text."""
     filled = [[isinstance(text, str) and bool(text.strip()) for text in column] for column in texts.values()]
     return np.flatnonzero(np.all(filled, axis=0))
-
-
-def _numbers(values: list[Any], where: str) -> np.ndarray:
-    """Labels that are numbers, float32."""
-    try:
-        numbers = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
-    except (TypeError, ValueError):
-        raise DataError(f"The labels of {where} are not numbers, as data.regression needs them; mend them.") from None
-    bad = np.flatnonzero(~np.isfinite(numbers))
-    if len(bad):
-        raise DataError(
-            f"{where} has {len(bad)} row(s) whose label is no finite number (first: row {bad[0]}); mend them."
-        )
-    if len(numbers) > 1 and (numbers == -1).all():
-        raise DataError(
-            f"The labels of {where} are hidden (all -1), so nothing can be measured on it; name a labelled split, e.g. "
-            "--data.test_split validation."
-        )
-    return numbers.astype(np.float32)

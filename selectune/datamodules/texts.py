@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selectune import checks
+from selectune.data_files import FileFormat
 from selectune.distributed import stage_seed
 from selectune.errors import DataError
 from selectune.pool import Pool, check_texts
@@ -26,7 +27,7 @@ class Texts:
     """The texts of one split of a data set.
 
     Args:
-        dataset: a hub name, a folder in the hub's layout, or one csv, json, jsonl or parquet file.
+        dataset: a hub name, a folder in the hub's layout, or one csv, tsv, json, jsonl or parquet file.
         config_name: the hub's configuration of the data set.
         revision: of the hub's data set.
         local_name: what its folder in the root is called, where not by its own name.
@@ -34,6 +35,8 @@ class Texts:
         local_text_column: of the text in the folder in the root, where it is called otherwise there.
         split: whose rows are meant; default ``train``, or the only one there is.
         max_rows: sample them down to so many.
+        separator: of the columns of csv files, as in `SelectionDataModule`.
+        encoding: of csv and json files.
     """
 
     dataset: str
@@ -44,8 +47,11 @@ class Texts:
     local_text_column: str | None = None
     split: str | None = None
     max_rows: int | None = None
+    separator: str | None = None
+    encoding: str | None = None
 
     def __post_init__(self) -> None:
+        self.file_format = FileFormat(self.separator, self.encoding)
         checks.at_least(f"max_rows of {self.dataset}", self.max_rows, 1, DataError)
 
     @property
@@ -59,7 +65,8 @@ class Texts:
         Raises:
             DataError: there is no such data set, split or column, or a row is without a text.
         """
-        found = find_data(self.dataset, self.config_name, root, self.local_name, self.revision)
+        how = self.file_format
+        found = find_data(self.dataset, self.config_name, root, self.local_name, self.revision, how=how)
         name = self.split or ("train" if len(found.splits) > 1 else next(iter(found.splits)))
         if name not in found.splits:
             raise DataError(

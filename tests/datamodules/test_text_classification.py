@@ -112,7 +112,7 @@ def test_labels_of_numbers(tmp_path: Path) -> None:
     [
         ([0.5, float("nan"), 1.0, 2.0], "1 row.*no finite number.*row 1"),
         ([0.5, None, 1.0, 2.0], "no finite number"),
-        (["a", "b", "c", "d"], "not numbers"),
+        (["a", "b", "c", "d"], "must be numbers"),
         ([-1.0, -1.0, -1.0, -1.0], "hidden"),
     ],
 )
