@@ -14,9 +14,11 @@ import pytest
 import torch
 from _file_calls import Call
 from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.demos.boring_classes import BoringModel
 from lightning.pytorch.plugins import AsyncCheckpointIO
 
 from selectune import Trainer, cli
+from selectune.callbacks import checkpoints
 from selectune.checkpoint_io import WholeCheckpointIO, previous, restored
 from selectune.errors import CheckpointError, DamagedCheckpoint, NoRoomError
 from selectune.metrics_log import MetricsLog
@@ -208,3 +210,26 @@ def test_a_run_goes_on_after_a_kill_and_a_full_disk(
     names = [{str(path.relative_to(place)) for path in place.rglob("*")} for place in (run, tmp_path / "unbroken")]
     assert names[0] == names[1], "nothing stray"
     shutil.rmtree(run)
+
+
+@pytest.mark.parametrize(("settings", "saved"), [({}, [0, 1, 2]), ({"val_check_interval": 2}, [0, 2])])
+def test_none_is_saved_before_a_validation_that_would_be_left_out(
+    settings: dict[str, int], saved: list[int], tmp_path: Path
+) -> None:
+    after: list[int] = []
+
+    class Saved(pl.Callback):
+        def on_save_checkpoint(self, trainer: pl.Trainer, *args: object) -> None:
+            batches = trainer.fit_loop.epoch_loop.batch_progress.current
+            if batches.completed < batches.ready:  # else it is saved at the end of the fit
+                after.append(trainer.fit_loop.epoch_loop.batch_idx)
+
+    last = checkpoints._Last(tmp_path, filename="last", every_n_train_steps=1, enable_version_counter=False)
+    trainer = Trainer(
+        max_epochs=1, limit_train_batches=4, limit_val_batches=1, accelerator="cpu", logger=False,
+        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, callbacks=[last, Saved()],
+        **settings,
+    )  # fmt: skip
+    data = torch.utils.data.DataLoader(torch.zeros(8, 32), batch_size=2)
+    trainer.fit(BoringModel(), data, data)
+    assert after == saved
