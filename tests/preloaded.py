@@ -16,7 +16,7 @@ import transformers.loss.loss_utils
 import transformers.models.auto.modeling_auto
 import transformers.models.bert.modeling_bert  # noqa: F401
 
-import selectune.report.command  # noqa: F401
+import selectune.report.command
 import selectune.tables.preload  # noqa: F401
 import tests.processes  # noqa: F401
 
