@@ -26,17 +26,16 @@ import time
 import traceback
 from argparse import Namespace
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from _file_calls import RANDOM, Call, FileCalls
+from _file_calls import Call, FileCalls
+from _killed_runs import Place, differences
 from _table import Row, finish, parser, write
 
-TOLERANCE = 1e-6
 ATTEMPTS = 4
 CHECKPOINT_STEPS = 2
 CLASSES, ROWS = 4, 1000  # of the embedded data
@@ -45,32 +44,6 @@ SMALL = [
     "--scorer.max_batch_tokens", "512", "--model.learning_rate", "1e-3", "--trainer.max_epochs", "2",
     "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false", "--trainer.log_every_n_steps", "1",
 ]  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a run is made.
-
-    Args:
-        run: its directory.
-        cache: its cache.
-        log: what its attempts print.
-    """
-
-    run: Path
-    cache: Path
-    log: Path
-
-    def files(self) -> set[str]:
-        """Names of all that lies in run and cache."""
-        found = [(kind, path) for kind in ("run", "cache") for path in getattr(self, kind).rglob("*")]
-        return {f"{kind}/{RANDOM.sub('*', str(path.relative_to(getattr(self, kind))))}" for kind, path in found}
-
-    def remove(self) -> None:
-        """Remove all of it."""
-        for folder in (self.run, self.cache):
-            shutil.rmtree(folder, ignore_errors=True)
-        self.log.unlink(missing_ok=True)
 
 
 class Chaos:
@@ -204,49 +177,6 @@ class Chaos:
 
         checkpoints.last_checkpoints = every_few_steps
         checkpoints.timedelta = lambda minutes: timedelta(hours=minutes)  # type: ignore[attr-defined]
-
-
-def differences(place: Place, expected: Place) -> dict[str, float]:
-    """What the table says of a run beside the undisturbed one."""
-    return {
-        "selection_equal": float(selection(place.run) == selection(expected.run)),
-        "metrics_equal": float(alike(metrics(place.run), metrics(expected.run))),
-        "saving_equal": float(alike(saving(place.run), saving(expected.run))),
-        "stray_or_missing_files": float(len(place.files() ^ expected.files())),
-    }
-
-
-def selection(run: Path) -> dict[str, Any]:
-    """The selected rows, all scores, and the answer to each held-out row, as columns."""
-    names = ("selection/rows.parquet", "selection/scores.parquet", "test_scores.parquet")
-    return {name: pq.read_table(run / name).to_pydict() for name in names if (run / name).is_file()}
-
-
-def metrics(run: Path) -> dict[str, float]:
-    """Each metric at each step, the last value where a step was done again; costs and times are left out."""
-    found = {}
-    with (run / "metrics.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            for name, value in row.items():
-                if value and "/" in name and not name.startswith("cost/"):
-                    found[f"{name} at {row['step']}"] = float(value)
-    done = json.loads((run / "done.json").read_text())["metrics"]
-    return found | {name: value for name, value in done.items() if not name.startswith("cost/")}
-
-
-def saving(run: Path) -> dict[str, float]:
-    """The terms of the saving in FLOPs."""
-    terms = json.loads((run / "saving.json").read_text())["flops"]
-    return {name: float("nan") if value is None else float(value) for name, value in terms.items()}
-
-
-def alike(mine: dict[str, float], theirs: dict[str, float]) -> bool:
-    """Whether all figures are there and equal to a millionth."""
-
-    def same(a: float, b: float) -> bool:
-        return (a != a and b != b) or abs(a - b) <= TOLERANCE * max(1.0, abs(b))
-
-    return mine.keys() == theirs.keys() and all(same(value, theirs[name]) for name, value in mine.items())
 
 
 def kills(options: Namespace, calls: list[Call], seconds: float) -> Iterator[tuple[str, Call | None, float | None]]:
