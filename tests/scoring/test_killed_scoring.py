@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from selectune.costs import add_up
 from selectune.datamodules import TextClassification
 from selectune.ledger import Ledger, collect_open, read_ledger
 from selectune.lightning_modules.language_scorer import LanguageScorer
@@ -23,6 +24,7 @@ from selectune.scoring.definitions import Rows, ScoringModel
 from selectune.scoring.settings import ScorerSettings
 from selectune.signals import SignalStore
 from selectune.sources import ModelSource
+from selectune.unbroken import split_costs
 from tests.test_choosing import trainer_for
 
 NAMES = ["generative_entropy", "loss", "embedding", "information_entropy", "semantic_entropy"]
@@ -96,4 +98,7 @@ def test_five_kills_change_no_bit(
     more = killed * MAX_BATCH_TOKENS  # a kill between a charge and its shard
     assert done_once <= sum(record.examples for record in scored) <= done_once + more, "nothing kept is uncharged"
     assert sum(record.flops or 0 for record in scored) >= 0.999 * flops_once
+    kept = add_up(r for r in split_costs(read_ledger(run / "cost.jsonl")).kept if r.stage == "score")
+    assert kept.examples == done_once
+    assert kept.flops == pytest.approx(flops_once, rel=1e-12), "what was done again is known to have been"
     assert SignalStore(cache).root.is_dir()
