@@ -47,6 +47,7 @@ def stopping(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     return stopped
 
 
+@pytest.mark.slow  # five runs
 def test_three_interruptions_change_no_saving(
     here: Here, selecting: list[str], stopping: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from selectune.costs import add_up
 from selectune.datamodules import TextClassification
 from selectune.ledger import Ledger, collect_open, read_ledger
 from selectune.lightning_modules.language_scorer import LanguageScorer
@@ -22,6 +23,7 @@ from selectune.scoring.definitions import Rows, ScoringModel
 from selectune.scoring.settings import ScorerSettings
 from selectune.signals import Shards, SignalStore
 from selectune.sources import ModelSource
+from selectune.unbroken import split_costs
 from tests.processes import fork
 from tests.test_choosing import trainer_for
 
@@ -120,3 +122,6 @@ def test_no_kill_changes_a_bit(
     examples = sum(record.examples for record in scored)
     assert once < examples <= once + MAX_BATCH_TOKENS, "all is charged, and one batch twice"
     assert sum(record.flops or 0 for record in scored) >= 0.999 * flops
+    kept = add_up(r for r in split_costs(read_ledger(run / "cost.jsonl")).kept if r.stage == "score")
+    assert kept.examples == once
+    assert kept.flops == pytest.approx(flops, rel=1e-12), "what was done again is known to have been"
