@@ -27,7 +27,7 @@ INDEXING = ("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_ind
 FILLING = ("masked_fill", "masked_fill_", "index_fill", "index_fill_", "fill", "fill_")
 # what torch does in place by looking at how much memory there is, which here is none
 RESHAPING = ("squeeze", "squeeze.dim", "squeeze.dims", "unsqueeze", "t", "as_strided")
-SWEEP = 4096  # new tensors between two looks for memory that nothing needs
+SWEEP = 1024  # new tensors between two looks for memory that nothing needs
 
 MEMORY: dict[int, tuple[StorageWeakRef, torch.UntypedStorage]] = {}  # by the address of a device storage
 RANDOM = torch.Generator()  # the device's
@@ -188,8 +188,9 @@ def _new(host: Tensor) -> Tensor:
     storage = there.untyped_storage()
     MEMORY[storage._cdata] = StorageWeakRef(storage), host.untyped_storage()
     if len(MEMORY) % SWEEP == 0:
-        for address in [address for address, (ref, _) in MEMORY.items() if ref.expired()]:
-            del MEMORY[address]
+        for address, (ref, _) in list(MEMORY.items()):  # a copy, as weights are loaded by several threads
+            if ref.expired():
+                MEMORY.pop(address, None)
     return there if host.is_contiguous() and host.storage_offset() == 0 else _view(there, host)
 
 
@@ -283,9 +284,6 @@ class _Module:
 
     def device(self, index: Any) -> Any:
         return nullcontext()
-
-    def synchronize(self, device: Any = None) -> None:
-        pass
 
     def manual_seed_all(self, seed: int) -> None:
         RANDOM.manual_seed(seed)

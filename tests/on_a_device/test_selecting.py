@@ -13,12 +13,12 @@ from selectune import FineTuner, TextClassification
 from selectune.flops import UnfitFlopsError
 from selectune.ledger import Ledger
 from selectune.lightning_modules import scorer
-from selectune.preprocessing import select_rows
+from selectune.preprocessing import scoring_model, select_rows
 from selectune.scoring import forward, probing
 from selectune.scoring.compute import compute_signals, read_signals
 from selectune.scoring.definitions import Rows, ScoringModel
 from selectune.scoring.settings import Embedding, Generative, Information, ScorerSettings, Semantic, Tune
-from selectune.selectors import EntropyInterval, Proxy, Search
+from selectune.selectors import EntropyInterval, Proxy, Search, TopK
 from selectune.selectors.base import Signals
 from selectune.selectors.transport import dual_potentials
 from selectune.sources import ModelSource
@@ -110,6 +110,17 @@ def test_trainings_of_a_selection(
     assert len(selection.manifest.diagnostics["search"]["bands"]) == 2
     assert np.isfinite(selection.scores).all()
     assert {"tune_scorer", "score", "select"} <= {record.stage for record in ledger.records}
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_scoring_is_in_half_precision_where_the_gpu_itself_has_it(
+    native: bool, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or native)
+    data = TextClassification("x", selector=TopK("loss"), keep=0.5)
+    data.scorer = ScorerSettings(max_batch_tokens=64)
+    scoring = scoring_model(data, FineTuner(str(model_folder), seed=0), Ledger(device="cuda:0"))
+    assert scoring.precision == ("bf16" if native else "32")
 
 
 @pytest.mark.parametrize("backend", ["dense", "stream"])

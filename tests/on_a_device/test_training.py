@@ -17,7 +17,7 @@ from selectune import CostLedger, FineTuner, LanguageModeling, QuestionAnswering
 from selectune.callbacks.row_figures import RowFigures
 from selectune.ledger import read_ledger
 from selectune.predictions import write_predictions
-from tests.conftest import Here, metrics_of, sentences, write_split
+from tests.conftest import REPOSITORY, Here, metrics_of, sentences, write_split
 from tests.on_a_device.conftest import CPU, Enter, Place
 from tests.squad_data import squad_rows, write_squad
 
@@ -164,3 +164,15 @@ def test_a_warm_up_by_transport(here: Here, there: Place, arguments: list[str], 
     assert "test/accuracy" in metrics_of(tmp_path / "run")
     manifest = yaml.safe_load((tmp_path / "run" / "warm_up" / "selection" / "manifest.json").read_text())
     assert manifest["diagnostics"]["transport"]["device"] == str(there.device)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_the_quickstart_with_what_a_gpu_has_by_default(here: Here, tmp_path: Path) -> None:
+    """The embedded corpus and model: the size of scoring batches is tried out, and everything is in bf16."""
+    more = ["--trainer.accelerator", "gpu", "--trainer.precision", "bf16-mixed", "--trainer.max_epochs", "1"]
+    here("select", "--config", REPOSITORY / "configs" / "quickstart.yaml", *more, "--output", tmp_path / "rows")
+    here("fit", "--config", REPOSITORY / "configs" / "quickstart.yaml", *more, "--output", tmp_path / "run")
+    here("predict", "--config", tmp_path / "run" / "config.yaml", "--output", tmp_path / "run")
+    assert (tmp_path / "run" / "predictions.parquet").is_file()
+    assert any((tmp_path / "cache" / "token_budgets").iterdir())
