@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 
 from selectune.distributed import broadcast, on_rank_zero, together, world
-from selectune.errors import DataError, SelectionError
+from selectune.errors import CheckpointError, DataError, SelectionError
 from selectune.scoring.compute import compute_signals, read_notes, read_signals
 from selectune.scoring.definitions import Rows, ScoringModel
 from selectune.scoring.tuning import Trainings
 from selectune.selection import describe
 from selectune.selectors.base import ALWAYS, Budget, Picked, Selector, Signals
 from selectune.selectors.baselines import ONE_DOMAIN
+from selectune.selectors.checking import checked_select
 from selectune.selectors.compose import Chain
 from selectune.selectors.screen import DomainScreen
 from selectune.selectors.search import Search
@@ -127,6 +128,7 @@ class Chooser(Stages):
         self.notes |= on_rank_zero(lambda: read_notes(computed))
         signals = read_signals(computed, rows)
         n_pool = len(self.trainings.datamodule.pool)
+        check_finite(signals, self.scoring)
         for name, values in signals.items():
             if values.ndim == 1 and name not in ALWAYS:
                 if len(rows) == n_pool:
@@ -145,7 +147,9 @@ class Chooser(Stages):
         rows = Rows(pool, work.datamodule.tokenized_pool(pool, self.scoring.tokenizer))
         names = selector.requires_target
         computed = compute_signals(names, rows, self.scoring, work.trainer_for, work.ledger, work.part)
-        return read_signals(computed, rows)
+        signals = read_signals(computed, rows)
+        check_finite(signals, self.scoring)
+        return signals
 
     def _pick(self, selector: Selector, pool: Signals, target: Signals | None, budget: Budget) -> Picked:
         work = self.trainings
@@ -155,7 +159,7 @@ class Chooser(Stages):
         def pick() -> tuple[Picked, list[str]]:
             with work.ledger.stage("select", work.part, name) as cost, warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
-                picked = _checked(selector.select(pool, target, budget, work.datamodule.seed), pool.n_rows, selector)
+                picked = checked_select(selector, pool, target, budget, work.datamodule.seed)
                 examples = pool.n_rows if world()[0] == 0 else 0  # where all ranks choose, they choose among the same
                 if picked.flops == 0:
                     cost.add(examples=examples, method="no arithmetic")
@@ -189,6 +193,23 @@ class Chooser(Stages):
         return replace(picked, diagnostics=picked.diagnostics | {"search": found})
 
 
+def check_finite(signals: Signals, scoring: ScoringModel) -> None:
+    """Refuse signals of one number a row that are not finite; those of vectors are checked by who reads them.
+
+    Raises:
+        CheckpointError: some are not, which names the scoring model.
+    """
+    for name, values in signals.items():
+        bad = np.flatnonzero(~np.isfinite(values)) if values.ndim == 1 and values.dtype.kind == "f" else ()
+        if len(bad):
+            rows = ", ".join(map(str, bad[:3])) + (", ..." if len(bad) > 3 else "")
+            raise CheckpointError(
+                f"{name} of {len(bad):,} of {len(values):,} rows is not finite (rows {rows}): the weights of "
+                f"{scoring.source.described} are damaged, or {scoring.precision} is too coarse for them; name another "
+                "scorer.checkpoint, or scorer.precision 32."
+            )
+
+
 def labels_of(labels: Sequence[int] | np.ndarray | None, names: frozenset[str]) -> np.ndarray | None:
     """Labels for signals that need them.
 
@@ -205,15 +226,3 @@ def _name_of_work(selector: Selector, pool: Signals, budget: Budget, seed: int) 
     digest = hashlib.blake2b(repr((describe(selector), budget, seed)).encode(), digest_size=8)
     digest.update(pool["text_hash"].tobytes())
     return f"choice-{digest.hexdigest()}"
-
-
-def _checked(picked: Picked, n_rows: int, selector: Selector) -> Picked:
-    name, rows = type(selector).__name__, np.asarray(picked.rows, dtype=np.int64)
-    if len(rows) == 0:
-        raise SelectionError(f"{name} picked no row; widen its bounds or the budget.")
-    whole = np.shape(picked.scores) == (n_rows,)
-    if len(np.unique(rows)) != len(rows) or rows.min() < 0 or rows.max() >= n_rows or not whole:
-        raise SelectionError(f"{name} must pick unique row ids of the pool and score all {n_rows} rows; mend it.")
-    if picked.flops is not None and not 0 <= picked.flops < np.inf:
-        raise SelectionError(f"{name} says that it took {picked.flops} FLOPs; let it say a number, or None; mend it.")
-    return replace(picked, rows=rows)

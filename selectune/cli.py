@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Callable
 from copy import deepcopy
@@ -21,9 +22,10 @@ import selectune.datamodules
 import selectune.selectors  # noqa: F401  (short class names in configs are those that were imported)
 from selectune import checks, pipeline
 from selectune.callbacks import CostLedger, checkpoints
+from selectune.class_errors import ClassParser, construction_problem
 from selectune.datamodules.base import SelectionDataModule
 from selectune.distributed import leave
-from selectune.errors import RunDirectoryError, UserError
+from selectune.errors import RunDirectoryError, TrainingError, UserError
 from selectune.ledger import Ledger
 from selectune.lightning_modules import FineTuner
 from selectune.lightning_modules.fine_tuner import NO_END
@@ -39,7 +41,8 @@ VERBS = ("fit", "estimate", "select", "validate", "test", "predict")
 OWN_PARSERS = {"report": "selectune.report.command", "table": "selectune.tables.command"}  # verbs without a Trainer
 EPILOG = (
     "Further verbs, each with a --help: `report RUN [RUN ...]` writes the page of a run, or compares several; `table` "
-    "runs a grid of them."
+    "runs a grid of them. Exit codes: 0 all is well, 2 a mistake in what was asked for, 3 a training failed, its loss "
+    "being nan or infinite."
 )
 NOT_IN_CONFIG = (
     "config", "output", "cache", "ckpt_path", "overwrite", "dry_run", "weights_only", "verbose", "return_predictions",
@@ -72,6 +75,7 @@ class SelectuneCLI(LightningCLI):
             SelectionDataModule,
             subclass_mode_data=True,
             trainer_class=SelectuneTrainer,
+            parser_class=ClassParser,
             trainer_defaults={"max_epochs": 3, "enable_model_summary": False},
             save_config_callback=None,
             seed_everything_default=0,
@@ -223,7 +227,11 @@ class SelectuneCLI(LightningCLI):
         def on_this_rank() -> None:
             with self.preemption:
                 self.trainer.strategy.setup_environment()
-                verb(self.job())
+                try:
+                    verb(self.job())
+                except TrainingError:  # of all ranks together, so none is left waiting
+                    leave()
+                    raise
                 leave()
 
         if launcher is None:
@@ -265,7 +273,10 @@ def _hush() -> None:
 
 
 def main(args: list[str] | None = None) -> None:
-    """Entry point of ``selectune`` and ``main.py``. Exits with 2, and one sentence, on a user's mistake."""
+    """Entry point of ``selectune`` and ``main.py``.
+
+    Exits with 2, and one sentence, on a user's mistake; with 3, and one sentence, where a training failed.
+    """
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # so that my_selectors.Mine is found, as with `python main.py`
     _hush()
@@ -279,10 +290,22 @@ def main(args: list[str] | None = None) -> None:
                 sys.exit(code)
             return
         SelectuneCLI()
+    except TrainingError as failed:
+        if not _first():
+            return  # a launcher would end the first process with a signal, which then is the exit code
+        print(f"error: {failed}", file=sys.stderr)
+        sys.exit(3)
     except Exception as raised:
-        error = _mistake(raised) or no_room(raised)
+        error = _mistake(raised) or no_room(raised) or construction_problem(raised)
         if error is None:
             raise
-        if int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", os.environ.get("LOCAL_RANK", 0)))) == 0:
+        if os.environ.get("SELECTUNE_TRACEBACK"):
+            traceback.print_exception(raised)
+        if _first():
             print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def _first() -> bool:
+    """Whether this is the process that speaks for all ranks."""
+    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", os.environ.get("LOCAL_RANK", 0)))) == 0

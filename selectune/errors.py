@@ -52,6 +52,10 @@ class NoRoomError(UserError, OSError):
         return str(self.args[0])
 
 
+class TrainingError(RuntimeError):
+    """A training that was stopped as its loss or weights are not finite; the CLI ends with exit code 3."""
+
+
 class ConcentratedScores(UserWarning):
     """Scores so concentrated that selecting by them is close to random."""
 

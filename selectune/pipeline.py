@@ -20,10 +20,11 @@ from selectune import checks
 from selectune.callbacks import CostLedger, Export, Savings
 from selectune.callbacks.checkpoints import last_checkpoints
 from selectune.callbacks.export import export
+from selectune.callbacks.training_check import demand_trained, finite_weights, training_failure
 from selectune.costs import Part, add_up
 from selectune.datamodules.base import SelectionDataModule
 from selectune.distributed import on_rank_zero, world
-from selectune.errors import UserError
+from selectune.errors import TrainingError, UserError
 from selectune.ledger import Ledger
 from selectune.lightning_modules.fine_tuner import FineTuner
 from selectune.metrics_log import MetricsLog
@@ -33,6 +34,7 @@ from selectune.run import Run
 from selectune.scoring.settings import ScorerSettings
 from selectune.sources import find_model
 from selectune.tokenization import load_tokenizer
+from selectune.training_outcome import TrainingOutcome
 
 SHOWN_ROWS = 10
 
@@ -115,17 +117,24 @@ class Job:
 
 
 def fit(job: Job) -> None:
-    """Warm up, select, fine-tune, evaluate, export and report, into one run directory with one ledger."""
+    """Warm up, select, fine-tune, evaluate, export and report, into one run directory with one ledger.
+
+    Raises:
+        TrainingError: the loss is not finite. Of a fine-tuning everything is written all the same, and the run is
+            finished; where it is the warm-up's, nothing follows it, and the same command says so again.
+    """
     with abandoned_on_mistakes(job):
         checkpoint = begin(job, "fit")
         _select_and_warm_up(job)
-    job.trainer.fit(job.model, job.data, ckpt_path=checkpoint, weights_only=True)
+        job.trainer.fit(job.model, job.data, ckpt_path=checkpoint, weights_only=True)
     best = on_rank_zero(job.run.best_checkpoint)  # None: no validation was asked for; the weights are those of the end
     _quietly_test(job, str(best) if best else None)
-    if on_rank_zero(lambda: job.keep_models):  # other ranks are started by the plain command line
+    # other ranks are started by the plain command line, which keeps models
+    if on_rank_zero(lambda: job.keep_models) and finite_weights(job.model):
         export(job.model, job.data, job.run.export)
     metrics = {name: float(value) for name, value in job.trainer.callback_metrics.items()}
     on_rank_zero(lambda: _report(job, metrics))
+    demand_trained(job.trainer)
 
 
 def select(job: Job) -> None:
@@ -241,7 +250,7 @@ def _select(job: Job, data: SelectionDataModule, folder: Path | None, part: Part
 def _warm_up(job: Job, warm_up: WarmUp) -> None:
     """Train a language-model head on the warm-up's rows; the fine-tuning starts from what that gives."""
     run = Run(job.run.path / "warm_up")
-    if not on_rank_zero(run.export.is_dir):
+    if not on_rank_zero(lambda: run.export.is_dir() or _failure_in(run.path) is not None):
         _select(job, warm_up.data, run.selection, "warm_up")
         module = FineTuner(
             job.model.checkpoint, warm_up.learning_rate, warm_up.weight_decay, warm_up.warmup,
@@ -259,8 +268,17 @@ def _warm_up(job: Job, warm_up: WarmUp) -> None:
             max_steps=warm_up.max_steps,
         )
         trainer.fit(module, warm_up.data, ckpt_path=last, weights_only=True)
+    if (failure := on_rank_zero(lambda: _failure_in(run.path))) is not None:  # weights that would spoil what follows
+        on_rank_zero(lambda: _write_report(job.run.path))
+        raise TrainingError(f"{failure} Nothing was fine-tuned; --overwrite runs it anew.")
     job.model.checkpoint = str(run.export)
     job.model.forget_source()
+
+
+def _failure_in(folder: Path) -> str | None:
+    """The sentence of a training that left its outcome in a folder, and is not finite."""
+    outcome = TrainingOutcome.read(folder)
+    return outcome.not_finite.message if outcome is not None and outcome.not_finite is not None else None
 
 
 def _quietly_test(job: Job, checkpoint: str | None) -> None:
@@ -284,17 +302,24 @@ def _show_selection(job: Job) -> None:
             print(f"{kind:8}{row:>8}  {shorten(' | '.join(texts), 90, placeholder=' ...')}")
 
 
+def _write_report(run_dir: Path, finished: bool | None = None) -> None:
+    from selectune.report import write_report
+
+    write_report(run_dir, finished=finished)
+
+
 def _report(job: Job, metrics: dict[str, float]) -> None:
-    from selectune.report import print_summary, write_report
+    from selectune.report import print_summary
 
     callbacks: Any = job.trainer.callbacks  # type: ignore[attr-defined]
     savings = next(callback for callback in callbacks if isinstance(callback, Savings))
     savings.refresh(job.trainer)  # the held-out evaluation is in the ledger by now
-    write_report(job.run.path, finished=True)
+    _write_report(job.run.path, finished=True)
     print_summary(job.run.path)
     if savings.saving is not None and savings.saving.scorer_ratio is not None:
         print(savings.saving.scorer_ratio.sentence())
     job.run.drop_previous()
     if not job.keep_models:
         job.run.drop_models()
-    job.run.finish({"metrics": metrics})
+    failure = training_failure(job.trainer)
+    job.run.finish({"metrics": metrics} | ({"failure": failure.message} if failure else {}))

@@ -30,13 +30,14 @@ from selectune.preemption import Preemption, requeue_signal, root_for
 from selectune.savings import SELECTION
 from selectune.scorer_ratio import n_parameters
 from selectune.scoring.compute import charge_avoided, recorded
-from selectune.scoring.definitions import Rows, ScoringModel
+from selectune.scoring.definitions import SIGNALS, Rows, ScoringModel
 from selectune.scoring.forward import TrainerFor
 from selectune.scoring.settings import ScorerSettings
 from selectune.scoring.token_budget import find_token_budget
 from selectune.scoring.tuning import Trainings, tuned_key
 from selectune.selection import Manifest, Selection, describe, hash_rows, trained_on
 from selectune.selectors.base import Picked, Signals
+from selectune.selectors.checking import check_selector
 from selectune.sources import find_model
 from selectune.unbroken import split_costs
 
@@ -156,7 +157,13 @@ def ledger_of(trainer: Any) -> Ledger:
 
 
 def scoring_model(datamodule: SelectionDataModule, fine_tuner: FineTuner, ledger: Ledger) -> ScoringModel:
-    """The model that scores for a data module, as its scorer settings and the ledger's device say; not tuned yet."""
+    """The model that scores for a data module, as its scorer settings and the ledger's device say; not tuned yet.
+
+    Raises:
+        SelectionError: the selector names a signal that there is not.
+        CheckpointError: the model cannot be found.
+    """
+    check_selector(datamodule.selector, SIGNALS)
     settings = datamodule.scorer or ScorerSettings()
     source = find_model(settings.checkpoint) if settings.checkpoint else fine_tuner.source
     device = torch.device(ledger.device)

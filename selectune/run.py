@@ -20,7 +20,7 @@ from selectune.paths import PARTIAL, atomic_file, clear_partials, read_mapping, 
 
 OURS = (
     "done.json", "metrics.csv", "cost.jsonl", "saving.json", "forecast.json", "report.html", "predictions.parquet",
-    "test_scores.parquet",
+    "test_scores.parquet", "training.json",
     "hparams.yaml", "checkpoints", "export", "selection", "figures", "warm_up", ".open_costs",
     "config.yaml",
 )  # fmt: skip

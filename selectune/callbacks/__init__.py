@@ -1,8 +1,9 @@
-"""Callbacks: costs, savings, export, figures of each held-out row."""
+"""Callbacks: costs, savings, export, figures of each held-out row, and a check that the training works."""
 
 from selectune.callbacks.cost_ledger import CostLedger
 from selectune.callbacks.export import Export
 from selectune.callbacks.row_figures import RowFigures
 from selectune.callbacks.savings import Savings
+from selectune.callbacks.training_check import TrainingCheck
 
-__all__ = ["CostLedger", "Export", "RowFigures", "Savings"]
+__all__ = ["CostLedger", "Export", "RowFigures", "Savings", "TrainingCheck"]

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from selectune.callbacks.cost_ledger import CostLedger
 from selectune.callbacks.row_figures import RowFigures
 from selectune.callbacks.savings import Savings
+from selectune.callbacks.training_check import training_failure
 from selectune.ledger import Ledger
 from selectune.run import Run
 
@@ -21,7 +22,7 @@ CHECKPOINT_MINUTES = 10
 
 def fit_callbacks(run: Run, ledger: Ledger, monitor: str, mode: str) -> list[pl.Callback]:
     """The callbacks that every fit has: ledger, savings, figures of rows, and the checkpoints ``best`` and ``last``."""
-    best = ModelCheckpoint(
+    best = _Checkpoint(
         run.checkpoints, filename="best", monitor=monitor, mode=mode, save_weights_only=True,
         enable_version_counter=False,
     )  # fmt: skip
@@ -37,7 +38,14 @@ def last_checkpoints(folder: Path) -> list[pl.Callback]:
     return [_Last(folder, filename="last", save_top_k=1, enable_version_counter=False, **when) for when in every]
 
 
-class _Last(ModelCheckpoint):
+class _Checkpoint(ModelCheckpoint):
+    """Saves nothing of a training that was stopped as it is not finite, so that the last whole checkpoint stays."""
+
+    def _should_skip_saving_checkpoint(self, trainer: pl.Trainer) -> bool:
+        return training_failure(trainer) is not None or super()._should_skip_saving_checkpoint(trainer)
+
+
+class _Last(_Checkpoint):
     """Saves at the end of a fit too, when steps were made since, as where ``max_steps`` ends it within an epoch.
 
     Not after a batch that a validation follows: who goes on from there begins with the next batch, so the validation
@@ -54,5 +62,7 @@ class _Last(ModelCheckpoint):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_end(trainer, pl_module)
+        if training_failure(trainer) is not None:
+            return
         if self._train_time_interval is None and self._last_global_step_saved != trainer.global_step:
             trainer.save_checkpoint(Path(str(self.dirpath)) / "last.ckpt")

@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 
+from selectune.callbacks.training_check import training_failure
 from selectune.distributed import on_rank_zero
 from selectune.paths import atomic_folder
 
@@ -22,8 +23,9 @@ class Export(pl.Callback):
         self.folder = Path(folder)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the weights as they are at the end of the fit."""
-        export(pl_module, trainer.datamodule, self.folder)  # type: ignore[attr-defined]
+        """Write the weights as they are at the end of the fit, unless that was stopped as they are not finite."""
+        if training_failure(trainer) is None:
+            export(pl_module, trainer.datamodule, self.folder)  # type: ignore[attr-defined]
 
 
 def export(module: Any, datamodule: Any, folder: Path) -> None:

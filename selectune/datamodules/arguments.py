@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from selectune import checks
 from selectune.errors import BudgetError, DataError
 from selectune.selectors.base import Budget
+from selectune.selectors.checking import check_selector
 
 if TYPE_CHECKING:
     from selectune.datamodules.base import SelectionDataModule
@@ -18,8 +19,11 @@ def check_arguments(data: SelectionDataModule) -> None:
     Raises:
         BudgetError: of the budget.
         DataError: of a limit or a length.
+        SelectionError: of the selector.
         UserError: of the seed.
     """
+    if data.selector is not None:
+        check_selector(data.selector)
     given = [name for name in ("keep", "keep_rows", "keep_tokens") if getattr(data, name) is not None]
     for name in ("keep_rows", "keep_tokens"):
         checks.at_least(f"data.{name}", getattr(data, name), 1, BudgetError)

@@ -121,6 +121,12 @@ class QuestionAnswering(SelectionDataModule):
                 _check_places(contexts, answers, f"{where}, column '{self.answers_column}'")
         return {}
 
+    def constant_metrics(self) -> dict[str, float]:
+        """EM and F1 of never giving an answer: the share of held-out questions that have none."""
+        answers = self._answers(self.splits["test"], f"the test split of {self.dataset}")
+        share = float(np.mean([not given for given in answers]))
+        return {"em": share, "f1": share}
+
     def head(self) -> QuestionAnsweringHead:
         """Start and end of the answer."""
         return QuestionAnsweringHead(self.n_best, self.max_answer_tokens, self.null_answers, self.null_threshold)

@@ -83,6 +83,10 @@ class TaskData(Loaders):
         """Figures of the held-out split that a reader compares with, by metric name."""
         return {}
 
+    def constant_metrics(self) -> dict[str, float]:
+        """Metrics of the best constant answer on the held-out split, by name; those where more is better."""
+        return {}
+
     def warn_of_lost_classes(self, rows: np.ndarray) -> None:
         """Warn where the rows that are trained on lack a class."""
         if self.has_classes and "train" in self.labels:

@@ -177,6 +177,14 @@ class TextClassification(SelectionDataModule):
         prefixes = dict(zip(self.held_out, ("", *(f"{name}/" for name in self.more_test_splits))))
         return {f"{said}majority_accuracy": float((self.labels[s] == largest).mean()) for s, said in prefixes.items()}
 
+    def constant_metrics(self) -> dict[str, float]:
+        """Metrics of always answering the largest class of the train split, or always the same number."""
+        if self.regression:
+            return {"pearson": 0.0, "spearman": 0.0}
+        metrics, labels = self.head().metrics(), torch.from_numpy(self.labels["test"])
+        metrics.update(torch.full_like(labels, int(np.bincount(self.labels["train"]).argmax())), labels)
+        return {name: float(value) for name, value in metrics.compute().items()}
+
     def _named_beside(self, train: Dataset) -> Classes | None:
         """Classes of whole numbers and their names from the column beside them, if each has one name of its own."""
         (column,) = self.side_columns

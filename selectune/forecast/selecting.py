@@ -24,6 +24,7 @@ from selectune.scoring.definitions import Rows, ScoringModel
 from selectune.scoring.forward import make_scorer, networks_of
 from selectune.scoring.solving import text_signal
 from selectune.selectors.base import Budget, Picked, Selector, Signals, first_of, ranked
+from selectune.selectors.checking import checked_select
 from selectune.selectors.clustering import default_prototypes, kmeans, kmeans_flops, prototype_entropy
 from selectune.selectors.search import Proxy, Search
 from selectune.selectors.transport.backends import POT_CELLS
@@ -186,7 +187,7 @@ class Selecting(Stages):
             began = time.perf_counter()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                picked = selector.select(signals, known.target, asked, self.data.seed)
+                picked = checked_select(selector, signals, known.target, asked, self.data.seed)
             return picked, time.perf_counter() - began
 
         if known.sample is None:

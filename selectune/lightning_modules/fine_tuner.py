@@ -92,6 +92,13 @@ class FineTuner(pl.LightningModule):
 
     # What Lightning calls, in its order.
 
+    def configure_callbacks(self) -> list[pl.Callback]:
+        """The check that every training has, whoever made the Trainer."""
+        from selectune.callbacks.training_check import TrainingCheck
+
+        there = any(isinstance(callback, TrainingCheck) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
+        return [] if there else [TrainingCheck()]
+
     def configure_model(self) -> None:
         """Build the network, its new parts from the stage's own seed."""
         if self.network is not None:

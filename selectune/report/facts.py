@@ -18,6 +18,7 @@ from selectune.ledger import OPEN, read_ledger
 from selectune.report.curves import Curve, read_metrics
 from selectune.report.figures import flop, seconds
 from selectune.savings import Saving
+from selectune.training_outcome import TrainingOutcome
 from selectune.unbroken import SplitCosts, split_costs
 
 STAGE_NAMES: dict[Stage, str] = {
@@ -48,6 +49,7 @@ class Facts:
         curves: of each column of ``metrics.csv``, by step.
         forecast: of ``forecast.json``, as ``estimate`` wrote it.
         unfinished: a sentence where the run was not finished, else nothing.
+        training: of ``training.json``; where the warm-up failed, of its own.
     """
 
     run_dir: Path
@@ -61,6 +63,7 @@ class Facts:
     forecast: dict[str, Any] = field(default_factory=dict)
     unfinished: str = ""
     warm_up_manifest: dict[str, Any] = field(default_factory=dict)
+    training: TrainingOutcome | None = None
 
     @classmethod
     def read(cls, run_dir: Path, finished: bool | None = None) -> Facts:
@@ -83,6 +86,8 @@ class Facts:
         metrics, curves = read_metrics(run_dir / "metrics.csv")
         saving = Saving.read(run_dir) if (run_dir / "saving.json").exists() else None
         said = manifest.get("warnings")
+        outcomes = [TrainingOutcome.read(folder) for folder in (run_dir / "warm_up", run_dir)]
+        known = [outcome for outcome in outcomes if outcome is not None]
         if finished is None:
             finished = (run_dir / "done.json").is_file()
         return cls(
@@ -93,6 +98,7 @@ class Facts:
             metrics=metrics,
             config=_read_text(run_dir / "config.yaml", "restore it, or run again into a new folder"),
             warnings=[
+                *(problem.message for outcome in known for problem in outcome.problems),
                 *map(str, said if isinstance(said, list) else ()),
                 *(str(one.message) for one in caught),
                 *_doubts(records),
@@ -102,6 +108,7 @@ class Facts:
             forecast=_read_json(run_dir / "forecast.json", "remove it, or run `estimate` again"),
             unfinished="" if finished else _unfinished(records),
             warm_up_manifest=_read_json(run_dir / "warm_up" / "selection" / "manifest.json", "run again"),
+            training=next((outcome for outcome in known if outcome.failed), outcomes[1]),
         )
 
     @cached_property

@@ -99,10 +99,14 @@ def _head(facts: Facts) -> str:
     started = min((record.started_at for record in facts.records if not record.cached), default="")[:16]
     when = f" · started {escape(started.replace('T', ' '))} UTC" if started else ""
     told = facts.saving.sentence() if facts.saving else "What selection saved is not known: there is no saving.json."
+    failed = facts.training.problems if facts.training and facts.training.failed else ()
+    told = " ".join([*(problem.message for problem in failed), told])
     claim, stop, more = told.partition(". ")
     gains = [getattr(facts.saving.main, unit).saving for unit in UNITS] if facts.saving else []
     known = [gain for gain in gains if gain is not None]
     mood = "unknown" if not known else "loss" if min(known) < 0 else "gain"
+    if facts.training and facts.training.problems:  # what a training saved that did not work is no gain
+        mood = "loss" if failed else "unknown"
     return (
         f'<header><p class="run">selectune · run <b>{escape(facts.name)}</b>{when}</p>'
         f'<h1 class="{mood}">{escape(claim)}{stop.strip()}</h1>{f"<p>{escape(more)}</p>" if more else ""}'

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from selectune.callbacks import CostLedger, Export
+from selectune.callbacks.training_check import demand_trained
 from selectune.costs import Part
 from selectune.datamodules.base import SelectionDataModule
 from selectune.distributed import barrier, on_rank_zero
@@ -71,6 +72,7 @@ class Trainings:
                 callbacks = [costs_of, Export(export)]
                 trainer = self.trainer_for(callbacks=callbacks, max_epochs=tune.max_epochs, limit_val_batches=0)
                 trainer.fit(module, data.trained_on(rows, scoring.source))
+                demand_trained(trainer)
                 self._keep_costs(costs, work)
         scoring.tuned_folder = export
 
@@ -94,6 +96,7 @@ class Trainings:
             only = {"limit_val_batches": 0} if stage == "fit" else {"verbose": False}
             trainer = self.trainer_for(callbacks=[costs], **ends, **(only if stage == "fit" else {}))
             getattr(trainer, stage)(module, mine, **({} if stage == "fit" else only))
+            demand_trained(trainer)
         value = float(trainer.callback_metrics[data.monitor[0]])
         self._keep_costs(file, work, {"value": value})
         return value

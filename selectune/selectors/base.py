@@ -142,7 +142,8 @@ class Picked:
 
     Args:
         rows: unique row ids, int64, shape (n_picked,), ascending.
-        scores: the score of every row of the pool, float64, shape (n_rows,); what it means is the selector's.
+        scores: the score of every row of the pool, float64, shape (n_rows,), none of them NaN (but see
+            `Selector.leaves_unscored`); what it means is the selector's.
         diagnostics: anything worth a line in the manifest, as JSON types.
         flops: of the arithmetic that choosing took, a multiply-add being two; sorting and comparing are none. None
             when unknown.
@@ -177,6 +178,11 @@ class Selector(ABC):
     @property
     def collective(self) -> bool:
         """Whether all ranks call `select` together, to share its work; else rank 0 alone does."""
+        return False
+
+    @property
+    def leaves_unscored(self) -> bool:
+        """Whether rows that it drops before they are scored have the score NaN; no other score may be NaN."""
         return False
 
     @abstractmethod

@@ -9,6 +9,7 @@ import numpy as np
 from selectune import checks
 from selectune.errors import BudgetError, UserError
 from selectune.selectors.base import ALWAYS, Budget, Picked, Selector, Signals
+from selectune.selectors.checking import checked_select
 from selectune.selectors.interval import filled_by
 
 
@@ -54,17 +55,23 @@ class Chain(Selector):
         """Whether the last selector does."""
         return self.selector.sets_own_size
 
+    @property
+    def leaves_unscored(self) -> bool:
+        """Those that the prefilter drops."""
+        return True
+
     def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:
         """Keep what the selector picks of what the prefilter leaves; see `join`.
 
         Raises:
             BudgetError: a budget over what the prefilter leaves; and whatever the two raise.
         """
-        first = self.prefilter.select(pool, target, self.prefilter_budget(pool.n_rows), seed)
+        first = checked_select(self.prefilter, pool, target, self.prefilter_budget(pool.n_rows), seed)
         names = self.selector.requires | (ALWAYS & set(pool))
         left = Signals({name: pool[name][first.rows] for name in names})
         self.check_budget(budget, left["n_tokens"])
-        return self.join(first, self.selector.select(left, target, budget, seed), pool.n_rows)
+        second = checked_select(self.selector, left, target, budget, seed)
+        return self.join(first, second, pool.n_rows)
 
     def prefilter_budget(self, n_rows: int) -> Budget:
         """How much the prefilter leaves of a pool of so many rows; empty where it fixes its own bounds."""

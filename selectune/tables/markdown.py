@@ -79,13 +79,13 @@ def table_of(group: Group) -> str:
 
 
 def _warnings(group: Group) -> list[str]:
-    """What selections warned of, of each method the first of its seeds; nothing where none did."""
+    """What selections and trainings warned of, of each method the first of its seeds; nothing where none did."""
     told = [
         f"- `{line.method}`, {len(line.warned)} of {line.n} runs: {line.warned[0]}"
         for line in group.lines
         if line.warned
     ]
-    return ["Selections warned:", "\n".join(told)] if told else []
+    return ["Warnings:", "\n".join(told)] if told else []
 
 
 def _gain(metric: str, line: Line, match: Match) -> str:

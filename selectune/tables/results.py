@@ -21,6 +21,7 @@ from selectune.paths import atomic_file, read_mapping
 from selectune.savings import SELECTION, Saving
 from selectune.tables.grid import Cell
 from selectune.tables.layers import read_config, without_place
+from selectune.training_outcome import TrainingOutcome
 from selectune.unbroken import unbroken
 
 FIRST = ("task", "method", "budget", "seed")
@@ -115,7 +116,9 @@ def read_result(cell: Cell, output: Path) -> Result:
     config = json.dumps(without_place(read_config(folder / "config.yaml"), output), sort_keys=True)
     row["config"] = hashlib.blake2b(config.encode(), digest_size=8).hexdigest()
     row |= {"commit": done["commit"], "finished_at": done["finished_at"]}
-    row["warnings"] = " ".join([*warmed_up.get("warnings", []), *chosen.get("warnings", [])])
+    outcomes = [TrainingOutcome.read(place) for place in (folder / "warm_up", folder)]
+    problems = [problem.message for outcome in outcomes if outcome for problem in outcome.problems]
+    row["warnings"] = " ".join([*problems, *warmed_up.get("warnings", []), *chosen.get("warnings", [])])
     spent = [record for record in distinct(read_ledger(folder / "cost.jsonl")) if not record.cached]
     return Result(cell, row, add_up(spent).wall_s)
 

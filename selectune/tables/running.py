@@ -95,7 +95,7 @@ def cores() -> int:
 
 def _outcome(work: _Work, failed: set[Path]) -> Outcome:
     seconds = time.monotonic() - work.began
-    if work.process.exitcode == 0 and work.cell.done:
+    if work.process.exitcode in (0, 3) and work.cell.done:  # 3: the training failed, which is a result too
         return Outcome(work.cell, seconds)
     failed.add(work.cell.folder)
     return Outcome(work.cell, seconds, why_it_failed(work.cell.folder / "log.txt", work.process.exitcode))

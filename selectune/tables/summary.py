@@ -52,7 +52,7 @@ class Line:
         device_s: as `flops`, in seconds.
         versus_random: the difference to random rows of the same budget; None for random itself, and where unknown.
         match: of random rows that are as much as another method's.
-        warned: what the selections of its runs warned of, of each run that did.
+        warned: what the selections and trainings of its runs warned of, of each run that did.
     """
 
     method: str

@@ -35,4 +35,4 @@ def test_what_selections_warned_of_stands_under_the_table() -> None:
 
     assert "warned" not in page(RANDOM, BAND)
     told = page(RANDOM, replace(BAND, warned=("It is concentrated.", "So is it here.")))
-    assert "Selections warned:\n\n- `band`, 2 of 3 runs: It is concentrated.\n" in told
+    assert "Warnings:\n\n- `band`, 2 of 3 runs: It is concentrated.\n" in told
