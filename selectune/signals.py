@@ -115,10 +115,8 @@ class SignalStore:
         costs: list[dict[str, Any]],
         notes: dict[str, Any] | None = None,
     ) -> None:
-        """Put a signal into the store, whole or not at all; who writes one of a model holds its lock.
-
-        One of the text is of the tokenizer alone, so that its lock is taken here.
-        """
+        """Put a signal into the store, whole or not at all. Who writes one of a model holds its lock; that of a
+        signal of the text, which is of the tokenizer alone, is taken here."""
         text = definition.kind == "text"
         with self.lock(definition.pool, definition.model) if text else nullcontext():
             if text and self.folder(definition).is_dir():
@@ -148,9 +146,10 @@ class SignalStore:
         Raises:
             RuntimeError: the shards hold a row twice or not at all.
         """
-        missing = [definition for definition in definitions if not self.folder(definition).is_dir()]
         costs = shards.costs()
-        for definition in missing:
+        missing = (definition for definition in definitions if not self.folder(definition).is_dir())
+        # embeddings first: where a kill leaves them alone, no other signal of the pass has been charged its rest
+        for definition in sorted(missing, key=lambda one: one.name != "embedding"):
             with atomic_folder(self.folder(definition)) as partial:
                 target: np.memmap | None = None
                 seen = np.zeros(n_rows, dtype=np.uint8)
@@ -226,8 +225,8 @@ class Shards:
         mine = cls(parent / f"pass-{key}")
         for other in map(cls, sorted(parent.glob("pass-*"))):
             known = serves(other.folder)
-            covers = all(known.get(signal) == how for signal, how in signals.items())
-            if covers and len(known) > len(signals) and len(other.finished()) == plan["batches"]:
+            covers = len(known) > len(signals) and all(known.get(each) == how for each, how in signals.items())
+            if covers and len(other.finished()) == plan["batches"]:
                 return other
         write_json(mine.folder / NOTE, signals)
         return mine

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from selectune.paths import held
-from tests.processes import BLANK, run_main
+from tests.processes import BLANK, run_main, run_ranks
 
 REPOSITORY = Path(__file__).parent.parent
 # Real data and weights are for tests marked `real_data` alone; the others must not find any by their names.
@@ -205,6 +205,20 @@ def cli(tmp_path: Path) -> Cli:
         done = run_main(list(map(str, args)), tmp_path, environment)
         assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
         return done
+
+    return run
+
+
+@pytest.fixture
+def ranks(tmp_path: Path) -> Callable[..., list[str]]:
+    """Runs ``main.py`` in two processes, as ``torchrun`` starts them, and gives the stderr of each; else as `cli`."""
+
+    def run(*args: str | Path, code: int = 0) -> list[str]:
+        environment = os.environ | {"SELECTUNE_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+        two = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
+        done = run_ranks([*map(str, args), *two], tmp_path, environment)
+        assert [one.returncode for one in done] == [code] * 2, "\n".join(one.stderr[-6000:] for one in done)
+        return [one.stderr for one in done]
 
     return run
 

@@ -10,10 +10,12 @@ import atexit
 import base64
 import multiprocessing
 import os
+import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, TextIO
@@ -53,6 +55,24 @@ def run_main(
     if late:
         raise subprocess.TimeoutExpired(list(arguments), timeout, *told)
     return subprocess.CompletedProcess(list(arguments), process.exitcode, *told)
+
+
+def run_ranks(
+    arguments: Sequence[str], folder: Path, environment: Mapping[str, str], size: int = 2
+) -> list[subprocess.CompletedProcess[str]]:
+    """What ``torchrun main.py`` does with these arguments on so many processes of this machine, rank by rank."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    told = {"WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size), "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "test"}
+    told |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+
+    def one(rank: int) -> subprocess.CompletedProcess[str]:
+        return run_main(arguments, folder, {**environment, **told, "RANK": str(rank), "LOCAL_RANK": str(rank)})
+
+    start_server()
+    with ThreadPoolExecutor(size) as ranks:
+        return list(ranks.map(one, range(size)))
 
 
 def start_main(

@@ -95,7 +95,7 @@ def test_a_config_is_instantiated(
     config = read_config(file)
     if selector := config.get("data", {}).get("init_args", {}).get("selector"):
         assert_is(cli.datamodule.selector, selector)
-    warm_up = cli.job().warm_up
+    warm_up = cli._get(cli.config_init, "warm_up")
     if config.get("warm_up"):
         arguments = config["warm_up"]["data"]["init_args"]
         if "selector" in arguments:

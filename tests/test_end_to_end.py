@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -105,7 +106,9 @@ def _igse_is_what_its_definition_gives(run: Path, keep: int) -> None:
     assert sorted(order[:keep]) == rows_of(run)
 
 
-def test_two_processes_give_what_one_gives(finished: Path, cli: Cli, selecting: list[str], tmp_path: Path) -> None:
+def test_two_processes_give_what_one_gives(
+    finished: Path, cli: Cli, ranks: Callable[..., list[str]], selecting: list[str], tmp_path: Path
+) -> None:
     two = tmp_path / "two"
     cli("fit", *selecting, *TWO, "--output", two, SELECTUNE_CACHE=str(tmp_path / "other"))
     one_scores, two_scores = scores_of(finished), scores_of(two)
@@ -134,7 +137,7 @@ def test_two_processes_give_what_one_gives(finished: Path, cli: Cli, selecting: 
         assert right.mean() == pytest.approx(metrics_of(run)["test/accuracy"], abs=1e-6)
     # The same weights are evaluated alike: no row repeated, none dropped.
     shutil.copytree(finished, tmp_path / "copy")
-    cli("test", "--config", finished / "config.yaml", *TWO, "--output", tmp_path / "copy")
+    ranks("test", "--config", finished / "config.yaml", "--output", tmp_path / "copy")
     one, both = metrics_of(finished), metrics_of(tmp_path / "copy")
     for name in ("test/accuracy", "test/macro_f1", "test/loss"):
         assert both[name] == pytest.approx(one[name], abs=1e-6)
@@ -183,22 +186,9 @@ def arguments_of(selecting: list[str]) -> list[str]:
     return selecting[: selecting.index("--data.selector")]
 
 
-def test_processes_that_are_started_from_outside(selecting: list[str], tmp_path: Path) -> None:
-    import os
-    import subprocess
-    import sys
-
-    from tests.conftest import REPOSITORY
-
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command = [sys.executable, *launcher, str(REPOSITORY / "main.py"), "select", *selecting, *TWO]
-    environment = os.environ | {"SELECTUNE_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
-
-    def run(*more: str | Path) -> subprocess.CompletedProcess:
-        arguments = [*command, *map(str, more)]
-        return subprocess.run(arguments, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
-
-    done = run("--output", tmp_path / "run")
-    assert done.returncode == 0, done.stderr[-3000:]
+def test_processes_that_are_started_from_outside(
+    ranks: Callable[..., list[str]], selecting: list[str], tmp_path: Path
+) -> None:
+    ranks("select", *selecting, "--output", tmp_path / "run")
     assert len(rows_of(tmp_path / "run")) == 54
-    assert "name the run directory" in run().stderr
+    assert "name the run directory" in "".join(ranks("select", *selecting, code=2))

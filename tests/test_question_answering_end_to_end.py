@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,6 @@ from selectune.windows import make_windows
 from tests.conftest import Cli, manifest_of, metrics_of
 from tests.squad_data import squad_rows, write_squad
 
-TWO = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
 FIGURES = {"em", "f1", "has_ans_em", "has_ans_f1", "no_ans_em", "no_ans_f1", "null_threshold"}
 
 
@@ -35,7 +35,7 @@ def finished(cli: Cli, model_folder: Path, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def test_a_whole_run(finished: Path, cli: Cli, tmp_path: Path) -> None:
+def test_a_whole_run(finished: Path, cli: Cli, ranks: Callable[..., list[str]], tmp_path: Path) -> None:
     metrics, manifest = metrics_of(finished), manifest_of(finished)
     assert (manifest["pool_rows"], manifest["n_rows"]) == (108, 54)
     assert {f"{split}/{name}" for split in ("val", "test") for name in FIGURES} <= set(metrics)
@@ -51,7 +51,7 @@ def test_a_whole_run(finished: Path, cli: Cli, tmp_path: Path) -> None:
 
     # Two processes give the same figures, with the threshold of the export.
     shutil.copytree(finished, tmp_path / "copy")
-    cli("test", "--config", finished / "config.yaml", *TWO, "--output", tmp_path / "copy")
+    ranks("test", "--config", finished / "config.yaml", "--output", tmp_path / "copy")
     both = metrics_of(tmp_path / "copy")
     for name in (*FIGURES, "loss"):
         assert both[f"test/{name}"] == pytest.approx(metrics[f"test/{name}"], abs=1e-6)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torchmetrics.classification import MulticlassF1Score
 
+from selectune.tables import bootstrap
 from selectune.tables.bootstrap import (
     REPLICATES,
     Difference,
@@ -70,12 +71,15 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "micro_f1", "macro_f1"])
-def test_it_equals_a_slow_loop(metric: str) -> None:
-    n_seeds, n_rows = 2, 12
+def test_it_equals_a_slow_loop(metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    n_seeds, n_rows, few = 2, 12, 200
+    drawn_rows, drawn_seeds = row_counts(n_rows)[:few], seed_counts(n_seeds)[:few]
+    monkeypatch.setattr(bootstrap, "row_counts", lambda _: drawn_rows)
+    monkeypatch.setattr(bootstrap, "seed_counts", lambda _: drawn_seeds)
     ours, theirs, pairs = made(n_seeds, n_rows, 0.2)
     gap = difference(metric, ours, theirs, pairs)
     means = []
-    for rows, seeds in zip(row_counts(n_rows), seed_counts(n_seeds)):
+    for rows, seeds in zip(drawn_rows, drawn_seeds):
         drawn = np.repeat(np.arange(n_rows), rows)
         total = 0.0
         for (a, b), times in zip(pairs, seeds):
