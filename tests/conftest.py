@@ -209,8 +209,11 @@ def cli(tmp_path: Path) -> Cli:
     return run
 
 
+Ranks = Callable[..., list[str]]
+
+
 @pytest.fixture
-def ranks(tmp_path: Path) -> Callable[..., list[str]]:
+def ranks(tmp_path: Path) -> Ranks:
     """Runs ``main.py`` in two processes, as ``torchrun`` starts them, and gives the stderr of each; else as `cli`."""
 
     def run(*args: str | Path, code: int = 0) -> list[str]:
@@ -236,16 +239,18 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
     monkeypatch.setenv("PL_GLOBAL_SEED", "0")
     monkeypatch.setenv("COLUMNS", "300")
     monkeypatch.setattr(logging, "raiseExceptions", False)  # streams of the test before are closed
+    monkeypatch.setenv("SELECTUNE_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
 
     def run(*args: str | Path, code: int = 0) -> str:
         ended = 0
-        monkeypatch.setenv("SELECTUNE_CACHE", str(tmp_path / "cache"))  # each time, as --cache sets it
+        cache = os.environ["SELECTUNE_CACHE"]
         monkeypatch.setattr("sys.argv", ["main.py"])
         try:
             main([str(arg) for arg in args])
         except SystemExit as error:
             ended = int(error.code or 0)
+        monkeypatch.setenv("SELECTUNE_CACHE", cache)  # --cache sets it
         seed_everything(0, verbose=False)
         told = capfd.readouterr()
         assert ended == code, told.out[-2000:] + told.err[-4000:]

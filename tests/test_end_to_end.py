@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ import pytest
 
 from selectune.ledger import read_ledger, totals
 from selectune.savings import Saving
-from tests.conftest import Cli, Here, manifest_of, metrics_of
+from tests.conftest import Cli, Here, Ranks, manifest_of, metrics_of
 
 TWO = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
 
@@ -107,7 +106,7 @@ def _igse_is_what_its_definition_gives(run: Path, keep: int) -> None:
 
 
 def test_two_processes_give_what_one_gives(
-    finished: Path, cli: Cli, ranks: Callable[..., list[str]], selecting: list[str], tmp_path: Path
+    finished: Path, cli: Cli, ranks: Ranks, selecting: list[str], tmp_path: Path
 ) -> None:
     two = tmp_path / "two"
     cli("fit", *selecting, *TWO, "--output", two, SELECTUNE_CACHE=str(tmp_path / "other"))
@@ -186,9 +185,7 @@ def arguments_of(selecting: list[str]) -> list[str]:
     return selecting[: selecting.index("--data.selector")]
 
 
-def test_processes_that_are_started_from_outside(
-    ranks: Callable[..., list[str]], selecting: list[str], tmp_path: Path
-) -> None:
+def test_processes_that_are_started_from_outside(ranks: Ranks, selecting: list[str], tmp_path: Path) -> None:
     ranks("select", *selecting, "--output", tmp_path / "run")
     assert len(rows_of(tmp_path / "run")) == 54
     assert "name the run directory" in "".join(ranks("select", *selecting, code=2))

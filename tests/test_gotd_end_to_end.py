@@ -14,7 +14,7 @@ import yaml
 from selectune.ledger import read_ledger
 from selectune.tables.grid import Cell
 from selectune.tables.results import read_result
-from tests.conftest import Cli, Here, manifest_of, metrics_of, sentences
+from tests.conftest import Cli, Here, Ranks, manifest_of, metrics_of, sentences
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def _a_table_charges_all_of_it(run: Path) -> None:
 
 @pytest.mark.parametrize("backend", ["auto", "dense"])
 def test_two_processes_select_alike(
-    cli: Cli, warming: list[str], arguments: list[str], tmp_path: Path, backend: str
+    cli: Cli, ranks: Ranks, warming: list[str], arguments: list[str], tmp_path: Path, backend: str
 ) -> None:
     """On a small problem alike; a sharded solve ends within its tolerance."""
     selector = {"class_path": "GOTD", "init_args": {"backend": backend, "tolerance": 1e-5}}
@@ -82,8 +82,7 @@ def test_two_processes_select_alike(
     both = [*warming, "--config", str(tmp_path / "more.yaml"), *arguments, "--data.selector", "Random"]
     both += ["--data.keep", "0.5"]
     cli("select", *both, "--output", tmp_path / "one")
-    two = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--cache", str(tmp_path / "other")]
-    cli("select", *both, *two, "--output", tmp_path / "two")
+    ranks("select", *both, "--cache", tmp_path / "other", "--output", tmp_path / "two")
     scores = [
         pq.read_table(tmp_path / name / "warm_up" / "selection" / "scores.parquet")["score"].to_numpy()
         for name in ("one", "two")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ import torch
 
 from selectune.ledger import read_ledger
 from selectune.windows import make_windows
-from tests.conftest import Cli, manifest_of, metrics_of
+from tests.conftest import Cli, Ranks, manifest_of, metrics_of
 from tests.squad_data import squad_rows, write_squad
 
 FIGURES = {"em", "f1", "has_ans_em", "has_ans_f1", "no_ans_em", "no_ans_f1", "null_threshold"}
@@ -35,7 +34,7 @@ def finished(cli: Cli, model_folder: Path, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def test_a_whole_run(finished: Path, cli: Cli, ranks: Callable[..., list[str]], tmp_path: Path) -> None:
+def test_a_whole_run(finished: Path, cli: Cli, ranks: Ranks, tmp_path: Path) -> None:
     metrics, manifest = metrics_of(finished), manifest_of(finished)
     assert (manifest["pool_rows"], manifest["n_rows"]) == (108, 54)
     assert {f"{split}/{name}" for split in ("val", "test") for name in FIGURES} <= set(metrics)
