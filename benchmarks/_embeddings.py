@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from selectune.errors import UserError
-from selectune.paths import atomic_file, default_cache
+from selectune.common.errors import UserError
+from selectune.common.files import atomic_file, default_cache
 
 POOLS = ("pool_wikipedia", "pool_cs_abstracts")  # domains of the pool, in equal parts
 TARGET = "chemprot"
@@ -54,7 +54,7 @@ def _embed(name: str, n_rows: int) -> np.ndarray:
     import torch
     from transformers import AutoModel, AutoTokenizer
 
-    from selectune.sources import find_data, find_model
+    from selectune.data.sources import find_data, find_model
 
     source, data = find_model(MODEL), find_data(name)
     texts = data.splits["train"].shuffle(seed=0)["text"][:n_rows]

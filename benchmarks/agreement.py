@@ -19,14 +19,14 @@ import numpy as np
 import torch
 from _table import Row, finish, parser
 
+from selectune.common.errors import UserError
+from selectune.costs.ledger import Ledger
+from selectune.data.sources import find_model
 from selectune.datamodules import TextClassification
-from selectune.errors import UserError
-from selectune.ledger import Ledger
-from selectune.scoring.definitions import Rows, ScoringModel
-from selectune.scoring.forward import forward_pass
-from selectune.scoring.settings import Generative, ScorerSettings
-from selectune.signals import SignalStore
-from selectune.sources import find_model
+from selectune.lightning_modules.scorers.settings import Generative, ScorerSettings
+from selectune.signals.definitions import Rows, ScoringModel
+from selectune.signals.forward import forward_pass
+from selectune.signals.store import SignalStore
 
 CASES: dict[str, dict[str, Any]] = {
     "sst2": {"dataset": "stanfordnlp/sst2", "text_column": "sentence", "test_split": "validation", "max_length": 128},

@@ -149,9 +149,9 @@ class Chaos:
 
     def _make_embedded(self) -> None:
         """Some rows of the data and the model that are made on this machine, as folders."""
-        from selectune.embedded.docstrings import docstrings
-        from selectune.embedded.tiny_bert import tiny_bert
-        from selectune.paths import atomic_folder
+        from selectune.common.files import atomic_folder
+        from selectune.data.embedded.docstrings import docstrings
+        from selectune.data.embedded.tiny_bert import tiny_bert
 
         cache = self.work / "embedded"
         corpus, model = docstrings(cache), tiny_bert(cache)

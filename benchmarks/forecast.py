@@ -96,8 +96,8 @@ def run(command: list[str], cache: Path) -> None:
 
 def measure(case: str, folder: Path) -> tuple[list[Row], list[str]]:
     """Rows of a case, and a sentence for each bar that was missed."""
-    from selectune.costs import Total, totals
-    from selectune.ledger import read_ledger
+    from selectune.costs.ledger import read_ledger
+    from selectune.costs.record import Total, totals
 
     settings, me = [*CASES[case], *COMMON], [sys.executable, str(Path(__file__).resolve()), "--child"]
     run([sys.executable, "main.py", "estimate", *settings, "--output", str(folder / "forecast")], folder / "cache-1")

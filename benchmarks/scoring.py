@@ -38,18 +38,18 @@ import torch
 import torch.nn.functional as F
 from _table import Row, finish, parser
 
-from selectune.batching import plan_batches
+from selectune.common.errors import UserError
+from selectune.costs.ledger import Ledger
+from selectune.data.batches import plan_batches
+from selectune.data.sources import find_model
 from selectune.datamodules import TextClassification
-from selectune.errors import UserError
-from selectune.ledger import Ledger
 from selectune.lightning_modules.heads import before_output, network_inputs
-from selectune.lightning_modules.language_scorer import load_language_model
-from selectune.scoring.definitions import Rows, ScoringModel
-from selectune.scoring.forward import forward_pass
-from selectune.scoring.probing import find_probe
-from selectune.scoring.settings import Generative, ScorerSettings
-from selectune.signals import SignalStore
-from selectune.sources import find_model
+from selectune.lightning_modules.scorers.language import load_language_model
+from selectune.lightning_modules.scorers.settings import Generative, ScorerSettings
+from selectune.signals.definitions import Rows, ScoringModel
+from selectune.signals.forward import forward_pass
+from selectune.signals.probe import find_probe
+from selectune.signals.store import SignalStore
 
 CASES: dict[str, dict[str, Any]] = {
     "sst2": {"dataset": "stanfordnlp/sst2", "text_column": "sentence", "test_split": "validation", "max_length": 128},

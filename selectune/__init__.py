@@ -9,9 +9,9 @@ from importlib import import_module
 from typing import Any
 
 _FROM = {
-    "Trainer": "selectune.trainer",
+    "Trainer": "selectune.callbacks.trainer",
     "FineTuner": "selectune.lightning_modules",
-    "ScorerSettings": "selectune.scoring.settings",
+    "ScorerSettings": "selectune.lightning_modules.scorers.settings",
     "TextClassification": "selectune.datamodules",
     "LanguageModeling": "selectune.datamodules",
     "QuestionAnswering": "selectune.datamodules",

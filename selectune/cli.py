@@ -20,22 +20,23 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 import selectune.datamodules
 import selectune.selectors  # noqa: F401  (short class names in configs are those that were imported)
-from selectune import checks, pipeline
 from selectune.callbacks import CostLedger, checkpoints
-from selectune.class_errors import ClassParser, construction_problem
+from selectune.callbacks.preemption import Preemption, cluster_environments, requeue_signal, root_for
+from selectune.callbacks.trainer import Trainer
+from selectune.common import checks
+from selectune.common.errors import RunDirectoryError, TrainingError, UserError
+from selectune.common.files import check_folder, default_cache, no_room, use_cache
+from selectune.common.ranks import leave
+from selectune.costs.ledger import Ledger
 from selectune.datamodules.base import SelectionDataModule
-from selectune.distributed import leave
-from selectune.errors import RunDirectoryError, TrainingError, UserError
-from selectune.ledger import Ledger
 from selectune.lightning_modules import FineTuner
 from selectune.lightning_modules.fine_tuner import NO_END
-from selectune.metrics_log import MetricsLog
-from selectune.paths import check_folder, default_cache, no_room, use_cache
-from selectune.preemption import Preemption, cluster_environments, requeue_signal, root_for
-from selectune.run import WRITERS, Run
-from selectune.scoring.settings import ScorerSettings
-from selectune.trainer import Trainer
-from selectune.trainer_options import check_options, made_trainer
+from selectune.lightning_modules.scorers.settings import ScorerSettings
+from selectune.runs import fit as pipeline
+from selectune.runs.class_errors import ClassParser, construction_problem
+from selectune.runs.directory import WRITERS, Run
+from selectune.runs.metrics_log import MetricsLog
+from selectune.runs.trainer_options import check_options, made_trainer
 
 VERBS = ("fit", "estimate", "select", "validate", "test", "predict")
 OWN_PARSERS = {"report": "selectune.report.command", "table": "selectune.tables.command"}  # verbs without a Trainer
@@ -65,7 +66,7 @@ class SelectuneTrainer(Trainer):
 
 
 class SelectuneCLI(LightningCLI):
-    """Parses, instantiates, and hands a verb over to `selectune.pipeline` on every rank."""
+    """Parses, instantiates, and hands a verb over to `selectune.runs.fit` on every rank."""
 
     keep_models = True
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from selectune.paths import held
+from selectune.common.files import held
 from tests.processes import BLANK, run_main, run_ranks
 
 REPOSITORY = Path(__file__).parent.parent
@@ -65,7 +65,7 @@ def _quiet_and_offline(tmp_path_factory: pytest.TempPathFactory) -> None:
 def _pictures_are_blank(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures of reports are made up to their drawing, but where a test is marked ``draws``."""
     if request.node.get_closest_marker("draws") is None:
-        monkeypatch.setattr("selectune.report.pictures.png", lambda figure: BLANK)
+        monkeypatch.setattr("selectune.report.drawing.png", lambda figure: BLANK)
 
 
 def sentences(n: int, seed: int, length: tuple[int, int] = (3, 14)) -> tuple[list[str], list[int]]:

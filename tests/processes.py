@@ -99,7 +99,7 @@ def _main(arguments: list[str], folder: Path, environment: dict[str, str], out: 
     import torch
 
     from selectune.cli import main
-    from selectune.report import pictures
+    from selectune.report import drawing as pictures
 
     if not draws:
         pictures.png = lambda figure: BLANK

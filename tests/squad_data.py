@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from selectune.data.sources import ModelSource
+from selectune.data.windows import Windows
 from selectune.datamodules import QuestionAnswering
-from selectune.sources import ModelSource
-from selectune.windows import Windows
 from tests.conftest import BAD, GOOD, WORDS
 
 LENGTH, STRIDE, QUESTION = 32, 8, 8

@@ -130,7 +130,7 @@ def test_a_folder_that_is_no_run_is_left_alone(told: Told, arguments: list[str],
 
 
 def test_a_run_directory_in_use(told: Told, arguments: list[str], tmp_path: Path) -> None:
-    from selectune.run import Run
+    from selectune.runs.directory import Run
 
     holder = Run(tmp_path / "run")
     holder.claim("select", {"a": 1}, None, overwrite=False)
@@ -138,7 +138,7 @@ def test_a_run_directory_in_use(told: Told, arguments: list[str], tmp_path: Path
 
 
 def test_another_config_is_refused_and_says_where_it_differs(told: Told, arguments: list[str], tmp_path: Path) -> None:
-    from selectune.run import Run
+    from selectune.runs.directory import Run
 
     run = Run(tmp_path / "run")
     run.claim("fit", {"seed_everything": 0, "model": {"learning_rate": 3.0}}, None, overwrite=False)

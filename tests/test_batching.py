@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selectune.batching import EvalSampler, TrainSampler, plan_batches, split_batch
+from selectune.data.batches import EvalSampler, TrainSampler, plan_batches, split_batch
 
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=60).map(np.array)
 

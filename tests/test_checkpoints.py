@@ -19,10 +19,10 @@ from lightning.pytorch.plugins import AsyncCheckpointIO
 
 from selectune import Trainer, cli
 from selectune.callbacks import checkpoints
-from selectune.checkpoint_io import WholeCheckpointIO, previous, restored
-from selectune.errors import CheckpointError, DamagedCheckpoint, NoRoomError
-from selectune.metrics_log import MetricsLog
-from selectune.run import Run
+from selectune.callbacks.checkpoint_io import WholeCheckpointIO, previous, restored
+from selectune.common.errors import CheckpointError, DamagedCheckpoint, NoRoomError
+from selectune.runs.directory import Run
+from selectune.runs.metrics_log import MetricsLog
 from tests.conftest import Here, metrics_of
 from tests.forked import at_every_call, forked
 

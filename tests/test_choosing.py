@@ -10,13 +10,13 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 
+from selectune.common.errors import CheckpointError, SelectionError, UserError
+from selectune.costs.ledger import Ledger
 from selectune.datamodules import TextClassification
-from selectune.errors import CheckpointError, SelectionError, UserError
-from selectune.ledger import Ledger
 from selectune.lightning_modules import FineTuner
-from selectune.preprocessing import select_rows
-from selectune.scoring.settings import Generative, Information, ScorerSettings, Semantic, Tune
-from selectune.selection import Selection
+from selectune.lightning_modules.scorers.settings import Generative, Information, ScorerSettings, Semantic, Tune
+from selectune.selection.manifest import Selection
+from selectune.selection.stage import select_rows
 from selectune.selectors import IGSE, Chain, Deduplicate, EntropyInterval, KCenter, Nearest, Proxy, Search, TopK
 from selectune.selectors.base import Budget, Picked, Selector, Signals
 
@@ -178,8 +178,8 @@ def test_a_small_pool_has_no_use_for_a_probe(choose: Any) -> None:
 
 
 def test_a_probe_is_fitted_checked_charged_and_noted(choose: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from selectune import probe
-    from selectune.scoring import probing
+    from selectune.lightning_modules.scorers import probe
+    from selectune.signals import probe as probing
 
     def few(text_hash: np.ndarray, lengths: np.ndarray) -> Any:
         return probe.fit_rows(text_hash, lengths, positions=200, check_rows=64)
@@ -205,7 +205,7 @@ def test_a_probe_is_fitted_checked_charged_and_noted(choose: Any, monkeypatch: p
 
 
 def test_labels_that_are_not_there_cannot_be_asked_for(model_folder: Path, data_folder: Path) -> None:
-    from selectune.choosing import labels_of
+    from selectune.selection.choose import labels_of
 
     with pytest.raises(SelectionError, match="label_loss needs labels"):
         labels_of(None, frozenset({"label_loss"}))

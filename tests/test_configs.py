@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from selectune.cli import SelectuneCLI, main
+from selectune.data.texts import as_texts
 from selectune.datamodules import SelectionDataModule
-from selectune.datamodules.texts import as_texts
 from selectune.lightning_modules import FineTuner
 from selectune.tables.grid import Cell
 from selectune.tables.layers import setting

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from selectune.data_files import FileFormat
-from selectune.errors import DataError
-from selectune.sources import find_data
+from selectune.common.errors import DataError
+from selectune.data.data_files import FileFormat
+from selectune.data.sources import find_data
 
 ROWS = "text,label\nfine,a\npoor,b\n"
 
@@ -132,7 +132,7 @@ def test_a_file_that_changes_or_is_read_otherwise_is_read_anew(tmp_path: Path) -
 
 
 def test_a_file_longer_than_a_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("selectune.csv_reader.BATCH_ROWS", 7)
+    monkeypatch.setattr("selectune.data.csv_reader.BATCH_ROWS", 7)
     texts = [f"text {i}" for i in range(30)]
     assert read(tmp_path / "long.csv", "text\n" + "\n".join(texts))["text"] == texts
 

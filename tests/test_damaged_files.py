@@ -13,14 +13,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from selectune.checkpoint_files import check_files, n_positions, read_tokenizer
-from selectune.errors import CheckpointError, RunDirectoryError, SelectionError, UserError
-from selectune.ledger_file import LedgerError
+from selectune.common.errors import CheckpointError, RunDirectoryError, SelectionError, UserError
+from selectune.common.files import check_folder, read_mapping
+from selectune.costs.ledger_file import LedgerError
+from selectune.data.checkpoint_files import check_files, n_positions, read_tokenizer
+from selectune.data.sources import ModelSource, find_model
 from selectune.lightning_modules.heads.base import load_network
-from selectune.paths import check_folder, read_mapping
-from selectune.run import Run
-from selectune.selection import Selection
-from selectune.sources import ModelSource, find_model
+from selectune.runs.directory import Run
+from selectune.selection.manifest import Selection
 from tests.conftest import Here
 
 

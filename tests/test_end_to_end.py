@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from selectune.ledger import read_ledger, totals
-from selectune.savings import Saving
+from selectune.costs.ledger import read_ledger, totals
+from selectune.costs.saving import Saving
 from tests.conftest import Cli, Here, Ranks, manifest_of, metrics_of
 
 TWO = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from selectune.preemption import STOPPED
+from selectune.callbacks.preemption import STOPPED
 from tests.conftest import REPOSITORY, Here, metrics_of
 
 ENDED = """
 import os, signal
 from selectune.cli import main
 from selectune.lightning_modules import FineTuner
-from selectune.scoring.forward import ShardWriter
+from selectune.signals.forward import ShardWriter
 
 def ended(owner, name, call):
     original, calls = getattr(owner, name), [0]

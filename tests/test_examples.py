@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from selectune import examples
-from selectune.errors import UserError
+from selectune.common.errors import UserError
+from selectune.selection import examples
 from selectune.selectors.base import Budget, Picked, Selector, Signals
 from selectune.selectors.baselines import Random
 from selectune.selectors.euds import IGSE, EntropyInterval
-from selectune.selectors.interval import Quantile
+from selectune.selectors.interval_rules import Quantile
 from tests.report.chosen_run import NAMES, made_up_labels, made_up_signals, made_up_texts
 
 N_ROWS = 600

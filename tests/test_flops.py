@@ -15,8 +15,8 @@ from torch import nn
 from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, GPT2Config, GPT2LMHeadModel
 
 from selectune.callbacks import CostLedger
-from selectune.flop_formulas import adamw_flops, entropy_flops, logsumexp_flops, softmax_flops
-from selectune.flops import FlopModel, UnfitFlopsError, count_flops, measure_flops, model_flops
+from selectune.common.flop_formulas import adamw_flops, entropy_flops, logsumexp_flops, softmax_flops
+from selectune.costs.flops import FlopModel, UnfitFlopsError, count_flops, measure_flops, model_flops
 from selectune.lightning_modules.heads import ClassificationHead
 
 VOCABULARY = 300

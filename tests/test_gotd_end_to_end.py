@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from selectune.ledger import read_ledger
+from selectune.costs.ledger import read_ledger
 from selectune.tables.grid import Cell
 from selectune.tables.results import read_result
 from tests.conftest import Cli, Here, Ranks, manifest_of, metrics_of, sentences

@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from selectune import ledger as module
-from selectune.compute_saving import compute_saving
-from selectune.costs import AGAIN, CostRecord, Kept, Part, Stage, add_up
-from selectune.ledger import Ledger, StageCost, append, collect_open, next_attempt, read_ledger
-from selectune.report.facts import Facts
-from selectune.report.tables import cost_table
+from selectune.costs import ledger as module
+from selectune.costs.compute_saving import compute_saving
+from selectune.costs.ledger import Ledger, StageCost, append, collect_open, next_attempt, read_ledger
+from selectune.costs.record import AGAIN, CostRecord, Kept, Part, Stage, add_up
+from selectune.costs.uninterrupted import split_costs
+from selectune.report.html_tables import cost_table
+from selectune.report.run_data import Facts
 from selectune.report.terms import terms_table
-from selectune.unbroken import split_costs
 from tests.test_savings import record
 
 RANKS = (0, 1)

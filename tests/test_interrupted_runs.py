@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from selectune import FineTuner
-from selectune.callbacks.row_figures import RowFigures
-from selectune.costs import add_up
-from selectune.ledger import read_ledger
-from selectune.lightning_modules.language_scorer import LanguageScorer
-from selectune.savings import Saving
-from selectune.scoring import forward
-from selectune.unbroken import split_costs
+from selectune.callbacks.predictions import RowFigures
+from selectune.costs.ledger import read_ledger
+from selectune.costs.record import add_up
+from selectune.costs.saving import Saving
+from selectune.costs.uninterrupted import split_costs
+from selectune.lightning_modules.scorers.language import LanguageScorer
+from selectune.signals import forward
 from tests.conftest import Here
 
 

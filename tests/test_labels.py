@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
-from selectune.errors import DataError
-from selectune.labels import Classes, class_label, labels_of, numbers_of, with_class_labels, with_number_labels
+from selectune.common.errors import DataError
+from selectune.data.labels import Classes, class_label, labels_of, numbers_of, with_class_labels, with_number_labels
 
 
 def read(labels: list, **more: object) -> Dataset:

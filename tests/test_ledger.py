@@ -13,9 +13,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from selectune import ledger as module
-from selectune.costs import LATER, Total, code_version
-from selectune.ledger import (
+from selectune.costs import ledger as module
+from selectune.costs.ledger import (
     CostRecord,
     Ledger,
     LedgerError,
@@ -26,6 +25,7 @@ from selectune.ledger import (
     read_ledger,
     totals,
 )
+from selectune.costs.record import LATER, Total, code_version
 from tests.test_savings import an_honest_run, record
 
 
@@ -120,7 +120,7 @@ def test_two_processes_lose_no_line(tmp_path: Path):
     code = """
 import sys
 from pathlib import Path
-from selectune.ledger import Ledger
+from selectune.costs.ledger import Ledger
 ledger = Ledger(Path(sys.argv[1]), rank=int(sys.argv[2]), world_size=2)
 for i in range(100):
     with ledger.stage("evaluate") as cost:
@@ -275,7 +275,7 @@ def test_a_ledger_that_is_not_there_is_a_sentence(tmp_path: Path):
 
 
 def test_importing_the_ledger_does_not_import_torch():
-    code = "import sys, selectune.ledger, selectune.savings; print('torch' in sys.modules)"
+    code = "import sys, selectune.costs.ledger, selectune.costs.saving; print('torch' in sys.modules)"
     process = run_python(code)
     assert process.communicate(timeout=300)[0] == "False\n"
 
@@ -283,7 +283,7 @@ def test_importing_the_ledger_does_not_import_torch():
 def test_a_stage_that_tells_nothing_is_still_known_when_it_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("selectune.ledger.HEARTBEAT_S", 0.05)
+    monkeypatch.setattr("selectune.costs.ledger.HEARTBEAT_S", 0.05)
     cost = Ledger(tmp_path / "cost.jsonl").open("solve")
     (beat,) = (tmp_path / ".open_costs").glob("*.json")
     while json.loads(beat.read_text())["wall_s"] <= 1.0:  # a solve, between two calls of `add`

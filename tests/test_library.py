@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from selectune import IGSE, CostLedger, Export, FineTuner, Random, Savings, TextClassification
-from selectune.flops import FlopModel
-from selectune.selection import Selection
+from selectune.costs.flops import FlopModel
+from selectune.selection.manifest import Selection
 
 
 def trainer(**options: object) -> pl.Trainer:

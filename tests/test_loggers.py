@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from selectune.costs import Total, totals
-from selectune.ledger import read_ledger
-from selectune.savings import Saving
-from selectune.scorer_ratio import ScorerRatio, n_parameters
+from selectune.costs.ledger import read_ledger
+from selectune.costs.record import Total, totals
+from selectune.costs.saving import Saving
+from selectune.costs.scorer_ratio import ScorerRatio, n_parameters
 from tests.conftest import Here, manifest_of, metrics_of
 from tests.test_savings import record
 

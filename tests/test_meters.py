@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from selectune import costs
-from selectune.ledger import Ledger, read_ledger
-from selectune.meters import NO_EXTRA, NO_GPU, EnergyMeter
+from selectune.costs import record as costs
+from selectune.costs.ledger import Ledger, read_ledger
+from selectune.costs.meters import NO_EXTRA, NO_GPU, EnergyMeter
 
 
 class FakeNvml:

@@ -13,19 +13,19 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 
-from selectune.checks import LAST_SEED
+from selectune.common.checks import LAST_SEED
+from selectune.common.errors import BudgetError, DataError, UserError
+from selectune.data.texts import Texts
 from selectune.datamodules import LanguageModeling, QuestionAnswering, TextClassification
-from selectune.datamodules.texts import Texts
-from selectune.errors import BudgetError, DataError, UserError
 from selectune.forecast import Machine
 from selectune.lightning_modules import FineTuner
-from selectune.pipeline import WarmUp
-from selectune.scoring.settings import Generative, ScorerSettings, Semantic, Tune
+from selectune.lightning_modules.scorers.settings import Generative, ScorerSettings, Semantic, Tune
+from selectune.runs.fit import WarmUp
+from selectune.runs.trainer_options import PROCESSES_PER_CORE, check_options, made_trainer
 from selectune.selectors import GOTD, Chain, Deduplicate, DomainScreen, Prototypes, Random
+from selectune.selectors.band_search import Placed, Proxy, Search
 from selectune.selectors.base import Budget
-from selectune.selectors.interval import Absolute, Quantile
-from selectune.selectors.search import Placed, Proxy, Search
-from selectune.trainer_options import PROCESSES_PER_CORE, check_options, made_trainer
+from selectune.selectors.interval_rules import Absolute, Quantile
 from tests.conftest import Here, sentences
 
 NAN, INF = math.nan, math.inf

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from selectune import FineTuner, TextClassification
-from selectune.errors import SelectionError
+from selectune.common.errors import SelectionError
 from selectune.selectors import Chain, EntropyInterval, Picked, Random, Selector, Signals
 from selectune.selectors.base import Budget
 from tests.conftest import Here

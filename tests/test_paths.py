@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from selectune import paths
-from selectune.errors import NoRoomError
-from selectune.paths import atomic_file, atomic_folder, clear_partials, write_json
+from selectune.common import files as paths
+from selectune.common.errors import NoRoomError
+from selectune.common.files import atomic_file, atomic_folder, clear_partials, write_json
 from tests.forked import at_every_call, forked
 
 

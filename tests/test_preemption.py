@@ -18,11 +18,13 @@ from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnv
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
 
-from selectune import FineTuner, preemption
-from selectune.errors import UserError
-from selectune.ledger import read_ledger
-from selectune.preemption import STOPPED, Preemption, requeue_signal
-from selectune.scoring import forward, solving
+from selectune import FineTuner
+from selectune.callbacks import preemption
+from selectune.callbacks.preemption import STOPPED, Preemption, requeue_signal
+from selectune.common.errors import UserError
+from selectune.costs.ledger import read_ledger
+from selectune.signals import derived as solving
+from selectune.signals import forward
 from tests.conftest import Here, metrics_of
 
 WARNING = signal.SIGUSR1

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from selectune import probe as probes
-from selectune.errors import DataError
-from selectune.flop_formulas import adamw_flops
-from selectune.flops import count_flops
-from selectune.probe import (
+from selectune.common.errors import DataError
+from selectune.common.flop_formulas import adamw_flops
+from selectune.costs.flops import count_flops
+from selectune.lightning_modules.scorers import probe as probes
+from selectune.lightning_modules.scorers.probe import (
     EntropyProbe,
     ProbeCheck,
     UnfitProbeError,

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from selectune.ledger import read_ledger
-from selectune.windows import make_windows
+from selectune.costs.ledger import read_ledger
+from selectune.data.windows import make_windows
 from tests.conftest import Cli, Ranks, manifest_of, metrics_of
 from tests.squad_data import squad_rows, write_squad
 
@@ -66,7 +66,7 @@ def test_a_whole_run(finished: Path, cli: Cli, ranks: Ranks, tmp_path: Path) -> 
 
 
 def _the_figures_are_those_of_the_predictions(predicted: dict, held_out: dict, metrics: dict[str, float]) -> None:
-    from selectune.squad import em_f1
+    from selectune.lightning_modules.heads.squad import em_f1
 
     pairs = zip(predicted["prediction"], held_out["answers"])
     values = np.array([em_f1(text, answers["text"]) for text, answers in pairs])

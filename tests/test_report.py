@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from selectune.compute_saving import compute_saving
-from selectune.costs import Total, totals
-from selectune.errors import UserError
-from selectune.ledger import append, read_ledger
+from selectune.common.errors import UserError
+from selectune.costs.compute_saving import compute_saving
+from selectune.costs.ledger import append, read_ledger
+from selectune.costs.record import Total, totals
+from selectune.costs.saving import UNITS, Saving
 from selectune.report import Facts, print_summary, write_report
-from selectune.savings import UNITS, Saving
 from selectune.selectors.base import Budget
 from selectune.selectors.baselines import Random
 from selectune.selectors.euds import IGSE

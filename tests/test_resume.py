@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from selectune import CostLedger, FineTuner, TextClassification
-from selectune.costs import add_up
-from selectune.ledger import read_ledger, totals
-from selectune.savings import Saving
-from selectune.unbroken import split_costs
+from selectune.costs.ledger import read_ledger, totals
+from selectune.costs.record import add_up
+from selectune.costs.saving import Saving
+from selectune.costs.uninterrupted import split_costs
 from tests.conftest import REPOSITORY, Cli, metrics_of
 
 

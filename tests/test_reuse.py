@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-from selectune.ledger import read_ledger
-from selectune.savings import SELECTION, Saving
+from selectune.costs.ledger import read_ledger
+from selectune.costs.saving import SELECTION, Saving
 from tests.conftest import Here, manifest_of
 
 

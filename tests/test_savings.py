@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from selectune.compute_saving import compute_saving
-from selectune.costs import CostRecord, Stage
-from selectune.errors import UserError
-from selectune.savings import Saving
+from selectune.common.errors import UserError
+from selectune.costs.compute_saving import compute_saving
+from selectune.costs.record import CostRecord, Stage
+from selectune.costs.saving import Saving
 
 MOMENTS = itertools.count()
 

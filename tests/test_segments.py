@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selectune.segments import Segment, by_characters, by_tokens, cut
-from selectune.tokenization import load_tokenizer
+from selectune.data.segments import Segment, by_characters, by_tokens, cut
+from selectune.data.tokens import load_tokenizer
 
 TEXTS = st.lists(st.text("ab cd", min_size=1, max_size=40).filter(str.strip), min_size=1, max_size=8)
 

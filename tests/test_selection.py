@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from selectune import IGSE, Densest
-from selectune.errors import SelectionError
-from selectune.pool import Pool
-from selectune.selection import Manifest, Selection, describe, hash_rows
+from selectune.common.errors import SelectionError
+from selectune.data.pool import Pool
+from selectune.selection.manifest import Manifest, Selection, describe, hash_rows
 
 
 def pool_of(texts: list[str], labels: list[int]) -> Pool:

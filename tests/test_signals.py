@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selectune import paths, signals
-from selectune.errors import UserError
-from selectune.signals import Definition, Shards, SignalStore
+from selectune.common import files as paths
+from selectune.common.errors import UserError
+from selectune.signals import store as signals
+from selectune.signals.store import Definition, Shards, SignalStore
 from tests.test_savings import record
 
 ENTROPY = Definition("generative_entropy", "forward", "pool" * 8, "model" * 6, {"max_length": 32})

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from selectune.ledger import read_ledger
+from selectune.costs.ledger import read_ledger
 from tests.conftest import REPOSITORY, Here, metrics_of
 
 
@@ -28,7 +28,7 @@ import os, subprocess, time
 from pathlib import Path
 from selectune.cli import main
 from selectune.lightning_modules import FineTuner
-from selectune.scoring.forward import ShardWriter
+from selectune.signals.forward import ShardWriter
 
 def warned(owner, name, call):
     original, calls, marker = getattr(owner, name), [0], Path(f"{name}.warned")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from selectune.lightning_modules.head_scorer import HeadScorer, load_classifier
-from selectune.sources import ModelSource
-from selectune.tokenization import load_tokenizer, tokenize
+from selectune.data.sources import ModelSource
+from selectune.data.tokens import load_tokenizer, tokenize
+from selectune.lightning_modules.scorers.head import HeadScorer, load_classifier
 from tests.conftest import sentences
 
 small_text = pytest.importorskip("small_text", reason="the extra `bench` has it")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from selectune.errors import CheckpointError, DataError
-from selectune.sources import find_data, find_model, weights_hash
+from selectune.common.errors import CheckpointError, DataError
+from selectune.data.sources import find_data, find_model, weights_hash
 from tests.conftest import sentences, write_split
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from selectune.errors import DataError
-from selectune.splits import SplitNames, name_splits, split_off, stratified_sample
+from selectune.common.errors import DataError
+from selectune.data.splits import SplitNames, name_splits, split_off, stratified_sample
 
 
 def test_figures_come_from_test_and_dev_is_a_validation_split_left_over() -> None:

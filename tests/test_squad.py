@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from selectune.squad import best_threshold, em_f1, normalize, with_threshold
+from selectune.lightning_modules.heads.squad import best_threshold, em_f1, normalize, with_threshold
 
 PUNCTUATION = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 CASES: list[tuple[str, list[str]]] = [

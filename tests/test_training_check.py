@@ -15,10 +15,10 @@ from selectune import FineTuner, Random, TextClassification
 from selectune.callbacks import CostLedger, Export, TrainingCheck
 from selectune.callbacks.checkpoints import fit_callbacks
 from selectune.callbacks.training_check import finite_weights
-from selectune.errors import CheckpointError, TrainingError, UserError
-from selectune.ledger import Ledger
-from selectune.run import Run
-from selectune.training_outcome import Problem, TrainingOutcome, ends, loss_problem, metric_problem
+from selectune.common.errors import CheckpointError, TrainingError, UserError
+from selectune.common.training_outcome import Problem, TrainingOutcome, ends, loss_problem, metric_problem
+from selectune.costs.ledger import Ledger
+from selectune.runs.directory import Run
 from tests.conftest import Here
 
 

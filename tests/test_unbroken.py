@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from selectune.compute_saving import compute_saving
-from selectune.costs import CostRecord, add_up
-from selectune.ledger import append
-from selectune.paths import write_json
+from selectune.common.files import write_json
+from selectune.costs.compute_saving import compute_saving
+from selectune.costs.ledger import append
+from selectune.costs.record import CostRecord, add_up
+from selectune.costs.uninterrupted import unbroken
 from selectune.selectors.baselines import _flops
-from selectune.unbroken import unbroken
 from tests.test_savings import record
 
 ROWS, WARM_UP_ROWS = 100, 40

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from selectune.ledger import read_ledger
+from selectune.costs.ledger import read_ledger
 from tests.conftest import Cli, manifest_of, metrics_of
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from selectune.batching import plan_batches
+from selectune.data.batches import plan_batches
+from selectune.data.tokens import PairTemplate, load_tokenizer
+from selectune.data.windows import make_windows
 from selectune.datamodules import QuestionAnswering
-from selectune.tokenization import PairTemplate, load_tokenizer
-from selectune.windows import make_windows
 from tests.squad_data import LENGTH, QUESTION, STRIDE, loaded, squad_rows, windows_of, write_squad
 
 

@@ -2,7 +2,7 @@
 
 from selectune.callbacks.cost_ledger import CostLedger
 from selectune.callbacks.export import Export
-from selectune.callbacks.row_figures import RowFigures
+from selectune.callbacks.predictions import RowFigures
 from selectune.callbacks.savings import Savings
 from selectune.callbacks.training_check import TrainingCheck
 

@@ -11,11 +11,11 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from selectune.callbacks.cost_ledger import CostLedger
-from selectune.callbacks.row_figures import RowFigures
+from selectune.callbacks.predictions import RowFigures
 from selectune.callbacks.savings import Savings
 from selectune.callbacks.training_check import training_failure
-from selectune.ledger import Ledger
-from selectune.run import Run
+from selectune.costs.ledger import Ledger
+from selectune.runs.directory import Run
 
 CHECKPOINT_MINUTES = 10
 

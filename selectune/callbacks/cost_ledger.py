@@ -10,12 +10,12 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-from selectune.costs import AGAIN, Kept, Part, Stage
-from selectune.distributed import on_rank_zero, world
-from selectune.errors import RunDirectoryError
-from selectune.flop_formulas import adamw_flops
-from selectune.flops import FlopModel, UnfitFlopsError
-from selectune.ledger import Ledger, StageCost, collect_open, interrupted, next_attempt, read_ledger
+from selectune.common.errors import RunDirectoryError
+from selectune.common.flop_formulas import adamw_flops
+from selectune.common.ranks import on_rank_zero, world
+from selectune.costs.flops import FlopModel, UnfitFlopsError
+from selectune.costs.ledger import Ledger, StageCost, collect_open, interrupted, next_attempt, read_ledger
+from selectune.costs.record import AGAIN, Kept, Part, Stage
 
 IN_CHECKPOINT = "costs"  # of the training so far, see `Kept`
 

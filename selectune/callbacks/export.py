@@ -8,8 +8,8 @@ from typing import Any
 import lightning.pytorch as pl
 
 from selectune.callbacks.training_check import training_failure
-from selectune.distributed import on_rank_zero
-from selectune.paths import atomic_folder
+from selectune.common.files import atomic_folder
+from selectune.common.ranks import on_rank_zero
 
 
 class Export(pl.Callback):

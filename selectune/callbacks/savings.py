@@ -9,12 +9,12 @@ from typing import Any
 import lightning.pytorch as pl
 
 from selectune.callbacks.cost_ledger import CostLedger
-from selectune.compute_saving import compute_saving
-from selectune.costs import CostRecord, Total, totals
-from selectune.ledger import read_ledger
-from selectune.paths import read_mapping
-from selectune.savings import UNITS, Saving
-from selectune.scorer_ratio import ScorerRatio
+from selectune.common.files import read_mapping
+from selectune.costs.compute_saving import compute_saving
+from selectune.costs.ledger import read_ledger
+from selectune.costs.record import CostRecord, Total, totals
+from selectune.costs.saving import UNITS, Saving
+from selectune.costs.scorer_ratio import ScorerRatio
 
 
 class Savings(pl.Callback):

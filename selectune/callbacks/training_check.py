@@ -12,8 +12,8 @@ import lightning.pytorch as pl
 import torch
 
 from selectune.callbacks.cost_ledger import CostLedger
-from selectune.errors import CheckpointError, TrainingError
-from selectune.training_outcome import ENDS, Problem, TrainingOutcome, ends, loss_problem, metric_problem
+from selectune.common.errors import CheckpointError, TrainingError
+from selectune.common.training_outcome import ENDS, Problem, TrainingOutcome, ends, loss_problem, metric_problem
 
 EVERY = 50  # steps between two looks at the losses, where the Trainer logs nothing
 STUCK = 100  # losses in a row that are not finite, with finite weights: loss scaling recovers within far fewer

@@ -9,27 +9,31 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from selectune.data_files import FileFormat
-from selectune.datamodules.arguments import check_arguments
-from selectune.datamodules.loading import load_splits
+from selectune.common.errors import DataError
+from selectune.common.files import default_cache
+from selectune.common.memory import give_memory_back
+from selectune.common.ranks import on_rank_zero, world
+from selectune.data.data_files import FileFormat
+from selectune.data.pool import Pool
+from selectune.data.sources import find_data
+from selectune.data.texts import Texts, find_target
+from selectune.data.tokens import BatchRows, TokenizedRows, load_tokenizer, tokenize, tokenizer_hash
+from selectune.datamodules.read_splits import load_splits
 from selectune.datamodules.task import TaskData
-from selectune.datamodules.texts import Texts, find_target
-from selectune.distributed import on_rank_zero, world
-from selectune.errors import DataError
-from selectune.memory import give_memory_back
-from selectune.paths import default_cache
-from selectune.pool import Pool
-from selectune.selection import Selection
+from selectune.selection.manifest import Selection
 from selectune.selectors.base import Budget, Selector
-from selectune.sources import find_data
-from selectune.tokenization import BatchRows, TokenizedRows, load_tokenizer, tokenize, tokenizer_hash
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
-    from selectune.scoring.settings import ScorerSettings
-    from selectune.sources import DataSource, ModelSource
+    from selectune.data.sources import DataSource, ModelSource
+    from selectune.lightning_modules.scorers.settings import ScorerSettings
+from typing import TYPE_CHECKING
+
+from selectune.common import checks
+from selectune.common.errors import BudgetError
+from selectune.selectors.checking import check_selector
 
 
 class SelectionDataModule(TaskData):
@@ -136,7 +140,7 @@ class SelectionDataModule(TaskData):
     @property
     def seed(self) -> int:
         """Of everything random in here."""
-        from selectune.lightning_modules.fine_tuner import current_seed
+        from selectune.common.seeds import current_seed
 
         return self._seed if self._seed is not None else current_seed()
 
@@ -248,7 +252,7 @@ class SelectionDataModule(TaskData):
         """Make the selection, where the data module is used as a library in one process."""
         if self.selector is None or self.selection is not None or self.chosen is not None:
             return
-        from selectune.preprocessing import select_in_library
+        from selectune.selection.stage import select_in_library
 
         select_in_library(self)
 
@@ -256,7 +260,7 @@ class SelectionDataModule(TaskData):
         """Tokenise what the stage needs, for the model that is trained."""
         self.load()
         if self.selection is not None and self.chosen is None:
-            from selectune.preprocessing import ledger_of, use_selection
+            from selectune.selection.stage import ledger_of, use_selection
 
             use_selection(self, ledger_of(self.trainer))
         tokenizer = self.model_tokenizer()
@@ -279,3 +283,33 @@ class SelectionDataModule(TaskData):
         if self._only is not None:
             return self._only
         return self.chosen.rows if self.chosen is not None else np.arange(len(self.pool))
+
+
+def check_arguments(data: SelectionDataModule) -> None:
+    """Refuse arguments that cannot be, or not together.
+
+    Raises:
+        BudgetError: of the budget.
+        DataError: of a limit or a length.
+        SelectionError: of the selector.
+        UserError: of the seed.
+    """
+    if data.selector is not None:
+        check_selector(data.selector)
+    given = [name for name in ("keep", "keep_rows", "keep_tokens") if getattr(data, name) is not None]
+    for name in ("keep_rows", "keep_tokens"):
+        checks.at_least(f"data.{name}", getattr(data, name), 1, BudgetError)
+    Budget.of(2**62, 2**62, data.keep, data.keep_rows, data.keep_tokens)
+    if data.selector is None:
+        if given and data.selection is None:
+            raise BudgetError(f"data.{given[0]} is given without data.selector; name a selector, or leave it out.")
+    elif data.selector.sets_own_size and given:
+        raise BudgetError(f"The selector fixes its own bounds, so data.{given[0]} must be left out.")
+    elif not data.selector.sets_own_size and not given and data.selection is None:
+        raise BudgetError("data.selector needs a budget; give data.keep, data.keep_rows or data.keep_tokens.")
+    limits = ("max_train_rows", "max_dev_rows", "max_eval_rows", "max_target_rows")
+    for name in (*limits, "batch_size", "max_batch_tokens"):
+        checks.at_least(f"data.{name}", getattr(data, name), 1, DataError)
+    checks.at_least("data.max_length", data.max_length, 2, DataError)  # the least that a token is predicted from
+    checks.at_least("data.num_workers", data.num_workers, 0, DataError)
+    checks.seed("data.seed", data._seed)

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from selectune.common.errors import CheckpointError, DataError
+from selectune.data.segments import Segment, by_characters, by_tokens, cut, in_turns
+from selectune.data.texts import Texts, as_source, as_texts, together
 from selectune.datamodules.base import SelectionDataModule
-from selectune.datamodules.texts import Texts, as_source, as_texts, together
-from selectune.errors import CheckpointError, DataError
 from selectune.lightning_modules.heads import CausalLMHead, MaskedLMHead
 from selectune.lightning_modules.heads.language_modeling import LanguageModelHead
-from selectune.segments import Segment, by_characters, by_tokens, cut, in_turns
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from selectune.sources import DataSource
+    from selectune.data.sources import DataSource
 
 
 class LanguageModeling(SelectionDataModule):

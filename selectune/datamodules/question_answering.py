@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from selectune import checks
+from selectune.common import checks
+from selectune.common.errors import DataError
+from selectune.data.tokens import BatchRows
+from selectune.data.windows import Windows, make_windows
 from selectune.datamodules.base import SelectionDataModule
-from selectune.errors import DataError
 from selectune.lightning_modules.heads import QuestionAnsweringHead
-from selectune.tokenization import BatchRows
-from selectune.windows import Windows, make_windows
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from selectune.datamodules.loaders import Loaders
-from selectune.pool import check_texts
+from selectune.data.pool import check_texts
+from selectune.datamodules.dataloaders import Loaders
 
 if TYPE_CHECKING:
     from datasets import Dataset

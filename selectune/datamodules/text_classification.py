@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from selectune import checks
+from selectune.common import checks
+from selectune.common.errors import DataError
+from selectune.data.labels import Classes, labels_of, numbers_of, with_class_labels, with_number_labels
 from selectune.datamodules.base import SelectionDataModule
-from selectune.errors import DataError
-from selectune.labels import Classes, labels_of, numbers_of, with_class_labels, with_number_labels
 from selectune.lightning_modules.heads import ClassificationHead, RegressionHead
 from selectune.lightning_modules.heads.classification import CLASS_METRICS, NUMBER_METRICS, check_metrics
 

@@ -11,20 +11,21 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 
-from selectune.compute_saving import compute_saving
-from selectune.costs import Part, Stage
+from selectune.common.errors import UserError
+from selectune.costs.compute_saving import compute_saving
+from selectune.costs.record import Part, Stage
+from selectune.costs.saving import Saving, Terms
 from selectune.datamodules.base import SelectionDataModule
-from selectune.errors import UserError
 from selectune.forecast import plans
-from selectune.forecast.chosen import Chosen
+from selectune.forecast.kept_rows import Chosen
+from selectune.forecast.ledger import Tally
+from selectune.forecast.measure import rated
 from selectune.forecast.result import Forecast, advice, break_even_keep
-from selectune.forecast.tally import Tally, rated
 from selectune.forecast.training import Trained, time_training
 from selectune.lightning_modules import FineTuner
-from selectune.pipeline import Job, WarmUp
-from selectune.savings import Saving, Terms
-from selectune.scoring.definitions import ScoringModel
-from selectune.scoring.tuning import first_by_hash, labelled
+from selectune.runs.fit import Job, WarmUp
+from selectune.selection.trainings import first_by_hash, labelled
+from selectune.signals.definitions import ScoringModel
 
 STANDS_IN = "A model of a few steps stands in for the {}, so which rows that will keep is less sure."
 

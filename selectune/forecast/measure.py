@@ -10,13 +10,21 @@ import numpy as np
 import psutil
 import torch
 
-from selectune.batching import plan_batches
-from selectune.flops import FlopModel, UnfitFlopsError
-from selectune.meters import finish_kernels, peak_cuda, peak_rss
-from selectune.scoring.definitions import Rows, ScoringModel
+from selectune.costs.flops import FlopModel, UnfitFlopsError
+from selectune.costs.meters import finish_kernels, peak_cuda, peak_rss
+from selectune.data.batches import plan_batches
+from selectune.forecast.plans import Work
+from selectune.signals.definitions import Rows, ScoringModel
 
 if TYPE_CHECKING:
-    from selectune.lightning_modules.scorer import Scorer
+    from selectune.lightning_modules.scorers.base import Scorer
+import math
+
+from selectune.forecast import plans
+from selectune.lightning_modules.scorers.language import LanguageScorer, load_language_model
+from selectune.lightning_modules.scorers.probe import EntropyProbe, UnfitProbeError, fit_flops, fit_probe, fit_rows
+from selectune.signals.probe import refuse_masking
+from selectune.signals.store import Definition
 
 SECONDS = 15.0  # for each network and each training
 ROWS = 1024  # that are scored, at most
@@ -139,3 +147,73 @@ def _scoring_batch(rows: Rows, ids: np.ndarray, scoring: ScoringModel, device: t
         batch["labels"] = torch.from_numpy(rows.labels[ids])
     batch = {name: values.to(device) for name, values in batch.items()}
     return batch | {"rows": ids, "index": 0, "text_hash": rows.pool.text_hash[ids]}
+
+
+TRIED_POSITIONS = 4096
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A probe that is not fitted yet.
+
+    Args:
+        probe: of random weights; it takes the time of a fitted one.
+        exact: what was measured of the exact entropies that it learns.
+        work: until it is fitted and checked.
+        seconds: the same.
+    """
+
+    probe: EntropyProbe
+    exact: Scored
+    work: plans.Work
+    seconds: float
+
+
+def probe_of(
+    definitions: list[Definition], rows: Rows, scoring: ScoringModel, device: torch.device
+) -> Probe | str | None:
+    """The probe of a pass; None where none is asked for, and why where entropies will be exact all the same.
+
+    Raises:
+        UserError: the estimator is one that a probe cannot stand in for.
+    """
+    if not any(definition.arguments.get("head") == "probe" for definition in definitions):
+        return None
+    refuse_masking(scoring)
+    began = time.perf_counter()
+    try:
+        fit, held_out = fit_rows(rows.pool.text_hash, rows.n_tokens)
+    except UnfitProbeError as error:
+        return f"Entropies will be computed exactly, as {error}."
+    network = load_language_model(scoring.source, scoring.estimator)
+    scorer = LanguageScorer(network, ["generative_entropy"], scoring.estimator)
+    exact = time_scoring(scorer, time.perf_counter() - began, rows, scoring, device)
+    read = plans.Work()
+    for ids in (fit, held_out):
+        some = rows.tokens.take(ids)
+        read += plans.scoring(some, scoring.max_batch_tokens, exact.model, exact.product, scorer.passes_of)
+    width = int(network.config.hidden_size) * len(scoring.layers)
+    probe = EntropyProbe(width, math.log(network.config.vocab_size)).requires_grad_(False)
+    positions = [int(rows.n_tokens[ids].sum()) for ids in (fit, held_out)]
+    fitted = float(fit_flops(width, positions[0]))
+
+    states = torch.from_numpy(np.random.default_rng(0).normal(size=(TRIED_POSITIONS, width))).float().to(device)
+    began = time.perf_counter()
+    fit_probe(states, states[:, 0].abs(), 1.0, 0, epochs=1)
+    fit_s = (time.perf_counter() - began) * fitted / fit_flops(width, TRIED_POSITIONS, 1)
+    seconds = rated(read, exact.seconds, exact.flops, exact.tokens) + exact.start_s + fit_s
+    return Probe(probe, exact, read + plans.Work(flops=fitted + probe.flops() * positions[1]), seconds)
+
+
+def rated(work: Work, seconds: float, flops: float | None, tokens: int) -> float:
+    """Seconds of work at the speed of a sample: by FLOPs, or by padded tokens where FLOPs are unknown.
+
+    Args:
+        work: that is to come.
+        seconds: of the sample.
+        flops: of the sample.
+        tokens: padded, of the sample.
+    """
+    if flops and work.flops is not None:
+        return seconds * work.flops / flops
+    return seconds * work.padded_tokens / tokens if tokens else 0.0

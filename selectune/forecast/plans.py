@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from selectune.batching import TrainSampler, plan_batches, split_batch
-from selectune.distributed import stage_seed
-from selectune.errors import UserError
-from selectune.flops import FlopModel
+from selectune.common.errors import UserError
+from selectune.common.seeds import stage_seed
+from selectune.costs.flops import FlopModel
+from selectune.data.batches import TrainSampler, plan_batches, split_batch
 
 if TYPE_CHECKING:
+    from selectune.data.tokens import BatchRows, TokenizedRows
     from selectune.datamodules.base import SelectionDataModule
-    from selectune.tokenization import BatchRows, TokenizedRows
 
 ROWS_TO_PLAN = 2_000_000  # beyond it, further epochs are taken to be as the first
 

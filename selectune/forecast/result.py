@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from selectune.costs import CostRecord, Stage, Total, totals
-from selectune.paths import write_json
-from selectune.savings import UNIT_NAMES, UNITS, WHOLE, Saving, Unit, percent, times
-from selectune.scorer_ratio import PAYS_BELOW, ScorerRatio
+from selectune.common.files import write_json
+from selectune.costs.record import CostRecord, Stage, Total, totals
+from selectune.costs.saving import UNIT_NAMES, UNITS, WHOLE, Saving, Unit, percent, times
+from selectune.costs.scorer_ratio import PAYS_BELOW, ScorerRatio
 
 SCHEMA = 1
 HALVINGS = 12

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import lightning.pytorch as pl
 import torch
 
-from selectune.flop_formulas import adamw_flops
-from selectune.flops import FlopModel, UnfitFlopsError
+from selectune.common.flop_formulas import adamw_flops
+from selectune.costs.flops import FlopModel, UnfitFlopsError
+from selectune.costs.meters import finish_kernels
 from selectune.forecast.measure import CPU_TOKENS, SECONDS, Memory
-from selectune.meters import finish_kernels
 
 if TYPE_CHECKING:
     from selectune.datamodules.base import SelectionDataModule
     from selectune.lightning_modules import FineTuner
-    from selectune.scoring.forward import TrainerFor
+    from selectune.signals.forward import TrainerFor
 
 STEPS = 64
 SKIPPED = 2  # first batches, which are slow

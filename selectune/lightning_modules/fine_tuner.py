@@ -14,12 +14,12 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recomputed
 
-from selectune import checks
-from selectune.distributed import seed_stage
-from selectune.errors import UserError
+from selectune.common import checks
+from selectune.common.errors import UserError
+from selectune.common.seeds import current_seed, seed_stage
+from selectune.data.sources import ModelSource, find_model
 from selectune.lightning_modules.heads import Head, Output, widest
 from selectune.lightning_modules.optimizers import check_optimizer
-from selectune.sources import ModelSource, find_model
 
 NO_DECAY = ("bias", "norm")
 NO_END = (
@@ -273,13 +273,6 @@ class FineTuner(pl.LightningModule):
 def _key(split: str) -> str:
     """A split's name as that of a module, which holds no point."""
     return split.replace(".", ":")
-
-
-def current_seed() -> int:
-    """The seed of ``seed_everything``, 0 where none was set."""
-    import os
-
-    return int(os.environ.get("PL_GLOBAL_SEED", 0))
 
 
 def _random_states(device: torch.device) -> dict[str, Any]:

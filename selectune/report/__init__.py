@@ -8,8 +8,8 @@ Every number in a table stands in a ``<data value=…>`` that holds it exactly, 
 from __future__ import annotations
 
 from selectune.report.comparison import write_comparison
-from selectune.report.facts import Facts
 from selectune.report.page import write_report
+from selectune.report.run_data import Facts
 from selectune.report.terminal import print_summary
 
 __all__ = ["Facts", "print_summary", "write_comparison", "write_report"]

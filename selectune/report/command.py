@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
-from selectune.errors import UserError
+from selectune.common.errors import UserError
 from selectune.report.comparison import write_comparison
 from selectune.report.page import write_report
 

@@ -8,19 +8,19 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from selectune.report.arms import Arm, arms_of, charged, common_figure
-from selectune.report.comparison_figures import figure_against_cost, front_of
-from selectune.report.curves import learning_curves
-from selectune.report.doubts import differing_settings, doubts
-from selectune.report.facts import Facts
-from selectune.report.figures import count, share
+from selectune.costs.saving import UNIT_NAMES, UNITS, Unit
+from selectune.report.caveats import differing_settings, doubts
+from selectune.report.compared_runs import Arm, arms_of, charged, common_figure
+from selectune.report.comparison_plots import figure_against_cost, front_of
+from selectune.report.drawing import Picture, shown
+from selectune.report.html import write_page
+from selectune.report.html_tables import UNIT_TOLD, bullets, capital, data, replay_command, report_command, table
+from selectune.report.labels import joined, metric, metric_name
+from selectune.report.learning_curves import learning_curves
+from selectune.report.numbers import count, share
 from selectune.report.page import SPARSE, costs, section
-from selectune.report.pictures import Picture, shown
+from selectune.report.run_data import Facts
 from selectune.report.selection_section import chosen_to_warm_up, what_was_chosen
-from selectune.report.style import write_page
-from selectune.report.tables import UNIT_TOLD, bullets, capital, data, replay_command, report_command, table
-from selectune.report.wording import joined, metric, metric_name
-from selectune.savings import UNIT_NAMES, UNITS, Unit
 
 MAX_DRAWN = 8  # with more runs, pictures of the selections would make a page that no browser likes
 CHARGED = (

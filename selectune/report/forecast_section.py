@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from html import escape
 from typing import Any
 
-from selectune.costs import Part, Total, add_up
-from selectune.report.facts import STAGE_NAMES, Facts
-from selectune.report.figures import flop, memory, seconds, share
-from selectune.report.tables import bullets, capital, data, table
-from selectune.savings import UNIT_NAMES, UNITS, Saving
+from selectune.costs.record import Part, Total, add_up
+from selectune.costs.saving import UNIT_NAMES, UNITS, Saving
+from selectune.report.html_tables import bullets, capital, data, table
+from selectune.report.numbers import flop, memory, seconds, share
+from selectune.report.run_data import STAGE_NAMES, Facts
 
 Told = Callable[[float | None], str]
 ABOVE = (("", 1), ("FLOPs", 3), ("Wall time", 3), ("Peak memory", 2))

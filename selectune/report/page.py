@@ -5,26 +5,18 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 
-from selectune.report.cost_pictures import cost_pictures, unpictured
-from selectune.report.curves import learning_curves
-from selectune.report.facts import Facts
-from selectune.report.figures import count, share
+from selectune.costs.saving import UNIT_NAMES, UNITS, Terms
+from selectune.report.cost_plots import cost_pictures, unpictured
+from selectune.report.drawing import Picture, shown
 from selectune.report.forecast_section import forecast_table
-from selectune.report.pictures import Picture, shown
+from selectune.report.html import write_page
+from selectune.report.html_tables import bullets, capital, cost_table, data, manifest_table, metrics_table, replay
+from selectune.report.labels import headline, metric, metric_name
+from selectune.report.learning_curves import learning_curves
+from selectune.report.numbers import count, share
+from selectune.report.run_data import Facts
 from selectune.report.selection_section import what_was_chosen
-from selectune.report.style import write_page
-from selectune.report.tables import (
-    bullets,
-    capital,
-    cost_table,
-    data,
-    manifest_table,
-    metrics_table,
-    replay,
-)
 from selectune.report.terms import terms_table
-from selectune.report.wording import headline, metric, metric_name
-from selectune.savings import UNIT_NAMES, UNITS, Terms
 
 
 def write_report(run_dir: Path, output: Path | None = None, finished: bool | None = None) -> Path:

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from selectune.report import selection_figures as draw
-from selectune.report import transport_figures
-from selectune.report.chosen import Chosen
-from selectune.report.facts import Facts
-from selectune.report.figures import count
-from selectune.report.pictures import Picture, shown
-from selectune.report.tables import data
-from selectune.report.wording import between, joined, label, number, part_of
+from selectune.report import selection_plots as draw
+from selectune.report import transport_plots as transport_figures
+from selectune.report.drawing import Picture, shown
+from selectune.report.html_tables import data
+from selectune.report.labels import between, joined, label, number, part_of
+from selectune.report.numbers import count
+from selectune.report.run_data import Facts
+from selectune.report.selection_data import Chosen
 
 KINDS = {"kept": "kept", "too_low": "too low", "too_high": "too high", "not_kept": "not kept"}
 

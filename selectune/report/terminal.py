@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from selectune.costs import Total, add_up
-from selectune.report.facts import STAGE_NAMES, Facts
-from selectune.report.figures import count, flop, seconds, share
+from selectune.costs.record import Total, add_up
+from selectune.report.html_tables import COST_COLUMNS, GROUPS, all_spent, cost_cells, cost_groups
+from selectune.report.labels import metric
+from selectune.report.numbers import count, flop, seconds, share
 from selectune.report.page import kept_name
-from selectune.report.tables import COST_COLUMNS, GROUPS, all_spent, cost_cells, cost_groups
-from selectune.report.wording import metric
+from selectune.report.run_data import STAGE_NAMES, Facts
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from html import escape
 
-from selectune.report.figures import share
-from selectune.report.tables import UNIT_TOLD, capital, data, table
-from selectune.savings import UNIT_NAMES, UNITS, WHOLE, Saving, Terms, Unit
-from selectune.scorer_ratio import ScorerRatio
+from selectune.costs.saving import UNIT_NAMES, UNITS, WHOLE, Saving, Terms, Unit
+from selectune.costs.scorer_ratio import ScorerRatio
+from selectune.report.html_tables import UNIT_TOLD, capital, data, table
+from selectune.report.numbers import share
 
 
 def terms_table(whole: Saving | None) -> str:

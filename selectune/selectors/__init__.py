@@ -1,18 +1,18 @@
 """Selectors: pure functions from signals to row ids. Formulas of the signals are in `selectune.selectors.entropy`."""
 
+from selectune.selectors.band_search import Placed, Proxy, Search
 from selectune.selectors.base import Budget, Picked, Selector, Signals
 from selectune.selectors.baselines import Random
-from selectune.selectors.compose import Chain
+from selectune.selectors.chain import Chain
+from selectune.selectors.domain_screen import DomainScreen
 from selectune.selectors.dsir import DSIR
 from selectune.selectors.duplicates import Deduplicate
 from selectune.selectors.euds import IGSE, EntropyInterval
 from selectune.selectors.geometry import KCenter, Prototypes
 from selectune.selectors.gotd import GOTD
-from selectune.selectors.interval import Absolute, Band, Central, Densest, IntervalRule, Quantile
+from selectune.selectors.interval_rules import Absolute, Band, Central, Densest, IntervalRule, Quantile
 from selectune.selectors.nearest import Closest, Nearest
-from selectune.selectors.ranking import TopK
-from selectune.selectors.screen import DomainScreen
-from selectune.selectors.search import Placed, Proxy, Search
+from selectune.selectors.top_k import TopK
 
 __all__ = [
     "DSIR",

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from selectune import checks
-from selectune.errors import BudgetError
+from selectune.common import checks
+from selectune.common.errors import BudgetError
 
 DECIMALS = 9
 # of every pool; ``domain`` where it is of several data sets

@@ -9,12 +9,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from selectune.costs import add_up
-from selectune.errors import BudgetError, DataError, SelectionError, UserError
-from selectune.savings import SELECTION
+from selectune.common.errors import BudgetError, DataError, SelectionError, UserError
+from selectune.costs.record import add_up
+from selectune.costs.saving import SELECTION
+from selectune.costs.uninterrupted import unbroken
 from selectune.selectors.base import Budget, Picked, Selector, Signals, first_of, ranked
-from selectune.selectors.interval import check_budget
-from selectune.unbroken import unbroken
+from selectune.selectors.interval_rules import check_budget
 
 ONE_DOMAIN = "{name} tells data sets apart, but the pool is made of one; give data.dataset as a list of several."
 

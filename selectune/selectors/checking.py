@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from selectune.errors import SelectionError, UserError
+from selectune.common.errors import SelectionError, UserError
 from selectune.selectors.base import ALWAYS, Budget, Picked, Selector, Signals
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from selectune.errors import DataError
+from selectune.common.errors import DataError
 
 ROWS_AT_ONCE = 2048
 FIT_ROWS = 65_536

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from selectune.selectors.base import Budget, Picked, Signals, first_of, ranked, uniforms
-from selectune.selectors.interval import check_budget
+from selectune.selectors.interval_rules import check_budget
 from selectune.selectors.target import Comparing, even_weights
 
 NO_NGRAM = np.iinfo(np.uint16).max

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from selectune import checks
-from selectune.errors import BudgetError, DataError
+from selectune.common import checks
+from selectune.common.errors import BudgetError, DataError
 from selectune.selectors.base import Budget, Picked, Selector, Signals
 
 SHINGLES_AT_ONCE = 2**16

@@ -1,6 +1,7 @@
 """Entropies of texts: pure functions of token counts, of a classifier's logits and of sampled continuations, in nats.
 
-Those of a vocabulary are in `selectune.selectors.vocabulary`, those of prototypes in `selectune.selectors.clustering`.
+Those of a vocabulary are in `selectune.lightning_modules.scorers.vocabulary`, those of prototypes in
+`selectune.selectors.clustering`.
 The paper (EUDS, Li et al. 2025) names an information, a generative and a semantic entropy; the definitions here are
 this project's own choice, each with its source:
 
@@ -19,7 +20,7 @@ from typing import Literal
 
 import numpy as np
 
-from selectune.errors import DataError
+from selectune.common.errors import DataError
 from selectune.selectors.base import rounded
 
 TOKENS_AT_ONCE = 2**22

@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from selectune.errors import BudgetError, ConcentratedScores, UserError
+from selectune.common.errors import BudgetError, ConcentratedScores, UserError
 from selectune.selectors.base import Budget, Picked, Selector, Signals, first_of, ranked, rounded
-from selectune.selectors.interval import NARROW, Band, Densest, IntervalRule, concentration, finite
+from selectune.selectors.interval_rules import NARROW, Band, Densest, IntervalRule, concentration, finite
 
 
 class EntropyInterval(Selector):
@@ -25,7 +25,7 @@ class EntropyInterval(Selector):
 
     Args:
         entropy: the signal to read, e.g. ``generative_entropy``, nats, shape (n_rows,).
-        rule: how the interval is placed; see `selectune.selectors.interval`.
+        rule: how the interval is placed; see `selectune.selectors.interval_rules`.
 
     Warns:
         ConcentratedScores: many rows tie at a bound, or the band is a point, so that it is close to random.
@@ -65,7 +65,7 @@ class IGSE(Selector):
 
     Args:
         entropies: the signals to combine, nats, each of shape (n_rows,).
-        rule: how intervals are placed; see `selectune.selectors.interval`.
+        rule: how intervals are placed; see `selectune.selectors.interval_rules`.
         combine: ``box`` or ``sum``.
         weights: w_k of ``sum``, one for each entropy; all 1 when left out.
 

@@ -13,8 +13,8 @@ from typing import Literal
 
 import numpy as np
 
-from selectune import checks
-from selectune.errors import UserError
+from selectune.common import checks
+from selectune.common.errors import UserError
 from selectune.selectors.base import Budget, Picked, Selector, Signals, first_of, ranked, rounded
 from selectune.selectors.clustering import (
     ROWS_AT_ONCE,
@@ -25,7 +25,7 @@ from selectune.selectors.clustering import (
     kmeans_flops,
     unit_rows,
 )
-from selectune.selectors.interval import check_budget
+from selectune.selectors.interval_rules import check_budget
 
 FARTHEST = 2.0  # the largest cosine distance
 FLOAT32_DECIMALS = 6

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from selectune.selectors.base import Budget, Picked, Signals, first_of, ranked
-from selectune.selectors.interval import check_budget, filled_by
+from selectune.selectors.interval_rules import check_budget, filled_by
 from selectune.selectors.target import Comparing, even_weights
 
 

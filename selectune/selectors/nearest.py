@@ -7,10 +7,10 @@ from typing import Literal
 
 import numpy as np
 
-from selectune.errors import UserError
+from selectune.common.errors import UserError
 from selectune.selectors.base import Budget, Picked, Signals, first_of, ranked
 from selectune.selectors.clustering import ROWS_AT_ONCE, unit_rows
-from selectune.selectors.interval import check_budget, filled_by
+from selectune.selectors.interval_rules import check_budget, filled_by
 from selectune.selectors.target import Comparing, even_weights
 
 GRID = 10**9  # cosines are compared to 9 decimals

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from selectune.errors import DataError
+from selectune.common.errors import DataError
 from selectune.selectors.base import Selector, Signals
 from selectune.selectors.clustering import check_embeddings
 

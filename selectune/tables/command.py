@@ -11,18 +11,17 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from selectune import checks
-from selectune.errors import RunDirectoryError, UserError
-from selectune.paths import atomic_file, check_folder, read_mapping, use_cache, write_json
-from selectune.report.figures import count, seconds
-from selectune.run import differences
-from selectune.tables.checking import check_configs
-from selectune.tables.forecast import forecast
+from selectune.common import checks
+from selectune.common.errors import RunDirectoryError, UserError
+from selectune.common.files import atomic_file, check_folder, read_mapping, use_cache, write_json
+from selectune.report.numbers import count, seconds
+from selectune.runs.directory import differences
 from selectune.tables.grid import Cell, Table
 from selectune.tables.layers import without_place
 from selectune.tables.markdown import markdown, told
-from selectune.tables.picture import draw
-from selectune.tables.reading import read_table
+from selectune.tables.plot import draw
+from selectune.tables.reading import check_configs, read_table
+from selectune.tables.remaining_time import forecast
 from selectune.tables.results import Result, read_result, write_csv
 from selectune.tables.running import Outcome, run_cells
 from selectune.tables.summary import summarise, write_summary

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from selectune.errors import UserError
+from selectune.common.errors import UserError
 from selectune.tables.layers import Config, laid_over, read_config, setting, with_settings
 
 NAME = re.compile(r"[A-Za-z0-9_.]+")

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from selectune.errors import UserError
+from selectune.common.errors import UserError
 
 Config = dict[str, Any]
 CLASS = ("class_path", "init_args")

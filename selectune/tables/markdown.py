@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from selectune.report.figures import count, flop, seconds, share
+from selectune.report.numbers import count, flop, seconds, share
 from selectune.tables.bootstrap import LEVEL, REPLICATES, Difference
 from selectune.tables.grid import NO_BUDGET
 from selectune.tables.results import Result

@@ -11,6 +11,6 @@ import torch  # noqa: F401
 import transformers  # noqa: F401
 
 import selectune.cli  # noqa: F401
-from selectune.costs import code_version
+from selectune.costs.record import code_version
 
 code_version()  # is remembered, also by what is forked

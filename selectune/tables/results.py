@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from selectune.compute_saving import compute_saving
-from selectune.costs import CostRecord, add_up, distinct
-from selectune.ledger import read_ledger
-from selectune.paths import atomic_file, read_mapping
-from selectune.savings import SELECTION, Saving
+from selectune.common.files import atomic_file, read_mapping
+from selectune.common.training_outcome import TrainingOutcome
+from selectune.costs.compute_saving import compute_saving
+from selectune.costs.ledger import read_ledger
+from selectune.costs.record import CostRecord, add_up, distinct
+from selectune.costs.saving import SELECTION, Saving
+from selectune.costs.uninterrupted import unbroken
 from selectune.tables.grid import Cell
 from selectune.tables.layers import read_config, without_place
-from selectune.training_outcome import TrainingOutcome
-from selectune.unbroken import unbroken
 
 FIRST = ("task", "method", "budget", "seed")
 FROM = "from/"  # begins the columns of a pool's data sets

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from selectune import LanguageModeling, QuestionAnswering, TextClassification
-from selectune.datamodules.texts import Texts
-from selectune.errors import DataError
+from selectune.common.errors import DataError
+from selectune.data.texts import Texts
 from tests.conftest import Here, sentences
 
 

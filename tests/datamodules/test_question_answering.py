@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from selectune.common.errors import DataError
+from selectune.data.sources import ModelSource
 from selectune.datamodules import QuestionAnswering
-from selectune.errors import DataError
-from selectune.sources import ModelSource
 from tests.conftest import WORDS
 from tests.squad_data import loaded, squad_rows, windows_of, write_squad
 

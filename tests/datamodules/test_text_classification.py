@@ -15,8 +15,8 @@ import pytest
 from selectune import FineTuner, Random, TextClassification
 from selectune.callbacks.export import export
 from selectune.cli import main
+from selectune.common.errors import DataError
 from selectune.datamodules.text_classification import strip_post
-from selectune.errors import DataError
 from tests.conftest import metrics_of, sentences
 
 

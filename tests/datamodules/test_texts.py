@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from selectune.common.errors import DataError
+from selectune.data.splits import even_sample
+from selectune.data.texts import Texts
 from selectune.datamodules import LanguageModeling, TextClassification
-from selectune.datamodules.texts import Texts
-from selectune.errors import DataError
-from selectune.splits import even_sample
 from tests.conftest import sentences
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from selectune.embedded import docstrings
+from selectune.data.embedded import docstrings
 
 FEW = {"at_least": 40, "at_most": 100}  # small bounds for small packages
 VERBS = ["compute", "return", "fit", "draw", "sort", "merge", "split", "encode", "parse", "cache", "resolve", "sample"]

@@ -15,13 +15,13 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from selectune.embedded import docstrings
-from selectune.embedded.docstrings import _masking
-from selectune.embedded.near_duplicates import components
-from selectune.errors import DataError
+from selectune.common.errors import DataError
+from selectune.data.embedded import docstrings
+from selectune.data.embedded.docstrings import _masking
+from selectune.data.embedded.near_duplicates import components
 from tests.embedded.conftest import FEW, install, module, prose
 
-MODULE = sys.modules["selectune.embedded.docstrings"]  # the package's attribute of this name is the function
+MODULE = sys.modules["selectune.data.embedded.docstrings"]  # the package's attribute of this name is the function
 
 
 def rows(folder: Path, *splits: str) -> list[tuple[str, str]]:
@@ -223,7 +223,7 @@ def test_an_interruption_while_reading_ends_the_workers(
 
 def test_two_processes_that_build_at_once_agree(tmp_path: Path, site: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from selectune.embedded import docstrings\n"
+        "import sys; from pathlib import Path; from selectune.data.embedded import docstrings\n"
         f"print(docstrings(Path(sys.argv[1]), [Path(sys.argv[2])], **{FEW}))"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "cache"), str(site)]
@@ -245,7 +245,7 @@ def test_too_few_libraries_is_a_users_error(tmp_path: Path, site: Path) -> None:
 
 def test_importing_costs_nothing() -> None:
     code = (
-        "import sys, selectune.embedded\n"
+        "import sys, selectune.data.embedded\n"
         "print({'torch', 'transformers', 'tokenizers', 'datasets', 'pyarrow', 'numpy', 'rich'} & set(sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"

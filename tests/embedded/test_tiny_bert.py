@@ -13,10 +13,10 @@ import pytest
 import torch
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
-from selectune.embedded import tiny_bert
-from selectune.embedded.tiny_bert import SPECIAL, train_vocabulary
+from selectune.data.embedded import tiny_bert
+from selectune.data.embedded.tiny_bert import SPECIAL, train_vocabulary
 
-MODULE = sys.modules["selectune.embedded.tiny_bert"]  # the package's attribute of this name is the function
+MODULE = sys.modules["selectune.data.embedded.tiny_bert"]  # the package's attribute of this name is the function
 SMALL = {"vocabulary": 300, "layers": 1, "hidden": 32}
 
 
@@ -61,7 +61,7 @@ def test_vocabulary_covers_the_corpus(model: Path, corpus: Path) -> None:
 
 def test_vocabulary_does_not_depend_on_threads_or_hash_seeds(corpus: Path) -> None:
     code = (
-        "import sys, json; from selectune.embedded.tiny_bert import train_vocabulary\n"
+        "import sys, json; from selectune.data.embedded.tiny_bert import train_vocabulary\n"
         "print(json.dumps(train_vocabulary(json.load(sys.stdin), 300)))"
     )
     found = [

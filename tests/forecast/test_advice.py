@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from selectune.compute_saving import compute_saving
+from selectune.costs.compute_saving import compute_saving
+from selectune.costs.saving import Saving
+from selectune.costs.scorer_ratio import ScorerRatio
 from selectune.forecast import Forecast
 from selectune.forecast.result import advice, break_even_keep
-from selectune.savings import Saving
-from selectune.scorer_ratio import ScorerRatio
 from tests.test_savings import record
 
 

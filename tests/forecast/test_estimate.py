@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from selectune.costs import totals
+from selectune.costs.ledger import read_ledger
+from selectune.costs.record import totals
+from selectune.costs.saving import Saving
 from selectune.forecast import measure
-from selectune.ledger import read_ledger
-from selectune.savings import Saving
 from tests.conftest import Here, metrics_of
 from tests.forecast.conftest import forecast_of
 from tests.squad_data import squad_rows, write_squad

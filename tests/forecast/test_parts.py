@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from selectune import CostLedger, FineTuner, TextClassification
-from selectune.batching import plan_batches
-from selectune.errors import UserError
+from selectune.common.errors import UserError
+from selectune.data.batches import plan_batches
 from selectune.forecast import Machine, measure, plans, training
+from selectune.forecast.extrapolate import lent, on_sample, scaled
 from selectune.forecast.forecaster import _schedule
-from selectune.forecast.sample import lent, on_sample, scaled
-from selectune.forecast.tally import Tally, rated
+from selectune.forecast.ledger import Tally
+from selectune.forecast.measure import rated
 from selectune.selectors import Budget, Picked, Signals
 from tests.selectors import pool_of
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from selectune.forecast import plans, selecting
+from selectune.forecast import plans
+from selectune.forecast import sampled_selection as selecting
 from selectune.forecast.forecaster import Forecaster, _Done
-from selectune.forecast.selecting import Selecting, _Known
-from selectune.forecast.tally import Tally
+from selectune.forecast.ledger import Tally
+from selectune.forecast.sampled_selection import Selecting, _Known
 from selectune.selectors import Budget, Picked, Selector, Signals
 from tests.selectors import pool_of
 

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from selectune.ledger import read_ledger
-from selectune.savings import Saving
+from selectune.costs.ledger import read_ledger
+from selectune.costs.saving import Saving
 from tests.conftest import Here, sentences
 from tests.forecast.conftest import forecast_of
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from selectune.errors import CheckpointError
-from selectune.lightning_modules.head_scorer import EncoderScorer, HeadScorer, load_classifier
+from selectune.common.errors import CheckpointError
+from selectune.data.sources import ModelSource
+from selectune.data.tokens import TokenizedRows, load_tokenizer, tokenize
 from selectune.lightning_modules.heads import load_network
-from selectune.sources import ModelSource
-from selectune.tokenization import TokenizedRows, load_tokenizer, tokenize
+from selectune.lightning_modules.scorers.head import EncoderScorer, HeadScorer, load_classifier
 from tests.conftest import sentences
 
 NAMES = ["information_entropy", "margin", "least_confidence", "label_loss", "embedding"]

@@ -16,7 +16,7 @@ from scipy import stats
 from sklearn import metrics as reference
 
 from selectune import Export, FineTuner, TextClassification
-from selectune.errors import DataError
+from selectune.common.errors import DataError
 from selectune.lightning_modules.heads import ClassificationHead, RegressionHead
 from tests.conftest import sentences
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from selectune.batching import plan_batches
-from selectune.errors import CheckpointError
-from selectune.lightning_modules.language_scorer import LanguageScorer, load_language_model
-from selectune.sources import ModelSource
-from selectune.tokenization import TokenizedRows, load_tokenizer, tokenize
+from selectune.common.errors import CheckpointError
+from selectune.data.batches import plan_batches
+from selectune.data.sources import ModelSource
+from selectune.data.tokens import TokenizedRows, load_tokenizer, tokenize
+from selectune.lightning_modules.scorers.language import LanguageScorer, load_language_model
 from tests.conftest import sentences
 
 LANGUAGE = ["generative_entropy", "loss"]
@@ -176,7 +176,7 @@ def test_entropies_lie_in_their_bounds(
 
 
 def test_early_layers_stop_the_encoder_there(model_folder: Path, tokens: TokenizedRows) -> None:
-    from selectune.probe import EntropyProbe
+    from selectune.lightning_modules.scorers.probe import EntropyProbe
 
     whole = load_language_model(ModelSource(model_folder, "local:tiny"), "masked")
     probe = EntropyProbe(32, 3.0)
@@ -200,7 +200,7 @@ def test_early_layers_stop_the_encoder_there(model_folder: Path, tokens: Tokeniz
 
 @pytest.mark.parametrize("estimator", ["masked", "masked_pseudo"])
 def test_the_flops_charged_are_those_that_are_done(estimator: str, model_folder: Path, tokens: TokenizedRows) -> None:
-    from selectune.flops import count_flops
+    from selectune.costs.flops import count_flops
 
     made = masked(model_folder, estimator=estimator, k=3)
     batch = tokens.padded(np.array([0, 1, 2, 3]), 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from selectune.lightning_modules.sampling_scorer import SamplingScorer
+from selectune.lightning_modules.scorers.sampling import SamplingScorer
 from selectune.selectors.base import uniforms
 
 ROWS = [[5, 6, 7, 8, 9], [10, 11], [12, 13, 14]]

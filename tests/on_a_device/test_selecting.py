@@ -10,19 +10,27 @@ import pytest
 import torch
 
 from selectune import FineTuner, TextClassification
-from selectune.flops import UnfitFlopsError
-from selectune.ledger import Ledger
-from selectune.lightning_modules import scorer
-from selectune.preprocessing import scoring_model, select_rows
-from selectune.scoring import forward, probing
-from selectune.scoring.compute import compute_signals, read_signals
-from selectune.scoring.definitions import Rows, ScoringModel
-from selectune.scoring.settings import Embedding, Generative, Information, ScorerSettings, Semantic, Tune
+from selectune.costs.flops import UnfitFlopsError
+from selectune.costs.ledger import Ledger
+from selectune.data.sources import ModelSource
+from selectune.data.tokens import load_tokenizer
+from selectune.lightning_modules.scorers import base as scorer
+from selectune.lightning_modules.scorers.settings import (
+    Embedding,
+    Generative,
+    Information,
+    ScorerSettings,
+    Semantic,
+    Tune,
+)
+from selectune.selection.stage import scoring_model, select_rows
 from selectune.selectors import EntropyInterval, Proxy, Search, TopK
 from selectune.selectors.base import Signals
 from selectune.selectors.transport import dual_potentials
-from selectune.sources import ModelSource
-from selectune.tokenization import load_tokenizer
+from selectune.signals import forward
+from selectune.signals import probe as probing
+from selectune.signals.compute import compute_signals, read_signals
+from selectune.signals.definitions import Rows, ScoringModel
 from tests.on_a_device.conftest import CPU, Enter, Place
 
 pytestmark = pytest.mark.filterwarnings("ignore:An output with one or more elements was resized")
@@ -72,7 +80,7 @@ def test_signals_are_those_of_the_cpu(
 ) -> None:  # fmt: skip
     """Also on a device without float64, which allows less than one that has it."""
     monkeypatch.setattr(probing, "fit_rows", lambda texts, lengths: (np.arange(32), np.arange(32, len(lengths))))
-    monkeypatch.setattr("selectune.probe.ProbeCheck.demand", lambda self: None)
+    monkeypatch.setattr("selectune.lightning_modules.scorers.probe.ProbeCheck.demand", lambda self: None)
     monkeypatch.setattr(scorer, "measure_flops", _uncounted)  # which takes longer than these rows
     monkeypatch.setattr(forward, "give_memory_back", lambda: None)
     folder = request.getfixturevalue(f"{model}_folder")

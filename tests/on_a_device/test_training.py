@@ -14,9 +14,8 @@ import torch
 import yaml
 
 from selectune import CostLedger, FineTuner, LanguageModeling, QuestionAnswering, TextClassification
-from selectune.callbacks.row_figures import RowFigures
-from selectune.ledger import read_ledger
-from selectune.predictions import write_predictions
+from selectune.callbacks.predictions import RowFigures, write_predictions
+from selectune.costs.ledger import read_ledger
 from tests.conftest import REPOSITORY, Here, metrics_of, sentences, write_split
 from tests.on_a_device.conftest import CPU, Enter, Place
 from tests.squad_data import squad_rows, write_squad

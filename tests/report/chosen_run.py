@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from selectune import examples
+from selectune.selection import examples
 from selectune.selectors.base import Budget, Picked, Selector, Signals
 
 NAMES = ["business", "science", "sports", "world"]

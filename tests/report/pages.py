@@ -8,9 +8,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-from selectune.compute_saving import compute_saving
-from selectune.costs import Total, totals
-from selectune.ledger import append, read_ledger
+from selectune.costs.compute_saving import compute_saving
+from selectune.costs.ledger import append, read_ledger
+from selectune.costs.record import Total, totals
 from tests.test_savings import record
 
 CONFIG = """# quickstart

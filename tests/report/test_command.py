@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from selectune import cli
-from selectune.ledger import append
+from selectune.costs.ledger import append
 from tests.report.pages import Page, a_run
 from tests.test_savings import record
 

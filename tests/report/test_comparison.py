@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from selectune.compute_saving import compute_saving
-from selectune.ledger import append, read_ledger
+from selectune.costs.compute_saving import compute_saving
+from selectune.costs.ledger import append, read_ledger
+from selectune.costs.saving import UNITS
 from selectune.report import Facts, write_comparison
-from selectune.report.arms import arms_of, common_figure
+from selectune.report.caveats import doubts
+from selectune.report.compared_runs import arms_of, common_figure
 from selectune.report.comparison import MAX_DRAWN
-from selectune.report.comparison_figures import drawable, figure_against_cost, front_of
-from selectune.report.doubts import doubts
+from selectune.report.comparison_plots import drawable, figure_against_cost, front_of
 from selectune.report.drawing import png
-from selectune.savings import UNITS
 from selectune.selectors.euds import IGSE
 from tests.report.chosen_run import choose, made_up_labels, made_up_signals
 from tests.report.pages import CONFIG, NASTY, Page, a_run, a_warmed_up_run

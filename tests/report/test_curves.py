@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selectune.errors import UserError
-from selectune.report.curves import learning_curves, read_metrics
+from selectune.common.errors import UserError
 from selectune.report.drawing import png
+from selectune.report.learning_curves import learning_curves, read_metrics
 
 HEAD = "epoch,step,train/loss,val/accuracy,val/loss,test/f1\n"
 

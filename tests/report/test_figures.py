@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from selectune.report.figures import count, flop, memory, seconds, share
-from selectune.report.waterfall import Bar, waterfall
+from selectune.report.cost_plots import Bar, waterfall
+from selectune.report.numbers import count, flop, memory, seconds, share
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from selectune.costs import CostRecord
-from selectune.errors import UserError
+from selectune.common.errors import UserError
+from selectune.costs.ledger import append
+from selectune.costs.record import CostRecord
+from selectune.costs.saving import Saving
+from selectune.costs.scorer_ratio import ScorerRatio
 from selectune.forecast.result import Forecast
-from selectune.ledger import append
 from selectune.report import Facts, write_report
 from selectune.report.forecast_section import forecast_table
-from selectune.savings import Saving
-from selectune.scorer_ratio import ScorerRatio
 from tests.report.pages import NASTY, Page, a_run, a_warmed_up_run
 from tests.test_savings import record
 

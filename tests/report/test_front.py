@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as some
 
-from selectune.report.front import pareto_front
+from selectune.report.comparison_plots import pareto_front
 
 POINTS = some.lists(some.tuples(some.integers(0, 6), some.integers(-6, 6)), max_size=14)
 

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from selectune.errors import UserError
-from selectune.report.chosen import Chosen
+from selectune.common.errors import UserError
 from selectune.report.drawing import png
-from selectune.report.selection_figures import histograms, lengths, pairs, sampled, shares
-from selectune.report.wording import number
+from selectune.report.labels import number
+from selectune.report.selection_data import Chosen
+from selectune.report.selection_plots import histograms, lengths, pairs, sampled, shares
 from selectune.selectors.base import Budget, Picked, Selector
 from selectune.selectors.baselines import Random
 from selectune.selectors.euds import IGSE, EntropyInterval

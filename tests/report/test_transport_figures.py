@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from selectune.embedding_map import SHOWN, embedding_map
 from selectune.report.drawing import png
-from selectune.report.selection_figures import MAX_CLASSES
+from selectune.report.selection_plots import MAX_CLASSES
 from selectune.report.selection_section import came_from, domain_shares
-from selectune.report.transport_figures import course, course_of, plane
+from selectune.report.transport_plots import course, course_of, plane
+from selectune.selection.examples import SHOWN, embedding_map
 from selectune.selectors import GOTD, Budget
 from tests.selectors.test_gotd import clouds, signals
 

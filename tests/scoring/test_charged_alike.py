@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selectune.costs import distinct
+from selectune.costs.ledger import Ledger
+from selectune.costs.record import distinct
+from selectune.data.sources import ModelSource
 from selectune.datamodules import TextClassification
-from selectune.ledger import Ledger
-from selectune.scoring.compute import compute_signals
-from selectune.scoring.definitions import Rows, ScoringModel
-from selectune.scoring.settings import Generative, ScorerSettings
-from selectune.sources import ModelSource
+from selectune.lightning_modules.scorers.settings import Generative, ScorerSettings
+from selectune.signals.compute import compute_signals
+from selectune.signals.definitions import Rows, ScoringModel
 from tests.test_choosing import trainer_for
 
 SELECTIONS = {

@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from selectune.costs import add_up
+from selectune.costs.ledger import Ledger, collect_open, read_ledger
+from selectune.costs.record import add_up
+from selectune.costs.uninterrupted import split_costs
+from selectune.data.sources import ModelSource
 from selectune.datamodules import TextClassification
-from selectune.ledger import Ledger, collect_open, read_ledger
-from selectune.lightning_modules.language_scorer import LanguageScorer
-from selectune.scoring import forward
-from selectune.scoring.compute import compute_signals
-from selectune.scoring.definitions import Rows, ScoringModel
-from selectune.scoring.settings import ScorerSettings
-from selectune.signals import Shards, SignalStore
-from selectune.sources import ModelSource
-from selectune.unbroken import split_costs
+from selectune.lightning_modules.scorers.language import LanguageScorer
+from selectune.lightning_modules.scorers.settings import ScorerSettings
+from selectune.signals import forward
+from selectune.signals.compute import compute_signals
+from selectune.signals.definitions import Rows, ScoringModel
+from selectune.signals.store import Shards, SignalStore
 from tests.processes import fork
 from tests.test_choosing import trainer_for
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from selectune.scoring import token_budget
-from selectune.scoring.token_budget import CPU_TOKENS, largest_that_fits
+from selectune.signals import batch_size as token_budget
+from selectune.signals.batch_size import CPU_TOKENS, largest_that_fits
 
 
 def attempts(fits: int) -> tuple[list[int], object]:

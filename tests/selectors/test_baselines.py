@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from selectune.compute_saving import compute_saving
-from selectune.errors import BudgetError, SelectionError, UserError
-from selectune.ledger import append
+from selectune.common.errors import BudgetError, SelectionError, UserError
+from selectune.costs.compute_saving import compute_saving
+from selectune.costs.ledger import append
 from selectune.selectors import Budget, Picked, Random
 from selectune.selectors.base import Signals
 from tests.selectors import permuted, pool_of

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from selectune.errors import BudgetError, SelectionError
+from selectune.common.errors import BudgetError, SelectionError
 from selectune.selectors import (
     DSIR,
     GOTD,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from selectune.errors import DataError, UserError
+from selectune.common.errors import DataError, UserError
 from selectune.selectors import Budget, Closest, Random, Signals
 from tests.selectors.test_gotd import clouds, signals
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selectune.errors import DataError
+from selectune.common.errors import DataError
 from selectune.selectors import clustering
 from selectune.selectors.clustering import kmeans, prototype_entropy
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jsonargparse import ArgumentParser
 
-from selectune.errors import BudgetError, UserError
+from selectune.common.errors import BudgetError, UserError
 from selectune.selectors import (
     IGSE,
     Absolute,
@@ -26,7 +26,7 @@ from selectune.selectors import (
 )
 from tests.selectors import permuted, pool_of
 
-pytestmark = pytest.mark.filterwarnings("ignore::selectune.errors.ConcentratedScores")
+pytestmark = pytest.mark.filterwarnings("ignore::selectune.common.errors.ConcentratedScores")
 
 MIDDLE = EntropyInterval("semantic_entropy")
 CHAINS = [

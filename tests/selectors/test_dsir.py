@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from selectune.errors import DataError
+from selectune.common.errors import DataError
 from selectune.selectors import DSIR, Budget, Signals
 from selectune.selectors.dsir import NO_NGRAM, SMOOTHING, hashed_ngrams, ngram_shares
 

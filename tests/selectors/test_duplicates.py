@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selectune.errors import BudgetError, DataError, UserError
+from selectune.common.errors import BudgetError, DataError, UserError
 from selectune.selectors import Budget, Deduplicate, Signals, duplicates
 from selectune.selectors.duplicates import bands_for, minhash, near_duplicates
 from tests.selectors import permuted, pool_of

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import entropy as scipy_entropy
 
-from selectune.errors import DataError
+from selectune.common.errors import DataError
 from selectune.selectors import entropy
 from selectune.selectors.entropy import (
     group_by_meaning,

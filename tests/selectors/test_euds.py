@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jsonargparse import ArgumentParser
 from scipy.stats import rankdata, zscore
 
-from selectune.errors import BudgetError, ConcentratedScores, DataError, UserError
+from selectune.common.errors import BudgetError, ConcentratedScores, DataError, UserError
 from selectune.selectors import (
     IGSE,
     Absolute,
@@ -30,7 +30,7 @@ from selectune.selectors import (
 from selectune.selectors.euds import rank_quantiles
 from tests.selectors import THREE, permuted, pool_of
 
-pytestmark = pytest.mark.filterwarnings("ignore::selectune.errors.ConcentratedScores")
+pytestmark = pytest.mark.filterwarnings("ignore::selectune.common.errors.ConcentratedScores")
 
 
 def select(selector: Selector, pool: Signals, budget: Budget, seed: int = 0) -> Picked:

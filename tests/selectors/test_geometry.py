@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selectune.errors import BudgetError, DataError, UserError
+from selectune.common.errors import BudgetError, DataError, UserError
 from selectune.selectors import Budget, KCenter, Picked, Prototypes, Selector, Signals, clustering, geometry
 from selectune.selectors.clustering import kmeans
 from tests.selectors import permuted, pool_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from selectune.errors import BudgetError, DataError, TransportError
+from selectune.common.errors import BudgetError, DataError, TransportError
 from selectune.selectors import GOTD, Budget, Chain, DomainScreen, Signals, TopK
 from selectune.selectors.gotd import even_weights
 

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonargparse import ArgumentParser
 
-from selectune.errors import BudgetError, ConcentratedScores, DataError
+from selectune.common.errors import BudgetError, ConcentratedScores, DataError
 from selectune.selectors import Absolute, Band, Budget, Central, Densest, IntervalRule, Quantile
 from selectune.selectors.base import ranked
-from selectune.selectors.interval import concentration, finite
+from selectune.selectors.interval_rules import concentration, finite
 
 Rows = list[tuple[int, int, int]]
 # (score in steps of a unit, tie key, tokens): few values, so that ties are common.

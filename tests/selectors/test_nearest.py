@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from selectune.errors import BudgetError, DataError
+from selectune.common.errors import BudgetError, DataError
 from selectune.selectors import Budget, Nearest, Signals, nearest
 from tests.selectors import permuted, pool_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from selectune.errors import BudgetError, DataError
+from selectune.common.errors import BudgetError, DataError
 from selectune.selectors import Budget, TopK
 from tests.selectors import THREE, permuted, pool_of
 

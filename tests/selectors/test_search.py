@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonargparse import ArgumentParser
 
-from selectune.errors import BudgetError, UserError
+from selectune.common.errors import BudgetError, UserError
 from selectune.selectors import IGSE, Budget, EntropyInterval, IntervalRule, Placed, Proxy, Search
 from selectune.selectors.base import ranked
 from tests.selectors import permuted, pool_of
@@ -43,7 +43,7 @@ def test_candidates_go_from_the_lowest_to_the_highest_band() -> None:
         assert rows.tolist() == sorted(order[start : start + 21].tolist())
 
 
-@pytest.mark.filterwarnings("ignore::selectune.errors.ConcentratedScores")
+@pytest.mark.filterwarnings("ignore::selectune.common.errors.ConcentratedScores")
 @pytest.mark.parametrize("budget", [Budget(rows=77), Budget(tokens=500)])
 def test_permuting_the_pool_permutes_a_placed_band(budget: Budget) -> None:
     pool, order = pool_of(300), np.random.default_rng(3).permutation(300)

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from selectune.selectors.vocabulary import vocabulary_entropy
+from selectune.lightning_modules.scorers.vocabulary import vocabulary_entropy
 
 
 def head(n: int = 23, width: int = 6, vocabulary: int = 50) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from selectune.errors import UserError
+from selectune.common.errors import UserError
 from selectune.tables.grid import Cell
 from selectune.tables.layers import setting
 from selectune.tables.reading import read_table

@@ -4,7 +4,7 @@ from copy import deepcopy
 
 import pytest
 
-from selectune.errors import UserError
+from selectune.common.errors import UserError
 from selectune.tables.layers import laid_over, read_config, setting, with_settings
 
 CONFIG = {

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from selectune.errors import CheckpointError, UserError
-from selectune.flops import FlopModel, model_flops
-from selectune.sources import ModelSource
+from selectune.common.errors import CheckpointError, UserError
+from selectune.costs.flops import FlopModel, model_flops
+from selectune.data.sources import ModelSource
 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection

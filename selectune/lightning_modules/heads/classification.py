@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from selectune.errors import DataError
+from selectune.common.errors import DataError
 from selectune.lightning_modules.heads.base import Head, Output, network_inputs
 
 if TYPE_CHECKING:

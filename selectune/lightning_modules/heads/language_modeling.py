@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from selectune.flops import FlopModel
+from selectune.costs.flops import FlopModel
 from selectune.lightning_modules.heads.base import Head, Output, before_output, network_inputs
 
 if TYPE_CHECKING:

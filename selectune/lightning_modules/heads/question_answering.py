@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.utilities import dim_zero_cat
 
-from selectune import squad
+from selectune.lightning_modules.heads import squad
 from selectune.lightning_modules.heads.base import Head, Output, network_inputs
 
 if TYPE_CHECKING:
-    from selectune.sources import ModelSource
+    from selectune.data.sources import ModelSource
 
 THRESHOLD = "null_threshold"
 

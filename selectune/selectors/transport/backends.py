@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from selectune.errors import TransportError
-from selectune.flop_formulas import transport_flops
+from selectune.common.errors import TransportError
+from selectune.common.flop_formulas import transport_flops
 from selectune.selectors.transport.iterate import Course, Stop, sinkhorn
 from selectune.selectors.transport.passes import Dense, Problem, Stream
 from selectune.selectors.transport.ranks import Ranks

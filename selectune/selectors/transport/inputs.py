@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from selectune.errors import DataError, TransportError
+from selectune.common.errors import DataError, TransportError
 from selectune.selectors.transport.passes import Problem
 from selectune.selectors.transport.ranks import Ranks
 from selectune.selectors.transport.rows import SCALES, Cost, Rows, check_shape, cost_moments, problem_of, read_moments

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selectune.errors import DataError
+from selectune.common.errors import DataError
 from selectune.selectors.transport.ranks import Ranks
 
 Cost = Literal["sqeuclidean", "cosine"]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from selectune.distributed import world
+from selectune.common.ranks import world
 from selectune.selectors.transport.backends import POT_CELLS
 from selectune.selectors.transport.ranks import Ranks
 from selectune.selectors.transport.solve import Potentials, dual_potentials

@@ -22,8 +22,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from selectune import checks
-from selectune.errors import TransportError
+from selectune.common import checks
+from selectune.common.errors import TransportError
 from selectune.selectors.transport.backends import choose_backend, run_backend
 from selectune.selectors.transport.inputs import DEFAULT_EPS, Eps, make_problem
 from selectune.selectors.transport.iterate import Course, Stop

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from selectune.errors import DataError, TransportError, UserError
+from selectune.common.errors import DataError, TransportError, UserError
 from selectune.selectors.transport import Eps, backends, dual_potentials
 from tests.selectors.transport.test_solve import costs, points
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from selectune.errors import UserError
+from selectune.common.errors import UserError
 from selectune.selectors.transport import backends, calibrated_gradient, dual_potentials
 from tests.processes import fork
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from selectune.errors import TransportError
+from selectune.common.errors import TransportError
 from selectune.selectors.transport import (
     Eps,
     backends,

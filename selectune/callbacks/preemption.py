@@ -1,0 +1,257 @@
+"""Stopping when the machine is taken away, so that the same command goes on from there.
+
+- SIGTERM (``scancel``, a time limit, preemption, ``kill``) ends the process with exit code 143.
+- Slurm's warning signal (``sbatch --signal=USR1@90``) has rank 0 requeue the job, which Slurm then ends with SIGTERM.
+  Where it cannot be requeued, it goes on until it is ended.
+
+A training that keeps a ``last.ckpt`` saves it first. Nothing else needs saving, since what is on the disk is whole at
+any moment.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.fabric.plugins.environments import ClusterEnvironment, SLURMEnvironment, TorchElasticEnvironment
+from lightning.pytorch.trainer.states import TrainerFn
+
+from selectune.common.errors import UserError
+
+STOPPED = 128 + signal.SIGTERM  # not 0, so that a script's `&&` does not take the run for finished
+PATIENCE_S = 45.0  # for the main thread to come to a stop, before the job is requeued without it
+WORKERS_LIVE_S = 20  # after a SIGTERM
+SIGTERM_WITHIN_S = 10.0  # of a requeue; rank 0 waits, so that others do not meet a closed connection first
+
+
+def cluster_environments(plugins: Any) -> list[ClusterEnvironment]:
+    """Those among a Trainer's plugins, which may be one, several or None."""
+    several = plugins if isinstance(plugins, Iterable) else [plugins]
+    return [plugin for plugin in several if isinstance(plugin, ClusterEnvironment)]
+
+
+def requeue_signal(plugins: Any = None) -> signal.Signals | None:
+    """The signal on which Slurm's job is requeued, None where there is no such job or it is not to be requeued.
+
+    Args:
+        plugins: of the Trainer; a cluster environment among them decides.
+    """
+    for given in cluster_environments(plugins):
+        return given.requeue_signal if isinstance(given, SLURMEnvironment) and given.auto_requeue else None
+    if "SLURM_NTASKS" not in os.environ or TorchElasticEnvironment.detect() or not SLURMEnvironment.detect():
+        return None
+    return signal.SIGUSR1
+
+
+def outlive_sigterm(worker: int) -> None:
+    """A data loader's ``worker_init_fn``: Slurm sends SIGTERM to workers too, which the batch in hand still needs."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(WORKERS_LIVE_S))
+
+
+def root_for(folder: Path) -> str:
+    """A Trainer's ``default_root_dir``: under Slurm, Lightning starts from an ``hpc_ckpt`` there, whatever wrote it.
+
+    Raises:
+        UserError: there is one.
+    """
+    found = next(folder.glob("hpc_ckpt_*.ckpt"), None) if "SLURM_NTASKS" in os.environ else None
+    if found is not None:
+        raise UserError(f"{found} is no checkpoint of this run, but would be taken for it; move it away.")
+    return str(folder)
+
+
+class Preemption(pl.Callback):
+    """Handles both signals while it is used as a context; a callback of every Trainer that runs within.
+
+    A Trainer comes to a stop at the end of a batch, and where it trains, all ranks at the same one: they save together.
+    Outside a Trainer a signal acts at once. Handlers that are there already, such as those of submitit, are left alone.
+
+    Args:
+        requeues: the signal on which the job is requeued, see `requeue_signal`.
+    """
+
+    def __init__(self, requeues: signal.Signals | None = None) -> None:
+        self.requeues = requeues
+        self.launcher: Any = None  # of ranks that this process has started, which learn of a SIGTERM from it
+        self._rank_zero = int(os.environ.get("SLURM_PROCID", 0)) == 0
+        self._handled: list[signal.Signals] = []
+        self._in_trainer = self._stop = self._warned = self._leaving = False
+        self._requeued: bool | None = None  # None until Slurm was asked
+        self._asking, self._over = threading.RLock(), threading.Event()  # a handler may interrupt another
+
+    # The signals.
+
+    def __enter__(self) -> Preemption:
+        global _active
+        if threading.current_thread() is threading.main_thread():
+            mine = [signal.SIGTERM, *([self.requeues] if self.requeues else [])]
+            self._handled = [number for number in mine if signal.getsignal(number) == signal.SIG_DFL]
+            self._take_signals()
+            _active = self
+        if self.requeues in self._handled:
+            # C writes the number there even while the main thread computes and runs no handler of Python
+            reads, self._writes = os.pipe()
+            os.set_blocking(self._writes, False)
+            self._before = signal.set_wakeup_fd(self._writes, warn_on_full_buffer=False)
+            threading.Thread(target=self._watch, args=(reads,), name="preemption", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        global _active
+        if self.requeues in self._handled:
+            self._over.set()
+            signal.set_wakeup_fd(self._before)
+            os.close(self._writes)
+        for number in self._handled:
+            signal.signal(number, signal.SIG_DFL)
+        self._handled, _active = [], None
+
+    def _take_signals(self) -> None:
+        for number in self._handled:
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGTERM:
+            self._stop = True
+            for process in getattr(self.launcher, "procs", []):
+                process.send_signal(number)
+        else:
+            self._warned, self._requeued = True, self._requeued or None  # a second signal asks again
+        if not self._in_trainer:
+            self._act()
+
+    def _watch(self, reads: int) -> None:
+        """Requeue for a main thread that is in one long call, such as a solve or an evaluation."""
+        with os.fdopen(reads, "rb", buffering=0) as pipe:
+            while number := pipe.read(1):
+                if number[0] == self.requeues and not self._over.wait(PATIENCE_S):
+                    self._requeue()
+
+    # What they lead to.
+
+    def _act(self) -> None:
+        """Requeue, or end this process; outside a Trainer, or between two of its batches."""
+        if self._leaving:  # a second signal must not end what the first one is writing
+            return
+        if self._warned and not self._stop:
+            self._warned = False
+            if self._requeue():
+                time.sleep(SIGTERM_WITHIN_S)  # the handler of Slurm's SIGTERM cuts it short
+        if self._stop or self._requeued:
+            self._leaving = True
+            raise SystemExit(STOPPED)
+
+    def _requeue(self) -> bool:
+        """Have Slurm run the job again; rank 0 asks, and once. Gives whether it will."""
+        with self._asking:
+            if self._rank_zero and self._requeued is None:
+                job = os.environ.get("SLURM_JOB_ID", "")
+                if "SLURM_ARRAY_JOB_ID" in os.environ:
+                    job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+                _tell(f"Slurm ends job {job} soon; it is being requeued.")
+                try:
+                    asked = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
+                    self._requeued, why = asked.returncode == 0, asked.stderr.strip()
+                except OSError as error:
+                    self._requeued, why = False, f"scontrol: {error.strerror}"
+                if not self._requeued:
+                    _tell(f"Job {job} could not be requeued, and goes on until it is ended ({why}).")
+            return bool(self._requeued)
+
+    # The stops of a Trainer.
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """From here on, wait for the end of a batch."""
+        self._in_trainer = True
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """From here on, act at once; on what came after the last batch, too."""
+        self._in_trainer = False
+        self._act()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """From here on, act at once."""
+        self._in_trainer = False
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take the signals back, as Lightning's own handler of SIGTERM makes ranks exchange tensors out of step."""
+        self._take_signals()
+
+    on_validation_start = on_test_start = on_predict_start = on_train_start
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Save and stop if asked to; a validation that is due first would be left out by the run that goes on."""
+        every = trainer.val_check_batch
+        steps = trainer.fit_loop.total_batch_idx if trainer.check_val_every_n_epoch is None else batch_idx
+        if not trainer.is_last_batch and not (isinstance(every, int) and (steps + 1) % every == 0):
+            self._stop_training(trainer, _last_checkpoint(trainer))
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop if asked to; the end of the epoch before has saved."""
+        self._stop_training(trainer, None)
+
+    def on_validation_batch_end(self, trainer: Any, *_: Any) -> None:
+        """Stop if asked to, unless it is within a training."""
+        if trainer.state.fn != TrainerFn.FITTING:
+            self._stop_here()
+
+    def on_test_batch_end(self, *_: Any) -> None:
+        """Stop if asked to."""
+        self._stop_here()
+
+    def on_predict_batch_end(self, *_: Any) -> None:
+        """Stop if asked to."""
+        self._stop_here()
+
+    def _stop_here(self) -> None:
+        if self._stop or self._warned:
+            self._in_trainer = False
+            self._act()
+            self._in_trainer = True
+
+    def _stop_training(self, trainer: pl.Trainer, last: Path | None) -> None:
+        """Save, then requeue or end, if any rank was asked to; called by all ranks at the same step."""
+        if trainer.world_size > 1:
+            asked = torch.tensor([self._stop, self._warned], dtype=torch.int, device=trainer.strategy.root_device)
+            stop, warned = trainer.strategy.reduce(asked, reduce_op="max").tolist()
+            self._stop, self._warned = bool(stop), bool(warned)
+        if (self._stop or self._warned) and last is not None:
+            trainer.save_checkpoint(last)
+        if self._warned and not self._stop:
+            self._requeued = self._warned = trainer.strategy.broadcast(self._requeue())
+        self._stop_here()
+
+
+def _tell(sentence: str) -> None:
+    os.write(2, f"{sentence}\n".encode())  # print is not for signal handlers
+
+
+def _last_checkpoint(trainer: Any) -> Path | None:
+    """Where a training keeps its ``last.ckpt``, if it does."""
+    folders = (one.dirpath for one in trainer.checkpoint_callbacks if getattr(one, "filename", None) == "last")
+    return next((Path(folder) / "last.ckpt" for folder in folders if folder), None)
+
+
+_active: Preemption | None = None
+
+
+def _in_forked_child() -> None:
+    """Leave the signals to the parent: Slurm sends them to workers that make batches as well."""
+    if _active is not None:
+        if _active.requeues in _active._handled:
+            signal.set_wakeup_fd(-1)
+            signal.signal(_active.requeues, signal.SIG_IGN)
+        if signal.SIGTERM in _active._handled:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+os.register_at_fork(after_in_child=_in_forked_child)

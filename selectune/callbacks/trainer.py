@@ -1,0 +1,44 @@
+"""The Trainer: Lightning's, whose checkpoints are whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.fabric.plugins import TorchCheckpointIO
+
+from selectune.callbacks.checkpoint_io import WholeCheckpointIO
+from selectune.common.errors import NoRoomError
+from selectune.common.ranks import on_rank_zero
+
+
+class Trainer(pl.Trainer):
+    """Lightning's Trainer with `WholeCheckpointIO`, unless its plugins have another.
+
+    Args:
+        kwargs: as Lightning's takes them.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if type(self.strategy.checkpoint_io) is TorchCheckpointIO:
+            self.strategy.checkpoint_io = WholeCheckpointIO()
+
+    def save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """Save a checkpoint, on all ranks.
+
+        Raises:
+            UserError: on every rank, when the file system that rank 0 writes to is full.
+        """
+        failure: NoRoomError | None = None
+        try:
+            super().save_checkpoint(*args, **kwargs)
+        except NoRoomError as error:
+            failure = error
+            self.strategy.barrier("Trainer.save_checkpoint")  # which the other ranks wait in
+
+        def tell() -> None:
+            if failure is not None:
+                raise failure
+
+        on_rank_zero(tell)

@@ -1,0 +1,1 @@
+"""Shared by everything: errors, files, communication between ranks, seeds, memory, progress."""

@@ -1,0 +1,295 @@
+"""The cost ledger: one line of ``cost.jsonl`` a stage and process, and nothing that burnt power left out.
+
+    ledger = Ledger(run / "cost.jsonl", rank=0, world_size=1, device="cpu", attempt=1)
+    with ledger.stage("score") as cost:
+        for batch in batches:
+            cost.add(examples=8, tokens=400, padded_tokens=512, flops=flops.of_batch(8, 64), method=flops.method)
+    totals(read_ledger(run / "cost.jsonl")).spent["score"].device_s
+
+An open stage leaves a heartbeat in ``.open_costs/``. What a killed attempt leaves there becomes a record of its own
+(`collect_open`), at most ten seconds short.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from selectune.common.files import write_json
+from selectune.costs.ledger_file import OPEN, LedgerError, append, collect_open, interrupted, next_attempt, read_ledger
+from selectune.costs.meters import EnergyMeter, finish_kernels, peak_cuda, peak_rss
+from selectune.costs.record import (
+    STAGES,
+    CostRecord,
+    Kept,
+    Part,
+    Stage,
+    Total,
+    Totals,
+    add_up,
+    code_version,
+    distinct,
+    totals,
+)
+
+__all__ = [
+    "CostRecord",
+    "Ledger",
+    "LedgerError",
+    "StageCost",
+    "Total",
+    "Totals",
+    "add_up",
+    "append",
+    "code_version",
+    "collect_open",
+    "distinct",
+    "interrupted",
+    "next_attempt",
+    "read_ledger",
+    "totals",
+]
+
+HEARTBEAT_S = 10.0
+SHORT_S = 1.0
+
+
+class Ledger:
+    """Where this process's costs go.
+
+    Args:
+        path: ``cost.jsonl`` of the run, which all ranks append to; None keeps records in memory alone.
+        rank: of this process.
+        world_size: number of processes.
+        device: that this process holds.
+        attempt: which attempt at the run, from 1; rank 0 knows it from `next_attempt`.
+
+    Attributes:
+        resumed: whether this attempt goes on with an interrupted one, so that it begins by doing some work again.
+    """
+
+    def __init__(
+        self, path: Path | None = None, rank: int = 0, world_size: int = 1, device: str = "cpu", attempt: int = 1
+    ) -> None:
+        self.path, self.rank, self.world_size = path, rank, world_size
+        self.device, self.attempt = device, attempt
+        self.resumed = False
+        self.records: list[CostRecord] = []
+
+    @contextlib.contextmanager
+    def stage(
+        self, stage: Stage, part: Part = "fit", work: str = "", kept: Iterable[Kept] | None = None
+    ) -> Iterator[StageCost]:
+        """Time a stage; an error inside it still leaves a record, with ``finished=False``. See `open`."""
+        cost = self.open(stage, part, work, kept)
+        try:
+            yield cost
+        except BaseException:
+            cost.close(finished=False)
+            raise
+        cost.close()
+
+    def open(self, stage: Stage, part: Part = "fit", work: str = "", kept: Iterable[Kept] | None = None) -> StageCost:
+        """Begin a stage that `StageCost.close` ends.
+
+        Args:
+            stage: what is done.
+            part: whose data it serves.
+            work: see `CostRecord`; the same in each attempt at the same work, and no other work's of this run.
+            kept: see `CostRecord`.
+        """
+        return StageCost(self, stage, part, work, None if kept is None else tuple(kept))
+
+    def avoided(self, record: CostRecord, part: Part | None = None) -> CostRecord:
+        """Add the cost of a result that was there already; let one rank do it for each of the stored records.
+
+        Args:
+            record: what the result cost when it was made. Its start and rank stay, so that it is known again.
+            part: whose data it serves now, when that differs.
+        """
+        return self._add(replace(record, cached=True, attempt=self.attempt, part=part or record.part, kept=None))
+
+    def _add(self, record: CostRecord) -> CostRecord:
+        if self.path is not None:
+            append(self.path, [record])
+        self.records.append(record)
+        return record
+
+
+class _Counted(NamedTuple):
+    """Work that a stage was told of."""
+
+    examples: int = 0
+    tokens: int = 0
+    padded_tokens: int = 0
+    flops: int | float | None = None
+    methods: tuple[str, ...] = ()
+
+
+class StageCost:
+    """An open stage of a ledger: its clock runs from the start, `add` counts work, `close` writes the record."""
+
+    def __init__(
+        self, ledger: Ledger, stage: Stage, part: Part, work: str = "", kept: tuple[Kept, ...] | None = None
+    ) -> None:
+        _check_stage(stage)
+        self.ledger, self.part, self.work, self.kept = ledger, part, work, kept
+        self.stage: Stage = stage
+        # Each is replaced as a whole: a heartbeat's thread, or a signal handler amid `add`, sees all or nothing of it.
+        self._counted = _Counted()
+        self._clock: tuple[float, float | None] = 0.0, None  # seconds before it last began to run, and when that was
+        self._counting = threading.RLock()
+        self._record: CostRecord | None = None
+        self._started_at = datetime.now(UTC).isoformat(timespec="microseconds")
+        self._file = self._sidecar()
+        self._beat = -math.inf
+        self._meter = EnergyMeter(ledger.device)
+        self._writing, self._closed = threading.RLock(), threading.Event()
+        self.heartbeat()  # at once, so that a kill within the first seconds leaves a trace too
+        self.resume()
+        if self._file is not None:  # a solve may compute for hours between two calls of `add`
+            threading.Thread(target=self._pulse, name=f"ledger-{stage}", daemon=True).start()
+
+    def add(
+        self,
+        examples: int = 0,
+        tokens: int = 0,
+        padded_tokens: int = 0,
+        flops: int | float | None = 0,
+        method: str | Iterable[str] = "",
+    ) -> None:
+        """Count work that was done, all of it at once, so that no record holds the rows of a batch without its FLOPs.
+
+        A stage that is never told any `flops` or a `method` has unknown FLOPs; one that does no arithmetic says so with
+        ``add(method="no arithmetic")``. Unknown FLOPs (None) make the whole stage's unknown. Work whose FLOPs are
+        counted in several ways names all its methods.
+        """
+        named = tuple(filter(None, [method] if isinstance(method, str) else method))
+        with self._counting:
+            now = self._counted
+            total, methods = now.flops, now.methods
+            if flops is None or flops or named:
+                known = not methods or total is not None
+                total = (total or 0) + flops if known and flops is not None else None
+                methods = tuple(dict.fromkeys([*methods, *(named or ("method not named",))]))
+            self._counted = _Counted(
+                now.examples + int(examples),
+                now.tokens + int(tokens),
+                now.padded_tokens + int(padded_tokens),
+                total,
+                methods,
+            )
+        self.heartbeat()
+
+    def pause(self) -> None:
+        """Stop the clock; on a clock that stands it does nothing."""
+        if self._clock[1] is not None:
+            finish_kernels()
+            self._clock = self.seconds, None
+            self._meter.stop()
+            self.heartbeat(at_once=True)  # a checkpoint may follow
+
+    def resume(self) -> None:
+        """Let the clock run on."""
+        if self._clock[1] is None and self._record is None:
+            finish_kernels()
+            self._meter.start()
+            self._clock = self._clock[0], time.perf_counter()
+
+    def move_to(self, stage: Stage) -> None:
+        """Charge another stage, where only the work has shown which one it was; until `close`."""
+        _check_stage(stage)
+        with self._writing:
+            before, self.stage = self._file, stage
+            self._file = self._sidecar()
+            self.heartbeat(at_once=True)
+            if before is not None and before != self._file:
+                before.unlink(missing_ok=True)
+
+    def heartbeat(self, at_once: bool = False) -> None:
+        """Note what was spent so far, where `collect_open` finds it; at most every ten seconds, so call it freely.
+
+        Args:
+            at_once: do it now, as results are about to be kept whose cost must not be lost with a kill.
+        """
+        now = time.perf_counter()
+        if self._file is not None and (at_once or now - self._beat >= HEARTBEAT_S):
+            with self._writing:
+                if self._record is None:
+                    write_json(self._file, self._as_record(finished=False).to_json())
+                    self._beat = now
+
+    def close(self, finished: bool = True) -> CostRecord:
+        """End the stage and write its record, once."""
+        if self._record is None:
+            self.pause()
+            self._closed.set()
+            with self._writing:
+                self._record = self.ledger._add(self._as_record(finished))
+                if self._file is not None:
+                    self._file.unlink(missing_ok=True)
+        return self._record
+
+    @property
+    def seconds(self) -> float:
+        """On the clock so far."""
+        before, since = self._clock
+        return before if since is None else before + time.perf_counter() - since
+
+    def so_far(self) -> CostRecord:
+        """What was spent until now, as the record of a stage that is not finished."""
+        return self._as_record(finished=False)
+
+    def _pulse(self) -> None:
+        """Heartbeats by themselves, until the stage is closed."""
+        while not self._closed.wait(HEARTBEAT_S):
+            with contextlib.suppress(OSError):  # a run directory that was removed
+                self.heartbeat()
+
+    def _sidecar(self) -> Path | None:
+        """Where the heartbeat lies."""
+        ledger = self.ledger
+        name = f"{ledger.attempt}-{ledger.rank}-{self.part}-{self.stage}.json"
+        return ledger.path.parent / OPEN / name if ledger.path else None
+
+    def _as_record(self, finished: bool) -> CostRecord:
+        seconds, counted = self.seconds, self._counted
+        # killed before it did anything; what computed for longer and told nothing is unknown
+        idle = not counted.methods and not counted.examples and not finished and seconds < SHORT_S
+        return CostRecord(
+            stage=self.stage,
+            part=self.part,
+            wall_s=seconds,
+            device_s=seconds,
+            flops=0 if idle else counted.flops,
+            flops_method="nothing was done" if idle else "; ".join(counted.methods) or "not counted",
+            energy_j=self._meter.joules,
+            energy_source=self._meter.source,
+            peak_rss_bytes=peak_rss(),
+            peak_cuda_bytes=peak_cuda(),
+            examples=counted.examples,
+            tokens=counted.tokens,
+            padded_tokens=counted.padded_tokens,
+            world_size=self.ledger.world_size,
+            rank=self.ledger.rank,
+            device=self.ledger.device,
+            cached=False,
+            attempt=self.ledger.attempt,
+            finished=finished,
+            commit=code_version(),
+            started_at=self._started_at,
+            work=self.work,
+            kept=self.kept,
+        )
+
+
+def _check_stage(stage: Stage) -> None:
+    if stage not in STAGES:
+        raise ValueError(f"there is no stage {stage!r}, but {', '.join(STAGES)}")

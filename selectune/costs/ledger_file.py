@@ -1,0 +1,115 @@
+"""``cost.jsonl`` on disk: appended to by every process, read back whole, and what killed attempts left beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from selectune.common.errors import UserError
+from selectune.costs.record import CostRecord
+
+OPEN = ".open_costs"
+
+
+class LedgerError(UserError):
+    """A ledger that cannot be read."""
+
+
+def append(path: Path, records: Iterable[CostRecord]) -> None:
+    """Append records to a ledger that other processes append to as well, each in one write, and wait for the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab+", buffering=0) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        _mend_end(file)
+        for record in records:
+            line = json.dumps(record.to_json(), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+            size = os.fstat(file.fileno()).st_size
+            if os.write(file.fileno(), line) != len(line):
+                os.ftruncate(file.fileno(), size)
+                raise OSError(f"no room for a line of {path}")
+        os.fsync(file.fileno())
+
+
+def _mend_end(file: Any) -> None:
+    """Take away a torn last line, which its writer cannot end any more, as it holds no lock; its sidecar is there."""
+    end = file.seek(0, os.SEEK_END)
+    file.seek(max(0, end - 2**16))
+    torn = file.read().rpartition(b"\n")[2]
+    if torn and _parsed(torn) is None:
+        os.ftruncate(file.fileno(), end - len(torn))
+    elif torn:
+        os.write(file.fileno(), b"\n")
+
+
+def _parsed(line: bytes) -> CostRecord | None:
+    with contextlib.suppress(ValueError):
+        return CostRecord.from_json(json.loads(line))
+    return None
+
+
+def read_ledger(path: Path) -> list[CostRecord]:
+    """All records of a ledger. A last line that was torn by a kill is left out, with a warning.
+
+    Raises:
+        LedgerError: there is no such file, or another line is damaged; the message names the line.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise LedgerError(f"The ledger {path} cannot be read ({error.strerror}); name a run that has one.") from None
+    records = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            records.append(CostRecord.from_json(json.loads(line)))
+        except ValueError as error:
+            if number == len(lines):
+                warnings.warn(f"The last line of {path} was torn by a kill and is left out.", stacklevel=2)
+                continue
+            raise LedgerError(
+                f"Line {number} of the ledger {path} is damaged: {error}; mend it, or take it out and lose its cost."
+            ) from None
+    return records
+
+
+def next_attempt(run_dir: Path) -> int:
+    """One more than the attempts that left anything in a run's ledger; for rank 0, before other ranks start."""
+    path = run_dir / "cost.jsonl"
+    known = [record.attempt for record in read_ledger(path)] if path.exists() else []
+    known += [int(number) for file in (run_dir / OPEN).glob("*.json") if (number := file.name.split("-")[0]).isdigit()]
+    return max(known, default=0) + 1
+
+
+def interrupted(records: Iterable[CostRecord]) -> bool:
+    """Whether the last attempt that left any record left one of a stage that it did not finish."""
+    spent = [record for record in records if not record.cached]
+    last = max((record.attempt for record in spent), default=0)
+    return any(not record.finished for record in spent if record.attempt == last)
+
+
+def collect_open(run_dir: Path, before_attempt: int | None = None) -> list[CostRecord]:
+    """Turn what killed attempts left open into records with ``finished=False``; for rank 0 of the next attempt.
+
+    Args:
+        run_dir: of the run.
+        before_attempt: leave out what this and later attempts hold open; None collects everything.
+    """
+    path, collected = run_dir / "cost.jsonl", []
+    known = {record.identity for record in read_ledger(path)} if path.exists() else set()
+    for file in sorted((run_dir / OPEN).glob("*.json")):
+        record = _parsed(file.read_bytes())
+        if record is None:
+            warnings.warn(f"{file} is damaged, so what its stage spent is not in the ledger.", stacklevel=2)
+        elif before_attempt is None or record.attempt < before_attempt:
+            if record.identity not in known:  # else the kill came between the record and the end of its sidecar
+                append(path, [record])
+                collected.append(record)
+            file.unlink()
+    return collected

@@ -1,0 +1,245 @@
+"""What selecting saved, which states a loss as plainly as a gain; `compute_saving` has it from a ledger.
+
+``saving = 1 - (selection + training on the subset) / training on everything``, with the same number of epochs in both
+arms. Selection is charged always, in full, even where a cache spared it. Start-up that both arms need alike (preparing
+data, warming up, whatever was done for the warm-up's data) is left out, and evaluation is shown apart, and so is work
+that was done again after an interruption: a resumed run has the saving of the uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from selectune.common.errors import UserError
+from selectune.common.files import write_json
+from selectune.costs.record import Part, Stage
+from selectune.costs.scorer_ratio import ScorerRatio
+
+Unit = Literal["flops", "device_s"]
+UNITS: tuple[Unit, ...] = get_args(Unit)
+UNIT_NAMES: dict[Unit, str] = {"flops": "FLOPs", "device_s": "device time"}
+SELECTION: tuple[Stage, ...] = ("tune_scorer", "score", "solve", "select")
+DEFINITIONS: dict[Part, str] = {
+    "fit": "1 - (selection + training on the subset) / training on everything, same epochs",
+    "warm_up": "1 - (selection + warming up on the subset) / warming up on the whole pool, same epochs",
+}
+WHOLE: dict[Part, str] = {"fit": "training on everything", "warm_up": "warming up on the whole pool"}
+TRAINING: dict[Part, Stage] = {"fit": "train", "warm_up": "warm_up"}
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The terms of a saving in one unit, FLOPs or device seconds; None is what is unknown.
+
+    Args:
+        tune_scorer: of the selection, spent or avoided, as are the next three.
+        score: computing signals.
+        solve: deriving signals and solving.
+        select: choosing rows.
+        selection: the four added up.
+        selection_avoided: the part of it that a cache spared this run, charged all the same.
+        training: on the subset.
+        full_training: on everything.
+        full_is_estimated: whether it was not run, but taken from this run's cost a token.
+        shared: start-up that both arms need, not in the saving.
+        evaluation: not in the saving.
+        saving: a fraction of `full_training`; negative when selecting cost more than it saved.
+        break_even_uses: uses of one selection (other heads, models, seeds) at which it costs as much as it saves;
+            None when no number of uses pays for it.
+        redone: spent beside all of these on work that was done again after an interruption; of a fine-tuning, in the
+            whole run. 0 in files of earlier versions.
+    """
+
+    tune_scorer: float | None
+    score: float | None
+    solve: float | None
+    select: float | None
+    selection: float | None
+    selection_avoided: float | None
+    training: float | None
+    full_training: float | None
+    full_is_estimated: bool
+    shared: float | None
+    evaluation: float | None
+    saving: float | None
+    break_even_uses: float | None
+    redone: float | None = 0.0
+
+
+@dataclass(frozen=True)
+class Saving:
+    """What selecting saved, with all terms, as ``saving.json`` holds it.
+
+    Tokens are counted as a model reads a row: truncated, special tokens included, padding left out. ``part`` says
+    whether it is that of the fine-tuning or of the warm-up before it, and ``warm_up`` is the latter beside the former.
+    """
+
+    flops: Terms
+    device_s: Terms
+    kept_rows: int
+    pool_rows: int
+    kept_tokens: int
+    pool_tokens: int
+    epochs: float | None = None
+    definition: str = DEFINITIONS["fit"]
+    scorer_ratio: ScorerRatio | None = None
+    part: Part = "fit"
+    warm_up: Saving | None = None
+
+    def sentence(self) -> str:
+        """The headline, in a few plain sentences."""
+        if self.warm_up is None:
+            return self._own_sentence()
+        told = [self.warm_up.sentence(), self._on_top()]
+        if self.main is self:
+            told.insert(0, self._own_sentence())
+        return " ".join(sentence for sentence in told if sentence)
+
+    @property
+    def main(self) -> Saving:
+        """The saving to look at first: the warm-up's where rows were chosen for that alone."""
+        chosen = any(getattr(self, unit).selection for unit in UNITS) or self.warm_up is None
+        return self if chosen else self.warm_up  # type: ignore[return-value]
+
+    def _on_top(self) -> str:
+        """What choosing and warming up took on top of plain fine-tuning."""
+        assert self.warm_up is not None
+        told = []
+        for unit in UNITS:
+            before, plain = getattr(self.warm_up, unit), getattr(self, unit).training
+            if plain and before.selection is not None and before.training is not None:
+                told.append(f"{times((before.selection + before.training) / plain)} its {UNIT_NAMES[unit]}")
+        return f"On top of plain fine-tuning, choosing and warming up took {' and '.join(told)}." if told else ""
+
+    def _own_sentence(self) -> str:
+        known = {unit: terms.saving for unit in UNITS if (terms := getattr(self, unit)).saving is not None}
+        if not known:
+            return f"What selection saved is not known: {self._gap()}."
+        whole = WHOLE[self.part]
+        name = "Selection" if self.part == "fit" else "The choice of what to warm up on"
+        if any(getattr(self, unit).full_is_estimated for unit in known):
+            whole += " (estimated)"
+        gains = [f"{percent(saving)} of the {UNIT_NAMES[unit]}" for unit, saving in known.items() if saving > 0]
+        losses = [f"{times(1 - saving)} the {UNIT_NAMES[unit]}" for unit, saving in known.items() if saving <= 0]
+        if not gains and all(saving == 0 and not getattr(self, unit).selection for unit, saving in known.items()):
+            did = "trained" if self.part == "fit" else "warmed up"
+            return f"Nothing was selected: this run {did} on everything, so there is nothing saved and nothing lost."
+        told = []
+        if losses and not gains:
+            doing = "training" if self.part == "fit" else "warming up"
+            took = f"selecting and {doing} on the subset took {' and '.join(losses)} of {whole}"
+            told.append(f"{name} cost more than it saved: {took}.")
+        elif losses:
+            told.append(f"{name} saved {' and '.join(gains)} of {whole}, but took {' and '.join(losses)} of it.")
+        else:
+            told.append(f"{name} saved {' and '.join(gains)} of {whole}.")
+        if losses:
+            told.append(self._break_even(next(unit for unit, saving in known.items() if saving <= 0)))
+        if "flops" not in known:
+            told.append("The FLOPs are not known.")
+        return " ".join(told)
+
+    def break_even_sentence(self, unit: Unit | None = None) -> str:
+        """From how many uses on a selection pays; default in FLOPs, or in device time where FLOPs are unknown."""
+        if self.main is not self:
+            return self.main.break_even_sentence(unit)
+        return self._break_even(unit or ("device_s" if self.flops.saving is None else "flops"))
+
+    def _break_even(self, unit: Unit) -> str:
+        terms: Terms = getattr(self, unit)
+        name = UNIT_NAMES[unit]
+        if terms.saving is None:
+            return f"Whether reusing the selection would pay is not known: {self._gap()}."
+        if not terms.selection:
+            return f"The selection cost no {name}, so there is nothing to pay back."
+        if terms.break_even_uses is None:
+            return f"In {name} no reuse would pay for it, as training on the subset is not cheaper than on everything."
+        uses = math.floor(terms.break_even_uses) + 1  # strictly more than it cost
+        if uses == 1:
+            return f"In {name} it pays for itself in its first use, and each reuse saves more."
+        return f"In {name} it pays from {uses:,} uses on (other heads, models or seeds trained on the same rows)."
+
+    def _gap(self) -> str:
+        if not self.device_s.training:
+            return "there was no training"
+        return "the ledger lacks a cost that it depends on"
+
+    def to_json(self) -> dict[str, Any]:
+        """The saving as JSON types."""
+        return {"sentence": self.sentence(), **asdict(self)}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Saving:
+        """The saving that `to_json` gave.
+
+        Raises:
+            KeyError: a field is missing.
+            TypeError: something else than a mapping stands in a mapping's place, or a field is not known.
+            ValueError: a field has a value that it cannot have; the message names it.
+        """
+        later = ("scorer_ratio", "part", "warm_up")  # files of earlier versions lack these
+        given = {field.name: content[field.name] for field in fields(cls) if field.name not in later}
+        ratio, warm_up = content.get("scorer_ratio"), content.get("warm_up")
+        given["scorer_ratio"] = None if ratio is None else ScorerRatio(**ratio)
+        given |= {"part": content.get("part", "fit"), "warm_up": None if warm_up is None else cls.from_json(warm_up)}
+        saving = cls(**given | {unit: Terms(**content[unit]) for unit in UNITS})
+        saving._check()
+        return saving
+
+    def _check(self) -> None:
+        """Refuse values that a saving cannot have, as a damaged file holds them."""
+        if self.part not in DEFINITIONS or not isinstance(self.definition, str):
+            raise ValueError(f"part is {self.part!r} and definition {self.definition!r}")
+        for name in ("kept_rows", "pool_rows", "kept_tokens", "pool_tokens"):
+            _check_number(name, getattr(self, name), or_none=False)
+        _check_number("epochs", self.epochs)
+        if ratio := self.scorer_ratio:
+            _check_number("scorer_ratio.model_parameters", ratio.model_parameters, or_none=False)
+            _check_number("scorer_ratio.scorer_parameters", ratio.scorer_parameters)
+            _check_number("scorer_ratio.flops_per_token", ratio.flops_per_token)
+        for unit in UNITS:
+            for name, value in asdict(getattr(self, unit)).items():
+                if name != "full_is_estimated":
+                    _check_number(f"{unit}.{name}", value)
+                elif not isinstance(value, bool):
+                    raise ValueError(f"{unit}.{name} is {value!r}")
+
+    def write(self, run_dir: Path) -> Path:
+        """Write ``saving.json`` into a run, whole or not at all."""
+        write_json(run_dir / "saving.json", self.to_json())
+        return run_dir / "saving.json"
+
+    @classmethod
+    def read(cls, run_dir: Path) -> Saving:
+        """Read ``saving.json`` of a run.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        try:
+            return cls.from_json(json.loads((run_dir / "saving.json").read_text()))
+        except (ValueError, KeyError, TypeError) as error:
+            path = run_dir / "saving.json"
+            raise UserError(f"{path} is damaged ({error!r}); remove it, or run again into a new folder.") from None
+
+
+def _check_number(name: str, value: Any, or_none: bool = True) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not number and not (or_none and value is None):
+        raise ValueError(f"{name} is {value!r}")
+
+
+def percent(fraction: float) -> str:
+    """Such as "61 %", with a decimal where two digits would hide what there is."""
+    if fraction == 0:
+        return "0 %"
+    return f"{fraction:.0%}".replace("%", " %") if fraction >= 0.1 else f"{fraction:.1%}".replace("%", " %")
+
+
+def times(ratio: float) -> str:
+    """Such as "1.30 times", with a third decimal where two would hide on which side of 1 it is."""
+    return f"{ratio:.3f} times" if ratio < 1.1 else f"{ratio:.2f} times"

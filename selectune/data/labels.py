@@ -1,0 +1,256 @@
+"""From labels as data sets write them to the numbers of classes, or to numbers that are learned as they are."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import numpy as np
+
+from selectune.common.errors import DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+AROUND = r"[\s\ufeff\u200b]+"  # byte order marks and zero-width spaces are no white space to Python
+SPACE = re.compile(rf"^{AROUND}|{AROUND}$")
+WHOLE = re.compile(r"[+-]?(0|[1-9]\d{0,17})(\.0*)?")
+NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
+MANY_NUMBERS = 20  # as many classes with numbers for names may well be measurements
+HIDDEN = "so nothing can be measured on it; name a labelled split, e.g. --data.test_split validation."
+
+
+def class_label(label: object) -> int | str | None:
+    """A label as classes are compared: a whole number as int, however it is written, else a name; None where missing.
+
+    ``1``, ``1.0``, ``"1"`` and ``"1.0"`` are one class, ``True`` and ``"True"`` are one; ``"007"`` is a name.
+
+    Raises:
+        TypeError: it is neither a number nor a text.
+    """
+    if label is None or label != label:  # NaN differs from itself
+        return None
+    if isinstance(label, bool):
+        return str(label)
+    if isinstance(label, float):
+        return int(label) if label.is_integer() and abs(label) < 1e18 else str(label)
+    if isinstance(label, int):
+        return label
+    if not isinstance(label, str):
+        raise TypeError
+    name = SPACE.sub("", label)
+    return int(name.partition(".")[0]) if WHOLE.fullmatch(name) else name or None
+
+
+def number_label(label: object) -> float | int | None:
+    """A label as a number that is learned as it is: a text is read as one; None where missing.
+
+    Raises:
+        TypeError: it is neither a number nor a text.
+        ValueError: the text is no number.
+    """
+    if isinstance(label, str):
+        text = SPACE.sub("", label)
+        return (int(text) if re.fullmatch(r"[+-]?\d{1,18}", text) else float(text)) if text else None
+    if label is not None and not isinstance(label, int | float):
+        raise TypeError
+    return label
+
+
+def with_class_labels(split: Dataset, column: str, where: str) -> Dataset:
+    """The split, whose labels are all whole numbers or all names without white space around them.
+
+    Args:
+        split: whose ``column`` holds the labels; numbers of classes that it names (``ClassLabel``) stay as they are.
+        column: of the labels.
+        where: for the messages.
+
+    Raises:
+        DataError: a label is missing, or neither a number nor a text.
+    """
+    given = split[column][:]
+    try:
+        labels = _by_value(given, class_label)
+    except TypeError:
+        odd = next(label for label in given if not isinstance(label, int | float | str | None))
+        raise DataError(
+            f"{where} has labels such as {str(odd)[:40]!r}, but one must be a number or a name; mend them."
+        ) from None
+    if None in labels:
+        missing = [i for i, label in enumerate(labels) if label is None]
+        if len(missing) == len(labels):
+            raise DataError(f"{where} has no label in any row, {HIDDEN}")
+        raise DataError(f"{where} has {len(missing)} row(s) without a label (first: row {missing[0]}); fill them.")
+    if getattr(split.features[column], "names", None):
+        return split
+    stripped = [label for label in given if isinstance(label, str) and label != SPACE.sub("", label)]
+    if stripped:
+        warnings.warn(
+            f"{where} has {len(stripped):,} label(s) with white space around them, such as {stripped[0]!r}; it is left "
+            "out.",
+            stacklevel=2,
+        )
+    if not all(isinstance(label, int) for label in labels):
+        labels = [str(label) for label in labels]
+    return _replaced(split, column, given, labels)
+
+
+def with_number_labels(split: Dataset, column: str, where: str) -> Dataset:
+    """The split, whose labels are numbers even where they were written as texts.
+
+    Raises:
+        DataError: a label is no number.
+    """
+    given = split[column][:]
+    try:
+        labels = _by_value(given, number_label)
+    except (TypeError, ValueError):
+        odd = next(label for label in given if not _is_number(label))
+        raise DataError(
+            f"{where} has the label {str(odd)[:40]!r}, but with data.regression all must be numbers, as 3.6; mend it."
+        ) from None
+    return _replaced(split, column, given, labels)
+
+
+def numbers_of(labels: Sequence[float | int | None], where: str) -> np.ndarray:
+    """Labels that are learned as they are, float32, shape (rows,).
+
+    Raises:
+        DataError: one is missing or not finite, or all are hidden.
+    """
+    numbers = np.array([np.nan if label is None else label for label in labels], dtype=np.float64)
+    bad = np.flatnonzero(~np.isfinite(numbers))
+    if len(bad):
+        raise DataError(
+            f"{where} has {len(bad)} row(s) whose label is no finite number (first: row {bad[0]}); mend them."
+        )
+    if len(numbers) > 1 and (numbers == -1).all():
+        raise DataError(f"The labels of {where} are hidden (all -1), {HIDDEN}")
+    return numbers.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of a train split.
+
+    Args:
+        names: in the order of their numbers in the model, 0 to C-1.
+        labels: how each is written where labels are whole numbers; None where they are not.
+    """
+
+    names: tuple[str, ...]
+    labels: tuple[int, ...] | None = None
+
+    @classmethod
+    def of(cls, labels: Sequence[int | str], where: str, numbers_are_classes: bool = False) -> Classes:
+        """The classes of labels from `with_class_labels`: numbers in their order, names in the alphabet's.
+
+        Args:
+            labels: of each row.
+            where: for the messages.
+            numbers_are_classes: whether names that are numbers are meant as classes, which else are doubted.
+
+        Raises:
+            DataError: labels look like measurements, or are hidden.
+        """
+        found = sorted(set(labels), key=lambda label: (str(label), 0) if isinstance(label, str) else ("", label))
+        if found == [-1]:
+            raise DataError(f"The labels of {where} are hidden (all -1), {HIDDEN}")
+        names = [str(label) for label in found]
+        whole = all(isinstance(label, int) for label in found)
+        if not whole and all(map(NUMBER.fullmatch, names)):
+            names.sort(key=lambda name: float(name.replace(",", ".")))
+        if not numbers_are_classes:
+            _doubt_numbers(names, where)
+        _note_case(names, where)
+        return cls(tuple(names), tuple(map(int, found)) if whole else None)
+
+    @cached_property
+    def _by_name(self) -> dict[str, int]:
+        stripped = {SPACE.sub("", name): i for i, name in enumerate(self.names)}
+        return stripped | {name: i for i, name in enumerate(self.names)}
+
+    @cached_property
+    def _by_label(self) -> dict[int, int]:
+        return {label: i for i, label in enumerate(self.labels or ())}
+
+    def encode(self, labels: Sequence[int | str], where: str) -> np.ndarray:
+        """Class number of each label of any split, int64, shape (rows,).
+
+        Raises:
+            DataError: a label is hidden, or unknown to the train split.
+        """
+        told = {label: self._number(label) for label in set(labels)}
+        unknown = sorted((label for label, number in told.items() if number is None), key=str)
+        if unknown == [-1]:
+            hidden = len(labels) if len(told) == 1 else sum(label == -1 for label in labels)
+            raise DataError(f"{hidden:,} of {len(labels):,} labels of {where} are hidden (-1), {HIDDEN}")
+        if unknown:
+            known = ", ".join(self.names[:20]) + (", ..." if len(self.names) > 20 else "")
+            raise DataError(
+                f"{where} has the label '{unknown[0]}', but the train split has but {known}; mend the labels."
+            )
+        return np.array([told[label] for label in labels], dtype=np.int64)
+
+    def _number(self, label: int | str) -> int | None:
+        if isinstance(label, int) and self.labels is not None:
+            return self._by_label.get(label)
+        return self._by_name.get(str(label))
+
+
+def labels_of(split: Dataset, column: str) -> list[Any]:
+    """Labels of each row: names, where the split itself names its classes, else as they are written."""
+    labels = split[column][:]
+    names = getattr(split.features[column], "names", None)
+    if not names or any(not 0 <= label < len(names) for label in labels):
+        return labels
+    return [names[label] for label in labels]
+
+
+def _by_value(given: Sequence[Any], read: Callable[[Any], Any]) -> list[Any]:
+    """What is read of each label, each different one being read once."""
+    known: dict[tuple[type, Any], Any] = {}  # 1, 1.0 and True are equal, so the type belongs to the key
+    return [
+        known[key] if (key := (type(label), label)) in known else known.setdefault(key, read(label)) for label in given
+    ]
+
+
+def _replaced(split: Dataset, column: str, given: list[Any], labels: list[Any]) -> Dataset:
+    """The split with other labels; itself where they are those that are there, in their types."""
+    if all(type(old) is type(new) and old == new for old, new in zip(given, labels)):
+        return split
+    other, key = f"{column} as it is compared", uuid4().hex[:16]  # a key that `datasets` makes would take seconds
+    return split.add_column(other, labels, new_fingerprint=key).remove_columns(column).rename_column(other, column)
+
+
+def _doubt_numbers(names: Sequence[str], where: str) -> None:
+    """Refuse classes that are decimal numbers, and note many that are whole ones: a value may be meant."""
+    numbers = [name for name in names if NUMBER.fullmatch(name)]
+    decimals = [name for name in numbers if not name.strip("+-").isdigit()]
+    how = "say --data.regression true to learn a number, or --data.numbers_are_classes true to have each as a class."
+    if decimals and 2 * len(numbers) > len(names):
+        raise DataError(f"The labels of {where} are numbers such as {decimals[0]} ({len(names):,} different); {how}")
+    if len(numbers) == len(names) > MANY_NUMBERS and list(names) != [str(number) for number in range(len(names))]:
+        told = f"{where} has {len(names):,} classes that are numbers, {names[0]} to {names[-1]}"
+        warnings.warn(f"{told}; {how}", stacklevel=3)
+
+
+def _note_case(names: Sequence[str], where: str) -> None:
+    first: dict[str, str] = {}
+    for name in names:
+        if (other := first.setdefault(name.casefold(), name)) != name:
+            told = f"{where} has the classes '{other}' and '{name}', which differ by case only"
+            warnings.warn(f"{told}; they stay two.", stacklevel=3)
+            return
+
+
+def _is_number(label: Any) -> bool:
+    try:
+        return number_label(label) is not None
+    except (TypeError, ValueError):
+        return False

@@ -1,0 +1,135 @@
+"""A pool: rows in an order that never changes, and the fingerprint of their content."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from selectune.common.errors import DataError
+from selectune.common.progress import progress
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+SEPARATOR = b"\x1f"
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Rows to choose from. A row id is a position in it, for ever.
+
+    Args:
+        dataset: the rows.
+        text_columns: the column of the text, or two of a pair.
+        source: what it was made from, e.g. ``local:ag_news (10,001 rows)``.
+        revision: of the source, if it has one.
+        source_rows: position of each row in the source's own train split, shape (n_rows,).
+        label_column: the column of the label, if there is one; it belongs to the fingerprint.
+        last_source_rows: where rows were joined of several source rows, the last of each, shape (n_rows,); then
+            `source_rows` are the first.
+        domains: where the rows are of several data sets, the number of each row's, int32, shape (n_rows,); then
+            `source_rows` are positions in that one.
+        domain_names: of these data sets, by number.
+    """
+
+    dataset: Dataset
+    text_columns: tuple[str, ...]
+    source: str
+    source_rows: np.ndarray
+    revision: str | None = None
+    label_column: str | None = None
+    last_source_rows: np.ndarray | None = None
+    domains: np.ndarray | None = None
+    domain_names: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def texts(self, rows: slice | Sequence[int] | np.ndarray | None = None) -> list[tuple[str, ...]]:
+        """The texts of some rows (default all), one tuple a row with one entry a text column."""
+        view = self.dataset if rows is None else self.dataset[rows]
+        return list(zip(*(view[column] for column in self.text_columns)))
+
+    def take(self, rows: np.ndarray) -> Pool:
+        """Some of the rows, in the order given, as a pool of their own."""
+        of_rows = {"source_rows": self.source_rows, "last_source_rows": self.last_source_rows, "domains": self.domains}
+        known = {name: values[rows] for name, values in of_rows.items() if values is not None}
+        taken = replace(self, dataset=self.dataset.select(rows), **known)
+        taken.__dict__["_digests"] = self._digests[rows]  # they are known, so no text is hashed again
+        return taken
+
+    @cached_property
+    def _digests(self) -> np.ndarray:
+        """A 128-bit hash of every row's text, uint64, shape (n_rows, 2)."""
+        digests = bytearray()
+        with progress("Hashing texts", len(self) // 10_000 + 1) as advance:
+            for start in range(0, len(self), 10_000):
+                for texts in self.texts(slice(start, start + 10_000)):
+                    joined = SEPARATOR.join(text.encode("utf-8", "surrogatepass") for text in texts)
+                    digests += hashlib.blake2b(joined, digest_size=16).digest()
+                advance()
+        return np.frombuffer(bytes(digests), dtype="<u8").reshape(-1, 2)
+
+    @property
+    def text_hash(self) -> np.ndarray:
+        """Hash of every row's text, uint64, shape (n_rows,)."""
+        return self._digests[:, 0]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the content: texts, labels and domains in their order. Files, formats and transforms do not enter."""
+        digest = hashlib.blake2b(self._digests.tobytes(), digest_size=16)
+        digest.update(str(len(self.text_columns)).encode())
+        if self.label_column:
+            for start in range(0, len(self), 10_000):
+                digest.update(repr(list(self.dataset[start : start + 10_000][self.label_column])).encode())
+        if self.domains is not None:
+            digest.update(self.domains.astype("<i4").tobytes())
+        return digest.hexdigest()
+
+
+def check_texts(dataset: Dataset, columns: Sequence[str], where: str) -> None:
+    """Refuse a split that is empty, lacks a column, or has rows without a text.
+
+    Raises:
+        DataError: says which, and the columns or rows concerned.
+    """
+    for column in columns:
+        if column not in dataset.column_names:
+            raise DataError(
+                f"{where} has no column '{column}'; it has {', '.join(dataset.column_names)}. Name the right one."
+            )
+    if len(dataset) == 0:
+        raise DataError(f"{where} has no rows; a split must have at least one.")
+    for column in columns:
+        check_one_type(dataset, column, where)
+        bad: list[int] = []
+        for start in range(0, len(dataset), 10_000):
+            for row, text in enumerate(dataset[start : start + 10_000][column], start):
+                if text is not None and not isinstance(text, str):
+                    raise DataError(
+                        f"{where} has no text but a value of type {type(text).__name__} in column '{column}' (row "
+                        f"{row}); name another column, or store texts."
+                    )
+                if text is None or not text.strip():
+                    bad.append(row)
+        if bad:
+            rows = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
+            raise DataError(
+                f"{where} has {len(bad)} row(s) without a text in column '{column}' (rows {rows}); remove or fill them."
+            )
+
+
+def check_one_type(dataset: Dataset, column: str, where: str) -> None:
+    """Refuse a column of a json file that mixes types, since its reader would take the text ``"null"`` for nothing.
+
+    Raises:
+        DataError: says which.
+    """
+    if type(dataset.features[column]).__name__ == "Json":
+        raise DataError(f"{where} mixes texts and other values in column '{column}'; store all of them as texts.")

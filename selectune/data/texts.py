@@ -1,0 +1,155 @@
+"""Data sets that are named beside a task's own: the domains of a pool, and the targets that it is compared with."""
+
+# No postponed annotations here: jsonargparse cannot evaluate those of a dataclass inside a union.
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from selectune.common import checks
+from selectune.common.errors import DataError
+from selectune.common.seeds import stage_seed
+from selectune.data.data_files import FileFormat
+from selectune.data.pool import Pool, check_texts
+from selectune.data.sources import DataSource, find_data
+from selectune.data.splits import even_sample
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from selectune.datamodules.base import SelectionDataModule
+
+
+@dataclass
+class Texts:
+    """The texts of one split of a data set.
+
+    Args:
+        dataset: a hub name, a folder in the hub's layout, or one csv, tsv, json, jsonl or parquet file.
+        config_name: the hub's configuration of the data set.
+        revision: of the hub's data set.
+        local_name: what its folder in the root is called, where not by its own name.
+        text_column: of the text; default that of the data module, or ``text`` in a target.
+        local_text_column: of the text in the folder in the root, where it is called otherwise there.
+        split: whose rows are meant; default ``train``, or the only one there is.
+        max_rows: sample them down to so many.
+        separator: of the columns of csv files, as in `SelectionDataModule`.
+        encoding: of csv and json files.
+    """
+
+    dataset: str
+    config_name: str | None = None
+    revision: str | None = None
+    local_name: str | None = None
+    text_column: str | None = None
+    local_text_column: str | None = None
+    split: str | None = None
+    max_rows: int | None = None
+    separator: str | None = None
+    encoding: str | None = None
+
+    def __post_init__(self) -> None:
+        self.file_format = FileFormat(self.separator, self.encoding)
+        checks.at_least(f"max_rows of {self.dataset}", self.max_rows, 1, DataError)
+
+    @property
+    def name(self) -> str:
+        """Short, for tables and pictures."""
+        return self.local_name or Path(self.dataset).stem
+
+    def load(self, root: str | None, seed: int, column: str) -> tuple["Dataset", np.ndarray, DataSource]:
+        """The texts in a column of the given name, their positions in the split, and what was found.
+
+        Raises:
+            DataError: there is no such data set, split or column, or a row is without a text.
+        """
+        how = self.file_format
+        found = find_data(self.dataset, self.config_name, root, self.local_name, self.revision, how=how)
+        name = self.split or ("train" if len(found.splits) > 1 else next(iter(found.splits)))
+        if name not in found.splits:
+            raise DataError(
+                f"{found.described} has no split '{name}'; it has {', '.join(found.splits)}. Name one in split."
+            )
+        split, here = found.splits[name], self.text_column or column
+        if self.local_text_column and found.described.startswith("local:"):
+            here = self.local_text_column
+        check_texts(split, [here], f"The split '{name}' of {found.described}")
+        split = split.select_columns([here])
+        if here != column:
+            split = split.rename_column(here, column)
+        rows = np.arange(len(split))
+        if self.max_rows is not None and self.max_rows < len(rows):
+            rows = np.sort(np.random.default_rng(stage_seed(seed, "texts")).permutation(rows)[: self.max_rows])
+            split = split.select(rows)
+        return split, rows, found
+
+
+def named(texts: Sequence[Texts]) -> tuple[str, ...]:
+    """Names that tell data sets apart: with a number where two are called alike."""
+    names = [part.name for part in texts]
+    return tuple(name if names.count(name) == 1 else f"{name} ({i + 1})" for i, name in enumerate(names))
+
+
+def together(texts: Sequence[Texts], root: str | None, seed: int, column: str) -> Pool:
+    """Several data sets as one pool, in their order, whose domains they are.
+
+    Raises:
+        DataError: none is named, or one cannot be used.
+    """
+    from datasets import concatenate_datasets, disable_progress_bars
+
+    if not texts:
+        raise DataError("A list of data sets is empty; name at least one.")
+    disable_progress_bars()
+    loaded = [part.load(root, seed, column) for part in texts]
+    features = loaded[0][0].features
+    whole = concatenate_datasets([split.cast(features) for split, _, _ in loaded])
+    domains = np.repeat(np.arange(len(loaded), dtype=np.int32), [len(split) for split, _, _ in loaded])
+    places = np.concatenate([rows for _, rows, _ in loaded])
+    described = " + ".join(found.described for _, _, found in loaded)
+    revisions = [found.revision or "none" for _, _, found in loaded]
+    revision = " + ".join(revisions) if any(found.revision for _, _, found in loaded) else None
+    return Pool(whole, (column,), described, places, revision, domains=domains, domain_names=named(texts))
+
+
+def as_texts(given: Any) -> list[Texts]:
+    """What a config says of data sets, as a list: each a name or a `Texts`."""
+    parts = given if isinstance(given, list | tuple) else [given]
+    return [Texts(part) if isinstance(part, str) else replace(part) for part in parts]
+
+
+def as_source(pool: Pool) -> DataSource:
+    """A pool of several data sets as one that has a train split alone."""
+    known = {"domains": pool.domains, "domain_names": pool.domain_names, "places": pool.source_rows}
+    return DataSource({"train": pool.dataset}, pool.source, pool.revision, **known)  # type: ignore[arg-type]
+
+
+def find_target(data: "SelectionDataModule") -> Pool:
+    """The rows that a data module's pool is compared with; each of several targets is a domain of it.
+
+    Raises:
+        DataError: they cannot be had.
+    """
+    data.load()
+    target = data.target or ("dev" if data.task is None else "train")
+    if target == "dev":
+        dev = data.splits["dev"]
+        found = Pool(dev, data.text_columns, f"dev of {data.pool.source}", np.arange(len(dev)))
+    elif target == "train":
+        if data.task is None:
+            raise DataError(
+                "data.target is train, which means the rows of the top-level data for a warm-up's; name dev, or other "
+                "texts."
+            )
+        data.task.load()
+        found = replace(data.task.pool, source=f"train of {data.task.pool.source}", label_column=None)
+    else:
+        found = together(as_texts(target), data.root, data.seed, "text")
+    size = data.max_target_rows
+    if size is None or size >= len(found):
+        return found
+    seed = stage_seed(data.seed, "target")
+    domains = np.zeros(len(found), dtype=np.int32) if found.domains is None else found.domains
+    return found.take(even_sample(domains, size, seed))

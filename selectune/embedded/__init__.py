@@ -1,6 +1,0 @@
-"""The data and the model of the quickstart, made on this machine of what is installed, so nothing is downloaded."""
-
-from selectune.embedded.docstrings import docstrings
-from selectune.embedded.tiny_bert import tiny_bert
-
-__all__ = ["docstrings", "tiny_bert"]

@@ -1,0 +1,1 @@
+"""Scorers: forward passes over a pool that give its signals."""

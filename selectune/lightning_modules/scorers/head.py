@@ -1,0 +1,89 @@
+"""Signals of a trained classifier: entropy, margin and confidence of its prediction, and its loss on the label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selectune.common.errors import CheckpointError
+from selectune.common.flop_formulas import entropy_flops
+from selectune.data.sources import ModelSource
+from selectune.lightning_modules.heads import load_network, network_inputs, widest
+from selectune.lightning_modules.scorers.base import Scorer, states_of, stop_after
+
+
+class HeadScorer(Scorer):
+    """``information_entropy`` (the estimator ``predictive``), ``margin``, ``least_confidence``, ``label_loss``,
+    ``class_probability`` and ``embedding`` of rows, by a classifier. Entropy and loss are in nats."""
+
+    probability_of = 1  # number of the class
+
+    def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Signals of a batch, each float32 of shape (rows,) or (rows, width)."""
+        with states_of(self.network, self.read_layers()) as states:
+            logits = self.network(**network_inputs(self.network, batch)).logits
+        logits = logits.to(widest(logits.device))
+        logs = logits.log_softmax(-1)
+        shares = logs.exp()
+        first, second = shares.topk(2, dim=-1).values.unbind(-1)
+        found = {
+            "information_entropy": -(shares * logs).sum(-1),
+            "margin": first - second,
+            "least_confidence": 1 - first,
+        }
+        if "class_probability" in self.wanted:
+            several = self.network.config.problem_type == "multi_label_classification"  # classes have a yes or no each
+            of_classes = logits.sigmoid() if several else shares
+            found["class_probability"] = of_classes[:, self.probability_of]
+        if "label_loss" in self.wanted:
+            found["label_loss"] = -logs.gather(-1, batch["labels"].unsqueeze(-1)).squeeze(-1)
+        signals = {name: values.float() for name, values in found.items() if name in self.wanted}
+        if "embedding" in self.wanted:
+            signals["embedding"] = self.embedding(states, batch)
+        return signals
+
+    def analytic_flops(self) -> tuple[float, float]:
+        """The entropy over the classes, of each row."""
+        return float(entropy_flops(1, self.network.config.num_labels)), 0.0
+
+
+class EncoderScorer(Scorer):
+    """``embedding`` of rows, by a model's encoder alone, as far up as it is read."""
+
+    def __init__(self, network: Any, wanted: Sequence[str], embedding_layer: int | None = None) -> None:
+        super().__init__(network, wanted, embedding_layer)
+        if embedding_layer is not None:
+            stop_after(network, embedding_layer)
+        if getattr(network, "pooler", None) is not None:
+            network.pooler = torch.nn.Identity()  # nothing reads it, and a language model has none
+
+    def embedding_flops(self) -> None:
+        """None: there is nothing else beside them."""
+
+    def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Signals of a batch, float32, shape (rows, width)."""
+        with states_of(self.network, self.read_layers()) as states, torch.no_grad():
+            self.network.base_model(**network_inputs(self.network, batch))
+        return {"embedding": self.embedding(states, batch)}
+
+
+def load_classifier(source: ModelSource) -> Any:
+    """A classifier with float32 weights and at least two classes.
+
+    Raises:
+        CheckpointError: the checkpoint has no trained head of that kind.
+    """
+    mend = (
+        "predictive entropy, margin, least_confidence, label_loss and class_probability need one; give scorer.tune, or "
+        "name the export of a finished run in scorer.checkpoint."
+    )
+    try:
+        network, missing = load_network("AutoModelForSequenceClassification", source)
+    except ValueError as error:
+        raise CheckpointError(f"{source.described} is of a kind without a classification head, but {mend}") from error
+    if missing or network.config.num_labels < 2:
+        raise CheckpointError(f"{source.described} has no trained classification head, but {mend}")
+    return network

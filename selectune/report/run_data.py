@@ -1,0 +1,215 @@
+"""What a run directory says about costs, rows and results, before anybody draws it."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from selectune.common.errors import UserError
+from selectune.common.training_outcome import TrainingOutcome
+from selectune.costs.ledger import OPEN, read_ledger
+from selectune.costs.record import CostRecord, Part, Stage, distinct
+from selectune.costs.saving import Saving
+from selectune.costs.uninterrupted import SplitCosts, split_costs
+from selectune.report.learning_curves import Curve, read_metrics
+from selectune.report.numbers import flop, seconds
+
+STAGE_NAMES: dict[Stage, str] = {
+    "prepare": "Preparing data",
+    "tune_scorer": "Tuning the scorer",
+    "warm_up": "Warming up",
+    "score": "Scoring the pool",
+    "solve": "Solving",
+    "select": "Choosing rows",
+    "train": "Training",
+    "evaluate": "Evaluating",
+}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a run directory says; what it lacks is None or empty.
+
+    Args:
+        run_dir: of the run.
+        records: of ``cost.jsonl``.
+        saving: of ``saving.json``.
+        manifest: of ``selection/manifest.json``.
+        warm_up_manifest: of ``warm_up/selection/manifest.json``, the choice of rows to warm up on.
+        metrics: the last value of each column of ``metrics.csv``.
+        config: the text of ``config.yaml``.
+        warnings: that a reader should know, in sentences.
+        curves: of each column of ``metrics.csv``, by step.
+        forecast: of ``forecast.json``, as ``estimate`` wrote it.
+        unfinished: a sentence where the run was not finished, else nothing.
+        training: of ``training.json``; where the warm-up failed, of its own.
+    """
+
+    run_dir: Path
+    records: list[CostRecord]
+    saving: Saving | None
+    manifest: dict[str, Any]
+    metrics: dict[str, float]
+    config: str
+    warnings: list[str]
+    curves: dict[str, Curve] = field(default_factory=dict)
+    forecast: dict[str, Any] = field(default_factory=dict)
+    unfinished: str = ""
+    warm_up_manifest: dict[str, Any] = field(default_factory=dict)
+    training: TrainingOutcome | None = None
+
+    @classmethod
+    def read(cls, run_dir: Path, finished: bool | None = None) -> Facts:
+        """Gather what there is.
+
+        Args:
+            run_dir: of the run.
+            finished: whether it is; None looks for ``done.json``, which is the last file that a ``fit`` writes.
+
+        Raises:
+            UserError: there is no such directory, or a file of it is damaged.
+        """
+        if not run_dir.is_dir():
+            raise UserError(f"There is no run in {run_dir}; name the folder that --output named.")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            ledger = run_dir / "cost.jsonl"
+            records = distinct(read_ledger(ledger)) if ledger.exists() else []
+        manifest = _read_json(run_dir / "selection" / "manifest.json", "select again")
+        metrics, curves = read_metrics(run_dir / "metrics.csv")
+        saving = Saving.read(run_dir) if (run_dir / "saving.json").exists() else None
+        said = manifest.get("warnings")
+        outcomes = [TrainingOutcome.read(folder) for folder in (run_dir / "warm_up", run_dir)]
+        known = [outcome for outcome in outcomes if outcome is not None]
+        if finished is None:
+            finished = (run_dir / "done.json").is_file()
+        return cls(
+            run_dir=run_dir,
+            records=records,
+            saving=saving,
+            manifest=manifest,
+            metrics=metrics,
+            config=_read_text(run_dir / "config.yaml", "restore it, or run again into a new folder"),
+            warnings=[
+                *(problem.message for outcome in known for problem in outcome.problems),
+                *map(str, said if isinstance(said, list) else ()),
+                *(str(one.message) for one in caught),
+                *_doubts(records),
+                *_open_stages(run_dir, records),
+            ],
+            curves=curves,
+            forecast=_read_json(run_dir / "forecast.json", "remove it, or run `estimate` again"),
+            unfinished="" if finished else _unfinished(records),
+            warm_up_manifest=_read_json(run_dir / "warm_up" / "selection" / "manifest.json", "run again"),
+            training=next((outcome for outcome in known if outcome.failed), outcomes[1]),
+        )
+
+    @cached_property
+    def costs(self) -> SplitCosts:
+        """The records as an uninterrupted run would have them, apart from what was done again."""
+        epochs = self.saving.epochs if self.saving else None
+        known = self.saving is not None and epochs is not None
+        return split_costs(self.records, {"fit": self.saving.kept_rows * epochs} if known else None)  # type: ignore[union-attr, operator]
+
+    @property
+    def name(self) -> str:
+        """Of the run's folder."""
+        return self.run_dir.resolve().name
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What ``config.yaml`` says; empty where it is no mapping."""
+        try:
+            settings = yaml.safe_load(self.config)
+        except yaml.YAMLError:
+            return {}
+        return settings if isinstance(settings, dict) else {}
+
+    @property
+    def chosen_for(self) -> Part:
+        """The part whose rows were chosen: the warm-up where they were chosen for that alone, else the fine-tuning."""
+        if self.saving:
+            return self.saving.main.part
+        return "warm_up" if self.warm_up_manifest and not self.manifest else "fit"
+
+    @property
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Rows and tokens of `chosen_for`, each kept and of the pool; empty when unknown."""
+        return self.sizes_of(self.chosen_for)
+
+    def sizes_of(self, part: Part) -> dict[str, tuple[int, int]]:
+        """Rows and tokens that a part trained on, each kept and of the pool; empty when unknown."""
+        saving = self.saving.warm_up if self.saving and part == "warm_up" else self.saving
+        if saving:
+            return {"Rows": (saving.kept_rows, saving.pool_rows), "Tokens": (saving.kept_tokens, saving.pool_tokens)}
+        manifest = self.warm_up_manifest if part == "warm_up" else self.manifest
+        try:
+            rows = int(manifest["n_rows"]), int(manifest["pool_rows"])
+            tokens = int(manifest["budget"]["tokens"]), int(manifest["pool_tokens"])
+        except (KeyError, TypeError, ValueError):
+            return {}
+        return {"Rows": rows, "Tokens": tokens}
+
+
+def _read_text(path: Path, mend: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path} is damaged ({error}); {mend}.") from None
+
+
+def _read_json(path: Path, mend: str) -> dict[str, Any]:
+    """The mapping in a file; empty where there is none."""
+    text = _read_text(path, mend)
+    try:
+        content = json.loads(text) if path.exists() else {}
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); {mend}.") from None
+    return content if isinstance(content, dict) else {}
+
+
+def _unfinished(records: list[CostRecord]) -> str:
+    if any(record.stage == "train" for record in records):
+        return "This run is not finished: there is no done.json. Its command, given again, goes on with it."
+    return "Nothing was trained to the end here: there is no done.json, and no training in the ledger."
+
+
+def _open_stages(run_dir: Path, records: list[CostRecord]) -> Iterable[str]:
+    """What stages that run now, or were killed, had spent at their last sign of life."""
+    known = {record.identity for record in records}
+    for file in sorted((run_dir / OPEN).glob("*.json")):
+        try:
+            record = CostRecord.from_json(json.loads(file.read_bytes()))
+        except (ValueError, OSError):
+            continue  # the stage has ended meanwhile, or the next attempt will say that it is damaged
+        if record.identity not in known:
+            yield (
+                f"{STAGE_NAMES[record.stage]} runs still, or was killed (attempt {record.attempt}, rank {record.rank}):"
+                f" {seconds(record.device_s)} and {flop(record.flops)} so far, which are not in the tables yet."
+            )
+
+
+def _doubts(records: list[CostRecord]) -> Iterable[str]:
+    for record in records:
+        if not record.finished and not record.cached:
+            yield (
+                f"{STAGE_NAMES[record.stage]} did not finish in attempt {record.attempt} on rank {record.rank}; "
+                "what it had spent is in the total."
+            )
+    spent = [record for record in records if not record.cached]
+    if unknown := sorted({STAGE_NAMES[record.stage] for record in spent if record.flops is None}):
+        yield f"The FLOPs of some stages are unknown, and so are sums over them: {', '.join(unknown)}."
+    commits = sorted({record.commit for record in spent})
+    if len(commits) > 1:
+        yield f"Different versions of the code ran: {', '.join(commits)}."
+    elif commits and commits[0].endswith("-dirty"):
+        yield f"The code that ran is not exactly the commit {commits[0].removesuffix('-dirty')}: it had changes."

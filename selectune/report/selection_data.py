@@ -1,0 +1,96 @@
+"""What a run directory says about each row of the pool: its signals, and whether it was kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from selectune.common.errors import UserError
+from selectune.selection import examples
+
+BESIDE_SIGNALS = ("row_id", "selected", "tie_key", "source_row", "last_source_row", "domain")  # in scores.parquet
+MAX_SIGNALS = 6
+MAX_PAIRED = 4
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A selection, row by row.
+
+    Args:
+        selected: whether a row of the pool was kept, shape (n_rows,).
+        signals: the scalar signals, float64, each of shape (n_rows,), NaN where a row has none.
+        intervals: of `selectune.selection.examples.kept_intervals`.
+        described: of `selectune.selection.examples.describe_rows`; empty for a run that has none.
+        seed: of the selection.
+    """
+
+    selected: np.ndarray
+    signals: dict[str, np.ndarray]
+    intervals: dict[str, tuple[float, float]]
+    described: dict[str, Any]
+    seed: int = 0
+
+    @classmethod
+    def read(cls, folder: Path, manifest: dict[str, Any]) -> Chosen | None:
+        """Read a selection from its folder; None where there are no scores.
+
+        Raises:
+            UserError: a file is damaged.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        path = folder / "scores.parquet"
+        if not path.is_file():
+            return None
+        try:
+            table = pq.read_table(path)
+            selected = table["selected"].to_numpy().astype(bool)
+        except (KeyError, ValueError, OSError, pa.ArrowException) as error:
+            raise UserError(f"{path} is damaged ({error}); select again.") from None
+        signals = {}
+        for column in table.schema:
+            if column.name not in BESIDE_SIGNALS and (
+                pa.types.is_floating(column.type) or pa.types.is_integer(column.type)
+            ):
+                values = table[column.name].to_numpy().astype(np.float64)
+                signals[column.name] = np.where(np.isfinite(values), values, np.nan)
+        intervals = examples.kept_intervals(manifest.get("diagnostics") or {}, signals, selected)
+        seed = manifest.get("seed")
+        return cls(selected, signals, intervals, examples.read(folder), seed if isinstance(seed, int) else 0)
+
+    @property
+    def scored(self) -> list[str]:
+        """Signals that hold a value: those with a band, then the others; lengths have a picture of their own."""
+        others = [name for name in self.signals if name not in ("n_tokens", examples.SCORE)]
+        names = dict.fromkeys([*self.intervals, *others])
+        return [name for name in names if np.isfinite(self.signals[name]).any()]
+
+    @property
+    def drawn(self) -> list[str]:
+        """The first of the signals scored, as many as there is room for."""
+        return self.scored[:MAX_SIGNALS]
+
+    @property
+    def paired(self) -> list[str]:
+        """Signals to draw against each other: those with a band; without two of them, the entropies."""
+        banded = [name for name in self.drawn if name in self.intervals]
+        entropies = [name for name in self.drawn if name.endswith("_entropy")]
+        names = banded if len(banded) > 1 else entropies
+        return names[:MAX_PAIRED] if len(names) > 1 else []
+
+    @property
+    def classes(self) -> dict[str, Any] | None:
+        """Names of the classes, and the rows of each in the pool and among the kept; None where there are none."""
+        classes = self.described.get("classes")
+        return classes if isinstance(classes, dict) and classes.get("names") else None
+
+    def known(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """The values that a signal has, and whether their rows were kept, each of shape (n_known,)."""
+        values = self.signals[name]
+        known = np.isfinite(values)
+        return values[known], self.selected[known]

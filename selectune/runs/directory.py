@@ -1,0 +1,272 @@
+"""The run directory: who may write into it, what it must agree with, and where everything lies."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import warnings
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from selectune.common.errors import CheckpointError, DamagedCheckpoint, RunDirectoryError
+from selectune.common.files import PARTIAL, atomic_file, clear_partials, read_mapping, write_json
+from selectune.costs.ledger import collect_open, interrupted, next_attempt, read_ledger
+from selectune.costs.record import code_version
+
+OURS = (
+    "done.json", "metrics.csv", "cost.jsonl", "saving.json", "forecast.json", "report.html", "predictions.parquet",
+    "test_scores.parquet", "training.json",
+    "hparams.yaml", "checkpoints", "export", "selection", "figures", "warm_up", ".open_costs",
+    "config.yaml",
+)  # fmt: skip
+# config.yaml is the last to go, since without it a folder is no run
+WRITERS = ("fit", "select", "estimate")  # verbs that make a run; the others need one that is there
+# what a table puts there before the run begins
+BESIDE = (".lock", "cell.json", "log.txt")
+GROWS = ("trainer.max_epochs", "trainer.max_steps")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What rank 0 found when it claimed a run directory.
+
+    Args:
+        attempt: number of this attempt, from 1.
+        checkpoint: the checkpoint to go on from, or None.
+        new: whether nothing was there before.
+        resumed: whether the run goes on after an interruption, rather than being trained for longer.
+    """
+
+    attempt: int
+    checkpoint: str | None
+    new: bool = False
+    resumed: bool = False
+
+
+class Run:
+    """A run directory.
+
+    Args:
+        path: of the directory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.selection = path / "selection"
+        self.checkpoints = path / "checkpoints"
+        self.export = path / "export"
+        self.costs = path / "cost.jsonl"
+        self.row_figures = path / "test_scores.parquet"
+        self._lock: IO[str] | None = None
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint that ``dev`` chose."""
+        return self.checkpoints / "best.ckpt"
+
+    @property
+    def last(self) -> Path:
+        """The newest checkpoint."""
+        return self.checkpoints / "last.ckpt"
+
+    @property
+    def finished(self) -> bool:
+        """Whether a fit went to its end here."""
+        return (self.path / "done.json").is_file()
+
+    def claim(self, verb: str, config: dict[str, Any], ckpt_path: str | None, overwrite: bool) -> Claim:
+        """Take the directory for a verb; for rank 0 alone.
+
+        A fit goes on by itself where the directory holds an unfinished run of the same config.
+
+        Args:
+            verb: ``fit``, ``select``, ``estimate``, ``validate``, ``test`` or ``predict``.
+            config: what the verb is run with, without what `comparable` leaves out.
+            ckpt_path: ``last``, a file, or None.
+            overwrite: remove what an earlier run left.
+
+        Raises:
+            RunDirectoryError: it is in use, finished, of another config, or something else altogether.
+            CheckpointError: the checkpoint that is asked for is damaged.
+        """
+        if overwrite and ckpt_path:
+            raise RunDirectoryError(
+                "--overwrite removes the run that --ckpt_path would go on with; leave one of them out."
+            )
+        if overwrite and verb == "estimate":
+            raise RunDirectoryError(
+                "estimate does not take --overwrite, as a forecast must not remove what a run has trained; use another "
+                "--output, or leave it out."
+            )
+        there = self.path.is_dir() and any(map(_counts, self.path.iterdir()))
+        if there and not (self.path / "config.yaml").is_file():
+            raise RunDirectoryError(
+                f"{self.path} holds files but no config.yaml, so it is no run; use another --output."
+            )
+        self._check_checkpoint(ckpt_path)
+        self._take_lock()
+        clear_partials(self.path, mine=True)
+        if there and overwrite and verb in WRITERS:
+            for name in OURS:
+                target = self.path / name
+                shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
+            there = False
+        if verb in WRITERS:
+            self._check_config(verb, config, ckpt_path, there)
+        checkpoint = self._checkpoint(verb, ckpt_path)
+        attempt = next_attempt(self.path)
+        collect_open(self.path, before_attempt=attempt)
+        resumed = attempt > 1 and not self.finished and not self._only_selected()
+        if verb == "fit":
+            (self.path / "done.json").unlink(missing_ok=True)
+        if verb in WRITERS or not there:
+            with atomic_file(self.path / "config.yaml") as partial:
+                partial.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        return Claim(attempt, checkpoint, new=not there, resumed=resumed)
+
+    def _only_selected(self) -> bool:
+        """Whether `select` went to its end here, and no fit has begun to train."""
+        records = read_ledger(self.costs) if self.costs.is_file() else []
+        trained = any(record.stage == "train" for record in records)
+        return (self.selection / "manifest.json").is_file() and not trained and not interrupted(records)
+
+    def abandon(self) -> None:
+        """Remove what an attempt left that ended in a user's mistake before anything was trained or selected."""
+        warm_up = self.path / "warm_up"
+        selections = [folder / "selection" / "manifest.json" for folder in (self.path, warm_up)]
+        trainings = [self.checkpoints, warm_up / "checkpoints", warm_up / "export"]
+        if not any(place.exists() for place in (*selections, *trainings)):
+            for name in OURS:
+                target = self.path / name
+                shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
+            (self.path / ".lock").unlink(missing_ok=True)
+            if not any(self.path.iterdir()):
+                self.path.rmdir()
+
+    def release(self) -> None:
+        """Let other processes have the directory; the end of the process does so too."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def drop_models(self) -> None:
+        """Remove checkpoints and exported models, the warm-up's too."""
+        for run in (self, Run(self.path / "warm_up")):
+            for folder in (run.checkpoints, run.export):
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def finish(self, content: dict[str, Any]) -> None:
+        """Say that the fit went to its end; the last file that is written."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        write_json(self.path / "done.json", {"finished_at": now, "commit": code_version(), **content})
+
+    def checkpoint_to_go_on_from(self) -> Path | None:
+        """The newest whole checkpoint of a fit; None, with a warning, where none is whole. For rank 0 alone."""
+        from selectune.callbacks.checkpoint_io import restored
+
+        try:
+            return restored(self.last)
+        except CheckpointError as error:
+            warnings.warn(f"{error} The training begins again.", DamagedCheckpoint, stacklevel=2)
+            return None
+
+    def best_checkpoint(self) -> Path | None:
+        """The checkpoint that ``dev`` chose, or the one before it where that is damaged; None where there is none.
+
+        Raises:
+            CheckpointError: none of them is whole.
+        """
+        from selectune.callbacks.checkpoint_io import restored
+
+        return restored(self.best)
+
+    def drop_previous(self) -> None:
+        """Remove the checkpoints that were kept in case that a newer one is damaged."""
+        from selectune.callbacks.checkpoint_io import previous
+
+        for path in (self.best, self.last, Run(self.path / "warm_up").last):
+            previous(path).unlink(missing_ok=True)
+
+    def _check_checkpoint(self, ckpt_path: str | None) -> None:
+        """Refuse a file that is not there, before the directory is touched."""
+        from selectune.callbacks.checkpoint_io import previous
+
+        if ckpt_path == "last":
+            if not (self.last.is_file() or previous(self.last).is_file()):
+                raise RunDirectoryError(f"There is no checkpoint {self.last} to go on from; leave --ckpt_path out.")
+        elif ckpt_path and not Path(ckpt_path).is_file():
+            raise RunDirectoryError(f"There is no checkpoint {ckpt_path}; mend --ckpt_path.")
+
+    def _checkpoint(self, verb: str, ckpt_path: str | None) -> str | None:
+        from selectune.callbacks.checkpoint_io import damage, restored
+
+        if ckpt_path == "last":
+            return str(restored(self.last))
+        if ckpt_path:
+            if fault := damage(Path(ckpt_path)):
+                raise CheckpointError(f"The checkpoint {ckpt_path} is damaged ({fault}); name another --ckpt_path.")
+            return ckpt_path
+        newest = self.checkpoint_to_go_on_from() if verb == "fit" else None
+        return str(newest) if newest else None
+
+    def _check_config(self, verb: str, config: dict[str, Any], ckpt_path: str | None, there: bool) -> None:
+        if not there:
+            return
+        mend = "use another --output, or --overwrite, which removes what the run has made"
+        earlier = read_mapping(self.path / "config.yaml", mend, error=RunDirectoryError)
+        differs = differences(earlier, config)
+        grown = [name for name in differs if name in GROWS and ckpt_path == "last" and _grew(earlier, config, name)]
+        differs = [name for name in differs if name not in grown]
+        if differs:
+            raise RunDirectoryError(
+                f"{self.path} holds a run of another config (it differs in {', '.join(differs[:5])}); use another "
+                "--output, or --overwrite."
+            )
+        if verb == "fit" and self.finished and not grown:
+            raise RunDirectoryError(
+                f"{self.path} holds a finished run of this config; use another --output, or --overwrite."
+            )
+
+    def _take_lock(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.path / ".lock").open("a+")
+        except OSError as error:
+            raise RunDirectoryError(
+                f"{self.path} cannot be written ({error.strerror}); use another --output."
+            ) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.seek(0)
+            holder = self._lock.read().strip() or "unknown"
+            raise RunDirectoryError(
+                f"{self.path} is in use by another process (id {holder}); wait for it, or use another --output."
+            ) from None
+        self._lock.truncate(0)
+        self._lock.write(str(os.getpid()))
+        self._lock.flush()
+
+
+def _counts(file: Path) -> bool:
+    """Whether a file of a folder makes it more than a place that a run may take."""
+    return file.name not in BESIDE and not PARTIAL.fullmatch(file.name)
+
+
+def _grew(earlier: dict[str, Any], config: dict[str, Any], name: str) -> bool:
+    section, key = name.split(".")
+    old, new = earlier[section][key], config[section][key]
+    return old is not None and new is not None and (new == -1 or new > old >= 0)
+
+
+def differences(a: Any, b: Any, at: str = "") -> list[str]:
+    """Dotted names of the settings in which two configs differ."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        keys = sorted(set(a) | set(b), key=str)
+        return [name for key in keys for name in differences(a.get(key), b.get(key), f"{at}.{key}".strip("."))]
+    return [] if a == b else [at or "everything"]

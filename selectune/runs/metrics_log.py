@@ -1,0 +1,81 @@
+"""``metrics.csv`` in the run directory itself, which a resumed run goes on with."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.loggers.csv_logs import _ExperimentWriter
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers.logger import rank_zero_experiment
+
+from selectune.common.files import atomic_file
+
+
+class MetricsLog(CSVLogger):
+    """Lightning's CSV logger, but into a folder that is there, and without losing what an earlier attempt wrote.
+
+    Args:
+        folder: that ``metrics.csv`` lies in.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(save_dir=folder, name="", version="", flush_logs_every_n_steps=50)
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """The writer."""
+        if self._experiment is None:
+            self._experiment = _AppendingWriter(log_dir=self.log_dir)
+        return self._experiment
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any = None) -> None:
+        """Nothing: ``config.yaml`` says it all."""
+
+
+class _AppendingWriter(_ExperimentWriter):
+    """Adds rows in one write, and writes the file anew, whole or not at all, where columns are added."""
+
+    def save(self) -> None:
+        """Write what was logged since."""
+        if not self.metrics:
+            return
+        file, text = Path(self.metrics_file_path), io.StringIO(newline="")
+        grown = self._record_new_keys()
+        writer = csv.DictWriter(text, fieldnames=self.metrics_keys)
+        if grown:
+            earlier = _rows(file)
+            writer.writeheader()
+            writer.writerows([*earlier, *self.metrics])
+            with atomic_file(file) as partial:
+                partial.write_text(text.getvalue(), encoding="utf-8", newline="")
+        else:
+            writer.writerows(self.metrics)
+            with file.open("ab") as handle:
+                handle.write(text.getvalue().encode())
+        self.metrics = []
+
+    def _check_log_dir_exists(self) -> None:
+        """Go on with the file of an earlier attempt, without a last line that a kill has torn."""
+        file = Path(self.metrics_file_path)
+        if not file.is_file():
+            return
+        content = file.read_bytes()
+        if not content.endswith(b"\n"):
+            with atomic_file(file) as partial:
+                partial.write_bytes(content[: content.rfind(b"\n") + 1])
+        with file.open(newline="") as handle:
+            self.metrics_keys = next(csv.reader(handle), [])
+
+
+def _rows(file: Path) -> list[dict[str, str]]:
+    """The rows of a csv file; none where it is not there."""
+    if not file.is_file():
+        return []
+    with file.open(newline="") as handle:
+        return list(csv.DictReader(handle))

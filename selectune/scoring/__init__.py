@@ -1,1 +1,0 @@
-"""Scoring: the signals of a pool, computed once and kept. `compute` is the main path; `settings` is what users say."""

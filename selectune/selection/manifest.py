@@ -1,0 +1,216 @@
+"""A selection: row ids, their scores, and the manifest that proves where they came from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from selectune.common.errors import SelectionError
+from selectune.common.files import atomic_file, read_mapping, write_json
+
+if TYPE_CHECKING:
+    from selectune.data.pool import Pool
+
+ROWS_AT_ONCE = 2**15
+VERSIONED = ("selectune", "torch", "transformers", "tokenizers", "datasets", "lightning", "numpy")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything that a selection depends on, and what it came to.
+
+    `request` is the part that decides the rows: the same request gives the same rows. ``pool_tokens`` counts tokens of
+    the text alone, ``pool_input_tokens`` the special ones too; so do ``tokens`` and ``input_tokens`` of the budget.
+    ``target`` are the rows that the pool was compared with, where the selector does. ``screened`` counts the rows that
+    a pre-screen of data sets left. ``trained_on`` is the selection
+    that the scoring model was itself trained on, where a run of ours made it; ``model_parameters`` counts the weights
+    of its checkpoint.
+    """
+
+    n_rows: int
+    rows_hash: str
+    pool_fingerprint: str
+    pool_rows: int
+    pool_tokens: int
+    pool_input_tokens: int
+    source: str
+    revision: str | None
+    model: str
+    model_revision: str | None
+    weights_hash: str
+    tokenizer_hash: str
+    selector: dict[str, Any]
+    budget: dict[str, Any]
+    seed: int
+    signals: list[dict[str, Any]]
+    target: dict[str, Any] | None = None
+    screened: dict[str, Any] | None = None
+    trained_on: dict[str, Any] | None = None
+    diagnostics: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    costs: list[dict[str, Any]] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=lambda: versions())
+    commit: str = ""
+    model_parameters: int | None = None
+    created_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """What was asked for: pool, selector, budget, seed, signals and target."""
+        return {
+            "pool_fingerprint": self.pool_fingerprint,
+            "weights_hash": self.weights_hash,
+            "selector": self.selector,
+            "budget": self.budget["asked"],
+            "seed": self.seed,
+            "signals": self.signals,
+            "target": self.target,
+        }
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Chosen rows of a pool.
+
+    Args:
+        rows: unique row ids, int64, ascending, shape (n,).
+        scores: of the chosen rows, float64, shape (n,).
+        manifest: where they came from.
+    """
+
+    rows: np.ndarray
+    scores: np.ndarray
+    manifest: Manifest
+
+    def write(self, folder: Path, pool: Pool, signals: Mapping[str, np.ndarray], tie_keys: np.ndarray) -> None:
+        """Write ``rows.parquet``, ``scores.parquet`` and, last, ``manifest.json``.
+
+        Args:
+            folder: of the selection.
+            pool: that it was made from.
+            signals: the scalar signals that were used, each of shape (n_pool,).
+            tie_keys: the order among equal scores, uint64, shape (n_pool,).
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "manifest.json").unlink(missing_ok=True)
+        selected = np.zeros(len(pool), dtype=bool)
+        selected[self.rows] = True
+        sources = {"source_row": pool.source_rows}
+        if pool.last_source_rows is not None:
+            sources["last_source_row"] = pool.last_source_rows
+        if pool.domains is not None:
+            sources["domain"] = pool.domains
+        rows = {"row_id": self.rows, "score": self.scores} | {name: ids[self.rows] for name, ids in sources.items()}
+        scores = {"row_id": np.arange(len(pool)), **signals, "selected": selected, "tie_key": tie_keys, **sources}
+        for name, columns in (("rows", rows), ("scores", scores)):
+            with atomic_file(folder / f"{name}.parquet") as partial:
+                _write_columns(partial, columns)
+        write_json(folder / "manifest.json", asdict(self.manifest))
+
+    @staticmethod
+    def folder_of(path: Path) -> Path:
+        """The folder of a selection, given by itself or by its run."""
+        return path if (path / "manifest.json").is_file() or not (path / "selection").is_dir() else path / "selection"
+
+    @classmethod
+    def read(cls, folder: Path, pool: Pool) -> Selection:
+        """Read a selection and check it against the pool.
+
+        Args:
+            folder: of the selection, or of the run that it belongs to.
+            pool: that it must have been made from.
+
+        Raises:
+            SelectionError: it is not there, damaged, or made for another pool; the message says what differs.
+        """
+        import pyarrow.parquet as pq
+
+        folder = cls.folder_of(folder)
+        try:
+            manifest = Manifest(**json.loads((folder / "manifest.json").read_text()))
+            table = pq.read_table(folder / "rows.parquet")
+            rows = table["row_id"].to_numpy().astype(np.int64)
+            scores = table["score"].to_numpy()
+        except FileNotFoundError:
+            raise SelectionError(
+                f"There is no selection in {folder} (manifest.json and rows.parquet); make one with `select`, or mend "
+                "data.selection."
+            ) from None
+        except (ValueError, TypeError, KeyError, OSError) as error:
+            raise SelectionError(
+                f"The selection in {folder} cannot be read ({error}); remove that folder, and select again."
+            ) from error
+        if manifest.pool_fingerprint != pool.fingerprint:
+            raise SelectionError(
+                f"The selection in {folder} was made for another pool: {manifest.pool_rows:,} rows of "
+                f"{manifest.source} with fingerprint {manifest.pool_fingerprint[:12]}, while this pool has "
+                f"{len(pool):,} rows of {pool.source} with fingerprint {pool.fingerprint[:12]}; select again, or use "
+                "the same data, seed and data.max_train_rows."
+            )
+        if hash_rows(rows) != manifest.rows_hash or len(rows) != manifest.n_rows:
+            raise SelectionError(f"The rows in {folder} are not those of its manifest; make the selection again.")
+        return cls(rows, scores, manifest)
+
+
+def _write_columns(file: Path, columns: Mapping[str, np.ndarray]) -> None:
+    """A parquet file of columns of one length, in pieces, so that no second copy of a large pool is held."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema([(name, pa.from_numpy_dtype(values.dtype)) for name, values in columns.items()])
+    n_rows = len(next(iter(columns.values())))
+    with pq.ParquetWriter(file, schema, use_dictionary=False) as writer:
+        for start in range(0, max(n_rows, 1), ROWS_AT_ONCE):
+            piece = {name: values[start : start + ROWS_AT_ONCE] for name, values in columns.items()}
+            writer.write_table(pa.table(piece, schema=schema))
+
+
+def trained_on(model: Path) -> dict[str, Any] | None:
+    """What the manifest beside an exported model says of the rows that it was trained on; None where there is none."""
+    file = model.parent / "selection" / "manifest.json"
+    if not file.is_file():
+        return None
+    kept = ("n_rows", "rows_hash", "pool_fingerprint", "source", "selector", "weights_hash", "tokenizer_hash")
+    content = read_mapping(file, "name another model.checkpoint, or remove that folder", *kept)
+    return {name: content[name] for name in kept}
+
+
+def hash_rows(rows: np.ndarray) -> str:
+    """Hash of row ids in ascending order, 32 hexadecimal digits."""
+    return hashlib.blake2b(np.sort(rows).astype("<i8").tobytes(), digest_size=16).hexdigest()
+
+
+def describe(thing: Any) -> Any:
+    """An object with its class and every argument, as JSON types."""
+    if thing is None or isinstance(thing, bool | int | float | str):
+        return thing
+    if isinstance(thing, Mapping):
+        return {str(key): describe(value) for key, value in thing.items()}
+    if isinstance(thing, list | tuple | set | frozenset):
+        return [describe(value) for value in thing]
+    if isinstance(thing, Path):
+        return str(thing)
+    arguments = asdict(thing) if is_dataclass(thing) and not isinstance(thing, type) else vars(thing)
+    kind = type(thing)
+    public = {name: describe(value) for name, value in arguments.items() if not name.startswith("_")}
+    return {"class": f"{kind.__module__}.{kind.__qualname__}", "arguments": public}
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that a selection depends on."""
+    found = {"python": platform.python_version()}
+    for name in VERSIONED:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found

@@ -1,0 +1,116 @@
+"""Leave out whole data sets of a pool before its rows are looked at."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+
+from selectune.common import checks
+from selectune.common.errors import BudgetError
+from selectune.selectors.base import Budget, Picked, Signals
+from selectune.selectors.baselines import domains_of, turns
+from selectune.selectors.target import Comparing, even_weights
+
+
+class DomainScreen(Comparing):
+    """Keep the rows of the data sets nearest to the target by transport (GOT-D's pre-screen, Kang et al. 2024).
+
+    The distance is the debiased one, OT(x, y) - (OT(x, x) + OT(y, y)) / 2, between a sample of a data set and the
+    target. A run scores the samples alone, so data sets that lie far away cost next to nothing; use it as the
+    ``prefilter`` of a `Chain`, whose ``selector`` then scores what is left.
+
+    Args:
+        domains: data sets to keep.
+        sample: rows of each, and of the target, to compare; the first by hash(seed, text).
+        rows: of the kept data sets together, as many of each as they reach; default all.
+        cost: of the transport, see `selectune.selectors.transport`.
+        eps: of the transport.
+        max_iterations: most iterations of each solve.
+        allow_unconverged: go on with what there is after these.
+
+    Warns:
+        UserWarning: no data set would be left out.
+
+    Raises:
+        BudgetError: a number below 1.
+        TransportError: an eps or number of iterations that is none.
+    """
+
+    def __init__(
+        self,
+        domains: int = 2,
+        sample: int = 10_000,
+        rows: int | None = None,
+        cost: Literal["sqeuclidean", "cosine"] = "sqeuclidean",
+        eps: dict[str, float] = {"std": 0.05},  # noqa: B006
+        max_iterations: int = 1000,
+        allow_unconverged: bool = False,
+    ) -> None:
+        for name, value in (("domains", domains), ("sample", sample), ("rows", rows)):
+            checks.at_least(f"DomainScreen's {name}", value, 1, BudgetError)
+        from selectune.selectors.transport import Eps, checked_stop
+
+        Eps.of(eps)
+        checked_stop(1.0, max_iterations, None, 0.0, 1)
+        self.domains, self.sample, self.rows, self.cost, self.eps = domains, sample, rows, cost, eps
+        self.max_iterations, self.allow_unconverged = max_iterations, allow_unconverged
+
+    @property
+    def sets_own_size(self) -> bool:
+        """It does."""
+        return True
+
+    def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:
+        """Keep the rows of the nearest data sets; ``scores`` are the distance of a row's own.
+
+        Raises:
+            DataError: no target; a pool of one data set; embeddings that are not finite or not of the target's width.
+        """
+        from selectune.selectors.transport import sinkhorn_divergences  # with torch, which takes seconds
+
+        domain, keys = domains_of(pool, "DomainScreen"), pool.tie_keys(seed)
+        sampled = self.sampled(domain, keys)
+        shown = Signals({"embedding": pool["embedding"][sampled], "text_hash": pool["text_hash"][sampled]})
+        target = self.target_of(shown, target)
+        there = np.unique(domain).tolist()
+        if self.domains >= len(there):
+            warnings.warn(
+                f"DomainScreen keeps {self.domains} of {len(there)} data sets, so it leaves none out; ask for fewer.",
+                UserWarning,
+                stacklevel=2,
+            )
+        weights, some = even_weights(target), np.argsort(target.tie_keys(seed), kind="stable")[: self.sample]
+        samples = [shown["embedding"][domain[sampled] == number] for number in there]
+        found, flops = sinkhorn_divergences(
+            samples, np.asarray(target["embedding"][some]), weights[some] / weights[some].sum(), cost=self.cost,
+            eps=self.eps, max_iterations=self.max_iterations, allow_unconverged=self.allow_unconverged,
+        )  # fmt: skip
+        distances = dict(zip(there, found))
+        nearest = sorted(sorted(distances, key=lambda number: (distances[number], number))[: self.domains])
+        told: dict[str, Any] = {"distances": distances, "kept_domains": nearest}
+        nothing = np.zeros(0, dtype=np.int64), np.zeros(0)
+        picked = Picked(*nothing, told, flops, "transport of samples (analytic)")
+        return self.of_pool(picked, domain, keys)
+
+    def sampled(self, domain: np.ndarray, keys: np.ndarray) -> np.ndarray:
+        """Row ids of the samples that are compared, ascending."""
+        return np.flatnonzero(turns(domain, keys) < self.sample)
+
+    def of_pool(self, picked: Picked, domain: np.ndarray, keys: np.ndarray) -> Picked:
+        """What was picked on samples, for the pool that they were drawn from.
+
+        Args:
+            picked: with ``distances`` and ``kept_domains`` in its diagnostics.
+            domain: number of each row's data set, shape (n_rows,).
+            keys: the order among rows, shape (n_rows,).
+        """
+        distances = picked.diagnostics["distances"]
+        kept = np.flatnonzero(np.isin(domain, picked.diagnostics["kept_domains"]))
+        if self.rows is not None and self.rows < len(kept):
+            before = turns(domain[kept], keys[kept])
+            kept = np.sort(kept[np.lexsort((keys[kept], before))[: self.rows]])
+        of_domain = np.array([distances.get(number, np.nan) for number in range(int(domain.max()) + 1)])
+        return replace(picked, rows=kept, scores=of_domain[domain])

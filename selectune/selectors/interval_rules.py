@@ -1,0 +1,273 @@
+"""Interval rules: which band of a score is kept.
+
+The paper (EUDS, Li et al. 2025) keeps the samples whose entropy lies inside an optimal interval; how the interval is
+placed is this project's definition. All rules share one picture: the rows sorted by (score rounded to 9 decimals, tie
+key, row id), and a run of neighbours in that order. A rule says where the run begins and ends, in O(N log N).
+"""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from selectune.common.errors import BudgetError, ConcentratedScores, DataError
+from selectune.selectors.base import Budget, ranked, rounded
+
+NARROW = 1e-6
+MANY_TIES = 0.1
+
+
+@dataclass(frozen=True)
+class Band:
+    """The rows that a rule keeps.
+
+    Args:
+        rows: row ids, int64, shape (n_kept,), ascending.
+        low: the lowest score among them.
+        high: the highest.
+    """
+
+    rows: np.ndarray
+    low: float
+    high: float
+
+
+class IntervalRule(ABC):
+    """Chooses a band of a score; a subclass says in `run` where it begins and ends."""
+
+    sets_own_size: ClassVar[bool] = False
+    """Whether the rule fixes its own bounds and so takes no budget."""
+
+    @abstractmethod
+    def run(self, ordered: np.ndarray, n_tokens: np.ndarray, budget: Budget) -> tuple[int, int]:
+        """The band as positions ``[start, stop)`` of the sorted rows.
+
+        Args:
+            ordered: the scores, rounded and ascending, ties in the order of (tie key, row id), shape (n_rows,).
+            n_tokens: tokens of the rows in the same order, shape (n_rows,).
+            budget: between 1 and the whole pool, in rows or tokens; empty for a rule that sets its own size.
+        """
+
+    def __call__(self, scores: np.ndarray, budget: Budget, tie_keys: np.ndarray, n_tokens: np.ndarray) -> np.ndarray:
+        """The rows of `band`."""
+        return self.band(scores, budget, tie_keys, n_tokens).rows
+
+    def band(self, scores: np.ndarray, budget: Budget, tie_keys: np.ndarray, n_tokens: np.ndarray) -> Band:
+        """The band that the rule keeps.
+
+        Args:
+            scores: one a row, in any unit, shape (n_rows,).
+            budget: rows are met exactly; tokens are reached by the last row of the run and not before.
+            tie_keys: ``Signals.tie_keys(seed)``, uint64, shape (n_rows,).
+            n_tokens: tokens of each row, int64, shape (n_rows,).
+
+        Raises:
+            BudgetError: the budget is missing, over the pool, or given to a rule that sets its own size; or no score
+                lies inside the rule's bounds.
+            DataError: scores that are not finite.
+        """
+        scores = finite(scores)
+        self._check(budget, n_tokens)
+        order = ranked(scores, tie_keys)
+        ordered = scores[order]
+        start, stop = self.run(ordered, np.asarray(n_tokens)[order], budget)
+        if start >= stop:
+            raise BudgetError(
+                f"{self} keeps no row: the {len(ordered)} scores lie between {ordered[0]:.9g} and {ordered[-1]:.9g}; "
+                "choose bounds that hold some of them."
+            )
+        return Band(np.sort(order[start:stop]).astype(np.int64), float(ordered[start]), float(ordered[stop - 1]))
+
+    def _check(self, budget: Budget, n_tokens: np.ndarray) -> None:
+        if self.sets_own_size:
+            if budget.is_set:
+                raise BudgetError(
+                    f"{self} fixes its own bounds and takes no budget; "
+                    "leave out data.keep, data.keep_rows and data.keep_tokens, or choose another rule."
+                )
+            return
+        check_budget(budget, n_tokens, str(self))
+
+
+@dataclass(frozen=True)
+class Densest(IntervalRule):
+    """The shortest interval that holds the budget, i.e. the highest-density interval.
+
+    For each start, the shortest run that reaches the budget; of these the narrowest in score. Of equally narrow ones
+    (to 1e-9), the one whose midpoint (low + high) / 2 is nearest the median score, then the lowest.
+    """
+
+    def run(self, ordered: np.ndarray, n_tokens: np.ndarray, budget: Budget) -> tuple[int, int]:
+        """The narrowest of the shortest runs."""
+        filled, needed = filled_by(n_tokens, budget)
+        stops = np.searchsorted(filled, filled[:-1] + needed, side="left")
+        stops = stops[stops <= len(ordered)]  # later starts cannot reach the budget
+        low, high = ordered[: len(stops)], ordered[stops - 1]
+        widths = high - low
+        # Scores stand on a grid of 1e-9, so half a step more keeps float noise out of "equal to 1e-9".
+        narrowest = np.flatnonzero(widths <= widths.min() + 1.5e-9)
+        twice_median = ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]
+        off_centre = rounded(np.abs(low + high - twice_median))[narrowest]
+        start = int(narrowest[off_centre.argmin()])
+        return start, int(stops[start])
+
+
+@dataclass(frozen=True)
+class Central(IntervalRule):
+    """The band around the median: of N sorted rows, m in the middle.
+
+    It begins at position floor((N - m) / 2), so as many rows are left out below as above, or one fewer below. These
+    bands are nested: they start from the median row and grow by one row above or below in turn. A budget in tokens
+    takes the smallest of them that reaches it.
+    """
+
+    def run(self, ordered: np.ndarray, n_tokens: np.ndarray, budget: Budget) -> tuple[int, int]:
+        """The smallest central run that reaches the budget."""
+        filled, needed = filled_by(n_tokens, budget)
+        sizes = np.arange(1, len(ordered) + 1)
+        starts = (len(ordered) - sizes) // 2
+        smallest = int(np.searchsorted(filled[starts + sizes] - filled[starts], needed, side="left"))
+        return int(starts[smallest]), int(starts[smallest] + sizes[smallest])
+
+
+@dataclass(frozen=True)
+class Quantile(IntervalRule):
+    """The ranks between two quantiles: of N sorted rows, the positions from round(low N) up to round(high N).
+
+    So the row of rank r is kept where low < (r - 1/2) / N <= high; adjoining bands share no row and leave none out, and
+    ``Quantile(0, q)`` keeps as many rows as ``keep: q``. Takes no budget.
+
+    Args:
+        low: where the band begins, 0 <= low < high.
+        high: where it ends, high <= 1.
+
+    Raises:
+        BudgetError: bounds that are not 0 <= low < high <= 1.
+    """
+
+    low: float
+    high: float
+    sets_own_size: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low < self.high <= 1:
+            raise BudgetError(f"{self} is no band of ranks; give 0 <= low < high <= 1.")
+
+    def run(self, ordered: np.ndarray, n_tokens: np.ndarray, budget: Budget) -> tuple[int, int]:
+        """The positions between the two quantiles."""
+        return int(len(ordered) * self.low + 0.5), int(len(ordered) * self.high + 0.5)
+
+
+@dataclass(frozen=True)
+class Absolute(IntervalRule):
+    """All rows with low <= score <= high, compared after rounding to 9 decimals. Takes no budget.
+
+    Args:
+        low: in the score's unit (nats for an entropy); ``-.inf`` for no bound.
+        high: the same; ``.inf`` for no bound.
+
+    Raises:
+        BudgetError: bounds that are not low <= high.
+    """
+
+    low: float
+    high: float
+    sets_own_size: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not self.low <= self.high:
+            raise BudgetError(f"{self} is no interval; give low <= high.")
+
+    def run(self, ordered: np.ndarray, n_tokens: np.ndarray, budget: Budget) -> tuple[int, int]:
+        """The positions of the scores inside the bounds."""
+        low, high = rounded(np.array([self.low, self.high]))
+        return int(np.searchsorted(ordered, low, side="left")), int(np.searchsorted(ordered, high, side="right"))
+
+
+def check_budget(budget: Budget, n_tokens: np.ndarray, of: str = "This selector") -> None:
+    """Refuse a budget that is missing, nothing, or over the pool.
+
+    Args:
+        budget: how much to keep.
+        n_tokens: tokens of each row of the pool, shape (n_rows,).
+        of: whose budget it is, for the message.
+
+    Raises:
+        BudgetError: as above.
+    """
+    if not budget.is_set:
+        raise BudgetError(f"{of} needs a budget; give data.keep, data.keep_rows or data.keep_tokens.")
+    filled, asked = filled_by(n_tokens, budget)
+    if not 0 < asked <= filled[-1]:
+        unit = "rows" if budget.tokens is None else "tokens"
+        raise BudgetError(f"The budget is {asked} {unit}, but the pool has {filled[-1]}; ask for 1 to {filled[-1]}.")
+
+
+def finite(scores: np.ndarray, name: str = "the score") -> np.ndarray:
+    """Scores rounded to 9 decimals, float64, shape (n_rows,).
+
+    Raises:
+        DataError: no rows, not one number a row, or NaN or infinite ones; it names how many and the first rows.
+    """
+    values = rounded(scores)
+    if values.ndim != 1 or len(values) == 0:
+        raise DataError(f"{name} has shape {values.shape}, but a band needs one number a row and at least one row.")
+    bad = np.flatnonzero(~np.isfinite(values))
+    if len(bad):
+        rows = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
+        raise DataError(
+            f"{len(bad)} of {len(values)} values of {name} are NaN or infinite (rows {rows}); "
+            "score these rows again, or leave them out of the pool."
+        )
+    return values
+
+
+def concentration(scores: np.ndarray, band: Band, budget: Budget, name: str) -> dict[str, Any]:
+    """How far a band is decided by ties, for the manifest; warns where they decide much of it.
+
+    A row ties at a bound when its score is the band's lowest or highest and another row of the pool has the same.
+
+    Args:
+        scores: the scores that the band was chosen from, shape (n_rows,).
+        band: what was kept.
+        budget: what was asked for.
+        name: of the score, for the warning.
+
+    Returns:
+        ``width`` (high - low), ``tied_rows`` (kept rows that tie at a bound), ``tied_share`` (of the rows kept) and
+        ``tied_rows_left_out`` (rows of the same scores that were not kept).
+
+    Warns:
+        ConcentratedScores: the band is narrower than 1e-6, or over a tenth of it ties at a bound. Where nearly all that
+            tie are kept, the selection is not random, but made of few values, and the message says so. Not when the
+            whole pool is kept, nor for ties that a rule with bounds of its own keeps entirely.
+    """
+    values, width = rounded(scores), band.high - band.low
+    at_bound = np.isin(values, [bound for bound in (band.low, band.high) if np.count_nonzero(values == bound) > 1])
+    tied = int(np.count_nonzero(at_bound[band.rows]))
+    share, left_out = tied / len(band.rows), int(np.count_nonzero(at_bound)) - tied
+    reason, so = "", "selection by it is close to random"
+    if width < NARROW and len(band.rows) > 1:
+        reason = f"the band kept is {width:.1e} wide"
+    elif share > MANY_TIES and (budget.is_set or left_out):
+        reason = f"{share:.0%} of the rows kept tie at a bound of the band, and {left_out} equal rows are left out"
+        if left_out < MANY_TIES * tied:
+            so = "a few values of it decide what is kept"
+    if reason and len(band.rows) < len(values):
+        warnings.warn(
+            f"{name} is concentrated ({reason}), so {so}; use another entropy or estimator, or several (IGSE).",
+            ConcentratedScores,
+            stacklevel=3,
+        )
+    return {"width": width, "tied_rows": tied, "tied_share": share, "tied_rows_left_out": left_out}
+
+
+def filled_by(n_tokens: np.ndarray, budget: Budget) -> tuple[np.ndarray, int]:
+    """What the first 0, 1, ..., N rows hold, int64, shape (N + 1,), and what is asked for; in rows or in tokens."""
+    if budget.tokens is not None:
+        return np.concatenate([[0], np.cumsum(n_tokens, dtype=np.int64)]), budget.tokens
+    return np.arange(len(n_tokens) + 1), budget.rows or 0

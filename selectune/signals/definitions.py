@@ -1,0 +1,226 @@
+"""What signals there are, and all that the values of each depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from selectune.common.errors import UserError
+from selectune.common.ranks import on_rank_zero
+from selectune.data.pool import Pool
+from selectune.data.sources import ModelSource, weights_hash
+from selectune.data.tokens import TokenizedRows, load_tokenizer, tokenizer_hash
+from selectune.lightning_modules.scorers.settings import ScorerSettings
+from selectune.selectors.base import ALWAYS
+from selectune.signals.store import Definition
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from selectune.lightning_modules.scorers.language import Estimator
+
+LANGUAGE = ("generative_entropy", "loss")
+HEAD = ("margin", "least_confidence", "label_loss", "class_probability")
+SIGNALS = ("information_entropy", "semantic_entropy", "embedding", "minhash", "ngrams", *LANGUAGE, *HEAD)
+SHINGLE, HASHES = 5, 128  # of minhash
+NGRAM_BINS = 10_000  # of ngrams
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows to score: a pool with its tokens, and its labels where it has some.
+
+    Args:
+        pool: the rows.
+        tokens: of the scoring model's tokenizer.
+        labels: numbers of classes, shape (n_rows,); None for a task without classes.
+    """
+
+    pool: Pool
+    tokens: TokenizedRows
+    labels: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.pool)
+
+    @cached_property
+    def n_tokens(self) -> np.ndarray:
+        """Tokens of each row without the special ones, int64, shape (n_rows,)."""
+        return self.tokens.n_tokens()
+
+    @property
+    def always(self) -> dict[str, np.ndarray]:
+        """The signals that every pool has, see `ALWAYS`."""
+        known = {
+            "n_tokens": self.n_tokens,
+            "input_tokens": self.tokens.lengths,
+            "text_hash": self.pool.text_hash,
+            "domain": self.pool.domains,
+        }
+        return {name: values for name, values in known.items() if values is not None}
+
+    def take(self, rows: np.ndarray) -> Rows:
+        """Some of the rows, as a pool of their own."""
+        labels = None if self.labels is None else self.labels[rows]
+        return Rows(self.pool.take(rows), self.tokens.take(rows), labels)
+
+
+@dataclass
+class ScoringModel:
+    """The model that scores, with what its signals are keyed by.
+
+    Args:
+        source: as it was found.
+        settings: how it scores.
+        max_length: tokens that rows were cut to.
+        max_batch_tokens: padded tokens of a batch.
+        precision: ``32`` or ``bf16``.
+        tuned: hash of what it is tuned on and how, when it is; its weights are known before they are made.
+        tuned_folder: where these weights are, once they are made.
+    """
+
+    source: ModelSource
+    settings: ScorerSettings
+    max_length: int
+    max_batch_tokens: int
+    precision: str = "32"
+    tuned: str | None = None
+    tuned_folder: Path | None = field(default=None)
+
+    @cached_property
+    def weights_hash(self) -> str:
+        """Of the weights and the config, untuned; computed by rank 0."""
+        return on_rank_zero(lambda: weights_hash(self.source.folder))
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Of the scoring model."""
+        return load_tokenizer(self.source.folder)
+
+    @cached_property
+    def tokenizer_hash(self) -> str:
+        """Of the tokenizer."""
+        return tokenizer_hash(self.tokenizer)
+
+    @cached_property
+    def estimator(self) -> Estimator:
+        """Of the generative entropy: as asked for, else what the kind of model has a head for."""
+        return self.settings.generative.estimator or _language_kind(self.source.folder)
+
+    @cached_property
+    def layers(self) -> list[int]:
+        """Layers that the probe reads, ascending.
+
+        Raises:
+            UserError: the model has no such layers.
+        """
+        from transformers import AutoConfig
+
+        depth = int(AutoConfig.from_pretrained(str(self.source.folder)).num_hidden_layers)
+        asked = self.settings.generative.layers
+        layers = sorted(set([max(1, depth // 3), depth] if asked is None else asked))
+        if not layers or layers[0] < 0 or layers[-1] > depth:
+            raise UserError(
+                f"scorer.generative.layers is {asked}, but {self.source.described} has layers 0 (the embeddings) to "
+                f"{depth}; name some of these."
+            )
+        return layers
+
+    @property
+    def embedding_layer(self) -> int | None:
+        """Whose mean is the embedding: the last, or the probe's where the encoder stops early."""
+        from transformers import AutoConfig
+
+        if self.tuned or self.settings.generative.head != "probe":
+            return None
+        depth = AutoConfig.from_pretrained(str(self.source.folder)).num_hidden_layers
+        return self.layers[-1] if self.layers[-1] < depth else None
+
+    def kind(self, name: str) -> str:
+        """How a signal is computed: ``text``, ``derived``, or by a pass of the ``language``, ``head``, ``sampled`` or
+        ``encoder`` network.
+
+        Raises:
+            UserError: there is no such signal.
+        """
+        if name not in SIGNALS:
+            raise UserError(
+                f"There is no signal '{name}'; there are {', '.join(SIGNALS)}. Mend the selector's arguments."
+            )
+        if name == "information_entropy":
+            return "head" if self.settings.information.estimator == "predictive" else "text"
+        if name == "semantic_entropy":
+            return "sampled" if self.settings.semantic.estimator == "sampled" else "derived"
+        if name in HEAD:
+            return "head"
+        return "language" if name in LANGUAGE else "encoder" if name == "embedding" else "text"
+
+    def with_sources(self, names: Iterable[str]) -> list[str]:
+        """Signals that are to be computed for some that are wanted: these, and what they are derived from; sorted."""
+        wanted = set(names) - ALWAYS
+        return sorted(wanted | {"embedding" for name in wanted if self.kind(name) == "derived"})
+
+    def is_tuned(self, name: str) -> bool:
+        """Whether a signal comes from the tuned weights."""
+        return self.tuned is not None and (self.kind(name) in ("head", "encoder", "derived"))
+
+    def define(self, name: str, pool: Pool) -> Definition:
+        """The definition of a signal of a pool by this model.
+
+        Raises:
+            UserError: there is no such signal, or the model has no such layers.
+        """
+        kind = self.kind(name)
+        arguments: dict[str, Any] = {"max_length": self.max_length, "tokenizer": self.tokenizer_hash}
+        if name == "minhash":
+            arguments |= {"shingle": SHINGLE, "hashes": HASHES}
+        elif name == "ngrams":
+            arguments |= {"bins": NGRAM_BINS}
+        elif name == "class_probability":
+            arguments |= {"class": self.settings.probability_of}
+        elif name == "information_entropy":
+            arguments |= asdict(self.settings.information)
+        elif name == "semantic_entropy":
+            arguments |= self._semantic()
+        elif kind == "language":
+            arguments |= self._language(name)
+        if name == "embedding" or kind == "derived":
+            arguments |= {"layer": "last" if self.embedding_layer is None else self.embedding_layer, "pooling": "mean"}
+            arguments |= asdict(self.settings.embedding)
+        if kind == "text":
+            return Definition(name, "text", pool.fingerprint, self.tokenizer_hash, arguments)
+        # the plan decides the last bits, so it belongs to the definition
+        arguments |= {"max_batch_tokens": self.max_batch_tokens, "precision": self.precision}
+        model = str(self.tuned) if self.is_tuned(name) else self.weights_hash
+        return Definition(name, "derived" if kind == "derived" else "forward", pool.fingerprint, model, arguments)
+
+    def _language(self, name: str) -> dict[str, Any]:
+        arguments: dict[str, Any] = {"estimator": self.estimator}
+        if self.estimator == "masked_pseudo":
+            arguments["k"] = self.settings.generative.k
+        if name == "generative_entropy" and self.settings.generative.head == "probe":
+            arguments |= {"head": "probe", "layers": self.layers}
+        return arguments
+
+    def _semantic(self) -> dict[str, Any]:
+        given = asdict(self.settings.semantic)
+        drawn = ("samples", "max_new_tokens", "similarity")
+        return given if given["estimator"] == "sampled" else {k: v for k, v in given.items() if k not in drawn}
+
+
+def _language_kind(folder: Path) -> Estimator:
+    """``masked`` for a kind of model that has a masked-LM head, else ``causal`` where it has that."""
+    from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    )
+
+    kind = AutoConfig.from_pretrained(str(folder)).model_type
+    causal = kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES and kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    return "causal" if causal else "masked"

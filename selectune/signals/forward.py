@@ -1,0 +1,228 @@
+"""The forward pass: planned by length, over all ranks, streamed to the store, resumed where it was killed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import lightning.pytorch as pl
+import numpy as np
+
+from selectune.common.errors import CheckpointError
+from selectune.common.memory import give_memory_back
+from selectune.common.ranks import barrier, on_rank_zero, world
+from selectune.costs.flops import FlopModel, UnfitFlopsError
+from selectune.costs.ledger import Ledger, StageCost
+from selectune.costs.record import Kept, Part
+from selectune.data.batches import EvalSampler, PlannedBatches, batch_loader, plan_batches
+from selectune.data.sources import ModelSource
+from selectune.lightning_modules.heads import load_network
+from selectune.signals.definitions import Rows, ScoringModel
+from selectune.signals.store import SHARE, Definition, Shards, SignalStore
+
+if TYPE_CHECKING:
+    from selectune.lightning_modules.scorers.base import Scorer
+    from selectune.lightning_modules.scorers.probe import EntropyProbe
+
+TrainerFor = Callable[..., pl.Trainer]
+"""Gives a Trainer of the job's devices for a stage, from what differs: callbacks, precision, max_epochs, ..."""
+
+FLUSH_SECONDS = 10.0
+FLUSH_BYTES = 8 * 2**20
+
+
+def forward_pass(
+    todo: list[Definition],
+    rows: Rows,
+    scoring: ScoringModel,
+    store: SignalStore,
+    trainer_for: TrainerFor,
+    ledger: Ledger,
+    part: Part,
+    probe: EntropyProbe | None = None,
+    notes: dict[str, Any] | None = None,
+    more_costs: list[dict[str, Any]] | None = None,
+) -> None:
+    """Compute signals of one network in one pass; what an interrupted pass finished is not computed again.
+
+    Args:
+        todo: what to compute.
+        rows: of which.
+        scoring: the model.
+        store: where to.
+        trainer_for: see `TrainerFor`.
+        ledger: what is charged.
+        part: whose data it serves.
+        probe: stands in for the vocabulary product.
+        notes: to be kept with the signals, by name.
+        more_costs: of what the pass needed, to be kept with the signals.
+    """
+    plan = plan_batches(rows.tokens.lengths, scoring.max_batch_tokens)
+    shards = on_rank_zero(lambda: Shards.of(store, todo, {"batches": len(plan), "probe": probe is not None}))
+    done, kept = on_rank_zero(lambda: (shards.finished(), [Kept.of(cost) for cost in shards.costs().values()]))
+    left = [np.array([index]) for index in range(len(plan)) if index not in done]
+    with ledger.stage("score", part, shards.folder.name, kept) as cost:
+        cost.add(method="no arithmetic" if not left else "")
+        if left:
+            scorer = make_scorer([definition.name for definition in todo], scoring, probe)
+            scorer.allow_zero_length_dataloader_with_multiple_devices = True  # fewer batches than ranks are fine
+            batches = PlannedBatches(left, _collate(rows, scoring.tokenizer, plan))
+            data = batch_loader(batches, sampler=EvalSampler(len(left), *world()))
+            precision = "bf16-mixed" if scoring.precision == "bf16" else "32-true"
+            trainer = trainer_for(callbacks=[ShardWriter(shards, cost, scorer)], precision=precision)
+            trainer.predict(scorer, data, return_predictions=False)
+    barrier()  # all ranks' shards are written
+    give_memory_back()
+    on_rank_zero(lambda: store.merge(todo, shards, len(rows), notes, more_costs))
+
+
+def networks_of(todo: list[Definition], scoring: ScoringModel) -> list[list[Definition]]:
+    """The signals of each pass: those of one network go together, and embeddings with those of the same weights.
+
+    Not with ``masked_pseudo``, whose passes mask tokens.
+    """
+    passes: dict[tuple[bool, str], list[Definition]] = {}
+    for definition in todo:
+        passes.setdefault((scoring.is_tuned(definition.name), scoring.kind(definition.name)), []).append(definition)
+    kinds = {kind for _, kind in passes}
+    for tuned in (True, False):
+        alone = passes.get((tuned, "encoder"))
+        hosts = ("head",) if ("language" in kinds and scoring.estimator == "masked_pseudo") else ("language", "head")
+        host = next((passes[tuned, kind] for kind in hosts if (tuned, kind) in passes), None)
+        if alone and host:
+            host += passes.pop((tuned, "encoder"))
+    return list(passes.values())
+
+
+def make_scorer(names: list[str], scoring: ScoringModel, probe: EntropyProbe | None = None) -> Scorer:
+    """The module that computes signals of one network.
+
+    Raises:
+        CheckpointError: the checkpoint lacks the head, or the class, that a signal needs.
+    """
+    scorer = _network_scorer(names, scoring, probe)
+    scorer.stored = scoring.settings.embedding
+    return scorer
+
+
+def _network_scorer(names: list[str], scoring: ScoringModel, probe: EntropyProbe | None) -> Scorer:
+    from selectune.lightning_modules.scorers import head as head_scorer
+    from selectune.lightning_modules.scorers import language as language_scorer
+    from selectune.lightning_modules.scorers import sampling as sampling_scorer
+
+    kinds = {scoring.kind(name) for name in names}
+    tuned = any(scoring.is_tuned(name) for name in names)
+    source = scoring.source
+    if tuned:
+        assert scoring.tuned_folder is not None, "the scoring model is tuned before it scores"
+        source = ModelSource(scoring.tuned_folder, f"{source.described}, tuned")
+    layer = scoring.embedding_layer
+    if "language" in kinds:
+        network = language_scorer.load_language_model(source, scoring.estimator)
+        layers = scoring.layers if probe is not None else []
+        k, mask_id = scoring.settings.generative.k, scoring.tokenizer.mask_token_id
+        return language_scorer.LanguageScorer(network, names, scoring.estimator, k, mask_id, probe, layers, layer)
+    if "head" in kinds:
+        scorer = head_scorer.HeadScorer(head_scorer.load_classifier(source), names, layer)
+        scorer.probability_of = scoring.settings.probability_of
+        n_classes = scorer.network.config.num_labels
+        if "class_probability" in names and not 0 <= scorer.probability_of < n_classes:
+            raise CheckpointError(
+                f"scorer.probability_of is {scorer.probability_of}, but {source.described} has the classes 0 to "
+                f"{n_classes - 1}; name one of these."
+            )
+        return scorer
+    if "sampled" in kinds:
+        network, given = language_scorer.load_language_model(source, "causal"), scoring.settings.semantic
+        return sampling_scorer.SamplingScorer(
+            network, names, given.seed, given.samples, given.max_new_tokens, given.similarity,
+            scoring.tokenizer.eos_token_id,
+        )  # fmt: skip
+    return head_scorer.EncoderScorer(load_network("AutoModel", source)[0], names, layer)
+
+
+def _collate(rows: Rows, tokenizer: Any, plan: list[np.ndarray]) -> Callable[[np.ndarray], dict[str, Any]]:
+    import torch
+
+    text_hash, pad_id = rows.pool.text_hash, int(tokenizer.pad_token_id or 0)
+
+    def collate(which: np.ndarray) -> dict[str, Any]:
+        ids = plan[int(which[0])]
+        batch: dict[str, Any] = dict(rows.tokens.padded(ids, pad_id))
+        if rows.labels is not None:
+            batch["labels"] = torch.from_numpy(rows.labels[ids])
+        told = {"rows": ids, "index": int(which[0]), "text_hash": text_hash[ids]}
+        return batch | told | {"n_tokens": int(batch["attention_mask"].sum())}
+
+    return collate
+
+
+class ShardWriter(pl.Callback):
+    """Writes the signals of finished batches to disk every few seconds, and charges what they took.
+
+    Args:
+        shards: where to.
+        cost: the open stage of the ledger.
+        scorer: whose FLOPs they are.
+    """
+
+    def __init__(self, shards: Shards, cost: StageCost, scorer: Scorer) -> None:
+        self.shards, self.cost, self.scorer = shards, cost, scorer
+        self.flops: FlopModel | None = None
+        self.alone: FlopModel | None = None  # a pass for embeddings alone
+        self.spent = self.spent_alone = 0.0
+        self.done = {"examples": 0, "tokens": 0, "padded_tokens": 0, "flops": 0.0}  # by what waits
+        try:
+            self.flops, self.product = scorer.flops()
+            cost.add(method=self.flops.method)  # also of a rank that gets no batch
+            with suppress(UnfitFlopsError):
+                self.alone = scorer.embedding_flops()
+        except UnfitFlopsError as error:
+            cost.add(flops=None, method=str(error))
+        self.waiting: list[dict[str, np.ndarray]] = []
+        self.bytes, self.written = 0, time.monotonic()
+
+    def on_predict_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Take a batch's signals, and write what waits when it is much or old."""
+        n_rows, length = batch["input_ids"].shape
+        flops = alone = 0.0
+        if self.flops is not None:
+            flops = self.flops.of_batch(n_rows, length) * self.scorer.passes(batch)
+            flops += int((~batch["special"]).sum()) * self.product
+        if self.alone is not None:
+            alone = self.alone.of_batch(n_rows, length)
+        work = {"examples": n_rows, "tokens": batch["n_tokens"], "padded_tokens": n_rows * length, "flops": flops}
+        self.done = {name: before + work[name] for name, before in self.done.items()}
+        self.spent, self.spent_alone = self.spent + flops, self.spent_alone + alone
+        self.waiting.append(outputs)
+        self.bytes += sum(values.nbytes for values in outputs.values())
+        if self.bytes > FLUSH_BYTES or time.monotonic() - self.written > FLUSH_SECONDS:
+            self._flush()
+
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write what waits."""
+        self._flush()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Write what waits, so that what is charged is not done again."""
+        self._flush()
+
+    def _flush(self) -> None:
+        if self.waiting:
+            method = "" if self.flops is None else self.flops.method
+            self.cost.add(**self.done, method=method)  # type: ignore[arg-type]
+            self.cost.heartbeat(at_once=True)
+            share = self.spent_alone / self.spent if self.alone is not None and self.spent else None
+            self.shards.append(self.waiting, self.cost.so_far().to_json() | {SHARE: share})
+        self.waiting, self.bytes, self.written = [], 0, time.monotonic()
+        self.done = dict.fromkeys(self.done, 0)
