@@ -29,12 +29,14 @@ from selectune.common.files import check_folder, default_cache, no_room, use_cac
 from selectune.common.ranks import leave
 from selectune.costs.ledger import Ledger
 from selectune.datamodules.base import SelectionDataModule
+from selectune.forecast import estimate
 from selectune.lightning_modules import FineTuner
 from selectune.lightning_modules.fine_tuner import NO_END
 from selectune.lightning_modules.scorers.settings import ScorerSettings
 from selectune.runs import fit as pipeline
 from selectune.runs.class_errors import ClassParser, construction_problem
 from selectune.runs.directory import WRITERS, Run
+from selectune.runs.job import Job, WarmUp
 from selectune.runs.metrics_log import MetricsLog
 from selectune.runs.trainer_options import check_options, made_trainer
 
@@ -99,7 +101,7 @@ class SelectuneCLI(LightningCLI):
         )
         parser.add_argument("--cache", type=str | None, default=None, help="Cache folder; default SELECTUNE_CACHE.")
         parser.add_argument("--overwrite", action="store_true", help="Remove what an earlier run left in --output.")
-        parser.add_argument("--warm_up", type=pipeline.WarmUp | None, default=None, help="Warm up before fine-tuning.")
+        parser.add_argument("--warm_up", type=WarmUp | None, default=None, help="Warm up before fine-tuning.")
         parser.add_class_arguments(ScorerSettings, "scorer")
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
@@ -135,41 +137,41 @@ class SelectuneCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """The main Trainer: the user's settings, with our callbacks and metrics.csv."""
         dry = self.options.get("dry_run") or (self.subcommand == "estimate" and self.options.output is None)
-        self.output = None if dry else _output(self.options.output, self.options.get("config"))
+        self.run = None if dry else Run(_output(self.options.output, self.options.get("config")))
         self.ledger = Ledger()
         settings = dict(self._get(self.config_init, "trainer"))
         check_options(settings)
         if settings["max_epochs"] == settings["max_steps"] == -1 and self.model.lr_scheduler is None:
             raise UserError(NO_END)
-        run = Run(self.output or Path())
-        if self.output is not None:
+        if self.run is not None:
             loggers = settings.get("logger")
             more = loggers if isinstance(loggers, list) else [loggers] if loggers not in (None, True, False) else []
-            kwargs["logger"] = [MetricsLog(run.path), *more]
+            kwargs["logger"] = [MetricsLog(self.run.path), *more]
         if self.subcommand == "fit":
+            assert self.run is not None
             head = self.model.head
             chooses = self.datamodule.monitor if head is None else (head.monitor, head.mode)
-            callbacks = checkpoints.fit_callbacks(run, self.ledger, *chooses)
+            callbacks = checkpoints.fit_callbacks(self.run, self.ledger, *chooses)
         else:
             callbacks = [CostLedger(ledger=self.ledger)]
         self.preemption = Preemption(requeue_signal(settings.get("plugins")))
         mine = settings.get("callbacks") or []
         kwargs["callbacks"] = [*(mine if isinstance(mine, list) else [mine]), *callbacks, self.preemption]
-        own = run.checkpoints if self.output is not None else default_cache()
+        own = self.run.checkpoints if self.run is not None else default_cache()
         kwargs["default_root_dir"] = root_for(Path(settings["default_root_dir"] or own))
         return made_trainer(self.trainer_class, settings | {"num_sanity_val_steps": 0} | kwargs)
 
-    def job(self) -> pipeline.Job:
+    def job(self) -> Job:
         """What the verb was asked to do."""
         assert self.subcommand is not None
         text = self._parser(self.subcommand).dump(self.options, skip_none=False)
         config = {key: value for key, value in yaml.safe_load(text).items() if key not in NOT_IN_CONFIG}
-        return pipeline.Job(
+        return Job(
             trainer=self.trainer,
             make_trainer=self.make_trainer,
             model=self.model,
             data=self.datamodule,
-            output=self.output,
+            directory=self.run,
             config=config,
             scorer=self._get(self.config_init, "scorer"),
             warm_up=self._get(self.config_init, "warm_up"),
@@ -206,7 +208,7 @@ class SelectuneCLI(LightningCLI):
     def estimate(self, **kwargs: Any) -> None:
         """Forecast what a fit will cost; in this process alone."""
         with self.preemption:
-            pipeline.estimate(self.job(), self.options.device_flops, self.options.utilisation)
+            estimate(self.job(), self.options.device_flops, self.options.utilisation)
 
     def validate(self, **kwargs: Any) -> None:
         """Evaluate on ``dev``."""
@@ -220,7 +222,7 @@ class SelectuneCLI(LightningCLI):
         """Write what the model says of each row of the held-out split."""
         self._on_all_ranks(lambda job: pipeline.evaluate(job, "predict"))
 
-    def _on_all_ranks(self, verb: Callable[[pipeline.Job], Any]) -> None:
+    def _on_all_ranks(self, verb: Callable[[Job], Any]) -> None:
         """Start the other ranks, if there are any, and run the verb on each."""
 
         launcher = self.preemption.launcher = self.trainer.strategy.launcher

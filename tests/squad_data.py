@@ -48,10 +48,9 @@ def write_squad(folder: Path, train: dict[str, list], test: dict[str, list] | No
 def loaded(folder: Path, model_folder: Path, **arguments: Any) -> QuestionAnswering:
     settings = {"max_length": LENGTH, "doc_stride": STRIDE, "max_question_tokens": QUESTION} | arguments
     data = QuestionAnswering(str(folder), seed=0, **settings)
-    data.source = ModelSource(model_folder, "local:tiny")
-    data.load()
+    data.load(ModelSource(model_folder, "local:tiny"))
     for split in ("train", "dev", "test"):
-        data.tokens[split] = data.encode(split, data.model_tokenizer())
+        data.encoded(split)
     return data
 
 

@@ -33,11 +33,13 @@ def choose(data_folder: Path, model_folder: Path, tmp_path: Path, monkeypatch: p
 
     def run(selector: Selector, scorer: ScorerSettings | None = None, **data: Any) -> tuple[Selection, Ledger, Any]:
         module = TextClassification(str(data_folder), max_length=32, selector=selector, seed=0, **data)
-        module.scorer = scorer or ScorerSettings(max_batch_tokens=512)
+        module.load()
+        request = module.request(scorer or ScorerSettings(max_batch_tokens=512))
+        assert request is not None
         ledger = Ledger()
         folder = tmp_path / f"selection-{len(list(tmp_path.iterdir()))}"
         fine_tuner = FineTuner(str(model_folder), 1e-3, seed=0)
-        return select_rows(module, fine_tuner, trainer_for, ledger, folder=folder), ledger, module
+        return select_rows(request, fine_tuner, trainer_for, ledger, folder=folder), ledger, module
 
     return run
 

@@ -96,7 +96,7 @@ def cost_metrics(records: list[CostRecord], saving: Saving) -> dict[str, float]:
 def _ratio(records: list[CostRecord], trainer: pl.Trainer) -> ScorerRatio | None:
     module: Any = trainer.lightning_module
     datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
-    if datamodule.chosen is None or module is None or module.network is None:
+    if datamodule.selected is None or module is None or module.network is None:
         return None
-    manifest, weights = datamodule.chosen.manifest, sum(weight.numel() for weight in module.network.parameters())
+    manifest, weights = datamodule.selected.manifest, sum(weight.numel() for weight in module.network.parameters())
     return ScorerRatio.of(records, manifest.model, module.source.described, manifest.model_parameters, weights)

@@ -19,8 +19,6 @@ from selectune.data.splits import even_sample
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from selectune.datamodules.base import SelectionDataModule
-
 
 @dataclass
 class Texts:
@@ -126,30 +124,32 @@ def as_source(pool: Pool) -> DataSource:
     return DataSource({"train": pool.dataset}, pool.source, pool.revision, **known)  # type: ignore[arg-type]
 
 
-def find_target(data: "SelectionDataModule") -> Pool:
-    """The rows that a data module's pool is compared with; each of several targets is a domain of it.
+def find_target(target: Any, dev: Pool, outer: Pool | None, root: str | None, seed: int, max_rows: int | None) -> Pool:
+    """The rows that a pool is compared with; each of several targets is a domain of it.
+
+    Args:
+        target: ``dev``, ``train``, or other texts, see `as_texts`.
+        dev: the rows that ``dev`` means.
+        outer: the rows that ``train`` means, which only a warm-up has.
+        root: folder of local copies.
+        seed: of the sample.
+        max_rows: sample them down to so many.
 
     Raises:
         DataError: they cannot be had.
     """
-    data.load()
-    target = data.target or ("dev" if data.task is None else "train")
     if target == "dev":
-        dev = data.splits["dev"]
-        found = Pool(dev, data.text_columns, f"dev of {data.pool.source}", np.arange(len(dev)))
+        found = dev
     elif target == "train":
-        if data.task is None:
+        if outer is None:
             raise DataError(
                 "data.target is train, which means the rows of the top-level data for a warm-up's; name dev, or other "
                 "texts."
             )
-        data.task.load()
-        found = replace(data.task.pool, source=f"train of {data.task.pool.source}", label_column=None)
+        found = replace(outer, source=f"train of {outer.source}", label_column=None)
     else:
-        found = together(as_texts(target), data.root, data.seed, "text")
-    size = data.max_target_rows
-    if size is None or size >= len(found):
+        found = together(as_texts(target), root, seed, "text")
+    if max_rows is None or max_rows >= len(found):
         return found
-    seed = stage_seed(data.seed, "target")
     domains = np.zeros(len(found), dtype=np.int32) if found.domains is None else found.domains
-    return found.take(even_sample(domains, size, seed))
+    return found.take(even_sample(domains, max_rows, stage_seed(seed, "target")))

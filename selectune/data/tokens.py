@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 
-from selectune.common.errors import CheckpointError
+from selectune.common.errors import CheckpointError, DataError
 from selectune.common.files import atomic_folder
 from selectune.common.progress import progress
 from selectune.data.checkpoint_files import read_tokenizer
@@ -196,6 +196,30 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return tokenizer
+
+
+def check_length(tokenizer: PreTrainedTokenizerBase, max_length: int, n_texts: int) -> None:
+    """Refuse rows that may be longer than a model takes, or that are cut to nothing but special tokens.
+
+    Args:
+        tokenizer: of the model.
+        max_length: tokens that rows are cut to, special ones included.
+        n_texts: of a row, 1 or 2.
+
+    Raises:
+        DataError: `max_length` is over what the tokenizer says of its model, or below what a text needs.
+    """
+    special = tokenizer.num_special_tokens_to_add(pair=n_texts > 1)
+    if max_length < special + n_texts:
+        raise DataError(
+            f"data.max_length is {max_length}, but {special} tokens are special ones, so nothing is left of a "
+            f"text; give at least {special + n_texts}."
+        )
+    if max_length > tokenizer.model_max_length:
+        raise DataError(
+            f"data.max_length is {max_length}, but {Path(tokenizer.name_or_path).name} takes at most "
+            f"{tokenizer.model_max_length} tokens; lower it."
+        )
 
 
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -3,36 +3,34 @@
 from __future__ import annotations
 
 from copy import copy
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from selectune.common.errors import DataError
-from selectune.common.files import default_cache
+from selectune.common.errors import BudgetError, DataError
 from selectune.common.memory import give_memory_back
-from selectune.common.ranks import on_rank_zero, world
+from selectune.common.ranks import world
 from selectune.data.data_files import FileFormat
 from selectune.data.pool import Pool
 from selectune.data.sources import find_data
 from selectune.data.texts import Texts, find_target
-from selectune.data.tokens import BatchRows, TokenizedRows, load_tokenizer, tokenize, tokenizer_hash
+from selectune.data.tokens import BatchRows, TokenizedRows, check_length, load_tokenizer, tokenize
 from selectune.datamodules.read_splits import load_splits
 from selectune.datamodules.task import TaskData
+from selectune.lightning_modules.scorers.settings import ScorerSettings
 from selectune.selection.manifest import Selection
-from selectune.selectors.base import Budget, Selector
+from selectune.selection.request import BudgetAsked, SelectionRequest, cached_tokens
+from selectune.selection.stage import earlier_selection, ledger_of, select_in_library
+from selectune.selectors.base import Selector
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
+    from selectune.costs.record import Part
     from selectune.data.sources import DataSource, ModelSource
-    from selectune.lightning_modules.scorers.settings import ScorerSettings
-from typing import TYPE_CHECKING
-
 from selectune.common import checks
-from selectune.common.errors import BudgetError
 from selectune.selectors.checking import check_selector
 
 
@@ -113,13 +111,10 @@ class SelectionDataModule(TaskData):
         self.max_train_rows, self.max_dev_rows, self.max_eval_rows = max_train_rows, max_dev_rows, max_eval_rows
         self.max_length = max_length
         self.batch_size, self.max_batch_tokens = batch_size, max_batch_tokens
-        self.selector, self.keep, self.keep_rows, self.keep_tokens = selector, keep, keep_rows, keep_tokens
+        self.selector, self.budget = selector, BudgetAsked(keep, keep_rows, keep_tokens)
         self.selection, self._seed, self.num_workers = selection, seed, num_workers
         self.target, self.max_target_rows = target, max_target_rows
-        self.task: SelectionDataModule | None = None  # the top-level data, where this is a warm-up's
-        self.scorer: ScorerSettings | None = None  # the CLI sets it; None means the defaults
-        self.source: ModelSource | None = None  # that is trained; the CLI sets it, else the Trainer has it
-        self.chosen: Selection | None = None
+        self.selected: Selection | None = None
         self._only: np.ndarray | None = None  # rows to train on, selected or not
         self.tokenizer: PreTrainedTokenizerBase | None = None
         self.pool: Pool
@@ -147,12 +142,9 @@ class SelectionDataModule(TaskData):
     def model_tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer of the model that is trained."""
         if self.tokenizer is None:
-            source = self.source
-            if source is None:
-                assert self.trainer is not None, "the data module belongs to no Trainer yet"
-                module: Any = self.trainer.lightning_module
-                source = module.source
-            self.tokenizer = load_tokenizer(source.folder)
+            assert self.trainer is not None, "the data module belongs to no Trainer yet"
+            module: Any = self.trainer.lightning_module
+            self.tokenizer = load_tokenizer(module.source.folder)
         return self.tokenizer
 
     def check_length(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -161,40 +153,25 @@ class SelectionDataModule(TaskData):
         Raises:
             DataError: `max_length` is over what the tokenizer says of its model, or below what a text needs.
         """
-        special = tokenizer.num_special_tokens_to_add(pair=len(self.text_columns) > 1)
-        if self.max_length < special + len(self.text_columns):
-            raise DataError(
-                f"data.max_length is {self.max_length}, but {special} tokens are special ones, so nothing is left of a "
-                f"text; give at least {special + len(self.text_columns)}."
-            )
-        if self.max_length > tokenizer.model_max_length:
-            raise DataError(
-                f"data.max_length is {self.max_length}, but {Path(tokenizer.name_or_path).name} takes at most "
-                f"{tokenizer.model_max_length} tokens; lower it."
-            )
+        check_length(tokenizer, self.max_length, len(self.text_columns))
 
-    def load(self) -> None:
+    def load(self, source: ModelSource | None = None) -> None:
         """Find the data, check it and split it; every rank does so by itself, and the first call only.
+
+        Args:
+            source: the model that is trained, whose tokenizer cuts texts into segments; default the Trainer's.
 
         Raises:
             DataError: something about the data is not as the task needs it.
             BudgetError: fewer rows are there than are to be kept.
         """
+        if source is not None and self.tokenizer is None:
+            self.tokenizer = load_tokenizer(source.folder)
         if not self.splits:
             loaded = load_splits(self)
-            Budget.of(len(loaded.pool), 2**62, self.keep, self.keep_rows, self.keep_tokens)
+            self.budget.of(len(loaded.pool), 2**62)
             self.splits, self.labels, self.pool = loaded.splits, loaded.labels, loaded.pool
             give_memory_back()
-
-    def budget(self, n_tokens: int) -> Budget:
-        """The budget asked for, checked against the pool.
-
-        Raises:
-            BudgetError: it is missing, given twice, nothing, or more than the pool.
-        """
-        budget = Budget.of(len(self.pool), n_tokens, self.keep, self.keep_rows, self.keep_tokens)
-        check_arguments(self)
-        return budget
 
     def texts_of(self, split: str) -> Any:
         """A function from a slice to the split's texts, for `tokenize`."""
@@ -204,73 +181,109 @@ class SelectionDataModule(TaskData):
     def tokenized(self, split: str, tokenizer: PreTrainedTokenizerBase) -> TokenizedRows:
         """A split's tokens; those of the pool are kept in the cache, where rank 0 puts them."""
         if split == "train":
-            return self.tokenized_pool(self.pool, tokenizer)
+            return cached_tokens(self.pool, tokenizer, self.max_length)
         self.check_length(tokenizer)
         return tokenize(self.texts_of(split), len(self.splits[split]), tokenizer, self.max_length)
 
-    def tokenized_pool(self, pool: Pool, tokenizer: PreTrainedTokenizerBase) -> TokenizedRows:
-        """A pool's tokens, kept in the cache, where rank 0 puts them."""
-        self.check_length(tokenizer)
-        key = f"{pool.fingerprint[:16]}-{tokenizer_hash(tokenizer)[:16]}-{self.max_length}"
-        folder = default_cache() / "tokens" / key
+    def request(
+        self,
+        scorer: ScorerSettings | None = None,
+        part: Part = "fit",
+        outer: SelectionDataModule | None = None,
+    ) -> SelectionRequest | None:
+        """What is asked of the selection stage; None where nothing is selected.
 
-        def fill() -> None:
-            tokenize(pool.texts, len(pool), tokenizer, self.max_length, folder)
-
-        on_rank_zero(fill)
-        return tokenize(pool.texts, len(pool), tokenizer, self.max_length, folder)
-
-    @cached_property
-    def target_pool(self) -> Pool:
-        """The rows that a selector compares the pool with.
+        Args:
+            scorer: settings of the scoring model.
+            part: whose data this is.
+            outer: the top-level data, loaded, where this is a warm-up's.
 
         Raises:
-            DataError: they cannot be had.
+            DataError: the target cannot be had.
         """
-        return find_target(self)
+        if self.selector is None and self.selection is None:
+            return None
+        target = None
+        if self.selector is not None and self.selector.requires_target:
+            dev = self.splits["dev"]
+            target = find_target(
+                self.target or ("dev" if outer is None else "train"),
+                Pool(dev, self.text_columns, f"dev of {self.pool.source}", np.arange(len(dev))),
+                None if outer is None else outer.pool,
+                self.root,
+                self.seed,
+                self.max_target_rows,
+            )
+        return SelectionRequest(
+            pool=self.pool,
+            selector=self.selector,
+            budget=self.budget,
+            seed=self.seed,
+            training=self,
+            labelled=outer or self,
+            max_length=self.max_length,
+            part=part,
+            labels=self.labels.get("train"),
+            label_names=tuple(getattr(self, "label_names", ())) if self.has_classes else None,
+            target=target,
+            earlier=None if self.selection is None else Path(self.selection).expanduser(),
+            scorer=scorer or ScorerSettings(),
+        )
+
+    def with_selection(self, selection: Selection) -> Self:
+        """A copy that trains on the selected rows."""
+        other = copy(self)
+        other.selected = selection
+        return other
+
+    def without_selection(self) -> Self:
+        """A copy that selects nothing."""
+        other = copy(self)
+        other.selector = other.selection = other.selected = None
+        other.budget = BudgetAsked()
+        return other
 
     def trained_on(self, rows: np.ndarray, source: ModelSource) -> Self:
-        """This data module for a training of its own, on some rows of the pool, which selects nothing."""
-        other = copy(self)
-        other.__dict__.pop("target_pool", None)
-        other.selector = other.selection = other.keep = other.keep_rows = other.keep_tokens = None
-        other.chosen, other.tokenizer, other.tokens, other.trainer = None, None, {}, None
-        other.source, other._only = source, np.sort(rows)
+        """A copy for a training of its own, on some rows of the pool, which selects nothing."""
+        other = self.without_selection()
+        other.tokenizer, other.tokens, other.trainer = load_tokenizer(source.folder), {}, None
+        other._only = np.sort(rows)
         return other
 
     def training_key(self) -> list[Any]:
-        """What a training on rows of the pool depends on, beside its rows, their texts and labels, and the head."""
-        return []
+        """What a training on rows of the pool depends on, beside its rows, their texts and labels."""
+        return [type(self).__name__, self.max_length, self.batch_size, self.seed, self.head_class.__name__]
 
     def encode(self, split: str, tokenizer: PreTrainedTokenizerBase) -> BatchRows:
         """A split as the model reads it, in training and evaluation."""
         return self.tokenized(split, tokenizer)
 
+    def encoded(self, split: str) -> BatchRows:
+        """A split as the model that is trained reads it, made once."""
+        if split not in self.tokens:
+            self.tokens[split] = self.encode(split, self.model_tokenizer())
+        return self.tokens[split]
+
     # What Lightning calls, in its order.
 
     def prepare_data(self) -> None:
         """Make the selection, where the data module is used as a library in one process."""
-        if self.selector is None or self.selection is not None or self.chosen is not None:
-            return
-        from selectune.selection.stage import select_in_library
-
-        select_in_library(self)
+        if self.selector is not None and self.selection is None and self.selected is None:
+            self.load()
+            request = self.request()
+            assert request is not None
+            self.selected = select_in_library(request, self.trainer)
 
     def setup(self, stage: str) -> None:
         """Tokenise what the stage needs, for the model that is trained."""
         self.load()
-        if self.selection is not None and self.chosen is None:
-            from selectune.selection.stage import ledger_of, use_selection
-
-            use_selection(self, ledger_of(self.trainer))
-        tokenizer = self.model_tokenizer()
+        if self.selection is not None and self.selected is None:
+            request = self.request()
+            assert request is not None
+            self.selected = earlier_selection(request, ledger_of(self.trainer))
         for split in {"fit": ("train", "dev"), "validate": ("dev",)}.get(stage, self.held_out):
-            if split not in self.tokens:
-                self.tokens[split] = self.encode(split, tokenizer)
-            if len(self.tokens[split]) < world()[1]:
-                raise DataError(
-                    f"The {split} split has {len(self.tokens[split])} row(s) for {world()[1]} processes; use fewer."
-                )
+            if (n_rows := len(self.encoded(split))) < world()[1]:
+                raise DataError(f"The {split} split has {n_rows} row(s) for {world()[1]} processes; use fewer.")
 
     @property
     def held_out(self) -> tuple[str, ...]:
@@ -282,7 +295,7 @@ class SelectionDataModule(TaskData):
         """Row ids that are trained on, ascending."""
         if self._only is not None:
             return self._only
-        return self.chosen.rows if self.chosen is not None else np.arange(len(self.pool))
+        return self.selected.rows if self.selected is not None else np.arange(len(self.pool))
 
 
 def check_arguments(data: SelectionDataModule) -> None:
@@ -296,10 +309,10 @@ def check_arguments(data: SelectionDataModule) -> None:
     """
     if data.selector is not None:
         check_selector(data.selector)
-    given = [name for name in ("keep", "keep_rows", "keep_tokens") if getattr(data, name) is not None]
+    given = data.budget.given
     for name in ("keep_rows", "keep_tokens"):
-        checks.at_least(f"data.{name}", getattr(data, name), 1, BudgetError)
-    Budget.of(2**62, 2**62, data.keep, data.keep_rows, data.keep_tokens)
+        checks.at_least(f"data.{name}", getattr(data.budget, name), 1, BudgetError)
+    data.budget.of(2**62, 2**62)
     if data.selector is None:
         if given and data.selection is None:
             raise BudgetError(f"data.{given[0]} is given without data.selector; name a selector, or leave it out.")

@@ -162,8 +162,8 @@ class TextClassification(SelectionDataModule):
         return ClassificationHead(self.label_names, self.metrics, self.weights)
 
     def training_key(self) -> list[Any]:
-        """The kind of loss, and its weights."""
-        return [self.regression, self.class_weights]
+        """The kind of loss, and its weights, too."""
+        return [*super().training_key(), self.regression, self.class_weights]
 
     def extras(self, split: str, rows: np.ndarray) -> dict[str, Any]:
         """The labels, int64 (float32 of numbers), shape (rows,)."""

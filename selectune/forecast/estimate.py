@@ -7,6 +7,7 @@ made. Nothing is written but the cache of tokens, and ``forecast.json`` where a 
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 import time
 from dataclasses import dataclass, replace
@@ -20,12 +21,10 @@ from selectune.forecast.ledger import Tally
 from selectune.forecast.result import Forecast
 from selectune.report.numbers import flop, memory, seconds
 from selectune.report.run_data import STAGE_NAMES
-from selectune.runs.fit import Job
+from selectune.runs.job import Job, Start, abandoned_on_mistakes, begin
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from selectune.forecast.result import Forecast
 
 
 @dataclass(frozen=True)
@@ -57,11 +56,29 @@ class Machine:
         return cls(device_flops, utilisation)
 
 
-def forecast(job: Job, machine: Machine | None = None) -> Forecast:
+def estimate(job: Job, device_flops: float | None = None, utilisation: float | None = None) -> None:
+    """Forecast what a fit will cost and whether selecting will pay, from a few batches; nothing is trained or selected.
+
+    The ledger of the run is left alone: what a forecast takes is said in the forecast.
+    """
+    machine = Machine.of(device_flops, utilisation)
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise UserError("estimate measures in one process, for as many as trainer.devices says; start it alone.")
+    with abandoned_on_mistakes(job):
+        start = begin(job, "estimate")
+        job.ledger.path = None
+        made = forecast(job, start, machine)
+    if job.directory is not None:
+        made.write(job.run.path)
+    print_forecast(made)
+
+
+def forecast(job: Job, start: Start, machine: Machine | None = None) -> Forecast:
     """What a fit of the job will cost.
 
     Args:
-        job: begun: its data are loaded, and its ledger knows the device.
+        job: what was asked for; its data are loaded, and its ledger knows the device.
+        start: of it.
         machine: that the times are of; default this one.
 
     Raises:
@@ -70,7 +87,7 @@ def forecast(job: Job, machine: Machine | None = None) -> Forecast:
     began, device = time.perf_counter(), job.ledger.device
     speed = None if machine is None else machine.device_flops * machine.utilisation
     tally = Tally(device, job.trainer.world_size, speed)
-    forecaster = Forecaster(job, tally)
+    forecaster = Forecaster(job, start, tally)
     with tempfile.TemporaryDirectory() as folder:
         made = forecaster.run(Path(folder))
     if machine is None:

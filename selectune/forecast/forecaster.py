@@ -17,14 +17,15 @@ from selectune.costs.record import Part, Stage
 from selectune.costs.saving import Saving, Terms
 from selectune.datamodules.base import SelectionDataModule
 from selectune.forecast import plans
-from selectune.forecast.kept_rows import Chosen
+from selectune.forecast.kept_rows import KeptRows
 from selectune.forecast.ledger import Tally
 from selectune.forecast.measure import rated
 from selectune.forecast.result import Forecast, advice, break_even_keep
 from selectune.forecast.training import Trained, time_training
 from selectune.lightning_modules import FineTuner
-from selectune.runs.fit import Job, WarmUp
-from selectune.selection.trainings import first_by_hash, labelled
+from selectune.runs.job import Job, Start, WarmUp
+from selectune.selection.request import SelectionRequest, Trainable
+from selectune.selection.trainings import first_by_hash
 from selectune.signals.definitions import ScoringModel
 
 STANDS_IN = "A model of a few steps stands in for the {}, so which rows that will keep is less sure."
@@ -35,12 +36,14 @@ class Forecaster:
     """Goes through a job.
 
     Args:
-        job: begun.
+        job: what was asked for.
+        start: of it.
         tally: what is charged.
         notes: on what the forecast rests.
     """
 
     job: Job
+    start: Start
     tally: Tally
     notes: list[str] = field(default_factory=list)
 
@@ -60,26 +63,26 @@ class Forecaster:
             checkpoint, job.model.learning_rate, job.model.weight_decay, job.model.warmup, job.model.optimizer,
             job.model.lr_scheduler, job.model.head, job.model.seed,
         )  # fmt: skip
-        chosen = Chosen(self, data, tuner, "fit", folder / "scorer")
-        trained = self._time_training(data, tuner, chosen.rows, folder / "model")
+        kept = self._kept(data, tuner, "fit", folder / "scorer")
+        mine, trained = self._time_training(data, tuner, kept.rows, folder / "model")
         schedule = _schedule(job.trainer)
-        epochs = self._charge_training(data, chosen.rows, schedule, "fit", "train", trained, saves=4 / 3)
-        self._charge_proxies(chosen, trained)
-        self._charge_evaluation(data, data.held_out, 1, "fit", trained, limit=job.trainer.limit_test_batches)
-        chosen.lengths = data.tokens["train"].input_tokens
-        done["fit"] = _Done(chosen, trained, epochs, named)
+        epochs = self._charge_training(mine, kept.rows, schedule, "fit", "train", trained, saves=4 / 3)
+        self._charge_proxies(mine, kept, trained)
+        self._charge_evaluation(mine, data.held_out, 1, "fit", trained, limit=job.trainer.limit_test_batches)
+        kept.lengths = mine.encoded("train").input_tokens
+        done["fit"] = _Done(kept, trained, epochs, named)
 
         saving = self._saving(done["fit"])
-        if "warm_up" in done and done["warm_up"].chosen.chooses:
+        if "warm_up" in done and done["warm_up"].kept.chooses:
             saving = replace(saving, warm_up=self._saving(done["warm_up"]))
         main = done[saving.main.part]
-        ratio = main.chosen.ratio(self.tally, main.named, main.trained.parameters, job.scorer.checkpoint is None)
+        ratio = main.kept.ratio(self.tally, main.named, main.trained.parameters, job.scorer.checkpoint is None)
         made = Forecast(self.tally.records, saving, None, ratio, [], "", advice=advice(ratio, saving))
-        self.notes += [note for one in done.values() if (note := one.chosen.kept_note())]
-        selector = main.chosen.data.selector
-        if main.chosen.selecting is None or selector is None or selector.sets_own_size:
+        self.notes += [note for one in done.values() if (note := one.kept.kept_note())]
+        request = main.kept.request
+        if main.kept.selecting is None or request is None or request.selector is None or request.selector.sets_own_size:
             return made
-        return replace(made, break_even_keep=break_even_keep(main.chosen.kept_share, saving.main, made.unit))
+        return replace(made, break_even_keep=break_even_keep(main.kept.kept_share, saving.main, made.unit))
 
     def trainer_for(self, **settings: Any) -> pl.Trainer:
         """A Trainer on one device of the job."""
@@ -88,11 +91,18 @@ class Forecaster:
             **{"devices": 1 if index is None else [index], "num_nodes": 1, "strategy": "auto"} | settings
         )
 
-    def tune(self, data: SelectionDataModule, scoring: ScoringModel, part: Part, seed: int, folder: Path) -> None:
+    def _kept(self, data: SelectionDataModule, tuner: FineTuner, part: Part, folder: Path) -> KeptRows:
+        """The rows of a part; throw-away weights of its scorer go into the folder."""
+
+        def tune(request: SelectionRequest, scoring: ScoringModel) -> None:
+            self._tune(request.labelled, scoring, part, tuner.seed, folder)
+
+        return KeptRows(self.start.requests.get(part), data, tuner, part, self.tally, self.notes, tune)
+
+    def _tune(self, data: Trainable, scoring: ScoringModel, part: Part, seed: int, folder: Path) -> None:
         """Forecast the tuning of a scoring model, and let one of a few steps stand for it."""
         tune = scoring.settings.tune
         assert tune is not None
-        data = labelled(data)
         rows = first_by_hash(data, tune.rows)
         module = FineTuner(str(scoring.source.folder), tune.learning_rate, seed=seed, stage="tune_scorer")
         mine = data.trained_on(rows, scoring.source)
@@ -108,18 +118,18 @@ class Forecaster:
             self.job.model.checkpoint, warm_up.learning_rate, warm_up.weight_decay, warm_up.warmup,
             seed=self.job.model.seed, stage="warm_up",
         )  # fmt: skip
-        chosen = Chosen(self, warm_up.data, tuner, "warm_up", folder / "scorer")
-        trained = self._time_training(warm_up.data, tuner, chosen.rows, folder)
+        kept = self._kept(warm_up.data, tuner, "warm_up", folder / "scorer")
+        mine, trained = self._time_training(warm_up.data, tuner, kept.rows, folder)
         schedule = plans.Schedule(warm_up.max_epochs, warm_up.max_steps, self.job.trainer.accumulate_grad_batches)
-        epochs = self._charge_training(warm_up.data, chosen.rows, schedule, "warm_up", "warm_up", trained, saves=1)
-        self._charge_proxies(chosen, trained)
+        epochs = self._charge_training(mine, kept.rows, schedule, "warm_up", "warm_up", trained, saves=1)
+        self._charge_proxies(mine, kept, trained)
         self.notes.append(STANDS_IN.format("warmed-up model"))
-        return _Done(chosen, trained, epochs, named)
+        return _Done(kept, trained, epochs, named)
 
     def _saving(self, done: _Done) -> Saving:
         """What selecting will save in a part, from the tally as from a ledger."""
-        sizes = done.chosen.sizes
-        saving = replace(compute_saving(self.tally.records, **sizes, part=done.chosen.part), epochs=done.epochs)
+        sizes = done.kept.sizes
+        saving = replace(compute_saving(self.tally.records, **sizes, part=done.kept.part), epochs=done.epochs)
         if self.tally.speed is None:
             return saving
         # on another machine time is FLOPs over speed, so that what is unknown of the one is of the other
@@ -129,12 +139,13 @@ class Forecaster:
         gone = {each.name: None for each in fields(Terms) if getattr(saving.flops, each.name) is None}
         return replace(saving, device_s=replace(saving.device_s, **gone))  # type: ignore[arg-type]
 
-    def _time_training(self, data: SelectionDataModule, tuner: FineTuner, rows: np.ndarray, folder: Path) -> Trained:
+    def _time_training(
+        self, data: SelectionDataModule, tuner: FineTuner, rows: np.ndarray, folder: Path
+    ) -> tuple[SelectionDataModule, Trained]:
+        """The data module of a training on some rows, and what was measured of it."""
         mine = data.trained_on(rows, tuner.source)
         mine.check_shares(self.tally.world_size)
-        trained = time_training(tuner, mine, self.trainer_for, folder)
-        data.tokens, data.tokenizer = mine.tokens, mine.tokenizer
-        return trained
+        return mine, time_training(tuner, mine, self.trainer_for, folder)
 
     def _charge_training(
         self,
@@ -166,10 +177,7 @@ class Forecaster:
         stage: Stage = "evaluate",
         limit: int | float = 1.0,
     ) -> None:
-        for split in splits:
-            if split not in data.tokens:
-                data.tokens[split] = data.encode(split, data.model_tokenizer())
-        tokens = [data.tokens[split] for split in splits]
+        tokens = [data.encoded(split) for split in splits]
         work = plans.evaluating(tokens, data.max_batch_tokens, self.tally.world_size, trained.forward, limit)
         if not work.examples:
             return
@@ -177,14 +185,13 @@ class Forecaster:
         seconds = rated(work, trained.eval_s, trained.eval_flops, trained.eval_tokens)
         self.tally.charge(stage, part, work, seconds, trained.method, trained.memory, parallel=True)
 
-    def _charge_proxies(self, chosen: Chosen, trained: Trained) -> None:
+    def _charge_proxies(self, data: SelectionDataModule, kept: KeptRows, trained: Trained) -> None:
         """The proxy runs of a search, which train what the fit or the warm-up trains."""
-        data, proxies = chosen.data, chosen.selecting.proxies if chosen.selecting else []
-        for rows, proxy in proxies:
+        for rows, proxy in kept.selecting.proxies if kept.selecting else []:
             accumulate = self.job.trainer.accumulate_grad_batches
             schedule = plans.Schedule(proxy.max_epochs, proxy.max_steps, accumulate, validates=False)
-            self._charge_training(data, rows, schedule, chosen.part, "select", trained)
-            self._charge_evaluation(data, ("dev",), 1, chosen.part, trained, stage="select")
+            self._charge_training(data, rows, schedule, kept.part, "select", trained)
+            self._charge_evaluation(data, ("dev",), 1, kept.part, trained, stage="select")
 
 
 @dataclass(frozen=True)
@@ -192,13 +199,13 @@ class _Done:
     """A part that was gone through.
 
     Args:
-        chosen: its rows.
+        kept: its rows.
         trained: what was measured of training on them.
         epochs: of that.
         named: the model that is trained.
     """
 
-    chosen: Chosen
+    kept: KeptRows
     trained: Trained
     epochs: float
     named: str

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,72 +20,87 @@ from selectune.forecast import plans
 from selectune.forecast.ledger import Tally
 from selectune.forecast.sampled_selection import Selecting
 from selectune.lightning_modules import FineTuner
-from selectune.selection.stage import scoring_model, use_selection
+from selectune.selection.manifest import Selection
+from selectune.selection.request import SelectionRequest
+from selectune.selection.stage import earlier_selection, scoring_model
 from selectune.selectors.base import Budget
-from selectune.signals.definitions import Rows
-
-if TYPE_CHECKING:
-    from selectune.forecast.forecaster import Forecaster
+from selectune.signals.definitions import Rows, ScoringModel
 
 
-class Chosen:
-    """The rows that a data module will train on.
+class KeptRows:
+    """The rows that a data module will train on, as far as a sample tells.
+
+    Args:
+        request: the selection that is asked for; None where all rows are trained on.
+        data: that is trained on.
+        tuner: will train on them.
+        part: whose data it is.
+        tally: what is charged.
+        notes: on what the forecast rests.
+        tune: lets a model stand for the tuned scorer, where one is asked for.
 
     Attributes:
         rows: row ids, ascending.
         lengths: tokens of each row of the pool, as a saving counts them.
-        selecting: how they were chosen; None where nothing is chosen here.
+        earlier: an earlier selection that is used.
+        selecting: how they were selected; None where nothing is selected here.
     """
 
     def __init__(
-        self, forecaster: Forecaster, data: SelectionDataModule, tuner: FineTuner, part: Part, folder: Path
+        self,
+        request: SelectionRequest | None,
+        data: SelectionDataModule,
+        tuner: FineTuner,
+        part: Part,
+        tally: Tally,
+        notes: list[str],
+        tune: Callable[[SelectionRequest, ScoringModel], None],
     ) -> None:
-        self.data, self.part = data, part
+        self.request, self.part, self.data = request, part, data
         self.rows = np.arange(len(data.pool))
         self.lengths = np.ones(len(data.pool), dtype=np.int64)
         self.selecting: Selecting | None = None
+        self.earlier: Selection | None = None
         self.scorer: ModelSource | None = None
-        tally = forecaster.tally
-        if data.selection is not None:
+        if request is None:
+            return
+        if request.earlier is not None:
             ledger = Ledger(device=tally.device)
-            use_selection(data, ledger, part)
+            self.earlier = earlier_selection(request, ledger)
             tally.records += ledger.records
-            assert data.chosen is not None
-            self.rows = data.chosen.rows
+            self.rows = self.earlier.rows
             return
-        if data.selector is None:
-            return
-        scoring = scoring_model(data, tuner, Ledger(device=tally.device))
+        assert request.selector is not None
+        scoring = scoring_model(request, tuner, Ledger(device=tally.device))
         began = perf_counter()
-        tokens = data.tokenized("train", scoring.tokenizer)
-        self.pool = Rows(data.pool, tokens, data.labels.get("train"))
+        tokens = request.tokenized(request.pool, scoring.tokenizer)
+        self.pool = Rows(request.pool, tokens, request.labels)
         self.lengths = tokens.lengths
-        budget = data.budget(int(self.pool.n_tokens.sum()))
-        assert data.pool.fingerprint
+        budget = request.budget.of(len(tokens), int(self.pool.n_tokens.sum()))
+        assert request.pool.fingerprint
         tally.charge("prepare", part, plans.Work(len(tokens)), perf_counter() - began, "no arithmetic")
         if scoring.tuned:
-            forecaster.tune(data, scoring, part, tuner.seed, folder)
-        device = torch.device(tally.device)
-        self.selecting = Selecting(data, scoring, tally, part, device, forecaster.notes)
-        self.rows = self.selecting.choose(data.selector, self.pool, budget).rows
+            tune(request, scoring)
+        self.selecting = Selecting(request, scoring, tally, torch.device(tally.device), notes)
+        self.rows = self.selecting.choose(request.selector, self.pool, budget).rows
         self.scorer = scoring.source
 
     @property
     def chooses(self) -> bool:
         """Whether rows are chosen, here or by an earlier selection."""
-        return self.selecting is not None or self.data.chosen is not None
+        return self.selecting is not None or self.earlier is not None
 
     @property
     def whole(self) -> np.ndarray:
         """Row ids that a saving compares with: for a warm-up those that a pre-screen leaves, if there is one."""
         screened = self.selecting.screened if self.selecting else None
-        return np.arange(len(self.data.pool)) if screened is None or self.part == "fit" else screened
+        return np.arange(len(self.lengths)) if screened is None or self.part == "fit" else screened
 
     @property
     def sizes(self) -> dict[str, int]:
         """Rows and tokens, kept and of the pool, as `compute_saving` takes them."""
-        if self.data.chosen is not None and self.part == "warm_up":
-            told = asdict(self.data.chosen.manifest)
+        if self.earlier is not None and self.part == "warm_up":
+            told = asdict(self.earlier.manifest)
             pool = told.get("screened") or {"rows": told["pool_rows"], "input_tokens": told["pool_input_tokens"]}
             kept = told["n_rows"], told["budget"]["input_tokens"]
         else:
@@ -100,10 +114,11 @@ class Chosen:
     def kept_share(self, keep: float) -> float | None:
         """The share of the tokens that is kept at a share of the rows; None where it cannot be kept."""
         assert self.selecting is not None
-        assert self.data.selector is not None
+        assert self.request is not None
+        assert self.request.selector is not None
         budget = Budget(rows=max(1, int(len(self.whole) * keep + 0.5)))
         try:
-            rows = self.selecting.again(self.data.selector, self.pool, budget).rows
+            rows = self.selecting.again(self.request.selector, self.pool, budget).rows
         except BudgetError:
             return None
         return float(self.lengths[rows].sum() / self.lengths[self.whole].sum())
@@ -128,8 +143,8 @@ class Chosen:
             parameters: its weights.
             same: whether the checkpoint scores that the training starts from.
         """
-        if self.data.chosen is not None:
-            told = self.data.chosen.manifest
+        if self.earlier is not None:
+            told = self.earlier.manifest
             return ScorerRatio.of(tally.records, told.model, model, told.model_parameters, parameters, self.part)
         if self.scorer is None:
             return None

@@ -178,7 +178,7 @@ def training(
     Raises:
         UserError: limits and intervals that Lightning refuses.
     """
-    tokens = data.tokens["train"]
+    tokens = data.encoded("train")
     lengths, total = tokens.lengths, Work()
     sampler = TrainSampler(lengths[rows], data.batch_size, stage_seed(data.seed, "shuffle"), 0, world_size)
     per_epoch = limited(len(sampler), schedule.limit)

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 
 from selectune.common.files import default_cache
-from selectune.costs.record import Part, Stage
-from selectune.datamodules.base import SelectionDataModule
+from selectune.costs.record import Stage
 from selectune.forecast import plans
 from selectune.forecast.extrapolate import lent, looks_at_vectors, on_sample
 from selectune.forecast.ledger import Tally
 from selectune.forecast.measure import Probe, Scored, probe_of, rated, time_scoring
 from selectune.selection.choose import Stages, labels_of
+from selectune.selection.request import SelectionRequest
 from selectune.selectors.band_search import Proxy, Search
 from selectune.selectors.base import Budget, Picked, Selector, Signals, first_of, ranked
 from selectune.selectors.checking import checked_select
@@ -48,30 +48,30 @@ class Selecting(Stages):
     """Forecasts a selection.
 
     Args:
-        data: whose rows.
+        request: whose rows.
         scoring: the scoring model; its weights are there.
         tally: what is charged.
-        part: whose data it is.
         device: that scores.
         notes: what a reader should know.
         proxies: rows and settings of the proxy runs that a search will make, which the caller charges.
         screened: row ids that a pre-screen of data sets leaves, where there is one.
+        messages: warnings of the selectors, each once.
     """
 
-    data: SelectionDataModule
+    request: SelectionRequest
     scoring: ScoringModel
     tally: Tally
-    part: Part
     device: torch.device
     notes: list[str] = field(default_factory=list)
     proxies: list[tuple[np.ndarray, Proxy]] = field(default_factory=list)
     screened: np.ndarray | None = None
+    messages: list[str] = field(default_factory=list)
     _known: dict[int, _Known] = field(default_factory=dict)
     _charging: bool = True
 
     def tie_seed(self) -> int:
-        """The data module's."""
-        return self.data.seed
+        """The request's."""
+        return self.request.seed
 
     def one(self, selector: Selector, rows: Rows, budget: Budget, ids: np.ndarray) -> Picked:
         """The rows that a selector will pick, as far as a sample tells."""
@@ -103,8 +103,9 @@ class Selecting(Stages):
         signals, sample = self._signals(selector, selector.requires, rows)
         if not selector.requires_target:
             return _Known(signals, sample, None)
-        pool = self.data.target_pool
-        others = Rows(pool, self.data.tokenized_pool(pool, self.scoring.tokenizer))
+        pool = self.request.target
+        assert pool is not None
+        others = Rows(pool, self.request.tokenized(pool, self.scoring.tokenizer))
         target, some = self._signals(selector, selector.requires_target, others)
         return _Known(signals, sample, target, 1.0 if some is None else len(others) / len(some))
 
@@ -145,7 +146,7 @@ class Selecting(Stages):
         if ready:
             method = "probe: three forward passes a visit, AdamW"
             self.tally.charge(
-                "tune_scorer", self.part, ready.work, ready.seconds, method, ready.exact.memory, parallel=True
+                "tune_scorer", self.request.part, ready.work, ready.seconds, method, ready.exact.memory, parallel=True
             )
             self.notes.append("The entropy probe is taken to agree well enough to serve.")
         began = time.perf_counter()
@@ -153,7 +154,7 @@ class Selecting(Stages):
         found = time_scoring(scorer, time.perf_counter() - began, rows, scoring, self.device)
         work = plans.scoring(rows.tokens, scoring.max_batch_tokens, found.model, found.product, scorer.passes_of)
         seconds = rated(work, found.seconds, found.flops, found.tokens) + found.start_s
-        self.tally.charge("score", self.part, work, seconds, found.method, found.memory, parallel=True)
+        self.tally.charge("score", self.request.part, work, seconds, found.method, found.memory, parallel=True)
         if ready:
             both = np.intersect1d(found.rows, ready.exact.rows)
             found.values = {name: v[np.isin(found.rows, both)] for name, v in found.values.items()}
@@ -164,7 +165,9 @@ class Selecting(Stages):
     def _text(self, name: str, rows: Rows) -> np.ndarray:
         began = time.perf_counter()
         values, flops, method = text_signal(name, rows, self.scoring)
-        self.tally.charge("solve", self.part, plans.Work(len(rows), flops=flops), time.perf_counter() - began, method)
+        self.tally.charge(
+            "solve", self.request.part, plans.Work(len(rows), flops=flops), time.perf_counter() - began, method
+        )
         return values
 
     def _semantic(self, embeddings: np.ndarray, sample: np.ndarray, rows: Rows) -> np.ndarray:
@@ -178,7 +181,7 @@ class Selecting(Stages):
         kmeans(many, k, SEED, iterations=2)
         seconds = (time.perf_counter() - began) * flops / kmeans_flops(len(many), width, k, iterations=2)
         method = "k-means: 2 d a distance (analytic)"
-        self.tally.charge("solve", self.part, plans.Work(n_rows, flops=flops), seconds, method)
+        self.tally.charge("solve", self.request.part, plans.Work(n_rows, flops=flops), seconds, method)
         return prototype_entropy(embeddings, self.scoring.settings.semantic.seed, keys).entropies
 
     def _pick(self, selector: Selector, known: _Known, rows: Rows, budget: Budget) -> Picked:
@@ -186,7 +189,7 @@ class Selecting(Stages):
             began = time.perf_counter()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                picked = checked_select(selector, signals, known.target, asked, self.data.seed)
+                picked = checked_select(selector, signals, known.target, asked, self.request.seed)
             return picked, time.perf_counter() - began
 
         if known.sample is None:
@@ -196,7 +199,7 @@ class Selecting(Stages):
             tried = on_sample(select, known.signals, budget, len(rows))
             flops, seconds = tried.flops, tried.seconds
             note = f"; {tried.note}"
-            picked = _for_all(tried.picked, known.sample, rows, budget, self.data.seed)
+            picked = _for_all(tried.picked, known.sample, rows, budget, self.request.seed)
         flops, seconds = None if flops is None else flops * known.target_share, seconds * known.target_share
         if self._charging:
             if repeated := self._repeats(selector, known, rows):
@@ -204,7 +207,7 @@ class Selecting(Stages):
             work = plans.Work(len(rows), flops=flops)
             method = "no arithmetic" if flops == 0 else picked.flops_method + note
             stage: Stage = "select" if flops == 0 else "solve"
-            self.tally.charge(stage, self.part, work, seconds, method, parallel=selector.collective)
+            self.tally.charge(stage, self.request.part, work, seconds, method, parallel=selector.collective)
         return picked
 
     def _repeats(self, selector: Selector, known: _Known, rows: Rows) -> int:

@@ -81,9 +81,9 @@ class FineTuner(pl.LightningModule):
             self._source = find_model(self.checkpoint)
         return self._source
 
-    def forget_source(self) -> None:
-        """Look the checkpoint up again, after it was changed."""
-        self._source = None
+    def start_from(self, checkpoint: str) -> None:
+        """Fine-tune another checkpoint than the one that was given, as after a warm-up."""
+        self.checkpoint, self._source = checkpoint, None
 
     @property
     def seed(self) -> int:

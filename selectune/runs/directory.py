@@ -38,13 +38,11 @@ class Claim:
     Args:
         attempt: number of this attempt, from 1.
         checkpoint: the checkpoint to go on from, or None.
-        new: whether nothing was there before.
         resumed: whether the run goes on after an interruption, rather than being trained for longer.
     """
 
     attempt: int
     checkpoint: str | None
-    new: bool = False
     resumed: bool = False
 
 
@@ -62,6 +60,7 @@ class Run:
         self.export = path / "export"
         self.costs = path / "cost.jsonl"
         self.row_figures = path / "test_scores.parquet"
+        self.new = False  # whether nothing was there when this process claimed it
         self._lock: IO[str] | None = None
 
     @property
@@ -127,7 +126,8 @@ class Run:
         if verb in WRITERS or not there:
             with atomic_file(self.path / "config.yaml") as partial:
                 partial.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-        return Claim(attempt, checkpoint, new=not there, resumed=resumed)
+        self.new = not there
+        return Claim(attempt, checkpoint, resumed)
 
     def _only_selected(self) -> bool:
         """Whether `select` went to its end here, and no fit has begun to train."""

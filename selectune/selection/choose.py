@@ -9,25 +9,29 @@ from __future__ import annotations
 import hashlib
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
 from selectune.common.errors import CheckpointError, DataError, SelectionError
 from selectune.common.ranks import broadcast, on_rank_zero, together, world
 from selectune.selection.manifest import describe
+from selectune.selection.matched_budget import matched_budget
 from selectune.selection.trainings import Trainings
 from selectune.selectors.band_search import Search
 from selectune.selectors.base import ALWAYS, Budget, Picked, Selector, Signals
-from selectune.selectors.baselines import ONE_DOMAIN
+from selectune.selectors.baselines import ONE_DOMAIN, Random
 from selectune.selectors.chain import Chain
 from selectune.selectors.checking import checked_select
 from selectune.selectors.domain_screen import DomainScreen
 from selectune.signals.compute import compute_signals, read_notes, read_signals
 from selectune.signals.definitions import Rows, ScoringModel
+
+T = TypeVar("T")
 
 
 class Stages(ABC):
@@ -35,9 +39,11 @@ class Stages(ABC):
 
     Args:
         screened: row ids that a pre-screen of data sets left, where there was one.
+        messages: warnings of the selectors, each once.
     """
 
     screened: np.ndarray | None
+    messages: list[str]
 
     @abstractmethod
     def tie_seed(self) -> int:
@@ -68,7 +74,20 @@ class Stages(ABC):
             return selector.join(first, second, len(rows))
         if isinstance(selector, DomainScreen):
             return self._screen(selector, rows, ids)
+        if isinstance(selector, Random) and selector.match is not None:
+            return self._matched(selector, selector.match, rows, ids)
         return self.one(selector, rows, budget, ids)
+
+    def _matched(self, selector: Random, run: str, rows: Rows, ids: np.ndarray) -> Picked:
+        """Random rows at the budget of another run, which rank 0 reads."""
+
+        def match() -> tuple[tuple[Budget, dict[str, Any]], list[str]]:
+            return with_messages(lambda: matched_budget(Path(run), selector.by, rows.tokens.lengths))
+
+        (budget, noted), messages = on_rank_zero(match)
+        self.messages += [message for message in messages if message not in self.messages]
+        picked = self.one(selector, rows, budget, ids)
+        return replace(picked, diagnostics=picked.diagnostics | noted)
 
     def _screen(self, screen: DomainScreen, rows: Rows, ids: np.ndarray) -> Picked:
         """The rows of the nearest data sets, of which a sample alone is scored."""
@@ -94,7 +113,7 @@ class Chooser(Stages):
         trainings: what trains models and what is charged.
         scalars: every scalar signal that was used, by name, float64, shape (n_pool,), NaN where it was not computed.
         notes: what was noted when signals were computed, by name.
-        told: warnings of the selectors.
+        messages: warnings of the selectors.
         screened: row ids that a pre-screen of data sets left, where there was one.
         compared: row ids in the pool, their embeddings and those of the target, where a selector compared them.
     """
@@ -103,13 +122,13 @@ class Chooser(Stages):
     trainings: Trainings
     scalars: dict[str, np.ndarray] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
-    told: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
     screened: np.ndarray | None = None
     compared: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
     def tie_seed(self) -> int:
-        """The data module's."""
-        return self.trainings.datamodule.seed
+        """The request's."""
+        return self.trainings.request.seed
 
     def one(self, selector: Selector, rows: Rows, budget: Budget, ids: np.ndarray) -> Picked:
         """The rows that a selector picks by its signals, or the best of those that it tries."""
@@ -127,7 +146,7 @@ class Chooser(Stages):
         computed = compute_signals(names, rows, self.scoring, work.trainer_for, work.ledger, work.part)
         self.notes |= on_rank_zero(lambda: read_notes(computed))
         signals = read_signals(computed, rows)
-        n_pool = len(self.trainings.datamodule.pool)
+        n_pool = len(self.trainings.request.pool)
         check_finite(signals, self.scoring)
         for name, values in signals.items():
             if values.ndim == 1 and name not in ALWAYS:
@@ -140,11 +159,11 @@ class Chooser(Stages):
         return signals
 
     def _target(self, selector: Selector) -> Signals | None:
+        work, target = self.trainings, self.trainings.request.target
         if not selector.requires_target:
             return None
-        work = self.trainings
-        pool = work.datamodule.target_pool
-        rows = Rows(pool, work.datamodule.tokenized_pool(pool, self.scoring.tokenizer))
+        assert target is not None
+        rows = Rows(target, work.request.tokenized(target, self.scoring.tokenizer))
         names = selector.requires_target
         computed = compute_signals(names, rows, self.scoring, work.trainer_for, work.ledger, work.part)
         signals = read_signals(computed, rows)
@@ -154,12 +173,11 @@ class Chooser(Stages):
     def _pick(self, selector: Selector, pool: Signals, target: Signals | None, budget: Budget) -> Picked:
         work = self.trainings
 
-        name = _name_of_work(selector, pool, budget, work.datamodule.seed)
+        name = _name_of_work(selector, pool, budget, work.request.seed)
 
-        def pick() -> tuple[Picked, list[str]]:
-            with work.ledger.stage("select", work.part, name) as cost, warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                picked = checked_select(selector, pool, target, budget, work.datamodule.seed)
+        def pick() -> Picked:
+            with work.ledger.stage("select", work.part, name) as cost:
+                picked = checked_select(selector, pool, target, budget, work.request.seed)
                 examples = pool.n_rows if world()[0] == 0 else 0  # where all ranks choose, they choose among the same
                 if picked.flops == 0:
                     cost.add(examples=examples, method="no arithmetic")
@@ -167,11 +185,13 @@ class Chooser(Stages):
                     cost.move_to("solve")
                     method = picked.flops_method or "not counted: the selector does not know"
                     cost.add(examples=examples, flops=picked.flops, method=method)
-            told = {str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)}
-            return picked, sorted(told)
+            return picked
 
-        picked, told = broadcast(together(pick)) if selector.collective else on_rank_zero(pick)
-        self.told += [message for message in told if message not in self.told]
+        def heard() -> tuple[Picked, list[str]]:
+            return with_messages(pick)
+
+        picked, messages = broadcast(together(heard)) if selector.collective else on_rank_zero(heard)
+        self.messages += [message for message in messages if message not in self.messages]
         return picked
 
     def _search(
@@ -179,7 +199,7 @@ class Chooser(Stages):
     ) -> Picked:
         """The band whose proxy run scores best on ``dev``; of equally good ones the first."""
         tried: list[tuple[float, Picked, dict[str, Any]]] = []
-        metric, mode = self.trainings.datamodule.monitor
+        metric, mode = self.trainings.request.training.monitor
         for rule in search.candidates():
             placed: Any = copy(selector)
             placed.rule = rule
@@ -208,6 +228,14 @@ def check_finite(signals: Signals, scoring: ScoringModel) -> None:
                 f"{scoring.source.described} are damaged, or {scoring.precision} is too coarse for them; name another "
                 "scorer.checkpoint, or scorer.precision 32."
             )
+
+
+def with_messages(work: Callable[[], T]) -> tuple[T, list[str]]:
+    """The result of some work, and the texts of its user warnings, sorted, each once."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = work()
+    return result, sorted({str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)})
 
 
 def labels_of(labels: Sequence[int] | np.ndarray | None, names: frozenset[str]) -> np.ndarray | None:

@@ -1,6 +1,6 @@
 """Selection as a preprocessing stage: score on all ranks, merge, derive, select and write on rank 0, read on every one.
 
-selection = select_rows(datamodule, fine_tuner, trainer_for, ledger, part="fit", folder=run / "selection")
+selection = select_rows(request, fine_tuner, trainer_for, ledger, folder=run / "selection")
 """
 
 from __future__ import annotations
@@ -20,19 +20,17 @@ from selectune.common.errors import SelectionError
 from selectune.common.files import atomic_folder, default_cache
 from selectune.common.ranks import on_rank_zero, world
 from selectune.costs.ledger import Ledger
-from selectune.costs.record import CostRecord, Part, code_version
+from selectune.costs.record import CostRecord, code_version
 from selectune.costs.saving import SELECTION
 from selectune.costs.scorer_ratio import n_parameters
 from selectune.costs.uninterrupted import split_costs
 from selectune.data.pool import Pool
 from selectune.data.sources import find_model
-from selectune.datamodules.base import SelectionDataModule
 from selectune.lightning_modules import FineTuner
-from selectune.lightning_modules.scorers.settings import ScorerSettings
 from selectune.selection import examples
 from selectune.selection.choose import Chooser, labels_of
-from selectune.selection.examples import embedding_map
 from selectune.selection.manifest import Manifest, Selection, describe, hash_rows, trained_on
+from selectune.selection.request import SelectionRequest
 from selectune.selection.trainings import Trainings, tuned_key
 from selectune.selectors.base import Picked, Signals
 from selectune.selectors.checking import check_selector
@@ -43,76 +41,80 @@ from selectune.signals.forward import TrainerFor
 
 
 def select_rows(
-    datamodule: SelectionDataModule,
+    request: SelectionRequest,
     fine_tuner: FineTuner,
     trainer_for: TrainerFor,
     ledger: Ledger,
-    part: Part = "fit",
     folder: Path | None = None,
 ) -> Selection:
-    """Choose the rows that a data module trains on, on all ranks; a selection that is there already is picked up.
+    """Select the rows to train on, on all ranks; a selection that is there already is picked up.
 
     Args:
-        datamodule: whose pool and selector are meant.
-        fine_tuner: will train on them; its checkpoint scores, unless the data module's scorer settings name another.
+        request: pool, selector, budget.
+        fine_tuner: will train on them; its checkpoint scores, unless the request's scorer settings name another.
         trainer_for: gives a Trainer for a stage over all ranks.
         ledger: what is charged.
-        part: whose data this is.
         folder: where to write the selection; None keeps it in memory, which only one process can.
 
     Raises:
         UserError: on every rank, about data, budget, model or an earlier selection.
     """
-    datamodule.load()
-    if datamodule.selection is not None:
-        use_selection(datamodule, ledger, part)
+    if request.earlier is not None:
+        selection, source = earlier_selection(request, ledger), Selection.folder_of(request.earlier)
         if folder is not None:
-            on_rank_zero(lambda: _copy_selection(datamodule, folder))
-        assert datamodule.chosen is not None
-        return datamodule.chosen
-    assert datamodule.selector is not None
-    scoring = scoring_model(datamodule, fine_tuner, ledger)
+            on_rank_zero(lambda: _copy_selection(source, folder))
+        return selection
+    assert request.selector is not None
+    scoring = scoring_model(request, fine_tuner, ledger)
     # A run that is trained for longer, or that trains on what `select` chose in its folder, does nothing again.
     work = "prepare" if ledger.attempt == 1 or ledger.resumed else ""
-    with ledger.stage("prepare", part, work) as cost:
-        tokens = datamodule.tokenized("train", scoring.tokenizer)
-        labels = labels_of(datamodule.labels.get("train"), datamodule.selector.requires)
-        rows = Rows(datamodule.pool, tokens, labels)
-        datamodule.budget(int(rows.n_tokens.sum()))
-        request = _request(datamodule, scoring)
+    with ledger.stage("prepare", request.part, work) as cost:
+        tokens = request.tokenized(request.pool, scoring.tokenizer)
+        rows = Rows(request.pool, tokens, labels_of(request.labels, request.selector.requires))
+        budget = request.budget.of(len(rows), int(rows.n_tokens.sum()))
+        asked = _identity(request, scoring)
         cost.add(examples=len(tokens), method="no arithmetic")
-    made: Selection | None = on_rank_zero(lambda: _matching(folder, datamodule.pool, request))
+    made: Selection | None = on_rank_zero(lambda: _matching(folder, request.pool, asked))
     if made is None:
-        made = _make(datamodule, rows, scoring, Trainings(datamodule, fine_tuner, trainer_for, ledger, part), folder)
+        trainings = Trainings(request, fine_tuner, trainer_for, ledger)
+        if scoring.tuned:
+            assert request.scorer.tune is not None
+            trainings.tune(scoring, request.scorer.tune)
+        chooser = Chooser(scoring, trainings)
+        picked = chooser.choose(request.selector, rows, budget)
+        for message in chooser.messages:
+            warnings.warn(message, stacklevel=2)
+        made = on_rank_zero(lambda: _write(request, rows, scoring, chooser, picked, ledger, asked, folder))
     # a dry run has no file that every rank could read
-    datamodule.chosen = made if folder is None else Selection.read(folder, datamodule.pool)
-    return datamodule.chosen
+    return made if folder is None else Selection.read(folder, request.pool)
 
 
-def use_selection(datamodule: SelectionDataModule, ledger: Ledger, part: Part = "fit") -> None:
-    """Take an earlier selection by its path, on every rank, and charge what it cost as avoided, on rank 0.
+def earlier_selection(request: SelectionRequest, ledger: Ledger) -> Selection:
+    """An earlier selection, read by its path on every rank; what it cost is charged as avoided, on rank 0.
 
     Raises:
-        SelectionError: it is not there, made for another pool, or otherwise than the data module asks for.
+        SelectionError: it is not there, made for another pool, or otherwise than the request asks for.
     """
-    found = Selection.read(Path(str(datamodule.selection)).expanduser(), datamodule.pool)
-    asked = {"selector": describe(datamodule.selector), "budget": _asked(datamodule), "seed": datamodule.seed}
-    if datamodule.selector is not None:
-        asked["target"] = _target(datamodule)
-    differs = [name for name, value in asked.items() if found.manifest.request[name] != value]
-    if datamodule.selector is not None and differs:
-        raise SelectionError(
-            f"The selection in {datamodule.selection} was made otherwise than this run asks for (it differs in "
-            f"{', '.join(differs)}); leave data.selector and the budget out, or data.selection."
-        )
-    datamodule.chosen = found
+    assert request.earlier is not None
+    found = Selection.read(request.earlier, request.pool)
+    if request.selector is not None:
+        asked = {
+            "selector": describe(request.selector), "budget": asdict(request.budget), "seed": request.seed,
+            "target": request.target_described,
+        }  # fmt: skip
+        differs = [name for name, value in asked.items() if found.manifest.request[name] != value]
+        if differs:
+            raise SelectionError(
+                f"The selection in {request.earlier} was made otherwise than this run asks for (it differs in "
+                f"{', '.join(differs)}); leave data.selector and the budget out, or data.selection."
+            )
     if world()[0] == 0:
-        charge_avoided(ledger, found.manifest.costs, part)
+        charge_avoided(ledger, found.manifest.costs, request.part)
+    return found
 
 
-def _copy_selection(datamodule: SelectionDataModule, folder: Path) -> None:
+def _copy_selection(source: Path, folder: Path) -> None:
     """Put an earlier selection into the run that uses it, so that the run says everything about itself."""
-    source = Selection.folder_of(Path(str(datamodule.selection)).expanduser())
     if source.resolve() != folder.resolve():
         with atomic_folder(folder) as partial:
             for file in ("rows.parquet", "scores.parquet", "examples.json", "manifest.json"):
@@ -120,13 +122,12 @@ def _copy_selection(datamodule: SelectionDataModule, folder: Path) -> None:
                     shutil.copyfile(source / file, partial / file)
 
 
-def select_in_library(datamodule: SelectionDataModule) -> None:
-    """Make or read the selection of a data module that a plain `Trainer.fit` uses.
+def select_in_library(request: SelectionRequest, trainer: Any) -> Selection:
+    """The selection of a data module that a plain `Trainer.fit` uses.
 
     Raises:
         SelectionError: there is more than one process, and no selection to read.
     """
-    trainer: Any = datamodule.trainer
     if trainer.world_size > 1:
         raise SelectionError(
             "With several processes the selection is made before `Trainer.fit`; run `selectune select` first and name "
@@ -142,7 +143,7 @@ def select_in_library(datamodule: SelectionDataModule) -> None:
 
     folder = ledger.path.parent / "selection" if ledger.path else None
     with Preemption(requeue_signal()) as preemption:
-        select_rows(datamodule, trainer.lightning_module, trainer_for, ledger, folder=folder)
+        return select_rows(request, trainer.lightning_module, trainer_for, ledger, folder)
 
 
 def ledger_of(trainer: Any) -> Ledger:
@@ -156,61 +157,43 @@ def ledger_of(trainer: Any) -> Ledger:
     return Ledger()
 
 
-def scoring_model(datamodule: SelectionDataModule, fine_tuner: FineTuner, ledger: Ledger) -> ScoringModel:
-    """The model that scores for a data module, as its scorer settings and the ledger's device say; not tuned yet.
+def scoring_model(request: SelectionRequest, fine_tuner: FineTuner, ledger: Ledger) -> ScoringModel:
+    """The model that scores, as the request's scorer settings and the ledger's device say; not tuned yet.
 
     Raises:
         SelectionError: the selector names a signal that there is not.
         CheckpointError: the model cannot be found.
     """
-    check_selector(datamodule.selector, SIGNALS)
-    settings = datamodule.scorer or ScorerSettings()
+    assert request.selector is not None
+    check_selector(request.selector, SIGNALS)
+    settings = request.scorer
     source = find_model(settings.checkpoint) if settings.checkpoint else fine_tuner.source
     device = torch.device(ledger.device)
     half = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     precision = settings.precision or ("bf16" if half else "32")
-    scoring = ScoringModel(source, settings, datamodule.max_length, settings.max_batch_tokens or 0, precision)
-    assert datamodule.selector is not None
-    names = scoring.with_sources(datamodule.selector.requires | datamodule.selector.requires_target)
+    scoring = ScoringModel(source, settings, request.max_length, settings.max_batch_tokens or 0, precision)
+    names = scoring.with_sources(request.selector.requires | request.selector.requires_target)
     if settings.tune and any(scoring.kind(name) in ("head", "encoder", "derived") for name in names):
-        scoring.tuned = tuned_key(scoring, settings.tune, datamodule, fine_tuner.seed)
+        scoring.tuned = tuned_key(scoring, settings.tune, request.labelled, fine_tuner.seed)
     if not settings.max_batch_tokens:
         scoring.max_batch_tokens = find_token_budget(scoring, names, device)
     return scoring
 
 
-def _make(
-    datamodule: SelectionDataModule, rows: Rows, scoring: ScoringModel, trainings: Trainings, folder: Path | None
-) -> Selection:
-    """Tune the scorer if asked, choose on all ranks, and let rank 0 write what was chosen."""
-    assert datamodule.selector is not None
-    ledger, part = trainings.ledger, trainings.part
-    if scoring.tuned:
-        assert scoring.settings.tune is not None
-        trainings.tune(scoring, scoring.settings.tune)
-    chooser = Chooser(scoring, trainings)
-    budget = datamodule.budget(int(rows.n_tokens.sum()))
-    picked = chooser.choose(datamodule.selector, rows, budget)
-    for message in chooser.told:
-        warnings.warn(message, stacklevel=2)
-    return on_rank_zero(lambda: _write(datamodule, rows, scoring, chooser, picked, ledger, part, folder))
-
-
 def _write(
-    datamodule: SelectionDataModule,
+    request: SelectionRequest,
     rows: Rows,
     scoring: ScoringModel,
     chooser: Chooser,
     picked: Picked,
     ledger: Ledger,
-    part: Part,
+    asked: dict[str, Any],
     folder: Path | None,
 ) -> Selection:
     pool, n_tokens, lengths = rows.pool, rows.n_tokens, rows.tokens.lengths
-    selection_costs = [r for r in _charged(ledger) if r.part == part and r.stage in SELECTION]
-    request = _request(datamodule, scoring)
-    request["budget"] = {
-        "asked": request["budget"],
+    selection_costs = [r for r in _charged(ledger) if r.part == request.part and r.stage in SELECTION]
+    budget = {
+        "asked": asked["budget"],
         "rows": len(picked.rows),
         "tokens": int(n_tokens[picked.rows].sum()),
         "input_tokens": int(lengths[picked.rows].sum()),
@@ -229,27 +212,27 @@ def _write(
         tokenizer_hash=scoring.tokenizer_hash,
         trained_on=trained_on(scoring.source.folder),
         diagnostics=picked.diagnostics | ({"signals": chooser.notes} if chooser.notes else {}) | _domains(pool, picked),
-        warnings=chooser.told,
+        warnings=chooser.messages,
         screened=None
         if chooser.screened is None
         else {"rows": len(chooser.screened), "input_tokens": int(lengths[chooser.screened].sum())},
         costs=[record.to_json() for record in selection_costs],
         commit=code_version(),
-        **request,
+        **asked | {"budget": budget},
     )
     selection = Selection(picked.rows, picked.scores[picked.rows], manifest)
     if folder is not None:
         scalars = {"n_tokens": n_tokens, **chooser.scalars, "score": picked.scores}
         described = examples.describe_rows(
             pool.texts, picked.rows, len(pool), scalars, picked.diagnostics,
-            datamodule.labels.get("train") if datamodule.has_classes else None,
-            getattr(datamodule, "label_names", None), datamodule.seed,
+            request.labels if request.label_names is not None else None,
+            list(request.label_names or ()) or None, request.seed,
         )  # fmt: skip
-        keys = Signals({"text_hash": pool.text_hash}).tie_keys(datamodule.seed)
+        keys = Signals({"text_hash": pool.text_hash}).tie_keys(request.seed)
         if chooser.compared is not None:
             ids, embeddings, targets = chooser.compared
             kept = np.flatnonzero(np.isin(ids, picked.rows))
-            described["map"] = embedding_map(embeddings, targets, kept, keys[ids])
+            described["map"] = examples.embedding_map(embeddings, targets, kept, keys[ids])
         examples.write(folder, described)
         selection.write(folder, pool, scalars, keys)
     return selection
@@ -264,40 +247,27 @@ def _domains(pool: Pool, picked: Picked) -> dict[str, Any]:
     return {"domains": told}
 
 
-def _request(datamodule: SelectionDataModule, scoring: ScoringModel) -> dict[str, Any]:
-    """What decides the rows; with a `Chain`, later selectors' signals are those of the rows that are left."""
-    selector = datamodule.selector
-    assert selector is not None
-    signals = [scoring.define(name, datamodule.pool) for name in scoring.with_sources(selector.requires)]
+def _identity(request: SelectionRequest, scoring: ScoringModel) -> dict[str, Any]:
+    """Everything that decides the rows; in a `Chain` the signals of later selectors are those of the rows left."""
+    assert request.selector is not None
+    signals = [scoring.define(name, request.pool) for name in scoring.with_sources(request.selector.requires)]
     return {
-        "pool_fingerprint": datamodule.pool.fingerprint,
+        "pool_fingerprint": request.pool.fingerprint,
         "weights_hash": scoring.weights_hash,
-        "selector": describe(selector),
-        "budget": _asked(datamodule),
-        "seed": datamodule.seed,
+        "selector": describe(request.selector),
+        "budget": asdict(request.budget),
+        "seed": request.seed,
         "signals": [asdict(definition) for definition in signals],
-        "target": _target(datamodule),
+        "target": request.target_described,
     }
 
 
-def _target(datamodule: SelectionDataModule) -> dict[str, Any] | None:
-    """What the pool is compared with, if the selector compares it."""
-    if datamodule.selector is None or not datamodule.selector.requires_target:
-        return None
-    target = datamodule.target_pool
-    return {"source": target.source, "revision": target.revision, "fingerprint": target.fingerprint}
-
-
-def _asked(datamodule: SelectionDataModule) -> dict[str, Any]:
-    return {name: getattr(datamodule, name) for name in ("keep", "keep_rows", "keep_tokens")}
-
-
-def _matching(folder: Path | None, pool: Pool, request: dict[str, Any]) -> Selection | None:
+def _matching(folder: Path | None, pool: Pool, asked: dict[str, Any]) -> Selection | None:
     """The selection that a folder holds, if it is the one asked for."""
     if folder is None or not (folder / "manifest.json").is_file():
         return None
     found = Selection.read(folder, pool)
-    differs = [name for name, value in request.items() if found.manifest.request[name] != value]
+    differs = [name for name, value in asked.items() if found.manifest.request[name] != value]
     if differs:
         raise SelectionError(
             f"The selection in {folder} was made otherwise (it differs in {', '.join(differs)}); use another folder, "

@@ -23,10 +23,10 @@ from selectune.common.ranks import barrier, on_rank_zero
 from selectune.costs.ledger import Ledger
 from selectune.costs.record import Part
 from selectune.costs.uninterrupted import split_costs
-from selectune.datamodules.base import SelectionDataModule
 from selectune.lightning_modules import FineTuner
 from selectune.lightning_modules.scorers.settings import Tune
-from selectune.selection.manifest import describe, hash_rows
+from selectune.selection.manifest import hash_rows
+from selectune.selection.request import SelectionRequest, Trainable
 from selectune.selectors.band_search import Proxy
 from selectune.selectors.base import Signals
 from selectune.signals.compute import charge_avoided, recorded
@@ -41,22 +41,25 @@ class Trainings:
     """What all of them need.
 
     Args:
-        datamodule: whose rows they train on.
+        request: whose rows they train on.
         fine_tuner: whose settings hold where nothing else is said.
         trainer_for: see `TrainerFor`.
         ledger: what is charged.
-        part: whose data it is.
     """
 
-    datamodule: SelectionDataModule
+    request: SelectionRequest
     fine_tuner: FineTuner
     trainer_for: TrainerFor
     ledger: Ledger
-    part: Part
+
+    @property
+    def part(self) -> Part:
+        """Whose data they serve."""
+        return self.request.part
 
     def tune(self, scoring: ScoringModel, tune: Tune) -> None:
         """Train the scoring model on some labelled rows, before it scores."""
-        data, folder = labelled(self.datamodule), default_cache() / "scorers" / str(scoring.tuned)
+        data, folder = self.request.labelled, default_cache() / "scorers" / str(scoring.tuned)
         export, costs = folder / "export", folder / "costs.json"
         with self._held(folder.with_suffix(".lock"), "tuning the same scorer"):
             if on_rank_zero(costs.is_file):
@@ -78,10 +81,12 @@ class Trainings:
 
     def proxy(self, rows: np.ndarray, proxy: Proxy) -> float:
         """The metric on ``dev`` of a small training on some rows of the pool."""
-        data, source = self.datamodule, self.fine_tuner.source
+        data, source = self.request.training, self.fine_tuner.source
         rate = proxy.learning_rate or self.fine_tuner.learning_rate
         seed = self.fine_tuner.seed
-        key = _key(source.described, data.pool.fingerprint, hash_rows(rows), rate, seed, asdict(proxy), *_of(data))
+        key = _key(
+            source.described, data.pool.fingerprint, hash_rows(rows), rate, seed, asdict(proxy), data.training_key()
+        )
         file = default_cache() / "proxies" / f"{key}.json"
         if on_rank_zero(file.is_file):
             return on_rank_zero(lambda: self._known_proxy(file))
@@ -123,33 +128,16 @@ class Trainings:
             yield
 
 
-def labelled(datamodule: SelectionDataModule) -> SelectionDataModule:
-    """Whose rows a scoring model is tuned on: those of the top-level data, where a warm-up's pool is scored."""
-    return datamodule.task or datamodule
-
-
-def tuned_key(scoring: ScoringModel, tune: Tune, datamodule: SelectionDataModule, seed: int) -> str:
+def tuned_key(scoring: ScoringModel, tune: Tune, data: Trainable, seed: int) -> str:
     """Hash of all that the weights of a tuned scoring model depend on, 32 hexadecimal digits."""
-    data = labelled(datamodule)
-    return _key(scoring.weights_hash, data.pool.fingerprint, asdict(tune), seed, *_of(data))
-
-
-def _of(data: SelectionDataModule) -> list[Any]:
-    return [
-        type(data).__name__,
-        data.max_length,
-        data.batch_size,
-        data.seed,
-        describe(data.head_class.__name__),
-        *data.training_key(),
-    ]
+    return _key(scoring.weights_hash, data.pool.fingerprint, asdict(tune), seed, data.training_key())
 
 
 def _key(*parts: Any) -> str:
     return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-def first_by_hash(data: SelectionDataModule, n_rows: int | None) -> np.ndarray:
+def first_by_hash(data: Trainable, n_rows: int | None) -> np.ndarray:
     """Rows that a scorer is tuned on: so many, drawn by the hash of their text."""
     keys = Signals({"text_hash": data.pool.text_hash}).tie_keys(data.seed)
     return np.sort(np.argsort(keys, kind="stable")[:n_rows])

@@ -26,11 +26,13 @@ def rounded(scores: np.ndarray) -> np.ndarray:
 class Budget:
     """How much of the pool to keep: ``rows`` or ``tokens`` (of the scoring tokenizer), or neither.
 
-    Neither is right only for a rule that fixes its own bounds, such as ``Absolute``.
+    Neither is right only for a rule that fixes its own bounds, such as ``Absolute``. ``counted`` is the signal that
+    says the tokens of a row: ``n_tokens``, or ``input_tokens``, special ones included.
     """
 
     rows: int | None = None
     tokens: int | None = None
+    counted: str = "n_tokens"
 
     @classmethod
     def of(

@@ -11,9 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from selectune.common.errors import DataError
+from selectune.data.pool import Pool
 from selectune.data.splits import even_sample
 from selectune.data.texts import Texts
 from selectune.datamodules import LanguageModeling, TextClassification
+from selectune.selectors import Nearest
 from tests.conftest import sentences
 
 
@@ -80,27 +82,33 @@ def test_an_even_sample_fills_up() -> None:
     assert len(even_sample(domains, 114, 0)) == 114
 
 
+def target_of(data: LanguageModeling, outer: TextClassification | None = None) -> Pool:
+    """The target that a selector would see."""
+    data.selector = Nearest()
+    request = data.request(outer=outer)
+    assert request is not None
+    assert request.target is not None
+    return request.target
+
+
 def test_targets(three: list[Path], data_folder: Path) -> None:
     task = TextClassification(str(data_folder), seed=0, max_train_rows=50)
-    warm = module(three, target="train")
-    warm.task = task
-    target = warm.target_pool
+    task.load()
+    target = target_of(module(three, target="train"), task)
     assert target.texts() == task.pool.texts()
     assert len(target) == 50
     assert target.source.startswith("train of ")
 
-    assert len(module(three).target_pool) == len(module(three).splits["dev"])
-    several = module(three, target=[str(three[0]), Texts(str(three[2]), text_column="body")]).target_pool
+    assert len(target_of(module(three))) == len(module(three).splits["dev"])
+    several = target_of(module(three, target=[str(three[0]), Texts(str(three[2]), text_column="body")]))
     assert len(several) == 120
     assert several.domains is not None
     assert np.bincount(several.domains).tolist() == [100, 20]
-    fewer = module(three, target=[str(three[0]), str(three[1])], max_target_rows=30).target_pool
+    fewer = target_of(module(three, target=[str(three[0]), str(three[1])], max_target_rows=30))
     assert fewer.domains is not None
     assert np.bincount(fewer.domains).tolist() == [15, 15]
-    assert (
-        fewer.fingerprint
-        == module(three, target=[str(three[0]), str(three[1])], max_target_rows=30).target_pool.fingerprint
-    )
+    again = target_of(module(three, target=[str(three[0]), str(three[1])], max_target_rows=30))
+    assert fewer.fingerprint == again.fingerprint
 
 
 def test_a_split_that_is_named_is_the_one_that_is_taken(three: list[Path]) -> None:
@@ -124,14 +132,16 @@ def test_the_order_of_data_sets_is_part_of_a_pool(three: list[Path]) -> None:
 def test_a_pair_can_be_the_target_of_a_warm_up(three: list[Path], tmp_path: Path) -> None:
     texts, labels = sentences(60, 9)
     pq.write_table(pa.table({"one": texts, "two": texts[::-1], "label": labels}), tmp_path / "pairs.parquet")
-    warm = module(three)
-    warm.task = TextClassification(str(tmp_path / "pairs.parquet"), text_column="one", pair_column="two", seed=0)
-    assert len(warm.target_pool.texts()[0]) == 2, "in a warm-up the target is the task's rows, unless it is named"
+    task = TextClassification(str(tmp_path / "pairs.parquet"), text_column="one", pair_column="two", seed=0)
+    task.load()
+    assert len(target_of(module(three), task).texts()[0]) == 2, (
+        "in a warm-up the target is the task's rows, unless it is named"
+    )
 
 
 def test_mistakes_are_told(three: list[Path]) -> None:
     with pytest.raises(DataError, match="top-level data for a warm-up"):
-        _ = module(three, target="train").target_pool
+        target_of(module(three, target="train"))
     with pytest.raises(DataError, match="belongs to one data set"):
         module(three, config_name="en")
     with pytest.raises(DataError, match="at least one"):

@@ -63,8 +63,7 @@ def test_a_planned_fit_is_the_fit(
 
 def test_two_ranks_share_a_batch_and_both_step(data_folder: Path, model_folder: Path) -> None:
     data = TextClassification(str(data_folder), max_length=32, seed=3)
-    data.load()
-    data.source = FineTuner(str(model_folder)).source
+    data.load(FineTuner(str(model_folder)).source)
     data.setup("fit")
     rows = np.arange(100)
     one = plans.training(data, rows, plans.Schedule(1), 1, None, None, None).work
@@ -186,8 +185,7 @@ def test_validations_are_those_of_the_fit(options: dict[str, Any], data_folder: 
 
 def test_a_limit_is_of_each_rank_and_of_all_splits_in_turn(data_folder: Path, model_folder: Path) -> None:
     data = TextClassification(str(data_folder), max_length=32, seed=3)
-    data.load()
-    data.source = FineTuner(str(model_folder)).source
+    data.load(FineTuner(str(model_folder)).source)
     data.setup("fit")
     dev = data.tokens["dev"]
     whole = plans.evaluating([dev, dev], 100, 2, None)

@@ -41,8 +41,8 @@ def charged(
 ) -> Any:
     clock = iter(range(100))
     monkeypatch.setattr(selecting.time, "perf_counter", lambda: float(next(clock)))
-    tally, data, pool = Tally("cpu", ranks), SimpleNamespace(seed=0), pool_of(20)
-    work = Selecting(data, None, tally, "fit", torch.device("cpu"))  # type: ignore[arg-type]
+    tally, request, pool = Tally("cpu", ranks), SimpleNamespace(seed=0, part="fit"), pool_of(20)
+    work = Selecting(request, None, tally, torch.device("cpu"))  # type: ignore[arg-type]
     known = _Known(pool, None, pool_of(n_target), share)
     work._pick(Solver(collective), known, range(20), Budget(rows=5))  # type: ignore[arg-type]
     monkeypatch.undo()
@@ -74,7 +74,7 @@ def test_what_is_unknown_in_flops_is_unknown_in_time_on_another_machine(stage: s
         for name in ("score", "solve", "train"):
             flops = None if name == stage else 100.0
             tally.charge(name, "fit", plans.Work(50, 500, 500, flops), 7.0, "made up")  # type: ignore[arg-type]
-        saving = Forecaster(None, tally)._saving(done)  # type: ignore[arg-type]
+        saving = Forecaster(None, None, tally)._saving(done)  # type: ignore[arg-type]
         assert saving.flops.saving is None
         assert (saving.device_s.saving is None) == (speed is not None)
         assert getattr(saving.device_s, "training" if stage == "train" else stage) == (None if speed else 7.0)

@@ -1,0 +1,150 @@
+"""What the command line asked for, and its start: the data is loaded and checked, then the run directory claimed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import lightning.pytorch as pl
+
+from selectune.common import checks
+from selectune.common.errors import UserError
+from selectune.common.files import clear_partials, default_cache
+from selectune.common.ranks import on_rank_zero, world
+from selectune.costs.ledger import Ledger
+from selectune.costs.record import Part
+from selectune.data.sources import find_model
+from selectune.data.tokens import load_tokenizer
+from selectune.datamodules.base import SelectionDataModule
+from selectune.lightning_modules.fine_tuner import FineTuner
+from selectune.lightning_modules.scorers.settings import ScorerSettings
+from selectune.runs.directory import Run
+from selectune.selection.request import SelectionRequest
+
+
+@dataclass
+class WarmUp:
+    """A language-model warm-up before fine-tuning, on rows of its own.
+
+    Args:
+        data: texts to warm up on, with a selector of their own if wanted.
+        max_epochs: passes over them.
+        max_steps: stop after so many steps; -1 for no such limit.
+        learning_rate: the highest that the schedule reaches.
+        weight_decay: of AdamW.
+        warmup: part of the steps in which the learning rate rises.
+
+    Raises:
+        UserError: a number out of its range.
+    """
+
+    data: SelectionDataModule
+    max_epochs: int = 1
+    max_steps: int = -1
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.01
+    warmup: float = 0.06
+
+    def __post_init__(self) -> None:
+        checks.limit("warm_up.max_epochs", self.max_epochs)
+        checks.limit("warm_up.max_steps", self.max_steps)
+        checks.positive("warm_up.learning_rate", self.learning_rate)
+        checks.not_negative("warm_up.weight_decay", self.weight_decay)
+        checks.between("warm_up.warmup", self.warmup, 0, 1)
+        if self.max_epochs == self.max_steps == -1:
+            raise UserError("warm_up.max_epochs is -1 as warm_up.max_steps is, so it never ends; give one of them.")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a verb was asked to do.
+
+    Args:
+        trainer: for the main fit and the evaluations; its strategy starts the other ranks.
+        make_trainer: gives a Trainer of the same devices for another stage.
+        model: to fine-tune.
+        data: to fine-tune on.
+        directory: the run directory, None for a dry run.
+        config: as ``config.yaml`` will hold it.
+        scorer: settings of the scoring model.
+        warm_up: a warm-up, if asked for.
+        ckpt_path: as given.
+        overwrite: as given.
+        keep_models: leave checkpoints and the exported model when a fit ends.
+        ledger: what is charged.
+    """
+
+    trainer: pl.Trainer
+    make_trainer: Callable[..., pl.Trainer]
+    model: FineTuner
+    data: SelectionDataModule
+    directory: Run | None
+    config: dict[str, Any]
+    scorer: ScorerSettings
+    warm_up: WarmUp | None = None
+    ckpt_path: str | None = None
+    overwrite: bool = False
+    keep_models: bool = True
+    ledger: Ledger = field(default_factory=Ledger)
+
+    @property
+    def run(self) -> Run:
+        """The run directory of a verb that has one."""
+        assert self.directory is not None
+        return self.directory
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a verb begins with, on every rank.
+
+    Args:
+        requests: the selections that are asked for, by part.
+        checkpoint: to go on from.
+    """
+
+    requests: dict[Part, SelectionRequest]
+    checkpoint: str | None = None
+
+
+@contextmanager
+def abandoned_on_mistakes(job: Job) -> Iterator[None]:
+    """Leave nothing of a new run whose start ended in a user's mistake, so that the mended command finds its place."""
+    try:
+        yield
+    except UserError:
+        if job.directory is not None and job.directory.new and world()[0] == 0:
+            job.directory.abandon()
+        raise
+
+
+def begin(job: Job, verb: str) -> Start:
+    """Load the data, which finds a user's mistakes, then let rank 0 claim the directory."""
+    on_rank_zero(lambda: clear_partials(default_cache()))
+    on_rank_zero(lambda: job.model.source)
+    source, scorer = job.model.source, job.scorer.checkpoint
+    if scorer is not None:  # a damaged one is told before anything is trained
+        on_rank_zero(lambda: load_tokenizer(find_model(scorer).folder) and None)
+
+    def load() -> dict[Part, SelectionRequest]:
+        parts = [job.data, *([job.warm_up.data] if job.warm_up else [])]
+        for data in parts:
+            data.check_length(load_tokenizer(source.folder))
+            data.load(source)
+        asked: dict[Part, SelectionRequest | None] = {"fit": job.data.request(job.scorer)}
+        if job.warm_up:
+            asked["warm_up"] = job.warm_up.data.request(job.scorer, "warm_up", job.data)
+        return {part: request for part, request in asked.items() if request is not None}
+
+    on_rank_zero(lambda: len(load()))  # first alone: it may build caches
+    requests = load()
+    rank, size = world()
+    job.ledger.rank, job.ledger.world_size = rank, size
+    job.ledger.device = str(job.trainer.strategy.root_device)
+    if job.directory is None:
+        return Start(requests)
+    claim = on_rank_zero(lambda: job.run.claim(verb, job.config, job.ckpt_path, job.overwrite))
+    job.ledger.path, job.ledger.attempt, job.ledger.resumed = job.run.costs, claim.attempt, claim.resumed
+    return Start(requests, claim.checkpoint)

@@ -1,0 +1,136 @@
+"""What a data module asks of the selection stage, frozen: the stage never reaches back into the data module."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from selectune.common.files import default_cache
+from selectune.common.ranks import on_rank_zero
+from selectune.data.pool import Pool
+from selectune.data.tokens import TokenizedRows, check_length, tokenize, tokenizer_hash
+from selectune.lightning_modules.scorers.settings import ScorerSettings
+from selectune.selectors.base import Budget, Selector
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from selectune.costs.record import Part
+    from selectune.data.sources import ModelSource
+
+
+class Trainable(Protocol):
+    """A data module, as far as a selection trains models on its rows: scorers, and proxies of a search."""
+
+    @property
+    def pool(self) -> Pool:
+        """The rows that may be trained on."""
+
+    @property
+    def seed(self) -> int:
+        """Of everything random in it."""
+
+    @property
+    def monitor(self) -> tuple[str, str]:
+        """The metric on ``dev`` that is compared, and ``max`` or ``min`` of it."""
+
+    def trained_on(self, rows: np.ndarray, source: ModelSource) -> Any:
+        """A data module of its own, for a training on some rows of the pool."""
+
+    def training_key(self) -> list[Any]:
+        """Everything that such a training depends on beside its rows, their texts and labels."""
+
+
+@dataclass(frozen=True)
+class BudgetAsked:
+    """The budget as the user gave it: a share of the rows, rows, or tokens; at most one of them.
+
+    Args:
+        keep: over 0, at most 1.
+        keep_rows: at least 1.
+        keep_tokens: at least 1.
+    """
+
+    keep: float | None = None
+    keep_rows: int | None = None
+    keep_tokens: int | None = None
+
+    @property
+    def given(self) -> list[str]:
+        """Names of those that are given."""
+        return [name for name, value in asdict(self).items() if value is not None]
+
+    def of(self, n_rows: int, n_tokens: int) -> Budget:
+        """The budget in a pool of so many rows and tokens.
+
+        Raises:
+            BudgetError: it is given twice, nothing, or more than the pool.
+        """
+        return Budget.of(n_rows, n_tokens, self.keep, self.keep_rows, self.keep_tokens)
+
+
+@dataclass(frozen=True)
+class SelectionRequest:
+    """A selection that is asked for.
+
+    Args:
+        pool: the rows to select from.
+        selector: selects; None takes the earlier selection as it is.
+        budget: how much to keep.
+        seed: of the selector, and of the order among equal scores.
+        training: trains proxies on rows of the pool.
+        labelled: trains the scoring model on labelled rows: the same, but the top-level data in a warm-up.
+        max_length: tokens that rows are cut to.
+        part: whose data it serves.
+        labels: numbers of classes, or numbers, of the rows, shape (n_rows,).
+        label_names: names of the classes, where labels are classes.
+        target: the rows to compare the pool with, if the selector compares it.
+        earlier: a run, or its ``selection`` folder, whose selection is used instead.
+        scorer: settings of the scoring model.
+    """
+
+    pool: Pool
+    selector: Selector | None
+    budget: BudgetAsked
+    seed: int
+    training: Trainable
+    labelled: Trainable
+    max_length: int
+    part: Part = "fit"
+    labels: np.ndarray | None = None
+    label_names: tuple[str, ...] | None = None
+    target: Pool | None = None
+    earlier: Path | None = None
+    scorer: ScorerSettings = field(default_factory=ScorerSettings)
+
+    def tokenized(self, pool: Pool, tokenizer: PreTrainedTokenizerBase) -> TokenizedRows:
+        """Tokens of the pool, or of the target; see `cached_tokens`."""
+        return cached_tokens(pool, tokenizer, self.max_length)
+
+    @property
+    def target_described(self) -> dict[str, Any] | None:
+        """Source, revision and fingerprint of the target, as JSON types."""
+        if self.target is None:
+            return None
+        target = self.target
+        return {"source": target.source, "revision": target.revision, "fingerprint": target.fingerprint}
+
+
+def cached_tokens(pool: Pool, tokenizer: PreTrainedTokenizerBase, max_length: int) -> TokenizedRows:
+    """Tokens of a pool, kept in the cache, where rank 0 puts them.
+
+    Raises:
+        DataError: `max_length` is over what the tokenizer's model takes.
+    """
+    check_length(tokenizer, max_length, len(pool.text_columns))
+    key = f"{pool.fingerprint[:16]}-{tokenizer_hash(tokenizer)[:16]}-{max_length}"
+    folder = default_cache() / "tokens" / key
+
+    def fill() -> None:
+        tokenize(pool.texts, len(pool), tokenizer, max_length, folder)
+
+    on_rank_zero(fill)
+    return tokenize(pool.texts, len(pool), tokenizer, max_length, folder)
