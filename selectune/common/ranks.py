@@ -19,6 +19,11 @@ def world() -> tuple[int, int]:
     return 0, 1
 
 
+def process_group() -> Any:
+    """The group of all processes, as `torch.distributed` has it; None where there is one process."""
+    return torch.distributed.group.WORLD if world()[1] > 1 else None
+
+
 def barrier() -> None:
     """Wait for all ranks."""
     if world()[1] > 1:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from selectune.common.errors import CheckpointError, DataError, SelectionError
-from selectune.common.ranks import broadcast, on_rank_zero, together, world
+from selectune.common.ranks import broadcast, on_rank_zero, process_group, together, world
 from selectune.selection.manifest import describe
 from selectune.selection.matched_budget import matched_budget
 from selectune.selection.trainings import Trainings
@@ -174,10 +174,11 @@ class Chooser(Stages):
         work = self.trainings
 
         name = _name_of_work(selector, pool, budget, work.request.seed)
+        group = process_group() if selector.collective else None
 
         def pick() -> Picked:
             with work.ledger.stage("select", work.part, name) as cost:
-                picked = checked_select(selector, pool, target, budget, work.request.seed)
+                picked = checked_select(selector, pool, target, budget, work.request.seed, group)
                 examples = pool.n_rows if world()[0] == 0 else 0  # where all ranks choose, they choose among the same
                 if picked.flops == 0:
                     cost.add(examples=examples, method="no arithmetic")

@@ -198,6 +198,18 @@ class Selector(ABC):
             seed: of every random choice and of the order among ties.
         """
 
+    def select_jointly(self, pool: Signals, target: Signals | None, budget: Budget, seed: int, group: Any) -> Picked:
+        """As `select`, where all processes of a group call it; what is shared is the selector's.
+
+        Args:
+            pool: as for `select`, whole on each process.
+            target: likewise.
+            budget: likewise.
+            seed: likewise.
+            group: of `torch.distributed`; None for this process alone.
+        """
+        return self.select(pool, target, budget, seed)
+
 
 def ranked(scores: np.ndarray, tie_keys: np.ndarray) -> np.ndarray:
     """Row ids ordered by (score, tie key, row id), ascending; scores are rounded first. Shape (n_rows,)."""

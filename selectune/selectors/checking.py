@@ -15,8 +15,10 @@ from selectune.common.errors import SelectionError, UserError
 from selectune.selectors.base import ALWAYS, Budget, Picked, Selector, Signals
 
 
-def checked_select(selector: Selector, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:
-    """Let a selector select, and check its answer. The arguments are those of `Selector.select`.
+def checked_select(
+    selector: Selector, pool: Signals, target: Signals | None, budget: Budget, seed: int, group: Any = None
+) -> Picked:
+    """Let a selector select, and check its answer. The arguments are those of `Selector.select_jointly`.
 
     Returns:
         The answer, its rows as int64 in ascending order and its scores as float64.
@@ -26,7 +28,7 @@ def checked_select(selector: Selector, pool: Signals, target: Signals | None, bu
         SelectionError: it raises anything else, which is the cause of this; or its answer is not as `Picked` says.
     """
     try:
-        picked = selector.select(pool, target, budget, seed)
+        picked = selector.select_jointly(pool, target, budget, seed, group)
     except UserError:
         raise
     except Exception as error:
@@ -46,7 +48,7 @@ def check_picked(picked: Any, selector: Selector, pool: Signals, budget: Budget)
             f"{name} returned {_kind(picked)}, but select must return a Picked(rows, scores); mend it."
         )
     rows = _rows(picked.rows, name, pool.n_rows)
-    _check_size(rows, name, budget, pool["n_tokens"])
+    _check_size(rows, name, budget, pool[budget.counted])
     scores = _scores(picked.scores, name, pool.n_rows, rows if selector.leaves_unscored else slice(None))
     if picked.flops is not None and not 0 <= picked.flops < np.inf:
         raise SelectionError(f"{name} says that it took {picked.flops} FLOPs; let it say a number, or None; mend it.")

@@ -67,13 +67,22 @@ class GOTD(Comparing):
             DataError: no target; embeddings that are zero, not finite, or of different widths.
             TransportError: no convergence.
         """
+        return self.select_jointly(pool, target, budget, seed, None)
+
+    def select_jointly(self, pool: Signals, target: Signals | None, budget: Budget, seed: int, group: Any) -> Picked:
+        """As `select`, each process of a group solving its share of the pool."""
         from selectune.selectors.transport import calibrated_gradient, pool_potentials
 
         check_budget(budget, pool["n_tokens"], "GOTD")
         target = self.target_of(pool, target)
         filled, needed = filled_by(pool["n_tokens"], budget)
         expected = min(pool.n_rows, max(1, round(needed / filled[-1] * pool.n_rows)))
-        options: dict[str, Any] = {"cost": self.cost, "backend": self.backend, "max_iterations": self.max_iterations}
+        options: dict[str, Any] = {
+            "group": group,
+            "cost": self.cost,
+            "backend": self.backend,
+            "max_iterations": self.max_iterations,
+        }
         weights = even_weights(target)
         found = pool_potentials(
             pool["embedding"], target["embedding"], target_weights=weights, eps=self.eps, tolerance=self.tolerance,
