@@ -1,0 +1,52 @@
+"""The import ladder: a folder imports from lower rungs only, and nothing imports in a circle."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+from tests.structure import PACKAGE, RUNGS, circles, climbing, edges_between_modules, files_of, imports_of
+
+
+def test_no_import_climbs() -> None:
+    assert climbing(REPOSITORY) == []
+
+
+def test_every_folder_has_a_rung_and_nothing_else_stands_on_the_top_floor() -> None:
+    there = {path.stem for path in (REPOSITORY / PACKAGE).iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert there - {"__init__", "__pycache__", "py"} == set(RUNGS)
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    assert circles(edges_between_modules(REPOSITORY)) == []
+
+
+@pytest.mark.parametrize("line", ["from selectune.runs import job", "import selectune.report.page"])
+def test_an_import_that_climbs_is_found_wherever_it_stands(tmp_path: Path, line: str) -> None:
+    for folder in ("runs", "report", "data"):
+        (tmp_path / PACKAGE / folder).mkdir(parents=True)
+    (tmp_path / PACKAGE / "runs" / "job.py").write_text("")
+    (tmp_path / PACKAGE / "report" / "page.py").write_text("")
+    (tmp_path / PACKAGE / "data" / "pool.py").write_text(f"def late():\n    {line}\n")
+    (found,) = climbing(tmp_path)
+    assert found.startswith("selectune/data/pool.py:2")
+
+
+def test_circles_are_found() -> None:
+    assert circles({("a", "b"), ("b", "c"), ("c", "a"), ("c", "d")}) == [["a", "b", "c"]]
+
+
+def test_selectors_touch_no_files_and_no_ranks() -> None:
+    """`torch.distributed` appears in transport's communication alone, which is handed its process group."""
+    for file in files_of(REPOSITORY):
+        parts = file.relative_to(REPOSITORY / PACKAGE).parts
+        if parts[0] != "selectors":
+            continue
+        named = {node.attr for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Attribute)}
+        assert "distributed" not in named or parts == ("selectors", "transport", "ranks.py"), file
+        assert not named & {"read_text", "write_text", "read_bytes", "write_bytes"}, file
+    of_selectors = {one.module for one in imports_of(REPOSITORY) if one.source == "selectors"}
+    assert not {module for module in of_selectors if module.startswith(f"{PACKAGE}.common.files")}
