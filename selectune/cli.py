@@ -1,108 +1,38 @@
-"""The command line: ``selectune VERB --config FILE --output RUN``, with LightningCLI underneath."""
+"""The command line: ``selectune VERB ...``; the only place that knows all verbs."""
 
 from __future__ import annotations
 
-import logging
-import os
 import sys
-import traceback
-import warnings
-from collections.abc import Callable
-from copy import deepcopy
-from datetime import datetime
-from importlib import import_module
-from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
-import yaml
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser
 
-import selectune.datamodules
-import selectune.selectors  # noqa: F401  (short class names in configs are those that were imported)
-from selectune.callbacks import CostLedger, checkpoints
-from selectune.callbacks.preemption import Preemption, cluster_environments, requeue_signal, root_for
-from selectune.callbacks.trainer import Trainer
-from selectune.common import checks
-from selectune.common.errors import RunDirectoryError, TrainingError, UserError
-from selectune.common.files import check_folder, default_cache, no_room, use_cache
-from selectune.common.ranks import leave
-from selectune.costs.ledger import Ledger
-from selectune.datamodules.base import SelectionDataModule
+from selectune.callbacks.preemption import Preemption, requeue_signal
 from selectune.forecast import estimate
-from selectune.lightning_modules import FineTuner
-from selectune.lightning_modules.fine_tuner import NO_END
-from selectune.lightning_modules.scorers.settings import ScorerSettings
-from selectune.runs import fit as pipeline
-from selectune.runs.class_errors import ClassParser, construction_problem
-from selectune.runs.directory import WRITERS, Run
-from selectune.runs.job import Job, WarmUp
-from selectune.runs.metrics_log import MetricsLog
-from selectune.runs.trainer_options import check_options, made_trainer
+from selectune.report import command as report
+from selectune.runs.command import RunCLI, RunTrainer, run_verb
+from selectune.tables import command as table
 
-VERBS = ("fit", "estimate", "select", "validate", "test", "predict")
-OWN_PARSERS = {"report": "selectune.report.command", "table": "selectune.tables.command"}  # verbs without a Trainer
-EPILOG = (
-    "Further verbs, each with a --help: `report RUN [RUN ...]` writes the page of a run, or compares several; `table` "
-    "runs a grid of them. Exit codes: 0 all is well, 2 a mistake in what was asked for, 3 a training failed, its loss "
-    "being nan or infinite."
-)
-NOT_IN_CONFIG = (
-    "config", "output", "cache", "ckpt_path", "overwrite", "dry_run", "weights_only", "verbose", "return_predictions",
-    "device_flops", "utilisation",
-)  # fmt: skip
-STAGE_SETTINGS = (
-    "accelerator", "strategy", "devices", "num_nodes", "precision", "enable_progress_bar", "deterministic", "benchmark",
-)  # fmt: skip
-TRAINING_SETTINGS = ("gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches", "log_every_n_steps")
+OWN_PARSERS: dict[str, Any] = {"report": report, "table": table}  # verbs without a Trainer
 
 
-class SelectuneTrainer(Trainer):
-    """The Trainer, which names the verbs that it lacks."""
-
-    def select(self, model: Any, datamodule: Any) -> None:
-        """Choose the rows to train on, and nothing else."""
+class SelectuneTrainer(RunTrainer):
+    """The Trainer, which names the verb that it lacks."""
 
     def estimate(self, model: Any, datamodule: Any) -> None:
         """Forecast what a fit will cost and whether selecting will pay, from a few batches."""
 
 
-class SelectuneCLI(LightningCLI):
-    """Parses, instantiates, and hands a verb over to `selectune.runs.fit` on every rank."""
+class SelectuneCLI(RunCLI):
+    """All verbs that run a Trainer."""
 
-    keep_models = True
-
-    def __init__(self) -> None:
-        super().__init__(
-            FineTuner,
-            SelectionDataModule,
-            subclass_mode_data=True,
-            trainer_class=SelectuneTrainer,
-            parser_class=ClassParser,
-            trainer_defaults={"max_epochs": 3, "enable_model_summary": False},
-            save_config_callback=None,
-            seed_everything_default=0,
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
-            parser_kwargs={"epilog": EPILOG},
-        )
-
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """The verbs; where one is asked for, that one alone, since each parser costs time to build."""
-        verbs = {verb: {"model", "datamodule"} for verb in ("select", "estimate")} | LightningCLI.subcommands()
-        asked = [verb for verb in sys.argv[1:2] if verb in verbs]
-        return {verb: verbs[verb] for verb in asked or VERBS}
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The arguments beside trainer, model and data."""
-        parser.add_argument(
-            "--output", type=str | None, default=None, help="Run directory; default runs/<config>-<time>."
-        )
-        parser.add_argument("--cache", type=str | None, default=None, help="Cache folder; default SELECTUNE_CACHE.")
-        parser.add_argument("--overwrite", action="store_true", help="Remove what an earlier run left in --output.")
-        parser.add_argument("--warm_up", type=WarmUp | None, default=None, help="Warm up before fine-tuning.")
-        parser.add_class_arguments(ScorerSettings, "scorer")
+    verbs = ("fit", "estimate", "select", "validate", "test", "predict")
+    made_by = SelectuneTrainer
+    epilog = (
+        "Further verbs, each with a --help: `report RUN [RUN ...]` writes the page of a run, or compares several; "
+        "`table` runs a grid of them. Exit codes: 0 all is well, 2 a mistake in what was asked for, 3 a training "
+        "failed, its loss being nan or infinite."
+    )
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
@@ -115,164 +45,12 @@ class SelectuneCLI(LightningCLI):
                 "--utilisation", type=float | None, default=None,
                 help="Share of --device_flops that is reached, such as 0.35.",
             )  # fmt: skip
-        if subcommand == "select":
-            parser.add_argument(
-                "--dry_run", action="store_true", help="Write no selection; print its size, its cost and some rows."
-            )
         return parser
-
-    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse, and check the seed before Lightning sets it."""
-        super().parse_arguments(parser, args)
-        seed = self.config[self.config.subcommand].seed_everything
-        checks.seed("seed_everything", None if isinstance(seed, bool) else seed)
-
-    def instantiate_classes(self) -> None:
-        """Everything, and the job that the verb is."""
-        self.options = self.config[self.subcommand]
-        if self.options.cache is not None or self.subcommand in WRITERS:  # the others get by without one
-            use_cache(self.options.cache)
-        super().instantiate_classes()
-
-    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
-        """The main Trainer: the user's settings, with our callbacks and metrics.csv."""
-        dry = self.options.get("dry_run") or (self.subcommand == "estimate" and self.options.output is None)
-        self.run = None if dry else Run(_output(self.options.output, self.options.get("config")))
-        self.ledger = Ledger()
-        settings = dict(self._get(self.config_init, "trainer"))
-        check_options(settings)
-        if settings["max_epochs"] == settings["max_steps"] == -1 and self.model.lr_scheduler is None:
-            raise UserError(NO_END)
-        if self.run is not None:
-            loggers = settings.get("logger")
-            more = loggers if isinstance(loggers, list) else [loggers] if loggers not in (None, True, False) else []
-            kwargs["logger"] = [MetricsLog(self.run.path), *more]
-        if self.subcommand == "fit":
-            assert self.run is not None
-            head = self.model.head
-            chooses = self.datamodule.monitor if head is None else (head.monitor, head.mode)
-            callbacks = checkpoints.fit_callbacks(self.run, self.ledger, *chooses)
-        else:
-            callbacks = [CostLedger(ledger=self.ledger)]
-        self.preemption = Preemption(requeue_signal(settings.get("plugins")))
-        mine = settings.get("callbacks") or []
-        kwargs["callbacks"] = [*(mine if isinstance(mine, list) else [mine]), *callbacks, self.preemption]
-        own = self.run.checkpoints if self.run is not None else default_cache()
-        kwargs["default_root_dir"] = root_for(Path(settings["default_root_dir"] or own))
-        return made_trainer(self.trainer_class, settings | {"num_sanity_val_steps": 0} | kwargs)
-
-    def job(self) -> Job:
-        """What the verb was asked to do."""
-        assert self.subcommand is not None
-        text = self._parser(self.subcommand).dump(self.options, skip_none=False)
-        config = {key: value for key, value in yaml.safe_load(text).items() if key not in NOT_IN_CONFIG}
-        return Job(
-            trainer=self.trainer,
-            make_trainer=self.make_trainer,
-            model=self.model,
-            data=self.datamodule,
-            directory=self.run,
-            config=config,
-            scorer=self._get(self.config_init, "scorer"),
-            warm_up=self._get(self.config_init, "warm_up"),
-            ckpt_path=self.options.get("ckpt_path"),
-            overwrite=self.options.overwrite,
-            keep_models=self.keep_models,
-            ledger=self.ledger,
-        )
-
-    def make_trainer(self, **kwargs: Any) -> Trainer:
-        """A Trainer of the same devices for another stage."""
-        given = self._get(self.config_init, "trainer")
-        names = STAGE_SETTINGS + (TRAINING_SETTINGS if "max_epochs" in kwargs else ())
-        settings = {name: deepcopy(given[name]) for name in names}
-        settings |= {"num_sanity_val_steps": 0, "enable_model_summary": False}
-        settings["default_root_dir"] = self.trainer.default_root_dir
-        settings["plugins"] = cluster_environments(given["plugins"])
-        kwargs["callbacks"] = [*kwargs.get("callbacks", []), self.preemption]
-        return Trainer(**settings | kwargs)
-
-    # The verbs, as LightningCLI calls them.
-
-    def fit(self, **kwargs: Any) -> None:
-        """Warm up, select, fine-tune, evaluate, export, report."""
-        warm_up = self._get(self.config_init, "warm_up")
-        for data in (self.datamodule, *([warm_up.data] if warm_up else [])):
-            data.check_batch_size(self.trainer.world_size)
-        self._on_all_ranks(pipeline.fit)
-
-    def select(self, **kwargs: Any) -> None:
-        """Choose the rows, and nothing else."""
-        self._on_all_ranks(pipeline.select)
 
     def estimate(self, **kwargs: Any) -> None:
         """Forecast what a fit will cost; in this process alone."""
         with self.preemption:
             estimate(self.job(), self.options.device_flops, self.options.utilisation)
-
-    def validate(self, **kwargs: Any) -> None:
-        """Evaluate on ``dev``."""
-        self._on_all_ranks(lambda job: pipeline.evaluate(job, "validate"))
-
-    def test(self, **kwargs: Any) -> None:
-        """Evaluate on the held-out split."""
-        self._on_all_ranks(lambda job: pipeline.evaluate(job, "test"))
-
-    def predict(self, **kwargs: Any) -> None:
-        """Write what the model says of each row of the held-out split."""
-        self._on_all_ranks(lambda job: pipeline.evaluate(job, "predict"))
-
-    def _on_all_ranks(self, verb: Callable[[Job], Any]) -> None:
-        """Start the other ranks, if there are any, and run the verb on each."""
-
-        launcher = self.preemption.launcher = self.trainer.strategy.launcher
-
-        def on_this_rank() -> None:
-            with self.preemption:
-                self.trainer.strategy.setup_environment()
-                try:
-                    verb(self.job())
-                except TrainingError:  # of all ranks together, so none is left waiting
-                    leave()
-                    raise
-                leave()
-
-        if launcher is None:
-            on_this_rank()
-        else:
-            launcher.launch(on_this_rank, trainer=self.trainer)
-
-
-def _output(given: str | None, configs: Any) -> Path:
-    """The run directory; a default name is made by the first process and inherited by those that it starts."""
-    if given is None and "SELECTUNE_OUTPUT" not in os.environ:
-        if int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", 1))) > 1:
-            raise RunDirectoryError(
-                "With processes that are started from outside, name the run directory: --output RUN."
-            )
-        stem = Path(str(configs[0])).stem if configs else "run"
-        os.environ["SELECTUNE_OUTPUT"] = f"runs/{stem}-{datetime.now():%Y%m%d-%H%M%S}"
-    place = os.environ["SELECTUNE_OUTPUT"] if given is None else given
-    check_folder(place, "--output", RunDirectoryError)
-    return Path(place)
-
-
-def _mistake(raised: BaseException | None) -> UserError | None:
-    """The user's mistake behind an error, since the parser wraps what constructors raise."""
-    while raised is not None and not isinstance(raised, UserError):
-        raised = raised.__cause__
-    return raised
-
-
-def _hush() -> None:
-    """Silence what Lightning tells every user of loggers, workers and metrics, and what here is on purpose."""
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
-    for told in (
-        ".*does not have many workers.*", ".*recommended to use `self.log.*", ".*LeafSpec.*",
-        ".*smaller than the logging interval.*", ".*Using `DistributedSampler` with the dataloaders.*",
-        ".*Checkpoint directory .* exists and is not empty.*",
-    ):  # fmt: skip
-        warnings.filterwarnings("ignore", told)
 
 
 def main(args: list[str] | None = None) -> None:
@@ -280,35 +58,17 @@ def main(args: list[str] | None = None) -> None:
 
     Exits with 2, and one sentence, on a user's mistake; with 3, and one sentence, where a training failed.
     """
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # so that my_selectors.Mine is found, as with `python main.py`
-    _hush()
     if args is not None:
         sys.argv = [sys.argv[0], *args]
-    try:
-        if sys.argv[1:2] and sys.argv[1] in OWN_PARSERS:
-            with Preemption(requeue_signal()):
-                code = import_module(OWN_PARSERS[sys.argv[1]]).main(sys.argv[2:])
-            if code:
-                sys.exit(code)
-            return
+    run_verb(_verb)
+
+
+def _verb() -> None:
+    own = OWN_PARSERS.get(sys.argv[1]) if sys.argv[1:2] else None
+    if own is None:
         SelectuneCLI()
-    except TrainingError as failed:
-        if not _first():
-            return  # a launcher would end the first process with a signal, which then is the exit code
-        print(f"error: {failed}", file=sys.stderr)
-        sys.exit(3)
-    except Exception as raised:
-        error = _mistake(raised) or no_room(raised) or construction_problem(raised)
-        if error is None:
-            raise
-        if os.environ.get("SELECTUNE_TRACEBACK"):
-            traceback.print_exception(raised)
-        if _first():
-            print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-
-
-def _first() -> bool:
-    """Whether this is the process that speaks for all ranks."""
-    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", os.environ.get("LOCAL_RANK", 0)))) == 0
+        return
+    with Preemption(requeue_signal()):
+        code = own.main(sys.argv[2:])
+    if code:
+        sys.exit(code)

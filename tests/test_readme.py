@@ -15,7 +15,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib import import_module
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -172,7 +171,7 @@ def test_a_command_of_a_chapter_is_taken(chapter: Chapter, tmp_path: Path, monke
     for text in (text for language, text in chapter.blocks if language == "bash"):
         for verb, *arguments in commands(text):
             if verb in OWN_PARSERS:
-                _is_parsed(import_module(OWN_PARSERS[verb]), arguments, monkeypatch)
+                _is_parsed(OWN_PARSERS[verb], arguments, monkeypatch)
                 continue
             asked.append(verb)
             for file in map(Path, arguments):

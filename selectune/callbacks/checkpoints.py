@@ -14,19 +14,19 @@ from selectune.callbacks.cost_ledger import CostLedger
 from selectune.callbacks.predictions import RowFigures
 from selectune.callbacks.savings import Savings
 from selectune.callbacks.training_check import training_failure
+from selectune.common.run_files import RunFiles
 from selectune.costs.ledger import Ledger
-from selectune.runs.directory import Run
 
 CHECKPOINT_MINUTES = 10
 
 
-def fit_callbacks(run: Run, ledger: Ledger, monitor: str, mode: str) -> list[pl.Callback]:
+def fit_callbacks(run: RunFiles, ledger: Ledger, monitor: str, mode: str) -> list[pl.Callback]:
     """The callbacks that every fit has: ledger, savings, figures of rows, and the checkpoints ``best`` and ``last``."""
     best = _Checkpoint(
         run.checkpoints, filename="best", monitor=monitor, mode=mode, save_weights_only=True,
         enable_version_counter=False,
     )  # fmt: skip
-    return [CostLedger(ledger=ledger), Savings(), RowFigures(run.row_figures), best, *last_checkpoints(run.checkpoints)]
+    return [CostLedger(ledger=ledger), Savings(), RowFigures(run.row_metrics), best, *last_checkpoints(run.checkpoints)]
 
 
 def last_checkpoints(folder: Path) -> list[pl.Callback]:

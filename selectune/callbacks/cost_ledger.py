@@ -13,6 +13,7 @@ import torch
 from selectune.common.errors import RunDirectoryError
 from selectune.common.flop_formulas import adamw_flops
 from selectune.common.ranks import on_rank_zero, world
+from selectune.common.run_files import RunFiles
 from selectune.costs.flops import FlopModel, UnfitFlopsError
 from selectune.costs.ledger import Ledger, StageCost, collect_open, interrupted, next_attempt, read_ledger
 from selectune.costs.record import AGAIN, Kept, Part, Stage
@@ -48,7 +49,7 @@ class CostLedger(pl.Callback):
         evaluation: Stage = "evaluate",
         work: str = "",
     ) -> None:
-        self.ledger = ledger or Ledger(Path(run) / "cost.jsonl" if run else None)
+        self.ledger = ledger or Ledger(RunFiles(Path(run)).costs if run else None)
         self.stage: Stage = stage
         self.part: Part = part
         self.evaluation: Stage = evaluation

@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 
 from selectune.callbacks.cost_ledger import CostLedger
 from selectune.common.files import read_mapping
+from selectune.common.run_files import RunFiles
 from selectune.costs.compute_saving import compute_saving
 from selectune.costs.ledger import read_ledger
 from selectune.costs.record import CostRecord, Total, totals
@@ -65,7 +66,7 @@ def warm_up_saving(records: list[CostRecord], run_dir: Path) -> Saving | None:
 
     The whole is the pool after its pre-screen, if it had one.
     """
-    manifest = run_dir / "warm_up" / "selection" / "manifest.json"
+    manifest = RunFiles(run_dir).warm_up.manifest
     if not manifest.is_file():
         return None
     told = read_mapping(manifest, "use another --output", "pool_rows", "pool_input_tokens", "n_rows", "budget")

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from selectune.common.files import write_json
-from selectune.costs.ledger_file import OPEN, LedgerError, append, collect_open, interrupted, next_attempt, read_ledger
+from selectune.common.run_files import RunFiles
+from selectune.costs.ledger_file import LedgerError, append, collect_open, interrupted, next_attempt, read_ledger
 from selectune.costs.meters import EnergyMeter, finish_kernels, peak_cuda, peak_rss
 from selectune.costs.record import (
     STAGES,
@@ -257,7 +258,7 @@ class StageCost:
         """Where the heartbeat lies."""
         ledger = self.ledger
         name = f"{ledger.attempt}-{ledger.rank}-{self.part}-{self.stage}.json"
-        return ledger.path.parent / OPEN / name if ledger.path else None
+        return RunFiles(ledger.path.parent).open_costs / name if ledger.path else None
 
     def _as_record(self, finished: bool) -> CostRecord:
         seconds, counted = self.seconds, self._counted

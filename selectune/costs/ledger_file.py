@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from selectune.common.errors import UserError
+from selectune.common.run_files import RunFiles
 from selectune.costs.record import CostRecord
-
-OPEN = ".open_costs"
 
 
 class LedgerError(UserError):
@@ -81,9 +80,13 @@ def read_ledger(path: Path) -> list[CostRecord]:
 
 def next_attempt(run_dir: Path) -> int:
     """One more than the attempts that left anything in a run's ledger; for rank 0, before other ranks start."""
-    path = run_dir / "cost.jsonl"
+    path = RunFiles(run_dir).costs
     known = [record.attempt for record in read_ledger(path)] if path.exists() else []
-    known += [int(number) for file in (run_dir / OPEN).glob("*.json") if (number := file.name.split("-")[0]).isdigit()]
+    known += [
+        int(number)
+        for file in RunFiles(run_dir).open_costs.glob("*.json")
+        if (number := file.name.split("-")[0]).isdigit()
+    ]
     return max(known, default=0) + 1
 
 
@@ -101,9 +104,9 @@ def collect_open(run_dir: Path, before_attempt: int | None = None) -> list[CostR
         run_dir: of the run.
         before_attempt: leave out what this and later attempts hold open; None collects everything.
     """
-    path, collected = run_dir / "cost.jsonl", []
+    path, collected = RunFiles(run_dir).costs, []
     known = {record.identity for record in read_ledger(path)} if path.exists() else set()
-    for file in sorted((run_dir / OPEN).glob("*.json")):
+    for file in sorted(RunFiles(run_dir).open_costs.glob("*.json")):
         record = _parsed(file.read_bytes())
         if record is None:
             warnings.warn(f"{file} is damaged, so what its stage spent is not in the ledger.", stacklevel=2)

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 
 from selectune.common.errors import UserError
 from selectune.common.files import write_json
+from selectune.common.run_files import RunFiles
 from selectune.costs.record import Part, Stage
 from selectune.costs.scorer_ratio import ScorerRatio
 
@@ -210,8 +211,8 @@ class Saving:
 
     def write(self, run_dir: Path) -> Path:
         """Write ``saving.json`` into a run, whole or not at all."""
-        write_json(run_dir / "saving.json", self.to_json())
-        return run_dir / "saving.json"
+        write_json(RunFiles(run_dir).saving, self.to_json())
+        return RunFiles(run_dir).saving
 
     @classmethod
     def read(cls, run_dir: Path) -> Saving:
@@ -221,9 +222,9 @@ class Saving:
             UserError: it is damaged.
         """
         try:
-            return cls.from_json(json.loads((run_dir / "saving.json").read_text()))
+            return cls.from_json(json.loads(RunFiles(run_dir).saving.read_text()))
         except (ValueError, KeyError, TypeError) as error:
-            path = run_dir / "saving.json"
+            path = RunFiles(run_dir).saving
             raise UserError(f"{path} is damaged ({error!r}); remove it, or run again into a new folder.") from None
 
 

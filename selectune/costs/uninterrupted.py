@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from selectune.common.files import read_mapping
+from selectune.common.run_files import RunFiles
 from selectune.costs.ledger import read_ledger
 from selectune.costs.record import AGAIN, CostRecord, Kept, Part, Stage, distinct
 from selectune.costs.saving import TRAINING, Saving
@@ -79,7 +80,7 @@ def unbroken(run: Path) -> list[CostRecord]:
     Raises:
         UserError: one of them is damaged.
     """
-    return split_costs(read_ledger(run / "cost.jsonl"), rows_seen(run, Saving.read(run))).kept
+    return split_costs(read_ledger(RunFiles(run).costs), rows_seen(run, Saving.read(run))).kept
 
 
 def rows_seen(run: Path, saving: Saving | None) -> dict[Part, float]:
@@ -92,7 +93,7 @@ def rows_seen(run: Path, saving: Saving | None) -> dict[Part, float]:
     found: dict[Part, float] = {}
     if saving is not None and saving.epochs is not None:
         found["fit"] = saving.kept_rows * saving.epochs
-    manifest, config = run / "warm_up" / "selection" / "manifest.json", run / "config.yaml"
+    manifest, config = RunFiles(run).warm_up.manifest, RunFiles(run).config
     if manifest.is_file() and config.is_file():
         asked = read_mapping(config, DAMAGED).get("warm_up") or {}
         if asked.get("max_steps", -1) == -1:  # else it may have ended within an epoch

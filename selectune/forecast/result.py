@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from selectune.common.files import write_json
+from selectune.common.run_files import RunFiles
 from selectune.costs.record import CostRecord, Stage, Total, totals
 from selectune.costs.saving import UNIT_NAMES, UNITS, WHOLE, Saving, Unit, percent, times
 from selectune.costs.scorer_ratio import PAYS_BELOW, ScorerRatio
@@ -101,8 +102,8 @@ class Forecast:
 
     def write(self, run_dir: Path) -> Path:
         """Write ``forecast.json`` into a run, whole or not at all."""
-        write_json(run_dir / "forecast.json", self.to_json())
-        return run_dir / "forecast.json"
+        write_json(RunFiles(run_dir).forecast, self.to_json())
+        return RunFiles(run_dir).forecast
 
 
 def break_even_keep(kept_share: Callable[[float], float | None], saving: Saving, unit: Unit) -> float | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from selectune.common.errors import UserError
+from selectune.common.run_files import RunFiles
 from selectune.report.comparison import write_comparison
 from selectune.report.page import write_report
 
@@ -52,8 +53,8 @@ def _check(runs: list[Path]) -> None:
     for run in runs:
         if not run.is_dir():
             raise UserError(f"There is no run in {run}; name the folder that --output named.")
-        if not (run / "cost.jsonl").is_file():
-            kind = "a run that was not begun" if (run / "config.yaml").is_file() else "no run"
+        if not RunFiles(run).costs.is_file():
+            kind = "a run that was not begun" if RunFiles(run).config.is_file() else "no run"
             raise UserError(
                 f"{run} is {kind}: it holds no cost.jsonl, so there is nothing to report; name a run that has one."
             )
@@ -63,7 +64,7 @@ def _check(runs: list[Path]) -> None:
 
 
 def _is_run(folder: Path) -> bool:
-    return (folder / "config.yaml").is_file() or (folder / "cost.jsonl").is_file()
+    return RunFiles(folder).config.is_file() or RunFiles(folder).costs.is_file()
 
 
 def _folder() -> Path:

@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
+from selectune.common.run_files import RunFiles
 from selectune.costs.saving import UNIT_NAMES, UNITS, Unit
 from selectune.report.caveats import differing_settings, doubts
 from selectune.report.compared_runs import Arm, arms_of, charged, common_figure
@@ -198,7 +199,7 @@ def _run(arm: Arm, folder: Path, drawn: bool) -> str:
 
 def _link(run: Path, folder: Path) -> str:
     """Where the run's own page is, or how to make it."""
-    page = run / "report.html"
+    page = RunFiles(run).report
     if not page.is_file():
         return f"<p>Its own report is not there; this makes it:</p><pre>{escape(report_command(run))}</pre>"
     where = os.path.relpath(page.resolve(), folder.resolve())

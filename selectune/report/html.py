@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 
 from selectune.common.files import atomic_file
+from selectune.common.run_files import RunFiles
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -86,7 +87,7 @@ pre { margin: .5rem 0; padding: .7rem .9rem; border: 1px solid var(--line); bord
 
 def write_page(folder: Path, title: str, sections: Iterable[str]) -> Path:
     """Write ``report.html`` into a folder, whole or not at all, and give its path."""
-    path = folder / "report.html"
+    path = RunFiles(folder).report
     with atomic_file(path) as partial:
         partial.write_text(PAGE.format(title=escape(title), style=STYLE, body="\n".join(sections)), encoding="utf-8")
     return path

@@ -13,8 +13,9 @@ from typing import Any
 import yaml
 
 from selectune.common.errors import UserError
+from selectune.common.run_files import RunFiles
 from selectune.common.training_outcome import TrainingOutcome
-from selectune.costs.ledger import OPEN, read_ledger
+from selectune.costs.ledger import read_ledger
 from selectune.costs.record import CostRecord, Part, Stage, distinct
 from selectune.costs.saving import Saving
 from selectune.costs.uninterrupted import SplitCosts, split_costs
@@ -80,23 +81,24 @@ class Facts:
             raise UserError(f"There is no run in {run_dir}; name the folder that --output named.")
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            ledger = run_dir / "cost.jsonl"
+            files = RunFiles(run_dir)
+            ledger = files.costs
             records = distinct(read_ledger(ledger)) if ledger.exists() else []
-        manifest = _read_json(run_dir / "selection" / "manifest.json", "select again")
-        metrics, curves = read_metrics(run_dir / "metrics.csv")
-        saving = Saving.read(run_dir) if (run_dir / "saving.json").exists() else None
+        manifest = _read_json(files.manifest, "select again")
+        metrics, curves = read_metrics(files.metrics)
+        saving = Saving.read(run_dir) if files.saving.exists() else None
         said = manifest.get("warnings")
         outcomes = [TrainingOutcome.read(folder) for folder in (run_dir / "warm_up", run_dir)]
         known = [outcome for outcome in outcomes if outcome is not None]
         if finished is None:
-            finished = (run_dir / "done.json").is_file()
+            finished = files.finished
         return cls(
             run_dir=run_dir,
             records=records,
             saving=saving,
             manifest=manifest,
             metrics=metrics,
-            config=_read_text(run_dir / "config.yaml", "restore it, or run again into a new folder"),
+            config=_read_text(files.config, "restore it, or run again into a new folder"),
             warnings=[
                 *(problem.message for outcome in known for problem in outcome.problems),
                 *map(str, said if isinstance(said, list) else ()),
@@ -105,9 +107,9 @@ class Facts:
                 *_open_stages(run_dir, records),
             ],
             curves=curves,
-            forecast=_read_json(run_dir / "forecast.json", "remove it, or run `estimate` again"),
+            forecast=_read_json(files.forecast, "remove it, or run `estimate` again"),
             unfinished="" if finished else _unfinished(records),
-            warm_up_manifest=_read_json(run_dir / "warm_up" / "selection" / "manifest.json", "run again"),
+            warm_up_manifest=_read_json(files.warm_up.manifest, "run again"),
             training=next((outcome for outcome in known if outcome.failed), outcomes[1]),
         )
 
@@ -186,7 +188,7 @@ def _unfinished(records: list[CostRecord]) -> str:
 def _open_stages(run_dir: Path, records: list[CostRecord]) -> Iterable[str]:
     """What stages that run now, or were killed, had spent at their last sign of life."""
     known = {record.identity for record in records}
-    for file in sorted((run_dir / OPEN).glob("*.json")):
+    for file in sorted(RunFiles(run_dir).open_costs.glob("*.json")):
         try:
             record = CostRecord.from_json(json.loads(file.read_bytes()))
         except (ValueError, OSError):

@@ -14,17 +14,11 @@ from typing import IO, Any
 import yaml
 
 from selectune.common.errors import CheckpointError, DamagedCheckpoint, RunDirectoryError
-from selectune.common.files import PARTIAL, atomic_file, clear_partials, read_mapping, write_json
+from selectune.common.files import PARTIAL, clear_partials, read_mapping, write_json
+from selectune.common.run_files import RunFiles
 from selectune.costs.ledger import collect_open, interrupted, next_attempt, read_ledger
 from selectune.costs.record import code_version
 
-OURS = (
-    "done.json", "metrics.csv", "cost.jsonl", "saving.json", "forecast.json", "report.html", "predictions.parquet",
-    "test_scores.parquet", "training.json",
-    "hparams.yaml", "checkpoints", "export", "selection", "figures", "warm_up", ".open_costs",
-    "config.yaml",
-)  # fmt: skip
-# config.yaml is the last to go, since without it a folder is no run
 WRITERS = ("fit", "select", "estimate")  # verbs that make a run; the others need one that is there
 # what a table puts there before the run begins
 BESIDE = (".lock", "cell.json", "log.txt")
@@ -46,37 +40,17 @@ class Claim:
     resumed: bool = False
 
 
-class Run:
-    """A run directory.
+class Run(RunFiles):
+    """A run directory, as the process that works in it sees it.
 
     Args:
         path: of the directory.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.selection = path / "selection"
-        self.checkpoints = path / "checkpoints"
-        self.export = path / "export"
-        self.costs = path / "cost.jsonl"
-        self.row_figures = path / "test_scores.parquet"
+        super().__init__(path)
         self.new = False  # whether nothing was there when this process claimed it
         self._lock: IO[str] | None = None
-
-    @property
-    def best(self) -> Path:
-        """The checkpoint that ``dev`` chose."""
-        return self.checkpoints / "best.ckpt"
-
-    @property
-    def last(self) -> Path:
-        """The newest checkpoint."""
-        return self.checkpoints / "last.ckpt"
-
-    @property
-    def finished(self) -> bool:
-        """Whether a fit went to its end here."""
-        return (self.path / "done.json").is_file()
 
     def claim(self, verb: str, config: dict[str, Any], ckpt_path: str | None, overwrite: bool) -> Claim:
         """Take the directory for a verb; for rank 0 alone.
@@ -103,7 +77,7 @@ class Run:
                 "--output, or leave it out."
             )
         there = self.path.is_dir() and any(map(_counts, self.path.iterdir()))
-        if there and not (self.path / "config.yaml").is_file():
+        if there and not self.config.is_file():
             raise RunDirectoryError(
                 f"{self.path} holds files but no config.yaml, so it is no run; use another --output."
             )
@@ -111,8 +85,7 @@ class Run:
         self._take_lock()
         clear_partials(self.path, mine=True)
         if there and overwrite and verb in WRITERS:
-            for name in OURS:
-                target = self.path / name
+            for target in self.written:
                 shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
             there = False
         if verb in WRITERS:
@@ -122,9 +95,9 @@ class Run:
         collect_open(self.path, before_attempt=attempt)
         resumed = attempt > 1 and not self.finished and not self._only_selected()
         if verb == "fit":
-            (self.path / "done.json").unlink(missing_ok=True)
+            self.done.unlink(missing_ok=True)
         if verb in WRITERS or not there:
-            with atomic_file(self.path / "config.yaml") as partial:
+            with atomic_file(self.config) as partial:
                 partial.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
         self.new = not there
         return Claim(attempt, checkpoint, resumed)
@@ -133,7 +106,7 @@ class Run:
         """Whether `select` went to its end here, and no fit has begun to train."""
         records = read_ledger(self.costs) if self.costs.is_file() else []
         trained = any(record.stage == "train" for record in records)
-        return (self.selection / "manifest.json").is_file() and not trained and not interrupted(records)
+        return self.manifest.is_file() and not trained and not interrupted(records)
 
     def abandon(self) -> None:
         """Remove what an attempt left that ended in a user's mistake before anything was trained or selected."""
@@ -141,10 +114,9 @@ class Run:
         selections = [folder / "selection" / "manifest.json" for folder in (self.path, warm_up)]
         trainings = [self.checkpoints, warm_up / "checkpoints", warm_up / "export"]
         if not any(place.exists() for place in (*selections, *trainings)):
-            for name in OURS:
-                target = self.path / name
+            for target in self.written:
                 shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
-            (self.path / ".lock").unlink(missing_ok=True)
+            self.lock.unlink(missing_ok=True)
             if not any(self.path.iterdir()):
                 self.path.rmdir()
 
@@ -163,7 +135,7 @@ class Run:
     def finish(self, content: dict[str, Any]) -> None:
         """Say that the fit went to its end; the last file that is written."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        write_json(self.path / "done.json", {"finished_at": now, "commit": code_version(), **content})
+        write_json(self.done, {"finished_at": now, "commit": code_version(), **content})
 
     def checkpoint_to_go_on_from(self) -> Path | None:
         """The newest whole checkpoint of a fit; None, with a warning, where none is whole. For rank 0 alone."""
@@ -218,7 +190,7 @@ class Run:
         if not there:
             return
         mend = "use another --output, or --overwrite, which removes what the run has made"
-        earlier = read_mapping(self.path / "config.yaml", mend, error=RunDirectoryError)
+        earlier = read_mapping(self.config, mend, error=RunDirectoryError)
         differs = differences(earlier, config)
         grown = [name for name in differs if name in GROWS and ckpt_path == "last" and _grew(earlier, config, name)]
         differs = [name for name in differs if name not in grown]
@@ -235,7 +207,7 @@ class Run:
     def _take_lock(self) -> None:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / ".lock").open("a+")
+            self._lock = self.lock.open("a+")
         except OSError as error:
             raise RunDirectoryError(
                 f"{self.path} cannot be written ({error.strerror}); use another --output."

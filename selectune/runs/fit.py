@@ -81,7 +81,7 @@ def evaluate(job: Job, verb: str) -> Any:
     checkpoint = start.checkpoint if job.ckpt_path else None
     if verb == "predict":
         found: Any = job.trainer.predict(job.model, job.data, ckpt_path=checkpoint, weights_only=True)
-        return write_predictions(job.run.path / "predictions.parquet", found or [])
+        return write_predictions(job.run.predictions, found or [])
     method = getattr(job.trainer, verb)
     return method(job.model, job.data, ckpt_path=checkpoint, weights_only=True)
 

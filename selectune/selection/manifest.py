@@ -16,6 +16,7 @@ import numpy as np
 
 from selectune.common.errors import SelectionError
 from selectune.common.files import atomic_file, read_mapping, write_json
+from selectune.common.run_files import RunFiles
 
 if TYPE_CHECKING:
     from selectune.data.pool import Pool
@@ -176,7 +177,7 @@ def _write_columns(file: Path, columns: Mapping[str, np.ndarray]) -> None:
 
 def trained_on(model: Path) -> dict[str, Any] | None:
     """What the manifest beside an exported model says of the rows that it was trained on; None where there is none."""
-    file = model.parent / "selection" / "manifest.json"
+    file = RunFiles(model.parent).manifest
     if not file.is_file():
         return None
     kept = ("n_rows", "rows_hash", "pool_fingerprint", "source", "selector", "weights_hash", "tokenizer_hash")

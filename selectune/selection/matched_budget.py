@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from selectune.common.errors import SelectionError
+from selectune.common.run_files import RunFiles
 from selectune.costs.record import add_up
 from selectune.costs.saving import SELECTION
 from selectune.costs.uninterrupted import unbroken
@@ -55,7 +56,7 @@ def matched_budget(
 
 def _kept(folder: Path, n_rows: int) -> tuple[int, int]:
     """Rows that a run kept, and their tokens with the special ones, from its manifest."""
-    places = (folder / "selection" / "manifest.json", folder / "manifest.json")
+    places = (RunFiles(folder).manifest, folder / "manifest.json")
     file = next((place for place in places if place.is_file()), None)
     if file is None:
         raise SelectionError(
@@ -77,7 +78,7 @@ def _kept(folder: Path, n_rows: int) -> tuple[int, int]:
 
 def _flops(run: Path) -> tuple[float, float]:
     """FLOPs of a run's selection and of its training, as if it had not been interrupted."""
-    if not (run / "saving.json").is_file():
+    if not RunFiles(run).saving.is_file():
         raise SelectionError(f"{run} is not a finished run (it has no saving.json), so its cost cannot be matched.")
     records = [record for record in unbroken(run) if record.part == "fit"]
     selection = add_up(record for record in records if record.stage in SELECTION).flops

@@ -10,7 +10,7 @@ import sklearn.cluster  # noqa: F401
 import torch  # noqa: F401
 import transformers  # noqa: F401
 
-import selectune.cli  # noqa: F401
+import selectune.runs.command  # noqa: F401
 from selectune.costs.record import code_version
 
 code_version()  # is remembered, also by what is forked

@@ -12,8 +12,8 @@ from typing import Any
 
 from lightning.pytorch.cli import LightningArgumentParser
 
-from selectune.cli import SelectuneCLI
 from selectune.common.errors import UserError
+from selectune.runs.command import RunCLI
 from selectune.tables.grid import NAME, NO_BUDGET, Cell, Layers, Method, Table, Task
 from selectune.tables.layers import read_config
 
@@ -176,7 +176,7 @@ class _Built(Exception):  # noqa: N818  (no error: the parsers are all that was 
     pass
 
 
-class _Parsers(SelectuneCLI):
+class _Parsers(RunCLI):
     """The command line's parsers, and nothing run."""
 
     parsers: Any = None

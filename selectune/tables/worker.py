@@ -39,16 +39,17 @@ def run_cell(cell: Cell, threads: int, keep_models: bool, environment: dict[str,
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
 
-    from selectune import cli
+    from selectune.runs.command import RunCLI, run_verb
 
     torch.set_num_threads(threads)
-    cli.SelectuneCLI.keep_models = keep_models or cell.keeps_models
+    RunCLI.keep_models = keep_models or cell.keeps_models
     code: int | str | None = 0
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / f"{cell.name}.yaml"
         config.write_text(yaml.safe_dump(cell.config, sort_keys=False, allow_unicode=True))
         try:
-            cli.main(["fit", "--config", str(config), "--output", str(cell.folder)])
+            sys.argv = [sys.argv[0], "fit", "--config", str(config), "--output", str(cell.folder)]
+            run_verb(RunCLI)
         except SystemExit as end:
             code = end.code
         except BaseException:
