@@ -14,7 +14,7 @@ from typing import IO, Any
 import yaml
 
 from selectune.common.errors import CheckpointError, DamagedCheckpoint, RunDirectoryError
-from selectune.common.files import PARTIAL, clear_partials, read_mapping, write_json
+from selectune.common.files import PARTIAL, atomic_file, clear_partials, read_mapping, write_json
 from selectune.common.run_files import RunFiles
 from selectune.costs.ledger import collect_open, interrupted, next_attempt, read_ledger
 from selectune.costs.record import code_version
