@@ -10,6 +10,7 @@ import atexit
 import base64
 import multiprocessing
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -90,9 +91,15 @@ def start_main(
 def fork(target: Callable[..., None], *args: Any) -> Any:
     """A process that runs a function of a module, started."""
     start_server()
-    process = FORKS.Process(target=target, args=args)
+    process = FORKS.Process(target=_interruptible, args=(target, *args))
     process.start()
     return process
+
+
+def _interruptible(target: Callable[..., None], *args: Any) -> None:
+    """Run a function where Ctrl-C counts, also under a suite that was started in the background, which ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    target(*args)
 
 
 def _main(arguments: list[str], folder: Path, environment: dict[str, str], out: Path, err: Path, draws: bool) -> None:

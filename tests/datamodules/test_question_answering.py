@@ -185,3 +185,9 @@ def test_bad_lengths(tmp_path: Path, model_folder: Path) -> None:
     folder = write_squad(tmp_path / "squad", changed("question", 2, " ".join(WORDS)))
     with pytest.raises(DataError, match=r"1 question\(s\) .* are too long for data\.max_length 26"):
         loaded(folder, model_folder, max_length=26, max_question_tokens=17)
+
+
+def test_never_answering_is_right_where_there_is_no_answer(data: QuestionAnswering) -> None:
+    without = np.mean([not answers["text"] for answers in data.splits["test"]["answers"]])
+    assert 0 < without < 1
+    assert data.constant_metrics() == {"em": without, "f1": without}

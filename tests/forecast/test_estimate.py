@@ -257,7 +257,7 @@ def test_several_devices_share_the_work_and_each_makes_every_step(
 def test_what_a_fit_refuses_a_forecast_refuses(here: Here, selecting: list[str], tmp_path: Path) -> None:
     for more, complaint in (
         (["--data.text_column", "body"], "no column 'body'"),
-        (["--trainer.max_epochs", "-1"], "without an end"),
+        (["--trainer.max_epochs", "-1"], "needs an end"),
         (["--data.keep", "1.5"], "at most 1"),
         (["--model.checkpoint", str(tmp_path / "nowhere")], "nowhere"),
     ):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from selectune.datamodules import TextClassification
 from selectune.lightning_modules.scorers.settings import Generative, ScorerSettings
 from selectune.signals.compute import compute_signals
 from selectune.signals.definitions import Rows, ScoringModel
+from selectune.signals.store import Definition, SignalStore
 from tests.test_choosing import trainer_for
 
 SELECTIONS = {
@@ -25,17 +28,20 @@ SELECTIONS = {
 }
 
 
-@pytest.mark.parametrize("estimator", ["masked", "masked_pseudo"])
-def test_the_order_of_selections_changes_no_charge(
-    estimator: str, data_folder: Path, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+Charged = Callable[..., dict[str, float]]
+
+
+@pytest.fixture
+def charged(data_folder: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Charged:
+    """The FLOPs that a selection of a few rows is charged, with a cache, by what they were spent on."""
     data = TextClassification(str(data_folder), max_length=32, seed=0)
     data.load()
-    settings = ScorerSettings(generative=Generative(estimator=estimator, k=3))  # type: ignore[arg-type]
-    scoring = ScoringModel(ModelSource(model_folder, "local:tiny"), settings, 32, 512)
-    rows = Rows(data.pool, data.tokenized("train", scoring.tokenizer)).take(np.arange(40))
 
-    def charged(name: str) -> dict[str, float]:
+    def charge(name: str, cache: Path, estimator: str = "masked") -> dict[str, float]:
+        monkeypatch.setenv("SELECTUNE_CACHE", str(cache))
+        settings = ScorerSettings(generative=Generative(estimator=estimator, k=3))  # type: ignore[arg-type]
+        scoring = ScoringModel(ModelSource(model_folder, "local:tiny"), settings, 32, 512)
+        rows = Rows(data.pool, data.tokenized("train", scoring.tokenizer)).take(np.arange(40))
         ledger = Ledger()
         compute_signals(SELECTIONS[name], rows, scoring, trainer_for, ledger, "fit")
         found: dict[str, float] = {"score": 0.0, "solve": 0.0}
@@ -44,13 +50,35 @@ def test_the_order_of_selections_changes_no_charge(
             found[record.stage] += record.flops
         return found
 
-    alone = {}
-    for name in SELECTIONS:
-        monkeypatch.setenv("SELECTUNE_CACHE", str(tmp_path / name))
-        alone[name] = charged(name)
+    return charge
+
+
+@pytest.mark.parametrize("estimator", ["masked", "masked_pseudo"])
+def test_the_order_of_selections_changes_no_charge(estimator: str, charged: Charged, tmp_path: Path) -> None:
+    alone = {name: charged(name, tmp_path / name, estimator) for name in SELECTIONS}
     assert alone["nearest"]["score"] == alone["semantic"]["score"] < alone["generative"]["score"]
     assert alone["generative"]["score"] <= alone["igse"]["score"]
     for number, order in enumerate(permutations(SELECTIONS)):
-        monkeypatch.setenv("SELECTUNE_CACHE", str(tmp_path / str(number)))
         for name in [*order, *order]:
-            assert charged(name) == pytest.approx(alone[name], rel=1e-9), f"{name} of {order}"
+            found = charged(name, tmp_path / str(number), estimator)
+            assert found == pytest.approx(alone[name], rel=1e-9), f"{name} of {order}"
+
+
+@pytest.mark.parametrize("lost", ["embedding", "generative_entropy"])
+def test_what_another_run_left_half_merged_is_charged_whole(
+    lost: str, charged: Charged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone, seal = charged("igse", tmp_path / "alone"), SignalStore._seal
+
+    def stopped(partial: Path, definition: Definition, *more: Any) -> None:
+        if definition.name == lost:
+            raise KeyboardInterrupt
+        seal(partial, definition, *more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SignalStore, "_seal", staticmethod(stopped))
+        with pytest.raises(KeyboardInterrupt):
+            charged("igse", tmp_path / "cache")
+    (shard,) = (tmp_path / "cache").rglob("*.npz")
+    assert charged("igse", tmp_path / "cache") == pytest.approx(alone, rel=1e-9)
+    assert not shard.exists()

@@ -54,7 +54,7 @@ def sealing(signal_name: str) -> Callable[..., bool]:
 
 
 def one_shard_is_gone(folder: Path, *_: Any) -> bool:
-    removed = folder.name.startswith("pass-")
+    removed = Path(folder).name.startswith("pass-")
     if removed:
         next(folder.glob("*.npz")).unlink()
     return removed

@@ -278,7 +278,7 @@ def test_a_mistake_ends_in_a_sentence(
 def test_an_output_that_is_a_file_is_told(write: Write, here: Here, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     error = here("table", "--config", write(), "--output", tmp_path / "taken", code=2)
-    assert "cannot be written" in error
+    assert "is a file" in error
 
 
 def _until(true: Callable[[], bool], process: Any) -> None:
