@@ -52,7 +52,7 @@ def test_three_interruptions_change_no_saving(
     here: Here, selecting: list[str], stopping: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(forward, "FLUSH_SECONDS", 0.0)  # a shard for each batch
-    monkeypatch.setattr("selectune.report.write_report", lambda *_, **__: None)  # its pictures take long
+    monkeypatch.setattr("selectune.runs.fit.write_report", lambda *_, **__: None)  # its pictures take long
     command = ["fit", *selecting, "--scorer.max_batch_tokens", "256", "--data.batch_size", "8", "--cache"]
     whole, run = tmp_path / "whole", tmp_path / "run"
     here(*command, tmp_path / "cache1", "--output", whole)

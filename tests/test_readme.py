@@ -62,6 +62,8 @@ def chapters(page: Path) -> Iterator[Chapter]:
 
 
 README = list(chapters(REPOSITORY / "README.md"))
+GUIDE = list(chapters(REPOSITORY / "docs" / "guide.md"))
+SHOWN = [*README, *GUIDE]
 EXTENDING = list(chapters(REPOSITORY / "docs" / "extending.md"))
 
 
@@ -152,7 +154,7 @@ def commands(text: str) -> Iterator[list[str]]:
             yield list(takewhile(lambda word: word not in {"|", ">", "&&", ";"}, words[words.index("main.py") + 1 :]))
 
 
-@pytest.mark.parametrize("chapter", [*README, *EXTENDING], ids=lambda chapter: chapter.name)
+@pytest.mark.parametrize("chapter", [*SHOWN, *EXTENDING], ids=lambda chapter: chapter.name)
 def test_a_command_of_a_chapter_is_taken(chapter: Chapter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Up to its verb: its configs, classes and options are there and take these values."""
     built: list[SelectuneCLI] = []
@@ -199,13 +201,13 @@ def _is_parsed(command: Any, arguments: list[str], monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("chapter", [c for c in README[1:] if not c.is_distributed], ids=lambda chapter: chapter.name)
+@pytest.mark.parametrize("chapter", [c for c in SHOWN[1:] if not c.is_distributed], ids=lambda chapter: chapter.name)
 def test_a_chapter_of_the_readme_runs(chapter: Chapter, clone: Path, environment: dict[str, str]) -> None:
     run(chapter, clone, environment)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("chapter", [c for c in README if c.is_distributed], ids=lambda chapter: chapter.name)
+@pytest.mark.parametrize("chapter", [c for c in SHOWN if c.is_distributed], ids=lambda chapter: chapter.name)
 def test_a_chapter_on_two_devices_runs(chapter: Chapter, clone: Path, environment: dict[str, str]) -> None:
     run(chapter, clone, environment)
 

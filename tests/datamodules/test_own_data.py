@@ -13,6 +13,7 @@ import pytest
 from selectune import LanguageModeling, QuestionAnswering, TextClassification
 from selectune.common.errors import DataError
 from selectune.data.texts import Texts
+from selectune.selectors import Nearest
 from tests.conftest import Here, sentences
 
 
@@ -147,7 +148,11 @@ def test_csv_files_of_other_tasks_and_targets(tmp_path: Path) -> None:
     made.load()
     assert {text for (text,) in made.pool.texts()} <= {"NA", "null", "007", "5"}
     task = load(write(tmp_path / "task.csv", [0, 1] * 9), target=Texts(str(file), separator=";"))
-    assert task.target_pool.texts()[:3] == [("NA",), ("null",), ("007",)]
+    task.selector = Nearest()
+    request = task.request()
+    assert request is not None
+    assert request.target is not None
+    assert request.target.texts()[:3] == [("NA",), ("null",), ("007",)]
     with pytest.raises(DataError, match=r"data\.separator"):
         Texts(str(file), separator="both")
     with pytest.raises(DataError, match=r"data\.separator belongs to one data set"):

@@ -112,9 +112,13 @@ def test_trainings_of_a_selection(
     monkeypatch.setenv("SELECTUNE_CACHE", str(tmp_path))
     rule = EntropyInterval("information_entropy", Search(bands=2, proxy=Proxy(max_epochs=1)))
     data = TextClassification(str(data_folder), max_length=32, selector=rule, keep_rows=16, seed=0, max_train_rows=60)
-    data.scorer = ScorerSettings(max_batch_tokens=512, information=Information("predictive"), tune=Tune(1, 30))
+    data.load()
+    request = data.request(
+        ScorerSettings(max_batch_tokens=512, information=Information("predictive"), tune=Tune(1, 30))
+    )
+    assert request is not None
     ledger = Ledger(device=str(there.device))
-    selection = select_rows(data, FineTuner(str(model_folder), 1e-3, seed=0), there.trainer, ledger)
+    selection = select_rows(request, FineTuner(str(model_folder), 1e-3, seed=0), there.trainer, ledger)
     assert len(selection.manifest.diagnostics["search"]["bands"]) == 2
     assert np.isfinite(selection.scores).all()
     assert {"tune_scorer", "score", "select"} <= {record.stage for record in ledger.records}
@@ -122,12 +126,14 @@ def test_trainings_of_a_selection(
 
 @pytest.mark.parametrize("native", [True, False])
 def test_scoring_is_in_half_precision_where_the_gpu_itself_has_it(
-    native: bool, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+    native: bool, data_folder: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or native)
-    data = TextClassification("x", selector=TopK("loss"), keep=0.5)
-    data.scorer = ScorerSettings(max_batch_tokens=64)
-    scoring = scoring_model(data, FineTuner(str(model_folder), seed=0), Ledger(device="cuda:0"))
+    data = TextClassification(str(data_folder), selector=TopK("loss"), keep=0.5)
+    data.load()
+    request = data.request(ScorerSettings(max_batch_tokens=64))
+    assert request is not None
+    scoring = scoring_model(request, FineTuner(str(model_folder), seed=0), Ledger(device="cuda:0"))
     assert scoring.precision == ("bf16" if native else "32")
 
 
