@@ -47,8 +47,15 @@ SELECTOR = ("--data.selector", "IGSE", "--data.keep", "0.25", "--scorer.max_batc
 GOOD, BAD = ["fine", "great", "lovely"], ["poor", "awful", "dull"]
 
 
-def pytest_collection_finish() -> None:
-    """Leave what is imported by now out of each collection, which takes a third of a second of every pass else."""
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Make the pretend accelerator known before anything is differentiated, where tests are to run on it.
+
+    And leave what is imported by now out of each collection, which takes a third of a second of every pass else.
+    """
+    if any(item.get_closest_marker("pretend") for item in session.items):
+        from tests.pretend_backend import register
+
+        register()
     gc.collect()
     gc.freeze()
 

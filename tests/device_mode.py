@@ -29,8 +29,6 @@ from tests.pretend_backend import GENERATORS, HAS, MEMORY, NAME, is_there, regis
 
 __all__ = ["accelerated", "is_there"]
 
-register()  # at once: autograd counts the devices when a process first differentiates, and knows no later ones
-
 
 @contextmanager
 def accelerated(float64: bool = True) -> Iterator[torch.device]:

@@ -14,6 +14,8 @@ from torch.utils.data import DataLoader
 
 from tests.device_mode import accelerated, is_there
 
+pytestmark = pytest.mark.pretend
+
 
 @pytest.fixture
 def device() -> Iterator[torch.device]:

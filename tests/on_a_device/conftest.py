@@ -33,7 +33,7 @@ Enter = Callable[..., AbstractContextManager[Place]]
 GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")]
 
 
-@pytest.fixture(params=["pretend", pytest.param("cuda", marks=GPU)])
+@pytest.fixture(params=[pytest.param("pretend", marks=pytest.mark.pretend), pytest.param("cuda", marks=GPU)])
 def elsewhere(request: pytest.FixtureRequest) -> Enter:
     """A block whose Trainers work on the accelerator."""
 

@@ -1,0 +1,30 @@
+"""Runs the tests on the pretend accelerator in processes of their own.
+
+Autograd counts the devices when a process first differentiates, and starts threads for them, after which it refuses to
+work in a fork of that process.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+
+@pytest.mark.parametrize(
+    "files", [("on_a_device/test_selecting.py", "test_device_mode.py"), ("on_a_device/test_training.py",)]
+)
+def test_what_runs_on_an_accelerator_runs_on_the_pretend_one(files: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "pytest", "-m", "pretend and not slow", "-p", "no:cacheprovider"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    done = subprocess.run(
+        [*command, *(f"tests/{file}" for file in files)],
+        cwd=REPOSITORY, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert re.search(r"\b\d+ passed", done.stdout), done.stdout[-500:]
