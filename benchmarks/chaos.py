@@ -37,6 +37,7 @@ from _killed_runs import Place, differences
 from _table import Row, finish, parser, write
 
 ATTEMPTS = 4
+KINDS = ["mkdir", "open", "write", "sync", "rename", "delete"]
 CHECKPOINT_STEPS = 2
 CLASSES, ROWS = 4, 1000  # of the embedded data
 SMALL = [
@@ -185,8 +186,9 @@ def kills(options: Namespace, calls: list[Call], seconds: float) -> Iterator[tup
     for number in range(options.kills):
         moment = draw.random()
         yield f"moment {number} at {moment:.0%}", None, moment * seconds
-    for call in calls if options.every_call else [call for call in calls if str(call) in options.at]:
-        yield str(call), call, None
+    for call in calls:
+        if str(call) in options.at or (options.every_call and call.kind in options.kinds):
+            yield str(call), call, None
 
 
 def known(file: Path | None) -> list[Row]:
@@ -202,6 +204,9 @@ def main() -> None:
     memory = Path("/dev/shm")
     made.add_argument("--kills", type=int, default=20, help="at random moments")
     made.add_argument("--every_call", action="store_true", help="and one at each call that changes a file")
+    made.add_argument(
+        "--kinds", nargs="*", choices=KINDS, default=KINDS, help="of the calls that --every_call means; default all"
+    )
     made.add_argument(
         "--at", nargs="*", default=[], metavar="CALL", help="some of these calls, as the table names them"
     )

@@ -139,7 +139,7 @@ def test_a_killed_attempt_stays_in_the_ledger(tmp_path: Path):
     code = """
 import sys, time
 from pathlib import Path
-from selectune import ledger
+from selectune.costs import ledger
 ledger.HEARTBEAT_S = 0.0
 cost = ledger.Ledger(Path(sys.argv[1])).open("train")
 cost.add(examples=64, tokens=500, flops=1000, method="by hand")

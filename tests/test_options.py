@@ -20,7 +20,7 @@ from selectune.datamodules import LanguageModeling, QuestionAnswering, TextClass
 from selectune.forecast import Machine
 from selectune.lightning_modules import FineTuner
 from selectune.lightning_modules.scorers.settings import Generative, ScorerSettings, Semantic, Tune
-from selectune.runs.fit import WarmUp
+from selectune.runs.job import WarmUp
 from selectune.runs.trainer_options import PROCESSES_PER_CORE, check_options, made_trainer
 from selectune.selectors import GOTD, Chain, Deduplicate, DomainScreen, Prototypes, Random
 from selectune.selectors.band_search import Placed, Proxy, Search

@@ -13,7 +13,7 @@ from selectune.costs.compute_saving import compute_saving
 from selectune.costs.ledger import append
 from selectune.costs.record import CostRecord, add_up
 from selectune.costs.uninterrupted import unbroken
-from selectune.selectors.baselines import _flops
+from selectune.selection.matched_budget import _flops
 from tests.test_savings import record
 
 ROWS, WARM_UP_ROWS = 100, 40
