@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.conftest import sentences, write_split
+from tests.conftest import Here, sentences, write_split
 
 
 class Told:
@@ -157,3 +157,9 @@ def test_a_selection_for_another_pool(finished: Path, told: Told, selecting: lis
     assert "made for another pool" in sentence
     assert "216 rows" in sentence
     assert "270 rows" in sentence
+
+
+def test_a_validation_that_never_comes(here: Here, arguments: list[str], tmp_path: Path) -> None:
+    error = here("fit", *arguments, "--trainer.val_check_interval", "1000", "--output", tmp_path / "run", code=2)
+    assert "trainer.val_check_interval is 1000, but an epoch has" in error
+    assert not (tmp_path / "run").exists()

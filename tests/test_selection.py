@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
 
 import datasets
@@ -12,7 +13,8 @@ import pytest
 from selectune import IGSE, Densest
 from selectune.common.errors import SelectionError
 from selectune.data.pool import Pool
-from selectune.selection.manifest import Manifest, Selection, describe, hash_rows
+from selectune.selection.manifest import Manifest, Selection, _by_public_names, describe, hash_rows, public_name
+from selectune.selectors import Chain, Deduplicate
 
 
 def pool_of(texts: list[str], labels: list[int]) -> Pool:
@@ -92,3 +94,18 @@ def test_a_selector_is_described_with_every_argument() -> None:
     assert described["arguments"]["combine"] == "box"
     assert described["arguments"]["rule"]["class"].endswith("Densest")
     json.dumps(described)
+
+
+def test_a_class_is_known_by_its_public_name_wherever_its_file_lies() -> None:
+    """A selection that an earlier version made is the one that is asked for now, though its classes' files moved."""
+    chain = Chain(Deduplicate(), IGSE(rule=Densest()))
+    described = describe(chain)
+    assert described["class"] == "selectune.selectors.Chain"
+    assert described["arguments"]["selector"]["arguments"]["rule"]["class"] == "selectune.selectors.Densest"
+    text = json.dumps(described)
+    text = json.dumps(described).replace("selectors.Chain", "selectors.compose.Chain")
+    earlier = json.loads(text.replace("selectors.Densest", "selectors.interval.Densest"))
+    assert earlier != described
+    assert _by_public_names(earlier) == described
+    assert public_name("my_selectors.Mine") == "my_selectors.Mine"
+    assert import_module("selectune.selectors.compose").Chain is Chain, "configs of earlier versions name it so"

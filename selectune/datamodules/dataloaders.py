@@ -11,7 +11,7 @@ import numpy as np
 from torch.utils.data import ConcatDataset, DataLoader
 
 from selectune.callbacks.preemption import outlive_sigterm
-from selectune.common.errors import BudgetError, DataError
+from selectune.common.errors import BudgetError, DataError, UserError
 from selectune.common.ranks import world
 from selectune.common.seeds import stage_seed
 from selectune.data.batches import (
@@ -67,6 +67,7 @@ class Loaders(pl.LightningDataModule):
         rows, lengths = self.train_rows, self.tokens["train"].lengths
         rank, size = world()
         self.check_shares(size)
+        self._check_interval()
         self.warn_of_lost_classes(rows)
 
         def collate(batch: np.ndarray) -> dict[str, Any]:
@@ -96,6 +97,19 @@ class Loaders(pl.LightningDataModule):
         self.check_batch_size(size)
         if len(self.train_rows) < size:
             raise BudgetError(f"{len(self.train_rows)} row(s) are kept for {size} processes; keep more or use fewer.")
+
+    def _check_interval(self) -> None:
+        """Refuse validations that never come, before Lightning does so without a word on what to change."""
+        trainer: Any = self.trainer
+        if trainer is None or trainer.check_val_every_n_epoch is None or trainer.limit_val_batches == 0:
+            return
+        interval, limit, n_batches = trainer.val_check_interval, trainer.limit_train_batches, self.n_train_batches()
+        n_batches = min(n_batches, limit) if isinstance(limit, int) else int(n_batches * limit)
+        if isinstance(interval, int) and interval > n_batches:
+            raise UserError(
+                f"trainer.val_check_interval is {interval}, but an epoch has {n_batches} batches; lower it, or set "
+                "trainer.check_val_every_n_epoch to null to count across epochs."
+            )
 
     def check_batch_size(self, size: int) -> None:
         """Refuse batches in which a process would be without a row; known before any data is.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from selectune import selectors
 from selectune.common.errors import SelectionError
 from selectune.common.files import atomic_file, read_mapping, write_json
 from selectune.common.run_files import RunFiles
@@ -70,7 +71,7 @@ class Manifest:
         return {
             "pool_fingerprint": self.pool_fingerprint,
             "weights_hash": self.weights_hash,
-            "selector": self.selector,
+            "selector": _by_public_names(self.selector),
             "budget": self.budget["asked"],
             "seed": self.seed,
             "signals": self.signals,
@@ -203,7 +204,26 @@ def describe(thing: Any) -> Any:
     arguments = asdict(thing) if is_dataclass(thing) and not isinstance(thing, type) else vars(thing)
     kind = type(thing)
     public = {name: describe(value) for name, value in arguments.items() if not name.startswith("_")}
-    return {"class": f"{kind.__module__}.{kind.__qualname__}", "arguments": public}
+    return {"class": public_name(f"{kind.__module__}.{kind.__qualname__}"), "arguments": public}
+
+
+def public_name(path: str) -> str:
+    """The class path of a selector as users write it, which holds wherever its file lies; others stay as they are."""
+    name = path.rpartition(".")[2]
+    ours = path.startswith(f"{selectors.__name__}.") and name in selectors.__all__
+    return f"{selectors.__name__}.{name}" if ours else path
+
+
+def _by_public_names(described: Any) -> Any:
+    """A selector as `describe` gives it; earlier versions named the file of each class."""
+    if isinstance(described, list):
+        return [_by_public_names(part) for part in described]
+    if not isinstance(described, dict):
+        return described
+    return {
+        key: public_name(value) if key == "class" and isinstance(value, str) else _by_public_names(value)
+        for key, value in described.items()
+    }
 
 
 def versions() -> dict[str, str]:

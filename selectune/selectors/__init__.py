@@ -1,5 +1,8 @@
 """Selectors: pure functions from signals to row ids. Formulas of the signals are in `selectune.selectors.entropy`."""
 
+import sys
+
+from selectune.selectors import band_search, chain, domain_screen, interval_rules, top_k
 from selectune.selectors.band_search import Placed, Proxy, Search
 from selectune.selectors.base import Budget, Picked, Selector, Signals
 from selectune.selectors.baselines import Random
@@ -42,3 +45,9 @@ __all__ = [
     "Signals",
     "TopK",
 ]
+
+# class paths in configs of earlier versions, whose files had other names
+for _old, _module in {
+    "compose": chain, "interval": interval_rules, "ranking": top_k, "screen": domain_screen, "search": band_search,
+}.items():  # fmt: skip
+    sys.modules[f"{__name__}.{_old}"] = _module
