@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import resource
 import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import pytest
@@ -233,3 +235,30 @@ def test_none_is_saved_before_a_validation_that_would_be_left_out(
     data = torch.utils.data.DataLoader(torch.zeros(8, 32), batch_size=2)
     trainer.fit(BoringModel(), data, data)
     assert after == saved
+
+
+def test_what_a_checkpoint_counts_as_done_is_in_the_metrics(tmp_path: Path) -> None:
+    """A kill right after it must not lose the row of its last step; and each step has one row in the end."""
+    seen = []
+
+    class Model(BoringModel):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            loss = super().training_step(batch, batch_idx)["loss"]
+            self.log("train/loss", loss)
+            return loss
+
+    class Save(pl.Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+            trainer.save_checkpoint(tmp_path / "last.ckpt")
+            with (tmp_path / "metrics.csv").open(newline="") as file:
+                seen.append([int(row["step"]) for row in csv.DictReader(file)])
+
+    trainer = Trainer(
+        callbacks=[Save()], logger=MetricsLog(tmp_path), max_epochs=1, limit_train_batches=3, limit_val_batches=0,
+        accelerator="cpu", log_every_n_steps=1, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(Model())
+    assert seen == [[0], [0, 1], [0, 1, 2]]
+    with (tmp_path / "metrics.csv").open(newline="") as file:
+        assert [row["step"] for row in csv.DictReader(file) if row["train/loss"]] == ["0", "1", "2"]

@@ -30,6 +30,7 @@ class Trainer(pl.Trainer):
         Raises:
             UserError: on every rank, when the file system that rank 0 writes to is full.
         """
+        self._write_metrics()
         failure: NoRoomError | None = None
         try:
             super().save_checkpoint(*args, **kwargs)
@@ -42,3 +43,15 @@ class Trainer(pl.Trainer):
                 raise failure
 
         on_rank_zero(tell)
+
+    def _write_metrics(self) -> None:
+        """Write what was logged before a checkpoint counts its steps as done, or a kill after it would lose that.
+
+        Lightning logs the metrics of a batch after its checkpoint; `MetricsLog` leaves out what it is told twice.
+        """
+        connector, loop = self._logger_connector, self.fit_loop
+        in_a_batch = self.training and isinstance(connector._first_loop_iter, bool)
+        if in_a_batch and connector.should_update_logs and not loop._should_accumulate():
+            connector.log_metrics(connector.metrics["log"])
+        for logger in self.loggers:
+            logger.save()

@@ -41,6 +41,16 @@ class MetricsLog(CSVLogger):
 class _AppendingWriter(_ExperimentWriter):
     """Adds rows in one write, and writes the file anew, whole or not at all, where columns are added."""
 
+    _last: dict[str, Any] | None = None
+
+    def log_metrics(self, metrics_dict: dict[str, float], step: int | None = None) -> None:
+        """Take a row, unless it is the one before it once more."""
+        super().log_metrics(metrics_dict, step)
+        row = self.metrics.pop()
+        if row != self._last:
+            self.metrics.append(row)
+            self._last = dict(row)
+
     def save(self) -> None:
         """Write what was logged since."""
         if not self.metrics:
