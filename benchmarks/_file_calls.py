@@ -99,7 +99,7 @@ class FileCalls:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def _named(self, place: str) -> str | None:
-        """What a path is called in the table; None where it lies elsewhere."""
+        """The name of a path in the table; None where it lies elsewhere."""
         for root, at in self.roots.items():
             if place == at or place.startswith(at + os.sep):
                 parts = [PARTIAL.sub(r"\1 (partial)", part) for part in (root + place[len(at) :]).split(os.sep)]

@@ -1,4 +1,4 @@
-"""What is left of a run that was killed, beside one that was not."""
+"""Files, metrics and saving of a run that was killed, compared with one that was not."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Place:
 
 
 def differences(place: Place, expected: Place) -> dict[str, float]:
-    """What the table says of a run beside the undisturbed one."""
+    """Whether a run equals the undisturbed one, by column of the table."""
     return {
         "selection_equal": float(selection(place.run) == selection(expected.run)),
         "metrics_equal": float(alike(metrics(place.run), metrics(expected.run))),

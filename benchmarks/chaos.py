@@ -192,7 +192,7 @@ def kills(options: Namespace, calls: list[Call], seconds: float) -> Iterator[tup
 
 
 def known(file: Path | None) -> list[Row]:
-    """What an earlier start of this has written."""
+    """The rows that an earlier start of this has written."""
     if file is None or not file.is_file():
         return []
     with file.open(newline="") as handle:

@@ -1,4 +1,4 @@
-"""What a user can do wrong. The CLI prints the one sentence of such an error and exits with code 2."""
+"""Errors that a user can mend. The CLI prints the one sentence of such an error and exits with code 2."""
 
 
 class UserError(ValueError):

@@ -82,7 +82,7 @@ def check_folder(given: str, option: str, error: type[UserError] = UserError) ->
 
 
 def read_mapping(file: Path, mend: str, *keys: str, error: type[UserError] = UserError) -> dict[str, Any]:
-    """What a JSON or YAML file of a run holds.
+    """The content of a JSON or YAML file of a run.
 
     Args:
         file: to read.

@@ -42,7 +42,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class TrainingOutcome:
-    """What a training came to.
+    """The outcome of a training.
 
     Args:
         steps: batches trained on, over all attempts.
@@ -72,7 +72,7 @@ class TrainingOutcome:
 
     @classmethod
     def read(cls, folder: Path) -> TrainingOutcome | None:
-        """What ``training.json`` of a folder says; None where there is none.
+        """The outcome in ``training.json`` of a folder; None where there is none.
 
         Raises:
             UserError: it is damaged.
