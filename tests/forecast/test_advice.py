@@ -11,7 +11,7 @@ from selectune.costs.saving import Saving
 from selectune.costs.scorer_ratio import ScorerRatio
 from selectune.forecast import Forecast
 from selectune.forecast.result import advice, break_even_keep
-from tests.test_savings import record
+from tests.costs.records import record
 
 
 def a_saving(score: float, keep: float, epochs: int = 1) -> Saving:

@@ -11,7 +11,7 @@ from typing import Any
 from selectune.costs.compute_saving import compute_saving
 from selectune.costs.ledger import append, read_ledger
 from selectune.costs.record import Total, totals
-from tests.test_savings import record
+from tests.costs.records import record
 
 CONFIG = """# quickstart
 seed_everything: 0

@@ -11,8 +11,8 @@ import pytest
 
 from selectune import cli
 from selectune.costs.ledger import append
+from tests.costs.records import record
 from tests.report.pages import Page, a_run
-from tests.test_savings import record
 
 
 @pytest.fixture

@@ -21,9 +21,9 @@ from selectune.report.comparison import MAX_DRAWN
 from selectune.report.comparison_plots import drawable, figure_against_cost, front_of
 from selectune.report.drawing import png
 from selectune.selectors.euds import IGSE
+from tests.costs.records import record
 from tests.report.chosen_run import choose, made_up_labels, made_up_signals
 from tests.report.pages import CONFIG, NASTY, Page, a_run, a_warmed_up_run
-from tests.test_savings import record
 
 
 def a_run_of(run: Path, accuracy: float, train_flops: float, **manifest: Any) -> Path:

@@ -18,8 +18,8 @@ from selectune.costs.scorer_ratio import ScorerRatio
 from selectune.forecast.result import Forecast
 from selectune.report import Facts, write_report
 from selectune.report.forecast_section import forecast_table
+from tests.costs.records import record
 from tests.report.pages import NASTY, Page, a_run, a_warmed_up_run
-from tests.test_savings import record
 
 FORECAST: dict[str, Any] = {
     "schema": 1,

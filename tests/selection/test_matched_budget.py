@@ -15,8 +15,8 @@ from selectune.costs.compute_saving import compute_saving
 from selectune.costs.ledger import append
 from selectune.selection.matched_budget import matched_budget
 from selectune.selectors import Budget, Picked, Random, Signals
+from tests.costs.records import record
 from tests.selectors import permuted, pool_of
-from tests.test_savings import record
 
 
 def match(run: Path, by: Any, pool: Signals, seed: int = 0) -> Picked:

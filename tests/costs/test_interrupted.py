@@ -24,7 +24,7 @@ from selectune.costs.uninterrupted import split_costs
 from selectune.report.html_tables import cost_table
 from selectune.report.run_data import Facts
 from selectune.report.terms import terms_table
-from tests.test_savings import record
+from tests.costs.records import record
 
 RANKS = (0, 1)
 BATCHES, EPOCHS, KEPT, POOL = 5, 3, 100, 1000

@@ -18,7 +18,7 @@ from selectune.lightning_modules.scorers.settings import Generative, ScorerSetti
 from selectune.signals.compute import compute_signals
 from selectune.signals.definitions import Rows, ScoringModel
 from selectune.signals.store import Definition, SignalStore
-from tests.test_choosing import trainer_for
+from tests.trainers import trainer_for
 
 SELECTIONS = {
     "igse": ["information_entropy", "generative_entropy", "semantic_entropy"],

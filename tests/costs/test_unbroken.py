@@ -14,7 +14,7 @@ from selectune.costs.ledger import append
 from selectune.costs.record import CostRecord, add_up
 from selectune.costs.uninterrupted import unbroken
 from selectune.selection.matched_budget import _flops
-from tests.test_savings import record
+from tests.costs.records import record
 
 ROWS, WARM_UP_ROWS = 100, 40
 

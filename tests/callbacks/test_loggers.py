@@ -12,7 +12,7 @@ from selectune.costs.record import Total, totals
 from selectune.costs.saving import Saving
 from selectune.costs.scorer_ratio import ScorerRatio, n_parameters
 from tests.conftest import Here, manifest_of, metrics_of
-from tests.test_savings import record
+from tests.costs.records import record
 
 
 def test_the_totals_of_the_ledger_reach_every_logger(here: Here, selecting: list[str], tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from selectune.signals.compute import compute_signals
 from selectune.signals.definitions import Rows, ScoringModel
 from selectune.signals.store import Shards, SignalStore
 from tests.processes import fork
-from tests.test_choosing import trainer_for
+from tests.trainers import trainer_for
 
 NAMES = ["generative_entropy", "loss", "embedding", "information_entropy", "semantic_entropy"]
 MAX_BATCH_TOKENS = 256

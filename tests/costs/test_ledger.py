@@ -26,7 +26,7 @@ from selectune.costs.ledger import (
     totals,
 )
 from selectune.costs.record import LATER, Total, code_version
-from tests.test_savings import an_honest_run, record
+from tests.costs.records import an_honest_run, record
 
 
 def run_python(code: str, *arguments: object) -> subprocess.Popen[str]:

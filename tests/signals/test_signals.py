@@ -14,7 +14,7 @@ from selectune.common import files as paths
 from selectune.common.errors import UserError
 from selectune.signals import store as signals
 from selectune.signals.store import Definition, Shards, SignalStore
-from tests.test_savings import record
+from tests.costs.records import record
 
 ENTROPY = Definition("generative_entropy", "forward", "pool" * 8, "model" * 6, {"max_length": 32})
 EMBEDDING = Definition("embedding", "forward", "pool" * 8, "model" * 6, {"max_length": 32})

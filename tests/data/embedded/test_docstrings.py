@@ -19,7 +19,7 @@ from selectune.common.errors import DataError
 from selectune.data.embedded import docstrings
 from selectune.data.embedded.docstrings import _masking
 from selectune.data.embedded.near_duplicates import components
-from tests.embedded.conftest import FEW, install, module, prose
+from tests.data.embedded.conftest import FEW, install, module, prose
 
 MODULE = sys.modules["selectune.data.embedded.docstrings"]  # the package's attribute of this name is the function
 

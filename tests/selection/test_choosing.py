@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import numpy as np
 import pytest
 
@@ -19,11 +18,7 @@ from selectune.selection.manifest import Selection
 from selectune.selection.stage import select_rows
 from selectune.selectors import IGSE, Chain, Deduplicate, EntropyInterval, KCenter, Nearest, Proxy, Search, TopK
 from selectune.selectors.base import Budget, Picked, Selector, Signals
-
-
-def trainer_for(**settings: Any) -> pl.Trainer:
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
-    return pl.Trainer(accelerator="cpu", devices=1, enable_progress_bar=False, **quiet, **settings)
+from tests.trainers import trainer_for
 
 
 @pytest.fixture

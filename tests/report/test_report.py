@@ -23,9 +23,9 @@ from selectune.report import Facts, print_summary, write_report
 from selectune.selectors.base import Budget
 from selectune.selectors.baselines import Random
 from selectune.selectors.euds import IGSE
+from tests.costs.records import record
 from tests.report.chosen_run import choose, made_up_labels, made_up_signals, put
 from tests.report.pages import NASTY, Page, a_run, a_warmed_up_run
-from tests.test_savings import record
 
 OF_EVERY_RUN = {"curves", "waterfall-flops", "waterfall-device_s"}
 
