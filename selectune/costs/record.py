@@ -14,10 +14,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-Stage = Literal["prepare", "tune_scorer", "warm_up", "score", "solve", "select", "train", "evaluate"]
+Stage = Literal[
+    "prepare", "tune_scorer", "warm_up", "score", "solve", "select", "diagnose", "pilot", "search", "train", "evaluate",
+    "reference", "generate",
+]  # fmt: skip
 Part = Literal["fit", "warm_up"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
-SCHEMA = 1
+SCHEMA = 2
+READABLE = (1, 2)  # schema 1 books the proxy trainings of a `Search` under `select`
 AGAIN = ": starting again"  # ends the name of work that an uninterrupted run does not have at all
 LATER = ("work", "kept")  # fields that records of earlier versions lack
 
@@ -170,7 +174,7 @@ def _moment(value: Any) -> bool:
 
 
 _VALID = {
-    "schema": lambda value: _count(value) and value == SCHEMA,
+    "schema": lambda value: _count(value) and value in READABLE,
     "stage": lambda value: value in STAGES,
     "part": lambda value: value in get_args(Part),
     **dict.fromkeys(("wall_s", "device_s"), _number),

@@ -23,7 +23,7 @@ from selectune.costs.scorer_ratio import ScorerRatio
 Unit = Literal["flops", "device_s"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
 UNIT_NAMES: dict[Unit, str] = {"flops": "FLOPs", "device_s": "device time"}
-SELECTION: tuple[Stage, ...] = ("tune_scorer", "score", "solve", "select")
+SELECTION: tuple[Stage, ...] = ("tune_scorer", "score", "solve", "select", "search")
 DEFINITIONS: dict[Part, str] = {
     "fit": "1 - (selection + training on the subset) / training on everything, same epochs",
     "warm_up": "1 - (selection + warming up on the subset) / warming up on the whole pool, same epochs",
@@ -32,16 +32,17 @@ WHOLE: dict[Part, str] = {"fit": "training on everything", "warm_up": "warming u
 TRAINING: dict[Part, Stage] = {"fit": "train", "warm_up": "warm_up"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Terms:
     """The terms of a saving in one unit, FLOPs or device seconds; None is what is unknown.
 
     Args:
-        tune_scorer: of the selection, spent or avoided, as are the next three.
+        tune_scorer: of the selection, spent or avoided, as are the next four.
         score: computing signals.
         solve: deriving signals and solving.
-        select: choosing rows.
-        selection: the four added up.
+        select: selecting rows.
+        search: proxy trainings of a `Search`; 0 in files of earlier versions, which have them in `select`.
+        selection: the five added up.
         selection_avoided: the part of it that a cache spared this run, charged all the same.
         training: on the subset.
         full_training: on everything.
@@ -59,6 +60,7 @@ class Terms:
     score: float | None
     solve: float | None
     select: float | None
+    search: float | None = 0.0
     selection: float | None
     selection_avoided: float | None
     training: float | None

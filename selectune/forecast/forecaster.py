@@ -190,8 +190,8 @@ class Forecaster:
         for rows, proxy in kept.selecting.proxies if kept.selecting else []:
             accumulate = self.job.trainer.accumulate_grad_batches
             schedule = plans.Schedule(proxy.max_epochs, proxy.max_steps, accumulate, validates=False)
-            self._charge_training(data, rows, schedule, kept.part, "select", trained)
-            self._charge_evaluation(data, ("dev",), 1, kept.part, trained, stage="select")
+            self._charge_training(data, rows, schedule, kept.part, "search", trained)
+            self._charge_evaluation(data, ("dev",), 1, kept.part, trained, stage="search")
 
 
 @dataclass(frozen=True)

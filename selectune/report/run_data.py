@@ -29,8 +29,13 @@ STAGE_NAMES: dict[Stage, str] = {
     "score": "Scoring the pool",
     "solve": "Solving",
     "select": "Choosing rows",
+    "diagnose": "Diagnosing the pool",
+    "pilot": "Piloting",
+    "search": "Training proxies of the search",
     "train": "Training",
     "evaluate": "Evaluating",
+    "reference": "Training references",
+    "generate": "Generating texts",
 }
 
 
