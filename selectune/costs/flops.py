@@ -1,10 +1,10 @@
-"""Floating-point operations: counted at a few sequence lengths, then known for every batch.
+"""Floating-point operations of a model: counted at a few sequence lengths, computed from these for every batch.
 
     flops = model_flops(network, lambda length: {"input_ids": torch.ones(1, length, dtype=torch.long)}, backward=False)
     flops.of_batch(n_rows=8, padded_length=128)
 
 A multiply-add is two operations. Matrix products are counted, attention included; element-wise work, softmax and
-norms are not, so that the ledger adds what matters of them from `selectune.common.flop_formulas`.
+norms are not: `selectune.common.flop_formulas` has formulas for those that matter.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class FlopModel:
         constant: FLOPs.
         linear: FLOPs a token.
         quadratic: FLOPs a squared token.
-        method: how they were found, for the ledger.
+        method: how they were counted, for the ledger.
         forward: the forward pass alone, where it was counted beside the backward pass.
     """
 
@@ -54,11 +54,11 @@ class FlopModel:
 
     @classmethod
     def fit(cls, counts: Mapping[int, float], check: int) -> FlopModel:
-        """The quadratic through three counts, tried on a fourth.
+        """The quadratic through three counts, checked on a fourth.
 
         Args:
             counts: FLOPs of a row by its length, four of them.
-            check: the length among them that is kept for the trial.
+            check: the length of the fourth.
 
         Raises:
             UnfitFlopsError: the fourth is missed by more than 1 %.
@@ -68,12 +68,11 @@ class FlopModel:
         quadratic = ((fz - fy) / (z - y) - slope) / (z - x)
         linear = slope - quadratic * (x + y)
         constant = fx - linear * x - quadratic * x**2
-        fitted = cls(constant, linear, quadratic, "")
-        error = abs(fitted.of_batch(1, check) - counts[check]) / max(counts[check], 1)
-        told = f"L={x},{y},{z}, checked at {check} ({error:.1%})".replace("%", " %")
+        error = abs(cls(constant, linear, quadratic, "").of_batch(1, check) - counts[check]) / max(counts[check], 1)
+        how = f"L={x},{y},{z}, checked at {check} ({error:.1%})".replace("%", " %")
         if error > TOLERANCE:
-            raise UnfitFlopsError(f"not counted: the FLOPs are not quadratic in the sequence length, fitted at {told}")
-        return cls(constant, linear, quadratic, f"FlopCounterMode at {told}")
+            raise UnfitFlopsError(f"not counted: the FLOPs are not quadratic in the sequence length, fitted at {how}")
+        return cls(constant, linear, quadratic, f"FlopCounterMode at {how}")
 
     def of_batch(self, n_rows: int, padded_length: int) -> float:
         """FLOPs of a batch of rows that are all padded to one length."""
@@ -90,11 +89,11 @@ class FlopModel:
 
 
 def measure_flops(step: Callable[[int], Any], lengths: tuple[int, int, int, int] = LENGTHS) -> FlopModel:
-    """Count what a step does at three lengths, and check the quadratic through them at the last.
+    """Count a step at three lengths, and check the quadratic through them at the last.
 
     Args:
         step: does on one row of so many tokens what is to be counted.
-        lengths: in tokens. The last is the check; being the longest it tries the fit where it is used, beyond its end.
+        lengths: in tokens. The last, the longest, is the check, as the fit is used beyond its longest length.
 
     Raises:
         UnfitFlopsError: no quadratic in the length gives them.
@@ -103,7 +102,17 @@ def measure_flops(step: Callable[[int], Any], lengths: tuple[int, int, int, int]
 
 
 def count_flops(work: Callable[[], Any]) -> int:
-    """FLOPs of the matrix products that a function does.
+    """FLOPs of the matrix products that a function does."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with _countable(), FlopCounterMode(display=False) as counter:
+        work()
+    return int(counter.get_total_flops())
+
+
+@contextmanager
+def _countable() -> Iterator[None]:
+    """Attention as matrix products, on one thread.
 
     On CPU the counter has no formula for fused attention, forward or backward, and on CUDA it counts the backward's
     recomputation (tried, torch 2.13); so attention is spelled out in matrix products, and both devices count the same.
@@ -111,16 +120,14 @@ def count_flops(work: Callable[[], Any]) -> int:
     """
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
-    from torch.utils.flop_counter import FlopCounterMode
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            work()
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
     finally:
         torch.set_num_threads(threads)
-    return int(counter.get_total_flops())
 
 
 def model_flops(
@@ -128,9 +135,9 @@ def model_flops(
 ) -> FlopModel:
     """Count the FLOPs of a Hugging Face model, leaving it and every random state as they were.
 
-    To count is work, which a short training must not feel. So the products of a row are counted once, at a length that
-    divides no dimension of the network: whatever it divides in the shapes of a product follows the length. What that
-    says of another length is checked by a forward pass.
+    Counting takes time, which a short training would notice. So the products of a row are recorded once, at a length
+    that divides no dimension of the network: whatever it divides in the shapes of a product is proportional to the
+    length. The FLOPs that follow for another length are checked by a forward pass.
 
     Activation checkpointing, which computes the forward pass twice, is not seen, as the model runs in evaluation mode.
 
@@ -161,24 +168,25 @@ def model_flops(
         if backward:
             loss = outputs.get("loss")
             loss = outputs[0].sum() if loss is None else loss
-            # Not loss.backward(): that would add to the gradients there are, and call the hooks that share them out.
+            # Not loss.backward(): that would add to existing gradients, and call the hooks that all-reduce them.
             torch.autograd.grad(loss, parameters, allow_unused=True)
 
-    told = _telling_length(network, lengths[-1])
+    sizes = {size for tensor in (*network.parameters(), *network.buffers()) for size in tensor.shape}
+    primes = [prime for prime in PRIMES if prime <= lengths[-1] and not any(size % prime == 0 for size in sizes)]
     with _undisturbed(network), torch.inference_mode(False), torch.set_grad_enabled(backward):
-        if told is None:
+        if not primes:
             flops = measure_flops(step, lengths)
         else:
             with torch.no_grad():
-                alone = Products.of(partial(forward, told), told)
+                alone = _products(partial(forward, primes[0]), primes[0])
                 done = count_flops(partial(forward, lengths[-1]))
-            error = abs(alone.at(lengths[-1]) - done) / max(done, 1)
-            method = f"products counted at L={told}, checked at {lengths[-1]} ({error:.1%})".replace("%", " %")
+            error = abs(alone(lengths[-1]) - done) / max(done, 1)
+            method = f"products counted at L={primes[0]}, checked at {lengths[-1]} ({error:.1%})".replace("%", " %")
             if error > TOLERANCE:
                 raise UnfitFlopsError(f"not counted: the FLOPs do not follow the sequence length, {method}")
-            flops = replace(alone.fitted(lengths), method=method)
+            flops = replace(_fitted(alone, lengths), method=method)
             if backward:
-                both = Products.of(partial(step, told), told).fitted(lengths)
+                both = _fitted(_products(partial(step, primes[0]), primes[0]), lengths)
                 flops = replace(both, method=method, forward=flops)
     has_attention = getattr(config, "num_attention_heads", None) is not None
     if has_attention and flops.quadratic * longest**2 <= 1e-6 * flops.of_batch(1, longest):
@@ -190,77 +198,54 @@ def model_flops(
     return flops
 
 
-class Products:
-    """The matrix products of some work on a row, with the dimensions that follow the row's length.
+def _fitted(at: Callable[[int], float], lengths: tuple[int, int, int, int]) -> FlopModel:
+    return FlopModel.fit({length: at(length) for length in lengths}, check=lengths[-1])
+
+
+def _products(work: Callable[[], Any], length: int) -> Callable[[int], float]:
+    """Do the work on a row and record its matrix products; gives the FLOPs of the same work by the row's length.
 
     Args:
-        length: of the row, which no other dimension is a multiple of.
-        seen: of each product its formula in torch's register, and its arguments with shapes for tensors.
+        work: on a row of `length`.
+        length: of which no other dimension is a multiple.
     """
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_map
+    from torch.utils.flop_counter import flop_registry
 
-    def __init__(self, length: int, seen: list[tuple[Any, Any]]) -> None:
-        self.length, self.seen = length, seen
+    products: list[tuple[Any, Any]] = []  # formula in torch's register, and arguments with shapes for tensors
 
-    @classmethod
-    def of(cls, work: Callable[[], Any], length: int) -> Products:
-        """Do the work and note its products; see `count_flops` for attention and threads."""
-        import torch
-        from torch.nn.attention import SDPBackend, sdpa_kernel
-        from torch.utils._python_dispatch import TorchDispatchMode
-        from torch.utils._pytree import tree_map
-        from torch.utils.flop_counter import flop_registry
+    class Recording(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            out = func(*args, **(kwargs or {}))
+            if (formula := flop_registry.get(func._overloadpacket)) is not None:
+                shapes = tree_map(lambda x: x.shape if isinstance(x, torch.Tensor) else x, (args, kwargs, out))
+                products.append((formula, shapes))
+            return out
 
-        seen: list[tuple[Any, Any]] = []
+    with _countable(), Recording():
+        work()
 
-        class Noting(TorchDispatchMode):
-            def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-                out = func(*args, **(kwargs or {}))
-                if (formula := flop_registry.get(func._overloadpacket)) is not None:
-                    shapes = tree_map(lambda x: x.shape if isinstance(x, torch.Tensor) else x, (args, kwargs, out))
-                    seen.append((formula, shapes))
-                return out
-
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            with sdpa_kernel(SDPBackend.MATH), Noting():
-                work()
-        finally:
-            torch.set_num_threads(threads)
-        return cls(length, seen)
-
-    def fitted(self, lengths: tuple[int, int, int, int]) -> FlopModel:
-        """The quadratic through these FLOPs at four lengths."""
-        return FlopModel.fit({length: self.at(length) for length in lengths}, check=lengths[-1])
-
-    def at(self, length: int) -> float:
-        """FLOPs of the same work on a row of another length."""
-        import torch
-
+    def at(other: int) -> float:
         def scaled(x: Any) -> Any:
             if isinstance(x, torch.Size):
-                return torch.Size([d if d % self.length else d // self.length * length for d in x])
+                return torch.Size([d if d % length else d // length * other for d in x])
             if isinstance(x, dict):
                 return {name: scaled(value) for name, value in x.items()}
             return type(x)(map(scaled, x)) if isinstance(x, list | tuple) else x
 
         total = 0.0
-        for formula, (args, kwargs, out) in self.seen:
+        for formula, (args, kwargs, out) in products:
             total += formula(*scaled(args), **scaled(kwargs or {}), out_val=scaled(out))
         return total
 
-
-def _telling_length(network: nn.Module, longest: int) -> int | None:
-    """A prime up to `longest` that divides no dimension of a network's tensors; None where there is none."""
-    tensors = [*network.parameters(), *network.buffers()]
-    sizes = {size for tensor in tensors for size in tensor.shape}
-    fitting = [prime for prime in PRIMES if prime <= longest and not any(size % prime == 0 for size in sizes)]
-    return fitting[0] if fitting else None
+    return at
 
 
 @contextmanager
 def _undisturbed(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside, so that there is no dropout; modes and random states as they were outside."""
+    """Evaluation mode inside, so that there is no dropout; modes and random states are restored afterwards."""
     import torch
 
     modes = {module: module.training for module in network.modules()}

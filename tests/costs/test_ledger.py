@@ -14,18 +14,8 @@ from types import SimpleNamespace
 import pytest
 
 from selectune.costs import ledger as module
-from selectune.costs.ledger import (
-    CostRecord,
-    Ledger,
-    LedgerError,
-    append,
-    collect_open,
-    distinct,
-    next_attempt,
-    read_ledger,
-    totals,
-)
-from selectune.costs.record import LATER, Total, code_version
+from selectune.costs.ledger import Ledger, LedgerError, append, collect_open, next_attempt, read_ledger
+from selectune.costs.record import LATER, CostRecord, Total, code_version, distinct, totals
 from tests.costs.records import an_honest_run, record
 
 
