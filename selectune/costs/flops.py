@@ -13,14 +13,17 @@ import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 TOLERANCE = 0.01
 PRIMES = (13, 11, 17, 19, 23, 29, 31, 7, 5, 3)
@@ -37,31 +40,21 @@ class FlopModel:
 
     A transformer's projections and feed-forward layers are linear in L, its attention is quadratic, and what looks at
     one position alone (a pooler, a classifier) is constant.
-
-    Args:
-        constant: FLOPs.
-        linear: FLOPs a token.
-        quadratic: FLOPs a squared token.
-        method: how they were counted, for the ledger.
-        forward: the forward pass alone, where it was counted beside the backward pass.
     """
 
     constant: float
     linear: float
     quadratic: float
-    method: str
+    method: str  # how the FLOPs were counted, for the ledger
+    # of the forward pass alone, where it was counted beside the backward pass
     forward: FlopModel | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def fit(cls, counts: Mapping[int, float], check: int) -> FlopModel:
-        """The quadratic through three counts, checked on a fourth.
-
-        Args:
-            counts: FLOPs of a row by its length, four of them.
-            check: the length of the fourth.
+        """The quadratic through three of four counts, which are FLOPs of a row by its length.
 
         Raises:
-            UnfitFlopsError: the fourth is missed by more than 1 %.
+            UnfitFlopsError: the fourth, of the length `check`, is missed by more than 1 %.
         """
         (x, fx), (y, fy), (z, fz) = sorted((length, float(n)) for length, n in counts.items() if length != check)
         slope = (fy - fx) / (y - x)
@@ -78,22 +71,11 @@ class FlopModel:
         """FLOPs of a batch of rows that are all padded to one length."""
         return n_rows * (self.constant + self.linear * padded_length + self.quadratic * padded_length**2)
 
-    def to_json(self) -> dict[str, Any]:
-        """The model as JSON types, without its forward pass alone."""
-        return {name: value for name, value in asdict(self).items() if name != "forward"}
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> FlopModel:
-        """The model that `to_json` gave."""
-        return cls(**content)
-
 
 def measure_flops(step: Callable[[int], Any], lengths: tuple[int, int, int, int] = LENGTHS) -> FlopModel:
-    """Count a step at three lengths, and check the quadratic through them at the last.
+    """Count a step on a row of so many tokens at three lengths, and check the quadratic through them at the last.
 
-    Args:
-        step: does on one row of so many tokens what is to be counted.
-        lengths: in tokens. The last, the longest, is the check, as the fit is used beyond its longest length.
+    That is the longest, as the fit is used beyond its lengths.
 
     Raises:
         UnfitFlopsError: no quadratic in the length gives them.
@@ -103,8 +85,6 @@ def measure_flops(step: Callable[[int], Any], lengths: tuple[int, int, int, int]
 
 def count_flops(work: Callable[[], Any]) -> int:
     """FLOPs of the matrix products that a function does."""
-    from torch.utils.flop_counter import FlopCounterMode
-
     with _countable(), FlopCounterMode(display=False) as counter:
         work()
     return int(counter.get_total_flops())
@@ -118,9 +98,6 @@ def _countable() -> Iterator[None]:
     recomputation (tried, torch 2.13); so attention is spelled out in matrix products, and both devices count the same.
     One thread: short rows gain nothing by more, and lose up to 20 times on a machine that is busy (tried).
     """
-    import torch
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -137,9 +114,8 @@ def model_flops(
 
     Counting takes time, which a short training would notice. So the products of a row are recorded once, at a length
     that divides no dimension of the network: whatever it divides in the shapes of a product is proportional to the
-    length. The FLOPs that follow for another length are checked by a forward pass.
-
-    Activation checkpointing, which computes the forward pass twice, is not seen, as the model runs in evaluation mode.
+    length. The FLOPs that follow for another length are checked by a forward pass. Activation checkpointing, which
+    computes the forward pass twice, is not seen, as the model runs in evaluation mode.
 
     Args:
         network: before it is compiled, sharded or wrapped by a strategy.
@@ -150,8 +126,6 @@ def model_flops(
     Raises:
         UnfitFlopsError: no quadratic in the length gives them.
     """
-    import torch
-
     config = getattr(network, "config", None)
     if positions := getattr(config, "max_position_embeddings", None):
         longest = min(longest, positions - 2)  # RoBERTa's positions begin at 2
@@ -171,23 +145,9 @@ def model_flops(
             # Not loss.backward(): that would add to existing gradients, and call the hooks that all-reduce them.
             torch.autograd.grad(loss, parameters, allow_unused=True)
 
-    sizes = {size for tensor in (*network.parameters(), *network.buffers()) for size in tensor.shape}
-    primes = [prime for prime in PRIMES if prime <= lengths[-1] and not any(size % prime == 0 for size in sizes)]
+    prime = _prime_length(network, lengths[-1])
     with _undisturbed(network), torch.inference_mode(False), torch.set_grad_enabled(backward):
-        if not primes:
-            flops = measure_flops(step, lengths)
-        else:
-            with torch.no_grad():
-                alone = _products(partial(forward, primes[0]), primes[0])
-                done = count_flops(partial(forward, lengths[-1]))
-            error = abs(alone(lengths[-1]) - done) / max(done, 1)
-            method = f"products counted at L={primes[0]}, checked at {lengths[-1]} ({error:.1%})".replace("%", " %")
-            if error > TOLERANCE:
-                raise UnfitFlopsError(f"not counted: the FLOPs do not follow the sequence length, {method}")
-            flops = replace(_fitted(alone, lengths), method=method)
-            if backward:
-                both = _fitted(_products(partial(step, primes[0]), primes[0]), lengths)
-                flops = replace(both, method=method, forward=flops)
+        flops = measure_flops(step, lengths) if prime is None else _by_products(forward, step, backward, prime, lengths)
     has_attention = getattr(config, "num_attention_heads", None) is not None
     if has_attention and flops.quadratic * longest**2 <= 1e-6 * flops.of_batch(1, longest):
         warnings.warn(
@@ -198,22 +158,43 @@ def model_flops(
     return flops
 
 
-def _fitted(at: Callable[[int], float], lengths: tuple[int, int, int, int]) -> FlopModel:
-    return FlopModel.fit({length: at(length) for length in lengths}, check=lengths[-1])
+def _prime_length(network: nn.Module, longest: int) -> int | None:
+    """A prime up to `longest` that divides no dimension of a network's tensors; None where there is none."""
+    sizes = {size for tensor in (*network.parameters(), *network.buffers()) for size in tensor.shape}
+    primes = (prime for prime in PRIMES if prime <= longest and not any(size % prime == 0 for size in sizes))
+    return next(primes, None)
+
+
+def _by_products(
+    forward: Callable[[int], Any],
+    step: Callable[[int], Any],
+    backward: bool,
+    prime: int,
+    lengths: tuple[int, int, int, int],
+) -> FlopModel:
+    """FLOPs from the products of a row of `prime` tokens, checked by a forward pass on the longest row."""
+
+    def fitted(at: Callable[[int], float]) -> FlopModel:
+        return FlopModel.fit({length: at(length) for length in lengths}, check=lengths[-1])
+
+    with torch.no_grad():
+        alone = _products(partial(forward, prime), prime)
+        done = count_flops(partial(forward, lengths[-1]))
+    error = abs(alone(lengths[-1]) - done) / max(done, 1)
+    method = f"products counted at L={prime}, checked at {lengths[-1]} ({error:.1%})".replace("%", " %")
+    if error > TOLERANCE:
+        raise UnfitFlopsError(f"not counted: the FLOPs do not follow the sequence length, {method}")
+    flops = replace(fitted(alone), method=method)
+    if not backward:
+        return flops
+    return replace(fitted(_products(partial(step, prime), prime)), method=method, forward=flops)
 
 
 def _products(work: Callable[[], Any], length: int) -> Callable[[int], float]:
     """Do the work on a row and record its matrix products; gives the FLOPs of the same work by the row's length.
 
-    Args:
-        work: on a row of `length`.
-        length: of which no other dimension is a multiple.
+    No dimension but those that follow the row's length is a multiple of it.
     """
-    import torch
-    from torch.utils._python_dispatch import TorchDispatchMode
-    from torch.utils._pytree import tree_map
-    from torch.utils.flop_counter import flop_registry
-
     products: list[tuple[Any, Any]] = []  # formula in torch's register, and arguments with shapes for tensors
 
     class Recording(TorchDispatchMode):
@@ -246,8 +227,6 @@ def _products(work: Callable[[], Any], length: int) -> Callable[[int], float]:
 @contextmanager
 def _undisturbed(network: nn.Module) -> Iterator[None]:
     """Evaluation mode inside, so that there is no dropout; modes and random states are restored afterwards."""
-    import torch
-
     modes = {module: module.training for module in network.modules()}
     states = random.getstate(), np.random.get_state()
     cuda = [torch.cuda.current_device()] if torch.cuda.is_available() and torch.cuda.is_initialized() else []

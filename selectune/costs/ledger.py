@@ -16,7 +16,7 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,10 +46,6 @@ class Ledger:
         world_size: number of processes.
         device: that this process holds.
         attempt: which attempt at the run, from 1; rank 0 knows it from `next_attempt`.
-
-    Attributes:
-        resumed: whether this attempt goes on with an interrupted one, so that it begins by repeating some work.
-        records: those that this process wrote.
     """
 
     def __init__(
@@ -57,36 +53,21 @@ class Ledger:
     ) -> None:
         self.path, self.rank, self.world_size = path, rank, world_size
         self.device, self.attempt = device, attempt
-        self.resumed = False
-        self.records: list[CostRecord] = []
+        self.resumed = False  # whether this attempt goes on with an interrupted one, and so repeats some work
+        self.records: list[CostRecord] = []  # that this process wrote
 
-    @contextlib.contextmanager
-    def stage(
-        self, stage: Stage, part: Part = "fit", work: str = "", kept: Iterable[Kept] | None = None
-    ) -> Iterator[StageCost]:
-        """Time a stage; an error inside it still leaves a record, with ``finished=False``. See `open`."""
-        cost = self.open(stage, part, work, kept)
-        try:
-            yield cost
-        except BaseException:
-            cost.close(finished=False)
-            raise
-        cost.close()
+    def stage(self, stage: Stage, part: Part = "fit", work: str = "", kept: Iterable[Kept] | None = None) -> StageCost:
+        """Begin a stage, which `StageCost.close` or the end of a ``with`` statement ends; see `CostRecord`.
 
-    def open(self, stage: Stage, part: Part = "fit", work: str = "", kept: Iterable[Kept] | None = None) -> StageCost:
-        """Begin a stage that `StageCost.close` ends; see `CostRecord` for the arguments.
-
-        `work` must be the same in each attempt at the same work, and differ from that of other work in this run.
+        `work` must be the same in each attempt at the same work, and differ from that of other work in this run. An
+        error inside ``with`` still leaves a record, with ``finished=False``.
         """
         return StageCost(self, stage, part, work, None if kept is None else tuple(kept))
 
-    def avoided(self, record: CostRecord, part: Part | None = None) -> CostRecord:
-        """Add the cost of a result that was cached; let one rank do it for each of the stored records.
+    open = stage  # reads better without ``with``
 
-        Args:
-            record: what the result cost when it was made. Its start and rank stay, which identify it.
-            part: whose data it serves now, when that differs.
-        """
+    def avoided(self, record: CostRecord, part: Part | None = None) -> CostRecord:
+        """Add what a cached result cost when it was made; let one rank do it. `part` is the one that it serves now."""
         return self.add(replace(record, cached=True, attempt=self.attempt, part=part or record.part, kept=None))
 
     def add(self, record: CostRecord) -> CostRecord:
@@ -153,6 +134,12 @@ class StageCost:
             self._counted = _Counted(*counts, total, methods)
         self.heartbeat()
 
+    def __enter__(self) -> StageCost:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *more: object) -> None:
+        self.close(finished=error is None)
+
     def pause(self) -> None:
         """Stop the clock, if it runs."""
         if self._clock[1] is not None:
@@ -185,8 +172,7 @@ class StageCost:
     def heartbeat(self, at_once: bool = False) -> None:
         """Write down what was spent so far, for `collect_open`; at most every ten seconds, so call it freely.
 
-        Args:
-            at_once: do it now, as results are about to be stored whose cost must not be lost with a kill.
+        `at_once` does it now, as results are about to be stored whose cost must not be lost with a kill.
         """
         now = time.perf_counter()
         if self._file is not None and (at_once or now - self._beat >= HEARTBEAT_S):

@@ -89,12 +89,7 @@ def interrupted(records: Iterable[CostRecord]) -> bool:
 
 
 def collect_open(run_dir: Path, before_attempt: int | None = None) -> list[CostRecord]:
-    """Turn the heartbeats of killed attempts into records with ``finished=False``; for rank 0 of the next attempt.
-
-    Args:
-        run_dir: of the run.
-        before_attempt: leave out those of this and later attempts; None collects everything.
-    """
+    """Turn the heartbeats of attempts before this one, or of all, into records with ``finished=False``; for rank 0."""
     path, collected = RunFiles(run_dir).costs, []
     known = {record.identity for record in read_ledger(path)} if path.exists() else set()
     for file in sorted(RunFiles(run_dir).open_costs.glob("*.json")):

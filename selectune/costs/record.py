@@ -53,60 +53,35 @@ class Kept:
 
 @dataclass(frozen=True, kw_only=True)
 class CostRecord:
-    """Costs of one process for one stage in one attempt.
+    """Costs of one process for one stage in one attempt; docs/guide.md, "Reading the ledger", explains the stages."""
 
-    Args:
-        schema: version of this format.
-        stage: see docs/guide.md, "Reading the ledger".
-        part: the data that it served, the top-level ``data`` ("fit") or ``warm_up.data`` ("warm_up").
-        wall_s: seconds from start to end, pauses left out.
-        device_s: seconds that this process held its device; they add up over ranks, while `wall_s` does not.
-        flops: floating-point operations, a multiply-add being two; None when unknown, which is not 0.
-        flops_method: how they were counted, or why they were not.
-        energy_j: joules, None when not measured.
-        energy_source: the meter, or "not measured: " and why.
-        peak_rss_bytes: most memory that the process had held by the end of the stage, since its own start.
-        peak_cuda_bytes: the same of its CUDA device's allocator; None where CUDA was not used.
-        examples: rows processed, each as often as it was processed.
-        tokens: of those rows, padding left out.
-        padded_tokens: of those rows, padding included.
-        world_size: number of processes.
-        rank: of this process.
-        device: that it held, such as "cpu" or "cuda:0".
-        cached: whether this cost was avoided, by results from earlier, and so was not spent in this run.
-        attempt: which attempt at the run, from 1.
-        finished: False for what a killed or failed stage had spent.
-        commit: of the code that ran, see `code_version`.
-        started_at: UTC, ISO 8601.
-        work: name of the work, by which a later attempt that repeats it is recognised; "" for what is never repeated;
-            None in ledgers of earlier versions.
-        kept: of work that goes on where an earlier attempt stopped, the costs up to there, of all ranks; empty for
-            work that began from nothing; None where that is not known, and for work that is repeated whole.
-    """
-
-    schema: int = SCHEMA
+    schema: int = SCHEMA  # version of this format
     stage: Stage
-    part: Part
-    wall_s: float
-    device_s: float
-    flops: int | float | None
-    flops_method: str
-    energy_j: float | None
-    energy_source: str
-    peak_rss_bytes: int
-    peak_cuda_bytes: int | None
-    examples: int
-    tokens: int
-    padded_tokens: int
-    world_size: int
-    rank: int
-    device: str
-    cached: bool
-    attempt: int
-    finished: bool
-    commit: str
-    started_at: str
+    part: Part  # the data that it served, the top-level ``data`` ("fit") or ``warm_up.data`` ("warm_up")
+    wall_s: float  # seconds from start to end, pauses left out
+    device_s: float  # seconds that this process held its device; they add up over ranks, while `wall_s` does not
+    flops: int | float | None  # floating-point operations, a multiply-add being two; None when unknown, which is not 0
+    flops_method: str  # how they were counted, or why they were not
+    energy_j: float | None  # joules, None when not measured
+    energy_source: str  # the meter, or "not measured: " and why
+    peak_rss_bytes: int  # most memory that the process had held by the end of the stage, since its own start
+    peak_cuda_bytes: int | None  # the same of its CUDA device's allocator; None where CUDA was not used
+    examples: int  # rows processed, each as often as it was processed
+    tokens: int  # of those rows, padding left out
+    padded_tokens: int  # of those rows, padding included
+    world_size: int  # number of processes
+    rank: int  # of this process
+    device: str  # that it held, such as "cpu" or "cuda:0"
+    cached: bool  # whether this cost was avoided, by results from earlier, and so was not spent in this run
+    attempt: int  # which attempt at the run, from 1
+    finished: bool  # False for what a killed or failed stage had spent
+    commit: str  # of the code that ran, see `code_version`
+    started_at: str  # UTC, ISO 8601
+    # Name of the work, by which a later attempt that repeats it is recognised; "" for what is never repeated; None in
+    # ledgers of earlier versions.
     work: str | None = None
+    # Of work that goes on where an earlier attempt stopped, the costs up to there, of all ranks; empty for work that
+    # began from nothing; None where that is not known, and for work that is repeated whole.
     kept: tuple[Kept, ...] | None = None
 
     @property

@@ -34,42 +34,26 @@ LATER = ("scorer_ratio", "part", "warm_up")  # fields that files of earlier vers
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """The terms of a saving in one unit, FLOPs or device seconds; None is what is unknown.
+    """The terms of a saving in one unit, FLOPs or device seconds; None is what is unknown."""
 
-    Args:
-        tune_scorer: of the selection, spent or avoided, as are the next four.
-        score: computing signals.
-        solve: deriving signals and solving.
-        select: selecting rows.
-        search: proxy trainings of a `Search`; 0 in files of earlier versions, which have them in `select`.
-        selection: the five added up.
-        selection_avoided: the part of it that a cache spared this run, charged all the same.
-        training: on the subset.
-        full_training: on everything.
-        full_is_estimated: whether it was not run, but taken from this run's cost a token.
-        shared: start-up that both arms need, not in the saving.
-        evaluation: not in the saving.
-        saving: a fraction of `full_training`; negative when selecting cost more than it saved.
-        break_even_uses: uses of one selection (other heads, models, seeds) at which it costs as much as it saves;
-            None when no number of uses pays for it.
-        redone: spent beside all of these on work that was done again after an interruption; of a fine-tuning, in the
-            whole run. 0 in files of earlier versions.
-    """
-
-    tune_scorer: float | None
-    score: float | None
-    solve: float | None
-    select: float | None
-    search: float | None = 0.0
-    selection: float | None
-    selection_avoided: float | None
-    training: float | None
-    full_training: float | None
-    full_is_estimated: bool
-    shared: float | None
-    evaluation: float | None
-    saving: float | None
+    tune_scorer: float | None  # of the selection, spent or avoided, as are the next four
+    score: float | None  # computing signals
+    solve: float | None  # deriving signals and solving
+    select: float | None  # selecting rows
+    search: float | None = 0.0  # proxy trainings of a `Search`; files of earlier versions have them in `select`
+    selection: float | None  # the five added up
+    selection_avoided: float | None  # the part of it that a cache spared this run, charged all the same
+    training: float | None  # on the subset
+    full_training: float | None  # on everything
+    full_is_estimated: bool  # whether it was not run, but taken from this run's cost a token
+    shared: float | None  # start-up that both need, not in the saving
+    evaluation: float | None  # not in the saving
+    saving: float | None  # a fraction of `full_training`; negative when selecting cost more than it saved
+    # Uses of one selection (other heads, models, seeds) at which it costs as much as it saves; None when no number of
+    # uses pays for it.
     break_even_uses: float | None
+    # Spent besides on work that was repeated after an interruption; of a fine-tuning, in the whole run. Files of
+    # earlier versions lack it.
     redone: float | None = 0.0
 
 

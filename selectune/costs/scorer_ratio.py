@@ -20,21 +20,13 @@ PAYS_BELOW = 1 / 5
 
 @dataclass(frozen=True)
 class ScorerRatio:
-    """The scoring model over the model that is trained.
+    """Size of the scoring model relative to the model that is trained."""
 
-    Args:
-        scorer: name of the scoring model.
-        model: name of the trained model.
-        scorer_parameters: weights of the scorer's checkpoint; None when unknown.
-        model_parameters: weights of the trained model.
-        flops_per_token: FLOPs of scoring a token over those of training on one; None when unknown.
-    """
-
-    scorer: str
-    model: str
-    scorer_parameters: int | None
+    scorer: str  # name of the scoring model
+    model: str  # name of the trained model
+    scorer_parameters: int | None  # of the scorer's checkpoint; None when unknown
     model_parameters: int
-    flops_per_token: float | None
+    flops_per_token: float | None  # FLOPs of scoring a token over those of training on one; None when unknown
 
     @property
     def parameters(self) -> float | None:

@@ -30,15 +30,10 @@ REPEATED_WHOLE: tuple[Stage, ...] = ("tune_scorer", "solve", "select")  # in old
 
 @dataclass(frozen=True)
 class SplitCosts:
-    """The records of a ledger in two parts, which add up to it.
+    """The records of a ledger in two parts, which add up to it."""
 
-    Args:
-        kept: costs of the run without its interruptions, avoided costs included.
-        redone: costs of work that was repeated, or that came to nothing.
-    """
-
-    kept: list[CostRecord]
-    redone: list[CostRecord]
+    kept: list[CostRecord]  # of the run without its interruptions, avoided costs included
+    redone: list[CostRecord]  # of work that was repeated, or that came to nothing
 
 
 def split_costs(records: Iterable[CostRecord], rows_seen: Mapping[Part, float] | None = None) -> SplitCosts:
@@ -73,11 +68,8 @@ def split_costs(records: Iterable[CostRecord], rows_seen: Mapping[Part, float] |
 def unbroken(run: Path) -> list[CostRecord]:
     """The records of a finished run, each cost once, without repeated work.
 
-    Args:
-        run: its directory, with ``cost.jsonl``, ``saving.json`` and ``config.yaml``.
-
     Raises:
-        UserError: one of them is damaged.
+        UserError: ``cost.jsonl``, ``saving.json`` or ``config.yaml`` is damaged.
     """
     files, rows = RunFiles(run), dict[Part, float]()  # rows that each part trained on, over all its epochs
     records, saving = read_ledger(files.costs), Saving.read(run)
@@ -132,9 +124,7 @@ def _of_old_ledger(records: list[CostRecord], rows: Mapping[Part, float]) -> lis
     def alike(record: CostRecord) -> tuple[Any, ...]:
         return record.stage, record.part, record.rank, record.examples, record.flops, record.flops_method
 
-    last: dict[tuple[Any, ...], int] = {}
-    for record in records:
-        last[alike(record)] = max(record.attempt, last.get(alike(record), 0))
+    last = {alike(record): record.attempt for record in sorted(records, key=lambda record: record.attempt)}
 
     def counts(record: CostRecord) -> bool:
         if record.stage == "select" and record.tokens:  # a proxy's training, which is stored and not repeated

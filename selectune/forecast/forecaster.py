@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
+import torch
 
 from selectune.common.errors import UserError
 from selectune.costs.compute_saving import compute_saving
+from selectune.costs.ledger import Ledger
 from selectune.costs.record import TRAINING, Part, Stage
 from selectune.costs.saving import Saving, Terms
 from selectune.datamodules.base import SelectionDataModule
@@ -21,12 +24,13 @@ from selectune.forecast.kept_rows import KeptRows
 from selectune.forecast.ledger import Tally
 from selectune.forecast.measure import rated
 from selectune.forecast.result import Forecast, advice, break_even_keep
+from selectune.forecast.sampled_selection import Selecting
 from selectune.forecast.training import Trained, time_training
 from selectune.lightning_modules import FineTuner
 from selectune.runs.job import Job, Start
-from selectune.selection.request import SelectionRequest
+from selectune.selection.stage import earlier_selection, scoring_model
 from selectune.selection.trainings import first_by_hash
-from selectune.signals.definitions import ScoringModel
+from selectune.signals.definitions import Rows
 
 STANDS_IN = "A model of a few steps stands in for the {}, so which rows that will keep is less sure."
 
@@ -44,19 +48,12 @@ class _Done:
 
 @dataclass
 class Forecaster:
-    """Estimates the costs of a job.
-
-    Args:
-        job: the fit.
-        start: of it.
-        tally: costs are added to it.
-        notes: assumptions of the forecast.
-    """
+    """Adds the costs of a job to a tally."""
 
     job: Job
     start: Start
     tally: Tally
-    notes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # assumptions of the forecast
 
     def run(self, folder: Path) -> Forecast:
         """All stages; throw-away weights go into the folder."""
@@ -82,11 +79,11 @@ class Forecaster:
         fit.kept.lengths = fit.data.encoded("train").input_tokens
 
         saving, warm_up = self._saving(fit), parts.get("warm_up")
-        if warm_up and (warm_up.kept.selecting or warm_up.kept.earlier):
+        if warm_up and (warm_up.kept.selecting or warm_up.kept.earlier is not None):
             saving = replace(saving, warm_up=self._saving(warm_up))
         main = parts[saving.main.part]
         kept = main.kept
-        ratio = kept.ratio(main.model, main.trained.parameters, job.scorer.checkpoint is None)
+        ratio = kept.ratio(self.tally.records, main.model, main.trained.parameters, job.scorer.checkpoint is None)
         made = Forecast(self.tally.records, saving, None, ratio, [], "", advice=advice(ratio, saving))
         self.notes += [note for part in parts.values() if (note := part.kept.note())]
         selector = kept.request.selector if kept.request and kept.selecting else None
@@ -105,20 +102,7 @@ class Forecaster:
         saves: float,
     ) -> _Done:
         """Charge the selection and the training of a part; the trained model is left in the folder's ``export``."""
-
-        def tune(request: SelectionRequest, scoring: ScoringModel) -> None:
-            asked, labelled = scoring.settings.tune, request.labelled
-            assert asked is not None
-            rows = first_by_hash(labelled, asked.rows)
-            module = FineTuner(str(scoring.source.folder), asked.learning_rate, seed=tuner.seed, stage="tune_scorer")
-            mine = labelled.trained_on(rows, scoring.source)
-            tuned = time_training(module, mine, self._trainer_for, folder / "scorer")
-            until = plans.Schedule(asked.max_epochs, accumulate=schedule.accumulate, validates=False)
-            self._charge_training(mine, rows, until, part, "tune_scorer", tuned)
-            scoring.tuned_folder = folder / "scorer" / "export"
-            self.notes.append(STANDS_IN.format("tuned scorer"))
-
-        kept = KeptRows(self.start.requests.get(part), data, tuner, part, self.tally, self.notes, tune)
+        kept = self._kept(part, data, tuner, folder / "scorer", schedule.accumulate)
         mine = data.trained_on(kept.rows, tuner.source)
         mine.check_shares(self.tally.world_size)
         trained = time_training(tuner, mine, self._trainer_for, folder)
@@ -128,6 +112,41 @@ class Forecaster:
             self._charge_training(mine, rows, until, part, "search", trained)
             self._charge_evaluation(mine, ("dev",), 1, part, trained, stage="search")
         return _Done(kept, mine, trained, epochs, model)
+
+    def _kept(self, part: Part, data: SelectionDataModule, tuner: FineTuner, folder: Path, accumulate: int) -> KeptRows:
+        """Charge the selection of a part; throw-away weights of its scorer go into the folder."""
+        request, tally = self.start.requests.get(part), self.tally
+        n_rows, ledger = len(data.pool), Ledger(device=tally.device)
+        kept = KeptRows(part, request, np.arange(n_rows), np.ones(n_rows, dtype=np.int64))
+        if request is None:
+            return kept
+        if request.earlier is not None:
+            kept.earlier = earlier_selection(request, ledger)
+            kept.rows = kept.earlier.rows
+            tally.records += ledger.records
+            return kept
+        assert request.selector is not None
+        scoring = scoring_model(request, tuner, ledger)
+        began = time.perf_counter()
+        tokens = request.tokenized(request.pool, scoring.tokenizer)
+        kept.pool, kept.lengths = Rows(request.pool, tokens, request.labels), tokens.lengths
+        budget = request.budget.of(len(tokens), int(kept.pool.n_tokens.sum()))
+        assert request.pool.fingerprint
+        tally.charge("prepare", part, plans.Work(len(tokens)), time.perf_counter() - began, "no arithmetic")
+        if scoring.tuned:
+            asked, labelled = scoring.settings.tune, request.labelled
+            assert asked is not None
+            rows = first_by_hash(labelled, asked.rows)
+            module = FineTuner(str(scoring.source.folder), asked.learning_rate, seed=tuner.seed, stage="tune_scorer")
+            mine = labelled.trained_on(rows, scoring.source)
+            trained = time_training(module, mine, self._trainer_for, folder)
+            schedule = plans.Schedule(asked.max_epochs, accumulate=accumulate, validates=False)
+            self._charge_training(mine, rows, schedule, part, "tune_scorer", trained)
+            scoring.tuned_folder = folder / "export"
+            self.notes.append(STANDS_IN.format("tuned scorer"))
+        kept.selecting = Selecting(request, scoring, tally, torch.device(tally.device), self.notes)
+        kept.rows = kept.selecting.choose(request.selector, kept.pool, budget).rows
+        return kept
 
     def _trainer_for(self, **settings: Any) -> pl.Trainer:
         """A Trainer on one device of the job."""

@@ -2,85 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict
-from time import perf_counter
+from dataclasses import asdict, dataclass
 
 import numpy as np
-import torch
 
 from selectune.common.errors import BudgetError
-from selectune.costs.ledger import Ledger
-from selectune.costs.record import Part
+from selectune.costs.record import CostRecord, Part
 from selectune.costs.saving import percent
 from selectune.costs.scorer_ratio import ScorerRatio, n_parameters
-from selectune.datamodules.base import SelectionDataModule
-from selectune.forecast import plans
-from selectune.forecast.ledger import Tally
 from selectune.forecast.sampled_selection import Selecting
-from selectune.lightning_modules import FineTuner
 from selectune.selection.manifest import Selection
 from selectune.selection.request import SelectionRequest
-from selectune.selection.stage import earlier_selection, scoring_model
 from selectune.selectors.base import Budget
-from selectune.signals.definitions import Rows, ScoringModel
+from selectune.signals.definitions import Rows
 
 
+@dataclass
 class KeptRows:
-    """The rows that a data module will train on, as far as a sample tells.
+    """The rows that a data module will train on, as far as a sample tells."""
 
-    Args:
-        request: the selection that is asked for; None where all rows are trained on.
-        data: that is trained on.
-        tuner: will train on them.
-        part: that the data are of.
-        tally: costs are added to it.
-        notes: assumptions of the forecast are added to them.
-        tune: puts a model in place of the tuned scorer, where one is asked for.
-
-    Attributes:
-        rows: row ids, ascending.
-        lengths: tokens of each row of the pool, as a saving counts them.
-        earlier: an earlier selection that is used.
-        selecting: the selection; None where nothing is selected here.
-    """
-
-    def __init__(
-        self,
-        request: SelectionRequest | None,
-        data: SelectionDataModule,
-        tuner: FineTuner,
-        part: Part,
-        tally: Tally,
-        notes: list[str],
-        tune: Callable[[SelectionRequest, ScoringModel], None],
-    ) -> None:
-        self.request, self.part, self.tally = request, part, tally
-        self.rows = np.arange(len(data.pool))
-        self.lengths = np.ones(len(data.pool), dtype=np.int64)
-        self.selecting: Selecting | None = None
-        self.earlier: Selection | None = None
-        if request is None:
-            return
-        ledger = Ledger(device=tally.device)
-        if request.earlier is not None:
-            self.earlier = earlier_selection(request, ledger)
-            tally.records += ledger.records
-            self.rows = self.earlier.rows
-            return
-        assert request.selector is not None
-        scoring = scoring_model(request, tuner, ledger)
-        began = perf_counter()
-        tokens = request.tokenized(request.pool, scoring.tokenizer)
-        self.pool = Rows(request.pool, tokens, request.labels)
-        self.lengths = tokens.lengths
-        budget = request.budget.of(len(tokens), int(self.pool.n_tokens.sum()))
-        assert request.pool.fingerprint
-        tally.charge("prepare", part, plans.Work(len(tokens)), perf_counter() - began, "no arithmetic")
-        if scoring.tuned:
-            tune(request, scoring)
-        self.selecting = Selecting(request, scoring, tally, torch.device(tally.device), notes)
-        self.rows = self.selecting.choose(request.selector, self.pool, budget).rows
+    part: Part
+    request: SelectionRequest | None  # None where all rows are trained on
+    rows: np.ndarray  # row ids, ascending
+    lengths: np.ndarray  # tokens of each row of the pool, as a saving counts them
+    pool: Rows | None = None
+    selecting: Selecting | None = None  # where rows are selected here
+    earlier: Selection | None = None  # where an earlier selection is used
 
     @property
     def whole(self) -> np.ndarray:
@@ -108,6 +55,7 @@ class KeptRows:
     def kept_share(self, keep: float) -> float | None:
         """The share of the tokens that is kept at a share of the rows; None where it cannot be kept."""
         assert self.selecting is not None
+        assert self.pool is not None
         assert self.request is not None
         assert self.request.selector is not None
         budget = Budget(rows=max(1, int(len(self.whole) * keep + 0.5)))
@@ -128,14 +76,8 @@ class KeptRows:
             "that were scored and the lengths of all."
         )
 
-    def ratio(self, model: str, parameters: int, same: bool) -> ScorerRatio | None:
-        """The scorer relative to the model.
-
-        Args:
-            model: name of the trained model.
-            parameters: its weights.
-            same: whether the checkpoint scores that the training starts from.
-        """
+    def ratio(self, records: list[CostRecord], model: str, parameters: int, same: bool) -> ScorerRatio | None:
+        """The scorer relative to a model; `same` where the checkpoint scores that the training starts from."""
         if self.earlier is not None:
             manifest = self.earlier.manifest
             scorer, scorer_parameters = manifest.model, manifest.model_parameters
@@ -144,4 +86,4 @@ class KeptRows:
             scorer, scorer_parameters = model if same else source.described, n_parameters(source.folder)
         else:
             return None
-        return ScorerRatio.of(self.tally.records, scorer, model, scorer_parameters, parameters, self.part)
+        return ScorerRatio.of(records, scorer, model, scorer_parameters, parameters, self.part)

@@ -13,17 +13,11 @@ from selectune.forecast.plans import Work
 
 @dataclass
 class Tally:
-    """Estimated cost records of a run.
+    """Estimated cost records of a run."""
 
-    Args:
-        device: that the run will hold.
-        world_size: processes of the run.
-        speed: FLOPs a second of another machine; None takes the seconds that were measured here.
-    """
-
-    device: str
-    world_size: int
-    speed: float | None = None
+    device: str  # that the run will hold
+    world_size: int  # processes of the run
+    speed: float | None = None  # FLOPs a second of another machine; None takes the seconds that were measured here
     records: list[CostRecord] = field(default_factory=list)
     _rss: int = 0
     _cuda: int | None = None

@@ -33,11 +33,7 @@ TRIED_POSITIONS = 4096  # that a probe is fitted on
 def rated(work: plans.Work, seconds: float, flops: float | None, tokens: int) -> float:
     """Seconds of work at the speed of a sample: by FLOPs, or by padded tokens where FLOPs are unknown.
 
-    Args:
-        work: that is to come.
-        seconds: of the sample.
-        flops: of the sample.
-        tokens: padded, of the sample.
+    `seconds`, `flops` and (padded) `tokens` are those of the sample.
     """
     if flops and work.flops is not None:
         return seconds * work.flops / flops
@@ -82,14 +78,9 @@ class Scored:
 
 
 def time_scoring(scorer: Scorer, start_s: float, rows: Rows, scoring: ScoringModel, device: torch.device) -> Scored:
-    """Score rows of all lengths, until there are enough of them or the time is up.
+    """Score rows of a pool, of all lengths, until there are enough of them or the time is up.
 
-    Args:
-        scorer: of one network.
-        start_s: seconds that it took to make it.
-        rows: the whole pool.
-        scoring: precision and token budget.
-        device: to score on.
+    `start_s` are the seconds that it took to make the scorer.
     """
     began = time.perf_counter()
     scorer = scorer.to(device)

@@ -77,15 +77,7 @@ def evaluating(
     flops: FlopModel | None,
     limit: int | float = 1.0,
 ) -> Work:
-    """One evaluation of some splits, one after the other.
-
-    Args:
-        splits: their tokens.
-        max_batch_tokens: padded tokens of a batch.
-        world_size: number of processes.
-        flops: of a row's forward pass.
-        limit: batches on one process, at most: a number, or a share of them.
-    """
+    """One evaluation of some splits in turn; `flops` are those of a row, `limit` is of the batches of a process."""
     batches = [(split, rows) for split in splits for rows in plan_batches(split.lengths, max_batch_tokens, world_size)]
     total = Work()
     for rank in range(world_size):
@@ -128,14 +120,8 @@ def training(
 ) -> Fit:
     """A whole fit on some rows of the pool, batch by batch as the data module will make them.
 
-    Args:
-        data: its tokens, batch size and seed are used.
-        rows: row ids, ascending.
-        schedule: how long.
-        world_size: number of processes, each of which does every step of the optimizer.
-        forward: FLOPs of the forward pass of a row.
-        both: with the backward pass.
-        a_step: FLOPs of a step of the optimizer.
+    `forward` and `both` (with the backward pass) are FLOPs of a row, `a_step` those of a step of the optimizer, which
+    each process does.
 
     Raises:
         UserError: limits and intervals that Lightning refuses.

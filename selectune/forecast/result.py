@@ -20,27 +20,17 @@ SHOWN = ("wall_s", "device_s", "flops", "peak_rss_bytes", "peak_cuda_bytes", "ex
 
 @dataclass(frozen=True)
 class Forecast:
-    """Estimated costs of a run.
+    """Estimated costs of a run."""
 
-    Args:
-        records: of the stages that will run, as a ledger will hold them.
-        saving: of the selection, computed from these as from a ledger.
-        break_even_keep: the largest share of the rows at which selecting still pays, in `unit`; 0 when it pays at none,
-            None when nothing is selected or the selector sets its own size.
-        scorer: size of the scoring model relative to the trained one; None where no model scores.
-        assumptions: of the forecast, in sentences.
-        device: that the times are of.
-        wall_s: seconds that making the forecast took.
-        advice: on the scorer; may be empty.
-    """
-
-    records: list[CostRecord]
-    saving: Saving
+    records: list[CostRecord]  # of the stages that will run, as a ledger will hold them
+    saving: Saving  # computed from these as from a ledger
+    # the largest share of the rows at which selecting still pays, in `unit`; 0 when it pays at none, None when nothing
+    # is selected or the selector sets its own size
     break_even_keep: float | None
-    scorer: ScorerRatio | None
-    assumptions: list[str]
-    device: str
-    wall_s: float = 0.0
+    scorer: ScorerRatio | None  # None where no model scores
+    assumptions: list[str]  # in sentences
+    device: str  # that the times are of
+    wall_s: float = 0.0  # that making the forecast took
     advice: str = ""
 
     @property
