@@ -6,7 +6,7 @@
             cost.add(examples=8, tokens=400, padded_tokens=512, flops=flops.of_batch(8, 64), method=flops.method)
     totals(read_ledger(run / "cost.jsonl")).spent["score"].device_s
 
-An open stage leaves a heartbeat in ``.open_costs/``. What a killed attempt leaves there becomes a record of its own
+An open stage writes a heartbeat to ``.open_costs/``. Those of a killed attempt become records of their own
 (`collect_open`), at most ten seconds short.
 """
 
@@ -158,7 +158,7 @@ class StageCost:
     def move_to(self, stage: Stage) -> None:
         """Charge another stage, where only the work has shown which one it was; until `close`."""
         if stage not in STAGES:
-            raise ValueError(f"there is no stage {stage!r}, but {', '.join(STAGES)}")
+            raise ValueError(f"no stage {stage!r}; the stages are {', '.join(STAGES)}")
         ledger = self.ledger
         with self._writing:
             before, self.stage = self._file, stage

@@ -99,6 +99,18 @@ class Saving:
             return self
         return self.warm_up
 
+    @property
+    def unit(self) -> Unit:
+        """FLOPs, or device time where FLOPs are unknown."""
+        return "device_s" if self.flops.saving is None else "flops"
+
+    @property
+    def losing(self) -> Unit | None:
+        """The unit in which selecting loses while it wins in the other one; None where they agree."""
+        shares = {unit: share for unit in UNITS if (share := getattr(self, unit).saving) is not None}
+        lost = [unit for unit, share in shares.items() if share <= 0]
+        return lost[0] if len(lost) == 1 and len(shares) == 2 else None
+
     def _own_sentence(self) -> str:
         known = {unit: terms.saving for unit in UNITS if (terms := getattr(self, unit)).saving is not None}
         if not known:
@@ -120,7 +132,7 @@ class Saving:
             but = f", but took {' and '.join(losses)} of it" if losses else ""
             sentences = [f"{name} saved {' and '.join(gains)} of {whole}{but}."]
         if losses:
-            sentences.append(self._break_even(next(unit for unit, saving in known.items() if saving <= 0)))
+            sentences.append(self.break_even_sentence(next(unit for unit, saving in known.items() if saving <= 0)))
         if "flops" not in known:
             sentences.append("The FLOPs are not known.")
         return " ".join(sentences)
@@ -129,11 +141,8 @@ class Saving:
         """From how many uses on the selection pays; default in FLOPs, or in device time where FLOPs are unknown."""
         if self.main is not self:
             return self.main.break_even_sentence(unit)
-        return self._break_even(unit or ("device_s" if self.flops.saving is None else "flops"))
-
-    def _break_even(self, unit: Unit) -> str:
-        terms: Terms = getattr(self, unit)
-        name = UNIT_NAMES[unit]
+        terms: Terms = getattr(self, unit or self.unit)
+        name = UNIT_NAMES[unit or self.unit]
         if terms.saving is None:
             return f"Whether reusing the selection would pay is not known: {self._gap()}."
         if not terms.selection:

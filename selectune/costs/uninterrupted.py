@@ -4,7 +4,7 @@ The ledger records every attempt. A saving, and a cost that is compared with ano
 run was interrupted: they are computed from the uninterrupted costs.
 
 - Work that goes on where it stopped (training, from its last checkpoint; scoring, from the shards on disk) names in
-  each attempt what the earlier ones had spent by then (`CostRecord.kept`). What they spent after that is repeated.
+  each attempt the costs of the earlier ones up to there (`CostRecord.kept`). Work after that is repeated.
 - Other work (`CostRecord.work`) is repeated whole, unless its result was stored: the first attempt that finished it
   counts.
 - Ledgers of earlier versions hold neither. There the last attempt at a stage counts, and training is scaled down to the

@@ -10,14 +10,14 @@ import math
 import os
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from selectune.common.errors import UserError
 from selectune.costs.record import Part, Total, totals
 from selectune.forecast.forecaster import Forecaster
 from selectune.forecast.ledger import Tally
-from selectune.forecast.result import Forecast
+from selectune.forecast.result import Forecast, advice
 from selectune.report.numbers import flop, memory, seconds
 from selectune.report.run_data import STAGE_NAMES
 from selectune.runs.job import Job, Start, abandoned_on_mistakes, begin
@@ -89,7 +89,7 @@ def forecast(job: Job, start: Start, machine: Machine | None = None) -> Forecast
     tally = Tally(device, job.trainer.world_size, speed)
     forecaster = Forecaster(job, start, tally)
     with tempfile.TemporaryDirectory() as folder:
-        made = forecaster.run(Path(folder))
+        saving, keep, scorer = forecaster.run(Path(folder))
     if machine is None:
         note = f"Times are of this machine ({device}), from a few batches of each kind; it must be as busy then as now."
     else:
@@ -101,7 +101,8 @@ def forecast(job: Job, start: Start, machine: Machine | None = None) -> Forecast
             "the saving in device time is not known."
         )
     notes = [note, *dict.fromkeys(forecaster.notes)]
-    return replace(made, assumptions=notes, device=device, wall_s=time.perf_counter() - began)
+    wall_s = time.perf_counter() - began
+    return Forecast(tally.records, saving, keep, scorer, notes, device, wall_s, advice(scorer, saving))
 
 
 def print_forecast(forecast: Forecast) -> None:

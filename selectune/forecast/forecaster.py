@@ -18,12 +18,13 @@ from selectune.costs.compute_saving import compute_saving
 from selectune.costs.ledger import Ledger
 from selectune.costs.record import TRAINING, Part, Stage
 from selectune.costs.saving import Saving, Terms
+from selectune.costs.scorer_ratio import ScorerRatio
 from selectune.datamodules.base import SelectionDataModule
 from selectune.forecast import plans
 from selectune.forecast.kept_rows import KeptRows
 from selectune.forecast.ledger import Tally
 from selectune.forecast.measure import rated
-from selectune.forecast.result import Forecast, advice, break_even_keep
+from selectune.forecast.result import break_even_keep
 from selectune.forecast.sampled_selection import Selecting
 from selectune.forecast.training import Trained, time_training
 from selectune.lightning_modules import FineTuner
@@ -48,15 +49,19 @@ class _Done:
 
 @dataclass
 class Forecaster:
-    """Adds the costs of a job to a tally."""
+    """Estimates the costs of a job."""
 
     job: Job
     start: Start
     tally: Tally
     notes: list[str] = field(default_factory=list)  # assumptions of the forecast
 
-    def run(self, folder: Path) -> Forecast:
-        """All stages; throw-away weights go into the folder."""
+    def run(self, folder: Path) -> tuple[Saving, float | None, ScorerRatio | None]:
+        """Charge all stages; throw-away weights go into the folder.
+
+        Returns:
+            The saving, the keep ratio at which it breaks even, and the size of the scorer.
+        """
         job, model = self.job, self.job.model
         checkpoint, name = model.checkpoint, model.source.described
         parts: dict[Part, _Done] = {}
@@ -81,15 +86,13 @@ class Forecaster:
         saving, warm_up = self._saving(fit), parts.get("warm_up")
         if warm_up and (warm_up.kept.selecting or warm_up.kept.earlier is not None):
             saving = replace(saving, warm_up=self._saving(warm_up))
+        self.notes += [note for part in parts.values() if (note := part.kept.note())]
         main = parts[saving.main.part]
         kept = main.kept
         ratio = kept.ratio(self.tally.records, main.model, main.trained.parameters, job.scorer.checkpoint is None)
-        made = Forecast(self.tally.records, saving, None, ratio, [], "", advice=advice(ratio, saving))
-        self.notes += [note for part in parts.values() if (note := part.kept.note())]
         selector = kept.request.selector if kept.request and kept.selecting else None
-        if selector is None or selector.sets_own_size:
-            return made
-        return replace(made, break_even_keep=break_even_keep(kept.kept_share, saving.main, made.unit))
+        sized = selector is not None and not selector.sets_own_size
+        return saving, break_even_keep(kept.kept_share, saving.main) if sized else None, ratio
 
     def _part(
         self,

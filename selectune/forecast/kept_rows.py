@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -43,10 +43,9 @@ class KeptRows:
             kept = len(self.rows), int(self.lengths[self.rows].sum())
             pool = {"rows": len(whole), "input_tokens": int(self.lengths[whole].sum())}
         else:
-            manifest = asdict(self.earlier.manifest)
-            kept = manifest["n_rows"], manifest["budget"]["input_tokens"]
-            pool = {"rows": manifest["pool_rows"], "input_tokens": manifest["pool_input_tokens"]}
-            pool = manifest.get("screened") or pool
+            manifest = self.earlier.manifest
+            kept = manifest.n_rows, manifest.budget["input_tokens"]
+            pool = manifest.screened or {"rows": manifest.pool_rows, "input_tokens": manifest.pool_input_tokens}
         return {
             "kept_rows": kept[0], "kept_tokens": kept[1], "pool_rows": pool["rows"],
             "pool_tokens": pool["input_tokens"],

@@ -10,7 +10,7 @@ from typing import Any
 from selectune.common.files import write_json
 from selectune.common.run_files import RunFiles
 from selectune.costs.record import CostRecord, Stage, Total, add_up, totals
-from selectune.costs.saving import UNIT_NAMES, UNITS, WHOLE, Saving, Unit, percent, times
+from selectune.costs.saving import UNIT_NAMES, UNITS, WHOLE, Saving, percent, times
 from selectune.costs.scorer_ratio import PAYS_BELOW, ScorerRatio
 
 SCHEMA = 1
@@ -24,24 +24,14 @@ class Forecast:
 
     records: list[CostRecord]  # of the stages that will run, as a ledger will hold them
     saving: Saving  # computed from these as from a ledger
-    # the largest share of the rows at which selecting still pays, in `unit`; 0 when it pays at none, None when nothing
-    # is selected or the selector sets its own size
+    # The largest share of the rows at which selecting still pays, in `saving.main.unit`; 0 when it pays at none, None
+    # when nothing is selected or the selector sets its own size.
     break_even_keep: float | None
     scorer: ScorerRatio | None  # None where no model scores
     assumptions: list[str]  # in sentences
     device: str  # that the times are of
     wall_s: float = 0.0  # that making the forecast took
     advice: str = ""
-
-    @property
-    def unit(self) -> Unit:
-        """FLOPs, or device time where FLOPs are unknown."""
-        return "device_s" if self.saving.main.flops.saving is None else "flops"
-
-    @property
-    def losing(self) -> Unit | None:
-        """The unit in which selecting loses while it wins in the other one; None where they agree."""
-        return _losing(self.saving.main)
 
     @property
     def total(self) -> Total:
@@ -59,20 +49,20 @@ class Forecast:
     def break_even(self) -> str:
         """From which keep ratio down, and from how many uses on, selecting pays."""
         # Of two units that disagree the headline has the one that loses, and this the other.
-        losing = self.losing
-        won = next((unit for unit in UNITS if unit != losing), None) if losing else None
-        uses = self.saving.break_even_sentence(won)
+        main = self.saving.main
+        won = next(unit for unit in UNITS if unit != main.losing) if main.losing else None
+        uses = main.break_even_sentence(won)
         if self.break_even_keep is None:
             return uses
         place = f"up to keep {self.break_even_keep:.2f}" if self.break_even_keep > 0 else "at no keep ratio"
-        pays = f"In {UNIT_NAMES[self.unit]} it pays" if losing else "It pays"
+        pays = f"In {UNIT_NAMES[main.unit]} it pays" if main.losing else "It pays"
         return f"{pays} {place}. {uses}"
 
     def to_json(self) -> dict[str, Any]:
         """As ``forecast.json`` holds it: each stage once, over both parts, with the parts under it."""
         stages: dict[Stage, dict[str, Any]] = {}
         for stage, total in totals(self.records).spent.items():
-            of_stage = [record for record in self.records if record.stage == stage]
+            of_stage = [record for record in self.records if record.stage == stage and not record.cached]
             parts = sorted({record.part for record in of_stage})
             of = {part: _shown(add_up(record for record in of_stage if record.part == part)) for part in parts}
             stages[stage] = {"part": "+".join(parts), **_shown(total), "parts": of}
@@ -84,7 +74,7 @@ class Forecast:
             "saving": {unit: getattr(main, unit).saving for unit in UNITS},
             "terms": self.saving.to_json(),
             "break_even_keep": self.break_even_keep,
-            "break_even_uses": getattr(main, self.unit).break_even_uses,
+            "break_even_uses": getattr(main, main.unit).break_even_uses,
             "sentence": self.sentence(),
             "break_even": self.break_even(),
             "advice": self.advice,
@@ -98,7 +88,7 @@ class Forecast:
         write_json(RunFiles(run_dir).forecast, self.to_json())
 
 
-def break_even_keep(kept_share: Callable[[float], float | None], saving: Saving, unit: Unit) -> float | None:
+def break_even_keep(kept_share: Callable[[float], float | None], saving: Saving) -> float | None:
     """The largest keep ratio at which selection and training on the subset cost less than training on everything.
 
     Training costs in proportion to the tokens, so that selecting pays while the kept share of the tokens is under
@@ -107,12 +97,11 @@ def break_even_keep(kept_share: Callable[[float], float | None], saving: Saving,
     Args:
         kept_share: of the tokens, at a share of the rows; None where a selector cannot keep so many.
         saving: with the costs of selection and of training on everything.
-        unit: FLOPs or device seconds.
 
     Returns:
         In [0, 1]; None when the costs are not known.
     """
-    terms = getattr(saving, unit)
+    terms = getattr(saving, saving.unit)
     if terms.selection is None or not terms.full_training:
         return None
     most = 1 - terms.selection / terms.full_training
@@ -147,8 +136,8 @@ def advice(scorer: ScorerRatio | None, saving: Saving) -> str:
 
 def _verdict(saving: Saving, scorer: str = "") -> str:
     """Whether selecting will pay, in FLOPs, or in both units where they disagree; empty where that is not known."""
-    unit: Unit = "device_s" if saving.flops.saving is None else "flops"
-    terms, losing = getattr(saving, unit), _losing(saving)
+    unit, losing = saving.unit, saving.losing
+    terms = getattr(saving, unit)
     if not terms.selection or terms.full_training is None or terms.saving is None or not saving.epochs:
         return ""
     costs = terms.selection / (terms.full_training / saving.epochs)
@@ -170,12 +159,6 @@ def _verdict(saving: Saving, scorer: str = "") -> str:
         f"Selection will pay in {UNIT_NAMES[won]} but NOT in {UNIT_NAMES[losing]}: {sentence} "
         f"{saving.break_even_sentence(losing)}"
     )
-
-
-def _losing(saving: Saving) -> Unit | None:
-    shares = {unit: share for unit in UNITS if (share := getattr(saving, unit).saving) is not None}
-    lost = [unit for unit, share in shares.items() if share <= 0]
-    return lost[0] if len(lost) == 1 and len(shares) == 2 else None
 
 
 def _shown(total: Total) -> dict[str, Any]:

@@ -29,13 +29,13 @@ STAGE_NAMES: dict[Stage, str] = {
     "score": "Scoring the pool",
     "solve": "Solving",
     "select": "Choosing rows",
-    "diagnose": "Diagnosing the pool",
+    "diagnose": "Diagnosing",
     "pilot": "Piloting",
-    "search": "Training proxies of the search",
+    "search": "Training proxies",
     "train": "Training",
     "evaluate": "Evaluating",
-    "reference": "Training references",
-    "generate": "Generating texts",
+    "reference": "Reference runs",
+    "generate": "Generating",
 }
 
 

@@ -232,7 +232,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
     return make
 
 
-def figures(records: list[CostRecord]) -> dict[tuple[str, str], tuple[Any, ...]]:
+def sums_of(records: list[CostRecord]) -> dict[tuple[str, str], tuple[Any, ...]]:
     """FLOPs, device seconds and counts of each stage, by part."""
     found = {}
     for key in {(one.part, one.stage) for one in records}:
@@ -259,7 +259,7 @@ def test_wherever_a_run_is_killed_its_saving_is_that_of_the_uninterrupted_one(
     assert whole.attempt(10**9, fit)
     moments = round(10**9 - whole.left)
     records = read_ledger(whole.run / "cost.jsonl")
-    expected, saving = figures(records), saving_of(records)
+    expected, saving = sums_of(records), saving_of(records)
     assert split_costs(records).kept == records, "nothing was done again"
     assert saving[0].saving is not None
     assert len(expected) == 10
@@ -271,7 +271,7 @@ def test_wherever_a_run_is_killed_its_saving_is_that_of_the_uninterrupted_one(
         assert any(one.attempt(place, fit) for place in (*places, 10**9))
         records = read_ledger(one.run / "cost.jsonl")
         costs = split_costs(records)
-        found = figures(costs.kept)
+        found = sums_of(costs.kept)
         assert found.keys() == expected.keys()
         for key, values in expected.items():
             assert found[key] == pytest.approx(values, rel=1e-12, abs=1e-9), (case, key)
@@ -322,8 +322,8 @@ def test_a_run_that_is_trained_for_longer_did_nothing_again(machine: Callable[[s
     assert longer.attempt(10**9, lambda *given: fit(*given, epochs=5))
     records = read_ledger(longer.run / "cost.jsonl")
     assert split_costs(records).redone == []
-    expected = figures(read_ledger(whole.run / "cost.jsonl"))
-    assert figures(records)["fit", "train"][0] == pytest.approx(expected["fit", "train"][0])
+    expected = sums_of(read_ledger(whole.run / "cost.jsonl"))
+    assert sums_of(records)["fit", "train"][0] == pytest.approx(expected["fit", "train"][0])
 
 
 def test_a_heartbeat_never_sees_half_a_batch(tmp_path: Path) -> None:
