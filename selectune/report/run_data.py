@@ -29,8 +29,13 @@ STAGE_NAMES: dict[Stage, str] = {
     "score": "Scoring the pool",
     "solve": "Solving",
     "select": "Choosing rows",
+    "diagnose": "Diagnosing",
+    "pilot": "Piloting",
+    "search": "Training proxies",
     "train": "Training",
     "evaluate": "Evaluating",
+    "reference": "Reference runs",
+    "generate": "Generating",
 }
 
 

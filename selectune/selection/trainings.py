@@ -97,7 +97,7 @@ class Trainings:
         mine = data.trained_on(rows, source)
         ends = {"max_epochs": proxy.max_epochs, "max_steps": proxy.max_steps}
         for stage in ("fit", "validate"):
-            costs = CostLedger(ledger=self.ledger, stage="select", part=self.part, evaluation="select", work=work)
+            costs = CostLedger(ledger=self.ledger, stage="search", part=self.part, evaluation="search", work=work)
             only = {"limit_val_batches": 0} if stage == "fit" else {"verbose": False}
             trainer = self.trainer_for(callbacks=[costs], **ends, **(only if stage == "fit" else {}))
             getattr(trainer, stage)(module, mine, **({} if stage == "fit" else only))

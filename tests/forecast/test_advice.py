@@ -26,13 +26,11 @@ def a_saving(score: float, keep: float, epochs: int = 1) -> Saving:
 def test_the_break_even_is_where_training_on_the_rest_costs_what_selecting_does() -> None:
     for score, epochs, most in ((300, 1, 0.7), (300, 3, 0.9), (0, 1, 1.0)):
         saving = a_saving(score, 0.5, epochs)
-        assert break_even_keep(lambda keep: keep, saving, "flops") == pytest.approx(most, abs=1e-3)
-        assert break_even_keep(lambda keep: keep**0.5, saving, "flops") == pytest.approx(most**2, abs=1e-3)
-    assert break_even_keep(lambda keep: keep, a_saving(1300, 0.5), "flops") == 0
-    assert break_even_keep(lambda keep: keep if keep < 0.2 else None, a_saving(1, 0.1), "flops") == pytest.approx(
-        0.2, abs=1e-3
-    )
-    assert break_even_keep(lambda keep: keep, replace_flops(a_saving(1, 0.1), None), "flops") is None
+        assert break_even_keep(lambda keep: keep, saving) == pytest.approx(most, abs=1e-3)
+        assert break_even_keep(lambda keep: keep**0.5, saving) == pytest.approx(most**2, abs=1e-3)
+    assert break_even_keep(lambda keep: keep, a_saving(1300, 0.5)) == 0
+    assert break_even_keep(lambda keep: keep if keep < 0.2 else None, a_saving(1, 0.1)) == pytest.approx(0.2, abs=1e-3)
+    assert break_even_keep(lambda keep: keep, replace_flops(a_saving(1, 0.1), None)) is None
 
 
 def replace_flops(saving: Saving, full: float | None) -> Saving:
@@ -94,7 +92,7 @@ def test_where_flops_and_time_disagree_both_are_said() -> None:
     assert "In FLOPs it pays from 2 uses on" in told.sentence()
     for flops, seconds in ((100, 200), (700, 800)):
         told = a_forecast(devices_disagree(flops, seconds), 0.5, 1)
-        assert told.losing is None
+        assert told.saving.losing is None
         assert "device time" not in told.sentence()
 
 

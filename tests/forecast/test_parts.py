@@ -15,7 +15,7 @@ from selectune import CostLedger, FineTuner, TextClassification
 from selectune.common.errors import UserError
 from selectune.data.batches import plan_batches
 from selectune.forecast import Machine, measure, plans, training
-from selectune.forecast.extrapolate import lent, on_sample, scaled
+from selectune.forecast.extrapolate import lent, on_sample, share_of
 from selectune.forecast.forecaster import _schedule
 from selectune.forecast.ledger import Tally
 from selectune.forecast.measure import rated
@@ -102,9 +102,9 @@ def test_work_on_a_sample_is_taken_to_grow_as_a_power_of_its_rows(power: float) 
 
 
 def test_a_budget_is_scaled_with_the_rows() -> None:
-    assert scaled(Budget(rows=100), 0.1) == Budget(rows=10)
-    assert scaled(Budget(tokens=100), 0.001) == Budget(tokens=1)
-    assert not scaled(Budget(), 0.5).is_set
+    assert share_of(Budget(rows=100), 0.1) == Budget(rows=10)
+    assert share_of(Budget(tokens=100), 0.001) == Budget(tokens=1)
+    assert not share_of(Budget(), 0.5).is_set
 
 
 def test_seconds_follow_flops_or_tokens_or_another_machine() -> None:
@@ -143,11 +143,11 @@ def test_what_several_devices_share_ends_sooner() -> None:
 
 
 def test_stages_without_known_flops_have_no_time_on_another_machine() -> None:
-    for speed, unrated in ((None, []), (50.0, ["solve"])):
+    for speed, unscaled in ((None, []), (50.0, ["solve"])):
         tally = Tally("cpu", world_size=1, speed=speed)
         tally.charge("solve", "fit", plans.Work(10, flops=None), 7.0, "not counted")
         tally.charge("train", "fit", plans.Work(10, flops=100.0), 7.0, "by hand")
-        assert tally.unrated == unrated
+        assert tally.unscaled == unscaled
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_ranks_share_a_large_solve_and_each_does_a_small_one(monkeypatch: pytest
 @pytest.mark.parametrize("stage", ["solve", "train"])
 def test_what_is_unknown_in_flops_is_unknown_in_time_on_another_machine(stage: str) -> None:
     sizes = {"kept_rows": 50, "pool_rows": 100, "kept_tokens": 500, "pool_tokens": 1000}
-    done = _Done(SimpleNamespace(sizes=sizes, part="fit"), None, 2.0, "model")  # type: ignore[arg-type]
+    done = _Done(SimpleNamespace(sizes=sizes, part="fit"), None, None, 2.0, "model")  # type: ignore[arg-type]
     for speed in (None, 50.0):
         tally = Tally("cpu", 1, speed)
         for name in ("score", "solve", "train"):

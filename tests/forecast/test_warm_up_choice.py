@@ -94,6 +94,6 @@ def test_the_proxies_of_a_warm_up_are_charged(
     settings = [*with_warm_up(tmp_path / "warm_up.yaml", data), *arguments, "--output", str(tmp_path / "run")]
     here("estimate", *settings)
     here("fit", *settings)
-    spent = sum(r.flops or 0 for r in read_ledger(tmp_path / "run" / "cost.jsonl") if r.stage == "select")
+    spent = sum(r.flops or 0 for r in read_ledger(tmp_path / "run" / "cost.jsonl") if r.stage == "search")
     assert spent > 0
-    assert forecast_of(tmp_path / "run")["stages"]["select"]["flops"] == pytest.approx(spent, rel=0.1)
+    assert forecast_of(tmp_path / "run")["stages"]["search"]["flops"] == pytest.approx(spent, rel=0.1)

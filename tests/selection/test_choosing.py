@@ -75,7 +75,7 @@ def test_a_search_keeps_the_band_whose_proxy_does_best_and_charges_all_of_them(c
     assert [band["position"] for band in found["bands"]] == [0.0, 0.5, 1.0]
     assert found["position"] == found["bands"][int(np.argmax(values))]["position"]
     assert all(band["rows"] == 30 for band in found["bands"])
-    charged = [record for record in ledger.records if record.stage == "select" and record.flops]
+    charged = [record for record in ledger.records if record.stage == "search" and record.flops]
     trained = [record for record in charged if record.examples == 30]
     assert len(trained) == 3, "a training for each band"
     n_dev = len(module.splits["dev"])
@@ -84,7 +84,7 @@ def test_a_search_keeps_the_band_whose_proxy_does_best_and_charges_all_of_them(c
 
     again, ledger, _ = choose(EntropyInterval("information_entropy", rule), keep_rows=30)
     np.testing.assert_array_equal(again.rows, selection.rows)
-    avoided = [record for record in ledger.records if record.stage == "select" and record.cached]
+    avoided = [record for record in ledger.records if record.stage == "search" and record.cached]
     assert len(avoided) == 6, "what was found before is shown as avoided"
     assert again.manifest.diagnostics["search"] == found
 

@@ -1,4 +1,4 @@
-"""What a run would have cost unbroken does not depend on where it was broken."""
+"""The uninterrupted costs of a run do not depend on where it was interrupted."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def total(records: list[CostRecord]) -> tuple[float | None, float, int, int]:
     return found.flops, found.device_s, found.tokens, found.examples
 
 
-def broken(records: list[CostRecord], place: int) -> list[CostRecord]:
+def interrupted(records: list[CostRecord], place: int) -> list[CostRecord]:
     """The ledger of a run that was stopped in a stage and went on, each part of which took as long as what it did."""
     first = records[place]
     stopped = record(first.stage, part=first.part, flops=None, examples=0, tokens=0, finished=False)
@@ -55,15 +55,15 @@ def broken(records: list[CostRecord], place: int) -> list[CostRecord]:
     return [*records[:place], stopped, *(replace(one, attempt=2) for one in records[place:])]
 
 
-def test_an_unbroken_run_is_as_its_ledger_says(tmp_path: Path) -> None:
+def test_an_uninterrupted_run_is_as_its_ledger_says(tmp_path: Path) -> None:
     records = whole()
     assert total(unbroken(run_of(tmp_path, records))) == total(records)
 
 
 @pytest.mark.parametrize("place", range(7), ids=lambda place: f"{whole()[place].part}-{whole()[place].stage}")
-def test_where_a_run_was_broken_changes_nothing(place: int, tmp_path: Path) -> None:
+def test_where_a_run_was_interrupted_changes_nothing(place: int, tmp_path: Path) -> None:
     records = whole()
-    found = unbroken(run_of(tmp_path, broken(records, place)))
+    found = unbroken(run_of(tmp_path, interrupted(records, place)))
     assert total(found) == pytest.approx(total(records))
     assert _flops(tmp_path) == pytest.approx((37, 200)), "random rows of the same cost are as many"
 
