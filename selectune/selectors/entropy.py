@@ -16,12 +16,13 @@ this project's own choice, each with its source:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
 
 from selectune.common.errors import DataError
-from selectune.selectors.base import rounded
+from selectune.selectors.base import listed, rounded
 
 TOKENS_AT_ONCE = 2**22
 
@@ -154,35 +155,46 @@ def group_by_meaning(embeddings: np.ndarray, threshold: float) -> np.ndarray:
     return np.asarray(first.argsort().argsort()[groups])
 
 
-def _token_entropies(token_ids: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Plugin entropy, distinct tokens and length of each row, in chunks of about `TOKENS_AT_ONCE` tokens."""
+def checked_offsets(token_ids: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Offsets of rows in a flat array, as int64.
+
+    Raises:
+        ValueError: they do not ascend inside the tokens.
+    """
     offsets = np.asarray(offsets, dtype=np.int64)
-    lengths = np.diff(offsets)
-    if offsets[0] < 0 or offsets[-1] > len(token_ids) or (lengths < 0).any():
+    if offsets[0] < 0 or offsets[-1] > len(token_ids) or (np.diff(offsets) < 0).any():
         raise ValueError(f"offsets must ascend inside [0, {len(token_ids)}]")
-    entropies, distinct = np.zeros(len(lengths)), np.zeros(len(lengths), dtype=np.int64)
-    start = 0
-    while start < len(lengths):
-        within = np.searchsorted(offsets, offsets[start] + TOKENS_AT_ONCE, side="right") - 1
-        stop = max(start + 1, int(within))
-        ids = np.asarray(token_ids[offsets[start] : offsets[stop]], dtype=np.int64)
-        entropies[start:stop], distinct[start:stop] = _count_entropies(ids, lengths[start:stop])
+    return offsets
+
+
+def row_blocks(sizes: np.ndarray, at_once: int) -> Iterator[tuple[int, int]]:
+    """Blocks ``[start, stop)`` of neighbouring rows that together hold at most `at_once`, or of a single row."""
+    filled, start = np.concatenate([[0], np.cumsum(sizes)]), 0
+    while start < len(sizes):
+        stop = max(start + 1, int(np.searchsorted(filled, filled[start] + at_once, side="right")) - 1)
+        yield start, stop
         start = stop
+
+
+def _token_entropies(token_ids: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """H = ln L - (1 / L) sum_v c_v ln c_v of each row, its distinct tokens and its length L."""
+    offsets = checked_offsets(token_ids, offsets)
+    lengths = np.diff(offsets)
+    entropies, distinct = np.zeros(len(lengths)), np.zeros(len(lengths), dtype=np.int64)
+    for start, stop in row_blocks(lengths, TOKENS_AT_ONCE):
+        ids = np.asarray(token_ids[offsets[start] : offsets[stop]], dtype=np.int64)
+        if len(ids) and not 0 <= ids.min() <= ids.max() < 2**31:
+            raise ValueError(f"token ids must lie in [0, 2^31), not in [{ids.min()}, {ids.max()}]")
+        # One sort of (row, token) pairs, packed in 64 bits, counts the tokens of all rows of the block.
+        n_rows, size = stop - start, np.maximum(lengths[start:stop], 1)
+        pairs = np.sort(np.repeat(np.arange(n_rows), lengths[start:stop]) << 31 | ids)
+        first = np.flatnonzero(np.diff(pairs, prepend=-1))  # where a run of equal pairs begins
+        counts, rows = np.diff(first, append=len(pairs)), pairs[first] >> 31
+        distinct[start:stop] = np.bincount(rows, minlength=n_rows)
+        spread = np.bincount(rows, weights=counts * np.log(counts), minlength=n_rows)
+        highest = np.log(np.maximum(distinct[start:stop], 1))
+        entropies[start:stop] = np.clip(np.log(size) - spread / size, 0.0, highest)  # rounding may leave the bounds
     return entropies, distinct, lengths
-
-
-def _count_entropies(ids: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """H = ln L - (1 / L) sum_v c_v ln c_v of each row and its distinct tokens, from one sort of (row, token) pairs."""
-    if len(ids) and not 0 <= ids.min() <= ids.max() < 2**31:
-        raise ValueError(f"token ids must lie in [0, 2^31), not in [{ids.min()}, {ids.max()}]")
-    pairs = np.sort(np.repeat(np.arange(len(lengths)), lengths) << 31 | ids)
-    first = np.flatnonzero(np.diff(pairs, prepend=-1))  # where a run of equal pairs begins
-    counts = np.diff(first, append=len(pairs))
-    rows = pairs[first] >> 31
-    distinct = np.bincount(rows, minlength=len(lengths))
-    spread = np.bincount(rows, weights=counts * np.log(counts), minlength=len(lengths))
-    size = np.maximum(lengths, 1)
-    return np.clip(np.log(size) - spread / size, 0.0, np.log(np.maximum(distinct, 1))), distinct
 
 
 def _normalized(entropies: np.ndarray, lengths: np.ndarray, normalize: str) -> np.ndarray:
@@ -199,12 +211,11 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
     values = np.asarray(logits, dtype=np.float64)
     if values.ndim != 2 or values.shape[1] < 2:
         raise DataError(f"Logits have shape {values.shape}, but must be rows of at least two classes.")
-    highest = values.max(axis=1, keepdims=True)
+    highest = values.max(axis=1, keepdims=True)  # subtracted, so that no exponential overflows
     bad = np.flatnonzero(~np.isfinite(highest[:, 0]))  # the maximum of a row with NaN is NaN
     if len(bad):
-        named = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
         raise DataError(
-            f"The logits of {len(bad)} of {len(values)} rows are no distribution (rows {named}); "
+            f"The logits of {len(bad)} of {len(values)} rows are no distribution (rows {listed(bad)}); "
             "score these rows again, or leave them out of the pool."
         )
     mass = np.exp(values - highest)

@@ -117,10 +117,11 @@ class IGSE(Selector):
         bands = {name: self.rule.band(scores, budget, keys, n_tokens) for name, scores in values.items()}
         described = {name: _described(scores, bands[name], budget, name) for name, scores in values.items()}
         if self.sets_own_size:
-            return _inside_all(values, bands, described)
+            return _inside_all(bands, described, pool.n_rows)
         return _box(values, described, budget, keys, n_tokens)
 
     def _sum(self, values: dict[str, np.ndarray], pool: Signals, budget: Budget, seed: int) -> Picked:
+        """The rule's band of the weighted sum of standardized entropies."""
         total = np.zeros(pool.n_rows)
         for (name, scores), weight in zip(values.items(), self.weights, strict=True):
             if np.ptp(scores) < NARROW:
@@ -129,7 +130,10 @@ class IGSE(Selector):
                     ConcentratedScores,
                     stacklevel=3,
                 )
-            total += weight * _z_scores(scores)
+            ordered = np.sort(scores)  # moments are summed in sorted order, so that the order of rows does not matter
+            if ordered[0] < ordered[-1]:
+                std = float(np.sqrt(np.mean((ordered - ordered.mean()) ** 2)))
+                total += weight * ((scores - ordered.mean()) / std)
         total = rounded(total)
         band = self.rule.band(total, budget, pool.tie_keys(seed), pool["n_tokens"])
         return Picked(band.rows, total, {"bands": {"sum": _described(total, band, budget, "the sum of entropies")}})
@@ -151,27 +155,20 @@ def _box(
 ) -> Picked:
     """The rows nearest to the centres of the bands, in the largest of their rank distances."""
     distance = np.zeros(len(keys))
-    for name, scores in values.items():  # one after the other, as pools are large
+    for name, scores in values.items():  # in place and one after the other, as pools are large
         np.maximum(distance, np.abs(rank_quantiles(scores, 2 * scores) - described[name]["centre"]), out=distance)
     distance = rounded(distance)
     rows = first_of(ranked(distance, keys), budget, n_tokens)
     half_width = float(distance[rows].max())
-    edge = distance == half_width
-    return Picked(
-        rows,
-        distance,
-        {
-            "bands": described,
-            "half_width": half_width,
-            "edge_rows": int(np.count_nonzero(edge[rows])),
-            "edge_rows_left_out": int(np.count_nonzero(edge) - np.count_nonzero(edge[rows])),
-        },
-    )
+    edge, edge_kept = np.count_nonzero(distance == half_width), np.count_nonzero(distance[rows] == half_width)
+    diagnostics = {"bands": described, "half_width": half_width}
+    diagnostics |= {"edge_rows": int(edge_kept), "edge_rows_left_out": int(edge - edge_kept)}
+    return Picked(rows, distance, diagnostics)
 
 
-def _inside_all(values: dict[str, np.ndarray], bands: dict[str, Band], described: dict[str, Any]) -> Picked:
+def _inside_all(bands: dict[str, Band], described: dict[str, Any], n_rows: int) -> Picked:
     """The rows that no band leaves out."""
-    outside = np.full(len(next(iter(values.values()))), len(bands), dtype=np.float64)
+    outside = np.full(n_rows, len(bands), dtype=np.float64)
     for band in bands.values():
         outside[band.rows] -= 1
     rows = np.flatnonzero(outside == 0).astype(np.int64)
@@ -184,18 +181,5 @@ def _inside_all(values: dict[str, np.ndarray], bands: dict[str, Band], described
 def _described(scores: np.ndarray, band: Band, budget: Budget, name: str) -> dict[str, Any]:
     """Bounds, centre (the rank quantile of the midpoint) and `concentration` of a band."""
     centre = float(rank_quantiles(scores, band.low + band.high))
-    return {
-        "low": band.low,
-        "high": band.high,
-        "centre": centre,
-        "rows": len(band.rows),
-        **concentration(scores, band, budget, name),
-    }
-
-
-def _z_scores(scores: np.ndarray) -> np.ndarray:
-    """(s - mean) / population std, 0 where all are equal; summed in sorted order, so that the row order has no say."""
-    ordered = np.sort(scores)
-    centred = ordered - ordered.mean()
-    std = float(np.sqrt(np.mean(centred**2)))
-    return (scores - ordered.mean()) / std if ordered[0] < ordered[-1] else np.zeros_like(scores)
+    bounds = {"low": band.low, "high": band.high, "centre": centre, "rows": len(band.rows)}
+    return bounds | concentration(scores, band, budget, name)

@@ -11,19 +11,17 @@ terms small, so that little is lost when they cancel.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from selectune.common.errors import DataError
-from selectune.selectors.transport.ranks import Ranks
+from selectune.selectors.base import listed
 
 Cost = Literal["sqeuclidean", "cosine"]
 SCALES = {"sqeuclidean": 1.0, "cosine": 0.5}
-NAMED = 5  # of the bad rows
 
 
 class Rows:
@@ -34,7 +32,7 @@ class Rows:
         cost: ``sqeuclidean`` or ``cosine``.
         dtype: of the blocks.
         device: of the blocks.
-        centre: what is taken off each row, float64, shape (d,).
+        centre: subtracted from each row, float64, shape (d,).
     """
 
     def __init__(
@@ -43,6 +41,8 @@ class Rows:
         self.array, self.cost, self.dtype, self.device = array, cost, dtype, device
         self.n, self.width = array.shape
         self.scale = SCALES[cost]
+        # Rows are centred in the precision that they are stored in: rounded before, a large common offset would have
+        # taken their digits.
         exact = dtype == torch.float64 or array.dtype == np.float64
         self._reading = torch.float64 if exact else torch.float32
         self.centre = torch.zeros(self.width, dtype=torch.float64) if centre is None else centre
@@ -62,18 +62,13 @@ class Rows:
             stop = min(start + rows_at_once, self.n)
             yield start, stop, self.block(start, stop)
 
-    def about(self, centre: Tensor) -> Rows:
-        """The same rows, moved so that this point is 0."""
-        return Rows(self.array, self.cost, self.dtype, self.device, centre)
-
     def take(self, which: np.ndarray) -> Rows:
         """Some of the rows, copied."""
         return Rows(np.array(self.array[which]), self.cost, self.dtype, self.device, self.centre)
 
 
-@dataclass
-class Moments:
-    """Sums over rows, float64; those of shards add up.
+class Moments(NamedTuple):
+    """Sums over rows, float64; those of shards add up, field by field.
 
     Args:
         n: rows.
@@ -89,12 +84,6 @@ class Moments:
     weighted: np.ndarray
     products: np.ndarray
 
-    def total(self, ranks: Ranks) -> Moments:
-        """Of the shards of all ranks."""
-        return Moments(
-            float(ranks.sum(self.n)), *map(ranks.sum, (self.squares, self.rows, self.weighted, self.products))
-        )
-
 
 def read_moments(rows: Rows, rows_at_once: int, products: bool) -> tuple[np.ndarray, Moments]:
     """One pass over rows: s(x) of each, float64, shape (n,), and their moments.
@@ -105,6 +94,7 @@ def read_moments(rows: Rows, rows_at_once: int, products: bool) -> tuple[np.ndar
         products: whether the outer products are wanted, which cost O(n d^2).
     """
     squares = np.empty(rows.n)
+    # float64 sums: the spread of the cost is a small difference of large sums over millions of rows.
     first = torch.zeros(rows.width, dtype=torch.float64, device=rows.device)
     weighted = torch.zeros_like(first)
     second = torch.zeros(rows.width, rows.width, dtype=torch.float64, device=rows.device)
@@ -133,51 +123,34 @@ def cost_moments(pool: Moments, target: Moments, scale: float) -> tuple[float, f
         target: about its own mean.
         scale: of the cost.
     """
-    mean, variance = 0.0, 4 * scale**2 * float((pool.products * target.products).sum()) / (pool.n * target.n)
+    pairs = float(pool.n * target.n)
+    mean, variance = 0.0, 4 * scale**2 * float((pool.products * target.products).sum()) / pairs
     for side in (pool, target):
         own, square = side.squares / side.n
         mean += own
         variance += square - own**2
-    variance -= 4 * scale * float(pool.rows @ target.weighted) / (pool.n * target.n)
-    return float(mean), float(np.sqrt(max(variance, 0.0)))
+    variance -= 4 * scale * float(pool.rows @ target.weighted) / pairs
+    return float(mean), float(np.sqrt(max(variance, 0.0)))  # below 0 is rounding
 
 
-def problem_of(
-    array: np.ndarray, name: str, squares: np.ndarray, cost: Cost, rows_at_once: int, offset: int = 0
-) -> str | None:
-    """What is wrong with embeddings, in a sentence, or None.
+def embedding_fault(array: np.ndarray, name: str, squares: np.ndarray, cost: Cost, offset: int = 0) -> DataError | None:
+    """The error that embeddings deserve, or None.
 
     Args:
         array: shape (n, d).
         name: ``pool`` or ``target``.
-        squares: s(x) of each row, as `read_moments` gave them, shape (n,); where all are finite, nothing is wrong.
+        squares: s(x) of each row, as `read_moments` gave them, shape (n,); a row that is wrong has one that is not
+            finite.
         cost: with the cosine, zero rows are wrong, too.
-        rows_at_once: rows of a block.
         offset: rows of the shards before this one.
     """
-    if np.isfinite(squares).all():
+    suspects = np.flatnonzero(~np.isfinite(squares))
+    if len(suspects) == 0:
         return None
-    bad: dict[str, list[int]] = {"not finite": [], "zero, which have no cosine": []}
-    for start in range(0, len(array), rows_at_once):
-        block = torch.from_numpy(np.array(array[start : start + rows_at_once]))
-        found = {"not finite": ~torch.isfinite(block).all(1)}
-        if cost == "cosine":
-            found["zero, which have no cosine"] = (block == 0).all(1)
-        for kind, rows in found.items():
-            bad[kind] += (torch.nonzero(rows).flatten() + start + offset).tolist()
-    for kind, rows_of_it in bad.items():
-        if rows_of_it:
-            named = ", ".join(map(str, rows_of_it[:NAMED])) + (", ..." if len(rows_of_it) > NAMED else "")
-            return f"{len(rows_of_it)} embeddings of the {name} are {kind} (rows {named}); leave these rows out."
-    return f"The embeddings of the {name} are too large to be squared; divide all of them by one number."
-
-
-def check_shape(array: np.ndarray, name: str) -> None:
-    """Refuse what is no matrix of floats.
-
-    Raises:
-        DataError: another shape, another type, or no width.
-    """
-    if array.ndim != 2 or array.dtype.kind != "f" or array.shape[1] == 0:
-        found = f"{array.dtype} of shape {array.shape}"
-        raise DataError(f"The embeddings of the {name} are {found}; give floats of shape (rows, width).")
+    not_finite = [row for row in suspects if not np.isfinite(array[row]).all()]
+    zero = [row for row in suspects if cost == "cosine" and not array[row].any()]
+    for kind, rows in (("not finite", not_finite), ("zero, which have no cosine", zero)):
+        if rows:
+            named = listed(np.array(rows) + offset)
+            return DataError(f"{len(rows)} embeddings of the {name} are {kind} (rows {named}); leave these rows out.")
+    return DataError(f"The embeddings of the {name} are too large to be squared; divide all of them by one number.")
