@@ -15,7 +15,8 @@ import torch
 from selectune.selectors.transport import Eps, backends, dual_potentials
 from selectune.selectors.transport.iterate import Stop, sinkhorn
 from selectune.selectors.transport.passes import Dense, Stream
-from selectune.selectors.transport.problem import Ranks, make_problem
+from selectune.selectors.transport.problem import make_problem
+from selectune.selectors.transport.ranks import Ranks
 
 TOLERANCE = 1e-3  # marginal error at which `seconds` are compared
 TRIED = (10, 40, 160)  # iterations of GeomLoss, whose number sets how it scales eps; the last may not get there

@@ -17,33 +17,10 @@ from selectune.selectors.interval_rules import Absolute, Band, Central, Densest,
 from selectune.selectors.nearest import Closest, Nearest
 
 __all__ = [
-    "DSIR",
-    "GOTD",
-    "IGSE",
-    "Absolute",
-    "Band",
-    "Budget",
-    "Central",
-    "Chain",
-    "Closest",
-    "Deduplicate",
-    "Densest",
-    "DomainScreen",
-    "EntropyInterval",
-    "IntervalRule",
-    "KCenter",
-    "Nearest",
-    "Picked",
-    "Placed",
-    "Prototypes",
-    "Proxy",
-    "Quantile",
-    "Random",
-    "Search",
-    "Selector",
-    "Signals",
-    "TopK",
-]
+    "DSIR", "GOTD", "IGSE", "Absolute", "Band", "Budget", "Central", "Chain", "Closest", "Deduplicate", "Densest",
+    "DomainScreen", "EntropyInterval", "IntervalRule", "KCenter", "Nearest", "Picked", "Placed", "Prototypes", "Proxy",
+    "Quantile", "Random", "Search", "Selector", "Signals", "TopK",
+]  # fmt: skip
 
 # class paths in configs of earlier versions, whose files had other names
 for _old, _module in {

@@ -38,14 +38,9 @@ class Budget:
         keep_rows: int | None = None,
         keep_tokens: int | None = None,
     ) -> Budget:
-        """The budget that ``data.keep``, ``data.keep_rows`` or ``data.keep_tokens`` means for a pool.
+        """The budget that ``data.keep``, ``data.keep_rows`` or ``data.keep_tokens`` means for a pool of this size.
 
-        Args:
-            n_rows: rows in the pool.
-            n_tokens: tokens in the pool.
-            keep: fraction of the rows, 0 < keep <= 1, rounded to the nearest row.
-            keep_rows: number of rows.
-            keep_tokens: number of tokens.
+        ``keep`` is a fraction of the rows, 0 < keep <= 1, rounded to the nearest row.
 
         Raises:
             BudgetError: more than one is given, or one lies outside the pool or comes to no row.
@@ -172,7 +167,7 @@ class Selector(ABC):
 
     @property
     def collective(self) -> bool:
-        """Whether all ranks call `select_jointly`, to share its work; else rank 0 alone selects."""
+        """Whether all ranks call `select`, with their ``group``, to share its work; else rank 0 alone does."""
         return False
 
     @property
@@ -184,24 +179,18 @@ class Selector(ABC):
     def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:
         """Pick rows of the pool.
 
+        On several ranks, a `collective` selector also gets ``group``, their group of `torch.distributed`.
+
         Args:
             pool: signals of the pool, row ids being positions.
             target: signals of the target, when `requires_target` names some.
             budget: how much to keep.
             seed: of every random choice and of the order among ties.
-        """
 
-    def select_jointly(self, pool: Signals, target: Signals | None, budget: Budget, seed: int, group: Any) -> Picked:
-        """As `select`, called by all processes of a group, which may share the work; each has the whole pool.
-
-        Args:
-            pool: as in `select`.
-            target: as in `select`.
-            budget: as in `select`.
-            seed: as in `select`.
-            group: of `torch.distributed`; None for this process alone.
+        Raises:
+            BudgetError: a budget that is missing or over the pool.
+            DataError: no target where one is needed; signals that are not finite, or embeddings that are zero, too.
         """
-        return self.select(pool, target, budget, seed)
 
 
 def rounded(scores: np.ndarray) -> np.ndarray:
@@ -212,6 +201,11 @@ def rounded(scores: np.ndarray) -> np.ndarray:
 def ranked(scores: np.ndarray, tie_keys: np.ndarray) -> np.ndarray:
     """Row ids ordered by (score, tie key, row id), ascending; scores are rounded first. Shape (n_rows,)."""
     return np.lexsort((tie_keys, rounded(scores)))  # stable, so equal ones stay in the order of their ids
+
+
+def lowest(scores: np.ndarray, pool: Signals, budget: Budget, seed: int) -> np.ndarray:
+    """The rows of the lowest scores that meet the budget, ties by key, sorted by row id."""
+    return first_of(ranked(scores, pool.tie_keys(seed)), budget, pool["n_tokens"])
 
 
 def first_of(order: np.ndarray, budget: Budget, n_tokens: np.ndarray) -> np.ndarray:
@@ -235,15 +229,9 @@ def filled_by(n_tokens: np.ndarray, budget: Budget) -> tuple[np.ndarray, int]:
 
 
 def check_budget(budget: Budget, n_tokens: np.ndarray, of: str = "This selector") -> None:
-    """Refuse a budget that is missing, nothing, or over the pool.
+    """Raise a BudgetError for a budget that is missing, 0, or over a pool of rows of so many tokens.
 
-    Args:
-        budget: how much to keep.
-        n_tokens: tokens of each row of the pool, shape (n_rows,).
-        of: whose budget it is, for the message.
-
-    Raises:
-        BudgetError: as above.
+    ``of`` is the selector or rule that needs it, for the message.
     """
     if not budget.is_set:
         raise BudgetError(f"{of} needs a budget; give data.keep, data.keep_rows or data.keep_tokens.")
@@ -251,6 +239,12 @@ def check_budget(budget: Budget, n_tokens: np.ndarray, of: str = "This selector"
     if not 0 < asked <= filled[-1]:
         unit = "rows" if budget.tokens is None else "tokens"
         raise BudgetError(f"The budget is {asked} {unit}, but the pool has {filled[-1]}; ask for 1 to {filled[-1]}.")
+
+
+def blocks(n_rows: int, at_once: int) -> Iterator[slice]:
+    """Slices that go through the rows in blocks, so that a memory map is never read whole."""
+    for start in range(0, n_rows, at_once):
+        yield slice(start, min(start + at_once, n_rows))
 
 
 def listed(rows: np.ndarray) -> str:

@@ -15,6 +15,7 @@ from selectune.selectors.base import (
     Signals,
     check_budget,
     first_of,
+    lowest,
     ranked,
     unit_interval,
 )
@@ -64,9 +65,7 @@ class Random(Selector):
     def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:
         """Keep the rows of the smallest keys; ``scores`` are the keys over 2^64, in [0, 1).
 
-        Raises:
-            BudgetError: a budget that is missing or over the pool; with ``match`` the stage around selectors sets it.
-            DataError: ``even``, but the pool is of one data set.
+        With ``match``, the stage around selectors sets the budget. ``even`` needs a pool of several data sets.
         """
         check_budget(budget, pool[budget.counted], "Random")
         keys = pool.tie_keys(seed)
@@ -95,24 +94,14 @@ class TopK(Selector):
         return frozenset({self.signal} - ALWAYS)
 
     def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:
-        """Keep the first rows in the order of the signal; ``scores`` are the signal.
-
-        Raises:
-            BudgetError: a budget that is missing or over the pool.
-            DataError: values that are not one finite number a row.
-        """
+        """Keep the first rows in the order of the signal; ``scores`` are the signal."""
         scores = finite(pool[self.signal], self.signal)
         check_budget(budget, pool["n_tokens"], "TopK")
-        order = ranked(-scores if self.largest else scores, pool.tie_keys(seed))
-        return Picked(first_of(order, budget, pool["n_tokens"]), scores)
+        return Picked(lowest(-scores if self.largest else scores, pool, budget, seed), scores)
 
 
 def domains_of(pool: Signals, name: str) -> np.ndarray:
-    """Number of each row's data set, shape (n_rows,).
-
-    Raises:
-        DataError: the pool is of one data set.
-    """
+    """Number of each row's data set, shape (n_rows,); a DataError where the pool is made of one."""
     if "domain" not in pool:
         raise DataError(ONE_DOMAIN.format(name=name))
     return pool["domain"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from selectune.selectors.base import ALWAYS, Budget, Picked, Selector, Signals
 def checked_select(
     selector: Selector, pool: Signals, target: Signals | None, budget: Budget, seed: int, group: Any = None
 ) -> Picked:
-    """Let a selector select, and check its answer. The arguments are those of `Selector.select_jointly`.
+    """Let a selector select, and check its answer. The arguments are those of `Selector.select`.
 
     Returns:
         The answer, its rows as int64 in ascending order and its scores as float64.
@@ -28,16 +29,11 @@ def checked_select(
         SelectionError: it raises anything else, which is the cause of this; or its answer is not as `Picked` says.
     """
     name = name_of(selector)
-    try:
-        picked: Any = selector.select_jointly(pool, target, budget, seed, group)
-    except UserError:
-        raise
-    except Exception as error:
-        raise SelectionError(_raised(name, error, selector)) from error
+    with _errors_of(selector, name):
+        picked: Any = selector.select(pool, target, budget, seed, **({} if group is None else {"group": group}))
     if not isinstance(picked, Picked):
         raise SelectionError(f"{name} returned {_kind(picked)}, but select must return a Picked(rows, scores).")
-    rows = _checked_rows(picked.rows, name, pool.n_rows)
-    _check_size(rows, name, budget, pool[budget.counted])
+    rows = _checked_rows(picked.rows, name, pool, budget)
     scores = _checked_scores(picked.scores, name, pool.n_rows, rows if selector.leaves_unscored else slice(None))
     if picked.flops is not None and not 0 <= picked.flops < np.inf:
         raise SelectionError(f"{name} reports {picked.flops} FLOPs, but must report a number of at least 0, or None.")
@@ -66,12 +62,8 @@ def check_selector(selector: Any, known: Iterable[str] | None = None) -> None:
             check_selector(part, known)
     for attribute in ("requires", "requires_target"):
         name = f"{attribute} of {name_of(selector)}"
-        try:
+        with _errors_of(selector, name):
             signals = getattr(selector, attribute)
-        except UserError:
-            raise
-        except Exception as error:
-            raise SelectionError(_raised(name, error, selector)) from error
         if not isinstance(signals, set | frozenset):
             hint = "; is it a property?" if callable(signals) else "."
             raise SelectionError(f"{name} is {_kind(signals)}, but must be a frozenset of names of signals{hint}")
@@ -89,8 +81,8 @@ def name_of(selector: Selector) -> str:
     return type(selector).__name__ + (f" with the rule {type(rule).__name__}" if own else "")
 
 
-def _checked_rows(given: Any, name: str, n_rows: int) -> np.ndarray:
-    """Row ids as int64, ascending."""
+def _checked_rows(given: Any, name: str, pool: Signals, budget: Budget) -> np.ndarray:
+    """Row ids as int64, ascending; they meet a budget in rows exactly, and one in tokens with none to spare."""
     try:
         rows = np.asarray(given)
     except Exception as error:
@@ -103,26 +95,22 @@ def _checked_rows(given: Any, name: str, n_rows: int) -> np.ndarray:
             f"The rows of {name} have type {rows.dtype} and shape {rows.shape}, but must be row ids, integers of shape "
             f"(n_picked,){hint}."
         )
-    outside = rows[(rows < 0) | (rows >= n_rows)]
+    outside = rows[(rows < 0) | (rows >= pool.n_rows)]
     if len(outside):
-        raise SelectionError(f"{name} picked row {outside[0]}, but the pool has the rows 0 to {n_rows - 1}.")
+        raise SelectionError(f"{name} picked row {outside[0]}, but the pool has the rows 0 to {pool.n_rows - 1}.")
     rows = np.sort(rows.astype(np.int64))
     twice = rows[1:][rows[1:] == rows[:-1]]
     if len(twice):
         raise SelectionError(f"{name} picked row {twice[0]} twice, but rows must be unique.")
-    return rows
-
-
-def _check_size(rows: np.ndarray, name: str, budget: Budget, n_tokens: np.ndarray) -> None:
-    """A budget in rows is met exactly; one in tokens is reached, and no row more is kept than that takes."""
     if budget.rows is not None and len(rows) != budget.rows:
         raise SelectionError(f"{name} picked {len(rows)} rows, but the budget is {budget.rows} rows.")
-    tokens = n_tokens[rows]
+    tokens = pool[budget.counted][rows]
     if budget.tokens is not None and not tokens.sum() - tokens.max() < budget.tokens <= tokens.sum():
         raise SelectionError(
             f"{name} picked {len(rows)} rows of {tokens.sum()} tokens, but the budget is {budget.tokens} tokens, "
             "which the last row picked must reach."
         )
+    return rows
 
 
 def _checked_scores(given: Any, name: str, n_rows: int, scored: np.ndarray | slice) -> np.ndarray:
@@ -142,15 +130,21 @@ def _checked_scores(given: Any, name: str, n_rows: int, scored: np.ndarray | sli
     return scores
 
 
-def _raised(name: str, error: Exception, selector: Selector) -> str:
-    """The message of an exception, with the line of the file that defines the selector's class."""
-    frames = traceback.extract_tb(error.__traceback__)
-    file = getattr(sys.modules.get(type(selector).__module__), "__file__", None)
-    at = next((frame for frame in reversed(frames) if frame.filename == file), frames[-1])
-    return (
-        f"{name} raised {type(error).__name__}: {error} ({at.filename}, line {at.lineno}); fix it, or see the whole "
-        "traceback with SELECTUNE_TRACEBACK=1."
-    )
+@contextmanager
+def _errors_of(selector: Selector, name: str) -> Iterator[None]:
+    """Turn an exception into a SelectionError that tells the line in the file of the selector's class."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)[1:]  # without this function's own
+        file = getattr(sys.modules.get(type(selector).__module__), "__file__", None)
+        at = next((frame for frame in reversed(frames) if frame.filename == file), frames[-1])
+        raise SelectionError(
+            f"{name} raised {type(error).__name__}: {error} ({at.filename}, line {at.lineno}); fix it, or see the "
+            "whole traceback with SELECTUNE_TRACEBACK=1."
+        ) from error
 
 
 def _kind(thing: Any) -> str:

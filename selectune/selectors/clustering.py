@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from selectune.common.errors import DataError
-from selectune.selectors.base import listed
+from selectune.selectors.base import blocks, listed
 
 ROWS_AT_ONCE = 2048
 FIT_ROWS = 65_536
@@ -59,14 +59,11 @@ def prototype_entropy(
     the softmax.
 
     Args:
-        embeddings: of any length but 0, floats of any precision, shape (n_rows, d); a memory map is read in blocks.
+        embeddings: as in `kmeans`.
         seed: of `kmeans`.
         order_keys: of `kmeans`; with them, permuting a pool of distinct texts permutes the result.
         max_prototypes: upper bound of K.
         iterations: of `kmeans`.
-
-    Raises:
-        DataError: no rows, or rows that are zero or not finite.
     """
     n_rows, width = embeddings.shape
     centres = kmeans(embeddings, default_prototypes(n_rows, max_prototypes), seed, order_keys, iterations)
@@ -124,21 +121,13 @@ def kmeans_flops(n_rows: int, width: int, k: int, iterations: int = 20) -> int:
 
 
 def check_embeddings(embeddings: np.ndarray, of: str = "the pool") -> None:
-    """Refuse an empty pool, and rows that have no direction.
-
-    Args:
-        embeddings: shape (n_rows, d).
-        of: whose they are, for the message.
-
-    Raises:
-        DataError: no rows, or rows that are zero or not finite; it names how many and the first of them.
-    """
+    """Raise a DataError for embeddings without rows, or with rows that have no direction: zero or not finite."""
     if len(embeddings) == 0:
         raise DataError(f"There are no embeddings: {of} has no rows.")
     norms = np.empty(len(embeddings))
-    for start in range(0, len(embeddings), ROWS_AT_ONCE):
-        block = np.asarray(embeddings[start : start + ROWS_AT_ONCE], dtype=np.float64)  # squares overflow in float16
-        norms[start : start + ROWS_AT_ONCE] = np.einsum("ij,ij->i", block, block)
+    for block in blocks(len(embeddings), ROWS_AT_ONCE):
+        rows = np.asarray(embeddings[block], dtype=np.float64)  # squares overflow in float16
+        norms[block] = np.einsum("ij,ij->i", rows, rows)
     bad = np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))
     if len(bad):
         raise DataError(
@@ -156,8 +145,8 @@ def unit_rows(rows: np.ndarray) -> np.ndarray:
 
 def distances(rows: np.ndarray, centres: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Unit rows (b, d) and their squared distances to the centres (b, k), block by block."""
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        unit = unit_rows(rows[start : start + ROWS_AT_ONCE])
+    for block in blocks(len(rows), ROWS_AT_ONCE):
+        unit = unit_rows(rows[block])
         yield unit, _squared_distances(unit, centres)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from selectune.selectors.base import Budget, Picked, Signals, check_budget, first_of, ranked, uniforms
+from selectune.selectors.base import Budget, Picked, Signals, blocks, check_budget, lowest, uniforms
 from selectune.selectors.target import Comparing, even_weights
 
 NO_NGRAM = np.iinfo(np.uint16).max
@@ -33,24 +33,17 @@ class DSIR(Comparing):
     requires = requires_target = frozenset({"ngrams"})
 
     def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:
-        """Keep the first rows; ``scores`` are the log weights.
-
-        Raises:
-            BudgetError: a budget that is missing or over the pool.
-            DataError: no target.
-        """
+        """Keep the first rows; ``scores`` are the log weights."""
         check_budget(budget, pool["n_tokens"], "DSIR")
         target = self.target_of(pool, target)
         q, p = ngram_shares(pool["ngrams"]), ngram_shares(target["ngrams"], even_weights(target))
         gains = np.append(np.log(p + SMOOTHING) - np.log(q + SMOOTHING), 0.0)  # the last for no n-gram
         scores = np.empty(pool.n_rows)
-        for start in range(0, pool.n_rows, ROWS_AT_ONCE):
-            bins = np.minimum(pool["ngrams"][start : start + ROWS_AT_ONCE], len(q))
-            scores[start : start + ROWS_AT_ONCE] = gains[bins].sum(axis=1)
+        for block in blocks(pool.n_rows, ROWS_AT_ONCE):
+            scores[block] = gains[np.minimum(pool["ngrams"][block], len(q))].sum(axis=1)
         # A draw of 0 would be an infinite Gumbel; half the smallest other draw stands for it.
         draws = np.maximum(uniforms(seed, pool["text_hash"], 1, GUMBEL_STEP), 2.0**-54)
-        order = ranked(np.log(-np.log(draws)) - scores, pool.tie_keys(seed))
-        rows = first_of(order, budget, pool["n_tokens"])
+        rows = lowest(np.log(-np.log(draws)) - scores, pool, budget, seed)
         diagnostics = {"mean_log_weight_pool": float(scores.mean()), "mean_log_weight_kept": float(scores[rows].mean())}
         flops = float(pool["ngrams"].shape[1] * pool.n_rows)
         return Picked(rows, scores, diagnostics, flops, "DSIR: an addition for each n-gram (analytic)")
@@ -90,10 +83,9 @@ def ngram_shares(bins: np.ndarray, weights: np.ndarray | None = None, n_bins: in
         n_bins: number of bins.
     """
     counts = np.zeros(NO_NGRAM + 1)
-    for start in range(0, len(bins), ROWS_AT_ONCE):
-        block = bins[start : start + ROWS_AT_ONCE]
-        each = None if weights is None else np.repeat(weights[start : start + ROWS_AT_ONCE], block.shape[1])
-        counts += np.bincount(np.ravel(block), each, minlength=NO_NGRAM + 1)
+    for block in blocks(len(bins), ROWS_AT_ONCE):
+        each = None if weights is None else np.repeat(weights[block], bins.shape[1])
+        counts += np.bincount(np.ravel(bins[block]), each, minlength=NO_NGRAM + 1)
     return counts[:n_bins] / (counts[:n_bins].sum() or 1.0)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from selectune.common import checks
 from selectune.common.errors import BudgetError, DataError
-from selectune.selectors.base import Budget, Picked, Selector, Signals
+from selectune.selectors.base import Budget, Picked, Selector, Signals, blocks
 from selectune.selectors.entropy import checked_offsets, row_blocks
 
 SHINGLES_AT_ONCE = 2**16
@@ -49,12 +49,7 @@ class Deduplicate(Selector):
         return frozenset({"minhash"}) if self.near else frozenset()
 
     def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:
-        """Keep one row of each group; ``scores`` are the number of rows in a row's group.
-
-        Raises:
-            BudgetError: a budget is given.
-            DataError: sketches that are not whole numbers, one row each.
-        """
+        """Keep one row of each group; ``scores`` are the number of rows in a row's group. A budget is refused."""
         if budget.is_set:
             raise BudgetError(
                 "Deduplicate keeps one row of each group and takes no budget; leave out data.keep, data.keep_rows and "
@@ -107,18 +102,12 @@ def minhash(ids: np.ndarray, offsets: np.ndarray, shingle: int = 5, n_hashes: in
 
 
 def near_duplicates(sketches: np.ndarray, group_of: np.ndarray, similarity: float) -> np.ndarray:
-    """Groups of rows joined by near duplicates; see `Deduplicate`.
+    """The group of each row after near duplicates were joined, integers from 0, shape (n_rows,); see `Deduplicate`.
 
     Args:
         sketches: of `minhash`, shape (n_rows, n_hashes).
         group_of: groups that are known to be duplicates, integers from 0, shape (n_rows,).
         similarity: share of equal entries from which on two rows are duplicates.
-
-    Returns:
-        The group of each row, integers from 0, shape (n_rows,).
-
-    Raises:
-        DataError: sketches that are not whole numbers, one row each.
     """
     if sketches.ndim != 2 or not np.issubdtype(sketches.dtype, np.integer):
         raise DataError(f"The sketches have shape {sketches.shape} and type {sketches.dtype}, not those of minhash.")
@@ -199,8 +188,7 @@ def _agree(sketches: np.ndarray, one: np.ndarray, other: np.ndarray, similarity:
     """Whether the rows of each pair agree in a share of entries of at least the similarity."""
     least = similarity * sketches.shape[1] - 1e-9  # 0.55 of 100 entries is a little over 55 in floating point
     agree = np.zeros(len(one), dtype=bool)
-    for start in range(0, len(one), PAIRS_AT_ONCE):
-        pairs = slice(start, start + PAIRS_AT_ONCE)
+    for pairs in blocks(len(one), PAIRS_AT_ONCE):
         agree[pairs] = np.count_nonzero(sketches[one[pairs]] == sketches[other[pairs]], axis=1) >= least
     return agree
 

@@ -45,8 +45,7 @@ def plugin_entropy(
     Raises:
         ValueError: offsets that are not ascending inside the tokens, or a token outside [0, 2^31).
     """
-    entropies, _, lengths = _token_entropies(token_ids, offsets)
-    return _normalized(entropies, lengths, normalize)
+    return _token_entropy(token_ids, offsets, normalize, correct_bias=False)
 
 
 def miller_madow(
@@ -57,9 +56,7 @@ def miller_madow(
     At most ln L + (L - 1) / (2 L): it may exceed ln L, and its share of ln L may exceed 1. Arguments, result and errors
     are those of `plugin_entropy`.
     """
-    entropies, distinct, lengths = _token_entropies(token_ids, offsets)
-    corrected = entropies + np.maximum(distinct - 1, 0) / (2 * np.maximum(lengths, 1))
-    return _normalized(corrected, lengths, normalize)
+    return _token_entropy(token_ids, offsets, normalize, correct_bias=True)
 
 
 def predictive_entropy(logits: np.ndarray) -> np.ndarray:
@@ -156,11 +153,7 @@ def group_by_meaning(embeddings: np.ndarray, threshold: float) -> np.ndarray:
 
 
 def checked_offsets(token_ids: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Offsets of rows in a flat array, as int64.
-
-    Raises:
-        ValueError: they do not ascend inside the tokens.
-    """
+    """Offsets of rows in a flat array, as int64; a ValueError if they do not ascend inside the tokens."""
     offsets = np.asarray(offsets, dtype=np.int64)
     if offsets[0] < 0 or offsets[-1] > len(token_ids) or (np.diff(offsets) < 0).any():
         raise ValueError(f"offsets must ascend inside [0, {len(token_ids)}]")
@@ -176,11 +169,13 @@ def row_blocks(sizes: np.ndarray, at_once: int) -> Iterator[tuple[int, int]]:
         start = stop
 
 
-def _token_entropies(token_ids: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """H = ln L - (1 / L) sum_v c_v ln c_v of each row, its distinct tokens and its length L."""
+def _token_entropy(token_ids: np.ndarray, offsets: np.ndarray, normalize: str, correct_bias: bool) -> np.ndarray:
+    """H = ln L - (1 / L) sum_v c_v ln c_v of each row of L tokens, plus the Miller-Madow correction where wanted."""
+    if normalize not in ("none", "length"):
+        raise ValueError(f"normalize is {normalize!r}, but must be 'none' or 'length'")
     offsets = checked_offsets(token_ids, offsets)
     lengths = np.diff(offsets)
-    entropies, distinct = np.zeros(len(lengths)), np.zeros(len(lengths), dtype=np.int64)
+    entropies = np.zeros(len(lengths))
     for start, stop in row_blocks(lengths, TOKENS_AT_ONCE):
         ids = np.asarray(token_ids[offsets[start] : offsets[stop]], dtype=np.int64)
         if len(ids) and not 0 <= ids.min() <= ids.max() < 2**31:
@@ -190,19 +185,13 @@ def _token_entropies(token_ids: np.ndarray, offsets: np.ndarray) -> tuple[np.nda
         pairs = np.sort(np.repeat(np.arange(n_rows), lengths[start:stop]) << 31 | ids)
         first = np.flatnonzero(np.diff(pairs, prepend=-1))  # where a run of equal pairs begins
         counts, rows = np.diff(first, append=len(pairs)), pairs[first] >> 31
-        distinct[start:stop] = np.bincount(rows, minlength=n_rows)
+        distinct = np.maximum(np.bincount(rows, minlength=n_rows), 1)  # an empty row has entropy ln 1 = 0
         spread = np.bincount(rows, weights=counts * np.log(counts), minlength=n_rows)
-        highest = np.log(np.maximum(distinct[start:stop], 1))
-        entropies[start:stop] = np.clip(np.log(size) - spread / size, 0.0, highest)  # rounding may leave the bounds
-    return entropies, distinct, lengths
-
-
-def _normalized(entropies: np.ndarray, lengths: np.ndarray, normalize: str) -> np.ndarray:
-    """Entropies as they are, or over ln L with 0 where L <= 1."""
+        entropies[start:stop] = np.clip(np.log(size) - spread / size, 0.0, np.log(distinct))  # rounding may exceed them
+        if correct_bias:
+            entropies[start:stop] += (distinct - 1) / (2 * size)
     if normalize == "none":
         return entropies
-    if normalize != "length":
-        raise ValueError(f"normalize is {normalize!r}, but must be 'none' or 'length'")
     return np.where(lengths > 1, entropies / np.log(np.maximum(lengths, 2)), 0.0)
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from selectune.common.errors import BudgetError, ConcentratedScores, UserError
-from selectune.selectors.base import Budget, Picked, Selector, Signals, first_of, ranked, rounded
+from selectune.selectors.base import Budget, Picked, Selector, Signals, lowest, rounded
 from selectune.selectors.interval_rules import NARROW, Band, Densest, IntervalRule, concentration, finite
 
 
@@ -117,8 +117,25 @@ class IGSE(Selector):
         bands = {name: self.rule.band(scores, budget, keys, n_tokens) for name, scores in values.items()}
         described = {name: _described(scores, bands[name], budget, name) for name, scores in values.items()}
         if self.sets_own_size:
-            return _inside_all(bands, described, pool.n_rows)
-        return _box(values, described, budget, keys, n_tokens)
+            outside = np.full(pool.n_rows, len(bands), dtype=np.float64)
+            for band in bands.values():
+                outside[band.rows] -= 1
+            rows = np.flatnonzero(outside == 0)
+            if len(rows) == 0:
+                ranges = "; ".join(f"{name} {band.low:.9g} to {band.high:.9g}" for name, band in bands.items())
+                raise BudgetError(f"No row lies inside all the bands ({ranges}); choose wider bounds.")
+            return Picked(rows, outside, {"bands": described})
+
+        distance = np.zeros(pool.n_rows)
+        for name, scores in values.items():  # in place and one after the other, as pools are large
+            np.maximum(distance, np.abs(rank_quantiles(scores, 2 * scores) - described[name]["centre"]), out=distance)
+        distance = rounded(distance)
+        rows = lowest(distance, pool, budget, seed)
+        half_width = float(distance[rows].max())
+        edge, edge_kept = np.count_nonzero(distance == half_width), np.count_nonzero(distance[rows] == half_width)
+        diagnostics = {"bands": described, "half_width": half_width}
+        diagnostics |= {"edge_rows": int(edge_kept), "edge_rows_left_out": int(edge - edge_kept)}
+        return Picked(rows, distance, diagnostics)
 
     def _sum(self, values: dict[str, np.ndarray], pool: Signals, budget: Budget, seed: int) -> Picked:
         """The rule's band of the weighted sum of standardized entropies."""
@@ -148,34 +165,6 @@ def rank_quantiles(scores: np.ndarray, doubled: np.ndarray | float) -> np.ndarra
     ordered, doubled = np.sort(2 * rounded(scores)), rounded(np.asarray(doubled))
     below_or_equal = np.searchsorted(ordered, doubled, side="left") + np.searchsorted(ordered, doubled, side="right")
     return np.asarray(below_or_equal / (2 * len(ordered)))
-
-
-def _box(
-    values: dict[str, np.ndarray], described: dict[str, Any], budget: Budget, keys: np.ndarray, n_tokens: np.ndarray
-) -> Picked:
-    """The rows nearest to the centres of the bands, in the largest of their rank distances."""
-    distance = np.zeros(len(keys))
-    for name, scores in values.items():  # in place and one after the other, as pools are large
-        np.maximum(distance, np.abs(rank_quantiles(scores, 2 * scores) - described[name]["centre"]), out=distance)
-    distance = rounded(distance)
-    rows = first_of(ranked(distance, keys), budget, n_tokens)
-    half_width = float(distance[rows].max())
-    edge, edge_kept = np.count_nonzero(distance == half_width), np.count_nonzero(distance[rows] == half_width)
-    diagnostics = {"bands": described, "half_width": half_width}
-    diagnostics |= {"edge_rows": int(edge_kept), "edge_rows_left_out": int(edge - edge_kept)}
-    return Picked(rows, distance, diagnostics)
-
-
-def _inside_all(bands: dict[str, Band], described: dict[str, Any], n_rows: int) -> Picked:
-    """The rows that no band leaves out."""
-    outside = np.full(n_rows, len(bands), dtype=np.float64)
-    for band in bands.values():
-        outside[band.rows] -= 1
-    rows = np.flatnonzero(outside == 0).astype(np.int64)
-    if len(rows) == 0:
-        ranges = "; ".join(f"{name} {band.low:.9g} to {band.high:.9g}" for name, band in bands.items())
-        raise BudgetError(f"No row lies inside all the bands ({ranges}); choose wider bounds.")
-    return Picked(rows, outside, {"bands": described})
 
 
 def _described(scores: np.ndarray, band: Band, budget: Budget, name: str) -> dict[str, Any]:

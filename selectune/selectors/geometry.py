@@ -15,7 +15,7 @@ import numpy as np
 
 from selectune.common import checks
 from selectune.common.errors import UserError
-from selectune.selectors.base import Budget, Picked, Selector, Signals, check_budget, first_of, ranked, rounded
+from selectune.selectors.base import Budget, Picked, Selector, Signals, blocks, check_budget, lowest, rounded
 from selectune.selectors.clustering import (
     ROWS_AT_ONCE,
     check_embeddings,
@@ -47,18 +47,14 @@ class KCenter(Selector):
 
         ``scores`` are each selected row's distance to the nearest of those before it (2, the largest possible, for the
         first), so they fall in the order of selection; and other rows' distance to the nearest selected row.
-
-        Raises:
-            BudgetError: a budget that is missing or over the pool.
-            DataError: embeddings that are zero or not finite.
         """
         check_budget(budget, pool["n_tokens"], "KCenter")
         check_embeddings(pool["embedding"])
         order = np.argsort(pool.tie_keys(seed), kind="stable")
         n_rows, width = pool["embedding"].shape
         unit = np.empty((n_rows, width), dtype=np.float32)  # in the order of the keys; read in blocks
-        for start in range(0, n_rows, ROWS_AT_ONCE):
-            unit[start : start + ROWS_AT_ONCE] = unit_rows(pool["embedding"][order[start : start + ROWS_AT_ONCE]])
+        for block in blocks(n_rows, ROWS_AT_ONCE):
+            unit[block] = unit_rows(pool["embedding"][order[block]])
         sizes = np.ones(n_rows, dtype=np.int64) if budget.tokens is None else pool["n_tokens"][order]
         missing = budget.tokens or budget.rows or 0
 
@@ -108,14 +104,11 @@ class Prototypes(Selector):
         """Keep the first rows by distance; ``scores`` are the distance to a row's own prototype, in [0, 2].
 
         The seed is that of the k-means, too.
-
-        Raises:
-            BudgetError: a budget that is missing or over the pool.
-            DataError: embeddings that are zero or not finite.
         """
         check_budget(budget, pool["n_tokens"], "Prototypes")
-        keys, embeddings = pool.tie_keys(seed), pool["embedding"]
-        centres = kmeans(embeddings, self.n_prototypes or default_prototypes(pool.n_rows), seed, keys)
+        embeddings = pool["embedding"]
+        k = self.n_prototypes or default_prototypes(pool.n_rows)
+        centres = kmeans(embeddings, k, seed, pool.tie_keys(seed))
         lengths = np.linalg.norm(centres, axis=1, keepdims=True)
         # The mean of opposite unit vectors is 0 and has no direction: its distance is 1 to every row.
         directions = np.divide(centres, lengths, out=np.zeros_like(centres), where=lengths > 0)
@@ -123,8 +116,7 @@ class Prototypes(Selector):
             np.einsum("ij,ij->i", unit, directions[d2.argmin(axis=1)]) for unit, d2 in distances(embeddings, centres)
         ]
         scores = rounded(1 - np.concatenate(cosines))
-        order = ranked(scores if self.keep == "nearest" else -scores, keys)
+        rows = lowest(scores if self.keep == "nearest" else -scores, pool, budget, seed)
         n_rows, width = embeddings.shape
         flops = kmeans_flops(n_rows, width, len(centres)) + 2 * width * n_rows * (len(centres) + 1)
-        rows = first_of(order, budget, pool["n_tokens"])
         return Picked(rows, scores, {"prototypes": len(centres)}, flops, "k-means: 2 d a distance (analytic)")

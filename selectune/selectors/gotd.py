@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from selectune.selectors.base import Budget, Picked, Signals, check_budget, filled_by, first_of, ranked
+from selectune.selectors.base import Budget, Picked, Signals, check_budget, filled_by, lowest
 from selectune.selectors.target import Comparing, even_weights
 
 
@@ -56,18 +56,14 @@ class GOTD(Comparing):
         self.tolerance, self.churn, self.max_iterations = tolerance, churn, max_iterations
         self.allow_unconverged = allow_unconverged
 
-    def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:
+    def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int, group: Any = None) -> Picked:
         """Keep the rows of the smallest gradient (with ``contrast``, of the largest); ``scores`` are the gradient.
 
-        Raises:
-            BudgetError: a budget that is missing or over the pool.
-            DataError: no target; embeddings that are zero, not finite, or of different widths.
-            TransportError: no convergence.
-        """
-        return self.select_jointly(pool, target, budget, seed, None)
+        Each process of a group solves its share of the pool.
 
-    def select_jointly(self, pool: Signals, target: Signals | None, budget: Budget, seed: int, group: Any) -> Picked:
-        """As `select`, each process of a group solving its share of the pool."""
+        Raises:
+            TransportError: no convergence; and the errors of every selector.
+        """
         from selectune.selectors.transport import calibrated_gradient, pool_potentials
 
         check_budget(budget, pool["n_tokens"], "GOTD")
@@ -83,8 +79,7 @@ class GOTD(Comparing):
             highest=self.contrast, churn=self.churn, allow_unconverged=self.allow_unconverged, **options,
         )  # fmt: skip
         gradient = calibrated_gradient(solved.f)
-        order = ranked(-gradient if self.contrast else gradient, pool.tie_keys(seed))
-        rows = first_of(order, budget, pool["n_tokens"])
+        rows = lowest(-gradient if self.contrast else gradient, pool, budget, seed)
         # At the absolute eps of the first solve: distances at different eps could not be compared.
         kept = pool_potentials(
             pool["embedding"][rows], target["embedding"], eps={"absolute": solved.diagnostics["eps"]}, tolerance=1e-2,

@@ -1,8 +1,8 @@
 """Interval rules: where the band of a score that is kept begins and ends.
 
 The paper (EUDS, Li et al. 2025) keeps the samples whose entropy lies inside an optimal interval; how the interval is
-placed is this project's definition. All rules share one picture: the rows sorted by (score rounded to 9 decimals, tie
-key, row id), and a run of neighbours in that order. A rule says where the run begins and ends, in O(N log N).
+placed is this project's definition. All rules sort the rows by (score rounded to 9 decimals, tie key, row id) and keep
+a run of neighbours in that order, in O(N log N).
 """
 
 from __future__ import annotations
@@ -51,10 +51,6 @@ class IntervalRule(ABC):
             n_tokens: tokens of the rows in the same order, shape (n_rows,).
             budget: between 1 and the whole pool, in rows or tokens; empty for a rule that sets its own size.
         """
-
-    def __call__(self, scores: np.ndarray, budget: Budget, tie_keys: np.ndarray, n_tokens: np.ndarray) -> np.ndarray:
-        """The rows of `band`."""
-        return self.band(scores, budget, tie_keys, n_tokens).rows
 
     def band(self, scores: np.ndarray, budget: Budget, tie_keys: np.ndarray, n_tokens: np.ndarray) -> Band:
         """The band that the rule keeps.
@@ -185,11 +181,7 @@ class Absolute(IntervalRule):
 
 
 def finite(scores: np.ndarray, name: str = "the score") -> np.ndarray:
-    """Scores rounded to 9 decimals, float64, shape (n_rows,).
-
-    Raises:
-        DataError: no rows, not one number a row, or NaN or infinite ones; it names how many and the first rows.
-    """
+    """Scores rounded to 9 decimals, float64, shape (n_rows,); a DataError unless they are one finite number a row."""
     values = rounded(scores)
     if values.ndim != 1 or len(values) == 0:
         raise DataError(f"{name} has shape {values.shape}, but a band needs one number a row and at least one row.")
@@ -203,15 +195,9 @@ def finite(scores: np.ndarray, name: str = "the score") -> np.ndarray:
 
 
 def concentration(scores: np.ndarray, band: Band, budget: Budget, name: str) -> dict[str, Any]:
-    """How far a band is decided by ties, for the manifest; warns where they decide much of it.
+    """How far a band of some scores is decided by ties, for the manifest; warns where they decide much of it.
 
     A row ties at a bound when its score is the band's lowest or highest and another row of the pool has the same.
-
-    Args:
-        scores: the scores that the band was placed on, shape (n_rows,).
-        band: rows that are kept.
-        budget: as given to the rule.
-        name: of the score, for the warning.
 
     Returns:
         ``width`` (high - low), ``tied_rows`` (kept rows that tie at a bound), ``tied_share`` (of the rows kept) and

@@ -15,11 +15,7 @@ class Comparing(Selector):
     requires = requires_target = frozenset({"embedding"})
 
     def target_of(self, pool: Signals, target: Signals | None) -> Signals:
-        """The target, checked: it is given, and its embeddings and the pool's are of one width, finite and not zero.
-
-        Raises:
-            DataError: as above; the message names rows.
-        """
+        """The target, if it is given, and its embeddings and the pool's are of one width, finite and not zero."""
         if target is None:
             raise DataError(f"{type(self).__name__} needs a target to compare the pool with; name data.target.")
         if "embedding" in self.requires_target:

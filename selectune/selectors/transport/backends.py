@@ -19,7 +19,8 @@ from selectune.common.errors import TransportError
 from selectune.common.flop_formulas import transport_flops
 from selectune.selectors.transport.iterate import CHECK_EVERY, Course, Stop, sinkhorn
 from selectune.selectors.transport.passes import Dense, Stream
-from selectune.selectors.transport.problem import Problem, Ranks
+from selectune.selectors.transport.problem import Problem
+from selectune.selectors.transport.ranks import Ranks
 
 BACKENDS = ("pot", "dense", "stream")
 POT_CELLS = 10**6  # POT's iteration takes some 30 ms at this size, so that a whole solve stays near a second
@@ -32,15 +33,7 @@ SAMPLE_SEED = 0
 def choose_backend(
     asked: str, n: int, m: int, dtype: torch.dtype, device: torch.device, ranks: Ranks
 ) -> tuple[str, str]:
-    """A backend and the reason for it, the same on all ranks.
-
-    Args:
-        asked: ``auto`` or a backend.
-        n: this rank's rows of the pool.
-        m: rows of the target.
-        dtype: of the kernel.
-        device: where it would be.
-        ranks: that hold the other rows.
+    """A backend and the reason for it, the same on all ranks, for n rows of the pool on this rank and m of the target.
 
     Raises:
         TransportError: an unknown backend, or POT on several ranks.
@@ -78,11 +71,7 @@ def run_backend(
 ) -> tuple[np.ndarray, np.ndarray, Course, dict[str, Any]]:
     """Potentials of pool and target, the course of the solve, and its work, for the diagnostics.
 
-    Args:
-        problem: whose target may have rows without weight.
-        backend: ``pot``, ``dense`` or ``stream``.
-        stop: the conditions on which it ends.
-        spread: whether the cost's standard deviation was taken, for the FLOPs.
+    ``spread`` is whether the cost's standard deviation was computed, for the FLOPs.
     """
     weighty = problem.b > 0
     whole, problem = problem, problem if weighty.all() else problem.only_target(weighty)
@@ -114,10 +103,6 @@ def start(problem: Problem, kernel: Stream) -> tuple[np.ndarray, dict[str, int]]
     Of a large pool a sample is solved first, the same rows however the pool is sharded: a pass over it costs little,
     and its potential is near to the whole pool's. At 100,000 x 1,000 the whole then takes, with `lowest`, 10 iterations
     with 1 absorption, and from nothing 15 with 4; at 0.01 std 15 with 1, and 30 with 9. So eps is not scaled down.
-
-    Args:
-        problem: of this rank.
-        kernel: of the problem.
     """
     ranks, m = problem.ranks, problem.target.n
     sizes = ranks.gather(problem.pool.n)
@@ -144,9 +129,7 @@ def _first_guess(kernel: Stream) -> np.ndarray:
 def pot_potentials(problem: Problem, stop: Stop) -> tuple[np.ndarray, np.ndarray, Course]:
     """Potentials of pool and target by POT, and the course, recorded after 1, 6, 11, ... iterations.
 
-    Args:
-        problem: of one rank, its rows float64; weights of the target are positive.
-        stop: the conditions on which it ends.
+    The problem is of one rank, its rows float64, and the weights of its target are positive.
     """
     import ot
 

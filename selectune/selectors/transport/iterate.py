@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from selectune.selectors.transport.passes import Stream
-from selectune.selectors.transport.problem import Ranks
+from selectune.selectors.transport.ranks import Ranks
 
 MEMORY = 10  # steps that Anderson's combination looks back; 5 take a third more at 0.02 std to an error of 1e-9
 WORSE = 2.0  # an accelerated step may so much exceed the least error so far, else the plain one is taken in its place
@@ -91,12 +91,9 @@ class Course:
 
 
 def sinkhorn(kernel: Stream, g: np.ndarray, stop: Stop) -> tuple[np.ndarray, Course]:
-    """The target's potential after iterating until `stop`, and the course; the kernel is left at that potential.
+    """The target's potential after iterating from g until `stop`, and the course; the kernel is left at the result.
 
-    Args:
-        kernel: of this rank's rows; weights of its target are positive.
-        g: the start, shape (m,).
-        stop: the conditions on which it ends.
+    The weights of the target are positive.
     """
     b, eps, ranks = kernel.problem.b, kernel.problem.eps, kernel.problem.ranks
     course, plain, least, n = Course(stop, ranks), g, np.inf, 0

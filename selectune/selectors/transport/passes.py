@@ -124,30 +124,26 @@ class Dense(Stream):
 
     def step(self, g: np.ndarray) -> np.ndarray:
         """As in `Stream`, from the kernel where g is near to what it has absorbed."""
-        if self.absorbed is not None:
-            away = (g - self.absorbed) / self.problem.eps
-            if np.abs(away).max() <= ABSORB[self.dtype]:
-                return self._kernel_pass(np.exp(away))
-        self.absorbed = g.copy()
-        self.absorptions += 1
-        self.sums.fill_(1.0)
-        return self.read(g, keep=self.kernel)
-
-    def soft_columns(self) -> np.ndarray:
-        """As in `Stream`; the next step absorbs anew, as what it leads to may be far away."""
-        self.log_sums += self.sums.double().log()
-        self.sums.fill_(1.0)
-        self.absorbed = None
-        return super().soft_columns()
-
-    def _kernel_pass(self, scalings: np.ndarray) -> np.ndarray:
-        """The step by two mat-vecs on each block of the kernel, which is read from memory once."""
+        away = np.inf if self.absorbed is None else (g - self.absorbed) / self.problem.eps
+        if np.abs(away).max() > ABSORB[self.dtype]:
+            self.absorbed = g.copy()
+            self.absorptions += 1
+            self.sums.fill_(1.0)
+            return self.read(g, keep=self.kernel)
         self.kernel_passes += 1
+        scalings = np.exp(away)
         v = self.tensor(scalings)
         columns = torch.zeros(len(v), dtype=torch.float64, device=self.device)
         rows_at_once = max(1, KERNEL_CELLS[self.kind] // len(v))
-        for start in range(0, self.pool.n, rows_at_once):
+        for start in range(0, self.pool.n, rows_at_once):  # two mat-vecs on a block that is read from memory once
             block, sums = self.kernel[start : start + rows_at_once], self.sums[start : start + rows_at_once]
             torch.mv(block, v, out=sums)
             columns += torch.mv(block.T, self.a[start : start + rows_at_once] / sums)
         return columns.cpu().numpy() * scalings
+
+    def soft_columns(self) -> np.ndarray:
+        """As in `Stream`; the next step absorbs anew, as its g may be far away."""
+        self.log_sums += self.sums.double().log()
+        self.sums.fill_(1.0)
+        self.absorbed = None
+        return super().soft_columns()

@@ -1,8 +1,4 @@
-"""A transport problem, checked: rows, weights, eps, and the ranks that share it. An error on one rank is raised on all.
-
-Each rank holds a shard of the pool and the whole target, so that ranks exchange scalars and vectors of the target's
-size only.
-"""
+"""A transport problem, checked: rows, weights and eps. An error on one rank is raised on all."""
 
 from __future__ import annotations
 
@@ -14,58 +10,11 @@ import numpy as np
 import torch
 
 from selectune.common.errors import DataError, TransportError
+from selectune.selectors.transport.ranks import Ranks
 from selectune.selectors.transport.rows import SCALES, Cost, Moments, Rows, cost_moments, embedding_fault, read_moments
 
 CELLS_AT_ONCE = 2**21  # of a block of embeddings
 WEIGHTS_TOLERANCE = 1e-6
-
-
-class Ranks:
-    """The processes that hold a pool's shards; without a group, this process alone.
-
-    Args:
-        group: a process group of `torch.distributed`, e.g. ``torch.distributed.group.WORLD``.
-    """
-
-    def __init__(self, group: Any = None) -> None:
-        self.group = group
-        self.size = 1 if group is None else torch.distributed.get_world_size(group)
-        self.rank = 0 if group is None else torch.distributed.get_rank(group)
-
-    def sum(self, values: Any) -> np.ndarray:
-        """The sum over ranks of an array of the same shape on each, float64."""
-        return self._reduce(values, "SUM")
-
-    def max(self, values: Any) -> np.ndarray:
-        """The largest over ranks, element by element, float64."""
-        return self._reduce(values, "MAX")
-
-    def min(self, values: Any) -> np.ndarray:
-        """The smallest over ranks, element by element, float64."""
-        return self._reduce(values, "MIN")
-
-    def gather(self, value: Any) -> list[Any]:
-        """Every rank's value, in order. It must be picklable."""
-        if self.size == 1:
-            return [value]
-        values: list[Any] = [None] * self.size
-        torch.distributed.all_gather_object(values, value, group=self.group)
-        return values
-
-    def raise_any(self, error: Exception | None) -> None:
-        """Raise the first error of any rank on all: if one rank alone stopped, the others would wait for it."""
-        for each in self.gather(error):
-            if each is not None:
-                raise each
-
-    def _reduce(self, values: Any, operation: str) -> np.ndarray:
-        values = np.array(values, dtype=np.float64)
-        if self.size == 1:
-            return values
-        nccl = torch.distributed.get_backend(self.group) == "nccl"  # which reduces tensors on a GPU only
-        tensor = torch.from_numpy(np.atleast_1d(values)).to("cuda" if nccl else "cpu")
-        torch.distributed.all_reduce(tensor, getattr(torch.distributed.ReduceOp, operation), group=self.group)
-        return tensor.cpu().numpy().reshape(values.shape)
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ class Moments(NamedTuple):
         products: of the outer products x x^T, shape (d, d); zeros where they were not wanted.
     """
 
-    n: float
+    n: float | np.ndarray
     squares: np.ndarray
     rows: np.ndarray
     weighted: np.ndarray
@@ -86,13 +86,7 @@ class Moments(NamedTuple):
 
 
 def read_moments(rows: Rows, rows_at_once: int, products: bool) -> tuple[np.ndarray, Moments]:
-    """One pass over rows: s(x) of each, float64, shape (n,), and their moments.
-
-    Args:
-        rows: to read.
-        rows_at_once: rows of a block.
-        products: whether the outer products are wanted, which cost O(n d^2).
-    """
+    """One pass over rows: s(x) of each, float64, shape (n,), and their moments; the products, O(n d^2), if wanted."""
     squares = np.empty(rows.n)
     # float64 sums: the spread of the cost is a small difference of large sums over millions of rows.
     first = torch.zeros(rows.width, dtype=torch.float64, device=rows.device)
@@ -117,11 +111,6 @@ def cost_moments(pool: Moments, target: Moments, scale: float) -> tuple[float, f
 
         mean = E s(x) + E s(y)
         variance = var s(x) + var s(y) + 4 scale^2 tr(E[x x^T] E[y y^T]) - 4 scale <E x, E[s(y) y]>
-
-    Args:
-        pool: of all shards.
-        target: about its own mean.
-        scale: of the cost.
     """
     pairs = float(pool.n * target.n)
     mean, variance = 0.0, 4 * scale**2 * float((pool.products * target.products).sum()) / pairs
@@ -134,17 +123,11 @@ def cost_moments(pool: Moments, target: Moments, scale: float) -> tuple[float, f
 
 
 def embedding_fault(array: np.ndarray, name: str, squares: np.ndarray, cost: Cost, offset: int = 0) -> DataError | None:
-    """The error that embeddings deserve, or None.
+    """The error of embeddings that are not finite, too large or, with the cosine, zero; None where all is well.
 
-    Args:
-        array: shape (n, d).
-        name: ``pool`` or ``target``.
-        squares: s(x) of each row, as `read_moments` gave them, shape (n,); a row that is wrong has one that is not
-            finite.
-        cost: with the cosine, zero rows are wrong, too.
-        offset: rows of the shards before this one.
+    ``squares`` are s(x) of each row, as `read_moments` gave them; ``offset`` counts the rows of the shards before.
     """
-    suspects = np.flatnonzero(~np.isfinite(squares))
+    suspects = np.flatnonzero(~np.isfinite(squares))  # of whatever is wrong with a row, as 0 / 0 is NaN
     if len(suspects) == 0:
         return None
     not_finite = [row for row in suspects if not np.isfinite(array[row]).all()]

@@ -28,7 +28,8 @@ from selectune.common import checks
 from selectune.common.errors import TransportError
 from selectune.selectors.transport import backends
 from selectune.selectors.transport.iterate import Course, Stop
-from selectune.selectors.transport.problem import DEFAULT_EPS, Eps, Ranks, make_problem
+from selectune.selectors.transport.problem import DEFAULT_EPS, Eps, make_problem
+from selectune.selectors.transport.ranks import Ranks
 from selectune.selectors.transport.rows import Cost
 
 Backend = Literal["auto", "pot", "dense", "stream"]
@@ -123,13 +124,9 @@ def dual_potentials(
 
 
 def pool_potentials(pool: np.ndarray, target: np.ndarray, group: Any = None, **options: Any) -> Potentials:
-    """`dual_potentials` of a whole pool, of which each rank of a group solves its share; the same answer on all.
+    """`dual_potentials` of a pool that all ranks of a group can read and each solves a share of; the same on all.
 
-    Args:
-        pool: embeddings, shape (n, d), e.g. a memory map on a disk that all ranks see.
-        target: embeddings, shape (m, d).
-        group: of `torch.distributed`; None for this process alone.
-        **options: of `dual_potentials`, without weights of the pool.
+    The options are those of `dual_potentials`, without weights of the pool.
     """
     ranks = Ranks(group)
     small = options.get("backend", "auto") in ("auto", "pot") and len(pool) * len(target) <= backends.POT_CELLS
@@ -172,13 +169,9 @@ def sinkhorn_divergences(
         samples: embeddings, each of shape (n_i, d), rows of equal weight.
         target: embeddings, shape (m, d).
         target_weights: of its rows, sum 1, shape (m,); default uniform.
-        cost: as in `dual_potentials`.
+        cost: as in `dual_potentials`, as are the errors.
         eps: as in `dual_potentials`.
         **options: more of `dual_potentials`: backend, tolerance, max_iterations, allow_unconverged, dtype, device.
-
-    Raises:
-        TransportError: as in `dual_potentials`.
-        DataError: as in `dual_potentials`.
     """
     cpu = torch.device("cpu")
     union = make_problem(np.concatenate(samples), target, None, None, cost, Eps.of(eps), torch.float32, cpu, Ranks())[0]
