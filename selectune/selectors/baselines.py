@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from selectune.common import checks
 from selectune.common.errors import DataError, UserError
 from selectune.selectors.base import (
     ALWAYS,
@@ -51,8 +52,7 @@ class Random(Selector):
     def __init__(
         self, match: str | None = None, by: Literal["rows", "tokens", "cost"] = "rows", even: bool = False
     ) -> None:
-        if by not in ("rows", "tokens", "cost"):
-            raise UserError(f"Random can match a run by 'rows', 'tokens' or 'cost', not by {by!r}.")
+        checks.one_of("Random's by", by, ("rows", "tokens", "cost"))
         if match is None and by != "rows":
             raise UserError(f"Random has no run to match by {by}; name its folder in match, or leave out by.")
         self.match, self.by, self.even = match, by, even

@@ -1,16 +1,13 @@
-"""Entropies of texts: pure functions of token counts, of a classifier's logits and of sampled continuations, in nats.
+"""Entropies of texts, in nats: pure functions of token counts and of sampled continuations.
 
-Those of a vocabulary are in `selectune.lightning_modules.scorers.vocabulary`, those of prototypes in
-`selectune.selectors.clustering`.
+Those of a vocabulary are in `selectune.lightning_modules.scorers.vocabulary`, those of a classifier's prediction in
+`selectune.lightning_modules.scorers.head`, those of prototypes in `selectune.selectors.clustering`.
 The paper (EUDS, Li et al. 2025) names an information, a generative and a semantic entropy; the definitions here are
 this project's own choice, each with its source:
 
 1. C. E. Shannon, "A Mathematical Theory of Communication", Bell System Technical Journal 27 (1948).
 2. G. A. Miller, "Note on the bias of information estimates", Information Theory in Psychology (1955).
-3. D. D. Lewis, W. A. Gale, "A sequential algorithm for training text classifiers", SIGIR 1994.
-4. B. Settles, "Active learning literature survey", University of Wisconsin-Madison, TR 1648 (2009).
-5. T. Scheffer, C. Decomain, S. Wrobel, "Active hidden Markov models for information extraction", IDA 2001.
-6. L. Kuhn, Y. Gal, S. Farquhar, "Semantic uncertainty: linguistic invariances for uncertainty estimation in natural
+3. L. Kuhn, Y. Gal, S. Farquhar, "Semantic uncertainty: linguistic invariances for uncertainty estimation in natural
    language generation", ICLR 2023.
 """
 
@@ -22,7 +19,7 @@ from typing import Literal
 import numpy as np
 
 from selectune.common.errors import DataError
-from selectune.selectors.base import listed, rounded
+from selectune.selectors.base import rounded
 
 TOKENS_AT_ONCE = 2**22
 
@@ -59,44 +56,8 @@ def miller_madow(
     return _token_entropy(token_ids, offsets, normalize, correct_bias=True)
 
 
-def predictive_entropy(logits: np.ndarray) -> np.ndarray:
-    """Entropy of a classifier's prediction [3, 4]: H = - sum_c p_c ln p_c with p = softmax(logits).
-
-    0 <= H <= ln(classes). Logits of -inf have p = 0 and contribute 0.
-
-    Args:
-        logits: of at least two classes, floats of any precision, shape (n_rows, classes).
-
-    Returns:
-        Nats, float64, shape (n_rows,).
-
-    Raises:
-        DataError: fewer than two classes, or rows with NaN, with +inf or with no logit over -inf.
-    """
-    shares = _softmax(logits)
-    surprisals = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
-    return np.clip(-np.einsum("ij,ij->i", shares, surprisals), 0.0, np.log(shares.shape[1]))
-
-
-def margin(logits: np.ndarray) -> np.ndarray:
-    """p1 - p2, the two highest probabilities of a classifier's prediction [5]; in [0, 1], 0 the least certain.
-
-    Arguments, shape and errors are those of `predictive_entropy`.
-    """
-    highest = np.partition(_softmax(logits), -2, axis=1)
-    return np.asarray(highest[:, -1] - highest[:, -2])
-
-
-def least_confidence(logits: np.ndarray) -> np.ndarray:
-    """1 - max_c p_c of a classifier's prediction [3]; in [0, 1 - 1 / classes], the highest the least certain.
-
-    Arguments, shape and errors are those of `predictive_entropy`.
-    """
-    return np.asarray(1.0 - _softmax(logits).max(axis=1))
-
-
 def meaning_entropy(log_probs: np.ndarray, groups: np.ndarray) -> float:
-    """Semantic entropy of sampled continuations of one text [6]: H = - sum_g p_g ln p_g over groups of one meaning.
+    """Semantic entropy of sampled continuations of one text [3]: H = - sum_g p_g ln p_g over groups of one meaning.
 
     p_g is proportional to the sum of exp(log_probs) over the group, and normalised over the groups. So 0 <= H <= ln of
     the number of groups.
@@ -126,7 +87,7 @@ def meaning_entropy(log_probs: np.ndarray, groups: np.ndarray) -> float:
 
 
 def group_by_meaning(embeddings: np.ndarray, threshold: float) -> np.ndarray:
-    """Groups of continuations that mean the same: connected components of the graph of cosine >= threshold [6].
+    """Groups of continuations that mean the same: connected components of the graph of cosine >= threshold [3].
 
     Components do not depend on the order of the rows. Two rows of a group may lie below the threshold, where others
     between them connect them. Cosines are rounded to 9 decimals before they are compared.
@@ -193,19 +154,3 @@ def _token_entropy(token_ids: np.ndarray, offsets: np.ndarray, normalize: str, c
     if normalize == "none":
         return entropies
     return np.where(lengths > 1, entropies / np.log(np.maximum(lengths, 2)), 0.0)
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    """Shares of each row's classes, float64, shape (n_rows, classes)."""
-    values = np.asarray(logits, dtype=np.float64)
-    if values.ndim != 2 or values.shape[1] < 2:
-        raise DataError(f"Logits have shape {values.shape}, but must be rows of at least two classes.")
-    highest = values.max(axis=1, keepdims=True)  # subtracted, so that no exponential overflows
-    bad = np.flatnonzero(~np.isfinite(highest[:, 0]))  # the maximum of a row with NaN is NaN
-    if len(bad):
-        raise DataError(
-            f"The logits of {len(bad)} of {len(values)} rows are no distribution (rows {listed(bad)}); "
-            "score these rows again, or leave them out of the pool."
-        )
-    mass = np.exp(values - highest)
-    return np.asarray(mass / mass.sum(axis=1, keepdims=True))

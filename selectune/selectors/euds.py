@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from selectune.common import checks
 from selectune.common.errors import BudgetError, ConcentratedScores, UserError
 from selectune.selectors.base import Budget, Picked, Selector, Signals, lowest, rounded
 from selectune.selectors.interval_rules import NARROW, Band, Densest, IntervalRule, concentration, finite
@@ -85,8 +86,7 @@ class IGSE(Selector):
     ) -> None:
         if not entropies or len(set(entropies)) < len(entropies):
             raise UserError(f"IGSE needs entropies that are named once each, not {list(entropies)}.")
-        if combine not in ("box", "sum"):
-            raise UserError(f"IGSE can combine entropies by 'box' or by 'sum', not by {combine!r}.")
+        checks.one_of("IGSE's combine", combine, ("box", "sum"))
         if weights is not None and combine == "box":
             raise UserError("IGSE takes weights only with combine: sum; leave them out, or combine by sum.")
         if weights is not None and (len(weights) != len(entropies) or not np.isfinite(weights).all()):

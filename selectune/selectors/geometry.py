@@ -14,7 +14,6 @@ from typing import Literal
 import numpy as np
 
 from selectune.common import checks
-from selectune.common.errors import UserError
 from selectune.selectors.base import Budget, Picked, Selector, Signals, blocks, check_budget, lowest, rounded
 from selectune.selectors.clustering import (
     ROWS_AT_ONCE,
@@ -95,8 +94,7 @@ class Prototypes(Selector):
     requires = frozenset({"embedding"})
 
     def __init__(self, keep: Literal["nearest", "farthest"] = "nearest", n_prototypes: int | None = None) -> None:
-        if keep not in ("nearest", "farthest"):
-            raise UserError(f"Prototypes can keep the 'nearest' or the 'farthest' rows, not the {keep!r}.")
+        checks.one_of("Prototypes' keep", keep, ("nearest", "farthest"))
         checks.at_least("Prototypes' n_prototypes", n_prototypes, 1)
         self.keep, self.n_prototypes = keep, n_prototypes
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from selectune.common.errors import UserError
+from selectune.common import checks
 from selectune.selectors.base import Budget, Picked, Signals, blocks, check_budget, filled_by, lowest
 from selectune.selectors.clustering import ROWS_AT_ONCE, unit_rows
 from selectune.selectors.target import Comparing, even_weights
@@ -64,8 +64,7 @@ class Closest(Comparing):
     """
 
     def __init__(self, to: Literal["nearest", "mean"] = "nearest") -> None:
-        if to not in ("nearest", "mean"):
-            raise UserError(f"Closest can measure to the 'nearest' row of the target or to its 'mean', not {to!r}.")
+        checks.one_of("Closest's to", to, ("nearest", "mean"))
         self.to = to
 
     def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:

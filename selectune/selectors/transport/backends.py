@@ -133,7 +133,7 @@ def pot_potentials(problem: Problem, stop: Stop) -> tuple[np.ndarray, np.ndarray
     """
     import ot
 
-    x, y = (rows.block(0, rows.n).cpu().double().numpy() for rows in (problem.pool, problem.target))
+    x, y = (rows.block().cpu().double().numpy() for rows in (problem.pool, problem.target))
     squares = problem.pool_squares[:, None] + problem.target_squares
     costs = np.maximum(squares - 2 * problem.pool.scale * (x @ y.T), 0.0)  # below 0 is rounding
     course, ends, n, eps = Course(stop, problem.ranks), False, 0, problem.eps

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from selectune.selectors.base import blocks
 from selectune.selectors.transport.problem import Problem
 
 CELLS = {"cpu": 2**20, "cuda": 2**26}  # of L at once, on the CPU and on any accelerator
@@ -35,7 +36,7 @@ class Stream:
     def __init__(self, problem: Problem) -> None:
         self.problem, self.pool = problem, problem.pool
         self.dtype, self.device = problem.pool.dtype, problem.pool.device
-        target = problem.target.block(0, problem.target.n)
+        target = problem.target.block()
         self.weights = (target * (2 * problem.pool.scale / problem.eps)).T.contiguous()  # (d, m)
         self.a = self.tensor(problem.a)
         self.kind = "cpu" if self.device.type == "cpu" else "cuda"
@@ -60,17 +61,17 @@ class Stream:
         # float64 across blocks: float32 sums over millions of rows would drift by more than the tolerance.
         columns = torch.zeros(len(g), dtype=torch.float64, device=self.device)
         room = torch.empty(0) if keep is not None else self.empty(min(self.rows_at_once, self.pool.n), len(g))
-        for start, stop, block in self.pool.blocks(self.rows_at_once):
-            cells = room[: stop - start] if keep is None else keep[start:stop]
+        for places, block in self.pool.blocks(self.rows_at_once):
+            cells = room[: len(block)] if keep is None else keep[places]
             torch.addmm(h, block, self.weights, out=cells)
             largest = cells.amax(1)  # subtracted, so that no exponential overflows and each row keeps its largest entry
             sums = cells.sub_(largest[:, None]).exp_().sum(1)
-            self.log_sums[start:stop] = largest.double() + sums.double().log()
-            shares = self.a[start:stop] / sums
+            self.log_sums[places] = largest.double() + sums.double().log()
+            shares = self.a[places] / sums
             if keep is not None:
                 cells.div_(sums[:, None])
                 torch.nn.functional.threshold(cells, SMALLEST[self.dtype], 0.0, inplace=True)
-                shares = self.a[start:stop]
+                shares = self.a[places]
             columns += shares @ cells
         return columns.cpu().numpy()
 
@@ -86,9 +87,9 @@ class Stream:
         # A log-sum-exp over blocks: the sums so far are scaled down whenever a block has a higher maximum.
         top = torch.full((m,), -torch.inf, dtype=torch.float64, device=self.device)
         sums = torch.zeros_like(top)
-        for start, stop, block in self.pool.blocks(self.rows_at_once):
+        for places, block in self.pool.blocks(self.rows_at_once):
             cells = block @ self.weights
-            cells += rows[start:stop, None]
+            cells += rows[places, None]
             higher = torch.maximum(top, cells.amax(0).double())
             base = torch.where(higher.isfinite(), higher, 0.0)  # -inf - -inf would be NaN
             sums = sums * (top - base).exp() + cells.sub_(base.to(self.dtype)).exp_().sum(0).double()
@@ -135,10 +136,10 @@ class Dense(Stream):
         v = self.tensor(scalings)
         columns = torch.zeros(len(v), dtype=torch.float64, device=self.device)
         rows_at_once = max(1, KERNEL_CELLS[self.kind] // len(v))
-        for start in range(0, self.pool.n, rows_at_once):  # two mat-vecs on a block that is read from memory once
-            block, sums = self.kernel[start : start + rows_at_once], self.sums[start : start + rows_at_once]
+        for places in blocks(self.pool.n, rows_at_once):  # two mat-vecs on a block that is read from memory once
+            block, sums = self.kernel[places], self.sums[places]
             torch.mv(block, v, out=sums)
-            columns += torch.mv(block.T, self.a[start : start + rows_at_once] / sums)
+            columns += torch.mv(block.T, self.a[places] / sums)
         return columns.cpu().numpy() * scalings
 
     def soft_columns(self) -> np.ndarray:

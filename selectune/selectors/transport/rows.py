@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from selectune.common.errors import DataError
-from selectune.selectors.base import listed
+from selectune.selectors.base import blocks, listed
 
 Cost = Literal["sqeuclidean", "cosine"]
 SCALES = {"sqeuclidean": 1.0, "cosine": 0.5}
@@ -48,19 +48,18 @@ class Rows:
         self.centre = torch.zeros(self.width, dtype=torch.float64) if centre is None else centre
         self._centre = self.centre.to(device, self._reading)
 
-    def block(self, start: int, stop: int) -> Tensor:
-        """Some rows, shape (stop - start, d)."""
+    def block(self, which: slice = slice(None)) -> Tensor:
+        """Some rows, default all, shape (block, d)."""
         # A copy: a slice of a read-only memory map is no tensor, and its pages can be dropped at once.
-        rows = torch.from_numpy(np.array(self.array[start:stop])).to(self.device, self._reading)
+        rows = torch.from_numpy(np.array(self.array[which])).to(self.device, self._reading)
         if self.cost == "cosine":
             rows = rows / rows.norm(dim=1, keepdim=True)
         return (rows - self._centre).to(self.dtype)
 
-    def blocks(self, rows_at_once: int) -> Iterator[tuple[int, int, Tensor]]:
-        """All rows: first, last + 1, and the block."""
-        for start in range(0, self.n, rows_at_once):
-            stop = min(start + rows_at_once, self.n)
-            yield start, stop, self.block(start, stop)
+    def blocks(self, rows_at_once: int) -> Iterator[tuple[slice, Tensor]]:
+        """All rows, block by block: their places and values."""
+        for places in blocks(self.n, rows_at_once):
+            yield places, self.block(places)
 
     def take(self, which: np.ndarray) -> Rows:
         """Some of the rows, copied."""
@@ -92,10 +91,10 @@ def read_moments(rows: Rows, rows_at_once: int, products: bool) -> tuple[np.ndar
     first = torch.zeros(rows.width, dtype=torch.float64, device=rows.device)
     weighted = torch.zeros_like(first)
     second = torch.zeros(rows.width, rows.width, dtype=torch.float64, device=rows.device)
-    for start, stop, block in rows.blocks(rows_at_once):
+    for places, block in rows.blocks(rows_at_once):
         block = block.double()
         own = rows.scale * block.square().sum(1)
-        squares[start:stop] = own.cpu().numpy()
+        squares[places] = own.cpu().numpy()
         first += block.sum(0)
         weighted += own @ block
         if products:
