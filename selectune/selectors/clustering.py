@@ -59,11 +59,9 @@ def prototype_entropy(
     the softmax.
 
     Args:
-        embeddings: as in `kmeans`.
-        seed: of `kmeans`.
-        order_keys: of `kmeans`; with them, permuting a pool of distinct texts permutes the result.
+        embeddings, seed, order_keys, iterations: as in `kmeans`; with keys, permuting a pool of distinct texts permutes
+            the result.
         max_prototypes: upper bound of K.
-        iterations: of `kmeans`.
     """
     n_rows, width = embeddings.shape
     centres = kmeans(embeddings, default_prototypes(n_rows, max_prototypes), seed, order_keys, iterations)

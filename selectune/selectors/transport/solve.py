@@ -73,28 +73,22 @@ def dual_potentials(
 ) -> Potentials:
     """Solve the transport problem of the top of this page.
 
-    Over several processes each gives its own rows of the pool and its weights (over all they sum to 1), and the same
-    target; an iteration sums one vector of the target's size over them.
-
     Args:
-        pool: embeddings, floats of any precision, shape (n, d); a memory map is read in blocks.
-        target: embeddings, shape (m, d).
-        pool_weights: at least 0, sum 1, shape (n,); default uniform.
-        target_weights: at least 0, sum 1, shape (m,); default uniform.
+        pool, target: embeddings, floats of any precision, shapes (n, d) and (m, d); a memory map is read in blocks.
+        pool_weights, target_weights: at least 0, sum 1, shapes (n,) and (m,); default uniform.
         cost: ``sqeuclidean``, |x - y|^2, or ``cosine``, 1 - cos(x, y).
         eps: of the regulariser: ``absolute``, or relative to the ``std`` or ``mean`` of the cost over all pairs.
         backend: ``pot`` (the reference), ``dense`` (the kernel is kept), ``stream`` (memory O(n + m)), or ``auto``.
-        tolerance: stop when the L1 error of the column marginal, sum_j |column sum of the plan - b_j|, in [0, 2], is at
-            most this; rows are exact.
+        tolerance: stop when sum_j |column sum of the plan - b_j|, in [0, 2], is at most this; row sums are exact.
         max_iterations: upper limit of iterations.
         lowest: number of rows with the smallest f that will be kept; the solve then waits until they stand still.
         churn: share of the lowest that may still change in five iterations.
         highest: watch the rows with the largest f instead.
         allow_unconverged: return the potentials of the last iteration, and say so in the diagnostics.
-        dtype: of ``dense`` and ``stream``: ``torch.float32``, the default, or ``torch.float64``. The potentials and all
-            sums over blocks are float64 in any case.
-        device: default ``cuda`` where it is available. POT runs on the CPU.
-        group: of `torch.distributed`, when the pool is sharded over its processes.
+        dtype: of ``dense`` and ``stream``, float32 by default, or float64; sums over blocks and results are float64.
+        device: default ``cuda`` where it is available; POT runs on the CPU.
+        group: of `torch.distributed`, when each of its processes gives its own rows and weights of the pool, which sum
+            to 1 over all, and the whole target; an iteration sums one vector of the target's size over them.
 
     Raises:
         TransportError: weights, eps or options out of range; no convergence.
@@ -112,12 +106,12 @@ def dual_potentials(
         f, g, course, work = backends.run_backend(problem, used, stop, spread=eps.std is not None)
     distance = float(ranks.sum(f @ problem.a)) + float(g @ problem.b)
     if not course.converged and not allow_unconverged:
-        raise TransportError(_unconverged(course))
-    n = course.iterations
+        raise _unconverged(course)
     diagnostics = known | {
         "backend": used, "backend_why": reason, "eps": problem.eps, "dtype": str(dtype).removeprefix("torch."),
-        "device": str(device), "converged": course.converged, "iterations": n, "marginal_error": course.errors[n],
-        "tolerance": tolerance, "lowest": lowest, "churn": course.churns.get(n), "history": course.history(),
+        "device": str(device), "converged": course.converged, "iterations": course.iterations,
+        "marginal_error": course.errors[course.iterations], "tolerance": tolerance, "lowest": lowest,
+        "churn": course.churns.get(course.iterations), "history": course.history(),
         "distance": distance, **work, "seconds": time.perf_counter() - began,
     }  # fmt: skip
     return Potentials(f, g, distance, diagnostics)
@@ -207,12 +201,12 @@ def checked_stop(
     return Stop(tolerance, max_iterations, lowest, churn, highest)
 
 
-def _unconverged(course: Course) -> str:
+def _unconverged(course: Course) -> TransportError:
     n, stop = course.iterations, course.stop
     reached = f"a marginal error of {course.errors[n]:.3g} (tolerance {stop.tolerance:g})"
     if stop.lowest is not None:
         reached += f" and a churn of {course.churns.get(n, 1.0):.3g} (at most {stop.churn:g})"
-    return (
+    return TransportError(
         f"Transport did not converge in {n} iterations: {reached}. Allow more of them, a larger eps or tolerance, "
         "or pass allow_unconverged."
     )
