@@ -18,7 +18,7 @@ from selectune.selectors.transport import (
     calibrated_gradient,
     dual_potentials,
     passes,
-    sinkhorn_divergence,
+    sinkhorn_divergences,
 )
 
 BACKENDS = ("pot", "dense", "stream")
@@ -208,7 +208,7 @@ def test_diagnostics_are_json_and_say_what_was_done(backend: Any) -> None:
 def test_the_divergence_is_zero_between_equals_and_grows_with_distance() -> None:
     x, y = points(80, 5, 1), points(70, 5, 2)
     options: dict[str, Any] = {"eps": {"absolute": 1.0}, "tolerance": 1e-6}
-    assert sinkhorn_divergence(x, x[::-1].copy(), **options) == pytest.approx(0, abs=1e-6)
-    found = [sinkhorn_divergence(x, y + shift, **options) for shift in (0.0, 0.5, 1.0)]
-    assert 0 < found[0] < found[1] < found[2]
-    assert sinkhorn_divergence(y, x, **options) == pytest.approx(found[0], abs=1e-5)
+    assert sinkhorn_divergences([x], x[::-1].copy(), **options)[0] == pytest.approx([0], abs=1e-6)
+    near, farther, farthest = sinkhorn_divergences([y, y + 0.5, y + 1], x, **options)[0]
+    assert 0 < near < farther < farthest
+    assert sinkhorn_divergences([x], y, **options)[0] == pytest.approx([near], abs=1e-5)
