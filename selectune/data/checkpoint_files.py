@@ -1,4 +1,4 @@
-"""What a model folder holds, checked before anything is built on it: config, weights and tokenizer."""
+"""Checks of a model folder, made before anything is built on it: config, weights and tokenizer."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def check_files(folder: Path, described: str) -> None:
 
     Args:
         folder: in the hub's layout.
-        described: what the model is called in messages.
+        described: name of the model in messages.
 
     Raises:
-        CheckpointError: as above, or there are no ``*.safetensors``.
+        CheckpointError: config or weights cannot be read, or there are no ``*.safetensors``.
     """
     from safetensors import SafetensorError, safe_open
     from transformers import AutoConfig
@@ -83,5 +83,4 @@ def n_positions(folder: Path) -> int | None:
 
 
 def _reason(error: Exception) -> str:
-    told = " ".join(str(error).split()).rstrip(".")
-    return shorten(f"{type(error).__name__}: {told}", 200)
+    return shorten(f"{type(error).__name__}: {' '.join(str(error).split()).rstrip('.')}", 200)

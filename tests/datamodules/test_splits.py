@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 
 from selectune.common.errors import DataError
-from selectune.data.splits import SplitNames, name_splits, split_off, stratified_sample
+from selectune.data.splits import name_splits, split_off, stratified_sample
 
 
 def test_figures_come_from_test_and_dev_is_a_validation_split_left_over() -> None:
-    assert name_splits(["train", "test"]) == SplitNames("train", None, "test")
-    assert name_splits(["train", "validation"]) == SplitNames("train", None, "validation")
-    assert name_splits(["train", "validation", "test"]) == SplitNames("train", "validation", "test")
-    assert name_splits(["train", "validation", "test"], test="validation") == SplitNames("train", None, "validation")
-    assert name_splits(["train"]) == SplitNames("train", None, None)
+    assert name_splits(["train", "test"]) == {"train": "train", "test": "test"}
+    assert name_splits(["train", "validation"]) == {"train": "train", "test": "validation"}
+    all_three = ["train", "validation", "test"]
+    assert name_splits(all_three) == {"train": "train", "dev": "validation", "test": "test"}
+    assert name_splits(all_three, test="validation") == {"train": "train", "test": "validation"}
+    assert name_splits(["train"]) == {"train": "train"}
 
 
 @pytest.mark.parametrize(
