@@ -1,15 +1,11 @@
-"""Checks of a model folder, made before anything is built on it: config, weights and tokenizer."""
+"""Checks of a model folder, made before anything is built on it: config and weights."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from textwrap import shorten
-from typing import TYPE_CHECKING
 
 from selectune.common.errors import CheckpointError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 AGAIN = "get the model again, or name another"
 POSITIONS = ("position_embeddings.weight", "wpe.weight", "embed_positions.weight")  # BERT's, GPT-2's and OPT's name
@@ -37,37 +33,17 @@ def check_files(folder: Path, described: str) -> None:
     try:
         AutoConfig.from_pretrained(str(folder))
     except Exception as error:  # transformers raises anything on a file that may hold anything
-        raise CheckpointError(f"The config.json of {described} cannot be used ({_reason(error)}); {AGAIN}.") from error
+        raise CheckpointError(
+            f"The config.json of {described} cannot be used ({kind_and_text(error)}); {AGAIN}."
+        ) from error
     for file in files:
         try:
             with safe_open(file, framework="np"):  # which compares the header with the size of the file
                 pass
         except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{file.name} of {described} is damaged ({_reason(error)}); {AGAIN}.") from error
-
-
-def read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model folder, whose ``model_max_length`` is at most the model's positions.
-
-    Raises:
-        CheckpointError: the folder holds none, or one that knows no words.
-    """
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder))
-    except Exception as error:  # as above
-        raise CheckpointError(
-            f"The model folder {folder.name} holds no tokenizer that can be loaded ({_reason(error)}); put its "
-            "tokenizer files there, or name another model."
-        ) from error
-    if len(tokenizer) <= len(tokenizer.all_special_ids):  # transformers makes an empty one where there are no files
-        raise CheckpointError(
-            f"The tokenizer of the model folder {folder.name} knows no words; put its tokenizer files there, or name "
-            "another model."
-        )
-    tokenizer.model_max_length = min(tokenizer.model_max_length, n_positions(folder) or tokenizer.model_max_length)
-    return tokenizer
+            raise CheckpointError(
+                f"{file.name} of {described} is damaged ({kind_and_text(error)}); {AGAIN}."
+            ) from error
 
 
 def n_positions(folder: Path) -> int | None:
@@ -82,5 +58,6 @@ def n_positions(folder: Path) -> int | None:
     return None
 
 
-def _reason(error: Exception) -> str:
+def kind_and_text(error: Exception) -> str:
+    """Class and text of an error, in one line of at most 200 characters."""
     return shorten(f"{type(error).__name__}: {' '.join(str(error).split()).rstrip('.')}", 200)

@@ -64,12 +64,7 @@ class CsvBuilder(datasets.ArrowBasedBuilder):
 
 
 def read_csv(files: Any, separator: str, encoding: str) -> Dataset:
-    """One split from csv files.
-
-    Args:
-        files: their paths, as `datasets` takes them in ``data_files``.
-        separator: one character.
-        encoding: as Python names it.
+    """One split from csv files, given as `datasets` takes them in ``data_files``.
 
     Raises:
         DataError: a file is empty, in another encoding, with another separator, or a line is broken.
@@ -115,7 +110,7 @@ def _rows(file: str, lines: Iterator[str] | Any, separator: str) -> Iterator[lis
         if row == [END]:
             break
         if not width and any("\0" in name for name in row):
-            raise DataError(f"{file} looks like UTF-16; say --data.encoding utf-16.")
+            raise DataError(f"{file} looks like UTF-16; set --data.encoding utf-16.")
         if row and row[-1].endswith(END):
             raise DataError(
                 f"A quote that is opened in the row at line {line} of {file} is never closed; close it, or double a "
@@ -142,12 +137,11 @@ def _columns(file: str, header: Sequence[str], separator: str) -> dict[str, int]
     other = max(SEPARATORS, key=line.count)
     if line.count(other) > line.count(separator):
         raise DataError(
-            f"The header of {file}, {line[:80]!r}, looks as if columns were separated by {SEPARATORS[other]}; say "
+            f"The header of {file}, {line[:80]!r}, looks as if columns were separated by {SEPARATORS[other]}; set "
             f"--data.separator {SEPARATORS[other]}."
         )
     places = {name: place for place, name in enumerate(names) if name}
-    twice = [name for name in places if names.count(name) > 1]
-    if twice:
+    if twice := [name for name in places if names.count(name) > 1]:
         raise DataError(f"{file} has {names.count(twice[0])} columns '{twice[0]}'; rename all but one.")
     if not places:
         raise DataError(f"The first line of {file} names no column; it must be a header such as text,label.")
@@ -164,6 +158,6 @@ def _encoding_error(path: Path, file: str, encoding: str) -> DataError:
             line = next(bad, None)
     place, name = f"Line {line} of {file}" if line else file, encoding.removesuffix("-sig").upper()
     return DataError(
-        f"{place} is not {name}; say which encoding the file is in, for instance --data.encoding cp1252 (Windows, "
+        f"{place} is not {name}; name its encoding, for instance --data.encoding cp1252 (Windows, "
         "western Europe) or latin-1."
     )

@@ -63,11 +63,7 @@ class FileFormat:
 
 
 def load_file(path: Path, how: FileFormat) -> dict[str, Dataset]:
-    """One file as a split ``train``.
-
-    Raises:
-        DataError: it does not exist, is empty, or cannot be read.
-    """
+    """One file as a split ``train``; DataError where it does not exist, is empty, or cannot be read."""
     if not path.is_file():
         raise DataError(f"There is no file {path}; check data.dataset (relative paths start at {Path.cwd()}).")
     if path.stat().st_size == 0:
@@ -81,14 +77,10 @@ def load_folder(folder: Path, how: FileFormat) -> dict[str, Dataset]:
     """A folder in the hub's layout; ``<split>.parquet`` is a split of that name.
 
     `datasets` finds splits by keywords, so it would join MNLI's ``validation_matched`` and ``validation_mismatched``.
-
-    Raises:
-        DataError: it cannot be read.
     """
     files: dict[str, list[str]] = {}
     for file in sorted(folder.glob("*.parquet")):
-        name = re.sub(r"-\d{5}-of-\d{5}$", "", file.stem)
-        files.setdefault(name, []).append(str(file))
+        files.setdefault(re.sub(r"-\d{5}-of-\d{5}$", "", file.stem), []).append(str(file))
     unusual = set(files) - USUAL_SPLITS
     if "train" in files and unusual and all(re.fullmatch(r"(?!train)\w+", name) for name in unusual):
         how.check("parquet", str(folder))
@@ -103,9 +95,6 @@ def load_named(
 
     Those of a folder are read one by one, as types may differ. A description that comes with the data (its
     ``README.md``) decides types and format, where there is one.
-
-    Raises:
-        DataError: there is no such data set, or it cannot be read.
     """
     where = folder or (f"{path}/{config}" if config else path)
     datasets = _quiet_datasets()
@@ -146,7 +135,7 @@ def _load_split(kind: str, files: list[str], how: FileFormat, where: Path) -> Da
         for file in files:
             with open(file, "rb") as handle:
                 if handle.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-                    raise DataError(f"{file} is in UTF-16; say --data.encoding utf-16.")
+                    raise DataError(f"{file} is in UTF-16; set --data.encoding utf-16.")
     paths = [glob.escape(file) for file in files]
     try:
         if kind == "csv":
@@ -186,9 +175,7 @@ def _data_error(error: Exception, where: str | Path, hub: bool) -> DataError:
     if empty := _empty_file(Path(where)):
         return DataError(f"{empty} has no rows; a split must have at least one.")
     if any(isinstance(part, UnicodeError) or "UTF8" in str(part) for part in (error, error.__cause__)):
-        return DataError(
-            f"{where} is not UTF-8; say which encoding it is in, for instance --data.encoding cp1252 or utf-16."
-        )
+        return DataError(f"{where} is not UTF-8; name its encoding, for instance --data.encoding cp1252 or utf-16.")
     return DataError(f"The data in {where} could not be read ({first_line(error)}); check the files or data.dataset.")
 
 

@@ -222,7 +222,7 @@ def _question_numbers(names: Sequence[str], where: str) -> None:
     """Refuse classes that are decimal numbers, and warn of many that are whole ones: a value may be meant."""
     numbers = [name for name in names if NUMBER.fullmatch(name)]
     decimals = [name for name in numbers if not name.strip("+-").isdigit()]
-    how = "say --data.regression true to learn a number, or --data.numbers_are_classes true to have each as a class."
+    how = "set --data.regression true to learn a number, or --data.numbers_are_classes true to have each as a class."
     if decimals and 2 * len(numbers) > len(names):
         raise DataError(f"The labels of {where} are numbers such as {decimals[0]} ({len(names):,} different); {how}")
     if len(numbers) == len(names) > MANY_NUMBERS and list(names) != [str(number) for number in range(len(names))]:

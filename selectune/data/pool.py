@@ -95,11 +95,7 @@ class Pool:
 
 
 def check_texts(dataset: Dataset, columns: Sequence[str], where: str) -> None:
-    """Refuse a split that is empty, lacks a column, or has rows without a text.
-
-    Raises:
-        DataError: names the column or the rows.
-    """
+    """Raise DataError for a split that is empty, lacks a column, or has rows without a text."""
     for column in columns:
         check_column(dataset, column, where)
     if len(dataset) == 0:
@@ -124,22 +120,14 @@ def check_texts(dataset: Dataset, columns: Sequence[str], where: str) -> None:
 
 
 def check_column(dataset: Dataset, column: str, where: str, option: str | None = None) -> None:
-    """Refuse a split that lacks a column.
-
-    Raises:
-        DataError: names the columns that it has, and the option to set, if it is known.
-    """
+    """Raise DataError for a split that lacks a column, which an option names."""
     if column not in dataset.column_names:
         columns, what_to_do = ", ".join(dataset.column_names), f"Set {option} to" if option else "Name"
         raise DataError(f"{where} has no column '{column}'; it has {columns}. {what_to_do} one of them.")
 
 
 def check_one_type(dataset: Dataset, column: str, where: str) -> None:
-    """Refuse a column of a json file that mixes types, since its reader would take the text ``"null"`` for nothing.
-
-    Raises:
-        DataError: names the column.
-    """
+    """Raise DataError for a column of a json file that mixes types: its reader drops the text ``"null"``."""
     if type(dataset.features[column]).__name__ == "Json":
         raise DataError(f"{where} mixes texts and other values in column '{column}'; store all of them as texts.")
 

@@ -43,27 +43,27 @@ def name_splits(
     return roles
 
 
-def stratified_sample(labels: np.ndarray | None, n_rows: int, size: int, seed: int) -> np.ndarray:
-    """A seeded sample in which each class has its share, by largest remainders.
+def stratified_sample(labels: np.ndarray | None, rows: np.ndarray, size: int, seed: int) -> np.ndarray:
+    """A seeded sample of some rows in which each class has its share, by largest remainders.
 
     Args:
-        labels: class of each row, shape (n_rows,), or None for a plain sample.
-        n_rows: rows to draw from.
+        labels: class of each row of the data set, or None for a plain sample.
+        rows: to draw from, ascending.
         size: rows to draw.
         seed: of the draw.
 
     Returns:
-        Row positions, ascending, shape (size,).
+        Rows, ascending, shape (size,).
     """
-    order = np.random.default_rng(seed).permutation(n_rows)
+    order = np.random.default_rng(seed).permutation(len(rows))
     if labels is None:
-        return np.sort(order[:size])
-    classes, counts = np.unique(labels, return_counts=True)
-    exact = counts * size / n_rows
+        return np.sort(rows[order[:size]])
+    classes, counts = np.unique(labels[rows], return_counts=True)
+    exact = counts * size / len(rows)
     shares = np.floor(exact).astype(int)
     shares[np.argsort(-(exact - shares), kind="stable")[: size - shares.sum()]] += 1
-    shuffled = labels[order]
-    drawn = [order[shuffled == label][:share] for label, share in zip(classes, shares)]
+    shuffled = rows[order]
+    drawn = [shuffled[labels[shuffled] == label][:share] for label, share in zip(classes, shares)]
     return np.sort(np.concatenate(drawn))
 
 
@@ -84,9 +84,3 @@ def even_sample(domains: np.ndarray, size: int, seed: int) -> np.ndarray:
         members = np.flatnonzero(domains[order] == domain)
         turn[members] = np.arange(len(members))
     return np.sort(order[np.argsort(turn, kind="stable")[:size]])
-
-
-def split_off(labels: np.ndarray | None, rows: np.ndarray, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Split a stratified sample off some rows. Returns the other rows and the sample, both ascending."""
-    part = stratified_sample(labels[rows] if labels is not None else None, len(rows), size, seed)
-    return np.delete(rows, part), rows[part]

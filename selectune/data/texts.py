@@ -52,11 +52,6 @@ class Texts:
         self.file_format = FileFormat(self.separator, self.encoding)
         checks.at_least(f"max_rows of {self.dataset}", self.max_rows, 1, DataError)
 
-    @property
-    def name(self) -> str:
-        """Short, for tables and pictures."""
-        return self.local_name or Path(self.dataset).stem
-
     def load(self, root: str | None, seed: int, column: str) -> tuple["Dataset", np.ndarray, DataSource]:
         """The texts in a column of the given name, their positions in the split, and the data set.
 
@@ -92,11 +87,7 @@ def as_texts(given: Any) -> list[Texts]:
 
 
 def concatenate(texts: Sequence[Texts], root: str | None, seed: int, column: str) -> Pool:
-    """Several data sets as one pool, in their order, each of which is a domain.
-
-    Raises:
-        DataError: none is named, or one cannot be used.
-    """
+    """Several data sets as one pool, in their order, each of which is a domain."""
     from datasets import concatenate_datasets, disable_progress_bars
 
     if not texts:
@@ -104,7 +95,7 @@ def concatenate(texts: Sequence[Texts], root: str | None, seed: int, column: str
     disable_progress_bars()
     splits, rows, sources = zip(*(part.load(root, seed, column) for part in texts))
     revisions = [source.revision or "none" for source in sources]
-    names = [part.name for part in texts]
+    names = [part.local_name or Path(part.dataset).stem for part in texts]
     return Pool(
         concatenate_datasets([split.cast(splits[0].features) for split in splits]),
         (column,),

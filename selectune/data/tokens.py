@@ -9,15 +9,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from selectune.common.errors import DataError
+from selectune.common.errors import CheckpointError, DataError
 from selectune.common.files import atomic_folder
 from selectune.common.progress import progress
-from selectune.data.checkpoint_files import read_tokenizer
+from selectune.data.checkpoint_files import kind_and_text, n_positions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -25,29 +25,6 @@ if TYPE_CHECKING:
 CHUNK_ROWS = 5_000
 CONTENT_ROWS = 50_000
 DTYPES = {"ids": np.int32, "type_ids": np.uint8, "special": bool}
-
-
-class BatchRows(Protocol):
-    """Rows as a data module makes batches of them."""
-
-    def __len__(self) -> int: ...
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Tokens that each row takes in a batch of its own, shape (n_rows,)."""
-
-    @property
-    def input_tokens(self) -> np.ndarray:
-        """Tokens that a model reads of each row, shape (n_rows,)."""
-
-    def padded(self, rows: np.ndarray, pad_id: int) -> dict[str, torch.Tensor]:
-        """A batch of rows, among it ``input_ids`` and ``attention_mask``."""
-
-    def shape_of(self, rows: np.ndarray) -> tuple[int, int]:
-        """The shape of ``input_ids`` in the batch of some rows, which is not made for it."""
-
-    def tokens_of(self, rows: np.ndarray) -> int:
-        """Tokens in the batch of some rows, padding left out."""
 
 
 def offsets_of(lengths: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -139,10 +116,26 @@ class TokenizedRows:
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a model folder; one without a padding token pads with its end-of-text token.
 
+    Its ``model_max_length`` is at most the model's positions.
+
     Raises:
-        CheckpointError: the folder holds none.
+        CheckpointError: the folder holds none, or one that knows no words.
     """
-    tokenizer = read_tokenizer(folder)
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder))
+    except Exception as error:  # transformers raises anything on a file that may hold anything
+        raise CheckpointError(
+            f"The model folder {folder.name} holds no tokenizer that can be loaded ({kind_and_text(error)}); put its "
+            "tokenizer files there, or name another model."
+        ) from error
+    if len(tokenizer) <= len(tokenizer.all_special_ids):  # transformers makes an empty one where there are no files
+        raise CheckpointError(
+            f"The tokenizer of the model folder {folder.name} knows no words; put its tokenizer files there, or name "
+            "another model."
+        )
+    tokenizer.model_max_length = min(tokenizer.model_max_length, n_positions(folder) or tokenizer.model_max_length)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return tokenizer
@@ -157,7 +150,7 @@ def check_length(tokenizer: PreTrainedTokenizerBase, max_length: int, n_texts: i
         n_texts: of a row, 1 or 2.
 
     Raises:
-        DataError: `max_length` is over what the tokenizer says of its model, or below what a text needs.
+        DataError: `max_length` exceeds the tokenizer's limit, or leaves no token for a text.
     """
     special = tokenizer.num_special_tokens_to_add(pair=n_texts > 1)
     if max_length < special + n_texts:
@@ -173,7 +166,7 @@ def check_length(tokenizer: PreTrainedTokenizerBase, max_length: int, n_texts: i
 
 
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Hash of everything that decides how the tokenizer cuts a text, 32 hexadecimal digits."""
+    """Hash of everything that decides how the tokenizer splits a text, 32 hexadecimal digits."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         described: Any = [type(tokenizer).__name__, sorted(tokenizer.get_vocab().items())]
@@ -181,8 +174,7 @@ def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
         described = json.loads(backend.to_str())
         described.pop("truncation", None)  # set anew by every call, so no part of the tokenizer itself
         described.pop("padding", None)
-    described = [described, tokenizer.special_tokens_map]
-    text = json.dumps(described, sort_keys=True, default=str)
+    text = json.dumps([described, tokenizer.special_tokens_map], sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 

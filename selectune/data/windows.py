@@ -17,7 +17,7 @@ import torch
 
 from selectune.common.errors import CheckpointError, DataError
 from selectune.data.pool import first_few
-from selectune.data.tokens import flat, offsets_of
+from selectune.data.tokens import TokenizedRows, flat, offsets_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -214,6 +214,9 @@ class Windows:
     def _context_slice(self, window: int) -> slice:
         offset = self.context_offsets[self.context_of[self.row_of[window]]]
         return slice(int(offset + self.begins[window]), int(offset + self.ends[window]))
+
+
+BatchRows = TokenizedRows | Windows  # rows of which a data module makes batches
 
 
 def make_windows(

@@ -13,7 +13,8 @@ from selectune.common.memory import give_memory_back
 from selectune.common.ranks import world
 from selectune.data.pool import Pool
 from selectune.data.texts import find_target
-from selectune.data.tokens import BatchRows, TokenizedRows, check_length, load_tokenizer, tokenize
+from selectune.data.tokens import TokenizedRows, check_length, load_tokenizer, tokenize
+from selectune.data.windows import BatchRows
 from selectune.datamodules.dataloaders import Loaders
 from selectune.datamodules.read_splits import load_splits
 from selectune.lightning_modules.scorers.settings import ScorerSettings

@@ -51,7 +51,8 @@ class LanguageModeling(SelectionDataModule):
         join: bool = False,
         **kwargs: Any,
     ) -> None:
-        self.text_column, self.objective, self.mask_probability = text_column, objective, mask_probability
+        self.text_column, self.text_columns = text_column, (text_column,)
+        self.objective, self.mask_probability = objective, mask_probability
         self.window, self.window_unit, self.join = window, window_unit, join
         super().__init__(dataset, **kwargs)  # type: ignore[arg-type]
         given = {name: getattr(self, name) for name in ("config_name", "revision", "local_name")}
@@ -68,11 +69,6 @@ class LanguageModeling(SelectionDataModule):
         if not 0 < mask_probability < 1:
             raise DataError(f"data.mask_probability is {mask_probability}, but a share must lie between 0 and 1.")
 
-    @property
-    def text_columns(self) -> tuple[str, ...]:
-        """One column."""
-        return (self.text_column,)
-
     def head(self) -> LanguageModelHead:
         """Predicts tokens.
 
@@ -84,7 +80,7 @@ class LanguageModeling(SelectionDataModule):
             return CausalLMHead(len(self.tokenizer))
         if self.tokenizer.mask_token_id is None:
             raise CheckpointError(
-                f"{self.tokenizer.name_or_path} has no mask token, so it is no masked language model; say "
+                f"{self.tokenizer.name_or_path} has no mask token, so it is no masked language model; set "
                 "--data.objective causal, or name another model.checkpoint."
             )
         return MaskedLMHead(int(self.tokenizer.mask_token_id), len(self.tokenizer), self.mask_probability)

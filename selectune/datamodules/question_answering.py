@@ -10,8 +10,7 @@ import torch
 from selectune.common import checks
 from selectune.common.errors import DataError
 from selectune.data.pool import check_column, first_few
-from selectune.data.tokens import BatchRows
-from selectune.data.windows import Windows, make_windows
+from selectune.data.windows import BatchRows, Windows, make_windows
 from selectune.datamodules.base import SelectionDataModule
 from selectune.lightning_modules.heads import QuestionAnsweringHead
 
@@ -63,6 +62,8 @@ class QuestionAnswering(SelectionDataModule):
     ) -> None:
         self.question_column, self.context_column = question_column, context_column
         self.answers_column, self.id_column = answers_column, id_column
+        self.text_columns, self.label_column = (question_column, context_column), answers_column
+        self.side_columns = (id_column,)
         self.doc_stride, self.max_question_tokens = doc_stride, max_question_tokens
         self.max_answer_tokens, self.n_best, self.null_threshold = max_answer_tokens, n_best, null_threshold
         self.null_answers = False  # whether some question has none
@@ -78,21 +79,6 @@ class QuestionAnswering(SelectionDataModule):
                 f"{doc_stride} and data.max_question_tokens {max_question_tokens}; raise it, or lower them."
             )
 
-    @property
-    def text_columns(self) -> tuple[str, ...]:
-        """Question and context."""
-        return (self.question_column, self.context_column)
-
-    @property
-    def label_column(self) -> str:
-        """The column of the answers."""
-        return self.answers_column
-
-    @property
-    def side_columns(self) -> tuple[str, ...]:
-        """The column of the ids."""
-        return (self.id_column,)
-
     def clean(self, split: Dataset, where: str) -> tuple[Dataset, np.ndarray]:
         """All rows, checked to have a question, a context, answers and an id.
 
@@ -103,14 +89,14 @@ class QuestionAnswering(SelectionDataModule):
             check_column(split, getattr(self, name), where, f"data.{name}")
         return super().clean(split, where)
 
-    def read_labels(self, train: Dataset, others: dict[str, Dataset]) -> dict[str, np.ndarray]:
+    def read_labels(self, splits: dict[str, Dataset]) -> dict[str, np.ndarray]:
         """No classes; but check the answers, and note whether some question has none.
 
         Raises:
             DataError: rows without proper answers, or training answers that are not where their start says.
         """
         self.null_answers = False
-        for role, split in {"train": train, **others}.items():
+        for role, split in splits.items():
             where = f"the {role} split of {self.dataset}"
             answers = self._answers(split, where)
             self.null_answers |= not all(answers)

@@ -10,7 +10,7 @@ from selectune.common.errors import DataError
 from selectune.common.seeds import stage_seed
 from selectune.data.pool import Pool, check_column, check_one_type
 from selectune.data.sources import DataSource
-from selectune.data.splits import DEV_ROWS, SHARE, even_sample, name_splits, split_off, stratified_sample
+from selectune.data.splits import DEV_ROWS, SHARE, even_sample, name_splits, stratified_sample
 from selectune.datamodules.task import TaskData
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def load_splits(data: TaskData) -> tuple[dict[str, Dataset], dict[str, np.ndarra
     """
     source = data.find()
     used, origins = _checked(data, source)
-    labels = data.read_labels(used["train"], {role: split for role, split in used.items() if role != "train"})
+    labels = data.read_labels(used)
 
     classes = labels.get("train") if data.has_classes else None
     classes = source.domains if source.domains is not None else classes
@@ -39,20 +39,22 @@ def load_splits(data: TaskData) -> tuple[dict[str, Dataset], dict[str, np.ndarra
             raise DataError(f"{source.described} has too few rows to split a '{role}' split off; name one.")
         else:
             size = min(max(1, int(len(train) * SHARE)), DEV_ROWS)
-            train, part = split_off(classes, train, size, seed)
-            parts[role] = "train", part
+            parts[role] = "train", stratified_sample(classes, train, size, seed)
+            train = np.setdiff1d(train, parts[role][1])
 
-    last: np.ndarray | None = None
-    segments = _segments(data, source, used, parts | {"train": ("train", train)})
-    if segments is not None:
+    if (segments := _segments(data, source, used, parts | {"train": ("train", train)})) is not None:
         splits, first, last = segments
         numbers: dict[str, np.ndarray] = {}
     else:
         train = _sample(data, source, classes, train)
-        parts = _shortened(data, parts | {"train": ("train", train)}, used)
+        parts |= {"train": ("train", train)} | {role: (role, np.arange(len(used[role]))) for role in data.held_out[1:]}
+        for name, limit in {"dev": data.max_dev_rows, **dict.fromkeys(data.held_out, data.max_eval_rows)}.items():
+            role, rows = parts[name]
+            if limit is not None and limit < len(rows):
+                parts[name] = role, np.sort(np.random.default_rng(0).permutation(rows)[:limit])
         splits = {name: used[role].select(rows) for name, (role, rows) in parts.items()}
         numbers = {name: labels[role][rows] for name, (role, rows) in parts.items()} if labels else {}
-        first = origins["train"][train]
+        first, last = origins["train"][train], None
 
     domains = None if source.domains is None else source.domains[first]
     if source.places is not None:
@@ -91,7 +93,7 @@ def _checked(data: TaskData, source: DataSource) -> tuple[dict[str, Dataset], di
 
 def _segments(
     data: TaskData, source: DataSource, used: dict[str, Dataset], parts: dict[str, tuple[str, np.ndarray]]
-) -> tuple[dict[str, Dataset], np.ndarray, np.ndarray] | None:
+) -> tuple[dict[str, Dataset], np.ndarray, np.ndarray | None] | None:
     """The splits of a task that cuts its texts anew, and the first and last source row of each row to train on.
 
     Texts of a pool that is sampled are cut in a seeded order.
@@ -118,16 +120,4 @@ def _sample(data: TaskData, source: DataSource, classes: np.ndarray | None, trai
         return train
     if source.domains is not None:
         return train[even_sample(source.domains[train], size, seed)]
-    return train[stratified_sample(classes[train] if classes is not None else None, len(train), size, seed)]
-
-
-def _shortened(
-    data: TaskData, parts: dict[str, tuple[str, np.ndarray]], used: dict[str, Dataset]
-) -> dict[str, tuple[str, np.ndarray]]:
-    """The splits with further held-out ones, dev and held-out ones sampled down to their limits."""
-    parts = parts | {role: (role, np.arange(len(used[role]))) for role in data.held_out[1:]}
-    for name, limit in {"dev": data.max_dev_rows, **dict.fromkeys(data.held_out, data.max_eval_rows)}.items():
-        role, rows = parts[name]
-        if limit is not None and limit < len(rows):
-            parts[name] = role, np.sort(np.random.default_rng(0).permutation(rows)[:limit])
-    return parts
+    return stratified_sample(classes, train, size, seed)

@@ -17,7 +17,7 @@ from selectune.data.data_files import FileFormat
 from selectune.data.pool import Pool, check_texts
 from selectune.data.sources import DataSource, find_data
 from selectune.data.texts import Texts
-from selectune.data.tokens import BatchRows
+from selectune.data.windows import BatchRows
 from selectune.selection.manifest import Selection
 from selectune.selection.request import BudgetAsked
 from selectune.selectors.base import Selector
@@ -159,21 +159,9 @@ class TaskData(pl.LightningDataModule):
     head_class: type[Head]
     has_classes: bool = True  # labels are classes, so that samples are stratified and lost ones warned of
     label_names: Sequence[str] = ()  # of classes, by number
-
-    @property
-    @abstractmethod
-    def text_columns(self) -> tuple[str, ...]:
-        """The column of the text, or the two of a pair."""
-
-    @property
-    def label_column(self) -> str | None:
-        """The column of the label, if the task has one."""
-        return None
-
-    @property
-    def side_columns(self) -> tuple[str, ...]:
-        """Columns that are kept where a split has them."""
-        return ()
+    text_columns: tuple[str, ...]  # the column of the text, or the two of a pair
+    label_column: str | None = None
+    side_columns: tuple[str, ...] = ()  # are kept where a split has them
 
     @property
     def monitor(self) -> tuple[str, str]:
@@ -201,8 +189,8 @@ class TaskData(pl.LightningDataModule):
     def head(self) -> Head:
         """The head that learns this task."""
 
-    def read_labels(self, train: Dataset, others: dict[str, Dataset]) -> dict[str, np.ndarray]:
-        """Labels of all splits as numbers, by split name; nothing for a task without labels."""
+    def read_labels(self, splits: dict[str, Dataset]) -> dict[str, np.ndarray]:
+        """Labels of ``train`` and all other splits as numbers, by name; nothing for a task without labels."""
         return {}
 
     def cut(

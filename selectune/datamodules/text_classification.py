@@ -51,6 +51,7 @@ class TextClassification(SelectionDataModule):
     """
 
     head_class = ClassificationHead
+    label_column: str
 
     def __init__(
         self,
@@ -67,7 +68,9 @@ class TextClassification(SelectionDataModule):
         numbers_are_classes: bool | None = None,
         **kwargs: Any,
     ) -> None:
-        self.text_column, self.pair_column, self._label_column = text_column, pair_column, label_column
+        self.text_columns = (text_column, pair_column) if pair_column else (text_column,)
+        self.label_column = label_column
+        self.side_columns = (f"{label_column}_text",)  # names of classes, in data sets without named features
         self.regression, self.has_classes = regression, not regression
         self.numbers_are_classes = numbers_are_classes
         known, kind = (NUMBER_METRICS, "numbers") if regression else (CLASS_METRICS, "classes")
@@ -82,21 +85,6 @@ class TextClassification(SelectionDataModule):
         self.more_test_splits = more_test_splits or []
         if regression and class_weights is not None:
             raise DataError("data.class_weights weighs classes, but with data.regression there are none; drop one.")
-
-    @property
-    def text_columns(self) -> tuple[str, ...]:
-        """One column, or two of a pair."""
-        return (self.text_column, self.pair_column) if self.pair_column else (self.text_column,)
-
-    @property
-    def label_column(self) -> str:
-        """The column of the label."""
-        return self._label_column
-
-    @property
-    def side_columns(self) -> tuple[str, ...]:
-        """The column in which data sets without named features keep the names of their classes."""
-        return (f"{self.label_column}_text",)
 
     @property
     def monitor(self) -> tuple[str, str]:
@@ -131,17 +119,16 @@ class TextClassification(SelectionDataModule):
         """The split, its labels in the form in which classes or numbers are compared."""
         return (with_number_labels if self.regression else with_class_labels)(split, self.label_column, where)
 
-    def read_labels(self, train: Dataset, others: dict[str, Dataset]) -> dict[str, np.ndarray]:
+    def read_labels(self, splits: dict[str, Dataset]) -> dict[str, np.ndarray]:
         """Labels as numbers; the classes are those of the unselected train split."""
-        splits = {"train": train, **others}
         where = {role: f"the {role.partition('/')[2] or role} split of {self.dataset}" for role in splits}
         written = {role: labels_of(split, self.label_column) for role, split in splits.items()}
         if self.regression:
             return {role: numbers_of(labels, where[role]) for role, labels in written.items()}
-        if names := getattr(train.features[self.label_column], "names", None):
+        if names := getattr(splits["train"].features[self.label_column], "names", None):
             classes = Classes(tuple(names), tuple(range(len(names))))
         else:
-            classes = self._named_beside(train) or Classes.of(
+            classes = self._named_beside(splits["train"]) or Classes.of(
                 written["train"], where["train"], bool(self.numbers_are_classes)
             )
         self.label_names = list(classes.names)
@@ -197,6 +184,7 @@ class TextClassification(SelectionDataModule):
         return Classes(names, numbers) if one_each else None
 
     def _weights(self, numbers: np.ndarray) -> list[float] | None:
+        """Weight of a row's loss by its class."""
         weights = self.class_weights
         if weights is None:
             return None
