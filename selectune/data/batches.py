@@ -1,4 +1,4 @@
-"""Which rows go into which batch, on which rank: the same plan for every number of processes."""
+"""Plans of batches: the rows of each, and its rank; the same rows for every number of processes."""
 
 from __future__ import annotations
 

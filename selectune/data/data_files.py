@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from selectune.common.errors import DataError
@@ -122,10 +123,9 @@ def load_named(
         raise _data_error(error, where, hub=folder is None) from error
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of an error, or of its cause."""
-    text = str(error.__cause__ or error).strip()
-    return text.splitlines()[0][:200] if text else type(error).__name__
+def error_summary(error: BaseException) -> str:
+    """Class and text of an error, in one line of at most 200 characters."""
+    return shorten(f"{type(error).__name__}: {str(error).strip().rstrip('.')}", 200)
 
 
 def _load_split(kind: str, files: list[str], how: FileFormat, where: Path) -> Dataset:
@@ -166,17 +166,17 @@ def _data_error(error: Exception, where: str | Path, hub: bool) -> DataError:
     for known in (error, error.__cause__):
         if isinstance(known, DataError):
             return known
+    cause = error_summary(error.__cause__ or error)
     if hub:
         return DataError(
-            f"The data set {where} was not found on this machine and could not be had from the hub "
-            f"({first_line(error)}); check the name and the network, or put a copy into the folder that SELECTUNE_DATA "
-            "names."
+            f"The data set {where} was not found on this machine and could not be had from the hub ({cause}); check "
+            "the name and the network, or put a copy into the folder that SELECTUNE_DATA names."
         )
     if empty := _empty_file(Path(where)):
         return DataError(f"{empty} has no rows; a split must have at least one.")
     if any(isinstance(part, UnicodeError) or "UTF8" in str(part) for part in (error, error.__cause__)):
         return DataError(f"{where} is not UTF-8; name its encoding, for instance --data.encoding cp1252 or utf-16.")
-    return DataError(f"The data in {where} could not be read ({first_line(error)}); check the files or data.dataset.")
+    return DataError(f"The data in {where} could not be read ({cause}); check the files or data.dataset.")
 
 
 def _empty_file(path: Path) -> Path | None:

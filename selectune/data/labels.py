@@ -82,11 +82,7 @@ def with_class_labels(split: Dataset, column: str, where: str) -> Dataset:
 
 
 def with_number_labels(split: Dataset, column: str, where: str) -> Dataset:
-    """The split, whose labels are numbers even where they were written as texts; a missing one is None.
-
-    Raises:
-        DataError: a label is no number.
-    """
+    """The split, whose labels are numbers even where they were written as texts; a missing one is None."""
 
     def number(label: object) -> float | int | None:
         if isinstance(label, str):

@@ -12,14 +12,15 @@ import numpy as np
 
 from selectune.common.errors import CheckpointError, DataError
 from selectune.common.files import default_cache
-from selectune.data.checkpoint_files import check_files
-from selectune.data.data_files import READERS, FileFormat, first_line, load_file, load_folder, load_named
+from selectune.data.data_files import READERS, FileFormat, error_summary, load_file, load_folder, load_named
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 EMBEDDED_DATA = "docstrings"
 EMBEDDED_MODEL = "docstrings-bert"
+AGAIN = "get the model again, or name another"
+POSITIONS = ("position_embeddings.weight", "wpe.weight", "embed_positions.weight")  # BERT's, GPT-2's and OPT's name
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,53 @@ def find_model(name: str) -> ModelSource:
     return source
 
 
+def check_files(folder: Path, described: str) -> None:
+    """Refuse a config that transformers cannot read, and weights that are not whole, by their headers alone.
+
+    Args:
+        folder: in the hub's layout.
+        described: name of the model in messages.
+
+    Raises:
+        CheckpointError: config or weights cannot be read, or there are no ``*.safetensors``.
+    """
+    from safetensors import SafetensorError, safe_open
+    from transformers import AutoConfig
+
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise CheckpointError(
+            f"{described} holds no *.safetensors, the only form of weights that is loaded; convert it with "
+            "`save_pretrained` first."
+        )
+    try:
+        AutoConfig.from_pretrained(str(folder))
+    except Exception as error:  # transformers raises anything on a file that may hold anything
+        raise CheckpointError(
+            f"The config.json of {described} cannot be used ({error_summary(error)}); {AGAIN}."
+        ) from error
+    for file in files:
+        try:
+            with safe_open(file, framework="np"):  # which compares the header with the size of the file
+                pass
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(
+                f"{file.name} of {described} is damaged ({error_summary(error)}); {AGAIN}."
+            ) from error
+
+
+def n_positions(folder: Path) -> int | None:
+    """Positions that a model has learned embeddings of; None where it has none, so that a row may have any length."""
+    from safetensors import safe_open
+
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="np") as weights:
+            for name in weights.keys():  # noqa: SIM118  (no mapping)
+                if name.endswith(POSITIONS):
+                    return int(weights.get_slice(name).get_shape()[0])
+    return None
+
+
 def weights_hash(folder: Path) -> str:
     """Hash of a model's weights and shape, its ``*.safetensors`` and ``config.json``: 32 hexadecimal digits."""
     digest = hashlib.blake2b(digest_size=16)
@@ -174,7 +222,8 @@ def _from_hub(name: str) -> ModelSource:
         folder = Path(snapshot_download(repo, revision=revision or None, allow_patterns=patterns))
     except Exception as error:
         raise CheckpointError(
-            f"The model {name} was not found on this machine and could not be had from the hub ({first_line(error)}); "
-            "check the name and the network, or put a copy into the folder that SELECTUNE_MODELS names."
+            f"The model {name} was not found on this machine and could not be had from the hub "
+            f"({error_summary(error.__cause__ or error)}); check the name and the network, or put a copy into the "
+            "folder that SELECTUNE_MODELS names."
         ) from error
     return ModelSource(folder, f"hub:{repo}@{folder.name[:12]}", folder.name)

@@ -33,7 +33,7 @@ class Texts:
         local_text_column: of the text in the folder in the root, where it is called otherwise there.
         split: that has the rows; default ``train``, or the only one there is.
         max_rows: sample them down to so many.
-        separator: of the columns of csv files, as in `SelectionDataModule`.
+        separator: of the columns of csv files, as in `TaskData`.
         encoding: of csv and json files.
     """
 
@@ -88,11 +88,10 @@ def as_texts(given: Any) -> list[Texts]:
 
 def concatenate(texts: Sequence[Texts], root: str | None, seed: int, column: str) -> Pool:
     """Several data sets as one pool, in their order, each of which is a domain."""
-    from datasets import concatenate_datasets, disable_progress_bars
+    from datasets import concatenate_datasets
 
     if not texts:
         raise DataError("A list of data sets is empty; name at least one.")
-    disable_progress_bars()
     splits, rows, sources = zip(*(part.load(root, seed, column) for part in texts))
     revisions = [source.revision or "none" for source in sources]
     names = [part.local_name or Path(part.dataset).stem for part in texts]

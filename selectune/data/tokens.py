@@ -17,7 +17,8 @@ import torch
 from selectune.common.errors import CheckpointError, DataError
 from selectune.common.files import atomic_folder
 from selectune.common.progress import progress
-from selectune.data.checkpoint_files import kind_and_text, n_positions
+from selectune.data.data_files import error_summary
+from selectune.data.sources import n_positions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -127,7 +128,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(str(folder))
     except Exception as error:  # transformers raises anything on a file that may hold anything
         raise CheckpointError(
-            f"The model folder {folder.name} holds no tokenizer that can be loaded ({kind_and_text(error)}); put its "
+            f"The model folder {folder.name} holds no tokenizer that can be loaded ({error_summary(error)}); put its "
             "tokenizer files there, or name another model."
         ) from error
     if len(tokenizer) <= len(tokenizer.all_special_ids):  # transformers makes an empty one where there are no files

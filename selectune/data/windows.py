@@ -146,20 +146,19 @@ class Windows:
             ``input_ids``, ``attention_mask``, ``token_type_ids`` (int64), ``special`` and ``in_context`` (bool), each
             of shape (n_windows, longest); and ``question``, the position in `rows` of each window's row, int64.
         """
-        windows, shape = self.of(rows), self.shape_of(rows)
-        ids, types = np.full(shape, pad_id, dtype=np.int64), np.zeros(shape, dtype=np.int64)
-        mask, special = np.zeros(shape, dtype=np.int64), np.ones(shape, dtype=bool)
-        for i, window in enumerate(windows):
-            row = self.row_of[window]
-            question = self.question_ids[self.question_offsets[row] : self.question_offsets[row + 1]]
-            joined = self.template.join(question, self.context_ids[self._context_slice(window)])
-            n = len(joined[0])
-            ids[i, :n], types[i, :n], special[i, :n] = joined
-            mask[i, :n] = 1
-        batch: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types, "special": special}
-        batch["in_context"] = self._in_context(windows, shape[1])
-        batch["question"] = np.repeat(np.arange(len(rows)), np.diff(self.first_window)[rows])
-        return {name: torch.from_numpy(values) for name, values in batch.items()}
+        windows, offsets = self.of(rows), self.question_offsets
+        joined = [
+            self.template.join(
+                self.question_ids[offsets[row] : offsets[row + 1]], self.context_ids[self._context_slice(window)]
+            )
+            for row, window in zip(self.row_of[windows], windows)
+        ]
+        ids, types, special = map(np.concatenate, zip(*joined))
+        tokens = TokenizedRows(ids, types, special, offsets_of(self.window_lengths[windows]))
+        batch = tokens.padded(np.arange(len(windows)), pad_id)
+        in_context = self._in_context(windows, batch["input_ids"].shape[1])
+        question = np.repeat(np.arange(len(rows)), np.diff(self.first_window)[rows])
+        return batch | {"in_context": torch.from_numpy(in_context), "question": torch.from_numpy(question)}
 
     def characters(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """First character, and one past the last, of every token of a batch of `padded`; 0 outside the context."""

@@ -150,7 +150,7 @@ class SelectionDataModule(Loaders):
         return other
 
     def training_key(self) -> list[Any]:
-        """What a training on rows of the pool depends on, beside its rows, their texts and labels."""
+        """Settings that a training on rows of the pool depends on, beside its rows, their texts and labels."""
         return [type(self).__name__, self.max_length, self.batch_size, self.seed, self.head_class.__name__]
 
     # Lightning calls these, in this order.

@@ -58,22 +58,13 @@ class Loaders(TaskData):
         )
 
     def check_shares(self, size: int) -> None:
-        """Refuse a training in which one of `size` processes would be without a row.
-
-        Raises:
-            DataError: batches are smaller than that.
-            BudgetError: fewer rows are trained on.
-        """
+        """Raise DataError or BudgetError where batches, or rows to train on, are fewer than `size` processes."""
         self.check_batch_size(size)
         if len(self.train_rows) < size:
             raise BudgetError(f"{len(self.train_rows)} row(s) are kept for {size} processes; keep more or use fewer.")
 
     def check_batch_size(self, size: int) -> None:
-        """Refuse batches in which one of `size` processes would be without a row; known before any data is.
-
-        Raises:
-            DataError: they are smaller than the number of processes.
-        """
+        """Raise DataError where a batch has no row for one of `size` processes; known before data is read."""
         if self.batch_size < size:
             raise DataError(
                 f"data.batch_size is {self.batch_size} over {size} processes; each needs a row of each batch."

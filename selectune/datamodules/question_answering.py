@@ -80,11 +80,7 @@ class QuestionAnswering(SelectionDataModule):
             )
 
     def clean(self, split: Dataset, where: str) -> tuple[Dataset, np.ndarray]:
-        """All rows, checked to have a question, a context, answers and an id.
-
-        Raises:
-            DataError: a column is missing, or a row is without a text.
-        """
+        """All rows, checked to have a question, a context, answers and an id."""
         for name in ("answers_column", "id_column"):
             check_column(split, getattr(self, name), where, f"data.{name}")
         return super().clean(split, where)

@@ -169,20 +169,12 @@ class TaskData(pl.LightningDataModule):
         return self.head_class.monitor, self.head_class.mode
 
     def clean(self, split: Dataset, where: str) -> tuple[Dataset, np.ndarray]:
-        """The rows of a split that the task takes, checked, and their positions in it.
-
-        Raises:
-            DataError: a column is missing, or a row is without a text.
-        """
+        """The rows of a split that the task takes, and their positions in it; DataError where a text is missing."""
         check_texts(split, self.text_columns, where)
         return split, np.arange(len(split))
 
     def with_labels(self, split: Dataset, where: str) -> Dataset:
-        """The split, its labels in the form in which they are compared and belong to a pool's fingerprint.
-
-        Raises:
-            DataError: a row is without a label, or a label is not of the task's kind.
-        """
+        """The split, its labels as they are compared and fingerprinted; DataError where one does not fit."""
         return split
 
     @abstractmethod

@@ -16,8 +16,7 @@ from safetensors.torch import save_file
 from selectune.common.errors import CheckpointError, RunDirectoryError, SelectionError, UserError
 from selectune.common.files import check_folder, read_mapping
 from selectune.costs.ledger_file import LedgerError
-from selectune.data.checkpoint_files import check_files, n_positions
-from selectune.data.sources import ModelSource, find_model
+from selectune.data.sources import ModelSource, check_files, find_model, n_positions
 from selectune.data.tokens import load_tokenizer
 from selectune.lightning_modules.heads.base import load_network
 from selectune.runs.directory import Run
