@@ -48,7 +48,7 @@ def made(folder: Path, train: dict[str, list], test: dict[str, list] | None = No
 TEXTS, LABELS = sentences(40, seed=3)
 BAD_DATA = {
     "no such column": ({"sentence": TEXTS, "label": LABELS}, "no column 'text'; it has sentence, label"),
-    "no label column": ({"text": TEXTS, "klass": LABELS}, "no column 'label' (it has text, klass)"),
+    "no label column": ({"text": TEXTS, "klass": LABELS}, "no column 'label'; it has text, klass"),
     "decimal labels": ({"text": TEXTS, "label": [x + 0.5 for x in LABELS]}, "--data.regression true"),
     "numbers for texts": ({"text": list(range(40)), "label": LABELS}, "no text but a value of type int"),
     "missing label": ({"text": TEXTS, "label": [None, *LABELS[1:]]}, "without a label"),

@@ -15,7 +15,8 @@ from selectune.costs.flops import FlopModel
 from selectune.data.batches import TrainSampler, plan_batches, split_batch
 
 if TYPE_CHECKING:
-    from selectune.data.tokens import BatchRows, TokenizedRows
+    from selectune.data.tokens import TokenizedRows
+    from selectune.data.windows import BatchRows
     from selectune.datamodules.base import SelectionDataModule
 
 ROWS_TO_PLAN = 2_000_000  # beyond it, further epochs are taken to be as the first

@@ -1,4 +1,4 @@
-"""Data sets and models are found where the user keeps them, and what was found is said."""
+"""Data sets and models are found where the user keeps them, and the description says where."""
 
 from __future__ import annotations
 
