@@ -14,7 +14,7 @@ from selectune.common.ranks import on_rank_zero, world
 
 
 class RowFigures(pl.Callback):
-    """Writes ``test_scores.parquet`` when a model is tested: a row of each held-out row, with its head's `row_figures`.
+    """Writes ``test_scores.parquet`` when a model is tested: a row of each held-out row, with its head's `row_metrics`.
 
     A classifier has ``label`` and ``prediction``, numbers of classes; question answering ``em`` and ``f1``. Further
     held-out splits are left out, and so are heads whose metrics are not of rows.
@@ -36,7 +36,7 @@ class RowFigures(pl.Callback):
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Gather those of all ranks and write them by row id."""
-        if pl_module.head.row_figures:
+        if pl_module.head.row_metrics:
             write_predictions(self.file, self._batches)
         self._batches = []
 

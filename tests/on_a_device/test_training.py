@@ -86,7 +86,7 @@ def _fitted(place: Place, model: Path, data: Made, folder: Path, costs: CostLedg
     if not isinstance(rows, LanguageModeling):
         file = write_predictions(folder / "predictions.parquet", fitting.predict(module, rows) or [])
         assert pq.read_table(file)["row_id"].to_pylist() == list(range(20))
-    if module.head.row_figures:
+    if module.head.row_metrics:
         assert pq.read_table(folder / "test_scores.parquet")["row_id"].to_pylist() == list(range(20))
     return {name: float(value) for name, value in metrics.items()}
 

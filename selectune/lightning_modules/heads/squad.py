@@ -1,4 +1,4 @@
-"""What SQuAD counts as right: its normalisation, exact match and F1, and the threshold of null answers.
+"""Scores of SQuAD: its normalisation, exact match and F1, and the threshold of null answers.
 
 Rajpurkar et al., SQuAD: 100,000+ Questions for Machine Comprehension of Text, EMNLP 2016 (EM, F1);
 Rajpurkar, Jia and Liang, Know What You Don't Know: Unanswerable Questions for SQuAD, ACL 2018 (null answers).
@@ -28,22 +28,22 @@ def em_f1(prediction: str, golds: Sequence[str]) -> tuple[float, float]:
     """Exact match and F1 of an answer, each the best over the golds.
 
     F1 is of the bags of normalised words. Golds that normalise to nothing do not count; a question left without a gold
-    has no answer, and then both figures are 1 for an answer that normalises to nothing, else 0.
+    has no answer, and then both are 1 for an answer that normalises to nothing, else 0.
 
     Args:
-        prediction: the answer; ``""`` says that there is none.
-        golds: the answers that are right; none for a question that has no answer.
+        prediction: the answer; ``""`` means that there is none.
+        golds: the correct answers; none for a question that has no answer.
     """
-    said = normalize(prediction)
-    wanted = [gold for gold in map(normalize, golds) if gold] or [""]
-    return float(said in wanted), max(_f1(said.split(), gold.split()) for gold in wanted)
+    answer = normalize(prediction)
+    correct = [gold for gold in map(normalize, golds) if gold] or [""]
+    return float(answer in correct), max(_f1(answer.split(), gold.split()) for gold in correct)
 
 
-def _f1(said: list[str], gold: list[str]) -> float:
-    if not said or not gold:
-        return float(said == gold)
-    common = sum((Counter(said) & Counter(gold)).values())
-    return 2 * common / (len(said) + len(gold))
+def _f1(answer: list[str], gold: list[str]) -> float:
+    if not answer or not gold:
+        return float(answer == gold)
+    common = sum((Counter(answer) & Counter(gold)).values())
+    return 2 * common / (len(answer) + len(gold))
 
 
 def with_threshold(null_odds: np.ndarray, values: np.ndarray, has_answer: np.ndarray, threshold: float) -> np.ndarray:
@@ -53,7 +53,7 @@ def with_threshold(null_odds: np.ndarray, values: np.ndarray, has_answer: np.nda
         null_odds: null score minus score of the best span, shape (n,).
         values: EM or F1 of answering with the best span, shape (n,).
         has_answer: whether a question has an answer, bool, shape (n,).
-        threshold: questions over it are said to have none.
+        threshold: null odds over it mean that no answer is given.
 
     Returns:
         EM or F1 of each question, float64, shape (n,).
