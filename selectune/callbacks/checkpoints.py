@@ -21,7 +21,7 @@ CHECKPOINT_MINUTES = 10
 
 
 def fit_callbacks(run: RunFiles, ledger: Ledger, monitor: str, mode: str) -> list[pl.Callback]:
-    """The callbacks that every fit has: ledger, savings, figures of rows, and the checkpoints ``best`` and ``last``."""
+    """The callbacks of every fit: ledger, savings, metrics of rows, and the checkpoints ``best`` and ``last``."""
     best = _Checkpoint(
         run.checkpoints, filename="best", monitor=monitor, mode=mode, save_weights_only=True,
         enable_version_counter=False,
@@ -39,7 +39,7 @@ def last_checkpoints(folder: Path) -> list[pl.Callback]:
 
 
 class _Checkpoint(ModelCheckpoint):
-    """Saves nothing of a training that was stopped as it is not finite, so that the last whole checkpoint stays."""
+    """Saves nothing of a training that was stopped as it is not finite, so that the last finite checkpoint stays."""
 
     def _should_skip_saving_checkpoint(self, trainer: pl.Trainer) -> bool:
         return training_failure(trainer) is not None or super()._should_skip_saving_checkpoint(trainer)

@@ -66,7 +66,7 @@ class Scorer(pl.LightningModule):
             UnfitFlopsError: they are not quadratic in the length.
         """
         # such a pass ends below the first layer that `stop_after` would take out; here the network stays as it is
-        above = [] if self.embedding_layer == LAST else layers_of(self.network)[self.embedding_layer :]
+        above: Any = [] if self.embedding_layer == LAST else layers_of(self.network)[self.embedding_layer :]
         hooks = [layer.register_forward_pre_hook(_end_pass) for layer in above]
 
         def pass_to_layer(length: int) -> None:
