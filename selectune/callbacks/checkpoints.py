@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from selectune.callbacks.cost_ledger import CostLedger
 from selectune.callbacks.predictions import RowFigures
+from selectune.callbacks.preemption import may_go_on_after
 from selectune.callbacks.savings import Savings
 from selectune.callbacks.training_check import training_failure
 from selectune.common.run_files import RunFiles
@@ -46,18 +46,12 @@ class _Checkpoint(ModelCheckpoint):
 
 
 class _Last(_Checkpoint):
-    """Saves at the end of a fit too, when steps were made since, as where ``max_steps`` ends it within an epoch.
-
-    Not after a batch that a validation follows: who goes on from there begins with the next batch, so the validation
-    would be left out, and with it a best model. The next batch or the end of the epoch saves instead.
-    """
+    """Saves at the end of a fit too, when steps were made since, as where ``max_steps`` ends it within an epoch."""
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        counted = trainer.fit_loop.total_batch_idx if trainer.check_val_every_n_epoch is None else batch_idx
-        ends = trainer.is_last_batch or batch_idx + 1 >= trainer.num_training_batches
-        if not ends and (counted + 1) % (trainer.val_check_batch or math.inf):
+        if may_go_on_after(trainer, batch_idx):  # else the next batch or the end of the epoch saves
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

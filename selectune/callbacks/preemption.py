@@ -10,6 +10,7 @@ at any moment.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -67,6 +68,14 @@ def root_for(folder: Path) -> str:
     if foreign is not None:
         raise UserError(f"{foreign} is no checkpoint of this run, but would be taken for it; move it away.")
     return str(folder)
+
+
+def may_go_on_after(trainer: Any, batch_idx: int) -> bool:
+    """Whether a run that goes on after this batch leaves nothing out: it would begin with the next batch, and so leave
+    a validation out that follows this one, and with it a best model."""
+    counted = trainer.fit_loop.total_batch_idx if trainer.check_val_every_n_epoch is None else batch_idx
+    ends = trainer.is_last_batch or batch_idx + 1 >= trainer.num_training_batches
+    return not ends and (counted + 1) % (trainer.val_check_batch or math.inf) != 0
 
 
 class Preemption(pl.Callback):
@@ -189,10 +198,8 @@ class Preemption(pl.Callback):
     on_validation_start = on_test_start = on_predict_start = on_train_start
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Save and stop if asked to; a validation that is due first would be left out by the run that goes on."""
-        every = trainer.val_check_batch
-        steps = trainer.fit_loop.total_batch_idx if trainer.check_val_every_n_epoch is None else batch_idx
-        if not trainer.is_last_batch and not (isinstance(every, int) and (steps + 1) % every == 0):
+        """Save and stop if asked to."""
+        if may_go_on_after(trainer, batch_idx):
             folders = (one.dirpath for one in trainer.checkpoint_callbacks if getattr(one, "filename", None) == "last")
             self._stop_training(trainer, next((Path(folder) / "last.ckpt" for folder in folders if folder), None))
 

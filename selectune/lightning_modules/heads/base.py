@@ -23,40 +23,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Output:
-    """Loss and predictions of a batch.
+    """Loss and predictions of a batch."""
 
-    Args:
-        loss_sum: summed over the items, a scalar with a gradient.
-        items: what the loss is a mean over: rows of a classifier, or their summed weights; predicted tokens of a
-            language model.
-        predictions: for the metrics, shape (rows, ...).
-        targets: for the metrics, shape (rows, ...).
-    """
-
-    loss_sum: Tensor
-    items: float
-    predictions: Tensor
-    targets: Tensor
+    loss_sum: Tensor  # summed over the items, a scalar with a gradient
+    items: float  # rows of a classifier, or their summed weights; predicted tokens of a language model
+    predictions: Tensor  # for the metrics, shape (rows, ...)
+    targets: Tensor  # for the metrics, shape (rows, ...)
 
 
 class Head(ABC):
-    """A task of `FineTuner`, made by the data module whose batches it reads.
+    """A task of `FineTuner`, made by the data module whose batches it reads."""
 
-    Attributes:
-        auto_class: the transformers class that builds the network.
-        monitor: the metric on ``dev`` that chooses the checkpoint.
-        mode: ``max`` or ``min`` of it.
-        row_metrics: the columns that `of_rows` gives; none for a head whose metrics are not of rows.
-        state: numbers that belong to a checkpoint beside the network's weights.
-    """
-
-    auto_class: str
-    monitor: str
-    mode: str
-    row_metrics: tuple[str, ...] = ()
+    auto_class: str  # the transformers class that builds the network
+    monitor: str  # the metric on ``dev`` that chooses the checkpoint
+    mode: str  # ``max`` or ``min`` of it
+    row_metrics: tuple[str, ...] = ()  # the columns that `of_rows` gives; none where metrics are not of rows
 
     def __init__(self) -> None:
-        self.state: dict[str, float] = {}
+        self.state: dict[str, float] = {}  # belongs to a checkpoint beside the network's weights
 
     def build(self, source: ModelSource, trained: bool = False) -> Any:
         """The network of a checkpoint, with float32 weights; parts that the checkpoint lacks start at random.

@@ -16,11 +16,7 @@ if TYPE_CHECKING:
 
 
 class LanguageModelHead(Head):
-    """Predicts tokens; the loss is the mean over the predicted tokens of all ranks and micro-batches.
-
-    Args:
-        vocabulary: number of tokens.
-    """
+    """Predicts tokens; the loss is the mean over the predicted ones of all ranks and micro-batches."""
 
     monitor, mode = "val/loss", "min"
 
@@ -40,14 +36,7 @@ class LanguageModelHead(Head):
         return {"perplexity": math.exp(min(loss, 700.0))}
 
     def output(self, network: Any, batch: dict[str, Any], predicts: Tensor, targets: Tensor) -> Output:
-        """Loss and predictions at some positions.
-
-        Args:
-            network: a language model.
-            batch: its inputs.
-            predicts: positions whose outputs predict a token, bool, shape (rows, length).
-            targets: these tokens, in the order of the positions, shape (n,).
-        """
+        """Loss and predictions where outputs predict a token, bool, shape (rows, length), and these tokens in order."""
         with before_output(network, lambda hidden: hidden[predicts]):
             logits = network(**network_inputs(network, batch)).logits.float()
         loss = nn.functional.cross_entropy(logits, targets, reduction="sum")

@@ -102,13 +102,7 @@ class QuestionAnsweringHead(Head):
         return dict(zip(self.row_metrics, values))
 
     def answers(self, start: Tensor, end: Tensor, batch: dict[str, Any]) -> Answers:
-        """The best span of each row over all its windows, and how its score compares to that of no answer.
-
-        Args:
-            start: logits, shape (windows, L).
-            end: logits, shape (windows, L).
-            batch: that they belong to.
-        """
+        """The best span of each row over all its windows, from logits of shape (windows, L)."""
         spans = best_spans(start, end, batch["in_context"], self.n_best, self.max_answer_tokens)
         score, first, last = (values.cpu().numpy() for values in spans)
         question = batch["question"].cpu().numpy()
@@ -149,17 +143,10 @@ class QuestionAnsweringHead(Head):
 def best_spans(
     start: Tensor, end: Tensor, in_context: Tensor, n_best: int, max_answer_tokens: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The span of each window with the highest sum of start and end logits, among its best starts and ends.
+    """The span of each window with the highest sum of start and end logits, among its `n_best` starts and ends.
 
-    Args:
-        start: shape (windows, L).
-        end: shape (windows, L).
-        in_context: where spans may lie, bool, shape (windows, L).
-        n_best: starts, and ends, to consider.
-        max_answer_tokens: the upper limit of a span's tokens.
-
-    Returns:
-        Its score, the least float32 where there is none, and its first and last position, each of shape (windows,).
+    Returns its score (the least float32 where no span is valid), first and last position, each of shape (windows,).
+    Logits and `in_context`, where spans may lie, have the shape (windows, L).
     """
     n = min(n_best, start.shape[1])
     s, first = start.float().masked_fill(~in_context, LOWEST).topk(n)

@@ -29,10 +29,6 @@ def em_f1(prediction: str, golds: Sequence[str]) -> tuple[float, float]:
 
     F1 is of the bags of normalised words. Golds that normalise to nothing do not count; a question left without a gold
     has no answer, and then both are 1 for an answer that normalises to nothing, else 0.
-
-    Args:
-        prediction: the answer; ``""`` means that there is none.
-        golds: the correct answers; none for a question that has no answer.
     """
     answer = normalize(prediction)
     correct = [gold for gold in map(normalize, golds) if gold] or [""]
@@ -47,16 +43,13 @@ def _f1(answer: list[str], gold: list[str]) -> float:
 
 
 def with_threshold(null_odds: np.ndarray, values: np.ndarray, has_answer: np.ndarray, threshold: float) -> np.ndarray:
-    """Values of questions that are answered where the null odds do not exceed a threshold.
+    """EM or F1 of questions that are answered where the null odds do not exceed a threshold, float64, shape (n,).
 
     Args:
         null_odds: null score minus score of the best span, shape (n,).
         values: EM or F1 of answering with the best span, shape (n,).
         has_answer: whether a question has an answer, bool, shape (n,).
         threshold: null odds over it mean that no answer is given.
-
-    Returns:
-        EM or F1 of each question, float64, shape (n,).
     """
     return np.where(null_odds <= threshold, values, ~has_answer).astype(np.float64)
 
@@ -67,11 +60,7 @@ def best_threshold(null_odds: np.ndarray, values_if_answered: np.ndarray, has_an
     A threshold matters only by which questions lie at or below it, so the candidates are the odds themselves and one
     value below them all, ``min(null_odds) - 1``, at which nothing is answered. Among thresholds whose means tie (to
     nine decimals of the sum) the lowest wins, which answers least: the first that the official script would find.
-
-    Args:
-        null_odds: finite, shape (n,), n > 0.
-        values_if_answered: usually F1, shape (n,).
-        has_answer: bool, shape (n,).
+    All arrays have the shape (n,), n > 0, and the odds are finite.
     """
     order = np.argsort(null_odds, kind="stable")
     odds = np.asarray(null_odds, dtype=np.float64)[order]

@@ -53,11 +53,20 @@ class Scorer(pl.LightningModule):
         Raises:
             UnfitFlopsError: they are not quadratic in the length.
         """
-        whole, product = measure_flops(self.row_of), self.flops_per_token()
-        a_row, a_token = self.analytic_flops()
-        method = whole.method + ("; softmax and entropies (analytic)" if a_row or a_token else "")
-        rest = FlopModel(whole.constant + a_row, whole.linear - product, whole.quadratic, method)
-        return rest, product + a_token
+
+        def pass_of_row(length: int) -> None:
+            with torch.no_grad():
+                self(self.made_up(1, length))
+
+        whole, (product, of_row, of_token) = measure_flops(pass_of_row), self.own_flops()
+        method = whole.method + ("; softmax and entropies (analytic)" if of_row or of_token else "")
+        rest = FlopModel(whole.constant + of_row, whole.linear - product, whole.quadratic, method)
+        return rest, product + of_token
+
+    def own_flops(self) -> tuple[float, float, float]:
+        """FLOPs of matrix products that padding and special tokens do not cost, at a token, such as the vocabulary's;
+        and those outside matrix products, which a trial does not count: of a row, and at a token of its text."""
+        return 0.0, 0.0, 0.0
 
     def embedding_flops(self) -> FlopModel | None:
         """FLOPs of a padded row in a pass for embeddings alone; None where they are not made beside other signals.
@@ -79,14 +88,6 @@ class Scorer(pl.LightningModule):
             for hook in hooks:
                 hook.remove()
 
-    def flops_per_token(self) -> float:
-        """FLOPs that padding and special tokens do not cost, such as those of a vocabulary product."""
-        return 0.0
-
-    def analytic_flops(self) -> tuple[float, float]:
-        """FLOPs of a row, and of each token of its text, outside matrix products, which a trial does not count."""
-        return 0.0, 0.0
-
     def passes(self, batch: dict[str, Any]) -> int:
         """Number of passes of a batch, each of which takes `flops`."""
         return self.passes_of(int((~batch["special"]).sum(1).max()))
@@ -94,11 +95,6 @@ class Scorer(pl.LightningModule):
     def passes_of(self, longest: int) -> int:
         """The same for a batch whose longest text has so many tokens, special ones left out."""
         return 1
-
-    def row_of(self, length: int) -> None:
-        """One forward pass of a made-up row, for counting FLOPs."""
-        with torch.no_grad():
-            self(self.made_up(1, length))
 
     def made_up(self, n_rows: int, length: int) -> dict[str, Any]:
         """A batch of made-up rows of one length, without special tokens."""

@@ -43,9 +43,9 @@ class HeadScorer(Scorer):
             signals["embedding"] = self.embedding(states, batch)
         return signals
 
-    def analytic_flops(self) -> tuple[float, float]:
+    def own_flops(self) -> tuple[float, float, float]:
         """The entropy over the classes, of each row."""
-        return float(entropy_flops(1, self.network.config.num_labels)), 0.0
+        return 0.0, float(entropy_flops(1, self.network.config.num_labels)), 0.0
 
 
 class EncoderScorer(Scorer):

@@ -39,11 +39,11 @@ class LanguageScorer(Scorer):
     Args:
         network: a language model; its upper layers are taken out where nothing reads them.
         wanted: which of the signals.
-        estimator: as above.
+        estimator: see above.
         k: passes of ``masked_pseudo``.
         mask_id: of the mask token, for ``masked_pseudo``.
-        probe: predicts entropies from hidden states instead of the vocabulary product.
-        probe_layers: whose states it reads; see `states_of`.
+        probe: predicts entropies from the hidden states of its `probe_layers` instead of the vocabulary product.
+        probe_layers: see `states_of`.
         embedding_layer: see `Scorer`.
 
     Raises:
@@ -103,27 +103,25 @@ class LanguageScorer(Scorer):
         """One for each turn of masking that finds something to mask."""
         return min(self.k, longest) if self.estimator == "masked_pseudo" else 1
 
-    def row_of(self, length: int) -> None:
-        """One forward pass of a made-up row, for counting FLOPs."""
+    def flops(self) -> tuple[FlopModel, float]:
+        """As of any scorer, in one pass; see `passes`."""
         k, self.k = self.k, 1
-        super().row_of(length)
-        self.k = k
+        try:
+            return super().flops()
+        finally:
+            self.k = k
 
     def embedding_flops(self) -> FlopModel | None:
         """As of any scorer; None with ``masked_pseudo``, whose passes mask tokens."""
         return None if self.estimator == "masked_pseudo" else super().embedding_flops()
 
-    def flops_per_token(self) -> float:
-        """The vocabulary product, and the probe."""
-        product = 2.0 * self.network.get_output_embeddings().weight.numel() if self.exact else 0.0
-        return product + (self.probe.flops() if self.probe is not None else 0.0)
-
-    def analytic_flops(self) -> tuple[float, float]:
-        """The entropy over the vocabulary, and the logit of the text's own token."""
+    def own_flops(self) -> tuple[float, float, float]:
+        """The vocabulary product and the probe; the entropy over the vocabulary, and the logit of the text's token."""
+        product = self.probe.flops() if self.probe is not None else 0.0
         if not self.exact:
-            return 0.0, 0.0
+            return product, 0.0, 0.0
         entries, width = self.network.get_output_embeddings().weight.shape
-        return 0.0, float(entropy_flops(1, entries) + 2 * width + 1)
+        return product + 2.0 * entries * width, 0.0, float(entropy_flops(1, entries) + 2 * width + 1)
 
     def _predicting(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """Positions whose outputs predict a token of the text, and the positions of these tokens, in the same order."""

@@ -1,18 +1,12 @@
-"""The entropy probe: a small perceptron that reads the vocabulary entropy of a position off its hidden states.
+"""The entropy probe: a small perceptron that predicts the vocabulary entropy of a position from its hidden states.
 
 H(p(. given x)) at a position is a smooth function of the hidden states there, and a perceptron of them costs a
 hundredth of the vocabulary product. It is fitted on exact entropies of a few rows, checked on others of the same pool,
-and given up when it ranks those badly:
-
-    fit, held_out = fit_rows(pool.text_hash, n_tokens)            # UnfitProbeError: the pool is too small
-    probe = fit_probe(states, entropies, math.log(n_vocabulary), seed=0)
-    check = check_probe(predicted, exact, n_tokens[held_out], n_tokens[fit])
-    check.demand()                                                # UnfitProbeError: it agrees too little
-    save_probe(probe, check, folder / "probe.safetensors")
+and given up when it ranks those badly.
 
 Nearest relative: J. Kossen, J. Han, M. Razzak, L. Schut, S. Malik, Y. Gal, "Semantic Entropy Probes: Robust and Cheap
 Hallucination Detection in LLMs", arXiv 2406.15927 (2024), linear probes of a generation's semantic entropy.
-What was tried and measured: docs/probe.md.
+Experiments and measurements: docs/probe.md.
 """
 
 from __future__ import annotations
@@ -83,7 +77,7 @@ def fit_flops(width: int, n_positions: int, epochs: int = EPOCHS) -> int:
 def fit_probe(states: Tensor, entropies: Tensor, max_entropy: float, seed: int, epochs: int = EPOCHS) -> EntropyProbe:
     """Fit a probe by least squares: AdamW over shuffled batches, one cycle of the learning rate.
 
-    States and entropies are standardised for it, and the probe that comes out has that folded into its weights.
+    States and entropies are standardised for it, and the returned probe has that folded into its weights.
     Global random states are left alone; the same seed and device give the same bits.
 
     Args:
@@ -154,13 +148,7 @@ def fit_rows(
     So they do not depend on the order of the pool (of equal texts the first stands for all) nor on the number of
     processes, and no text is in both. The check comes first: up to `check_rows` rows, and fewer where these would have
     more than 12,288 positions, but at least 128. Then rows to fit, up to and including the one that reaches
-    `positions`. Rows without content are left out.
-
-    Args:
-        text_hash: uint64, shape (n_rows,).
-        lengths: content positions of each row, integers, shape (n_rows,).
-        positions: to fit on.
-        check_rows: the upper limit of rows to check on.
+    `positions`. `lengths` are content positions of each row; rows without content are left out.
 
     Raises:
         UnfitProbeError: the pool is so small that exact entropies of these rows are over half of all the work.
@@ -183,24 +171,14 @@ def fit_rows(
 
 @dataclass(frozen=True)
 class ProbeCheck:
-    """Agreement of a probe with exact entropies, on rows that it was not fitted on.
+    """Agreement of a probe with exact entropies, on rows that it was not fitted on."""
 
-    Args:
-        r2: share of the variance of the exact entropies of positions that it explains, at most 1.
-        spearman: rank correlation of its row means with the exact ones, in [-1, 1]; 0 where either is constant.
-        standard_error: of a row's mean, nats: the root of the mean squared error.
-        fit_rows: rows that it was fitted on.
-        fit_positions: positions of these.
-        check_rows: rows that it was checked on.
-        check_positions: positions of these.
-    """
-
-    r2: float
-    spearman: float
-    standard_error: float
-    fit_rows: int
+    r2: float  # share of the variance of the exact entropies of positions that it explains, at most 1
+    spearman: float  # rank correlation of its row means with the exact ones; 0 where either is constant
+    standard_error: float  # of a row's mean, nats: the root of the mean squared error
+    fit_rows: int  # that it was fitted on
     fit_positions: int
-    check_rows: int
+    check_rows: int  # that it was checked on
     check_positions: int
 
     def demand(self, least: float = MIN_AGREEMENT) -> None:

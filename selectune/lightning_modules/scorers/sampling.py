@@ -19,19 +19,10 @@ from selectune.selectors.entropy import group_by_meaning, meaning_entropy
 class SamplingScorer(Scorer):
     """``semantic_entropy`` of rows (the estimator ``sampled``), in nats (Kuhn, Gal & Farquhar 2023).
 
-    M continuations of a text are drawn token by token at temperature 1. Two mean the same where the cosine of their
-    embeddings (mean of the last hidden states over the continuation alone) reaches `similarity`. Each weighs by its
-    length-normalised probability. The draws come from hash(seed, text, sample, step), so they depend neither on the
-    batch nor on the number of processes.
-
-    Args:
-        network: a causal language model.
-        wanted: ``["semantic_entropy"]``.
-        seed: of the draws.
-        samples: M.
-        max_new_tokens: of a continuation, which ends earlier with the end-of-text token.
-        similarity: see above.
-        stop_id: the end-of-text token.
+    `samples` continuations of a text are drawn token by token at temperature 1, each of `max_new_tokens` but for one
+    that ends with `stop_id`. Two mean the same where the cosine of their embeddings (mean of the last hidden states
+    over the continuation alone) reaches `similarity`. Each weighs by its length-normalised probability. The draws come
+    from hash(seed, text, sample, step), so they depend neither on the batch nor on the number of processes.
     """
 
     def __init__(
@@ -68,11 +59,11 @@ class SamplingScorer(Scorer):
     def embedding_flops(self) -> None:
         """None: it makes no embeddings of the rows."""
 
-    def analytic_flops(self) -> tuple[float, float]:
+    def own_flops(self) -> tuple[float, float, float]:
         """A softmax and its running sum for each token that is drawn, and a cosine for each pair of continuations."""
         config = self.network.config
         drawn = self.max_new_tokens * (softmax_flops(1, config.vocab_size) + config.vocab_size)
-        return float(self.samples * drawn + self.samples * (self.samples - 1) * config.hidden_size), 0.0
+        return 0.0, float(self.samples * drawn + self.samples * (self.samples - 1) * config.hidden_size), 0.0
 
     def _prompts(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """Each text `samples` times, without special tokens at its end, padded on the left so that all end alike."""
