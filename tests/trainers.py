@@ -9,4 +9,4 @@ import lightning.pytorch as pl
 
 def trainer_for(**settings: Any) -> pl.Trainer:
     quiet = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
-    return pl.Trainer(accelerator="cpu", devices=1, enable_progress_bar=False, **quiet, **settings)
+    return pl.Trainer(**{"accelerator": "cpu", "devices": 1, "enable_progress_bar": False, **quiet, **settings})

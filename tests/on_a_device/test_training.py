@@ -123,10 +123,10 @@ def test_going_on_in_mid_epoch_gives_the_same_weights(
         return module
 
     torch.manual_seed(1)
-    unbroken = fit([SaveAt(tmp_path / "middle.ckpt", 2)])
+    uninterrupted = fit([SaveAt(tmp_path / "middle.ckpt", 2)])
     torch.manual_seed(2)
     resumed = fit([], tmp_path / "middle.ckpt")
-    for name, weights in unbroken.state_dict().items():
+    for name, weights in uninterrupted.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], weights, atol=1e-6, rtol=0)
 
 
