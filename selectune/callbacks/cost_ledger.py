@@ -54,8 +54,7 @@ class CostLedger(pl.Callback):
         self._own = ledger is None
         self._occupied = self.ledger.path is not None and self.ledger.path.exists()
         self._begun: str | None = None  # what this attempt began as: "fit", or another use of the callback
-        self._training: StageCost | None = None
-        self._latest: StageCost | None = None  # the training of this fit, also after its end
+        self._training: StageCost | None = None  # of this fit; it is closed at the end, and then changes no more
         self._kept: tuple[Kept, ...] | None = ()  # of the checkpoint that it went on from; None where it has none
         self._evaluation: StageCost | None = None
         self._flops: dict[bool, FlopModel | str] = {}
@@ -66,7 +65,7 @@ class CostLedger(pl.Callback):
         """Set the ledger's rank, and forget the training of an earlier fit."""
         self.begin(trainer)
         if stage == "fit":
-            self._latest, self._kept = None, ()
+            self._training, self._kept = None, ()
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Let a later fit be an attempt of its own."""
@@ -108,9 +107,9 @@ class CostLedger(pl.Callback):
         if self._kept is None:
             return
         mine: list[Kept] = []
-        if self._latest is not None:
-            mine = [Kept.of(self._latest.so_far().to_json())]
-            self._latest.heartbeat(at_once=True)  # the checkpoint must not outlive its cost
+        if self._training is not None:
+            mine = [Kept.of(self._training.so_far().to_json())]
+            self._training.heartbeat(at_once=True)  # the checkpoint must not outlive its cost
         # each rank has costs of its own, but rank 0 writes the checkpoint
         kept = [*self._kept, *(one for of_rank in gather(mine) for one in of_rank)]
         checkpoint[IN_CHECKPOINT] = [asdict(one) for one in kept]
@@ -131,7 +130,7 @@ class CostLedger(pl.Callback):
             with self.ledger.stage(self.stage, self.part, f"{work}{AGAIN}", ()) as start:
                 start.add(method="no arithmetic")
                 self._flops_of(pl_module, True)
-        self._training = self._latest = self.ledger.open(self.stage, self.part, work, self._kept)
+        self._training = self.ledger.open(self.stage, self.part, work, self._kept)
         weights = sum(weight.numel() for weight in pl_module.network.parameters() if weight.requires_grad)
         known = isinstance(trainer.optimizers[0], torch.optim.AdamW)
         self._step = adamw_flops(weights) if known else None  # every rank does the whole step
@@ -191,7 +190,7 @@ class CostLedger(pl.Callback):
         for cost in (self._evaluation, self._training):
             if cost:
                 cost.close(finished)
-        self._evaluation = self._training = None
+        self._evaluation = None
 
     def _add(
         self, cost: StageCost, module: Any, work: Sequence[tuple[Any, Sequence[bool]]], stepped: bool = False

@@ -41,15 +41,7 @@ class RowFigures(pl.Callback):
 
 
 def write_predictions(path: Path, batches: list[dict[str, Any]]) -> Path:
-    """Write all ranks' predictions by row id.
-
-    Args:
-        path: the file.
-        batches: this rank's answers of `FineTuner.predict_step`.
-
-    Returns:
-        The file.
-    """
+    """Write all ranks' predictions (results of `FineTuner.predict_step`) by row id; returns the path."""
     of_ranks = gather(batches)  # rows of a split are spread over the ranks, but rank 0 writes
 
     def write() -> Path:

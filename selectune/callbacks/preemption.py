@@ -28,7 +28,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from selectune.common.errors import UserError
 
-STOPPED = 128 + signal.SIGTERM  # not 0, so that a script's `&&` does not take the run for finished
+STOPPED = 128 + signal.SIGTERM  # not 0, so that what follows `&&` in a script does not start
 PATIENCE_S = 45.0  # for the main thread to come to a stop, before the job is requeued without it
 WORKERS_LIVE_S = 20  # after a SIGTERM
 SIGTERM_WITHIN_S = 10.0  # of a requeue; rank 0 waits, so that others do not meet a closed connection first
@@ -71,8 +71,10 @@ def root_for(folder: Path) -> str:
 
 
 def may_go_on_after(trainer: Any, batch_idx: int) -> bool:
-    """Whether a run that goes on after this batch leaves nothing out: it would begin with the next batch, and so leave
-    a validation out that follows this one, and with it a best model."""
+    """Whether a run that goes on after this batch leaves nothing out.
+
+    It begins with the next batch, and so would skip a validation that follows this one, and with it a best model.
+    """
     counted = trainer.fit_loop.total_batch_idx if trainer.check_val_every_n_epoch is None else batch_idx
     ends = trainer.is_last_batch or batch_idx + 1 >= trainer.num_training_batches
     return not ends and (counted + 1) % (trainer.val_check_batch or math.inf) != 0

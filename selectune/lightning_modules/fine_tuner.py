@@ -172,10 +172,10 @@ class FineTuner(pl.LightningModule):
             _set_random_states(states[self.global_rank], self.device)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """The mean loss over the whole batch, all ranks and micro-batches together.
+        """The mean loss over the whole batch, of all ranks and micro-batches.
 
-        DDP averages gradients over ranks, so each rank's sum is divided by its share of all items. All but the last
-        micro-batch are recomputed in the backward pass: memory is that of one, for one more forward pass each.
+        All but the last micro-batch are recomputed in the backward pass: memory is that of one, for one more forward
+        pass each.
         """
 
         def loss_of(micro: dict[str, Any]) -> tuple[Tensor, float]:
@@ -187,6 +187,7 @@ class FineTuner(pl.LightningModule):
         total = torch.stack([loss for loss, _ in outputs]).sum()
         items = torch.tensor(float(sum(count for _, count in outputs)), device=total.device)
         if self.trainer.world_size > 1:
+            # DDP averages gradients over ranks, so each rank's sum is divided by its share of all items
             torch.distributed.all_reduce(items)
             items = items / self.trainer.world_size
         loss = total / torch.where(items > 0, items, 1.0)

@@ -66,6 +66,6 @@ def best_threshold(null_odds: np.ndarray, values_if_answered: np.ndarray, has_an
     odds = np.asarray(null_odds, dtype=np.float64)[order]
     gains = np.asarray(values_if_answered, dtype=np.float64)[order] - ~np.asarray(has_answer, dtype=bool)[order]
     totals = np.concatenate([[0.0], np.cumsum(gains)]).round(DECIMALS)  # over answering nothing
-    reachable = np.concatenate([[True], np.diff(odds) > 0, [True]])  # equal odds are answered together
+    reachable = np.concatenate([[True], np.diff(odds) > 0, [True]])  # equal odds have one answer
     best = int(np.where(reachable, totals, -np.inf).argmax())
     return float(odds[best - 1]) if best else float(odds[0] - 1)

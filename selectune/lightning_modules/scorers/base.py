@@ -93,7 +93,7 @@ class Scorer(pl.LightningModule):
         return self.passes_of(int((~batch["special"]).sum(1).max()))
 
     def passes_of(self, longest: int) -> int:
-        """The same for a batch whose longest text has so many tokens, special ones left out."""
+        """The same by the number of tokens of the batch's longest text, special ones left out."""
         return 1
 
     def made_up(self, n_rows: int, length: int) -> dict[str, Any]:
@@ -185,7 +185,7 @@ def row_means(values: Tensor, at: Tensor) -> Tensor:
 
 
 def load_trained(auto_class: str, kind: str, source: ModelSource, remedy: str, least_labels: int = 0) -> Any:
-    """A network with float32 weights whose head of some kind is trained, and not made up at random.
+    """A network with float32 weights and a trained head of some kind.
 
     Raises:
         CheckpointError: the checkpoint has no such head, or one of fewer labels; the message ends with the remedy.
