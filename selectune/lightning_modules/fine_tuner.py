@@ -14,6 +14,7 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recomputed
 
+from selectune.callbacks.training_check import TrainingCheck
 from selectune.common import checks
 from selectune.common.errors import UserError
 from selectune.common.ranks import gather
@@ -95,8 +96,6 @@ class FineTuner(pl.LightningModule):
 
     def configure_callbacks(self) -> list[pl.Callback]:
         """The check of every training, unless the Trainer has one."""
-        from selectune.callbacks.training_check import TrainingCheck
-
         checked = any(isinstance(callback, TrainingCheck) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
         return [] if checked else [TrainingCheck()]
 

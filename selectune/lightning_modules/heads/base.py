@@ -8,17 +8,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchmetrics import MetricCollection
 
 from selectune.common.errors import CheckpointError, UserError
 from selectune.costs.flops import FlopModel, model_flops
 from selectune.data.sources import ModelSource
-
-if TYPE_CHECKING:
-    from torchmetrics import MetricCollection
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
+from torchmetrics import MetricCollection, PearsonCorrCoef, SpearmanCorrCoef
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score, MulticlassMatthewsCorrCoef
 
 from selectune.common.errors import DataError
 from selectune.lightning_modules.heads.base import Head, Output, network_inputs
-
-if TYPE_CHECKING:
-    from torchmetrics import MetricCollection
 
 CLASS_METRICS = ("accuracy", "macro_f1", "micro_f1", "matthews")
 NUMBER_METRICS = ("pearson", "spearman")
@@ -75,9 +74,6 @@ class ClassificationHead(Head):
 
     def metrics(self) -> MetricCollection:
         """Fresh metrics, in the order asked for."""
-        from torchmetrics import MetricCollection
-        from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score, MulticlassMatthewsCorrCoef
-
         n = max(2, len(self.labels))
         known: dict[str, Any] = {
             "accuracy": MulticlassAccuracy(n, average="micro"),
@@ -119,8 +115,6 @@ class RegressionHead(Head):
 
     def metrics(self) -> MetricCollection:
         """Fresh metrics, in the order asked for."""
-        from torchmetrics import MetricCollection, PearsonCorrCoef, SpearmanCorrCoef
-
         with warnings.catch_warnings():  # they keep all predictions, and warn of it: a number a row is little
             warnings.simplefilter("ignore")
             known: dict[str, Any] = {"pearson": PearsonCorrCoef(), "spearman": SpearmanCorrCoef()}

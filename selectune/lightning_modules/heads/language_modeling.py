@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy
 
 from selectune.costs.flops import FlopModel
 from selectune.lightning_modules.heads.base import Head, Output, before_output, network_inputs
-
-if TYPE_CHECKING:
-    from torchmetrics import MetricCollection
 
 
 class LanguageModelHead(Head):
@@ -26,9 +25,6 @@ class LanguageModelHead(Head):
 
     def metrics(self) -> MetricCollection:
         """Accuracy over the predicted tokens."""
-        from torchmetrics import MetricCollection
-        from torchmetrics.classification import MulticlassAccuracy
-
         return MetricCollection({"accuracy": MulticlassAccuracy(self.vocabulary, average="micro")})
 
     def from_loss(self, loss: float) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,11 +12,9 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.utilities import dim_zero_cat
 
+from selectune.data.sources import ModelSource
 from selectune.lightning_modules.heads import squad
 from selectune.lightning_modules.heads.base import Head, Output, network_inputs
-
-if TYPE_CHECKING:
-    from selectune.data.sources import ModelSource
 
 THRESHOLD = "null_threshold"
 LOWEST = torch.finfo(torch.float32).min  # stands for a logit of -inf, but adds up without NaN

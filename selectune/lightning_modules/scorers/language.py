@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -15,10 +15,8 @@ from selectune.costs.flops import FlopModel
 from selectune.data.sources import ModelSource
 from selectune.lightning_modules.heads import before_output, network_inputs
 from selectune.lightning_modules.scorers.base import LAST, Scorer, load_trained, row_means, states_of, stop_after
+from selectune.lightning_modules.scorers.probe import EntropyProbe
 from selectune.lightning_modules.scorers.vocabulary import vocabulary_entropy
-
-if TYPE_CHECKING:
-    from selectune.lightning_modules.scorers.probe import EntropyProbe
 
 HEADS = {
     "masked": ("AutoModelForMaskedLM", "masked-LM"),
@@ -72,17 +70,17 @@ class LanguageScorer(Scorer):
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Signals of a batch, each float32 of shape (rows,) or (rows, width)."""
+        states: dict[int, Tensor] = {}
         if self.estimator == "masked_pseudo":
-            return self._masked_in_turns(batch)
-        at, predicted = self._predicting(batch)
-        entropies, losses, states = self._read(batch, at, batch["input_ids"][predicted])
-        signals: dict[str, Tensor] = {}
-        if "generative_entropy" in self.wanted:
+            at = ~batch["special"]
+            entropies, losses = self._masked_in_turns(batch, at)
+        else:
+            at, predicted = self._predicting(batch)
+            entropies, losses, states = self._read(batch, at, batch["input_ids"][predicted])
             if self.probe is not None:
                 entropies = self.probe(_concatenated(states, self.probe_layers, at))
-            signals["generative_entropy"] = row_means(entropies, at)
-        if "loss" in self.wanted:
-            signals["loss"] = row_means(losses, at)
+        values = {"generative_entropy": entropies, "loss": losses}
+        signals = {name: row_means(value, at) for name, value in values.items() if name in self.wanted}
         if "embedding" in self.wanted:
             signals["embedding"] = self.embedding(states, batch)
         return signals
@@ -153,9 +151,8 @@ class LanguageScorer(Scorer):
             network(**network_inputs(self.network, batch))
         return entropies, losses, states
 
-    def _masked_in_turns(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """Entropy and loss at masked positions: the j-th of k passes masks the tokens j, j + k, ... of each text."""
-        content = ~batch["special"]
+    def _masked_in_turns(self, batch: dict[str, Any], content: Tensor) -> tuple[Tensor, Tensor]:
+        """Entropies and losses at masked positions: the j-th of k passes masks the tokens j, j + k, ... of a text."""
         place = content.cumsum(1) - 1
         entropies = torch.zeros(content.shape, device=content.device)
         losses = torch.zeros_like(entropies)
@@ -165,8 +162,7 @@ class LanguageScorer(Scorer):
                 inputs = batch["input_ids"].masked_fill(masked, self.mask_id or 0)
                 read = self._read(batch | {"input_ids": inputs}, masked, batch["input_ids"][masked])
                 entropies[masked], losses[masked] = read[0], read[1]
-        signals = {"generative_entropy": entropies, "loss": losses}
-        return {name: row_means(values[content], content) for name, values in signals.items() if name in self.wanted}
+        return entropies[content], losses[content]
 
 
 def _concatenated(states: dict[int, Tensor], layers: Sequence[int], at: Tensor) -> Tensor:

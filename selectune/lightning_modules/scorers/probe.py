@@ -19,6 +19,8 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from selectune.common.errors import DataError
@@ -224,8 +226,6 @@ def check_probe(predicted: np.ndarray, exact: np.ndarray, lengths: np.ndarray, f
 
 def save_probe(probe: EntropyProbe, check: ProbeCheck, target: Path) -> None:
     """Write a probe and its check, as JSON in the header, into one safetensors file, whole or not at all."""
-    from safetensors.torch import save
-
     header = {"max_entropy": probe.max_entropy, "width": probe.width, "check": asdict(check)}
     tensors = {name: values.cpu().contiguous() for name, values in probe.state_dict().items()}
     with atomic_file(target) as partial:
@@ -238,8 +238,6 @@ def load_probe(source: Path) -> tuple[EntropyProbe, ProbeCheck]:
     Raises:
         DataError: the file is missing, damaged or of another kind.
     """
-    from safetensors import SafetensorError, safe_open
-
     try:
         with safe_open(source, framework="pt") as file:
             header = json.loads(file.metadata()["probe"])
