@@ -110,6 +110,6 @@ def restored(path: Path) -> Path | None:
         return path
     if path.is_file() or before.is_file():
         raise CheckpointError(
-            f"The checkpoint {path} is not whole ({fault}), and neither is one before it; remove both."
+            f"The checkpoint {path} is not whole ({fault}), and neither is one before it; remove what is left of them."
         )
     return None

@@ -6,7 +6,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import lightning.pytorch as pl
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,7 +18,7 @@ from selectune import Export, FineTuner, TextClassification
 from selectune.common.errors import DataError
 from selectune.lightning_modules.heads import ClassificationHead, RegressionHead
 from tests.conftest import sentences
-from tests.trainers import trainer_for
+from tests.trainers import NoDropout, trainer_for
 
 N_CLASSES = 5
 
@@ -106,13 +105,6 @@ def test_the_squared_error_is_that_of_a_slow_loop() -> None:
     assert output.predictions.shape == (30,)
     assert float(output.loss_sum) == pytest.approx(sum((a - b) ** 2 for a, b in zip(numbers, labels)), rel=1e-5)
     assert output.items == 30
-
-
-class NoDropout(pl.Callback):
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        for module in pl_module.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = 0.0
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.001])
