@@ -97,6 +97,7 @@ class CostLedger(pl.Callback):
         self.ledger.rank, self.ledger.world_size = world()
         self.ledger.device = str(trainer.strategy.root_device)
         if self._begun is None or (fitting and self._begun != "fit"):
+            # rank 0 reads the disk, where a slower rank would find the records of this attempt already
             self.ledger.attempt, self.ledger.resumed = on_rank_zero(attempt_and_resumed)
         self._begun = "fit" if fitting else self._begun or "used"
 
