@@ -12,6 +12,7 @@ import torch
 
 from selectune.callbacks.cost_ledger import CostLedger
 from selectune.common.errors import CheckpointError, TrainingError
+from selectune.common.run_files import RunFiles
 from selectune.common.training_outcome import ENDS, Problem, TrainingOutcome, ends, loss_problem, metric_problem
 
 EVERY = 50  # steps between two checks of the losses, where the Trainer logs nothing
@@ -178,8 +179,8 @@ class TrainingCheck(pl.Callback):
         costs = next((callback for callback in trainer.callbacks if isinstance(callback, CostLedger)), None)
         # what tunes a scorer, or stands for the whole training in a search, is not the run's own
         if costs is not None and costs.ledger.path is not None and costs.stage in ("train", "warm_up"):
-            run = costs.ledger.path.parent
-            self.outcome.write(run / "warm_up" if costs.stage == "warm_up" else run)
+            run = RunFiles(costs.ledger.path.parent)
+            self.outcome.write(run.warm_up.path if costs.stage == "warm_up" else run.path)
 
 
 def training_failure(trainer: Any) -> Problem | None:

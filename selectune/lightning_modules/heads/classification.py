@@ -64,9 +64,9 @@ class ClassificationHead(Head):
 
     def predict(self, network: nn.Module, batch: dict[str, Any]) -> dict[str, Any]:
         """``prediction``, a class name, and the probability of each class."""
-        shares = network(**network_inputs(network, batch)).logits.float().softmax(-1).cpu().numpy()
-        names = [self.labels[i] for i in shares.argmax(1)]
-        return {"prediction": names} | {f"probability_{name}": shares[:, i] for i, name in enumerate(self.labels)}
+        probabilities = network(**network_inputs(network, batch)).logits.float().softmax(-1).cpu().numpy()
+        columns: dict[str, Any] = {"prediction": [self.labels[i] for i in probabilities.argmax(1)]}
+        return columns | {f"probability_{name}": probabilities[:, i] for i, name in enumerate(self.labels)}
 
     def of_rows(self, output: Output) -> dict[str, Any]:
         """Numbers of the correct and of the predicted class."""
