@@ -48,15 +48,12 @@ class _Checkpoint(ModelCheckpoint):
 class _Last(_Checkpoint):
     """Saves at the end of a fit too, when steps were made since, as where ``max_steps`` ends it within an epoch."""
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if may_go_on_after(trainer, batch_idx):  # else the next batch or the end of the epoch saves
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_end(trainer, pl_module)
-        if training_failure(trainer) is not None:
-            return
-        if self._train_time_interval is None and self._last_global_step_saved != trainer.global_step:
+        unsaved = self._train_time_interval is None and self._last_global_step_saved != trainer.global_step
+        if unsaved and training_failure(trainer) is None:
             trainer.save_checkpoint(Path(str(self.dirpath)) / "last.ckpt")

@@ -101,9 +101,7 @@ class CostLedger(pl.Callback):
             self.ledger.attempt, self.ledger.resumed = on_rank_zero(attempt_and_resumed)
         self._begun = "fit" if fitting else self._begun or "used"
 
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Add what the training of the checkpoint has cost, on all ranks."""
         if self._kept is None:
             return
@@ -115,9 +113,7 @@ class CostLedger(pl.Callback):
         kept = [*self._kept, *(one for of_rank in gather(mine) for one in of_rank)]
         checkpoint[IN_CHECKPOINT] = [asdict(one) for one in kept]
 
-    def on_load_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Take the cost of the training up to the checkpoint that a fit goes on from."""
         if trainer.state.fn == "fit":
             costs = checkpoint.get(IN_CHECKPOINT)
@@ -163,9 +159,7 @@ class CostLedger(pl.Callback):
             work = f"{self.work or self.stage}: {stage.value if stage else ''} after {batches} batches"
         self._evaluation = self.ledger.open(self.evaluation, self.part, work)
 
-    def on_validation_batch_end(
-        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
+    def on_validation_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
         """Add a batch."""
         assert self._evaluation is not None
         self._add(self._evaluation, pl_module, [(batch, (False,))])
@@ -179,7 +173,7 @@ class CostLedger(pl.Callback):
             self._training.resume()
 
     on_test_start = on_predict_start = on_validation_start
-    on_test_batch_end = on_predict_batch_end = on_validation_batch_end
+    on_test_batch_end = on_predict_batch_end = on_validation_batch_end  # type: ignore[assignment]
     on_test_end = on_predict_end = on_validation_end
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
@@ -193,9 +187,7 @@ class CostLedger(pl.Callback):
                 cost.close(finished)
         self._evaluation = None
 
-    def _add(
-        self, cost: StageCost, module: Any, work: Sequence[tuple[Any, Sequence[bool]]], stepped: bool = False
-    ) -> None:
+    def _add(self, cost: StageCost, module: Any, work: Sequence[tuple[Any, Any]], stepped: bool = False) -> None:
         """Add the parts of a batch, each with its passes (whether backward too), and the optimizer's step, at once."""
         examples = tokens = padded_tokens = 0
         flops: list[Any] = [self._step] if stepped else []

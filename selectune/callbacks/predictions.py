@@ -26,9 +26,7 @@ class RowFigures(pl.Callback):
         self.file = Path(file)
         self._batches: list[dict[str, Any]] = []
 
-    def on_test_batch_end(
-        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
+    def on_test_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
         """Collect the metrics of a batch's rows."""
         if outputs and batch["split"] == "test":
             self._batches.append({"row_id": np.asarray(batch["rows"]), **outputs})
