@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 
 from selectune.common.files import held
 from tests.processes import BLANK, run_main, run_ranks
+from tests.random_models import make_classifier, make_gpt2
 
 REPOSITORY = Path(__file__).parent.parent
 # Real data and weights are for tests marked `real_data` alone; the others must not find any by their names.
@@ -133,6 +135,18 @@ def data_folder(shared: Shared) -> Path:
 def model_folder(shared: Shared) -> Path:
     """A random BERT of 2 layers and 32 dimensions with a masked-LM head, and its tokenizer."""
     return shared("tiny", _make_model)
+
+
+@pytest.fixture(scope="session")
+def causal_folder(shared: Shared, model_folder: Path) -> Path:
+    """A random GPT-2 with the tiny model's tokenizer."""
+    return shared("gpt2", partial(make_gpt2, tokenizer_of=model_folder))
+
+
+@pytest.fixture(scope="session")
+def classifier_folder(shared: Shared, model_folder: Path) -> Path:
+    """The tiny model with a random head for three classes."""
+    return shared("classifier", partial(make_classifier, model_folder=model_folder))
 
 
 def _make_model(folder: Path) -> None:

@@ -47,6 +47,14 @@ def broadcast(value: T) -> T:
     return box[0]
 
 
+def gather(value: T) -> list[T]:
+    """Every rank's value in the order of ranks, on every rank. It must be picklable."""
+    values: list[Any] = [value] * world()[1]
+    if len(values) > 1:
+        torch.distributed.all_gather_object(values, value)
+    return values
+
+
 def on_rank_zero(decide: Callable[[], T]) -> T:
     """Let rank 0 do something and give all ranks its result, or all of them its error.
 

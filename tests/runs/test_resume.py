@@ -15,6 +15,7 @@ from selectune.costs.record import add_up
 from selectune.costs.saving import Saving
 from selectune.costs.uninterrupted import split_costs
 from tests.conftest import REPOSITORY, Cli, metrics_of
+from tests.trainers import SaveAt
 
 
 def test_a_killed_run_goes_on_by_itself(cli: Cli, selecting: list[str], tmp_path: Path) -> None:
@@ -51,15 +52,6 @@ def test_a_killed_run_goes_on_by_itself(cli: Cli, selecting: list[str], tmp_path
     saving, whole = Saving.read(tmp_path / "run").flops, Saving.read(tmp_path / "unbroken").flops
     apart = {"redone": 0.0, "selection_avoided": 0.0}  # the second run found the first one's signals
     assert vars(replace(saving, **apart)) == pytest.approx(vars(replace(whole, **apart)), rel=1e-12)
-
-
-class SaveAt(pl.Callback):
-    def __init__(self, file: Path, step: int) -> None:
-        self.file, self.step = file, step
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *args: object) -> None:
-        if trainer.global_step == self.step:
-            trainer.save_checkpoint(self.file)
 
 
 @pytest.mark.parametrize("step", [3, 7, 10])
