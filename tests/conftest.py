@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from selectune.common.files import held
+from selectune.common.locks import locked
 from tests.processes import BLANK, run_main, run_ranks
 
 REPOSITORY = Path(__file__).parent.parent
@@ -107,7 +107,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
 
     def made(name: str, make: Callable[[Path], Any]) -> Path:
         folder, whole = root / "shared" / name, root / "shared" / f"{name}.whole"
-        with held(root / "shared" / f"{name}.lock", 3000, f"making {name}"):
+        with locked(root / "shared" / f"{name}.lock", 3000, f"making {name}"):
             if not whole.exists():
                 shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir(parents=True)

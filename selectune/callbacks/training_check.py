@@ -13,6 +13,7 @@ import torch
 
 from selectune.callbacks.cost_ledger import CostLedger
 from selectune.common.errors import CheckpointError, TrainingError
+from selectune.common.run_files import RunFiles
 from selectune.common.training_outcome import ENDS, Problem, TrainingOutcome, ends, loss_problem, metric_problem
 
 EVERY = 50  # steps between two looks at the losses, where the Trainer logs nothing
@@ -215,5 +216,5 @@ def _folder(trainer: Any) -> Path | None:
     costs = next((callback for callback in trainer.callbacks if isinstance(callback, CostLedger)), None)
     if costs is None or costs.ledger.path is None or costs.stage not in ("train", "warm_up"):
         return None  # what tunes a scorer, or stands for the whole training in a search, is not the run's own
-    run = Path(costs.ledger.path).parent
-    return run / "warm_up" if costs.stage == "warm_up" else run
+    run = RunFiles(Path(costs.ledger.path).parent)
+    return run.warm_up.path if costs.stage == "warm_up" else run.path

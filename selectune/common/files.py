@@ -1,10 +1,9 @@
-"""Where things are kept, and how they get there whole."""
+"""The cache folder, and files that are written whole or not at all: under a temporary name first, then renamed."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import re
@@ -22,6 +21,7 @@ from typing import Any
 import yaml
 
 from selectune.common.errors import NoRoomError, UserError
+from selectune.common.locks import take_lock
 
 PARTIAL = re.compile(r"\..+\.([0-9a-f]{8})-[0-9a-f]{12}\.partial")
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -177,38 +177,6 @@ def clear_partials(folder: Path, mine: bool = False) -> None:
                 _clear(Path(parent) / name, mine)
 
 
-@contextmanager
-def held(file: Path, wait_s: float, doing: str) -> Iterator[None]:
-    """Hold a lock file; another process that holds it is waited for.
-
-    Args:
-        file: whose lock it is.
-        wait_s: seconds to wait at most.
-        doing: what the holder does, for the message: "Another run is ...".
-
-    Raises:
-        UserError: the other is not through by then.
-    """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w") as handle:
-        began = time.monotonic()
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() - began > wait_s:
-                    raise UserError(
-                        f"Another run is {doing} and is not through after {wait_s / 60:.0f} minutes; start again when "
-                        "it is, or use another --cache."
-                    ) from None
-                time.sleep(0.5)
-        try:
-            yield
-        finally:
-            fcntl.flock(handle, fcntl.LOCK_UN)
-
-
 def no_room(error: BaseException | None) -> NoRoomError | None:
     """The error of a full file system that an error is or was raised from, if any."""
     found = None
@@ -247,14 +215,11 @@ def _create(target: Path, folder: bool) -> tuple[Path, int]:
             handle = os.open(partial, os.O_RDONLY)
         else:
             handle = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        cleared = False
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            cleared = True  # it is about to be, by a process that saw it before it was locked
-        except OSError:
-            pass  # some file systems know no locks
-        if not cleared and partial.exists():
+            mine = take_lock(handle)
+        except OSError:  # some file systems know no locks
+            mine = True
+        if mine and partial.exists():  # else a process that saw it before it was locked removes it
             return partial, handle
         os.close(handle)
 
@@ -265,8 +230,8 @@ def _clear(partial: Path, mine: bool) -> None:
     if written_by and written_by[1] == _machine():
         handle = os.open(partial, os.O_RDONLY if partial.is_dir() else os.O_RDWR)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # BlockingIOError: it is being written
-            _remove(partial)
+            if take_lock(handle):  # else it is being written
+                _remove(partial)
         finally:
             os.close(handle)
     elif mine or time.time() - partial.stat().st_mtime > OLD_S:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
+import math
 import os
 import warnings
 from collections.abc import Iterable
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from selectune.common.errors import UserError
+from selectune.common.locks import take_lock
 from selectune.common.run_files import RunFiles
 from selectune.costs.record import CostRecord
 
@@ -24,7 +25,7 @@ def append(path: Path, records: Iterable[CostRecord]) -> None:
     """Append records to a ledger that other processes append to as well, each in one write, and wait for the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab+", buffering=0) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        take_lock(file, wait_s=math.inf)
         _mend_end(file)
         for record in records:
             line = json.dumps(record.to_json(), ensure_ascii=False, allow_nan=False).encode() + b"\n"
