@@ -1,4 +1,4 @@
-"""The Trainer's options: what is out of range, or refused by Lightning, is told before anything is loaded."""
+"""The Trainer's options: values out of range, or that Lightning refuses, are errors before anything is loaded."""
 
 from __future__ import annotations
 
@@ -22,10 +22,7 @@ REFUSALS = (MisconfigurationException, ValueError, TypeError, ImportError, Runti
 
 
 def check_options(options: Mapping[str, Any]) -> None:
-    """Refuse numbers that Lightning takes, but with which nothing is trained, or a training fails later.
-
-    Args:
-        options: of the Trainer, by name.
+    """Refuse options that Lightning takes, but with which nothing is trained, or a training fails later.
 
     Raises:
         UserError: one is out of its range, or the strategy is an object.
@@ -41,7 +38,7 @@ def check_options(options: Mapping[str, Any]) -> None:
     checks.at_least("trainer.log_every_n_steps", options["log_every_n_steps"], 0)
     checks.not_negative("trainer.gradient_clip_val", options["gradient_clip_val"])
     checks.positive("trainer.limit_train_batches", options["limit_train_batches"])
-    if isinstance(options["val_check_interval"], int | float):  # a time span is Lightning's to read
+    if isinstance(options["val_check_interval"], int | float):  # Lightning reads time spans
         checks.positive("trainer.val_check_interval", options["val_check_interval"])
 
 
@@ -49,15 +46,15 @@ def made_trainer(make: Callable[..., Trainer], options: Mapping[str, Any]) -> Tr
     """A Trainer of these options.
 
     Raises:
-        UserError: Lightning does not take them, or they ask for processes that cannot be had here.
+        UserError: Lightning does not take them, or they ask for processes that are not supported here.
     """
     try:
         trainer = make(**options)
     except REFUSALS as error:
-        told = shorten(" ".join(str(error).split()), LONGEST).rstrip(".")
-        named = [f"trainer.{name}" for name, value in options.items() if _is_about(told, name, value)]
+        reason = shorten(" ".join(str(error).split()), LONGEST).rstrip(".")
+        named = [f"trainer.{name}" for name, value in options.items() if _is_about(reason, name, value)]
         about = " with ".join(named[:2] or ["trainer.accelerator", "trainer.strategy"])  # those that need packages
-        raise UserError(f"Lightning does not take {about} as given ({told}); mend it.") from error
+        raise UserError(f"Lightning does not accept {about} as given ({reason}); change it.") from error
     if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
         raise UserError(
             f"trainer.strategy is {options['strategy']}, but strategies that fork or spawn are not supported; use ddp."
@@ -71,7 +68,7 @@ def made_trainer(make: Callable[..., Trainer], options: Mapping[str, Any]) -> Tr
     return trainer
 
 
-def _is_about(told: str, name: str, value: Any) -> bool:
+def _is_about(reason: str, name: str, value: Any) -> bool:
     """Whether a message names an option, or the word that was given for it."""
     words = [name, *([value] if isinstance(value, str) and value != "auto" else [])]
-    return any(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", told) for word in words)
+    return any(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", reason) for word in words)
