@@ -182,14 +182,15 @@ def selecting(arguments: list[str]) -> list[str]:
 
 @pytest.fixture(scope="session")
 def finished(shared: Shared, small_task: tuple[str, ...]) -> Path:
-    """A finished run of the small task with a selector, to be read; its signals are in the cache beside it."""
+    """A finished run of the small task with a selector, to be read; beside it ``cache`` and what it printed."""
 
     def make(folder: Path) -> None:
-        environment = os.environ | {"SELECTUNE_CACHE": str(folder / "cache")}
+        environment = os.environ | {"SELECTUNE_CACHE": str(folder / "cache"), "COLUMNS": "1000"}
         done = run_main(
             ["fit", *small_task, *SELECTOR, "--output", str(folder / "run")], folder, environment, draws=True
         )
         assert done.returncode == 0, done.stderr[-6000:]
+        (folder / "stdout.txt").write_text(done.stdout)
 
     return shared("finished", make) / "run"
 
