@@ -15,6 +15,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from _file_calls import Call
+from _forked import forked
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.demos.boring_classes import BoringModel
 from lightning.pytorch.plugins import AsyncCheckpointIO
@@ -27,7 +28,7 @@ from selectune.runs.command import RunTrainer
 from selectune.runs.directory import Run
 from selectune.runs.metrics_log import MetricsLog
 from tests.conftest import Here, metrics_of
-from tests.forked import at_every_call, forked
+from tests.forked import at_every_call
 
 IO = WholeCheckpointIO()
 
