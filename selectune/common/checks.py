@@ -11,15 +11,7 @@ LAST_SEED = 2**32 - 1  # of numpy
 
 
 def refuse_unless(holds: bool, name: str, value: object, may_be: str, error: type[UserError] = UserError) -> None:
-    """Raise an error that names an argument, its value and what it may be.
-
-    Args:
-        holds: whether the value is in range.
-        name: of the argument, as a config spells it: ``data.batch_size``.
-        value: that was given.
-        may_be: what it must be, after "must be".
-        error: the class to raise.
-    """
+    """Raise an error with an argument's name, as a config spells it (``data.keep``), its value and what it may be."""
     if not holds:
         raise error(f"{name} is {value}, but must be {may_be}.")
 
@@ -34,14 +26,14 @@ def limit(name: str, value: float | None) -> None:
     refuse_unless(value is None or value >= 1 or value == -1, name, value, "at least 1, or -1 for no limit")
 
 
-def positive(name: str, value: float | None, error: type[UserError] = UserError) -> None:
+def positive(name: str, value: float | None) -> None:
     """Refuse a number that is not over 0, or not finite."""
-    refuse_unless(value is None or 0 < value < math.inf, name, value, "a finite number over 0", error)
+    refuse_unless(value is None or 0 < value < math.inf, name, value, "a finite number over 0")
 
 
-def not_negative(name: str, value: float | None, error: type[UserError] = UserError) -> None:
+def not_negative(name: str, value: float | None) -> None:
     """Refuse a number that is below 0, or not finite."""
-    refuse_unless(value is None or 0 <= value < math.inf, name, value, "a finite number of at least 0", error)
+    refuse_unless(value is None or 0 <= value < math.inf, name, value, "a finite number of at least 0")
 
 
 def between(name: str, value: float | None, low: float, high: float, error: type[UserError] = UserError) -> None:

@@ -30,13 +30,7 @@ class RunDirectoryError(UserError):
 
 
 class NoRoomError(UserError, OSError):
-    """A file system that is full; what was there before stays.
-
-    Args:
-        path: what could not be written, if known.
-        needed: its bytes, if known.
-        free: bytes that are free, if known.
-    """
+    """A full file system; the earlier content of the file stays. Path, bytes needed and bytes free where known."""
 
     def __init__(self, path: object = None, needed: int | None = None, free: int | None = None) -> None:
         self.path, self.needed, self.free = path, needed, free

@@ -36,7 +36,7 @@ def default_cache() -> Path:
 
 
 def use_cache(given: str | None) -> None:
-    """Make a folder the cache of this process and of those that it starts; None leaves what `default_cache` says.
+    """Make a folder the cache of this process and of those that it starts; None keeps `default_cache`.
 
     Raises:
         UserError: the cache cannot be a folder, or not be written.
@@ -49,10 +49,10 @@ def use_cache(given: str | None) -> None:
 
 
 def check_folder(given: str, option: str, error: type[UserError] = UserError) -> None:
-    """Refuse a folder that cannot be made or written, without making it: what exists of the path is written to.
+    """Refuse a folder that cannot be made or written, without making it: the part that exists is written to.
 
     Args:
-        given: the path; it need not exist.
+        given: the path.
         option: that named it.
         error: the class to raise.
     """
@@ -81,12 +81,12 @@ def check_folder(given: str, option: str, error: type[UserError] = UserError) ->
         ) from refused
 
 
-def read_mapping(file: Path, mend: str, *keys: str, error: type[UserError] = UserError) -> dict[str, Any]:
+def read_mapping(file: Path, fix: str, *keys: str, error: type[UserError] = UserError) -> dict[str, Any]:
     """The content of a JSON or YAML file of a run.
 
     Args:
         file: to read.
-        mend: what to do where it is damaged, after "; ".
+        fix: what to do where it is damaged, after "; ".
         keys: that it must have.
         error: the class to raise.
 
@@ -97,9 +97,9 @@ def read_mapping(file: Path, mend: str, *keys: str, error: type[UserError] = Use
         text = file.read_text(encoding="utf-8")
         content = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
     except (OSError, ValueError, yaml.YAMLError) as damage:
-        raise error(f"{file} is damaged ({' '.join(str(damage).split())}); {mend}.") from damage
+        raise error(f"{file} is damaged ({' '.join(str(damage).split())}); {fix}.") from damage
     if not isinstance(content, dict) or not content.keys() >= set(keys):
-        raise error(f"{file} is damaged (it holds no {' and '.join(keys) or 'settings'}); {mend}.")
+        raise error(f"{file} is damaged (it holds no {' and '.join(keys) or 'settings'}); {fix}.")
     return content
 
 
@@ -198,7 +198,7 @@ def _partial(target: Path, folder: bool) -> Iterator[Path]:
     try:
         yield partial
     except Exception as error:
-        if (told := no_room(error)) and told is not error:
+        if not isinstance(error, NoRoomError) and no_room(error):
             raise NoRoomError(target) from error
         raise
     finally:
@@ -207,7 +207,7 @@ def _partial(target: Path, folder: bool) -> Iterator[Path]:
 
 
 def _create(target: Path, folder: bool) -> tuple[Path, int]:
-    """Make a temporary file or folder, with the rights of any, as others may share the cache; gives it locked."""
+    """Make a temporary file or folder with default rights, as others may share the cache, and lock it."""
     while True:
         partial = target.with_name(f".{target.name}.{_machine()}-{uuid.uuid4().hex[:12]}.partial")
         if folder:
@@ -247,7 +247,7 @@ def _remove(path: Path) -> None:
 
 @cache
 def _machine() -> str:
-    """Eight digits that tell this machine from others until it is started again: locks are seen within a kernel."""
+    """Eight digits of this machine until it is started again, as other kernels do not see its locks."""
     boot = Path("/proc/sys/kernel/random/boot_id")
     return boot.read_text()[:8] if boot.is_file() else f"{uuid.getnode():012x}"[-8:]
 

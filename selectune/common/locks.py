@@ -16,11 +16,9 @@ RETRY_S = 0.5
 
 
 def take_lock(handle: int | IO[str] | IO[bytes], wait_s: float = 0.0) -> bool:
-    """Whether this process now holds the lock of an open file or folder; closing that releases it.
+    """Whether this process now holds the lock of an open file or folder, after waiting for at most so many seconds.
 
-    Args:
-        handle: of the file or folder.
-        wait_s: seconds to wait at most for another process that holds it.
+    Closing the file releases the lock.
     """
     until = time.monotonic() + wait_s
     while True:
@@ -35,11 +33,11 @@ def take_lock(handle: int | IO[str] | IO[bytes], wait_s: float = 0.0) -> bool:
 
 @contextmanager
 def locked(file: Path, wait_s: float, doing: str) -> Iterator[None]:
-    """Hold a lock file; another process that holds it is waited for.
+    """Hold a lock file, made if need be; wait for at most so many seconds where another process holds it.
 
     Args:
-        file: the lock file, made if need be.
-        wait_s: seconds to wait at most.
+        file: to lock.
+        wait_s: seconds.
         doing: what the holder does, for the message: "Another run is ...".
 
     Raises:

@@ -65,7 +65,7 @@ def on_rank_zero(decide: Callable[[], T]) -> T:
     return result  # type: ignore[return-value]
 
 
-def together(work: Callable[[], T]) -> T:
+def on_all_ranks(work: Callable[[], T]) -> T:
     """Call a function on all ranks; the error of any is raised on every one, instead of leaving the others waiting.
 
     The function must keep its own exchanges in step: a rank that fails between two of them still leaves others waiting.

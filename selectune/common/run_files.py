@@ -6,11 +6,7 @@ from pathlib import Path
 
 
 class SelectionFiles:
-    """Files of a selection.
-
-    Args:
-        folder: of the selection.
-    """
+    """Files in the folder of a selection."""
 
     def __init__(self, folder: Path) -> None:
         self.rows = folder / "rows.parquet"  # row ids and scores
@@ -20,11 +16,7 @@ class SelectionFiles:
 
 
 class RunFiles:
-    """Files of a run.
-
-    Args:
-        path: of the run directory.
-    """
+    """Files in a run directory."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

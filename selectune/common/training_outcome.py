@@ -28,12 +28,10 @@ FAILURES: tuple[Kind, ...] = ("not_finite", "no_better_than_constant")
 
 @dataclass(frozen=True)
 class Problem:
-    """A sign that a training did not work.
+    """A sign that a training did not work, in one sentence.
 
-    Args:
-        kind: ``not_finite``: losses or weights are nan or inf; ``no_better_than_constant``: the held-out metric is at
-            or below that of a constant answer; ``loss_did_not_fall``: the training loss ended no lower than it began.
-        message: one sentence.
+    Kinds are ``not_finite``: losses or weights are nan or inf; ``no_better_than_constant``: the held-out metric is at
+    or below that of a constant answer; ``loss_did_not_fall``: the training loss ended no lower than it began.
     """
 
     kind: Kind
@@ -42,19 +40,12 @@ class Problem:
 
 @dataclass(frozen=True)
 class TrainingOutcome:
-    """The outcome of a training.
+    """The outcome of a training."""
 
-    Args:
-        steps: batches trained on, over all attempts.
-        first_loss: mean training loss of the first steps, None where no loss was finite.
-        last_loss: mean training loss of as many last steps.
-        problems: that were found; none for a training that worked.
-    """
-
-    steps: int
-    first_loss: float | None
-    last_loss: float | None
-    problems: tuple[Problem, ...] = ()
+    steps: int  # batches trained on, over all attempts
+    first_loss: float | None  # mean training loss of the first steps, None where no loss was finite
+    last_loss: float | None  # of as many last steps
+    problems: tuple[Problem, ...] = ()  # none for a training that worked
 
     @property
     def failed(self) -> bool:
@@ -90,10 +81,7 @@ class TrainingOutcome:
 def ends(first: Sequence[float], last: Sequence[float], steps: int) -> tuple[float | None, float | None]:
     """Mean losses of the first and of the last fifth of a training, of at most 50 steps each.
 
-    Args:
-        first: finite losses of its first steps, at most 50.
-        last: finite losses of its last steps, at most 50.
-        steps: of the training.
+    Args are the finite losses of the first 50 steps, those of the last 50, and the number of steps.
     """
     n = max(1, min(ENDS, steps // 5))
     means = [math.fsum(some) / len(some) if some else None for some in (first[:n], last[-n:])]

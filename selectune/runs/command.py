@@ -37,7 +37,7 @@ from selectune.runs.class_errors import ClassParser, construction_problem
 from selectune.runs.directory import WRITERS, Run
 from selectune.runs.job import Job, WarmUp
 from selectune.runs.metrics_log import MetricsLog
-from selectune.runs.trainer_options import check_options, made_trainer
+from selectune.runs.trainer_options import made_trainer
 
 NOT_IN_CONFIG = (
     "config", "output", "cache", "ckpt_path", "overwrite", "dry_run", "weights_only", "verbose", "return_predictions",
@@ -66,15 +66,9 @@ class RunTrainer(Trainer):
 
 
 class RunCLI(LightningCLI):
-    """Parses, instantiates, and hands a verb over to `selectune.runs.fit` on every rank.
+    """Parses, and runs a verb of `selectune.runs.fit` on every rank; `selectune.cli` adds ``estimate``."""
 
-    `selectune.cli` adds ``estimate``.
-
-    Attributes:
-        keep_models: leave checkpoints and the exported model when a fit ends.
-    """
-
-    keep_models = True
+    keep_models = True  # leave checkpoints and the exported model when a fit ends
 
     def __init__(self) -> None:
         super().__init__(
@@ -144,7 +138,6 @@ class RunCLI(LightningCLI):
         self.run = None if dry else Run(_output(self.options.output, self.options.get("config")))
         self.ledger = Ledger()
         settings = dict(self._get(self.config_init, "trainer"))
-        check_options(settings)
         if settings["max_epochs"] == settings["max_steps"] == -1 and self.model.lr_scheduler is None:
             raise UserError(NO_END)
         if self.run is not None:
@@ -161,8 +154,8 @@ class RunCLI(LightningCLI):
         self.preemption = Preemption(requeue_signal(settings.get("plugins")))
         mine = settings.get("callbacks") or []
         kwargs["callbacks"] = [*(mine if isinstance(mine, list) else [mine]), *callbacks, self.preemption]
-        own = self.run.checkpoints if self.run is not None else default_cache()
-        kwargs["default_root_dir"] = root_for(Path(settings["default_root_dir"] or own))
+        place = settings["default_root_dir"] or (self.run.checkpoints if self.run is not None else default_cache())
+        kwargs["default_root_dir"] = root_for(Path(place))
         return made_trainer(self.trainer_class, settings | {"num_sanity_val_steps": 0} | kwargs)
 
     def job(self) -> Job:

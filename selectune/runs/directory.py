@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import yaml
 
@@ -24,27 +23,16 @@ WRITERS = ("fit", "select", "estimate")  # verbs that make a run; the others nee
 GROWS = ("trainer.max_epochs", "trainer.max_steps")  # may be raised in a finished run, with --ckpt_path last
 
 
-@dataclass(frozen=True)
-class Claim:
-    """State of a run directory when rank 0 claimed it.
+class Claim(NamedTuple):
+    """State of a run directory when rank 0 claimed it."""
 
-    Args:
-        attempt: number of this attempt, from 1.
-        checkpoint: to resume from, or None.
-        resumed: whether the run continues after an interruption, rather than being trained for longer.
-    """
-
-    attempt: int
-    checkpoint: str | None
-    resumed: bool = False
+    attempt: int  # from 1
+    checkpoint: str | None  # to resume from
+    resumed: bool  # the run continues after an interruption, rather than being trained for longer
 
 
 class Run(RunFiles):
-    """A run directory and the lock that this process holds on it.
-
-    Args:
-        path: of the directory.
-    """
+    """A run directory and the lock that this process holds on it."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -56,7 +44,7 @@ class Run(RunFiles):
 
         Args:
             verb: ``fit``, ``select``, ``estimate``, ``validate``, ``test`` or ``predict``.
-            config: what the verb is run with, without what `comparable` leaves out.
+            config: the content of ``config.yaml``.
             ckpt_path: ``last``, a file, or None.
             overwrite: remove the files of an earlier run.
 

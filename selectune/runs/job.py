@@ -59,34 +59,19 @@ class WarmUp:
 
 @dataclass(frozen=True)
 class Job:
-    """What the command line asked a verb to do.
+    """What the command line asked a verb to do."""
 
-    Args:
-        trainer: for the main fit and the evaluations; its strategy starts the other ranks.
-        make_trainer: makes a Trainer of the same devices for another stage.
-        model: to fine-tune.
-        data: to fine-tune on.
-        directory: the run directory, None for a dry run.
-        config: the content of ``config.yaml``.
-        scorer: settings of the scoring model.
-        warm_up: a warm-up, if asked for.
-        ckpt_path: as given.
-        overwrite: as given.
-        keep_models: leave checkpoints and the exported model when a fit ends.
-        ledger: that the stages are charged to.
-    """
-
-    trainer: pl.Trainer
-    make_trainer: Callable[..., pl.Trainer]
+    trainer: pl.Trainer  # for the main fit and the evaluations; its strategy starts the other ranks
+    make_trainer: Callable[..., pl.Trainer]  # makes one of the same devices for another stage
     model: FineTuner
     data: SelectionDataModule
-    directory: Run | None
-    config: dict[str, Any]
+    directory: Run | None  # None for a dry run
+    config: dict[str, Any]  # the content of ``config.yaml``
     scorer: ScorerSettings
     warm_up: WarmUp | None = None
     ckpt_path: str | None = None
     overwrite: bool = False
-    keep_models: bool = True
+    keep_models: bool = True  # leave checkpoints and the exported model when a fit ends
     ledger: Ledger = field(default_factory=Ledger)
 
     @property
@@ -98,15 +83,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Start:
-    """The start of a verb, the same on every rank.
+    """The start of a verb, the same on every rank."""
 
-    Args:
-        requests: the selections that are asked for, by part.
-        checkpoint: to resume from.
-    """
-
-    requests: dict[Part, SelectionRequest]
-    checkpoint: str | None = None
+    requests: dict[Part, SelectionRequest]  # the selections that are asked for
+    checkpoint: str | None = None  # to resume from
 
 
 @contextmanager

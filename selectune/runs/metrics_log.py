@@ -16,11 +16,7 @@ from selectune.common.files import atomic_file
 
 
 class MetricsLog(CSVLogger):
-    """Lightning's CSV logger, but into an existing folder, and without losing what an earlier attempt wrote.
-
-    Args:
-        folder: of ``metrics.csv``.
-    """
+    """Lightning's CSV logger, but into an existing folder, and without losing what an earlier attempt wrote."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(save_dir=folder, name="", version="", flush_logs_every_n_steps=50)

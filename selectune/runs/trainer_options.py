@@ -21,16 +21,18 @@ PROCESSES_PER_CORE = 4  # more of them would only wait for each other
 REFUSALS = (MisconfigurationException, ValueError, TypeError, ImportError, RuntimeError)
 
 
-def check_options(options: Mapping[str, Any]) -> None:
-    """Refuse options that Lightning takes, but with which nothing is trained, or a training fails later.
+def made_trainer(make: Callable[..., Trainer], options: Mapping[str, Any]) -> Trainer:
+    """A Trainer of these options.
 
     Raises:
-        UserError: one is out of its range, or the strategy is an object.
+        UserError: one is out of its range, Lightning does not take them, or they ask for processes that are not
+            supported here.
     """
     if not isinstance(options["strategy"], str):
         raise UserError(
             "trainer.strategy must be a name, such as ddp, since each stage makes a strategy of its own; name it."
         )
+    # numbers that Lightning takes, but with which nothing is trained, or a training fails later
     for name in ("max_epochs", "max_steps"):
         checks.limit(f"trainer.{name}", options[name])
     for name in ("accumulate_grad_batches", "check_val_every_n_epoch", "num_nodes"):
@@ -40,14 +42,6 @@ def check_options(options: Mapping[str, Any]) -> None:
     checks.positive("trainer.limit_train_batches", options["limit_train_batches"])
     if isinstance(options["val_check_interval"], int | float):  # Lightning reads time spans
         checks.positive("trainer.val_check_interval", options["val_check_interval"])
-
-
-def made_trainer(make: Callable[..., Trainer], options: Mapping[str, Any]) -> Trainer:
-    """A Trainer of these options.
-
-    Raises:
-        UserError: Lightning does not take them, or they ask for processes that are not supported here.
-    """
     try:
         trainer = make(**options)
     except REFUSALS as error:
