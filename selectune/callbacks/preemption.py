@@ -26,6 +26,7 @@ from lightning.fabric.plugins.environments import ClusterEnvironment, SLURMEnvir
 from lightning.pytorch.trainer.states import TrainerFn
 
 from selectune.common.errors import UserError
+from selectune.common.run_files import LAST
 
 STOPPED = 128 + signal.SIGTERM  # not 0, so that a script's `&&` does not take the run for finished
 PATIENCE_S = 45.0  # for the main thread to come to a stop, before the job is requeued without it
@@ -238,7 +239,7 @@ def _tell(sentence: str) -> None:
 def _last_checkpoint(trainer: Any) -> Path | None:
     """Where a training keeps its ``last.ckpt``, if it does."""
     folders = (one.dirpath for one in trainer.checkpoint_callbacks if getattr(one, "filename", None) == "last")
-    return next((Path(folder) / "last.ckpt" for folder in folders if folder), None)
+    return next((Path(folder) / LAST for folder in folders if folder), None)
 
 
 _active: Preemption | None = None

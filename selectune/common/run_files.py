@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+LAST = "last.ckpt"  # the newest checkpoint
+
 
 class SelectionFiles:
     """Files in the folder of a selection."""
@@ -35,7 +37,7 @@ class RunFiles:
         self.manifest = SelectionFiles(self.selection).manifest
         self.checkpoints = path / "checkpoints"
         self.best = self.checkpoints / "best.ckpt"  # the checkpoint that ``dev`` chose
-        self.last = self.checkpoints / "last.ckpt"  # the newest one
+        self.last = self.checkpoints / LAST
         self.export = path / "export"
         self.done = path / "done.json"  # the last file that is written
         self.lock = path / ".lock"
