@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from selectune.common.files import held
+from selectune.common.locks import locked
 from tests.processes import BLANK, run_main, run_ranks
 from tests.random_models import make_classifier, make_gpt2
 
@@ -109,7 +109,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
 
     def made(name: str, make: Callable[[Path], Any]) -> Path:
         folder, whole = root / "shared" / name, root / "shared" / f"{name}.whole"
-        with held(root / "shared" / f"{name}.lock", 3000, f"making {name}"):
+        with locked(root / "shared" / f"{name}.lock", 3000, f"making {name}"):
             if not whole.exists():
                 shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir(parents=True)
@@ -196,14 +196,15 @@ def selecting(arguments: list[str]) -> list[str]:
 
 @pytest.fixture(scope="session")
 def finished(shared: Shared, small_task: tuple[str, ...]) -> Path:
-    """A finished run of the small task with a selector, to be read; its signals are in the cache beside it."""
+    """A finished run of the small task with a selector, to be read; beside it ``cache`` and what it printed."""
 
     def make(folder: Path) -> None:
-        environment = os.environ | {"SELECTUNE_CACHE": str(folder / "cache")}
+        environment = os.environ | {"SELECTUNE_CACHE": str(folder / "cache"), "COLUMNS": "1000"}
         done = run_main(
             ["fit", *small_task, *SELECTOR, "--output", str(folder / "run")], folder, environment, draws=True
         )
         assert done.returncode == 0, done.stderr[-6000:]
+        (folder / "stdout.txt").write_text(done.stdout)
 
     return shared("finished", make) / "run"
 

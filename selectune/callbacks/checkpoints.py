@@ -14,7 +14,7 @@ from selectune.callbacks.predictions import RowFigures
 from selectune.callbacks.preemption import may_go_on_after
 from selectune.callbacks.savings import Savings
 from selectune.callbacks.training_check import training_failure
-from selectune.common.run_files import RunFiles
+from selectune.common.run_files import LAST, RunFiles
 from selectune.costs.ledger import Ledger
 
 CHECKPOINT_MINUTES = 10
@@ -56,4 +56,4 @@ class _Last(_Checkpoint):
         super().on_train_end(trainer, pl_module)
         unsaved = self._train_time_interval is None and self._last_global_step_saved != trainer.global_step
         if unsaved and training_failure(trainer) is None:
-            trainer.save_checkpoint(Path(str(self.dirpath)) / "last.ckpt")
+            trainer.save_checkpoint(Path(str(self.dirpath)) / LAST)

@@ -27,6 +27,7 @@ from lightning.fabric.plugins.environments import ClusterEnvironment, SLURMEnvir
 from lightning.pytorch.trainer.states import TrainerFn
 
 from selectune.common.errors import UserError
+from selectune.common.run_files import LAST
 
 STOPPED = 128 + signal.SIGTERM  # not 0, so that what follows `&&` in a script does not start
 PATIENCE_S = 45.0  # for the main thread to come to a stop, before the job is requeued without it
@@ -203,7 +204,7 @@ class Preemption(pl.Callback):
         """Save and stop if asked to."""
         if may_go_on_after(trainer, batch_idx):
             folders = (one.dirpath for one in trainer.checkpoint_callbacks if getattr(one, "filename", None) == "last")
-            self._stop_training(trainer, next((Path(folder) / "last.ckpt" for folder in folders if folder), None))
+            self._stop_training(trainer, next((Path(folder) / LAST for folder in folders if folder), None))
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop if asked to; the end of the epoch before has saved."""

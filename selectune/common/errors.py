@@ -1,8 +1,8 @@
-"""Errors that a user can mend. The CLI prints the one sentence of such an error and exits with code 2."""
+"""Errors. The command line prints the one sentence of a `UserError` and exits with code 2."""
 
 
 class UserError(ValueError):
-    """A mistake that the user can mend; its message says what is wrong, where, and how to mend it."""
+    """A mistake that the user can fix; its message says what is wrong, where, and how to fix it."""
 
 
 class DataError(UserError):
@@ -18,7 +18,7 @@ class SelectionError(UserError):
 
 
 class TransportError(UserError):
-    """A transport problem that is ill stated, or a solve that did not converge."""
+    """A transport problem that is ill stated, or a solver that did not converge."""
 
 
 class CheckpointError(UserError):
@@ -30,13 +30,7 @@ class RunDirectoryError(UserError):
 
 
 class NoRoomError(UserError, OSError):
-    """A file system that is full; what was there before stays.
-
-    Args:
-        path: what could not be written, if known.
-        needed: its bytes, if known.
-        free: bytes that there are, if known.
-    """
+    """A full file system; the earlier content of the file stays. Path, bytes needed and bytes free where known."""
 
     def __init__(self, path: object = None, needed: int | None = None, free: int | None = None) -> None:
         self.path, self.needed, self.free = path, needed, free
@@ -53,7 +47,7 @@ class NoRoomError(UserError, OSError):
 
 
 class TrainingError(RuntimeError):
-    """A training that was stopped as its loss or weights are not finite; the CLI ends with exit code 3."""
+    """A training that was stopped because its loss or weights are not finite; the command line exits with code 3."""
 
 
 class ConcentratedScores(UserWarning):
@@ -61,4 +55,4 @@ class ConcentratedScores(UserWarning):
 
 
 class DamagedCheckpoint(UserWarning):
-    """A checkpoint that is not whole, so an earlier one is taken, or none."""
+    """A damaged checkpoint, in whose place an earlier one is used, or none."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
+import math
 import os
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
 from selectune.common.errors import UserError
+from selectune.common.locks import take_lock
 from selectune.common.run_files import RunFiles
 from selectune.costs.record import CostRecord
 
@@ -23,7 +24,7 @@ def append(path: Path, records: Iterable[CostRecord]) -> None:
     """Append records to a ledger that other processes append to as well, each in one write, and wait for the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab+", buffering=0) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        take_lock(file, wait_s=math.inf)
         # A torn last line has no writer left, as nobody holds the lock; its costs are in a heartbeat.
         end = file.seek(0, os.SEEK_END)
         file.seek(max(0, end - 2**16))

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from selectune.common.run_files import RunFiles
 from selectune.report.numbers import COLOURS
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ class Picture:
 
 def shown(pictures: Iterable[Picture], folder: Path, prefix: str = "") -> str:
     """The pictures as HTML; each is written to ``figures/<prefix><name>.png`` of a folder as well."""
-    return "".join(_shown(picture, folder / "figures" / f"{prefix}{picture.name}.png") for picture in pictures)
+    return "".join(_shown(picture, RunFiles(folder).figures / f"{prefix}{picture.name}.png") for picture in pictures)
 
 
 def _shown(picture: Picture, file: Path) -> str:

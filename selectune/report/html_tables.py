@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, get_args
 
+from selectune.common.run_files import RunFiles
 from selectune.costs.record import CostRecord, Part, Stage, Total, add_up, totals
 from selectune.costs.saving import Unit
 from selectune.report.labels import METRIC_NAMES, metric
@@ -161,7 +162,7 @@ def replay(facts: Facts) -> str:
 def replay_command(facts: Facts) -> str:
     """The command that does the run again."""
     verb = "fit" if any(record.stage == "train" for record in facts.records) else "select"
-    return f"python main.py {verb} --config {shlex.quote(str(facts.run_dir / 'config.yaml'))} --output NEW"
+    return f"python main.py {verb} --config {shlex.quote(str(RunFiles(facts.run_dir).config))} --output NEW"
 
 
 def report_command(run_dir: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 
+from selectune.common.run_files import RunFiles
 from selectune.costs.saving import UNIT_NAMES, UNITS, Terms
 from selectune.report.cost_plots import cost_pictures, unpictured
 from selectune.report.drawing import Picture, shown
@@ -58,7 +59,7 @@ def _warm_up(facts: Facts, folder: Path) -> list[str]:
     """What was chosen to warm up on, and whether that paid; nothing for a run without such a choice."""
     if not facts.warm_up_manifest:
         return []
-    inside = Facts.read(facts.run_dir / "warm_up", finished=True)
+    inside = Facts.read(RunFiles(facts.run_dir).warm_up.path, finished=True)
     both = facts.saving is not None and facts.saving.main is facts.saving and facts.saving.warm_up is not None
     pays = terms_table(facts.saving.warm_up) if both and facts.saving else ""  # else it stands further up
     chosen = what_was_chosen(inside, folder, "warm_up-")

@@ -93,7 +93,7 @@ class Facts:
         metrics, curves = read_metrics(files.metrics)
         saving = Saving.read(run_dir) if files.saving.exists() else None
         said = manifest.get("warnings")
-        outcomes = [TrainingOutcome.read(folder) for folder in (run_dir / "warm_up", run_dir)]
+        outcomes = [TrainingOutcome.read(folder) for folder in (files.warm_up.path, run_dir)]
         known = [outcome for outcome in outcomes if outcome is not None]
         if finished is None:
             finished = files.finished

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from selectune.common.errors import UserError
+from selectune.common.run_files import SelectionFiles
 from selectune.selection import examples
 
 BESIDE_SIGNALS = ("row_id", "selected", "tie_key", "source_row", "last_source_row", "domain")  # in scores.parquet
@@ -44,7 +45,7 @@ class Chosen:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        path = folder / "scores.parquet"
+        path = SelectionFiles(folder).scores
         if not path.is_file():
             return None
         try:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from selectune.common.run_files import RunFiles
 from selectune.report import selection_plots as draw
 from selectune.report import transport_plots as transport_figures
 from selectune.report.drawing import Picture, shown
@@ -37,7 +38,7 @@ def what_was_chosen(facts: Facts, folder: Path, prefix: str = "") -> str:
     """
     if not facts.manifest:
         return ""
-    chosen = Chosen.read(facts.run_dir / "selection", facts.manifest)
+    chosen = Chosen.read(RunFiles(facts.run_dir).selection, facts.manifest)
     if chosen is None:
         return "<p>There is no selection/scores.parquet, so there are no pictures of the rows.</p>"
     diagnostics = facts.manifest.get("diagnostics")
@@ -49,7 +50,7 @@ def chosen_to_warm_up(facts: Facts, folder: Path, prefix: str) -> str:
     """`what_was_chosen` of a run's warm-up; nothing where no rows were chosen for it."""
     if not facts.warm_up_manifest:
         return ""
-    return what_was_chosen(Facts.read(facts.run_dir / "warm_up", finished=True), folder, prefix)
+    return what_was_chosen(Facts.read(RunFiles(facts.run_dir).warm_up.path, finished=True), folder, prefix)
 
 
 def selection_pictures(chosen: Chosen, diagnostics: dict[str, Any]) -> Iterator[Picture]:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from selectune.common.errors import CheckpointError, DataError, SelectionError
-from selectune.common.ranks import broadcast, on_rank_zero, process_group, together, world
+from selectune.common.ranks import broadcast, on_all_ranks, on_rank_zero, process_group, world
 from selectune.selection.manifest import describe
 from selectune.selection.matched_budget import matched_budget
 from selectune.selection.trainings import Trainings
@@ -191,7 +191,7 @@ class Chooser(Stages):
         def heard() -> tuple[Picked, list[str]]:
             return with_messages(pick)
 
-        picked, messages = broadcast(together(heard)) if selector.collective else on_rank_zero(heard)
+        picked, messages = broadcast(on_all_ranks(heard)) if selector.collective else on_rank_zero(heard)
         self.messages += [message for message in messages if message not in self.messages]
         return picked
 

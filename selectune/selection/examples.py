@@ -16,10 +16,10 @@ import numpy as np
 
 from selectune.common.errors import UserError
 from selectune.common.files import write_json
+from selectune.common.run_files import SelectionFiles
 from selectune.selectors.base import rounded
 from selectune.selectors.euds import rank_quantiles
 
-FILE = "examples.json"
 N_EXAMPLES = 3
 N_CHARACTERS = 160
 SCORE = "score"
@@ -77,7 +77,7 @@ def describe_rows(
 
 def write(folder: Path, described: dict[str, Any]) -> None:
     """Write what `describe_rows` gave into the folder of a selection, whole or not at all."""
-    write_json(folder / FILE, described)
+    write_json(SelectionFiles(folder).examples, described)
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -86,12 +86,13 @@ def read(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: the file is damaged.
     """
+    file = SelectionFiles(folder).examples
     try:
-        described = json.loads((folder / FILE).read_text())
+        described = json.loads(file.read_text())
     except FileNotFoundError:
         return {}
     except ValueError as error:
-        raise UserError(f"{folder / FILE} is damaged ({error}); remove it, or select again.") from None
+        raise UserError(f"{file} is damaged ({error}); remove it, or select again.") from None
     return described if isinstance(described, dict) else {}
 
 

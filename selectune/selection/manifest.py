@@ -17,7 +17,7 @@ import numpy as np
 from selectune import selectors
 from selectune.common.errors import SelectionError
 from selectune.common.files import atomic_file, read_mapping, write_json
-from selectune.common.run_files import RunFiles
+from selectune.common.run_files import RunFiles, SelectionFiles
 
 if TYPE_CHECKING:
     from selectune.data.pool import Pool
@@ -103,7 +103,8 @@ class Selection:
             tie_keys: the order among equal scores, uint64, shape (n_pool,).
         """
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "manifest.json").unlink(missing_ok=True)
+        files = SelectionFiles(folder)
+        files.manifest.unlink(missing_ok=True)
         selected = np.zeros(len(pool), dtype=bool)
         selected[self.rows] = True
         sources = {"source_row": pool.source_rows}
@@ -113,15 +114,16 @@ class Selection:
             sources["domain"] = pool.domains
         rows = {"row_id": self.rows, "score": self.scores} | {name: ids[self.rows] for name, ids in sources.items()}
         scores = {"row_id": np.arange(len(pool)), **signals, "selected": selected, "tie_key": tie_keys, **sources}
-        for name, columns in (("rows", rows), ("scores", scores)):
-            with atomic_file(folder / f"{name}.parquet") as partial:
+        for file, columns in ((files.rows, rows), (files.scores, scores)):
+            with atomic_file(file) as partial:
                 _write_columns(partial, columns)
-        write_json(folder / "manifest.json", asdict(self.manifest))
+        write_json(files.manifest, asdict(self.manifest))
 
     @staticmethod
     def folder_of(path: Path) -> Path:
         """The folder of a selection, given by itself or by its run."""
-        return path if (path / "manifest.json").is_file() or not (path / "selection").is_dir() else path / "selection"
+        inside = RunFiles(path).selection
+        return path if SelectionFiles(path).manifest.is_file() or not inside.is_dir() else inside
 
     @classmethod
     def read(cls, folder: Path, pool: Pool) -> Selection:
@@ -138,8 +140,8 @@ class Selection:
 
         folder = cls.folder_of(folder)
         try:
-            manifest = Manifest(**json.loads((folder / "manifest.json").read_text()))
-            table = pq.read_table(folder / "rows.parquet")
+            manifest = Manifest(**json.loads(SelectionFiles(folder).manifest.read_text()))
+            table = pq.read_table(SelectionFiles(folder).rows)
             rows = table["row_id"].to_numpy().astype(np.int64)
             scores = table["score"].to_numpy()
         except FileNotFoundError:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from selectune.common.errors import SelectionError
-from selectune.common.run_files import RunFiles
+from selectune.common.run_files import RunFiles, SelectionFiles
 from selectune.costs.record import add_up
 from selectune.costs.saving import SELECTION
 from selectune.costs.uninterrupted import unbroken
@@ -56,7 +56,7 @@ def matched_budget(
 
 def _kept(folder: Path, n_rows: int) -> tuple[int, int]:
     """Rows that a run kept, and their tokens with the special ones, from its manifest."""
-    places = (RunFiles(folder).manifest, folder / "manifest.json")
+    places = (RunFiles(folder).manifest, SelectionFiles(folder).manifest)
     file = next((place for place in places if place.is_file()), None)
     if file is None:
         raise SelectionError(

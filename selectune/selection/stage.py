@@ -19,6 +19,7 @@ from selectune.callbacks.preemption import Preemption, requeue_signal, root_for
 from selectune.common.errors import SelectionError
 from selectune.common.files import atomic_folder, default_cache
 from selectune.common.ranks import on_rank_zero, world
+from selectune.common.run_files import RunFiles, SelectionFiles
 from selectune.costs.ledger import Ledger
 from selectune.costs.record import CostRecord, code_version
 from selectune.costs.saving import SELECTION
@@ -117,9 +118,9 @@ def _copy_selection(source: Path, folder: Path) -> None:
     """Put an earlier selection into the run that uses it, so that the run says everything about itself."""
     if source.resolve() != folder.resolve():
         with atomic_folder(folder) as partial:
-            for file in ("rows.parquet", "scores.parquet", "examples.json", "manifest.json"):
-                if (source / file).is_file():
-                    shutil.copyfile(source / file, partial / file)
+            for name, file in vars(SelectionFiles(source)).items():
+                if file.is_file():
+                    shutil.copyfile(file, getattr(SelectionFiles(partial), name))
 
 
 def select_in_library(request: SelectionRequest, trainer: Any) -> Selection:
@@ -141,7 +142,7 @@ def select_in_library(request: SelectionRequest, trainer: Any) -> Selection:
         defaults |= {"enable_model_summary": False, "default_root_dir": root_for(default_cache())}
         return pl.Trainer(**defaults | settings | {"callbacks": [*settings.get("callbacks", []), preemption]})
 
-    folder = ledger.path.parent / "selection" if ledger.path else None
+    folder = RunFiles(ledger.path.parent).selection if ledger.path else None
     with Preemption(requeue_signal()) as preemption:
         return select_rows(request, trainer.lightning_module, trainer_for, ledger, folder)
 
@@ -264,7 +265,7 @@ def _identity(request: SelectionRequest, scoring: ScoringModel) -> dict[str, Any
 
 def _matching(folder: Path | None, pool: Pool, asked: dict[str, Any]) -> Selection | None:
     """The selection that a folder holds, if it is the one asked for."""
-    if folder is None or not (folder / "manifest.json").is_file():
+    if folder is None or not SelectionFiles(folder).manifest.is_file():
         return None
     found = Selection.read(folder, pool)
     differs = [name for name, value in asked.items() if found.manifest.request[name] != value]

@@ -18,7 +18,8 @@ import numpy as np
 
 from selectune.callbacks import CostLedger, Export
 from selectune.callbacks.training_check import demand_trained
-from selectune.common.files import default_cache, held, write_json
+from selectune.common.files import default_cache, write_json
+from selectune.common.locks import locked
 from selectune.common.ranks import barrier, on_rank_zero
 from selectune.costs.ledger import Ledger
 from selectune.costs.record import Part
@@ -124,7 +125,7 @@ class Trainings:
     @contextmanager
     def _held(self, file: Path, doing: str) -> Iterator[None]:
         with ExitStack() as stack:
-            on_rank_zero(lambda: stack.enter_context(held(file, WAIT_SECONDS, doing)))
+            on_rank_zero(lambda: stack.enter_context(locked(file, WAIT_SECONDS, doing)))
             yield
 
 

@@ -17,7 +17,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from selectune.common.files import atomic_file, atomic_folder, held, write_json
+from selectune.common.files import atomic_file, atomic_folder, write_json
+from selectune.common.locks import locked
 from selectune.costs.record import CostRecord
 
 Kind = Literal["text", "forward", "derived"]
@@ -73,7 +74,7 @@ class SignalStore:
             UserError: the other is not through after 20 minutes.
         """
         folder = self.root / pool[:16] / model[:16]
-        with held(folder / "scoring.lock", WAIT_SECONDS, f"computing the same signals in {folder}"):
+        with locked(folder / "scoring.lock", WAIT_SECONDS, f"computing the same signals in {folder}"):
             yield
 
     def has(self, definition: Definition) -> bool:

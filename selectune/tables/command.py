@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -14,6 +13,8 @@ from jsonargparse import ArgumentParser
 from selectune.common import checks
 from selectune.common.errors import RunDirectoryError, UserError
 from selectune.common.files import atomic_file, check_folder, read_mapping, use_cache, write_json
+from selectune.common.locks import take_lock
+from selectune.common.run_files import RunFiles
 from selectune.report.numbers import count, seconds
 from selectune.runs.directory import differences
 from selectune.tables.grid import Cell, Table
@@ -100,7 +101,7 @@ def _run(of: Table, cells: list[Cell], output: Path, jobs: int, keep_models: boo
     if failures:
         print(f"\n{len(failures)} of {len(cells)} runs are not done:", file=sys.stderr)
         for outcome in failures:
-            print(f"  {outcome.cell.name}: {outcome.failure} ({outcome.cell.folder}/log.txt)", file=sys.stderr)
+            print(f"  {outcome.cell.name}: {outcome.failure} ({RunFiles(outcome.cell.folder).log})", file=sys.stderr)
     if wrong := {result.cell.task: result for result in results if not result.has_headline}:
         raise UserError(" ".join(result.lacks_headline() for result in wrong.values()))
     if failures:
@@ -111,7 +112,7 @@ def _run(of: Table, cells: list[Cell], output: Path, jobs: int, keep_models: boo
 
 def _start(cell: Cell, cells: list[Cell], output: Path) -> None:
     cell.folder.mkdir(parents=True, exist_ok=True)
-    write_json(cell.folder / "cell.json", _described(cell, cells, output))
+    write_json(RunFiles(cell.folder).cell, _described(cell, cells, output))
     print(f"{cell.name}: started", flush=True)
 
 
@@ -130,10 +131,10 @@ def _check_made(cells: list[Cell], output: Path) -> None:
         RunDirectoryError: there is one.
     """
     for cell in cells:
-        file = cell.folder / "cell.json"
-        if not file.is_file() or not (cell.folder / "config.yaml").is_file():
+        files = RunFiles(cell.folder)
+        if not files.cell.is_file() or not files.config.is_file():
             continue
-        made = read_mapping(file, "remove its folder to run that cell anew")
+        made = read_mapping(files.cell, "remove its folder to run that cell anew")
         differs = differences(made, _described(cell, cells, output))
         if differs:
             raise RunDirectoryError(
@@ -152,7 +153,7 @@ def _show(of: Table, cells: list[Cell], output: Path) -> None:
             took = f"took {seconds(taken[cell.name])}" if cell.name in taken else ""
             print(f"{cell.name:44} done       {took}".rstrip())
             continue
-        lacks = [folder.name for folder in cell.needs if not (folder / "done.json").is_file()]
+        lacks = [folder.name for folder in cell.needs if not RunFiles(folder).finished]
         guess = forecast(cell, of, results)
         total, unknown = total + (guess.seconds or 0.0), unknown + (guess.seconds is None)
         unknown_time = "unknown" if cell.keeps_models else "unknown until one run of its task is done"
@@ -201,12 +202,8 @@ def _alone_in(output: Path) -> Iterator[None]:
     except OSError as error:
         raise RunDirectoryError(f"{output} cannot be written ({error.strerror}); use another --output.") from None
     with lock as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunDirectoryError(
-                f"{output} is in use by another `table`; wait for it, or use another --output."
-            ) from None
+        if not take_lock(handle):
+            raise RunDirectoryError(f"{output} is in use by another `table`; wait for it, or use another --output.")
         yield
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from selectune.common.errors import UserError
+from selectune.common.run_files import RunFiles
 from selectune.tables.layers import Config, laid_over, read_config, setting, with_settings
 
 NAME = re.compile(r"[A-Za-z0-9_.]+")
@@ -58,7 +59,7 @@ class Cell:
     @property
     def done(self) -> bool:
         """Whether its run went to the end."""
-        return (self.folder / "done.json").is_file()
+        return RunFiles(self.folder).finished
 
     @property
     def keeps_models(self) -> bool:
@@ -200,13 +201,13 @@ class Table:
             changes |= {f"{chooses}.{other}": None for other in BUDGETS if setting(config, f"{chooses}.{other}")}
             if method.match is not None:
                 needs.append(output / "cells" / _cell_name(task_name, method.match, budget, seed))
-                run = needs[-1] / "warm_up" if self.of_warm_up else needs[-1]
+                run = RunFiles(needs[-1]).warm_up.path if self.of_warm_up else needs[-1]
                 arguments = {"match": str(run), "by": method.by}
                 changes[f"{chooses}.selector"] = {"class_path": "Random", "init_args": arguments}
             elif value is not None:
                 changes[f"{chooses}.{name}"] = value
         if self.prepare is not None:
-            changes["model.checkpoint"] = str(output / PREPARED / "export")
+            changes["model.checkpoint"] = str(RunFiles(output / PREPARED).export)
         folder = output / "cells" / _cell_name(task_name, method_name, budget, seed)
         config = with_settings(config, changes)
         match, by = (method.match, method.by) if method.match is not None else ("", "")

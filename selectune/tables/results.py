@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from selectune.common.files import atomic_file, read_mapping
+from selectune.common.run_files import RunFiles
 from selectune.common.training_outcome import TrainingOutcome
 from selectune.costs.compute_saving import compute_saving
 from selectune.costs.ledger import read_ledger
@@ -71,7 +72,7 @@ class Result:
         """The figures of each held-out row, by column, with ``row_id``; nothing where the head has none."""
         import pyarrow.parquet as pq
 
-        file = self.cell.folder / "test_scores.parquet"
+        file = RunFiles(self.cell.folder).row_metrics
         if not file.is_file():
             return {}
         table = pq.read_table(file)
@@ -85,13 +86,13 @@ def read_result(cell: Cell, output: Path) -> Result:
         cell: that is done.
         output: folder of the table, which the hash of a config leaves out.
     """
-    folder = cell.folder
-    done = read_mapping(folder / "done.json", AGAIN, "metrics", "commit", "finished_at")
+    folder, files = cell.folder, RunFiles(cell.folder)
+    done = read_mapping(files.done, AGAIN, "metrics", "commit", "finished_at")
     saving = Saving.read(folder)
     records = unbroken(folder)
     warm_up = [record for record in records if record.stage == "warm_up"]
     training = [record for record in records if record.stage == "train" and not record.cached]
-    chosen, warmed_up = _manifest(folder), _manifest(folder / "warm_up")
+    chosen, warmed_up = _manifest(files), _manifest(files.warm_up)
     warm_up_tokens = sum(record.tokens for record in warm_up)
     tokens = round(saving.kept_tokens * (saving.epochs or 0.0)) + warm_up_tokens
     row: dict[str, Any] = {name: value for name, value in done["metrics"].items() if name.startswith("test/")}
@@ -113,13 +114,13 @@ def read_result(cell: Cell, output: Path) -> Result:
         total = None if None in parts else sum(part for part in parts if part is not None)
         row |= {f"{step}_{unit}": value for step, value in zip(STEPS, [*parts, total])}
     row["saving_flops"] = _saving(saving, records)
-    config = json.dumps(without_place(read_config(folder / "config.yaml"), output), sort_keys=True)
+    config = json.dumps(without_place(read_config(files.config), output), sort_keys=True)
     row["config"] = hashlib.blake2b(config.encode(), digest_size=8).hexdigest()
     row |= {"commit": done["commit"], "finished_at": done["finished_at"]}
-    outcomes = [TrainingOutcome.read(place) for place in (folder / "warm_up", folder)]
+    outcomes = [TrainingOutcome.read(place) for place in (files.warm_up.path, folder)]
     problems = [problem.message for outcome in outcomes if outcome for problem in outcome.problems]
     row["warnings"] = " ".join([*problems, *warmed_up.get("warnings", []), *chosen.get("warnings", [])])
-    spent = [record for record in distinct(read_ledger(folder / "cost.jsonl")) if not record.cached]
+    spent = [record for record in distinct(read_ledger(files.costs)) if not record.cached]
     return Result(cell, row, add_up(spent).wall_s)
 
 
@@ -129,10 +130,9 @@ def _saving(said: Saving, records: list[CostRecord]) -> float | None:
     return compute_saving(records, *sizes, said.epochs).flops.saving
 
 
-def _manifest(run: Path) -> dict[str, Any]:
+def _manifest(run: RunFiles) -> dict[str, Any]:
     """What a selection says of itself; nothing where there was none."""
-    file = run / "selection" / "manifest.json"
-    return read_mapping(file, AGAIN) if file.is_file() else {}
+    return read_mapping(run.manifest, AGAIN) if run.manifest.is_file() else {}
 
 
 def write_csv(results: list[Result], file: Path) -> None:

@@ -13,6 +13,7 @@ from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from selectune.common.run_files import RunFiles
 from selectune.tables.grid import Cell
 from selectune.tables.worker import PRELOAD, run_cell, why_it_failed
 
@@ -67,7 +68,7 @@ def run_cells(
                         waiting.remove(cell)
                         failed.add(cell.folder)
                         yield Outcome(cell, 0.0, f"it needs {lost[0].name}, which failed")
-                    elif len(running) < jobs and all((folder / "done.json").is_file() for folder in cell.needs):
+                    elif len(running) < jobs and all(RunFiles(folder).finished for folder in cell.needs):
                         waiting.remove(cell)
                         started(cell)
                         process = context.Process(target=run_cell, args=(cell, threads, keep_models, dict(os.environ)))
@@ -98,7 +99,7 @@ def _outcome(work: _Work, failed: set[Path]) -> Outcome:
     if work.process.exitcode in (0, 3) and work.cell.done:  # 3: the training failed, which is a result too
         return Outcome(work.cell, seconds)
     failed.add(work.cell.folder)
-    return Outcome(work.cell, seconds, why_it_failed(work.cell.folder / "log.txt", work.process.exitcode))
+    return Outcome(work.cell, seconds, why_it_failed(RunFiles(work.cell.folder).log, work.process.exitcode))
 
 
 @contextmanager

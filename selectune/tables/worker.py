@@ -15,6 +15,7 @@ from textwrap import shorten
 
 import yaml
 
+from selectune.common.run_files import RunFiles
 from selectune.tables.grid import Cell
 
 PRELOAD = ["selectune.tables.preload"]
@@ -32,7 +33,7 @@ def run_cell(cell: Cell, threads: int, keep_models: bool, environment: dict[str,
     """
     os.environ.clear()
     os.environ.update(environment)
-    log = os.open(cell.folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    log = os.open(RunFiles(cell.folder).log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for stream in (1, 2):
         os.dup2(log, stream)
     os.write(log, f"{ATTEMPT}{datetime.now(UTC).isoformat(timespec='seconds')}\n".encode())

@@ -15,6 +15,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from _file_calls import Call
+from _forked import forked
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.demos.boring_classes import BoringModel
 from lightning.pytorch.plugins import AsyncCheckpointIO
@@ -23,10 +24,11 @@ from selectune import Trainer, cli
 from selectune.callbacks import checkpoints
 from selectune.callbacks.checkpoint_io import WholeCheckpointIO, previous, restored
 from selectune.common.errors import CheckpointError, DamagedCheckpoint, NoRoomError
+from selectune.runs.command import RunTrainer
 from selectune.runs.directory import Run
 from selectune.runs.metrics_log import MetricsLog
 from tests.conftest import Here, metrics_of
-from tests.forked import at_every_call, forked
+from tests.forked import at_every_call
 
 IO = WholeCheckpointIO()
 
@@ -144,7 +146,7 @@ def test_a_full_disk_says_what_is_needed_and_leaves_the_one_before(tmp_path: Pat
 
 
 def test_every_trainer_saves_so_but_one_with_an_io_of_its_own() -> None:
-    for made in (Trainer, cli.SelectuneTrainer):
+    for made in (Trainer, RunTrainer):
         assert type(made(logger=False, accelerator="cpu").strategy.checkpoint_io) is WholeCheckpointIO
     asynchronous = AsyncCheckpointIO()
     assert Trainer(logger=False, accelerator="cpu", plugins=[asynchronous]).strategy.checkpoint_io is asynchronous
