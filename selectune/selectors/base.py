@@ -223,7 +223,7 @@ def first_of(order: np.ndarray, budget: Budget, n_tokens: np.ndarray) -> np.ndar
 
 def filled_by(n_tokens: np.ndarray, budget: Budget) -> tuple[np.ndarray, int]:
     """Sizes of the first 0, 1, ..., N rows, int64, shape (N + 1,), and the size asked for; in rows or in tokens."""
-    if budget.tokens is not None:
+    if budget.tokens is not None:  # int64, as a large pool holds more tokens than an int32 does
         return np.concatenate([[0], np.cumsum(n_tokens, dtype=np.int64)]), budget.tokens
     return np.arange(len(n_tokens) + 1), budget.rows or 0
 

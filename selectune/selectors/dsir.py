@@ -65,10 +65,11 @@ def hashed_ngrams(ids: np.ndarray, offsets: np.ndarray, n_bins: int, max_length:
     n_rows, lengths = len(offsets) - 1, np.diff(offsets)
     row_of = np.repeat(np.arange(n_rows), lengths)
     place = np.arange(len(row_of)) - np.repeat(offsets[:-1] - offsets[0], lengths)
-    tokens = np.asarray(ids[offsets[0] : offsets[-1]]).astype(np.uint64) + np.uint64(1)
+    tokens = np.asarray(ids[offsets[0] : offsets[-1]]).astype(np.uint64) + np.uint64(1)  # 0 would hash to 0
     bins = np.full((n_rows, 2 * max_length), NO_NGRAM, dtype=np.uint16)
     bins[row_of, place] = _bin(tokens * HASH, n_bins)
     pairs = np.flatnonzero(row_of[:-1] == row_of[1:])  # the second token of a bigram is in the same row
+    # The first token alone is multiplied, so that a bigram and its reverse differ.
     codes = (tokens[pairs] * HASH ^ (tokens[pairs + 1] + np.uint64(2**32))) * HASH
     bins[row_of[pairs], max_length + place[pairs]] = _bin(codes, n_bins)
     return bins

@@ -60,7 +60,7 @@ class Deduplicate(Selector):
         if self.near:
             group_of = near_duplicates(pool["minhash"], text_of, self.similarity)
             diagnostics["near_duplicates"] = len(texts) - len(np.unique(group_of))
-        order = np.lexsort((np.arange(pool.n_rows), pool.tie_keys(seed)))
+        order = np.argsort(pool.tie_keys(seed), kind="stable")  # so that the first of a group is the one to keep
         _, first, sizes = np.unique(group_of[order], return_index=True, return_counts=True)
         diagnostics["largest_group"] = int(sizes.max())
         return Picked(np.sort(order[first]).astype(np.int64), sizes[group_of].astype(np.float64), diagnostics)

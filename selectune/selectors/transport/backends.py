@@ -140,7 +140,7 @@ def pot_potentials(problem: Problem, stop: Stop) -> tuple[np.ndarray, np.ndarray
     positive = problem.a > 0  # POT takes the logarithm of the weights
     f, a = np.zeros(len(positive)), problem.a[positive]
     log: dict[str, Any] = {"log_u": np.zeros(len(a)), "log_v": np.zeros(len(problem.b))}
-    while not ends:
+    while not ends:  # POT cannot be watched while it runs, so it is stopped and started again from where it was
         more = min(CHECK_EVERY, stop.max_iterations - n) if n else 1
         plan, log = ot.bregman.sinkhorn_log(
             a, problem.b, costs[positive], eps, numItermax=more, stopThr=0.0, log=True, warn=False,

@@ -118,7 +118,7 @@ def sinkhorn(kernel: Stream, g: np.ndarray, stop: Stop) -> tuple[np.ndarray, Cou
             residual = -eps * np.log(columns / b)
             least, plain = min(least, error), g + residual
             steps = [*steps[-MEMORY:], (plain, residual)]
-            g = anderson(steps, np.sqrt(b))
+            g = anderson(steps, np.sqrt(b))  # weighted by mass, as the marginal error is
 
 
 def anderson(steps: list[tuple[np.ndarray, np.ndarray]], root: np.ndarray) -> np.ndarray:
@@ -139,9 +139,11 @@ def anderson(steps: list[tuple[np.ndarray, np.ndarray]], root: np.ndarray) -> np
 
 
 def kth_lowest(f: np.ndarray, k: int, ranks: Ranks) -> float:
-    """The k-th lowest value over all ranks; on several, found by bisection with one scalar at a time."""
+    """The k-th lowest value over all ranks."""
     if ranks.size == 1:
         return float(np.partition(f, k - 1)[k - 1])
+    # Bisection, as gathering f would send the whole pool's potential to each rank. It ends where no float64 lies
+    # between the bounds, so that no row is on the wrong side.
     low, high = float(ranks.min(f.min(initial=np.inf))), float(ranks.max(f.max(initial=-np.inf)))
     while low < (middle := (low + high) / 2) < high:
         if ranks.sum(np.count_nonzero(f <= middle)) >= k:

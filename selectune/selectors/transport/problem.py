@@ -150,6 +150,7 @@ def make_problem(
 
     mean, std = cost_moments(Moments(*map(ranks.sum, own)), of_target, xs.scale)
     value = eps.value(mean, std)
+    # Ranks add up column sums by position, which would mean nothing if their targets differed.
     fingerprint = [*of_target.squares, *of_target.rows, *b[:1], value]
     if not np.array_equal(ranks.max(fingerprint), ranks.min(fingerprint)):
         raise TransportError("The ranks have different targets, weights or eps; give all of them the same.")

@@ -141,7 +141,7 @@ def calibrated_gradient(f: np.ndarray, group: Any = None) -> np.ndarray:
         f: of this rank's rows, float64, shape (n,).
         group: of `torch.distributed`, when the pool is sharded over its processes.
     """
-    n, total = Ranks(group).sum([len(f), f.sum()])
+    n, total = Ranks(group).sum([len(f), f.sum()])  # over all shards
     return f - (total - f) / (n - 1) if n > 1 else np.zeros_like(f)
 
 
