@@ -100,4 +100,4 @@ def _ratio(records: list[CostRecord], trainer: pl.Trainer) -> ScorerRatio | None
     if datamodule.selected is None or module is None or module.network is None:
         return None
     manifest, weights = datamodule.selected.manifest, sum(weight.numel() for weight in module.network.parameters())
-    return ScorerRatio.of(records, manifest.model, module.source.described, manifest.model_parameters, weights)
+    return ScorerRatio.of(records, manifest.scorer, module.source.described, manifest.scorer_parameters, weights)

@@ -77,8 +77,7 @@ def on_sample(
     sizes = [whole, whole[::2]] if len(whole) >= 2 * SMALLEST else [whole]
     found = []
     for rows in sizes:
-        part = Signals({name: values[rows] for name, values in signals.items()})
-        found.append(select(part, scaled(budget, len(rows) / n_rows)))
+        found.append(select(signals.take(rows), scaled(budget, len(rows) / n_rows)))
     picked, seconds = found[0]
     growth = n_rows / len(whole)
     if len(found) == 1:

@@ -145,7 +145,7 @@ class KeptRows:
         """
         if self.earlier is not None:
             told = self.earlier.manifest
-            return ScorerRatio.of(tally.records, told.model, model, told.model_parameters, parameters, self.part)
+            return ScorerRatio.of(tally.records, told.scorer, model, told.scorer_parameters, parameters, self.part)
         if self.scorer is None:
             return None
         scorer = model if same else self.scorer.described

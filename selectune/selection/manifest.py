@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 ROWS_AT_ONCE = 2**15
 VERSIONED = ("selectune", "torch", "transformers", "tokenizers", "datasets", "lightning", "numpy")
+EARLIER_NAMES = {
+    "model": "scorer",
+    "model_revision": "scorer_revision",
+    "model_parameters": "scorer_parameters",
+}
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class Manifest:
     the text alone, ``pool_input_tokens`` the special ones too; so do ``tokens`` and ``input_tokens`` of the budget.
     ``target`` are the rows that the pool was compared with, where the selector does. ``screened`` counts the rows that
     a pre-screen of data sets left. ``trained_on`` is the selection
-    that the scoring model was itself trained on, where a run of ours made it; ``model_parameters`` counts the weights
+    that the scoring model was itself trained on, where a run of ours made it; ``scorer_parameters`` counts the weights
     of its checkpoint.
     """
 
@@ -46,8 +51,8 @@ class Manifest:
     pool_input_tokens: int
     source: str
     revision: str | None
-    model: str
-    model_revision: str | None
+    scorer: str
+    scorer_revision: str | None
     weights_hash: str
     tokenizer_hash: str
     selector: dict[str, Any]
@@ -62,8 +67,19 @@ class Manifest:
     costs: list[dict[str, Any]] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=lambda: versions())
     commit: str = ""
-    model_parameters: int | None = None
+    scorer_parameters: int | None = None
     created_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+    @classmethod
+    def of(cls, content: dict[str, Any]) -> Manifest:
+        """The manifest of a file's content; earlier versions wrote ``model`` for the scorer.
+
+        Raises:
+            TypeError: a name is missing or unknown.
+        """
+        if "scorer" in content:
+            return cls(**content)
+        return cls(**{EARLIER_NAMES.get(name, name): value for name, value in content.items()})
 
     @property
     def request(self) -> dict[str, Any]:
@@ -138,7 +154,7 @@ class Selection:
 
         folder = cls.folder_of(folder)
         try:
-            manifest = Manifest(**json.loads((folder / "manifest.json").read_text()))
+            manifest = Manifest.of(json.loads((folder / "manifest.json").read_text()))
             table = pq.read_table(folder / "rows.parquet")
             rows = table["row_id"].to_numpy().astype(np.int64)
             scores = table["score"].to_numpy()

@@ -80,7 +80,7 @@ def select_rows(
         if scoring.tuned:
             assert request.scorer.tune is not None
             trainings.tune(scoring, request.scorer.tune)
-        chooser = Chooser(scoring, trainings)
+        chooser = Chooser(request, scoring, trainings)
         picked = chooser.choose(request.selector, rows, budget)
         for message in chooser.messages:
             warnings.warn(message, stacklevel=2)
@@ -206,9 +206,9 @@ def _write(
         pool_input_tokens=int(lengths.sum()),
         source=pool.source,
         revision=pool.revision,
-        model=scoring.source.described,
-        model_revision=scoring.source.revision,
-        model_parameters=n_parameters(scoring.source.folder),
+        scorer=scoring.source.described,
+        scorer_revision=scoring.source.revision,
+        scorer_parameters=n_parameters(scoring.source.folder),
         tokenizer_hash=scoring.tokenizer_hash,
         trained_on=trained_on(scoring.source.folder),
         diagnostics=picked.diagnostics | ({"signals": chooser.notes} if chooser.notes else {}) | _domains(pool, picked),

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from selectune.common.errors import SelectionError, UserError
+from selectune.common.errors import BadRowsError, SelectionError, UserError
 from selectune.selectors.base import ALWAYS, Budget, Picked, Selector, Signals
 
 
@@ -29,6 +29,8 @@ def checked_select(
     """
     try:
         picked = selector.select_jointly(pool, target, budget, seed, group)
+    except BadRowsError as error:
+        raise error.with_ids(pool.row_ids) from error
     except UserError:
         raise
     except Exception as error:
@@ -47,9 +49,10 @@ def check_picked(picked: Any, selector: Selector, pool: Signals, budget: Budget)
         raise SelectionError(
             f"{name} returned {_kind(picked)}, but select must return a Picked(rows, scores); mend it."
         )
-    rows = _rows(picked.rows, name, pool.n_rows)
+    rows = _rows(picked.rows, name, pool.row_ids)
     _check_size(rows, name, budget, pool[budget.counted])
-    scores = _scores(picked.scores, name, pool.n_rows, rows if selector.leaves_unscored else slice(None))
+    scored = rows if selector.leaves_unscored else np.arange(pool.n_rows)
+    scores = _scores(picked.scores, name, pool.row_ids, scored)
     if picked.flops is not None and not 0 <= picked.flops < np.inf:
         raise SelectionError(f"{name} says that it took {picked.flops} FLOPs; let it say a number, or None; mend it.")
     try:
@@ -102,8 +105,9 @@ def name_of(selector: Selector) -> str:
     return type(selector).__name__ + (f" with the rule {type(rule).__name__}" if own else "")
 
 
-def _rows(given: Any, name: str, n_rows: int) -> np.ndarray:
-    """Row ids as int64, ascending."""
+def _rows(given: Any, name: str, row_ids: np.ndarray) -> np.ndarray:
+    """Rows as int64, ascending; messages name them by their ids in the whole pool."""
+    n_rows = len(row_ids)
     try:
         rows = np.asarray(given)
     except Exception as error:
@@ -118,11 +122,11 @@ def _rows(given: Any, name: str, n_rows: int) -> np.ndarray:
         )
     outside = rows[(rows < 0) | (rows >= n_rows)]
     if len(outside):
-        raise SelectionError(f"{name} picked row {outside[0]}, but the pool has the rows 0 to {n_rows - 1}; mend it.")
+        raise SelectionError(f"{name} picked row {outside[0]}, but was given rows 0 to {n_rows - 1}; mend it.")
     rows = np.sort(rows.astype(np.int64))
     twice = rows[1:][rows[1:] == rows[:-1]]
     if len(twice):
-        raise SelectionError(f"{name} picked row {twice[0]} twice, but rows must be unique; mend it.")
+        raise SelectionError(f"{name} picked row {row_ids[twice[0]]} twice, but rows must be unique; mend it.")
     return rows
 
 
@@ -139,18 +143,19 @@ def _check_size(rows: np.ndarray, name: str, budget: Budget, n_tokens: np.ndarra
             )
 
 
-def _scores(given: Any, name: str, n_rows: int, scored: np.ndarray | slice) -> np.ndarray:
+def _scores(given: Any, name: str, row_ids: np.ndarray, scored: np.ndarray) -> np.ndarray:
     """Scores as float64, none of those of the rows that must have one NaN."""
     try:
         scores = np.asarray(given, dtype=np.float64)
     except Exception as error:
         raise SelectionError(f"The scores of {name} are {_kind(given)}, not numbers ({error}); mend it.") from error
+    n_rows = len(row_ids)
     if scores.shape != (n_rows,):
         raise SelectionError(
             f"The scores of {name} have shape {scores.shape}, but must be one number for each of the {n_rows} rows of "
             "the pool; mend it."
         )
-    bad = np.arange(n_rows)[scored][np.isnan(scores[scored])]
+    bad = row_ids[scored][np.isnan(scores[scored])]
     if len(bad):
         raise SelectionError(f"{len(bad)} of {n_rows} scores of {name} are NaN (first: row {bad[0]}); mend it.")
     return scores

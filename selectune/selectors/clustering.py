@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from selectune.common.errors import DataError
+from selectune.common.errors import BadRowsError, DataError
 
 ROWS_AT_ONCE = 2048
 FIT_ROWS = 65_536
@@ -143,11 +143,12 @@ def check_embeddings(embeddings: np.ndarray, of: str = "the pool") -> None:
     norms = np.concatenate(squares)
     bad = np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))
     if len(bad):
-        named = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
-        raise DataError(
-            f"{len(bad)} of {len(norms)} embeddings of {of} are zero or not finite (rows {named}); "
-            "score these rows again, or leave them out."
+        error = BadRowsError(
+            f"{len(bad)} of {len(norms)} embeddings of {of} are zero or not finite (rows {{rows}}); "
+            "score these rows again, or leave them out.",
+            bad.tolist(),
         )
+        raise error if of == "the pool" else DataError(str(error))  # the ids of a chain's rows are not a target's
 
 
 def unit_rows(rows: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from selectune.common.errors import BudgetError, ConcentratedScores, DataError
+from selectune.common.errors import BadRowsError, BudgetError, ConcentratedScores, DataError
 from selectune.selectors.base import Budget, ranked, rounded
 
 NARROW = 1e-6
@@ -218,10 +218,10 @@ def finite(scores: np.ndarray, name: str = "the score") -> np.ndarray:
         raise DataError(f"{name} has shape {values.shape}, but a band needs one number a row and at least one row.")
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
-        rows = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
-        raise DataError(
-            f"{len(bad)} of {len(values)} values of {name} are NaN or infinite (rows {rows}); "
-            "score these rows again, or leave them out of the pool."
+        raise BadRowsError(
+            f"{len(bad)} of {len(values)} values of {name} are NaN or infinite (rows {{rows}}); "
+            "score these rows again, or leave them out of the pool.",
+            bad.tolist(),
         )
     return values
 

@@ -74,7 +74,7 @@ def read_signals(definitions: Iterable[Definition], rows: Rows) -> Signals:
     """What a selector sees of a pool: the stored signals, the number of tokens and the hash of each text."""
     store = SignalStore(default_cache())
     arrays = {definition.name: store.read(definition) for definition in definitions}
-    return Signals(arrays | rows.always)
+    return Signals(arrays | rows.always, rows.row_ids)
 
 
 def read_notes(definitions: Iterable[Definition]) -> dict[str, Any]:

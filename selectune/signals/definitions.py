@@ -39,11 +39,13 @@ class Rows:
         pool: the rows.
         tokens: of the scoring model's tokenizer.
         labels: numbers of classes, shape (n_rows,); None for a task without classes.
+        row_ids: of these rows in the pool that they were taken from, shape (n_rows,); None where they are all of it.
     """
 
     pool: Pool
     tokens: TokenizedRows
     labels: np.ndarray | None = None
+    row_ids: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.pool)
@@ -67,7 +69,8 @@ class Rows:
     def take(self, rows: np.ndarray) -> Rows:
         """Some of the rows, as a pool of their own."""
         labels = None if self.labels is None else self.labels[rows]
-        return Rows(self.pool.take(rows), self.tokens.take(rows), labels)
+        row_ids = rows if self.row_ids is None else self.row_ids[rows]
+        return Rows(self.pool.take(rows), self.tokens.take(rows), labels, row_ids)
 
 
 @dataclass
