@@ -34,7 +34,7 @@ from selectune.selection.request import SelectionRequest
 from selectune.selection.trainings import Trainings, tuned_key
 from selectune.selectors.base import Picked, Signals
 from selectune.selectors.checking import check_selector
-from selectune.signals.batch_size import find_token_budget
+from selectune.signals.batch_size import batch_size_for
 from selectune.signals.compute import charge_avoided, recorded
 from selectune.signals.definitions import SIGNALS, Rows, ScoringModel
 from selectune.signals.forward import TrainerFor
@@ -176,7 +176,7 @@ def scoring_model(request: SelectionRequest, fine_tuner: FineTuner, ledger: Ledg
     if settings.tune and any(scoring.kind(name) in ("head", "encoder", "derived") for name in names):
         scoring.tuned = tuned_key(scoring, settings.tune, request.labelled, fine_tuner.seed)
     if not settings.max_batch_tokens:
-        scoring.max_batch_tokens = find_token_budget(scoring, names, device)
+        scoring.max_batch_tokens = batch_size_for(scoring, names, device)
     return scoring
 
 
