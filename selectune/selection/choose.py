@@ -183,7 +183,7 @@ class Chooser(Stages[tuple[Signals, Signals | None]]):
 
     def _computed(self, names: frozenset[str], rows: Rows, noted: bool = False) -> Signals:
         work = self.trainings
-        computed = compute_signals(names, rows, self.scoring, work.trainer_for, work.ledger, work.part)
+        computed = compute_signals(names, rows, self.scoring, work.trainer_for, work.ledger, self.request.part)
         if noted:
             self.notes |= on_rank_zero(lambda: read_notes(computed))
         signals = read_signals(computed, rows)

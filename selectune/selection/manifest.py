@@ -33,14 +33,13 @@ EARLIER_NAMES = {
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything that a selection depends on, and what it came to.
+    """Everything that a selection depends on, and its outcome.
 
-    `request` is the part that decides the rows: the same request gives the same rows. ``pool_tokens`` counts tokens of
-    the text alone, ``pool_input_tokens`` the special ones too; so do ``tokens`` and ``input_tokens`` of the budget.
-    ``target`` are the rows that the pool was compared with, where the selector does. ``screened`` counts the rows that
-    a pre-screen of data sets left. ``trained_on`` is the selection
-    that the scoring model was itself trained on, where a run of ours made it; ``scorer_parameters`` counts the weights
-    of its checkpoint.
+    ``pool_tokens`` counts tokens of the text alone, ``pool_input_tokens`` the special ones too; so do ``tokens`` and
+    ``input_tokens`` of the budget. ``target`` are the rows that the pool was compared with, where the selector does so.
+    ``screened`` counts the rows that a pre-screen of data sets left. ``scorer`` is the model that scored;
+    ``scorer_parameters`` counts the weights of its checkpoint, and ``trained_on`` is the selection that it was itself
+    trained on, where a run of ours made it.
     """
 
     n_rows: int
@@ -81,10 +80,14 @@ class Manifest:
             return cls(**content)
         return cls(**{EARLIER_NAMES.get(name, name): value for name, value in content.items()})
 
-    @property
-    def request(self) -> dict[str, Any]:
-        """What was asked for: pool, selector, budget, seed, signals and target."""
-        return {
+    def differs_from(self, asked: dict[str, Any]) -> str:
+        """The names in which a request differs from the one that this selection answers, joined by commas.
+
+        Args:
+            asked: ``pool_fingerprint``, ``weights_hash``, ``selector``, ``budget``, ``seed``, ``signals`` and
+                ``target``, or some of them; the same ones give the same rows.
+        """
+        answered = {
             "pool_fingerprint": self.pool_fingerprint,
             "weights_hash": self.weights_hash,
             "selector": _by_public_names(self.selector),
@@ -93,15 +96,16 @@ class Manifest:
             "signals": self.signals,
             "target": self.target,
         }
+        return ", ".join(name for name, value in answered.items() if name in asked and asked[name] != value)
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Chosen rows of a pool.
+    """The selected rows of a pool.
 
     Args:
         rows: unique row ids, int64, ascending, shape (n,).
-        scores: of the chosen rows, float64, shape (n,).
+        scores: of these rows, float64, shape (n,).
         manifest: where they came from.
     """
 
@@ -120,15 +124,11 @@ class Selection:
         """
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "manifest.json").unlink(missing_ok=True)
-        selected = np.zeros(len(pool), dtype=bool)
-        selected[self.rows] = True
-        sources = {"source_row": pool.source_rows}
-        if pool.last_source_rows is not None:
-            sources["last_source_row"] = pool.last_source_rows
-        if pool.domains is not None:
-            sources["domain"] = pool.domains
+        known = {"source_row": pool.source_rows, "last_source_row": pool.last_source_rows, "domain": pool.domains}
+        sources = {name: values for name, values in known.items() if values is not None}
         rows = {"row_id": self.rows, "score": self.scores} | {name: ids[self.rows] for name, ids in sources.items()}
-        scores = {"row_id": np.arange(len(pool)), **signals, "selected": selected, "tie_key": tie_keys, **sources}
+        ids = np.arange(len(pool))
+        scores = {"row_id": ids, **signals, "selected": np.isin(ids, self.rows), "tie_key": tie_keys, **sources}
         for name, columns in (("rows", rows), ("scores", scores)):
             with atomic_file(folder / f"{name}.parquet") as partial:
                 _write_columns(partial, columns)
@@ -160,7 +160,7 @@ class Selection:
             scores = table["score"].to_numpy()
         except FileNotFoundError:
             raise SelectionError(
-                f"There is no selection in {folder} (manifest.json and rows.parquet); make one with `select`, or mend "
+                f"There is no selection in {folder} (manifest.json and rows.parquet); make one with `select`, or check "
                 "data.selection."
             ) from None
         except (ValueError, TypeError, KeyError, OSError) as error:
@@ -193,13 +193,13 @@ def _write_columns(file: Path, columns: Mapping[str, np.ndarray]) -> None:
 
 
 def trained_on(model: Path) -> dict[str, Any] | None:
-    """What the manifest beside an exported model says of the rows that it was trained on; None where there is none."""
+    """The rows that an exported model was trained on, from the manifest beside it; None where there is none."""
     file = RunFiles(model.parent).manifest
     if not file.is_file():
         return None
-    kept = ("n_rows", "rows_hash", "pool_fingerprint", "source", "selector", "weights_hash", "tokenizer_hash")
-    content = read_mapping(file, "name another model.checkpoint, or remove that folder", *kept)
-    return {name: content[name] for name in kept}
+    names = ("n_rows", "rows_hash", "pool_fingerprint", "source", "selector", "weights_hash", "tokenizer_hash")
+    content = read_mapping(file, "name another model.checkpoint, or remove that folder", *names)
+    return {name: content[name] for name in names}
 
 
 def hash_rows(rows: np.ndarray) -> str:
@@ -244,10 +244,10 @@ def _by_public_names(described: Any) -> Any:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that a selection depends on."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in VERSIONED:
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            installed[name] = "not installed"
+    return installed
