@@ -149,7 +149,12 @@ class Selecting(Stages[_Known]):
                 "are charged here as in every saving."
             )
         rows = replace(rows, labels=labels_of(rows.labels, names))
-        text = {each.name: self._text(each.name, rows) for each in wanted if each.kind == "text"}
+        text: dict[str, np.ndarray] = {}
+        for name in (each.name for each in wanted if each.kind == "text"):
+            began = time.perf_counter()
+            text[name], flops, method = text_signal(name, rows, scoring)
+            work = plans.Work(len(rows), flops=flops)
+            self.tally.charge("solve", self.request.part, work, time.perf_counter() - began, method)
         forward = [definition for definition in wanted if definition.kind == "forward"]
         scored = [self._forward(definitions, rows) for definitions in networks_of(forward, scoring)]
         of_all = Signals(text | rows.always, rows.row_ids)
@@ -171,33 +176,23 @@ class Selecting(Stages[_Known]):
         probe = probe_of(definitions, rows, scoring, self.device)
         if isinstance(probe, str):
             self.notes.append(probe)
-        ready = probe if isinstance(probe, Probe) else None
+        ready, part = probe if isinstance(probe, Probe) else None, self.request.part
         if ready:
             method = "probe: three forward passes a visit, AdamW"
-            self.tally.charge(
-                "tune_scorer", self.request.part, ready.work, ready.seconds, method, ready.exact.memory, parallel=True
-            )
+            self.tally.charge("tune_scorer", part, ready.work, ready.seconds, method, ready.exact.memory, parallel=True)
             self.notes.append("The entropy probe is taken to agree well enough to serve.")
         began = time.perf_counter()
         scorer = make_scorer(names, scoring, ready.probe if ready else None)
         found = time_scoring(scorer, time.perf_counter() - began, rows, scoring, self.device)
         work = plans.scoring(rows.tokens, scoring.max_batch_tokens, found.model, found.product, scorer.passes_of)
         seconds = rated(work, found.seconds, found.flops, found.tokens) + found.start_s
-        self.tally.charge("score", self.request.part, work, seconds, found.method, found.memory, parallel=True)
+        self.tally.charge("score", part, work, seconds, found.method, found.memory, parallel=True)
         if ready:
             both = np.intersect1d(found.rows, ready.exact.rows)
             found.values = {name: v[np.isin(found.rows, both)] for name, v in found.values.items()}
             found.values |= {n: v[np.isin(ready.exact.rows, both)] for n, v in ready.exact.values.items()}
             found.rows = both
         return found
-
-    def _text(self, name: str, rows: Rows) -> np.ndarray:
-        began = time.perf_counter()
-        values, flops, method = text_signal(name, rows, self.scoring)
-        self.tally.charge(
-            "solve", self.request.part, plans.Work(len(rows), flops=flops), time.perf_counter() - began, method
-        )
-        return values
 
     def _semantic(self, embeddings: np.ndarray, sample: np.ndarray, rows: Rows) -> np.ndarray:
         """Among prototypes of the sample; what those of the whole pool will cost is charged."""

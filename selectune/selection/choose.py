@@ -87,11 +87,7 @@ class Stages(ABC, Generic[S]):
             return self._screen(selector, pool)
         if isinstance(selector, Random) and selector.match is not None:
             run, by = Path(selector.match), selector.by
-
-            def match() -> tuple[tuple[Budget, dict[str, Any]], list[str]]:
-                return with_messages(lambda: matched_budget(run, by, pool["input_tokens"]))
-
-            budget, noted = self._heard(on_rank_zero(match))
+            budget, noted = self._warned(lambda: matched_budget(run, by, pool["input_tokens"]), on_rank_zero)
         signals, rule = self.signals(selector, pool), getattr(selector, "rule", None)
         if isinstance(rule, Search):
             return self._search(selector, rule, signals, budget, pool.row_ids)
@@ -111,12 +107,7 @@ class Stages(ABC, Generic[S]):
     def _search(self, selector: Selector, search: Search, signals: S, budget: Budget, row_ids: np.ndarray) -> Picked:
         """The band whose proxy run scores best on ``dev``, of equally good ones the first; the middle one without runs.
 
-        Args:
-            selector: its rule is the search.
-            search: names the bands.
-            signals: of the selector.
-            budget: of each band.
-            row_ids: ids of the selector's rows in the whole pool, which the proxy runs train on.
+        The ``row_ids`` of the selector's rows in the whole pool are those that proxies train on.
         """
         metric, mode = self.request.training.monitor
         tried: list[Picked] = []
@@ -133,9 +124,16 @@ class Stages(ABC, Generic[S]):
         noted = {"metric": metric, "bands": bands, "position": bands[best]["position"]}
         return replace(tried[best], diagnostics=tried[best].diagnostics | {"search": noted})
 
-    def _heard(self, heard: tuple[T, list[str]]) -> T:
-        """The result of `with_messages`, whose messages are kept."""
-        result, messages = heard
+    def _warned(self, work: Callable[[], T], on_ranks: Callable[[Callable[[], Any]], Any]) -> T:
+        """The result of some work on some ranks; the texts of its user warnings are kept on all of them."""
+
+        def caught() -> tuple[T, list[str]]:
+            with warnings.catch_warnings(record=True) as given:
+                warnings.simplefilter("always")
+                result = work()
+            return result, sorted({str(one.message) for one in given if issubclass(one.category, UserWarning)})
+
+        result, messages = on_ranks(caught)
         self.messages += [message for message in messages if message not in self.messages]
         return result
 
@@ -187,7 +185,17 @@ class Chooser(Stages[tuple[Signals, Signals | None]]):
         if noted:
             self.notes |= on_rank_zero(lambda: read_notes(computed))
         signals = read_signals(computed, rows)
-        check_finite(signals, self.scoring)
+        for name, values in signals.items():
+            # vectors are checked by the selectors that read them
+            if values.ndim > 1 or values.dtype.kind != "f" or np.isfinite(values).all():
+                continue
+            bad = np.flatnonzero(~np.isfinite(values))
+            named = ", ".join(map(str, signals.row_ids[bad[:3]])) + (", ..." if len(bad) > 3 else "")
+            raise CheckpointError(
+                f"{name} of {len(bad):,} of {len(values):,} rows is not finite (rows {named}): the weights of "
+                f"{self.scoring.source.described} are damaged, or {self.scoring.precision} is too coarse for them; "
+                "name another scorer.checkpoint, or scorer.precision 32."
+            )
         return signals
 
     def select(self, selector: Selector, signals: tuple[Signals, Signals | None], budget: Budget) -> Picked:
@@ -210,39 +218,13 @@ class Chooser(Stages[tuple[Signals, Signals | None]]):
                     cost.add(examples=examples, flops=picked.flops, method=method)
             return picked
 
-        def heard() -> tuple[Picked, list[str]]:
-            return with_messages(pick)
-
-        return self._heard(broadcast(together(heard)) if selector.collective else on_rank_zero(heard))
+        if selector.collective:
+            return self._warned(pick, lambda work: broadcast(together(work)))
+        return self._warned(pick, on_rank_zero)
 
     def proxy(self, row_ids: np.ndarray, settings: Proxy) -> float:
         """The metric on ``dev`` of a small training on some rows, see `Trainings.proxy`."""
         return self.trainings.proxy(row_ids, settings)
-
-
-def check_finite(signals: Signals, scoring: ScoringModel) -> None:
-    """Refuse signals of one number a row that are not finite; those of vectors are checked by who reads them.
-
-    Raises:
-        CheckpointError: some are not, which names the scoring model.
-    """
-    for name, values in signals.items():
-        bad = np.flatnonzero(~np.isfinite(values)) if values.ndim == 1 and values.dtype.kind == "f" else ()
-        if len(bad):
-            rows = ", ".join(map(str, signals.row_ids[bad[:3]])) + (", ..." if len(bad) > 3 else "")
-            raise CheckpointError(
-                f"{name} of {len(bad):,} of {len(values):,} rows is not finite (rows {rows}): the weights of "
-                f"{scoring.source.described} are damaged, or {scoring.precision} is too coarse for them; name another "
-                "scorer.checkpoint, or scorer.precision 32."
-            )
-
-
-def with_messages(work: Callable[[], T]) -> tuple[T, list[str]]:
-    """The result of some work, and the texts of its user warnings, sorted, each once."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        result = work()
-    return result, sorted({str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)})
 
 
 def labels_of(labels: Sequence[int] | np.ndarray | None, names: frozenset[str]) -> np.ndarray | None:

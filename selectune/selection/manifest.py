@@ -24,11 +24,7 @@ if TYPE_CHECKING:
 
 ROWS_AT_ONCE = 2**15
 VERSIONED = ("selectune", "torch", "transformers", "tokenizers", "datasets", "lightning", "numpy")
-EARLIER_NAMES = {
-    "model": "scorer",
-    "model_revision": "scorer_revision",
-    "model_parameters": "scorer_parameters",
-}
+EARLIER_NAMES = {"model": "scorer", "model_revision": "scorer_revision", "model_parameters": "scorer_parameters"}
 
 
 @dataclass(frozen=True)
@@ -71,11 +67,7 @@ class Manifest:
 
     @classmethod
     def of(cls, content: dict[str, Any]) -> Manifest:
-        """The manifest of a file's content; earlier versions wrote ``model`` for the scorer.
-
-        Raises:
-            TypeError: a name is missing or unknown.
-        """
+        """The manifest of a file's content, of this or an earlier version; TypeError: a name is missing or unknown."""
         if "scorer" in content:
             return cls(**content)
         return cls(**{EARLIER_NAMES.get(name, name): value for name, value in content.items()})
@@ -209,14 +201,12 @@ def hash_rows(rows: np.ndarray) -> str:
 
 def describe(thing: Any) -> Any:
     """An object with its class and every argument, as JSON types."""
-    if thing is None or isinstance(thing, bool | int | float | str):
-        return thing
+    if thing is None or isinstance(thing, bool | int | float | str | Path):
+        return str(thing) if isinstance(thing, Path) else thing
     if isinstance(thing, Mapping):
         return {str(key): describe(value) for key, value in thing.items()}
     if isinstance(thing, list | tuple | set | frozenset):
         return [describe(value) for value in thing]
-    if isinstance(thing, Path):
-        return str(thing)
     arguments = asdict(thing) if is_dataclass(thing) and not isinstance(thing, type) else vars(thing)
     kind = type(thing)
     public = {name: describe(value) for name, value in arguments.items() if not name.startswith("_")}
@@ -232,14 +222,11 @@ def public_name(path: str) -> str:
 
 def _by_public_names(described: Any) -> Any:
     """A selector as `describe` gives it; earlier versions named the file of each class."""
-    if isinstance(described, list):
-        return [_by_public_names(part) for part in described]
-    if not isinstance(described, dict):
-        return described
-    return {
-        key: public_name(value) if key == "class" and isinstance(value, str) else _by_public_names(value)
-        for key, value in described.items()
-    }
+
+    def renamed(part: dict[str, Any]) -> dict[str, Any]:
+        return part | {"class": public_name(part["class"])} if isinstance(part.get("class"), str) else part
+
+    return json.loads(json.dumps(described), object_hook=renamed)
 
 
 def versions() -> dict[str, str]:

@@ -60,16 +60,8 @@ def select_rows(
     """
     if request.earlier is not None:
         selection, source = earlier_selection(request, ledger), Selection.folder_of(request.earlier)
-
-        def copy_files(run: Path) -> None:
-            """Put the earlier selection into the run that uses it, so that the run says everything about itself."""
-            with atomic_folder(run) as partial:
-                for name in ("rows.parquet", "scores.parquet", "examples.json", "manifest.json"):
-                    if (source / name).is_file():
-                        shutil.copyfile(source / name, partial / name)
-
         if folder is not None:
-            on_rank_zero(lambda: copy_files(folder) if source.resolve() != folder.resolve() else None)
+            on_rank_zero(lambda: _copy(source, folder))
         return selection
     assert request.selector is not None
     scoring = scoring_model(request, fine_tuner, ledger)
@@ -88,19 +80,8 @@ def select_rows(
         }
         cost.add(examples=len(tokens), method="no arithmetic")
 
-    def made_before() -> Selection | None:
-        if folder is None or not (folder / "manifest.json").is_file():
-            return None
-        selection = Selection.read(folder, request.pool)
-        if differs := selection.manifest.differs_from(asked):
-            raise SelectionError(
-                f"The selection in {folder} was made otherwise (it differs in {differs}); use another folder, or "
-                "--overwrite."
-            )
-        return selection
-
     # Rank 0 alone looks at the disk, so that all ranks select or none does.
-    made: Selection | None = on_rank_zero(made_before)
+    made: Selection | None = on_rank_zero(lambda: _made_before(folder, request, asked))
     if made is None:
         trainings = Trainings(request, fine_tuner, trainer_for, ledger)
         if scoring.tuned:
@@ -189,6 +170,29 @@ def scoring_model(request: SelectionRequest, fine_tuner: FineTuner, ledger: Ledg
     if not settings.max_batch_tokens:
         scoring.max_batch_tokens = batch_size_for(scoring, names, device)
     return scoring
+
+
+def _copy(source: Path, folder: Path) -> None:
+    """Put an earlier selection into the run that uses it, so that the run says everything about itself."""
+    if source.resolve() == folder.resolve():
+        return
+    with atomic_folder(folder) as partial:
+        for name in ("rows.parquet", "scores.parquet", "examples.json", "manifest.json"):
+            if (source / name).is_file():
+                shutil.copyfile(source / name, partial / name)
+
+
+def _made_before(folder: Path | None, request: SelectionRequest, asked: dict[str, Any]) -> Selection | None:
+    """The selection that a folder holds, if it is the one asked for."""
+    if folder is None or not (folder / "manifest.json").is_file():
+        return None
+    selection = Selection.read(folder, request.pool)
+    if differs := selection.manifest.differs_from(asked):
+        raise SelectionError(
+            f"The selection in {folder} was made otherwise (it differs in {differs}); use another folder, or "
+            "--overwrite."
+        )
+    return selection
 
 
 def _write(chooser: Chooser, picked: Picked, asked: dict[str, Any], folder: Path | None) -> Selection:

@@ -36,14 +36,7 @@ WAIT_SECONDS = 1200
 
 @dataclass
 class Trainings:
-    """Trains the models that a selection needs.
-
-    Args:
-        request: the selection; they train on its rows.
-        fine_tuner: its settings are the defaults.
-        trainer_for: see `TrainerFor`.
-        ledger: is charged.
-    """
+    """Trains the models that a selection needs, on rows of its request; the fine-tuner's settings are the defaults."""
 
     request: SelectionRequest
     fine_tuner: FineTuner
@@ -76,13 +69,11 @@ class Trainings:
     def proxy(self, rows: np.ndarray, proxy: Proxy) -> float:
         """The metric on ``dev`` of a small training on some rows of the whole pool, by their ids."""
         data, source = self.request.training, self.fine_tuner.source
-        rate = proxy.learning_rate or self.fine_tuner.learning_rate
-        seed = self.fine_tuner.seed
+        rate, seed, part = proxy.learning_rate or self.fine_tuner.learning_rate, self.fine_tuner.seed, self.request.part
         key = _key(
             source.described, data.pool.fingerprint, hash_rows(rows), rate, seed, asdict(proxy), data.training_key()
         )
         file = default_cache() / "proxies" / f"{key}.json"
-        part = self.request.part
 
         def known() -> float | None:
             if not file.is_file():
@@ -99,11 +90,11 @@ class Trainings:
             str(source.folder), rate, self.fine_tuner.weight_decay, self.fine_tuner.warmup, seed=seed, stage="proxy"
         )
         mine = data.trained_on(rows, source)
-        settings = {"max_epochs": proxy.max_epochs, "max_steps": proxy.max_steps}
 
         def make_trainer(**more: Any) -> pl.Trainer:
             costs = CostLedger(ledger=self.ledger, stage="select", part=part, evaluation="select", work=work)
-            return self.trainer_for(callbacks=[costs], **settings, **more)
+            more |= {"max_epochs": proxy.max_epochs, "max_steps": proxy.max_steps}
+            return self.trainer_for(callbacks=[costs], **more)
 
         trainer = make_trainer(limit_val_batches=0)
         trainer.fit(module, mine)
@@ -119,9 +110,9 @@ class Trainings:
         barrier()  # all ranks' records are written
 
         def keep() -> None:
-            records = [r for r in split_costs(recorded(self.ledger)).kept if r.part == self.request.part]
-            mine = [r for r in records if not r.cached and (r.work or "").partition(":")[0] == work]
-            costs = [record.to_json() for record in mine]
+            records = split_costs(recorded(self.ledger)).kept
+            mine = [one for one in records if one.part == self.request.part and not one.cached]
+            costs = [one.to_json() for one in mine if (one.work or "").partition(":")[0] == work]
             write_json(file, costs if more is None else {**more, "costs": costs})
 
         on_rank_zero(keep)

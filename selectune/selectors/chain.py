@@ -65,16 +65,10 @@ class Chain(Selector):
         return self.link(pool, budget, lambda part, rows, asked: checked_select(part, rows, target, asked, seed))
 
     def link(self, pool: Signals, budget: Budget, select: Callable[[Selector, Signals, Budget], Picked]) -> Picked:
-        """Select by the prefilter, then by the selector among the rows left.
+        """Rows of a pool by the prefilter, then by the selector among those left; with diagnostics and FLOPs of both.
 
-        Args:
-            pool: at least the signals that every pool has.
-            budget: of the whole chain.
-            select: lets one of the two select from a pool.
-
-        Returns:
-            Rows of the pool; the second's ``scores``, NaN for rows that the prefilter dropped, shape (n_rows,); the
-            diagnostics and the FLOPs of both.
+        The pool has at least the signals that every pool has, and ``select`` lets one of the two select from it. The
+        ``scores`` are the second's, NaN for rows that the prefilter dropped.
 
         Raises:
             BudgetError: a budget over what the prefilter leaves; and whatever the two raise.

@@ -103,12 +103,10 @@ class DomainScreen(Comparing):
         return np.flatnonzero(turns(domains_of(pool, "DomainScreen"), pool.tie_keys(seed)) < self.sample)
 
     def of_pool(self, picked: Picked, pool: Signals, seed: int) -> Picked:
-        """The selection from a pool, when `select` has compared the data sets by a sample of it.
+        """The selection from a pool, after `select` has compared the data sets by a sample of it.
 
-        Args:
-            picked: with ``distances`` and ``kept_domains`` in its diagnostics.
-            pool: at least the signals that every pool has.
-            seed: of the order among rows.
+        The pool has at least the signals that every pool has; ``picked`` has ``distances`` and ``kept_domains`` in its
+        diagnostics.
         """
         domain, keys, distances = pool["domain"], pool.tie_keys(seed), picked.diagnostics["distances"]
         kept = np.flatnonzero(np.isin(domain, picked.diagnostics["kept_domains"]))

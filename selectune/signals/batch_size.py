@@ -41,11 +41,8 @@ def batch_size_for(scoring: ScoringModel, names: list[str], device: torch.device
 def batch_size(device: torch.device, key: str, attempt: Callable[[int], None]) -> int:
     """Padded tokens of a scoring batch, decided by rank 0: on a GPU half of what fits, to leave room for longer rows.
 
-    Args:
-        device: that scores.
-        key: of model, signals, precision and length of rows; what was found for it is kept, so that later runs plan the
-            same batches.
-        attempt: scores a made-up batch of so many tokens, and raises `torch.OutOfMemoryError` where they do not fit.
+    The result is kept under the key, of model, signals, precision and length of rows, so that later runs plan the same
+    batches. An ``attempt`` scores a made-up batch of so many tokens; `torch.OutOfMemoryError` where they do not fit.
     """
     if device.type != "cuda":
         return CPU_TOKENS

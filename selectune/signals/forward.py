@@ -48,17 +48,8 @@ def forward_pass(
 ) -> None:
     """Compute signals of one network in one pass; what an interrupted pass finished is not computed again.
 
-    Args:
-        todo: the signals.
-        rows: to score.
-        scoring: the model.
-        store: where the signals go.
-        trainer_for: see `TrainerFor`.
-        ledger: is charged.
-        part: of the run that the pass serves.
-        probe: stands in for the vocabulary product.
-        notes: to store with the signals, by name.
-        more_costs: of what the pass needed, to store with the signals.
+    A ``probe`` stands in for the vocabulary product; ``notes``, by name, and ``more_costs``, of what the pass needed,
+    are stored with the signals.
     """
     plan = plan_batches(rows.tokens.lengths, scoring.max_batch_tokens)
     # Rank 0 alone looks at the shards of an interrupted pass, so that all ranks leave out the same batches.
@@ -152,13 +143,7 @@ def make_scorer(names: list[str], scoring: ScoringModel, probe: EntropyProbe | N
 
 
 class ShardWriter(pl.Callback):
-    """Writes the signals of finished batches to disk every few seconds, and charges what they took.
-
-    Args:
-        shards: where they go.
-        cost: the open stage of the ledger.
-        scorer: computes them.
-    """
+    """Writes the signals of finished batches to shards every few seconds, and adds to an open stage what they took."""
 
     def __init__(self, shards: Shards, cost: StageCost, scorer: Scorer) -> None:
         self.shards, self.cost, self.scorer = shards, cost, scorer
@@ -177,25 +162,19 @@ class ShardWriter(pl.Callback):
         self.bytes, self.written = 0, time.monotonic()
 
     def on_predict_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Take a batch's signals, and write what waits when it is much or old."""
         n_rows, length = batch["input_ids"].shape
-        flops = alone = 0.0
+        flops = 0.0
         if self.flops is not None:
             flops = self.flops.of_batch(n_rows, length) * self.scorer.passes(batch)
             flops += int((~batch["special"]).sum()) * self.product
         if self.alone is not None:
-            alone = self.alone.of_batch(n_rows, length)
+            self.spent_alone += self.alone.of_batch(n_rows, length)
         work = {"examples": n_rows, "tokens": batch["n_tokens"], "padded_tokens": n_rows * length, "flops": flops}
         self.done = {name: before + work[name] for name, before in self.done.items()}
-        self.spent, self.spent_alone = self.spent + flops, self.spent_alone + alone
+        self.spent += flops
         self.waiting.append(outputs)
         self.bytes += sum(values.nbytes for values in outputs.values())
         if self.bytes > FLUSH_BYTES or time.monotonic() - self.written > FLUSH_SECONDS:

@@ -122,14 +122,9 @@ class SignalStore:
         notes: dict[str, Any] | None = None,
         more_costs: list[dict[str, Any]] | None = None,
     ) -> None:
-        """Merge the shards of a pass by row id, and remove them once all signals that the pass serves are stored.
+        """Merge the shards of a pass over a pool by row id, and remove them once all signals that it serves are stored.
 
-        Args:
-            definitions: what the pass computed.
-            shards: what its ranks wrote.
-            n_rows: of the pool.
-            notes: to store with signals, by name.
-            more_costs: records of what the pass needed beside itself.
+        Notes, by name, and cost records of what the pass needed beside itself are stored with the signals.
 
         Raises:
             RuntimeError: the shards hold a row twice or not at all.
@@ -193,10 +188,7 @@ class Shards:
     def of(cls, store: SignalStore, definitions: list[Definition], plan: dict[str, Any]) -> Shards:
         """The shards of a pass over one pool with one model, for rank 0, which notes what the pass serves.
 
-        Args:
-            store: where the signals go.
-            definitions: of the signals.
-            plan: how many ``batches`` there are, and whether a ``probe`` stands in for the head.
+        The plan says how many ``batches`` there are, and whether a ``probe`` stands in for the head.
         """
         # What the values depend on beside the definition; a probe stands in for the signals that ask for one alone.
         exact = {name: value for name, value in plan.items() if name != "probe"}
@@ -218,9 +210,7 @@ class Shards:
     def append(self, outputs: list[dict[str, np.ndarray]], cost: dict[str, Any]) -> None:
         """Write some batches' outputs as one file: ``batches``, ``rows`` and an array a signal.
 
-        Args:
-            outputs: of each batch.
-            cost: the process's record of this pass so far, so that what a killed process spent is known with its work.
+        With them goes the process's cost record of this pass so far, so that a killed one's work and cost are known.
         """
         with atomic_file(self.folder / f"{uuid.uuid4().hex}.npz") as partial, partial.open("wb") as handle:
             arrays: dict[str, Any] = {name: np.concatenate([output[name] for output in outputs]) for name in outputs[0]}
@@ -266,11 +256,9 @@ def serves(folder: Path) -> dict[str, Any]:
 
 
 def part_of_cost(cost: dict[str, Any], share: float | None) -> dict[str, Any]:
-    """A cost record of a part of some work; seconds and joules are taken to follow FLOPs.
+    """A cost record of a share of some work's FLOPs, which seconds and joules are taken to follow.
 
-    Args:
-        cost: of the whole.
-        share: of its FLOPs; None where it is not known, so that the whole is charged.
+    Where the share is not known (None), it is the record of the whole.
     """
     if share is None:
         return cost
