@@ -183,16 +183,16 @@ class Selecting(Stages[_Known]):
             self.notes.append("The entropy probe is taken to agree well enough to serve.")
         began = time.perf_counter()
         scorer = make_scorer(names, scoring, ready.probe if ready else None)
-        found = time_scoring(scorer, time.perf_counter() - began, rows, scoring, self.device)
-        work = plans.scoring(rows.tokens, scoring.max_batch_tokens, found.model, found.product, scorer.passes_of)
-        seconds = rated(work, found.seconds, found.flops, found.tokens) + found.start_s
-        self.tally.charge("score", part, work, seconds, found.method, found.memory, parallel=True)
+        scored = time_scoring(scorer, time.perf_counter() - began, rows, scoring, self.device)
+        work = plans.scoring(rows.tokens, scoring.max_batch_tokens, scored.model, scored.product, scorer.passes_of)
+        seconds = rated(work, scored.seconds, scored.flops, scored.tokens) + scored.start_s
+        self.tally.charge("score", part, work, seconds, scored.method, scored.memory, parallel=True)
         if ready:
-            both = np.intersect1d(found.rows, ready.exact.rows)
-            found.values = {name: v[np.isin(found.rows, both)] for name, v in found.values.items()}
-            found.values |= {n: v[np.isin(ready.exact.rows, both)] for n, v in ready.exact.values.items()}
-            found.rows = both
-        return found
+            both = np.intersect1d(scored.rows, ready.exact.rows)
+            scored.values = {name: v[np.isin(scored.rows, both)] for name, v in scored.values.items()}
+            scored.values |= {n: v[np.isin(ready.exact.rows, both)] for n, v in ready.exact.values.items()}
+            scored.rows = both
+        return scored
 
     def _semantic(self, embeddings: np.ndarray, sample: np.ndarray, rows: Rows) -> np.ndarray:
         """Among prototypes of the sample; what those of the whole pool will cost is charged."""

@@ -22,7 +22,7 @@ class Chain(Selector):
 
     Args:
         prefilter: narrows the pool.
-        selector: chooses among the rows left; may be a chain too.
+        selector: selects among the rows left; may be a chain too.
         prefilter_keep: share of the rows that the prefilter leaves, over 0 and at most 1; left out where the prefilter
             fixes its own bounds, as `Deduplicate` does.
 
@@ -36,7 +36,7 @@ class Chain(Selector):
         if prefilter.sets_own_size and prefilter_keep is not None:
             raise UserError(f"{name} fixes its own bounds, so Chain takes no prefilter_keep; leave it out.")
         if not prefilter.sets_own_size and prefilter_keep is None:
-            raise UserError(f"Chain must be told how many rows {name} leaves; give prefilter_keep, such as 0.5.")
+            raise UserError(f"Chain needs to know how many rows {name} leaves; give prefilter_keep, such as 0.5.")
         checks.share("Chain's prefilter_keep", prefilter_keep, BudgetError)
         self.prefilter, self.selector, self.prefilter_keep = prefilter, selector, prefilter_keep
 

@@ -20,12 +20,12 @@ class DomainScreen(Comparing):
 
     The distance is the debiased one, OT(x, y) - (OT(x, x) + OT(y, y)) / 2, between a sample of a data set and the
     target. A run scores the samples alone, so data sets that lie far away cost next to nothing; use it as the
-    ``prefilter`` of a `Chain`, whose ``selector`` then scores what is left.
+    ``prefilter`` of a `Chain`, so that the rows left alone are scored for its ``selector``.
 
     Args:
         domains: data sets to keep.
         sample: rows of each, and of the target, to compare; the first by hash(seed, text).
-        rows: of the kept data sets together, as many of each as they reach; default all.
+        rows: of all kept data sets, as many of each as they reach; default all.
         cost: of the transport, see `selectune.selectors.transport`.
         eps: of the transport.
         max_iterations: upper limit of the iterations of each solve.
@@ -82,12 +82,12 @@ class DomainScreen(Comparing):
                 stacklevel=2,
             )
         weights, some = even_weights(target), np.argsort(target.tie_keys(seed), kind="stable")[: self.sample]
-        found, flops = sinkhorn_divergences(
+        divergences, flops = sinkhorn_divergences(
             [sample["embedding"][sample["domain"] == number] for number in domains],
             np.asarray(target["embedding"][some]), weights[some] / weights[some].sum(), cost=self.cost,
             eps=self.eps, max_iterations=self.max_iterations, allow_unconverged=self.allow_unconverged,
         )  # fmt: skip
-        distances = dict(zip(domains, found))
+        distances = dict(zip(domains, divergences))
         nearest = sorted(sorted(distances, key=lambda number: (distances[number], number))[: self.domains])
         diagnostics = {"distances": distances, "kept_domains": nearest}
         nothing = np.zeros(0, dtype=np.int64), np.zeros(0)

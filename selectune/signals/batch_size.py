@@ -20,7 +20,7 @@ MOST_TOKENS = 2**20
 def batch_size_for(scoring: ScoringModel, names: list[str], device: torch.device) -> int:
     """Padded tokens of a batch in which a model scores some signals on a device; see `batch_size`."""
     passes = [name for name in names if scoring.kind(name) in ("language", "head", "sampled", "encoder")]
-    if not passes or scoring.tuned:  # a tuned model's weights are not there yet, and its encoder fits with the head's
+    if not passes or scoring.tuned:  # a tuned model is not trained yet, and its encoder fits with the head's
         passes = [name for name in passes if scoring.kind(name) == "language"]
     if not passes:
         return CPU_TOKENS

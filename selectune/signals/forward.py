@@ -82,9 +82,9 @@ def forward_pass(
 
 
 def networks_of(todo: list[Definition], scoring: ScoringModel) -> list[list[Definition]]:
-    """The signals of each pass: those of one network go together, and embeddings with those of the same weights.
+    """The signals of each pass: one pass for each network, which makes embeddings beside signals of the same weights.
 
-    Not with ``masked_pseudo``, whose passes mask tokens.
+    With ``masked_pseudo`` embeddings need a pass of their own, as its passes mask tokens.
     """
     passes: dict[tuple[bool, str], list[Definition]] = {}
     for definition in todo:
