@@ -136,6 +136,14 @@ def test_a_link_that_fails_names_rows_by_their_ids_in_the_whole_pool(link: Selec
             chain.select(pool, None, Budget(rows=10), 0)
 
 
+def test_a_link_that_fails_on_a_target_names_its_rows() -> None:
+    random = np.random.default_rng(0)
+    pool, target = (pool_of(n, embedding=random.normal(size=(n, 4))) for n in (200, 9))
+    target["embedding"][2] = 0.0
+    with pytest.raises(DataError, match=r"the target .*\(rows 2\)"):
+        Chain(TopK("n_tokens"), Nearest(), 0.5).select(pool, target, Budget(rows=10), 0)
+
+
 def test_a_link_whose_answer_is_wrong_names_rows_by_their_ids_in_the_whole_pool() -> None:
     class Unscored(TopK):
         def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:
