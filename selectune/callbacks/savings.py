@@ -53,7 +53,7 @@ class Savings(pl.Callback):
         )
         if data.selected is not None and module is not None and module.network is not None:
             manifest, weights = data.selected.manifest, sum(weight.numel() for weight in module.network.parameters())
-            sizes = manifest.model, module.source.described, manifest.model_parameters, weights
+            sizes = manifest.scorer, module.source.described, manifest.scorer_parameters, weights
             saving = replace(saving, scorer_ratio=ScorerRatio.of(records, *sizes))
         if path:
             saving = replace(saving, warm_up=_warm_up_saving(records, path.parent))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from selectune.common.errors import DataError, UserError
 
@@ -49,6 +49,12 @@ def share(name: str, value: float | None, error: type[UserError] = UserError) ->
 def seed(name: str, value: int | None) -> None:
     """Refuse a seed that numpy does not take."""
     refuse_unless(value is None or 0 <= value <= LAST_SEED, name, value, f"from 0 to {LAST_SEED}")
+
+
+def one_of(name: str, value: object, known: Iterable[object]) -> None:
+    """Refuse a value that is not among those known."""
+    known = list(known)
+    refuse_unless(value in known, name, repr(value), "one of " + ", ".join(map(repr, known)))
 
 
 def distinct_columns(columns: Mapping[str, str | None]) -> None:

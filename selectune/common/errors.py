@@ -1,5 +1,13 @@
 """Errors. The command line prints the one sentence of a `UserError` and exits with code 2."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
 
 class UserError(ValueError):
     """A mistake that the user can fix; its message says what is wrong, where, and how to fix it."""
@@ -7,6 +15,24 @@ class UserError(ValueError):
 
 class DataError(UserError):
     """A data set that is missing, empty, or not of the form that the task needs."""
+
+
+class BadRowsError(DataError):
+    """Rows of a pool that cannot be used. The message names the first five of them.
+
+    Args:
+        problem: the message, with ``{rows}`` where it names them.
+        rows: their positions in the pool.
+    """
+
+    def __init__(self, problem: str, rows: Sequence[int] = ()) -> None:
+        self.problem, self.rows = problem, rows
+        named = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
+        super().__init__(problem.replace("{rows}", named))
+
+    def with_ids(self, row_ids: np.ndarray) -> DataError:
+        """The same error with the ids of the rows in the whole pool, shape (n_rows,); it is not renumbered again."""
+        return DataError(str(BadRowsError(self.problem, row_ids[self.rows].tolist())))
 
 
 class BudgetError(UserError):

@@ -68,8 +68,7 @@ def on_sample(
     whole = np.arange(signals.n_rows)
 
     def run(rows: np.ndarray) -> tuple[Picked, float]:
-        part = Signals({name: values[rows] for name, values in signals.items()})
-        return select(part, share_of(budget, len(rows) / n_rows))
+        return select(signals.take(rows), share_of(budget, len(rows) / n_rows))
 
     picked, seconds = run(whole)
     power, note = 1.0, "in proportion to its rows"

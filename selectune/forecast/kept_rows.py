@@ -79,7 +79,7 @@ class KeptRows:
         """The scorer relative to a model; `same` where the checkpoint scores that the training starts from."""
         if self.earlier is not None:
             manifest = self.earlier.manifest
-            scorer, scorer_parameters = manifest.model, manifest.model_parameters
+            scorer, scorer_parameters = manifest.scorer, manifest.scorer_parameters
         elif self.selecting is not None:
             source = self.selecting.scoring.source
             scorer, scorer_parameters = model if same else source.described, n_parameters(source.folder)

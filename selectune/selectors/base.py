@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,10 +75,11 @@ class Signals(Mapping[str, np.ndarray]):
 
     Args:
         arrays: each of shape (n_rows,) or (n_rows, width); memory maps are fine.
+        row_ids: of these rows in the whole pool, int64, shape (n_rows,), where they are a part of it, as in a `Chain`.
     """
 
-    def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
-        self._arrays = dict(arrays)
+    def __init__(self, arrays: Mapping[str, np.ndarray], row_ids: np.ndarray | None = None) -> None:
+        self._arrays, self._row_ids = dict(arrays), row_ids
         lengths = {name: len(values) for name, values in self._arrays.items()}
         if len(set(lengths.values())) > 1:
             raise ValueError(f"signals of one pool must have the same number of rows, not {lengths}")
@@ -96,6 +97,16 @@ class Signals(Mapping[str, np.ndarray]):
     def n_rows(self) -> int:
         """Rows of the pool."""
         return len(self._arrays["text_hash"])
+
+    @property
+    def row_ids(self) -> np.ndarray:
+        """What these rows are called in diagnostics and messages: their ids in the whole pool, shape (n_rows,)."""
+        return np.arange(self.n_rows) if self._row_ids is None else self._row_ids
+
+    def take(self, rows: np.ndarray, names: Iterable[str] | None = None) -> Signals:
+        """Some of the rows, with all signals or with those of some names that there are."""
+        wanted = self.keys() if names is None else self.keys() & set(names)
+        return Signals({name: self._arrays[name][rows] for name in wanted}, self.row_ids[rows])
 
     def tie_keys(self, seed: int) -> np.ndarray:
         """hash(seed, text) of every row, uint64, shape (n_rows,): the order among rows of equal score."""
@@ -131,7 +142,7 @@ class Picked:
         rows: unique row ids, int64, shape (n_picked,), ascending.
         scores: the score of every row of the pool, float64, shape (n_rows,), none of them NaN (but see
             `Selector.leaves_unscored`); each selector documents its own.
-        diagnostics: anything worth a line in the manifest, as JSON types.
+        diagnostics: anything worth a line in the manifest, as JSON types; row ids in it are those of `Signals.row_ids`.
         flops: of the selector's arithmetic, a multiply-add being two; sorting and comparing are none. None when
             unknown.
         flops_method: how they were counted, such as ``"2 d a distance (analytic)"``.
@@ -182,7 +193,7 @@ class Selector(ABC):
         On several ranks, a `collective` selector also gets ``group``, their group of `torch.distributed`.
 
         Args:
-            pool: signals of the pool, row ids being positions.
+            pool: signals of the pool; `Picked.rows` are positions in it.
             target: signals of the target, when `requires_target` names some.
             budget: how much to keep.
             seed: of every random choice and of the order among ties.

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from selectune.common.errors import SelectionError, UserError
+from selectune.common.errors import BadRowsError, SelectionError, UserError
 from selectune.selectors.base import ALWAYS, Budget, Picked, Selector, Signals
 
 
@@ -30,11 +30,15 @@ def checked_select(
     """
     name = name_of(selector)
     with _errors_of(selector, name):
-        picked: Any = selector.select(pool, target, budget, seed, **({} if group is None else {"group": group}))
+        try:
+            picked: Any = selector.select(pool, target, budget, seed, **({} if group is None else {"group": group}))
+        except BadRowsError as error:  # in a chain the selector sees some rows of the pool alone
+            raise error.with_ids(pool.row_ids) from error
     if not isinstance(picked, Picked):
         raise SelectionError(f"{name} returned {_kind(picked)}, but select must return a Picked(rows, scores).")
     rows = _checked_rows(picked.rows, name, pool, budget)
-    scores = _checked_scores(picked.scores, name, pool.n_rows, rows if selector.leaves_unscored else slice(None))
+    scored = rows if selector.leaves_unscored else slice(None)
+    scores = _checked_scores(picked.scores, name, pool.row_ids, scored)
     if picked.flops is not None and not 0 <= picked.flops < np.inf:
         raise SelectionError(f"{name} reports {picked.flops} FLOPs, but must report a number of at least 0, or None.")
     try:
@@ -82,7 +86,10 @@ def name_of(selector: Selector) -> str:
 
 
 def _checked_rows(given: Any, name: str, pool: Signals, budget: Budget) -> np.ndarray:
-    """Row ids as int64, ascending; they meet a budget in rows exactly, and one in tokens with none to spare."""
+    """Rows as int64, ascending; they meet a budget in rows exactly, and one in tokens with none to spare.
+
+    Messages name rows by their ids in the whole pool.
+    """
     try:
         rows = np.asarray(given)
     except Exception as error:
@@ -97,11 +104,11 @@ def _checked_rows(given: Any, name: str, pool: Signals, budget: Budget) -> np.nd
         )
     outside = rows[(rows < 0) | (rows >= pool.n_rows)]
     if len(outside):
-        raise SelectionError(f"{name} picked row {outside[0]}, but the pool has the rows 0 to {pool.n_rows - 1}.")
+        raise SelectionError(f"{name} picked row {outside[0]}, but was given the rows 0 to {pool.n_rows - 1}.")
     rows = np.sort(rows.astype(np.int64))
     twice = rows[1:][rows[1:] == rows[:-1]]
     if len(twice):
-        raise SelectionError(f"{name} picked row {twice[0]} twice, but rows must be unique.")
+        raise SelectionError(f"{name} picked row {pool.row_ids[twice[0]]} twice, but rows must be unique.")
     if budget.rows is not None and len(rows) != budget.rows:
         raise SelectionError(f"{name} picked {len(rows)} rows, but the budget is {budget.rows} rows.")
     tokens = pool[budget.counted][rows]
@@ -113,8 +120,9 @@ def _checked_rows(given: Any, name: str, pool: Signals, budget: Budget) -> np.nd
     return rows
 
 
-def _checked_scores(given: Any, name: str, n_rows: int, scored: np.ndarray | slice) -> np.ndarray:
+def _checked_scores(given: Any, name: str, row_ids: np.ndarray, scored: np.ndarray | slice) -> np.ndarray:
     """Scores as float64, without NaN among the rows that must have a score."""
+    n_rows = len(row_ids)
     try:
         scores = np.asarray(given, dtype=np.float64)
     except Exception as error:
@@ -124,7 +132,7 @@ def _checked_scores(given: Any, name: str, n_rows: int, scored: np.ndarray | sli
             f"The scores of {name} have shape {scores.shape}, but must be one number for each of the {n_rows} rows of "
             "the pool."
         )
-    bad = np.arange(n_rows)[scored][np.isnan(scores[scored])]
+    bad = row_ids[scored][np.isnan(scores[scored])]
     if len(bad):
         raise SelectionError(f"{len(bad)} of {n_rows} scores of {name} are NaN (first: row {bad[0]}).")
     return scores

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from selectune.common.errors import DataError
-from selectune.selectors.base import blocks, listed
+from selectune.common.errors import BadRowsError, DataError
+from selectune.selectors.base import blocks
 
 ROWS_AT_ONCE = 2048
 FIT_ROWS = 65_536
@@ -128,10 +128,12 @@ def check_embeddings(embeddings: np.ndarray, of: str = "the pool") -> None:
         norms[block] = np.einsum("ij,ij->i", rows, rows)
     bad = np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))
     if len(bad):
-        raise DataError(
-            f"{len(bad)} of {len(norms)} embeddings of {of} are zero or not finite (rows {listed(bad)}); "
-            "score these rows again, or leave them out."
+        error = BadRowsError(
+            f"{len(bad)} of {len(norms)} embeddings of {of} are zero or not finite (rows {{rows}}); "
+            "score these rows again, or leave them out.",
+            bad.tolist(),
         )
+        raise error if of == "the pool" else DataError(str(error))  # the ids of a chain's rows are not a target's
 
 
 def unit_rows(rows: np.ndarray) -> np.ndarray:

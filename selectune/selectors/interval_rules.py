@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from selectune.common.errors import BudgetError, ConcentratedScores, DataError
-from selectune.selectors.base import Budget, check_budget, filled_by, listed, ranked, rounded
+from selectune.common.errors import BadRowsError, BudgetError, ConcentratedScores, DataError
+from selectune.selectors.base import Budget, check_budget, filled_by, ranked, rounded
 
 NARROW = 1e-6
 MANY_TIES = 0.1
@@ -187,9 +187,10 @@ def finite(scores: np.ndarray, name: str = "the score") -> np.ndarray:
         raise DataError(f"{name} has shape {values.shape}, but a band needs one number a row and at least one row.")
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
-        raise DataError(
-            f"{len(bad)} of {len(values)} values of {name} are NaN or infinite (rows {listed(bad)}); "
-            "score these rows again, or leave them out of the pool."
+        raise BadRowsError(
+            f"{len(bad)} of {len(values)} values of {name} are NaN or infinite (rows {{rows}}); "
+            "score these rows again, or leave them out of the pool.",
+            bad.tolist(),
         )
     return values
 

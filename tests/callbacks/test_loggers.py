@@ -45,8 +45,8 @@ def test_the_totals_of_the_ledger_reach_every_logger(here: Here, selecting: list
     # The model scored, so the scorer is as large but for its head.
     assert saving.scorer_ratio is not None
     ratio = saving.scorer_ratio
-    assert ratio.scorer == manifest_of(run)["model"]
-    assert ratio.scorer_parameters == manifest_of(run)["model_parameters"]
+    assert ratio.scorer == manifest_of(run)["scorer"]
+    assert ratio.scorer_parameters == manifest_of(run)["scorer_parameters"]
     assert ratio.parameters == pytest.approx(1, abs=0.1)
     mine, theirs = spent["score"], spent["train"]
     assert ratio.flops_per_token == pytest.approx((mine.flops / mine.tokens) / (theirs.flops / theirs.tokens))  # type: ignore[operator]

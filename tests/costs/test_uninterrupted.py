@@ -13,7 +13,7 @@ from selectune.costs.compute_saving import compute_saving
 from selectune.costs.ledger import append
 from selectune.costs.record import CostRecord, add_up
 from selectune.costs.uninterrupted import unbroken
-from selectune.selection.matched_budget import _flops
+from selectune.selection.matched_budget import flops_of
 from tests.costs.records import record
 
 ROWS, WARM_UP_ROWS = 100, 40
@@ -65,7 +65,7 @@ def test_where_a_run_was_interrupted_changes_nothing(place: int, tmp_path: Path)
     records = whole()
     found = unbroken(run_of(tmp_path, interrupted(records, place)))
     assert total(found) == pytest.approx(total(records))
-    assert _flops(tmp_path) == pytest.approx((37, 200)), "random rows of the same cost are as many"
+    assert flops_of(tmp_path) == pytest.approx((37, 200)), "random rows of the same cost are as many"
 
 
 def test_proxies_of_two_attempts_all_count(tmp_path: Path) -> None:

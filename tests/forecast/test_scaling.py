@@ -43,8 +43,8 @@ def charged(
     monkeypatch.setattr(selecting.time, "perf_counter", lambda: float(next(clock)))
     tally, request, pool = Tally("cpu", ranks), SimpleNamespace(seed=0, part="fit"), pool_of(20)
     work = Selecting(request, None, tally, torch.device("cpu"))  # type: ignore[arg-type]
-    known = _Known(pool, None, pool_of(n_target), share)
-    work._pick(Solver(collective), known, range(20), Budget(rows=5))  # type: ignore[arg-type]
+    known = _Known(pool, pool, None, pool_of(n_target), share)
+    work.select(Solver(collective), known, Budget(rows=5))
     monkeypatch.undo()
     (record,) = tally.records
     return record

@@ -45,7 +45,7 @@ def a_run(run: Path, **changed: Any) -> Path:
         "pool_tokens": 4_100_000,
         "source": "https://example.org/docstrings (44,102 rows)",
         "revision": None,
-        "model": "tiny-bert",
+        "scorer": "tiny-bert",
         "weights_hash": "77aa10c3" * 4,
         "selector": {"class": "selectune.selectors.euds.IGSE", "arguments": {"combine": "box", "rule": None}},
         "budget": {"asked": {"keep": 0.16}, "rows": 6_400, "tokens": 650_000},
