@@ -225,7 +225,7 @@ def test_a_config_can_name_each_rule() -> None:
 # Concentration.
 
 
-def told(scores: np.ndarray, budget: Budget, rule: IntervalRule | None = None) -> tuple[dict, list[str]]:
+def concentrated(scores: np.ndarray, budget: Budget, rule: IntervalRule | None = None) -> tuple[dict, list[str]]:
     keys = np.random.default_rng(5).permutation(len(scores)).astype(np.uint64)
     band = (rule or Densest()).band(scores, budget, keys, np.ones(len(scores), int))
     with warnings.catch_warnings(record=True) as caught:
@@ -237,7 +237,7 @@ def told(scores: np.ndarray, budget: Budget, rule: IntervalRule | None = None) -
 
 def test_ties_at_a_bound_warn_with_the_name_of_the_score() -> None:
     scores = np.repeat(np.arange(5.0), 100)
-    found, messages = told(scores, Budget(rows=150))
+    found, messages = concentrated(scores, Budget(rows=150))
     assert found == {"width": 1.0, "tied_rows": 150, "tied_share": 1.0, "tied_rows_left_out": 50}
     assert len(messages) == 1
     assert "semantic_entropy" in messages[0]
@@ -246,7 +246,7 @@ def test_ties_at_a_bound_warn_with_the_name_of_the_score() -> None:
 
 def test_a_band_of_few_values_that_is_kept_nearly_whole_is_not_called_random() -> None:
     scores = np.concatenate([np.zeros(98), np.full(98, 1e-3), np.arange(10.0, 100.0)])
-    found, messages = told(scores, Budget(rows=190))
+    found, messages = concentrated(scores, Budget(rows=190))
     assert (found["tied_rows"], found["tied_rows_left_out"]) == (190, 6)
     assert len(messages) == 1
     assert "a few values of it decide what is kept" in messages[0]
@@ -254,7 +254,7 @@ def test_a_band_of_few_values_that_is_kept_nearly_whole_is_not_called_random() -
 
 
 def test_a_band_without_width_warns() -> None:
-    found, messages = told(3.0 + np.random.default_rng(0).uniform(0, 1e-7, 1000), Budget(rows=100))
+    found, messages = concentrated(3.0 + np.random.default_rng(0).uniform(0, 1e-7, 1000), Budget(rows=100))
     assert found["width"] < 1e-6
     assert len(messages) == 1
     assert "close to random" in messages[0]
@@ -271,13 +271,13 @@ def test_what_chance_does_not_decide_does_not_warn() -> None:
         (few, Budget(), Absolute(1, 2)),
         (few, Budget(), Quantile(0.2, 0.6)),
     ]:
-        assert told(scores, budget, rule)[1] == []
-    assert told(few, Budget(), Quantile(0.2, 0.7))[1] != []
+        assert concentrated(scores, budget, rule)[1] == []
+    assert concentrated(few, Budget(), Quantile(0.2, 0.7))[1] != []
 
 
 def test_a_row_ties_only_with_another_row() -> None:
     scores = np.array([1.0, 1.0, 2.0, 3.0, 4.0, 4.0, 4.0])
-    found, _ = told(scores, Budget(rows=4), Central())
+    found, _ = concentrated(scores, Budget(rows=4), Central())
     assert found == {"width": 3.0, "tied_rows": 2, "tied_share": 0.5, "tied_rows_left_out": 3}
     band = Band(np.array([2, 3]), 2.0, 3.0)
     assert concentration(scores, band, Budget(rows=2), "x")["tied_rows"] == 0

@@ -192,17 +192,17 @@ def test_not_converging_is_an_error_unless_allowed() -> None:
 @pytest.mark.parametrize("backend", ["auto", *BACKENDS])
 def test_diagnostics_are_json_and_say_what_was_done(backend: Any) -> None:
     x, y = points(60, 5, 1), points(20, 5, 2)
-    told = dual_potentials(x, y, backend=backend, lowest=6).diagnostics
-    assert json.loads(json.dumps(told)) == told
-    assert told["backend"] == ("pot" if backend == "auto" else backend)
-    assert told["eps"] == pytest.approx(0.05 * costs(x, y, "sqeuclidean").std())
-    assert told["eps_stated"] == "0.05 std"
-    assert told["converged"]
-    assert told["marginal_error"] <= told["tolerance"]
-    assert told["churn"] <= 1e-3
-    assert told["flops"] > 2 * 60 * 20 * 5
-    assert (told["n"], told["m"], told["d"], told["ranks"]) == (60, 20, 5, 1)
-    assert told["history"][-1]["iteration"] == told["iterations"]
+    diagnostics = dual_potentials(x, y, backend=backend, lowest=6).diagnostics
+    assert json.loads(json.dumps(diagnostics)) == diagnostics
+    assert diagnostics["backend"] == ("pot" if backend == "auto" else backend)
+    assert diagnostics["eps"] == pytest.approx(0.05 * costs(x, y, "sqeuclidean").std())
+    assert diagnostics["eps_stated"] == "0.05 std"
+    assert diagnostics["converged"]
+    assert diagnostics["marginal_error"] <= diagnostics["tolerance"]
+    assert diagnostics["churn"] <= 1e-3
+    assert diagnostics["flops"] > 2 * 60 * 20 * 5
+    assert (diagnostics["n"], diagnostics["m"], diagnostics["d"], diagnostics["ranks"]) == (60, 20, 5, 1)
+    assert diagnostics["history"][-1]["iteration"] == diagnostics["iterations"]
 
 
 def test_the_divergence_is_zero_between_equals_and_grows_with_distance() -> None:
