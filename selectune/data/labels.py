@@ -50,10 +50,7 @@ def class_label(label: object) -> int | str | None:
 def with_class_labels(split: Dataset, column: str, where: str) -> Dataset:
     """The split, whose labels are all whole numbers or all names without white space around them.
 
-    Args:
-        split: whose ``column`` holds the labels; numbers of classes that it names (``ClassLabel``) stay as they are.
-        column: of the labels.
-        where: for the messages.
+    Numbers of classes that the split itself names (``ClassLabel``) stay as they are.
 
     Raises:
         DataError: a label is missing, or neither a number nor a text.

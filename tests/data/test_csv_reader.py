@@ -100,7 +100,7 @@ def test_separators_and_encodings(name: str, content: str, encoding: str, how: d
         ("\n\n", {}, "empty"),
     ],
 )
-def test_a_broken_file_is_told_in_one_sentence(
+def test_a_broken_file_is_reported_in_one_sentence(
     content: str | bytes, how: dict[str, str], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match=message):

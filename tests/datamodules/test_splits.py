@@ -9,7 +9,7 @@ from selectune.common.errors import DataError
 from selectune.data.splits import name_splits, stratified_sample
 
 
-def test_figures_come_from_test_and_dev_is_a_validation_split_left_over() -> None:
+def test_metrics_come_from_test_and_dev_is_a_validation_split_left_over() -> None:
     assert name_splits(["train", "test"]) == {"train": "train", "test": "test"}
     assert name_splits(["train", "validation"]) == {"train": "train", "test": "validation"}
     all_three = ["train", "validation", "test"]

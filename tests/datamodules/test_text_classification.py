@@ -42,7 +42,7 @@ def trainer() -> pl.Trainer:
 # Metrics and the one that is watched.
 
 
-def test_the_first_metric_chooses_the_checkpoint() -> None:
+def test_the_first_metric_selects_the_checkpoint() -> None:
     assert TextClassification("x").monitor == ("val/accuracy", "max")
     assert TextClassification("x").metrics == ["accuracy", "macro_f1"]
     assert TextClassification("x", metrics=["matthews", "accuracy"]).monitor == ("val/matthews", "max")
@@ -186,7 +186,7 @@ def several(folder: Path, **more: Any) -> tuple[Path, dict[str, dict[str, list]]
     return write(folder, **splits), splits
 
 
-def test_further_splits_are_evaluated_and_never_chosen_from(tmp_path: Path, model_folder: Path) -> None:
+def test_further_splits_are_evaluated_and_never_selected_from(tmp_path: Path, model_folder: Path) -> None:
     folder, splits = several(tmp_path / "d")
     splits["mismatched"]["label"] = [1 - label for label in splits["mismatched"]["label"]]
     write(folder, **splits)
