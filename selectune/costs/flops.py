@@ -57,6 +57,7 @@ class FlopModel:
             UnfitFlopsError: the fourth, of the length `check`, is missed by more than 1 %.
         """
         (x, fx), (y, fy), (z, fz) = sorted((length, float(n)) for length, n in counts.items() if length != check)
+        # Newton's divided differences, which are exact for a quadratic.
         slope = (fy - fx) / (y - x)
         quadratic = ((fz - fy) / (z - y) - slope) / (z - x)
         linear = slope - quadratic * (x + y)

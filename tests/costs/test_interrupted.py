@@ -407,9 +407,9 @@ def test_the_report_and_the_terminal_tell_of_redone_work_where_there_was_some(tm
         page = cost_table(facts) + terms_table(facts.saving)
         console = Console(record=True, width=100)
         print_summary(run, console)
-        told = console.export_text().replace("\N{NO-BREAK SPACE}", " ")
-        assert ("redone after an interruption" in page, "redone after an interruption" in told) == (some, some)
+        output = console.export_text().replace("\N{NO-BREAK SPACE}", " ")
+        assert ("redone after an interruption" in page, "redone after an interruption" in output) == (some, some)
         if some:
-            assert "redone after an interruption: 1.50 TFLOP, 3.50 s" in told
+            assert "redone after an interruption: 1.50 TFLOP, 3.50 s" in output
             assert {1.5e12, 3.5} <= set(Page(page).figures)
             assert facts.saving.flops.training == pytest.approx(9.2e12)  # type: ignore[union-attr]
