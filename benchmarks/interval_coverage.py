@@ -9,10 +9,11 @@ when difficulty (shared by both), taste of the arm (shared by its seeds, in the 
 and noise add up to more than 0. The seed's luck moves an arm's accuracy by a standard deviation of 0, 1, 2 or 4 points.
 The true difference is that over all rows and all seeds.
 
-Variants: `verdict` is the interval in use, `t_over_seeds` takes the held-out rows for all there are, `bootstrap` draws
-rows and seeds anew. `macro_f1` and `smallest_class` are the verdict's intervals of these metrics in four classes, of
-which the smallest has 4 % of the rows. With one seed the interval is over rows alone: it says nothing of other seeds,
-and how wrong it is then stands here too.
+Variants: `verdict` is the interval in use, `satterthwaite` has the same variances with degrees of freedom for their
+sum, `t_over_seeds` takes the held-out rows for all there are, `bootstrap` draws rows and seeds anew. `macro_f1` and
+`smallest_class` are the verdict's intervals of these metrics in four classes, of which the smallest has 4 % of
+the rows. With one seed the interval is over rows alone: it says nothing of other seeds, and how wrong it is then
+stands here too.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ SEEDS = (1, 2, 3, 5)
 BAR = (0.92, 0.98)  # of cells with 3 or 5 seeds
 N_ROWS = 1000
 REPLICATES = 500
+RIVALS = ("satterthwaite", "t_over_seeds", "bootstrap")
 ACCURACIES = (0.70, 0.68)
 DIFFICULTY, TASTE = 2.0, 0.7  # standard deviations beside noise of 1
 SHARES = (0.5, 0.3, 0.16, 0.04)  # of the classes
@@ -87,7 +89,7 @@ class Coverage:
 def accuracy_cell(world: World, n_seeds: int, draws: int, case: str) -> Iterator[Row]:
     """Coverage of the three intervals of accuracy."""
     random = np.random.default_rng([n_seeds, int(10 * world.taste), int(world.seed_sd)])
-    counts = {"verdict": Coverage()} | ({"t_over_seeds": Coverage(), "bootstrap": Coverage()} if n_seeds > 1 else {})
+    counts = {name: Coverage() for name in ("verdict", *(RIVALS if n_seeds > 1 else ()))}
     rows_drawn = random.multinomial(N_ROWS, np.full(N_ROWS, 1 / N_ROWS), size=REPLICATES) / N_ROWS
     seeds_drawn = random.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=REPLICATES) / n_seeds
     truth = ACCURACIES[0] - ACCURACIES[1]
@@ -97,13 +99,28 @@ def accuracy_cell(world: World, n_seeds: int, draws: int, case: str) -> Iterator
         ours = interval(gaps, floor=1 / N_ROWS**2)
         counts["verdict"].add(ours.low, ours.high, truth)
         if n_seeds > 1:
-            of_seeds = gaps.mean(1)
-            half = float(stdtrit(n_seeds - 1, 0.975)) * of_seeds.std(ddof=1) / math.sqrt(n_seeds)
-            counts["t_over_seeds"].add(of_seeds.mean() - half, of_seeds.mean() + half, truth)
+            for rival, half in half_widths(gaps).items():
+                counts[rival].add(gaps.mean() - half, gaps.mean() + half, truth)
             replicates = ((rows_drawn @ gaps.T) * seeds_drawn).sum(1)
             counts["bootstrap"].add(*np.quantile(replicates, [0.025, 0.975]), truth)
     for variant, count in counts.items():
         yield from count.rows(case, variant)
+
+
+def half_widths(gaps: np.ndarray) -> dict[str, float]:
+    """Of the intervals by other formulas, for differences of shape (n_seeds, n_rows)."""
+    n_seeds, n_rows = gaps.shape
+    of_seeds, of_rows = gaps.mean(1), gaps.mean(0)
+    noise = gaps - of_rows - of_seeds[:, None] + gaps.mean()
+    noise_of_mean = (noise**2).sum() / ((n_seeds - 1) * (n_rows - 1)) / gaps.size
+    seeds, rows = of_seeds.var(ddof=1) / n_seeds, max(of_rows.var(ddof=1) / n_rows - noise_of_mean, 0.0)
+    if seeds + rows == 0:
+        return {"satterthwaite": 0.0, "t_over_seeds": 0.0}
+    freedom = (seeds + rows) ** 2 / (seeds**2 / (n_seeds - 1) + rows**2 / (n_rows - 1))
+    return {
+        "satterthwaite": float(stdtrit(freedom, 0.975)) * math.sqrt(seeds + rows),
+        "t_over_seeds": float(stdtrit(n_seeds - 1, 0.975)) * math.sqrt(seeds),
+    }
 
 
 def classes_of(right: np.ndarray, label: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -148,7 +165,7 @@ def measure(draws: int) -> Iterator[Row]:
 
 def outside(rows: list[Row]) -> list[str]:
     """A sentence for each cell of 3 or 5 seeds whose coverage misses the bar."""
-    judged = [row for row in rows if row.metric == "coverage" and row.variant not in ("t_over_seeds", "bootstrap")]
+    judged = [row for row in rows if row.metric == "coverage" and row.variant not in RIVALS]
     judged = [row for row in judged if row.case.endswith((" 3 seeds", " 5 seeds"))]
     return [
         f"{row.case}: the interval of {row.variant} holds the truth in {row.value:.1%} of the draws"
