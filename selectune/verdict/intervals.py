@@ -12,8 +12,8 @@ and n rows, the interval is the mean plus or minus
 Where rows add nothing, that is the t interval over the seeds' means. It alone would take the held-out rows for all
 there are: seeds share them, so what is particular in them does not show between seeds. Half widths of independent parts
 are combined by their squares (Zou & Donner 2008) instead of by degrees of freedom for the sum (Satterthwaite 1946),
-since the latter hold the truth too seldom with two or three seeds, and a bootstrap over rows and seeds more seldom
-still. `benchmarks/interval_coverage.py` measures it.
+since the latter hold the truth too seldom with two or three seeds; a bootstrap over rows and seeds does so more seldom
+still where seeds differ, and too often where they do not. `benchmarks/interval_coverage.py` measures it.
 """
 
 from __future__ import annotations
