@@ -18,9 +18,6 @@ DESCRIPTION = "Write the page of a run, or one that compares several runs."
 def main(args: list[str]) -> int:
     """Write the page that is asked for, and print its path. Returns the exit code, 0.
 
-    Args:
-        args: after the verb.
-
     Raises:
         UserError: a run is missing, damaged or named twice, or the page cannot be written there.
     """
@@ -52,9 +49,7 @@ def _check(runs: list[Path]) -> None:
     """Refuse what is no run, and runs that are named twice."""
     places: dict[Path, Path] = {}
     for run in runs:
-        if not run.is_dir():
-            raise UserError(f"There is no run in {run}; name the folder that --output named.")
-        if not RunFiles(run).costs.is_file():
+        if run.is_dir() and not RunFiles(run).costs.is_file():  # a folder that is missing is refused when it is read
             kind = "a run that was not begun" if RunFiles(run).config.is_file() else "no run"
             raise UserError(
                 f"{run} is {kind}: it holds no cost.jsonl, so there is nothing to report; name a run that has one."

@@ -17,9 +17,8 @@ from selectune.report.comparison_plots import front_of, metric_against_cost
 from selectune.report.drawing import Picture, show
 from selectune.report.html_tables import UNIT_FORMATS, bullets, cell, group_row, replay_command, row, table
 from selectune.report.labels import capital, joined, metric, metric_name
-from selectune.report.learning_curves import NOT_LOGGED, learning_curves
 from selectune.report.numbers import count, share
-from selectune.report.page import UNKNOWN_SAVING, costs, section, write_page
+from selectune.report.page import UNKNOWN_SAVING, costs, curves_section, section, write_page
 from selectune.report.run_data import Facts
 from selectune.report.selection_section import selection_section
 
@@ -53,7 +52,10 @@ def write_comparison(run_dirs: Sequence[Path], output: Path) -> Path:
         section("What they came to", _metrics(runs)),
         section("What they cost", _costs(runs)),
         section("Figure against cost", _against_cost(runs, name, output)),
-        section("Learning curves", _curves(runs, name, output)),
+        section(
+            "Learning curves",
+            curves_section({run.label: run.data for run in runs}, name, output, "No curve was logged by any run."),
+        ),
         section("What differs", _differences(runs)),
         *(section(escape(run.label), _run(run, output, len(runs) <= MAX_DRAWN)) for run in runs),
         section("Run them again", "".join(_replay(run) for run in runs)),
@@ -147,14 +149,6 @@ def _front_in_words(runs: Sequence[ComparedRun], unit: Unit, name: str) -> str:
         f"{run.label} ({metric(run.data.metrics[name])} for {UNIT_FORMATS[unit](run.total(unit))})" for run in front
     ]
     return f"Pareto front in {UNIT_NAMES[unit]}, from cheap to dear: {joined(steps)}."
-
-
-def _curves(runs: Sequence[ComparedRun], name: str | None, folder: Path) -> str:
-    drawn = learning_curves({run.label: run.data.curves for run in runs}, name)
-    if drawn is None:
-        return "<p>No curve was logged by any run.</p>"
-    note = "" if any("train/loss" in run.data.curves for run in runs) else NOT_LOGGED
-    return show([Picture("curves", "Loss and figures by step", *drawn, note)], folder)
 
 
 def _differences(runs: Sequence[ComparedRun]) -> str:

@@ -37,19 +37,16 @@ class Bar:
 
 def cost_pictures(run: Facts) -> Iterator[Picture]:
     """A waterfall for each unit in which all costs are known, and others for a warm-up's selection beside another."""
-    for unit in UNITS:
-        if bars := cost_bars(run, unit):
-            yield _picture(bars, f"Cost in {UNIT_NAMES[unit]}", f"waterfall-{unit}", unit)
+    waterfalls = [("waterfall", "Cost", unit, cost_bars(run, unit)) for unit in UNITS]
     if run.saving and run.saving.warm_up and run.saving.main is run.saving:
-        for unit in UNITS:
-            if bars := _saving_bars(run.saving.warm_up, unit):
-                yield _picture(bars, f"Cost of warming up in {UNIT_NAMES[unit]}", f"waterfall-warm_up-{unit}", unit)
-
-
-def _picture(bars: Sequence[Bar], title: str, name: str, unit: Unit) -> Picture:
-    hatched = any(bar.estimated for bar in bars)
-    note = "A hatched bar was not run but estimated from this run's cost a token." if hatched else ""
-    return Picture(name, title, *waterfall(bars, UNIT_FORMATS[unit]), note)
+        bars_of = {unit: _saving_bars(run.saving.warm_up, unit) for unit in UNITS}
+        waterfalls += [("waterfall-warm_up", "Cost of warming up", unit, bars) for unit, bars in bars_of.items()]
+    for name, title, unit, bars in waterfalls:
+        if bars:
+            hatched = any(bar.estimated for bar in bars)
+            note = "A hatched bar was not run but estimated from this run's cost a token." if hatched else ""
+            drawn = waterfall(bars, UNIT_FORMATS[unit])
+            yield Picture(f"{name}-{unit}", f"{title} in {UNIT_NAMES[unit]}", *drawn, note)
 
 
 def missing_pictures(run: Facts) -> str:
@@ -101,12 +98,7 @@ def _saving_bars(saving: Saving, unit: Unit) -> list[Bar]:
 
 @styled()
 def waterfall(bars: Sequence[Bar], write: Formatter) -> tuple[Figure, str]:
-    """Costs that add up, as bars from top to bottom, with the text alternative.
-
-    Args:
-        bars: from top to bottom.
-        write: formats a value with its unit.
-    """
+    """Bars of costs that add up, from top to bottom, with the text alternative; `write` formats a value."""
     figure, (axis,) = panels(1, 0.32 * len(bars))
     most = max((abs(edge) for bar in bars for edge in (bar.start, bar.end)), default=0) or 1.0
     names, words = [], []

@@ -66,9 +66,7 @@ def panels(n: int, height: float, width: float = WIDTH, columns: int | None = No
     return figure, [figure.add_subplot(rows, columns, place + 1) for place in range(n)]
 
 
-def legend(
-    figure: Figure, columns: int | None = None, markerscale: float = 2, where: Any = "outside upper left"
-) -> None:
+def legend(figure: Figure, columns: int | None = None, markerscale: float = 2, loc: Any = "outside upper left") -> None:
     """One legend outside all panels, in a line or in so many columns."""
     handles = {label: handle for axis in figure.axes for handle, label in zip(*axis.get_legend_handles_labels())}
     if handles:

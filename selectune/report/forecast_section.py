@@ -63,12 +63,12 @@ def _stages(forecast: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]
 def _row(label: str, forecast: dict[str, Any], measured: Total | None, with_memory: bool = True) -> str:
     cells = []
     for name, write in (("flops", flop), ("wall_s", seconds)):
-        before, after = number(forecast, name), getattr(measured, name) if measured else None
+        before, after = _number(forecast, name), getattr(measured, name) if measured else None
         off = before / after - 1 if before is not None and after else None
         cells += [cell(before, write), cell(after, write), cell(off, _signed)]
     expected, peak = None, None
     if with_memory:
-        expected = number(forecast, "peak_rss_bytes")
+        expected = _number(forecast, "peak_rss_bytes")
         peak = max(measured.peak_rss_bytes, measured.peak_cuda_bytes or 0) if measured else None
     return row(escape(label), [*cells, cell(expected, memory), cell(peak, memory)])
 
@@ -84,7 +84,7 @@ def _savings(run: Facts) -> str:
         lines.append((f"Saving{of} in {UNIT_NAMES[unit]}", expected[unit], saved, share))
     uses = measured.flops.break_even_uses if measured else None
     lines.append((f"Break-even{of}, in uses of the selection", expected["break_even_uses"], uses, "{:,.2f}".format))
-    lines.append(("Break-even, in the share kept", number(run.forecast, "break_even_keep"), None, share))
+    lines.append(("Break-even, in the share kept", _number(run.forecast, "break_even_keep"), None, share))
     rows = "".join(
         row(capital(label), [cell(before, write), cell(after, write)])
         for label, before, after, write in lines
@@ -107,10 +107,10 @@ def _expected_saving(forecast: dict[str, Any], part: Part | None) -> dict[str, f
     if main is not None:
         return {**{unit: getattr(main, unit).saving for unit in UNITS}, "break_even_uses": main.flops.break_even_uses}
     saving = _mapping(forecast.get("saving"))
-    return {**{unit: number(saving, unit) for unit in UNITS}, "break_even_uses": number(forecast, "break_even_uses")}
+    return {**{unit: _number(saving, unit) for unit in UNITS}, "break_even_uses": _number(forecast, "break_even_uses")}
 
 
-def number(content: dict[str, Any], name: str) -> float | None:
+def _number(content: dict[str, Any], name: str) -> float | None:
     """A finite number in a mapping; None where it is missing or something else."""
     value = content.get(name)
     known = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from selectune.costs.record import CostRecord, Part, Stage, Total, add_up, totals
 from selectune.costs.saving import Unit
-from selectune.report.labels import METRIC_NAMES, metric
+from selectune.report.labels import metric, metric_name
 from selectune.report.numbers import Formatter, count, flop, memory, seconds, share, si
 from selectune.report.run_data import STAGE_NAMES, Facts
 
@@ -153,7 +153,7 @@ def metrics_table(run: Facts) -> str:
     body = ""
     for name in names:
         values = (run.metrics.get(f"{split}/{name}") for split in ("test", "val"))
-        body += row(escape(METRIC_NAMES.get(name, name)), [cell(value, metric) for value in values])
+        body += row(escape(metric_name(f"test/{name}")), [cell(value, metric) for value in values])
     missing = "" if any(name.startswith("test/") for name in run.metrics) else "<p>No held-out figures yet.</p>"
     return missing + table(("Metric", "Held-out data", "Dev, last"), f"<tbody>{body}</tbody>", "terms")
 

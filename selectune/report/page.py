@@ -21,6 +21,7 @@ from selectune.report.run_data import Facts
 from selectune.report.selection_section import selection_section
 from selectune.report.terms import terms_table
 
+NO_CURVES = "No curve was logged: metrics.csv holds neither train/loss nor a figure of dev."
 UNKNOWN_SAVING = "What selection saved is not known: there is no saving.json."
 
 
@@ -63,7 +64,7 @@ def write_report(run_dir: Path, output: Path | None = None, finished: bool | Non
         section("Does selecting pay?", terms_table(run.saving)),
         *_warm_up(run, folder),
         section("Results", metrics_table(run)),
-        section("Learning curves", _curves(run, folder)),
+        section("Learning curves", curves_section({run.name: run}, headline(run.metrics), folder, NO_CURVES)),
         section("What was chosen", selection) if selection else "",
         section("The selection", manifest_table(run)),
         section("Warnings", bullets(run.warnings) or "<p>There are none.</p>"),
@@ -134,11 +135,12 @@ def _warm_up(run: Facts, folder: Path) -> list[str]:
     return [section("What the model was warmed up on", f"{selection}{manifest_table(warm_up)}{terms}")]
 
 
-def _curves(run: Facts, folder: Path) -> str:
-    drawn = learning_curves({run.name: run.curves}, headline(run.metrics))
+def curves_section(runs: dict[str, Facts], headline: str | None, folder: Path, no_curves: str) -> str:
+    """Learning curves of runs by their name, or a sentence where there are none."""
+    drawn = learning_curves({name: run.curves for name, run in runs.items()}, headline)
     if drawn is None:
-        return "<p>No curve was logged: metrics.csv holds neither train/loss nor a figure of dev.</p>"
-    note = "" if "train/loss" in run.curves else NOT_LOGGED
+        return f"<p>{no_curves}</p>"
+    note = "" if any("train/loss" in run.curves for run in runs.values()) else NOT_LOGGED
     return show([Picture("curves", "Loss and figures by step", *drawn, note)], folder)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -60,11 +60,11 @@ class Facts:
     metrics: dict[str, float]
     config: str
     warnings: list[str]
-    curves: dict[str, Curve] = field(default_factory=dict)
-    forecast: dict[str, Any] = field(default_factory=dict)
-    unfinished: str = ""
-    warm_up_manifest: dict[str, Any] = field(default_factory=dict)
-    training: TrainingOutcome | None = None
+    curves: dict[str, Curve]
+    forecast: dict[str, Any]
+    unfinished: str
+    warm_up_manifest: dict[str, Any]
+    training: TrainingOutcome | None
 
     @classmethod
     def read(cls, run_dir: Path, finished: bool | None = None) -> Facts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 
 from selectune.report import selection_plots as draw
 from selectune.report.drawing import Picture, show
-from selectune.report.html_tables import data
+from selectune.report.html_tables import data, group_row, row, table
 from selectune.report.labels import between, joined, label, number
 from selectune.report.numbers import count
 from selectune.report.run_data import Facts
@@ -83,28 +84,20 @@ def selection_pictures(selection: SelectionData, diagnostics: dict[str, Any]) ->
 
 def _examples(described: dict[str, Any]) -> str:
     """Rows of each kind as a table, a group for each signal."""
-    groups = "".join(_group(name, signal) for name, signal in (described.get("signals") or {}).items())
-    if not groups:
+    head = ("", "Value", "Row", "Text, shortened")
+    body = ""
+    for name, signal in (described.get("signals") or {}).items():
+        interval = (signal["low"], signal["high"]) if signal.get("low") is not None else None
+        values = [one["value"] for rows in signal["rows"].values() for one in rows]
+        write = partial(number, width=interval[1] - interval[0] if interval else float(np.ptp(values or [0.0])))
+        title = label(name) + (f": kept from {between(interval, name)}" if interval else "")
+        lines = group_row(escape(title), len(head))
+        for kind, rows in signal["rows"].items():
+            for one in rows:
+                cells = [data(one["value"], write), data(one["row_id"], count), escape(one["text"])]
+                lines += row(KINDS.get(kind, escape(kind)), cells)
+        body += f"<tbody>{lines}</tbody>"
+    if not body:
         return ""
-    head = "".join(f'<th scope="col">{title}</th>' for title in ("", "Value", "Row", "Text, shortened"))
     note = f"Rows drawn at random (seed {described.get('seed')}), up to three of each kind."
-    return (
-        f'<h3>Examples</h3><table class="examples"><thead><tr>{head}</tr></thead>{groups}</table>'
-        f'<p class="note">{escape(note)}</p>'
-    )
-
-
-def _group(name: str, signal: dict[str, Any]) -> str:
-    interval = (signal["low"], signal["high"]) if signal.get("low") is not None else None
-    title = label(name) + (f": kept from {between(interval, name)}" if interval else "")
-    values = [row["value"] for rows in signal["rows"].values() for row in rows]
-    width = interval[1] - interval[0] if interval else float(np.ptp(values or [0.0]))
-    lines = [f'<tr class="group"><th scope="rowgroup" colspan="4">{escape(title)}</th></tr>']
-    for kind, rows in signal["rows"].items():
-        for row in rows:
-            lines.append(
-                f'<tr><th scope="row">{KINDS.get(kind, escape(kind))}</th>'
-                f"<td>{data(row['value'], lambda value: number(value or 0.0, width))}</td>"
-                f"<td>{data(row['row_id'], count)}</td><td>{escape(row['text'])}</td></tr>"
-            )
-    return f"<tbody>{''.join(lines)}</tbody>"
+    return f'<h3>Examples</h3>{table(head, body, "examples")}<p class="note">{escape(note)}</p>'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from selectune.costs.saving import UNIT_NAMES, UNITS, WHOLE, Saving, Terms
+from selectune.costs.saving import UNIT_NAMES, UNITS, WHOLE, Saving, Terms, Unit
 from selectune.report.html_tables import UNIT_FORMATS, data, row, table
 from selectune.report.labels import capital
 from selectune.report.numbers import share
@@ -20,33 +20,29 @@ def terms_table(whole: Saving | None) -> str:
     if whole is None:
         return "<p>There is no saving.json: nothing was trained, so there is nothing to compare.</p>"
     saving = whole.main
-    by_unit: list[Terms] = [getattr(saving, unit) for unit in UNITS]
+    by_unit: dict[Unit, Terms] = {unit: getattr(saving, unit) for unit in UNITS}
     estimated = " (estimated)" if saving.device_s.full_is_estimated else ""
     doing = "Training" if saving.part == "fit" else "Warming up"
-    lines = [
-        ("Selection, always charged", [terms.selection for terms in by_unit]),
-        ("of which a cache spared this run", [terms.selection_avoided for terms in by_unit]),
-        (f"{doing} on the subset", [terms.training for terms in by_unit]),
-        (f"{capital(WHOLE[saving.part])}{estimated}", [terms.full_training for terms in by_unit]),
-        ("Start-up that both need, left out", [terms.shared for terms in by_unit]),
-        ("Evaluation, left out", [terms.evaluation for terms in by_unit]),
-    ]
-    if any(terms.redone != 0 for terms in by_unit):
-        lines.append(("Redone after an interruption, left out", [terms.redone for terms in by_unit]))
+    lines = {
+        "selection": "Selection, always charged",
+        "selection_avoided": "of which a cache spared this run",
+        "training": f"{doing} on the subset",
+        "full_training": f"{capital(WHOLE[saving.part])}{estimated}",
+        "shared": "Start-up that both need, left out",
+        "evaluation": "Evaluation, left out",
+    }
+    if any(terms.redone != 0 for terms in by_unit.values()):
+        lines["redone"] = "Redone after an interruption, left out"
+    body = ""
+    for name, label in lines.items():
+        cells = [data(getattr(terms, name), UNIT_FORMATS[unit]) for unit, terms in by_unit.items()]
+        body += row(label, cells, "part" if name == "selection_avoided" else "")
     if saving is not whole:
-        lines.append(("Fine-tuning, for comparison", [getattr(whole, unit).training for unit in UNITS]))
-    body = "".join(
-        row(
-            label,
-            [data(value, UNIT_FORMATS[unit]) for unit, value in zip(UNITS, values)],
-            "part" if label.startswith("of which") else "",
-        )
-        for label, values in lines
-    )
-    body = (
-        f'<tbody>{body}</tbody><tbody class="sum">{row("Saving", [data(terms.saving, share) for terms in by_unit])}'
-        f"</tbody><tbody>{row('Break-even, in uses of the selection', map(_uses, by_unit))}</tbody>"
-    )
+        cells = [data(getattr(whole, unit).training, UNIT_FORMATS[unit]) for unit in UNITS]
+        body += row("Fine-tuning, for comparison", cells)
+    saved = row("Saving", [data(terms.saving, share) for terms in by_unit.values()])
+    uses = row("Break-even, in uses of the selection", map(_uses, by_unit.values()))
+    body = f'<tbody>{body}</tbody><tbody class="sum">{saved}</tbody><tbody>{uses}</tbody>'
     shown = table(("Term", *(capital(UNIT_NAMES[unit]) for unit in UNITS)), body, "terms")
     return (
         f"<p>{escape(saving.break_even_sentence())}</p>{shown}{_scorer(saving)}"

@@ -67,16 +67,7 @@ def main(args: list[str]) -> int:
 
 
 def write_table(table: Table, cells: list[Cell], output: Path) -> list[Result]:
-    """Write all files of a table from the cells that are done; the same however often.
-
-    Args:
-        table: that the cells are of.
-        cells: all of them.
-        output: folder of the table.
-
-    Returns:
-        Results of the done cells, in the table's order.
-    """
+    """Write all files of a table from the cells that are done; returns their results in the table's order."""
     tasks, methods = list(table.tasks), list(table.methods)
 
     def order(result: Result) -> tuple[int, ...]:
@@ -88,7 +79,7 @@ def write_table(table: Table, cells: list[Cell], output: Path) -> list[Result]:
     done = [read_result(cell, output) for cell in cells if cell.done]
     results = sorted((result for result in done if not result.cell.keeps_models), key=order)
     write_csv(results, output / "table.csv")
-    groups = summarise([result for result in results if result.has_headline])
+    groups = summarise([result for result in results if not result.no_headline])
     write_summary(groups, output / "summary.csv")
     picture = draw(groups, output / "table.png")
     prepared = next((result for result in done if result.cell.keeps_models), None)
@@ -124,8 +115,8 @@ def _run(table: Table, cells: list[Cell], output: Path, jobs: int, keep_models: 
         print(f"\n{len(failures)} of {len(cells)} runs are not done:", file=sys.stderr)
         for outcome in failures:
             print(f"  {outcome.cell.name}: {outcome.failure} ({outcome.cell.folder}/log.txt)", file=sys.stderr)
-    if wrong := {result.cell.task: result for result in results if not result.has_headline}:
-        raise UserError(" ".join(result.lacks_headline() for result in wrong.values()))
+    if wrong := {result.cell.task: result.no_headline for result in results if result.no_headline}:
+        raise UserError(" ".join(wrong.values()))
     if failures:
         return 1
     print(f"{output / 'table.md'}, {output / 'table.csv'}, {output / 'summary.csv'}")
@@ -134,12 +125,11 @@ def _run(table: Table, cells: list[Cell], output: Path, jobs: int, keep_models: 
 
 def _headline(cell: Cell, results: list[Result]) -> str:
     """The headline of a cell, or that it has none; empty for a prepared model."""
-    result = next((result for result in results if result.cell == cell), None)
-    if result is None:
-        return ""
-    if not result.has_headline:
-        return f"{result.lacks_headline()} "
-    return f"{cell.metric} {metric_text(cell.metric, result.headline)}, "
+    for result in results:
+        if result.cell == cell:
+            text = result.no_headline or f"{cell.metric} {metric_text(cell.metric, result.headline)},"
+            return f"{text} "
+    return ""
 
 
 def _remaining(table: Table, left: list[Cell], results: list[Result], jobs: int) -> str:

@@ -113,8 +113,10 @@ class Method(Layers):
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Layers):
     """A grid of tasks, methods, budgets and seeds; `selectune.tables.reading.read_table` reads it.
+
+    Its own layers are laid over every task.
 
     Args:
         file: that it was read from.
@@ -122,16 +124,14 @@ class Table:
         methods: by name, in the table's order.
         seeds: of the runs.
         budget: the setting that a budget is the value of.
-        every: laid over every task.
         prepare: a run that is made once, and whose model all cells start from.
     """
 
-    file: Path
-    tasks: dict[str, Task]
-    methods: dict[str, Method]
-    seeds: list[int]
+    file: Path = Path()
+    tasks: dict[str, Task] = field(default_factory=dict)
+    methods: dict[str, Method] = field(default_factory=dict)
+    seeds: list[int] = field(default_factory=list)
     budget: str = "data.keep"
-    every: Layers = field(default_factory=Layers)
     prepare: Layers | None = None
 
     def cells(self, output: Path) -> list[Cell]:
@@ -181,7 +181,7 @@ class Table:
     def _cell(self, output: Path, task_name: str, method_name: str, budget: str, value: Any, seed: int) -> Cell:
         task, method = self.tasks[task_name], self.methods[method_name]
         config: Config = {}
-        for layers in (Layers(task.config), self.every, Layers([], task.set), method):
+        for layers in (Layers(task.config), self, Layers([], task.set), method):
             config = self._lay(config, layers)
         needs = [output / PREPARED] if self.prepare is not None else []
         selecting, name = self.budget.rpartition(".")[::2]

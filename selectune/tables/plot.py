@@ -20,15 +20,7 @@ WIDE, HIGH, COLUMNS = 4.6, 3.6, 3  # inches of a panel, and panels beside each o
 
 @styled()
 def draw(groups: list[Group], file: Path) -> str:
-    """Draw all lines with a known cost.
-
-    Args:
-        groups: of `summarise`.
-        file: to write.
-
-    Returns:
-        The text alternative; empty, and no file, where there is nothing to draw.
-    """
+    """Draw all lines with a known cost; returns the text alternative, empty and without a file if there are none."""
     tasks: dict[str, dict[tuple[str, str], Line]] = {}  # methods without a budget stand in the groups of all budgets
     for group in groups:
         known = {(line.method, line.budget): line for line in group.lines if line.flops}

@@ -47,16 +47,10 @@ def read_table(file: Path) -> Table:
             task.budgets or not need,
             f"{file}: task '{name}' has no budgets, but methods that need one; name some in budgets.",
         )
-    prepare = given.get("prepare")
-    return Table(
-        file,
-        tasks,
-        methods,
-        _seeds(given.get("seeds"), str(file)),
-        budget,
-        Layers(given.get("config", []), given.get("set", {})),
-        None if prepare is None else Layers(**_fields(Layers, prepare, f"{file}: prepare")),
-    )
+    if (prepare := given.get("prepare")) is not None:
+        prepare = Layers(**_fields(Layers, prepare, f"{file}: prepare"))
+    _check_seeds(given.get("seeds"), str(file))
+    return Table(**given | {"file": file, "tasks": tasks, "methods": methods, "prepare": prepare})
 
 
 def _check(holds: object, message: str) -> None:
@@ -68,8 +62,7 @@ def _fields(cls: type, given: Any, where: str) -> dict[str, Any]:
     """A mapping whose names are all fields of a class, with `config` as a list."""
     if not isinstance(given, Mapping):
         raise UserError(f"{where} must be a mapping of names to values.")
-    names = [one.name for one in fields(cls) if one.name not in ("file", "every")]
-    names += ["config", "set"] if cls is Table else []
+    names = [one.name for one in fields(cls) if one.name != "file"]
     for name in given:
         _check(name in names, f"{where} has no setting '{name}'; it may have {', '.join(names)}.")
     values = dict(given)
@@ -100,7 +93,7 @@ def _task(given: Any, where: str) -> Task:
     _check(isinstance(task.metric, str) and task.metric, f"{where} has no metric; name its headline, such as accuracy.")
     _check_list(task.budgets, f"{where}: budgets", int, float)
     if task.seeds is not None:
-        _seeds(task.seeds, where)
+        _check_seeds(task.seeds, where)
     return task
 
 
@@ -146,10 +139,9 @@ def _check_references(
         )
 
 
-def _seeds(given: Any, where: str) -> list[int]:
+def _check_seeds(given: Any, where: str) -> None:
     _check_list(given, f"{where}: seeds", int)
     _check(given, f"{where} has no seeds; name at least one.")
-    return list(given)
 
 
 def _check_list(given: Any, where: str, *kinds: type) -> None:

@@ -10,13 +10,7 @@ from selectune.tables.results import Result
 
 
 def remaining_rows(cell: Cell, table: Table, results: list[Result]) -> int | None:
-    """Rows that a cell will train on, from the pool of a done cell or from its config; None where not known yet.
-
-    Args:
-        cell: that is to do.
-        table: that it is of.
-        results: of the cells that are done.
-    """
+    """Rows that a cell will train on, from the pool of a done cell or from its config; None where not known yet."""
     pools = [result.row["pool_rows"] for result in results if result.cell.task == cell.task]
     pool = pools[0] if pools else setting(cell.config, "data.max_train_rows")
     budget = table.budget
@@ -29,13 +23,7 @@ def remaining_rows(cell: Cell, table: Table, results: list[Result]) -> int | Non
 
 
 def remaining_seconds(cell: Cell, table: Table, results: list[Result]) -> float | None:
-    """Seconds that a cell will take: as the same with other seeds, else from its task's seconds a row; None if unknown.
-
-    Args:
-        cell: that is to do.
-        table: that it is of.
-        results: of the cells that are done.
-    """
+    """Seconds that a cell will take: those of other seeds, else from its task's seconds a row; None if unknown."""
     task = [result for result in results if result.cell.task == cell.task]
     same = [one.seconds for one in task if (one.cell.method, one.cell.budget) == (cell.method, cell.budget)]
     if same:

@@ -50,18 +50,16 @@ class Result:
     seconds: float
 
     @property
-    def has_headline(self) -> bool:
-        """Whether the run has the task's metric."""
-        return f"test/{self.cell.metric}" in self.row
-
-    @property
     def headline(self) -> float:
         """The task's metric on the held-out split."""
         return float(self.row[f"test/{self.cell.metric}"])
 
-    def lacks_headline(self) -> str:
-        """A sentence that names the metrics of the run, as the task's is none of them."""
+    @property
+    def no_headline(self) -> str:
+        """A sentence that names the metrics of the run where the task's is none of them; else empty."""
         names = ", ".join(key.removeprefix("test/") for key in self.row if key.startswith("test/"))
+        if f"test/{self.cell.metric}" in self.row:
+            return ""
         return (
             f"The runs of task '{self.cell.task}' have no metric '{self.cell.metric}', but {names}; correct the task's "
             "metric, and give the command again: what is done stays."
@@ -79,12 +77,7 @@ class Result:
 
 
 def read_result(cell: Cell, output: Path) -> Result:
-    """Read the result of a done cell.
-
-    Args:
-        cell: that is done.
-        output: folder of the table, which the hash of a config leaves out.
-    """
+    """Read the result of a done cell; the hash of its config leaves out the folder of the table, `output`."""
     files = RunFiles(cell.folder)
     done = read_mapping(files.done, AGAIN, "metrics", "commit", "finished_at")
     saving = Saving.read(cell.folder)
@@ -135,13 +128,7 @@ def write_csv(results: list[Result], file: Path) -> None:
 
 
 def write_rows(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], file: Path) -> None:
-    """Write a CSV whole or not at all.
-
-    Args:
-        columns: of the file; a row that lacks one has it empty.
-        rows: by column.
-        file: to write.
-    """
+    """Write a CSV whole or not at all; a row that lacks a column has it empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()

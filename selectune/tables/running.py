@@ -34,13 +34,7 @@ ATTEMPT = "=== attempt of "  # begins a line of the log
 
 @dataclass
 class Outcome:
-    """Outcome of a cell that was run, or that could not be.
-
-    Args:
-        cell: that it is of.
-        seconds: that it took.
-        failure: why it is not done, in a sentence; None when it is.
-    """
+    """Outcome of a cell: the seconds that it took and, unless it is done, why not, in a sentence."""
 
     cell: Cell
     seconds: float
@@ -128,15 +122,8 @@ def _end(processes: list[BaseProcess]) -> None:
 
 
 def _run_cell(cell: Cell, threads: int, keep_models: bool, environment: dict[str, str]) -> None:
-    """Run a cell as ``fit`` does, its output in ``log.txt``. Ends the process with ``fit``'s exit code.
-
-    Args:
-        cell: to run; its folder exists.
-        threads: that torch may compute with.
-        keep_models: leave checkpoints and the exported model.
-        environment: of the table's process; the server may have been started in another one.
-    """
-    os.environ.clear()
+    """Run a cell as ``fit`` does, its output in ``log.txt``, and end the process with ``fit``'s exit code."""
+    os.environ.clear()  # the server may have been started in another environment than the table's
     os.environ.update(environment)
     log = os.open(cell.folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for stream in (1, 2):

@@ -23,13 +23,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Match:
-    """The method that random rows are matched to.
-
-    Args:
-        method: matched.
-        by: what is equal: ``rows``, ``tokens`` or ``cost``.
-        gain: its difference to these random rows; None where unknown.
-    """
+    """The method that random rows are matched to by rows, tokens or cost, and its gain over them if known."""
 
     method: str
     by: str
@@ -41,7 +35,6 @@ class Line:
     """A method on a task at a budget.
 
     Args:
-        method: by name.
         budget: that it was run at; ``none`` where it has none.
         mean: of the headline over seeds.
         sd: of the headline over seeds, with n - 1; None for one seed.
