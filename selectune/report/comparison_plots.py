@@ -69,8 +69,7 @@ def metric_against_cost(runs: Sequence[ComparedRun], name: str) -> tuple[Figure,
     for axis, unit in zip(axes, units):
         known, front = drawable(runs, unit, name), front_of(runs, unit, name)
         _draw_dots(axis, known, front, unit, name)
-        axis.set(xlabel=f"{parts_of_total(runs)}, {UNIT_NAMES[unit]}", ylabel=f"{metric_name(name).lower()} on held-out"
-                 " data")  # fmt: skip
+        axis.set(xlabel=f"{parts_of_total(runs)}, {UNIT_NAMES[unit]}", ylabel=title.lower())
         dots = [
             f"{run.label} {metric(run.data.metrics[name])} for {UNIT_FORMATS[unit](run.total(unit))}" for run in known
         ]
@@ -105,12 +104,12 @@ def _draw_dots(axis: Axes, known: Sequence[ComparedRun], front: Sequence[Compare
     axis.step(*steps, where="post", color=COLOURS["saved"], lw=1.8, label="Pareto front", zorder=2)
     for run in known:
         on_front = run in front
-        face, edge, ink = (COLOURS["training"],) * 2 + ("white",) if on_front else ("white", INK, INK)
+        colour = COLOURS["training"] if on_front else INK
         axis.plot(
-            *places[run.number], "o", ms=13, color=face, mec=edge, mew=1.2, zorder=4 if on_front else 3,
-            label=cut(run.label, 28) if on_front else "",
+            *places[run.number], "o", ms=13, color=colour if on_front else "white", mec=colour, mew=1.2,
+            zorder=4 if on_front else 3, label=cut(run.label, 28) if on_front else "",
         )  # fmt: skip
         axis.annotate(
-            str(run.number), places[run.number], ha="center", va="center_baseline", color=ink, fontsize=8.5,
-            zorder=5 if on_front else 3.5,
+            str(run.number), places[run.number], ha="center", va="center_baseline", fontsize=8.5,
+            color="white" if on_front else INK, zorder=5 if on_front else 3.5,
         )  # fmt: skip

@@ -107,15 +107,7 @@ def write_png(figure: Figure, file: Path) -> bytes:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of a page.
-
-    Args:
-        name: of its file, ``figures/<name>.png`` beside the page.
-        title: above it.
-        figure: as drawn.
-        alt: what it shows, in words and numbers.
-        note: below it.
-    """
+    """A picture with the name of its file, the title above it, its text alternative and the note below it."""
 
     name: str
     title: str

@@ -48,14 +48,7 @@ def group_row(title: str, width: int) -> str:
 
 
 def table(head: Iterable[str], body: str, kind: str, above: Iterable[tuple[str, int]] = ()) -> str:
-    """A table.
-
-    Args:
-        head: titles of the columns, HTML.
-        body: its rows, HTML.
-        kind: its class.
-        above: titles above so many columns each, HTML.
-    """
+    """A table of a class from titles of its columns and rows, both HTML; `above` has titles over several columns."""
     titles = "".join(f'<th scope="col">{title}</th>' for title in head)
     groups = "".join(f'<th scope="colgroup" colspan="{width}">{title}</th>' for title, width in above)
     rows = "".join(f"<tr>{row}</tr>" for row in (groups, titles) if row)

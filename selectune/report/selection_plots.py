@@ -129,11 +129,11 @@ def lengths(data: SelectionData) -> tuple[Figure, str]:
 
 @styled()
 def shares(groups: dict[str, Any], what: str) -> tuple[Figure, str]:
-    """Shares of the classes, or of the data sets, in the pool and among the kept rows, the largest first.
+    """Shares of classes or data sets in the pool and among the kept rows, the largest first.
 
     Args:
         groups: ``names``, and the rows of each in ``pool`` and ``kept``.
-        what: they are, in the plural.
+        what: "classes" or "data sets".
     """
     ordered = sorted(zip(groups["names"], groups["pool"], groups["kept"]), key=lambda group: -group[1])
     shown = _largest(ordered, f"other {what}")
@@ -183,11 +183,7 @@ def _largest(ordered: list[tuple[Any, int, int]], others: str) -> list[tuple[Any
 
 @styled()
 def plane(places: dict[str, Any]) -> tuple[Figure, str]:
-    """Pool, target and kept rows in two dimensions.
-
-    Args:
-        places: of `selectune.selection.examples.embedding_map`.
-    """
+    """Pool, target and kept rows in two dimensions, as `selectune.selection.examples.embedding_map` places them."""
     figure, (axis,) = panels(1, 4.6)
     middles = {}
     for kind, (marker, colour) in MARKERS.items():
@@ -220,11 +216,7 @@ def transport_of(diagnostics: Any) -> dict[str, Any] | None:
 
 @styled()
 def course(solve: dict[str, Any]) -> tuple[Figure, str]:
-    """Marginal error and churn by iteration, and the distance to the target of the pool and of the kept rows.
-
-    Args:
-        solve: of `transport_of`.
-    """
+    """Marginal error and churn by iteration of a `transport_of`, and distances of pool and kept rows to the target."""
     figure, axes = panels(3, 2.6)
     words = [f"{solve['iterations']} iterations by the backend {solve['backend']}, eps {solve['eps']:.3g}"]
     for axis, name in zip(axes, ("marginal_error", "churn")):

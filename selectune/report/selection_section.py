@@ -30,15 +30,7 @@ COURSE = (
 
 
 def selection_section(run: Facts, folder: Path, prefix: str = "") -> str:
-    """Pictures of the selection, also written to ``figures/`` of a folder, and examples of rows.
-
-    Args:
-        run: that selected.
-        folder: that the page will lie in.
-        prefix: of the pictures' files.
-
-    Returns:
-        HTML; empty without a selection.
+    """Pictures of a selection, also written to ``figures/`` of a folder, and examples of rows; empty without one.
 
     Raises:
         UserError: a file of the selection is damaged.
@@ -54,12 +46,7 @@ def selection_section(run: Facts, folder: Path, prefix: str = "") -> str:
 
 
 def selection_pictures(selection: SelectionData, diagnostics: dict[str, Any]) -> Iterator[Picture]:
-    """The pictures of a selection, in the order of the page; a new kind of picture is one more ``yield`` here.
-
-    Args:
-        selection: the selection, row by row.
-        diagnostics: of the selector, as in the manifest.
-    """
+    """The pictures of a selection, in the order of the page; a new kind of picture is one more ``yield`` here."""
     if selection.drawn:
         all_of = "To be kept, a row has to lie inside all the intervals." if len(selection.intervals) > 1 else ""
         left_out = [label(name) for name in selection.scored if name not in selection.drawn]

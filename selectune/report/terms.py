@@ -11,11 +11,9 @@ from selectune.report.numbers import share
 
 
 def terms_table(whole: Saving | None) -> str:
-    """The terms of the main saving in each unit, and the break-even.
+    """The terms of a run's main saving in each unit, and the break-even.
 
-    Args:
-        whole: of a run. Where rows were selected for its warm-up alone, the terms are those of the warm-up, and plain
-            fine-tuning stands beside them.
+    Where rows were selected for its warm-up alone, they are the warm-up's, and plain fine-tuning stands beside them.
     """
     if whole is None:
         return "<p>There is no saving.json: nothing was trained, so there is nothing to compare.</p>"

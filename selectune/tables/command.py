@@ -100,10 +100,10 @@ def _run(table: Table, cells: list[Cell], output: Path, jobs: int, keep_models: 
     print(f"{len(cells)} runs, {len(left)} to do, {jobs} at a time, into {output}")
     failures: list[Outcome] = []
     results = write_table(table, cells, output)
-    with closing(run_cells(list(left), jobs, keep_models, start)) as outcomes:
+    with closing(run_cells(left, jobs, keep_models, start)) as outcomes:
         for outcome in outcomes:
             cell = outcome.cell
-            left.remove(cell)
+            left = [other for other in left if other != cell and not other.done]
             if outcome.failure is not None:
                 failures.append(outcome)
                 print(f"{cell.name}: failed: {outcome.failure}", flush=True)

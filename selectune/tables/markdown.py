@@ -34,14 +34,14 @@ READING = f"""## How to read it
 
 
 def markdown(groups: list[Group], prepared: Result | None, done: int, cells: int, setting: str, picture: str) -> str:
-    """The page.
+    """The page of a table.
 
     Args:
         groups: of `summarise`.
         prepared: the run whose model all cells started from, if there is one.
-        done: number of cells that are done.
-        cells: number of cells of the table.
-        setting: dotted name of the budget's setting.
+        done: runs that are done.
+        cells: runs of the table.
+        setting: dotted name of the budget.
         picture: text alternative of ``table.png``; empty where there is no picture.
     """
     parts = ["# Table", f"{done} of {cells} runs are done." if done < cells else f"All {cells} runs are done."]

@@ -214,20 +214,20 @@ def test_energy_that_was_measured_is_added_up(tmp_path: Path):
     assert "(a meter)" in text
 
 
-def test_doubts_are_told(tmp_path: Path):
+def test_caveats_stand_in_the_page(tmp_path: Path):
     run = a_run(tmp_path / "run")
     killed = record("train", finished=False, flops=None, commit="abc-dirty")
     append(run / "cost.jsonl", [killed])
     with (run / "cost.jsonl").open("a") as file:
         file.write('{"schema": 1, "sta')
     text = write_report(run).read_text(encoding="utf-8")
-    for doubt in (
+    for caveat in (
         "Training did not finish in attempt 1",
         "are unknown",
         "Different versions of the code",
         "torn by a kill",
     ):
-        assert doubt in text
+        assert caveat in text
     append(run / "cost.jsonl", [record("evaluate", device="cuda:1")])
     assert "torn by a kill" not in write_report(run).read_text(encoding="utf-8")
 
@@ -247,7 +247,7 @@ def test_an_empty_run_has_a_report(tmp_path: Path):
 
 
 def test_a_run_that_is_not_there_is_a_sentence(tmp_path: Path):
-    with pytest.raises(UserError, match="There is no run in"):
+    with pytest.raises(UserError, match="nowhere"):
         write_report(tmp_path / "nowhere")
 
 
