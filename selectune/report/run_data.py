@@ -88,13 +88,11 @@ class Facts:
         outcomes = [TrainingOutcome.read(folder) for folder in (run_dir / "warm_up", run_dir)]
         known = [outcome for outcome in outcomes if outcome is not None]
         selection_warnings = manifest.get("warnings")
-        unfinished = ""
-        if not (files.finished if finished is None else finished):
-            unfinished = "Nothing was trained to the end here: there is no done.json, and no training in the ledger."
-            if any(record.stage == "train" for record in records):
-                unfinished = (
-                    "This run is not finished: there is no done.json. Its command, given again, goes on with it."
-                )
+        unfinished = "Nothing was trained to the end here: there is no done.json, and no training in the ledger."
+        if any(record.stage == "train" for record in records):
+            unfinished = "This run is not finished: there is no done.json. Its command, given again, goes on with it."
+        if files.finished if finished is None else finished:
+            unfinished = ""
         return cls(
             run_dir=run_dir,
             records=records,

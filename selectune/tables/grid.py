@@ -202,18 +202,10 @@ class Table(Layers):
             )
         if self.prepare is not None:
             changes["model.checkpoint"] = str(output / PREPARED / "export")
-        return Cell(
-            task_name,
-            method_name,
-            budget,
-            seed,
-            output / "cells" / f"{task_name}-{method_name}-{budget}-{seed}",
-            with_settings(config, changes),
-            task.metric,
-            tuple(needs),
-            method.match or "",
-            method.by if method.match is not None else "",
-        )
+        folder = output / "cells" / f"{task_name}-{method_name}-{budget}-{seed}"
+        match, by = (method.match, method.by) if method.match is not None else ("", "")
+        config = with_settings(config, changes)
+        return Cell(task_name, method_name, budget, seed, folder, config, task.metric, tuple(needs), match, by)
 
     def _lay(self, config: Config, layers: Layers) -> Config:
         """A config with layers over it; their files are searched for here and in the folders above the table's own."""
