@@ -15,7 +15,7 @@ from selectune.selectors.base import Budget, Picked, Selector, Signals
 from selectune.selectors.baselines import Random
 from selectune.selectors.euds import IGSE, EntropyInterval
 from selectune.selectors.interval_rules import Quantile
-from tests.report.chosen_run import NAMES, made_up_labels, made_up_signals, made_up_texts
+from tests.report.made_up_selection import NAMES, made_up_labels, made_up_signals, made_up_texts
 
 N_ROWS = 600
 SELECTORS = {
