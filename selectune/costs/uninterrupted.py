@@ -65,7 +65,7 @@ def split_costs(records: Iterable[CostRecord], rows_seen: Mapping[Part, float] |
     )
 
 
-def unbroken(run: Path) -> list[CostRecord]:
+def uninterrupted(run: Path) -> list[CostRecord]:
     """The records of a finished run, each cost once, without repeated work.
 
     Raises:

@@ -16,7 +16,7 @@ from pathlib import Path
 from selectune.common.errors import UserError
 from selectune.costs.record import Part, Total, totals
 from selectune.forecast.forecaster import Forecaster
-from selectune.forecast.ledger import Tally
+from selectune.forecast.ledger import EstimatedCosts
 from selectune.forecast.result import Forecast, advice
 from selectune.report.numbers import flop, memory, seconds
 from selectune.report.run_data import STAGE_NAMES
@@ -86,8 +86,8 @@ def forecast(job: Job, start: Start, machine: Machine | None = None) -> Forecast
     """
     began, device = time.perf_counter(), job.ledger.device
     speed = None if machine is None else machine.device_flops * machine.utilisation
-    tally = Tally(device, job.trainer.world_size, speed)
-    forecaster = Forecaster(job, start, tally)
+    estimated = EstimatedCosts(device, job.trainer.world_size, speed)
+    forecaster = Forecaster(job, start, estimated)
     with tempfile.TemporaryDirectory() as folder:
         saving, keep, scorer = forecaster.run(Path(folder))
     if machine is None:
@@ -95,14 +95,14 @@ def forecast(job: Job, start: Start, machine: Machine | None = None) -> Forecast
     else:
         device = f"a device of {machine.device_flops:.3g} FLOP/s at a utilisation of {machine.utilisation:g}"
         note = f"Times are FLOPs over {device}; of stages without arithmetic they are those of this machine."
-    if unscaled := tally.unscaled:
+    if unscaled := estimated.unscaled:
         note += (
             f" The FLOPs of {', '.join(unscaled)} are not known, so its times are those of this machine too, and "
             "the saving in device time is not known."
         )
     notes = [note, *dict.fromkeys(forecaster.notes)]
     wall_s = time.perf_counter() - began
-    return Forecast(tally.records, saving, keep, scorer, notes, device, wall_s, advice(scorer, saving))
+    return Forecast(estimated.records, saving, keep, scorer, notes, device, wall_s, advice(scorer, saving))
 
 
 def print_forecast(forecast: Forecast) -> None:

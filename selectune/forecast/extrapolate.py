@@ -13,7 +13,7 @@ NEIGHBOURS = 5
 SMALLEST = 8  # rows of a sample that a selector is tried on
 
 
-def lent(
+def extrapolated(
     features: np.ndarray, sample: np.ndarray, values: Mapping[str, np.ndarray], seed: int
 ) -> dict[str, np.ndarray]:
     """Signals of a whole pool from those of some of its rows.

@@ -22,8 +22,8 @@ from selectune.costs.scorer_ratio import ScorerRatio
 from selectune.datamodules.base import SelectionDataModule
 from selectune.forecast import plans
 from selectune.forecast.kept_rows import KeptRows
-from selectune.forecast.ledger import Tally
-from selectune.forecast.measure import rated
+from selectune.forecast.ledger import EstimatedCosts
+from selectune.forecast.measure import scaled_seconds
 from selectune.forecast.result import break_even_keep
 from selectune.forecast.sampled_selection import Selecting
 from selectune.forecast.training import Trained, time_training
@@ -53,7 +53,7 @@ class Forecaster:
 
     job: Job
     start: Start
-    tally: Tally
+    estimated: EstimatedCosts
     notes: list[str] = field(default_factory=list)  # assumptions of the forecast
 
     def run(self, folder: Path) -> tuple[Saving, float | None, ScorerRatio | None]:
@@ -89,7 +89,7 @@ class Forecaster:
         self.notes += [note for part in parts.values() if (note := part.kept.note())]
         main = parts[saving.main.part]
         kept = main.kept
-        ratio = kept.ratio(self.tally.records, main.model, main.trained.parameters, job.scorer.checkpoint is None)
+        ratio = kept.ratio(self.estimated.records, main.model, main.trained.parameters, job.scorer.checkpoint is None)
         selector = kept.request.selector if kept.request and kept.selecting else None
         sized = selector is not None and not selector.sets_own_size
         return saving, break_even_keep(kept.kept_share, saving.main) if sized else None, ratio
@@ -107,7 +107,7 @@ class Forecaster:
         """Charge the selection and the training of a part; the trained model is left in the folder's ``export``."""
         kept = self._kept(part, data, tuner, folder / "scorer", schedule.accumulate)
         mine = data.trained_on(kept.rows, tuner.source)
-        mine.check_shares(self.tally.world_size)
+        mine.check_shares(self.estimated.world_size)
         trained = time_training(tuner, mine, self._trainer_for, folder)
         epochs = self._charge_training(mine, kept.rows, schedule, part, TRAINING[part], trained, saves)
         for rows, proxy in kept.selecting.proxies if kept.selecting else []:
@@ -118,15 +118,15 @@ class Forecaster:
 
     def _kept(self, part: Part, data: SelectionDataModule, tuner: FineTuner, folder: Path, accumulate: int) -> KeptRows:
         """Charge the selection of a part; throw-away weights of its scorer go into the folder."""
-        request, tally = self.start.requests.get(part), self.tally
-        n_rows, ledger = len(data.pool), Ledger(device=tally.device)
+        request, estimated = self.start.requests.get(part), self.estimated
+        n_rows, ledger = len(data.pool), Ledger(device=estimated.device)
         kept = KeptRows(part, request, np.arange(n_rows), np.ones(n_rows, dtype=np.int64))
         if request is None:
             return kept
         if request.earlier is not None:
             kept.earlier = earlier_selection(request, ledger)
             kept.rows = kept.earlier.rows
-            tally.records += ledger.records
+            estimated.records += ledger.records
             return kept
         assert request.selector is not None
         scoring = scoring_model(request, tuner, ledger)
@@ -135,7 +135,7 @@ class Forecaster:
         kept.pool, kept.lengths = Rows(request.pool, tokens, request.labels), tokens.lengths
         budget = request.budget.of(len(tokens), int(kept.pool.n_tokens.sum()))
         assert request.pool.fingerprint
-        tally.charge("prepare", part, plans.Work(len(tokens)), time.perf_counter() - began, "no arithmetic")
+        estimated.charge("prepare", part, plans.Work(len(tokens)), time.perf_counter() - began, "no arithmetic")
         if scoring.tuned:
             asked, labelled = scoring.settings.tune, request.labelled
             assert asked is not None
@@ -147,7 +147,7 @@ class Forecaster:
             self._charge_training(mine, rows, schedule, part, "tune_scorer", trained)
             scoring.tuned_folder = folder / "export"
             self.notes.append(STANDS_IN.format("tuned scorer"))
-        kept.selecting = Selecting(request, scoring, tally, torch.device(tally.device), self.notes)
+        kept.selecting = Selecting(request, scoring, estimated, torch.device(estimated.device), self.notes)
         kept.rows = kept.selecting.choose(request.selector, kept.pool, budget).rows
         return kept
 
@@ -168,11 +168,11 @@ class Forecaster:
         saves: float = 0.0,
     ) -> float:
         """Charge a fit with its validations and so many whole checkpoints an epoch; gives its epochs."""
-        ranks = self.tally.world_size
+        ranks = self.estimated.world_size
         fit = plans.training(data, rows, schedule, ranks, trained.forward, trained.both, trained.a_step)
-        seconds = rated(fit.work, *trained.steps)
+        seconds = scaled_seconds(fit.work, *trained.steps)
         seconds += saves * fit.epochs * trained.save_s * ranks  # while one writes the others wait
-        self.tally.charge(stage, part, fit.work, seconds, trained.method, trained.memory, parallel=True)
+        self.estimated.charge(stage, part, fit.work, seconds, trained.method, trained.memory, parallel=True)
         if fit.validations:
             self._charge_evaluation(data, ("dev",), fit.validations, part, trained, limit=schedule.eval_limit)
         return fit.epochs
@@ -188,17 +188,17 @@ class Forecaster:
         limit: int | float = 1.0,
     ) -> None:
         tokens = [data.encoded(split) for split in splits]
-        work = plans.evaluating(tokens, data.max_batch_tokens, self.tally.world_size, trained.forward, limit)
+        work = plans.evaluating(tokens, data.max_batch_tokens, self.estimated.world_size, trained.forward, limit)
         if work.examples:
             work = work.times(times)
-            seconds = rated(work, *trained.evaluations)
-            self.tally.charge(stage, part, work, seconds, trained.method, trained.memory, parallel=True)
+            seconds = scaled_seconds(work, *trained.evaluations)
+            self.estimated.charge(stage, part, work, seconds, trained.method, trained.memory, parallel=True)
 
     def _saving(self, done: _Done) -> Saving:
         """The saving of a part, computed from the estimated records as from a ledger."""
         sizes = done.kept.sizes
-        saving = replace(compute_saving(self.tally.records, **sizes, part=done.kept.part), epochs=done.epochs)
-        if self.tally.speed is None:
+        saving = replace(compute_saving(self.estimated.records, **sizes, part=done.kept.part), epochs=done.epochs)
+        if self.estimated.speed is None:
             return saving
         # On another machine time is FLOPs over speed, so a term that is unknown in the one is unknown in the other.
         if None not in (saving.flops.selection, saving.flops.training, saving.flops.saving):

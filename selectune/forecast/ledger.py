@@ -12,7 +12,7 @@ from selectune.forecast.plans import Work
 
 
 @dataclass
-class Tally:
+class EstimatedCosts:
     """Estimated cost records of a run."""
 
     device: str  # that the run will hold

@@ -30,7 +30,7 @@ CPU_TOKENS = 2048  # of a batch that is timed on a CPU, where larger ones are no
 TRIED_POSITIONS = 4096  # that a probe is fitted on
 
 
-def rated(work: plans.Work, seconds: float, flops: float | None, tokens: int) -> float:
+def scaled_seconds(work: plans.Work, seconds: float, flops: float | None, tokens: int) -> float:
     """Seconds of work at the speed of a sample: by FLOPs, or by padded tokens where FLOPs are unknown.
 
     `seconds`, `flops` and (padded) `tokens` are those of the sample.
@@ -176,5 +176,5 @@ def probe_of(
     began = time.perf_counter()
     fit_probe(states, states[:, 0].abs(), 1.0, 0, epochs=1)
     fit_s = (time.perf_counter() - began) * fitted / fit_flops(width, TRIED_POSITIONS, 1)
-    seconds = rated(read, exact.seconds, exact.flops, exact.tokens) + exact.start_s + fit_s
+    seconds = scaled_seconds(read, exact.seconds, exact.flops, exact.tokens) + exact.start_s + fit_s
     return Probe(probe, exact, read + plans.Work(flops=fitted + probe.flops() * positions[1]), seconds)

@@ -14,9 +14,9 @@ import torch
 from selectune.common.files import default_cache
 from selectune.costs.record import Stage
 from selectune.forecast import plans
-from selectune.forecast.extrapolate import lent, looks_at_vectors, on_sample
-from selectune.forecast.ledger import Tally
-from selectune.forecast.measure import Probe, Scored, probe_of, rated, time_scoring
+from selectune.forecast.extrapolate import extrapolated, looks_at_vectors, on_sample
+from selectune.forecast.ledger import EstimatedCosts
+from selectune.forecast.measure import Probe, Scored, probe_of, scaled_seconds, time_scoring
 from selectune.selection.choose import Stages, labels_of
 from selectune.selectors.band_search import Proxy
 from selectune.selectors.base import Budget, Picked, Selector, Signals, first_of, ranked
@@ -57,13 +57,13 @@ class Selecting(Stages[_Known]):
     """Forecasts a selection from signals of a sample, as far as that tells, and charges what it will cost.
 
     Args:
-        tally: what is charged.
+        estimated: what is charged.
         device: that scores.
         notes: what a reader should know.
         proxies: row ids and settings of the proxy runs that a search will make, which the caller charges.
     """
 
-    tally: Tally
+    estimated: EstimatedCosts
     device: torch.device
     notes: list[str] = field(default_factory=list)
     proxies: list[tuple[np.ndarray, Proxy]] = field(default_factory=list)
@@ -120,7 +120,7 @@ class Selecting(Stages[_Known]):
             # rows of the pool that are as long as those which were picked of the sample
             kept = np.zeros(len(known.sample))
             kept[tried.picked.rows] = 1.0
-            score = lent(np.log1p(pool["n_tokens"])[:, None], known.sample, {"kept": kept}, SEED)["kept"]
+            score = extrapolated(np.log1p(pool["n_tokens"])[:, None], known.sample, {"kept": kept}, SEED)["kept"]
             asked = budget if budget.is_set else Budget(rows=max(1, round(float(score.sum()))))
             rows = first_of(ranked(-score, pool.tie_keys(seed)), asked, pool["n_tokens"])
             picked = replace(tried.picked, rows=rows, scores=score)
@@ -130,12 +130,12 @@ class Selecting(Stages[_Known]):
                 # A solve that is too small to share is done by every rank.
                 cells = pool.n_rows * known.target.n_rows * share
                 if getattr(selector, "backend", "auto") in ("auto", "pot") and cells <= POT_CELLS:
-                    repeats = self.tally.world_size
+                    repeats = self.estimated.world_size
             stage: Stage = "select" if flops == 0 else "solve"
             method = "no arithmetic" if flops == 0 else picked.flops_method + note
             work = plans.Work(pool.n_rows, flops=None if flops is None else flops * share * repeats)
             seconds = seconds * share * repeats
-            self.tally.charge(stage, self.request.part, work, seconds, method, parallel=selector.collective)
+            self.estimated.charge(stage, self.request.part, work, seconds, method, parallel=selector.collective)
         return picked
 
     def _sampled(self, selector: Selector, names: frozenset[str], rows: Rows) -> tuple[Signals, np.ndarray | None]:
@@ -154,7 +154,7 @@ class Selecting(Stages[_Known]):
             began = time.perf_counter()
             text[name], flops, method = text_signal(name, rows, scoring)
             work = plans.Work(len(rows), flops=flops)
-            self.tally.charge("solve", self.request.part, work, time.perf_counter() - began, method)
+            self.estimated.charge("solve", self.request.part, work, time.perf_counter() - began, method)
         forward = [definition for definition in wanted if definition.kind == "forward"]
         scored = [self._forward(definitions, rows) for definitions in networks_of(forward, scoring)]
         of_all = Signals(text | rows.always, rows.row_ids)
@@ -169,7 +169,9 @@ class Selecting(Stages[_Known]):
             some = of_all.take(sample)
             return Signals(values | dict(some), some.row_ids), sample
         features = [np.log1p(rows.n_tokens), *(v for name, v in text.items() if v.ndim == 1)]
-        return Signals(lent(np.stack(features, axis=1), sample, values, SEED) | dict(of_all), rows.row_ids), None
+        return Signals(
+            extrapolated(np.stack(features, axis=1), sample, values, SEED) | dict(of_all), rows.row_ids
+        ), None
 
     def _forward(self, definitions: list[Any], rows: Rows) -> Scored:
         scoring, names = self.scoring, [definition.name for definition in definitions]
@@ -179,14 +181,16 @@ class Selecting(Stages[_Known]):
         ready, part = probe if isinstance(probe, Probe) else None, self.request.part
         if ready:
             method = "probe: three forward passes a visit, AdamW"
-            self.tally.charge("tune_scorer", part, ready.work, ready.seconds, method, ready.exact.memory, parallel=True)
+            self.estimated.charge(
+                "tune_scorer", part, ready.work, ready.seconds, method, ready.exact.memory, parallel=True
+            )
             self.notes.append("The entropy probe is taken to agree well enough to serve.")
         began = time.perf_counter()
         scorer = make_scorer(names, scoring, ready.probe if ready else None)
         scored = time_scoring(scorer, time.perf_counter() - began, rows, scoring, self.device)
         work = plans.scoring(rows.tokens, scoring.max_batch_tokens, scored.model, scored.product, scorer.passes_of)
-        seconds = rated(work, scored.seconds, scored.flops, scored.tokens) + scored.start_s
-        self.tally.charge("score", part, work, seconds, scored.method, scored.memory, parallel=True)
+        seconds = scaled_seconds(work, scored.seconds, scored.flops, scored.tokens) + scored.start_s
+        self.estimated.charge("score", part, work, seconds, scored.method, scored.memory, parallel=True)
         if ready:
             both = np.intersect1d(scored.rows, ready.exact.rows)
             scored.values = {name: v[np.isin(scored.rows, both)] for name, v in scored.values.items()}
@@ -206,5 +210,5 @@ class Selecting(Stages[_Known]):
         kmeans(many, k, SEED, iterations=2)
         seconds = (time.perf_counter() - began) * flops / kmeans_flops(len(many), width, k, iterations=2)
         method = "k-means: 2 d a distance (analytic)"
-        self.tally.charge("solve", self.request.part, plans.Work(n_rows, flops=flops), seconds, method)
+        self.estimated.charge("solve", self.request.part, plans.Work(n_rows, flops=flops), seconds, method)
         return entropies

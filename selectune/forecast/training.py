@@ -26,7 +26,7 @@ SKIPPED = 2  # first batches, which are slow
 
 
 class Sample(NamedTuple):
-    """Batches that were timed, as `rated` takes them."""
+    """Batches that were timed, as `scaled_seconds` takes them."""
 
     seconds: float
     flops: float | None  # None when unknown

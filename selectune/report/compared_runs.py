@@ -11,7 +11,7 @@ from typing import Any
 from selectune.costs.record import CostRecord, add_up
 from selectune.costs.saving import SELECTION, Terms, Unit
 from selectune.report.labels import HEADLINES
-from selectune.report.run_data import Facts
+from selectune.report.run_data import RunData
 
 BUDGETS = ("keep", "keep_rows", "keep_tokens")
 
@@ -29,7 +29,7 @@ class ComparedRun:
 
     number: int
     name: str
-    data: Facts
+    data: RunData
     with_warm_up: bool = False
 
     @property
@@ -147,7 +147,7 @@ def _budget_of(manifest: dict[str, Any], arguments: Any) -> str:
     return ", ".join(words) or "everything"
 
 
-def compared_runs(runs: Sequence[Facts]) -> list[ComparedRun]:
+def compared_runs(runs: Sequence[RunData]) -> list[ComparedRun]:
     """Number and name the runs of a comparison."""
     paths = [run.run_dir.resolve() for run in runs]
     depth = 1

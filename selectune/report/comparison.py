@@ -19,7 +19,7 @@ from selectune.report.html_tables import UNIT_FORMATS, bullets, cell, group_row,
 from selectune.report.labels import capital, joined, metric, metric_name
 from selectune.report.numbers import count, share
 from selectune.report.page import UNKNOWN_SAVING, costs, curves_section, section, write_page
-from selectune.report.run_data import Facts
+from selectune.report.run_data import RunData
 from selectune.report.selection_section import selection_section
 
 MAX_DRAWN = 8  # with more runs, pictures of the selections would make a page too large for a browser
@@ -43,7 +43,7 @@ def write_comparison(run_dirs: Sequence[Path], output: Path) -> Path:
     Raises:
         UserError: there is no such directory, or a file of it is damaged.
     """
-    runs = compared_runs([Facts.read(Path(run_dir)) for run_dir in run_dirs])
+    runs = compared_runs([RunData.read(Path(run_dir)) for run_dir in run_dirs])
     name = common_metric(runs)
     sections = [
         _head(runs, name),

@@ -12,7 +12,7 @@ from selectune.report.drawing import COLOURS, Picture, panels, styled
 from selectune.report.html_tables import UNIT_FORMATS
 from selectune.report.labels import capital
 from selectune.report.numbers import Formatter
-from selectune.report.run_data import STAGE_NAMES, Facts
+from selectune.report.run_data import STAGE_NAMES, RunData
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,7 +35,7 @@ class Bar:
     estimated: bool = False
 
 
-def cost_pictures(run: Facts) -> Iterator[Picture]:
+def cost_pictures(run: RunData) -> Iterator[Picture]:
     """A waterfall for each unit in which all costs are known, and others for a warm-up's selection beside another."""
     waterfalls = [("waterfall", "Cost", unit, cost_bars(run, unit)) for unit in UNITS]
     if run.saving and run.saving.warm_up and run.saving.main is run.saving:
@@ -49,7 +49,7 @@ def cost_pictures(run: Facts) -> Iterator[Picture]:
             yield Picture(f"{name}-{unit}", f"{title} in {UNIT_NAMES[unit]}", *drawn, note)
 
 
-def missing_pictures(run: Facts) -> str:
+def missing_pictures(run: RunData) -> str:
     """A sentence for the units without a waterfall; empty where all have one."""
     if not run.records:
         return "There is no cost.jsonl, so nothing is known about costs."
@@ -57,7 +57,7 @@ def missing_pictures(run: Facts) -> str:
     return " ".join(f"There is no picture of the {name}, as some are unknown or there are none." for name in missing)
 
 
-def cost_bars(run: Facts, unit: Unit) -> list[Bar]:
+def cost_bars(run: RunData, unit: Unit) -> list[Bar]:
     """Steps from training on everything down to what was saved; else of the stages alone; empty where one is unknown.
 
     Where rows were selected for the warm-up alone, the steps are the warm-up's, and fine-tuning stands below them.

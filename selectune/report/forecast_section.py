@@ -12,13 +12,13 @@ from selectune.costs.saving import UNIT_NAMES, UNITS, Saving
 from selectune.report.html_tables import bullets, cell, row, table
 from selectune.report.labels import capital
 from selectune.report.numbers import Formatter, flop, memory, seconds, share
-from selectune.report.run_data import STAGE_NAMES, Facts
+from selectune.report.run_data import STAGE_NAMES, RunData
 
 ABOVE = (("", 1), ("FLOPs", 3), ("Wall time", 3), ("Peak memory", 2))
 COLUMNS = ("Stage", *2 * ("forecast", "measured", "off by"), "forecast", "measured")
 
 
-def forecast_table(run: Facts) -> str:
+def forecast_table(run: RunData) -> str:
     """Forecast and measured costs of each stage, the saving, and assumptions of the forecast; empty without one."""
     forecast = run.forecast
     if not forecast:
@@ -73,7 +73,7 @@ def _row(label: str, forecast: dict[str, Any], measured: Total | None, with_memo
     return row(escape(label), [*cells, cell(expected, memory), cell(peak, memory)])
 
 
-def _savings(run: Facts) -> str:
+def _savings(run: RunData) -> str:
     """The saving and the break-even, forecast and measured."""
     measured = run.saving.main if run.saving else None
     expected = _expected_saving(run.forecast, measured.part if measured else None)

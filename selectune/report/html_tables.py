@@ -13,7 +13,7 @@ from selectune.costs.record import CostRecord, Part, Stage, Total, add_up, total
 from selectune.costs.saving import Unit
 from selectune.report.labels import metric, metric_name
 from selectune.report.numbers import Formatter, count, flop, memory, seconds, share, si
-from selectune.report.run_data import STAGE_NAMES, Facts
+from selectune.report.run_data import STAGE_NAMES, RunData
 
 UNIT_FORMATS: dict[Unit, Formatter] = {"flops": flop, "device_s": seconds}
 GROUPS = {  # on the terminal, and in the report
@@ -62,7 +62,7 @@ def bullets(lines: Iterable[str], kind: str = "") -> str:
     return f'<ul class="{kind}">{items}</ul>' if items else ""
 
 
-def cost_table(run: Facts) -> str:
+def cost_table(run: RunData) -> str:
     """Costs by stage and by the part that they served, avoided ones apart, with how they were counted."""
     if not run.records:
         return "<p>There is no cost.jsonl.</p>"
@@ -139,7 +139,7 @@ def cost_cells(total: Total) -> list[tuple[float | None, Formatter]]:
     ]
 
 
-def metrics_table(run: Facts) -> str:
+def metrics_table(run: RunData) -> str:
     """Metrics on held-out data beside those on dev."""
     names = dict.fromkeys(name.partition("/")[2] for name in run.metrics if name.startswith(("val/", "test/")))
     if not names:
@@ -152,7 +152,7 @@ def metrics_table(run: Facts) -> str:
     return missing + table(("Metric", "Held-out data", "Dev, last"), f"<tbody>{body}</tbody>", "terms")
 
 
-def manifest_table(run: Facts) -> str:
+def manifest_table(run: RunData) -> str:
     """The manifest of the selection."""
     if not run.manifest and run.warm_up_manifest:
         return "<p>Rows were chosen for the warm-up alone; the fine-tuning trained on its whole pool.</p>"
@@ -181,7 +181,7 @@ def _in_words(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def replay_command(run: Facts) -> str:
+def replay_command(run: RunData) -> str:
     """The command that does a run again."""
     verb = "fit" if any(record.stage == "train" for record in run.records) else "select"
     return f"python main.py {verb} --config {shlex.quote(str(RunFiles(run.run_dir).config))} --output NEW"

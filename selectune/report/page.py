@@ -17,7 +17,7 @@ from selectune.report.html_tables import bullets, cost_table, data, manifest_tab
 from selectune.report.labels import capital, headline, metric, metric_name
 from selectune.report.learning_curves import NOT_LOGGED, learning_curves
 from selectune.report.numbers import count, share
-from selectune.report.run_data import Facts
+from selectune.report.run_data import RunData
 from selectune.report.selection_section import selection_section
 from selectune.report.terms import terms_table
 
@@ -51,7 +51,7 @@ def write_report(run_dir: Path, output: Path | None = None, finished: bool | Non
     Raises:
         UserError: there is no such directory, or a file of it is damaged.
     """
-    run = Facts.read(Path(run_dir), finished)
+    run = RunData.read(Path(run_dir), finished)
     folder = Path(output) if output else run.run_dir
     forecast = forecast_table(run)
     selection = selection_section(run, folder)
@@ -73,7 +73,7 @@ def write_report(run_dir: Path, output: Path | None = None, finished: bool | Non
     return write_page(folder, f"selectune: {run.name}", sections)
 
 
-def _head(run: Facts) -> str:
+def _head(run: RunData) -> str:
     started = min((record.started_at for record in run.records if not record.cached), default="")[:16]
     when = f" · started {escape(started.replace('T', ' '))} UTC" if started else ""
     failed = run.training.problems if run.training and run.training.failed else ()
@@ -92,7 +92,7 @@ def _head(run: Facts) -> str:
     )
 
 
-def _tiles(run: Facts) -> str:
+def _tiles(run: RunData) -> str:
     tiles = []
     for unit in UNITS if run.saving else ():
         terms: Terms = getattr(run.saving.main, unit)  # type: ignore[union-attr]
@@ -112,18 +112,18 @@ def _tiles(run: Facts) -> str:
     return f'<dl class="tiles">{"".join(cells)}</dl>' if tiles else ""
 
 
-def kept_name(name: str, run: Facts) -> str:
+def kept_name(name: str, run: RunData) -> str:
     """The name of the kept rows or tokens: "Rows kept", or "Warm-up rows kept"."""
     return f"Warm-up {name.lower()} kept" if run.selected_for == "warm_up" else f"{name} kept"
 
 
-def costs(run: Facts, folder: Path, prefix: str = "") -> str:
+def costs(run: RunData, folder: Path, prefix: str = "") -> str:
     """The waterfalls of a run, and a sentence for each that is missing."""
     missing = missing_pictures(run)
     return show(cost_pictures(run), folder, prefix) + (f"<p>{missing}</p>" if missing else "")
 
 
-def _warm_up(run: Facts, folder: Path) -> list[str]:
+def _warm_up(run: RunData, folder: Path) -> list[str]:
     """The selection of rows to warm up on, and whether it paid; empty for a run without one."""
     warm_up = run.read_warm_up()
     if warm_up is None:
@@ -135,7 +135,7 @@ def _warm_up(run: Facts, folder: Path) -> list[str]:
     return [section("What the model was warmed up on", f"{selection}{manifest_table(warm_up)}{terms}")]
 
 
-def curves_section(runs: dict[str, Facts], headline: str | None, folder: Path, no_curves: str) -> str:
+def curves_section(runs: dict[str, RunData], headline: str | None, folder: Path, no_curves: str) -> str:
     """Learning curves of runs by their name, or a sentence where there are none."""
     drawn = learning_curves({name: run.curves for name, run in runs.items()}, headline)
     if drawn is None:
@@ -144,7 +144,7 @@ def curves_section(runs: dict[str, Facts], headline: str | None, folder: Path, n
     return show([Picture("curves", "Loss and figures by step", *drawn, note)], folder)
 
 
-def _replay(run: Facts) -> str:
+def _replay(run: RunData) -> str:
     """The command that does the run again, and its config."""
     if not run.config:
         return "<p>There is no config.yaml, so this run cannot be replayed from its folder.</p>"

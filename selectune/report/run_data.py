@@ -40,7 +40,7 @@ STAGE_NAMES: dict[Stage, str] = {
 
 
 @dataclass(frozen=True)
-class Facts:
+class RunData:
     """Contents of a run directory; what it lacks is None or empty.
 
     Args:
@@ -72,7 +72,7 @@ class Facts:
     training: TrainingOutcome | None
 
     @classmethod
-    def read(cls, run_dir: Path, finished: bool | None = None) -> Facts:
+    def read(cls, run_dir: Path, finished: bool | None = None) -> RunData:
         """Read a run directory.
 
         Args:
@@ -119,9 +119,9 @@ class Facts:
             training=next((outcome for outcome in known if outcome.failed), outcomes[1]),
         )
 
-    def read_warm_up(self) -> Facts | None:
+    def read_warm_up(self) -> RunData | None:
         """Contents of the warm-up's folder, where rows to warm up on were selected; else None."""
-        return Facts.read(RunFiles(self.run_dir).warm_up.path, finished=True) if self.warm_up_manifest else None
+        return RunData.read(RunFiles(self.run_dir).warm_up.path, finished=True) if self.warm_up_manifest else None
 
     @cached_property
     def costs(self) -> SplitCosts:

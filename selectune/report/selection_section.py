@@ -16,7 +16,7 @@ from selectune.report.drawing import Picture, show
 from selectune.report.html_tables import data, group_row, row, table
 from selectune.report.labels import between, joined, label, number
 from selectune.report.numbers import count
-from selectune.report.run_data import Facts
+from selectune.report.run_data import RunData
 from selectune.report.selection_data import SelectionData
 
 KINDS = {"kept": "kept", "too_low": "too low", "too_high": "too high", "not_kept": "not kept"}
@@ -30,7 +30,7 @@ COURSE = (
 )
 
 
-def selection_section(run: Facts, folder: Path, prefix: str = "") -> str:
+def selection_section(run: RunData, folder: Path, prefix: str = "") -> str:
     """Pictures of a selection, also written to ``figures/`` of a folder, and examples of rows; empty without one.
 
     Raises:

@@ -10,7 +10,7 @@ from selectune.report.html_tables import COST_COLUMNS, GROUPS, all_spent, cost_c
 from selectune.report.labels import metric
 from selectune.report.numbers import count, flop, seconds, share
 from selectune.report.page import kept_name
-from selectune.report.run_data import STAGE_NAMES, Facts
+from selectune.report.run_data import STAGE_NAMES, RunData
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,7 +34,7 @@ def print_summary(run_dir: Path, console: Console | None = None) -> None:
     from rich.table import Table
 
     console = console or Console()
-    run = Facts.read(Path(run_dir))
+    run = RunData.read(Path(run_dir))
     if run.records:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
         for name in COLUMNS:

@@ -123,7 +123,7 @@ class Run(RunFiles):
         now = datetime.now(UTC).isoformat(timespec="seconds")
         write_json(self.done, {"finished_at": now, "commit": code_version(), **content})
 
-    def checkpoint_to_go_on_from(self) -> Path | None:
+    def newest_checkpoint(self) -> Path | None:
         """The newest undamaged checkpoint of a fit; None, with a warning, where there is none. For rank 0 alone."""
         try:
             return restored(self.last)
@@ -159,7 +159,7 @@ class Run(RunFiles):
             if fault := damage(Path(ckpt_path)):
                 raise CheckpointError(f"The checkpoint {ckpt_path} is damaged ({fault}); name another --ckpt_path.")
             return ckpt_path
-        newest = self.checkpoint_to_go_on_from() if verb == "fit" else None
+        newest = self.newest_checkpoint() if verb == "fit" else None
         return str(newest) if newest else None
 
     def _check_config(self, verb: str, config: dict[str, Any], ckpt_path: str | None) -> None:

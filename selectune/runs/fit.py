@@ -109,7 +109,7 @@ def _warm_up(job: Job, start: Start) -> None:
             job.model.checkpoint, warm_up.learning_rate, warm_up.weight_decay, warm_up.warmup,
             seed=job.model.seed, stage="warm_up",
         )  # fmt: skip
-        last = on_rank_zero(run.checkpoint_to_go_on_from)
+        last = on_rank_zero(run.newest_checkpoint)
         trainer = job.make_trainer(
             callbacks=[
                 CostLedger(ledger=job.ledger, stage="warm_up", part="warm_up"),

@@ -13,7 +13,7 @@ from selectune.common.errors import SelectionError
 from selectune.common.run_files import RunFiles, SelectionFiles
 from selectune.costs.record import add_up
 from selectune.costs.saving import SELECTION
-from selectune.costs.uninterrupted import unbroken
+from selectune.costs.uninterrupted import uninterrupted
 from selectune.selectors.base import Budget
 
 
@@ -77,7 +77,7 @@ def flops_of(run: Path) -> tuple[float, float]:
     """
     if not RunFiles(run).saving.is_file():
         raise SelectionError(f"{run} is not a finished run (it has no saving.json), so its cost cannot be matched.")
-    records = [record for record in unbroken(run) if record.part == "fit"]
+    records = [record for record in uninterrupted(run) if record.part == "fit"]
     selection = add_up(record for record in records if record.stage in SELECTION).flops
     training = add_up(record for record in records if record.stage == "train" and not record.cached).flops
     if selection is None or not training:

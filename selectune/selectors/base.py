@@ -228,11 +228,11 @@ def first_of(order: np.ndarray, budget: Budget, n_tokens: np.ndarray) -> np.ndar
         BudgetError: there is no budget, or it is over the pool.
     """
     check_budget(budget, n_tokens[order])
-    filled, needed = filled_by(n_tokens[order], budget)
+    filled, needed = cumulative_sizes(n_tokens[order], budget)
     return np.sort(order[: np.searchsorted(filled, needed, side="left")]).astype(np.int64)
 
 
-def filled_by(n_tokens: np.ndarray, budget: Budget) -> tuple[np.ndarray, int]:
+def cumulative_sizes(n_tokens: np.ndarray, budget: Budget) -> tuple[np.ndarray, int]:
     """Sizes of the first 0, 1, ..., N rows, int64, shape (N + 1,), and the size asked for; in rows or in tokens."""
     if budget.tokens is not None:  # int64, as a large pool holds more tokens than an int32 does
         return np.concatenate([[0], np.cumsum(n_tokens, dtype=np.int64)]), budget.tokens
@@ -246,7 +246,7 @@ def check_budget(budget: Budget, n_tokens: np.ndarray, of: str = "This selector"
     """
     if not budget.is_set:
         raise BudgetError(f"{of} needs a budget; give data.keep, data.keep_rows or data.keep_tokens.")
-    filled, asked = filled_by(n_tokens, budget)
+    filled, asked = cumulative_sizes(n_tokens, budget)
     if not 0 < asked <= filled[-1]:
         unit = "rows" if budget.tokens is None else "tokens"
         raise BudgetError(f"The budget is {asked} {unit}, but the pool has {filled[-1]}; ask for 1 to {filled[-1]}.")

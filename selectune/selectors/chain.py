@@ -10,7 +10,7 @@ from selectune.common import checks
 from selectune.common.errors import BudgetError, UserError
 from selectune.selectors.base import ALWAYS, Budget, Picked, Selector, Signals
 from selectune.selectors.checking import checked_select
-from selectune.selectors.interval_rules import filled_by
+from selectune.selectors.interval_rules import cumulative_sizes
 
 
 class Chain(Selector):
@@ -75,7 +75,7 @@ class Chain(Selector):
         """
         first = select(self.prefilter, pool, Budget.of(pool.n_rows, 0, keep=self.prefilter_keep))
         left = pool.take(first.rows, self.selector.requires | ALWAYS)
-        filled, asked = filled_by(left["n_tokens"], budget)
+        filled, asked = cumulative_sizes(left["n_tokens"], budget)
         if asked > filled[-1]:
             unit, name = "rows" if budget.tokens is None else "tokens", type(self.prefilter).__name__
             raise BudgetError(

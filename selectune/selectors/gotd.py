@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from selectune.selectors.base import Budget, Picked, Signals, check_budget, filled_by, lowest
+from selectune.selectors.base import Budget, Picked, Signals, check_budget, cumulative_sizes, lowest
 from selectune.selectors.target import Comparing, even_weights
 
 
@@ -68,7 +68,7 @@ class GOTD(Comparing):
 
         check_budget(budget, pool["n_tokens"], "GOTD")
         target = self.target_of(pool, target)
-        filled, needed = filled_by(pool["n_tokens"], budget)
+        filled, needed = cumulative_sizes(pool["n_tokens"], budget)
         expected = min(pool.n_rows, max(1, round(needed / filled[-1] * pool.n_rows)))
         options: dict[str, Any] = {
             "target_weights": even_weights(target), "group": group, "cost": self.cost, "backend": self.backend,

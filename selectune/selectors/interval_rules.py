@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from selectune.common.errors import BadRowsError, BudgetError, ConcentratedScores, DataError
-from selectune.selectors.base import Budget, check_budget, filled_by, ranked, rounded
+from selectune.selectors.base import Budget, check_budget, cumulative_sizes, ranked, rounded
 
 NARROW = 1e-6
 MANY_TIES = 0.1
@@ -95,7 +95,7 @@ class Densest(IntervalRule):
 
     def run(self, ordered: np.ndarray, n_tokens: np.ndarray, budget: Budget) -> tuple[int, int]:
         """The narrowest of the shortest runs."""
-        filled, needed = filled_by(n_tokens, budget)
+        filled, needed = cumulative_sizes(n_tokens, budget)
         stops = np.searchsorted(filled, filled[:-1] + needed, side="left")
         stops = stops[stops <= len(ordered)]  # later starts cannot reach the budget
         low, high = ordered[: len(stops)], ordered[stops - 1]
@@ -119,7 +119,7 @@ class Central(IntervalRule):
 
     def run(self, ordered: np.ndarray, n_tokens: np.ndarray, budget: Budget) -> tuple[int, int]:
         """The smallest central run that reaches the budget."""
-        filled, needed = filled_by(n_tokens, budget)
+        filled, needed = cumulative_sizes(n_tokens, budget)
         sizes = np.arange(1, len(ordered) + 1)
         starts = (len(ordered) - sizes) // 2
         smallest = int(np.searchsorted(filled[starts + sizes] - filled[starts], needed, side="left"))

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from selectune.common import checks
-from selectune.selectors.base import Budget, Picked, Signals, blocks, check_budget, filled_by, lowest
+from selectune.selectors.base import Budget, Picked, Signals, blocks, check_budget, cumulative_sizes, lowest
 from selectune.selectors.clustering import ROWS_AT_ONCE, unit_rows
 from selectune.selectors.target import Comparing, even_weights
 
@@ -36,7 +36,7 @@ class Nearest(Comparing):
         target = self.target_of(pool, target)
         order = np.argsort(pool.tie_keys(seed), kind="stable")
         turns = np.argsort(target.tie_keys(seed), kind="stable")
-        filled, needed = filled_by(pool["n_tokens"], budget)
+        filled, needed = cumulative_sizes(pool["n_tokens"], budget)
         search = _Search(pool["embedding"], order, unit_rows(target["embedding"][turns]))
         expected = int(needed / filled[-1] * pool.n_rows) + 1
         rows: list[int] = []

@@ -21,7 +21,7 @@ from selectune.costs.compute_saving import compute_saving
 from selectune.costs.ledger import read_ledger
 from selectune.costs.record import add_up, distinct
 from selectune.costs.saving import SELECTION, UNITS, Saving
-from selectune.costs.uninterrupted import unbroken
+from selectune.costs.uninterrupted import uninterrupted
 from selectune.tables.grid import PLACE, Cell
 from selectune.tables.layers import read_config, without_place
 
@@ -84,7 +84,7 @@ def read_result(cell: Cell, output: Path) -> Result:
     manifest, warm_up_manifest = (
         read_mapping(file, AGAIN) if file.is_file() else {} for file in (files.manifest, files.warm_up.manifest)
     )
-    records = unbroken(cell.folder)  # a method's cost must not depend on when its run was interrupted
+    records = uninterrupted(cell.folder)  # a method's cost must not depend on when its run was interrupted
     steps = [
         [record for record in records if record.stage in SELECTION],
         [record for record in records if record.stage == "warm_up"],

@@ -105,7 +105,7 @@ def test_the_one_before_takes_the_place_of_a_damaged_one(harm: Callable[[Path], 
 
 def test_that_no_checkpoint_is_whole_is_an_error(tmp_path: Path) -> None:
     run = Run(tmp_path)
-    assert run.checkpoint_to_go_on_from() is None
+    assert run.newest_checkpoint() is None
     assert run.best_checkpoint() is None
     for path in (run.last, run.best):
         for _ in range(2):
@@ -113,7 +113,7 @@ def test_that_no_checkpoint_is_whole_is_an_error(tmp_path: Path) -> None:
         cut(path)
         empty(previous(path))
     with pytest.warns(DamagedCheckpoint):
-        assert run.checkpoint_to_go_on_from() is None
+        assert run.newest_checkpoint() is None
     with pytest.raises(CheckpointError):
         run.best_checkpoint()
     (tmp_path / "config.yaml").write_text("a: 1\n")

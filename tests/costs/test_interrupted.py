@@ -22,7 +22,7 @@ from selectune.costs.ledger import Ledger, StageCost, append, collect_open, next
 from selectune.costs.record import AGAIN, CostRecord, Kept, Part, Stage, add_up
 from selectune.costs.uninterrupted import split_costs
 from selectune.report.html_tables import cost_table
-from selectune.report.run_data import Facts
+from selectune.report.run_data import RunData
 from selectune.report.terms import terms_table
 from tests.costs.records import record
 
@@ -403,7 +403,7 @@ def test_the_report_and_the_terminal_tell_of_redone_work_where_there_was_some(tm
     from tests.report.pages import Page, a_run
 
     for run, some in ((interrupted_run(tmp_path / "resumed"), True), (a_run(tmp_path / "whole"), False)):
-        facts = Facts.read(run)
+        facts = RunData.read(run)
         page = cost_table(facts) + terms_table(facts.saving)
         console = Console(record=True, width=100)
         print_summary(run, console)

@@ -14,7 +14,7 @@ import pytest
 from selectune.costs.compute_saving import compute_saving
 from selectune.costs.ledger import append, read_ledger
 from selectune.costs.saving import UNITS
-from selectune.report import Facts, write_comparison
+from selectune.report import RunData, write_comparison
 from selectune.report.caveats import caveats
 from selectune.report.compared_runs import common_metric, compared_runs
 from selectune.report.comparison import MAX_DRAWN
@@ -48,7 +48,7 @@ def runs(tmp_path: Path) -> list[Path]:
 
 
 def compared(runs: list[Path]):
-    return compared_runs([Facts.read(run) for run in runs])
+    return compared_runs([RunData.read(run) for run in runs])
 
 
 def caveats_of(runs: list[Path]) -> str:

@@ -19,7 +19,7 @@ from selectune.costs.compute_saving import compute_saving
 from selectune.costs.ledger import append, read_ledger
 from selectune.costs.record import Total, totals
 from selectune.costs.saving import UNITS, Saving
-from selectune.report import Facts, print_summary, write_report
+from selectune.report import RunData, print_summary, write_report
 from selectune.selectors.base import Budget
 from selectune.selectors.baselines import Random
 from selectune.selectors.euds import IGSE
@@ -165,7 +165,7 @@ def test_a_choice_for_the_warm_up_alone_is_told_the_same_way_everywhere(tmp_path
 def test_before_anything_is_trained_the_manifest_tells_what_to_warm_up_on(tmp_path: Path):
     run = a_warmed_up_run(tmp_path / "run")
     (run / "saving.json").unlink()
-    assert Facts.read(run).sizes == {"Rows": (500, 40_000), "Tokens": (50_000, 4_100_000)}
+    assert RunData.read(run).sizes == {"Rows": (500, 40_000), "Tokens": (50_000, 4_100_000)}
 
 
 def test_a_warm_ups_choice_beside_a_selection_has_a_waterfall_of_its_own(tmp_path: Path):

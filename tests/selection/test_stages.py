@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from selectune.costs.ledger import Ledger
-from selectune.forecast.ledger import Tally
+from selectune.forecast.ledger import EstimatedCosts
 from selectune.forecast.sampled_selection import Selecting, _Known
 from selectune.selection.choose import Chooser
 from selectune.selectors import (
@@ -76,7 +76,7 @@ class Given:
                 given = POOL.take(pool.row_ids, {*pool, *selector.requires})
                 return _Known(pool, given, None, TARGET)
 
-        return GivenSelecting(self.request, None, Tally("cpu", 1), torch.device("cpu"))  # type: ignore[arg-type]
+        return GivenSelecting(self.request, None, EstimatedCosts("cpu", 1), torch.device("cpu"))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("selector", SELECTORS)
@@ -132,6 +132,6 @@ def test_a_forecast_of_a_search_names_the_proxies_rows_and_takes_the_middle_band
     np.testing.assert_array_equal(picked.rows, expected[1])
     assert [rows.tolist() for rows, _ in forecast.proxies] == [rows.tolist() for rows in expected]
     assert len(forecast.notes) == 1
-    charged = len(forecast.tally.records)
+    charged = len(forecast.estimated.records)
     forecast.again(chain, given.rows, Budget(rows=20))
-    assert (len(forecast.tally.records), len(forecast.proxies)) == (charged, 3), "nothing is charged again"
+    assert (len(forecast.estimated.records), len(forecast.proxies)) == (charged, 3), "nothing is charged again"
