@@ -44,7 +44,7 @@ class FileCalls:
     as far as this goes: where in it a kill comes is the same to whoever goes on.
 
     Args:
-        roots: the folders, by the names that calls are told with.
+        roots: the folders, by the names that calls have.
         kill_at: ends the process with SIGKILL there; None only counts.
     """
 
@@ -68,7 +68,7 @@ class FileCalls:
         os.open = self._os_open(os.open)
         builtins.open = io.open = self._open(builtins.open)  # type: ignore[assignment]
 
-    def told(self, kind: str, path: Any, dir_fd: int | None = None, half: Callable[[], Any] | None = None) -> None:
+    def count(self, kind: str, path: Any, dir_fd: int | None = None, half: Callable[[], Any] | None = None) -> None:
         """Count a call, and end the process if it is the one.
 
         Args:
@@ -109,14 +109,14 @@ class FileCalls:
     def _before(self, kind: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             target = args[1] if kind == "rename" else args[0]
-            self.told(kind, target, kwargs.get("dir_fd"))
+            self.count(kind, target, kwargs.get("dir_fd"))
             return real(*args, **kwargs)
 
         return call
 
     def _os_write(self, real: Callable[[int, Any], int]) -> Callable[[int, Any], int]:
         def write(handle: int, data: Any) -> int:
-            self.told("write", handle, half=lambda: real(handle, data[: len(data) // 2]))
+            self.count("write", handle, half=lambda: real(handle, data[: len(data) // 2]))
             return real(handle, data)
 
         return write
@@ -125,7 +125,7 @@ class FileCalls:
         def opened(path: Any, flags: int, *args: Any, **kwargs: Any) -> int:
             handle = real(path, flags, *args, **kwargs)
             if flags & (os.O_CREAT | os.O_TRUNC):
-                self.told("open", path, kwargs.get("dir_fd"))
+                self.count("open", path, kwargs.get("dir_fd"))
             return handle
 
         return opened
@@ -136,7 +136,7 @@ class FileCalls:
 
         class Raw(io.FileIO):
             def write(self, data: Any) -> int:
-                calls.told("write", self.fileno(), half=lambda: super(Raw, self).write(bytes(data)[: len(data) // 2]))
+                calls.count("write", self.fileno(), half=lambda: super(Raw, self).write(bytes(data)[: len(data) // 2]))
                 return super().write(data)
 
         def opened(
@@ -147,7 +147,7 @@ class FileCalls:
                 return real(file, mode, buffering, encoding, errors, newline, closefd, opener)
             raw = Raw(file, mode.replace("b", "").replace("t", ""), opener=opener)
             if set(mode) & set("wx"):
-                self.told("open", file)
+                self.count("open", file)
             if buffering == 0:
                 return raw
             buffered: Any = io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)

@@ -76,7 +76,7 @@ def saving(run: Path) -> dict[str, float]:
 
 
 def alike(mine: dict[str, float], theirs: dict[str, float]) -> bool:
-    """Whether all figures are there and equal to a millionth."""
+    """Whether all values are present and equal to a millionth."""
 
     def same(a: float, b: float) -> bool:
         return (a != a and b != b) or abs(a - b) <= TOLERANCE * max(1.0, abs(b))

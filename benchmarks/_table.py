@@ -22,7 +22,7 @@ class Row(NamedTuple):
 def parser(doc: str) -> argparse.ArgumentParser:
     """A parser with the options that every benchmark has; its help is the script's docstring."""
     made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--csv", type=Path, metavar="PATH", help="write the figures too: case,variant,metric,value")
+    made.add_argument("--csv", type=Path, metavar="PATH", help="write the numbers too: case,variant,metric,value")
     made.add_argument("--check", action="store_true", help="exit with 1 when a bar is missed")
     return made
 

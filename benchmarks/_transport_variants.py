@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from selectune.selectors.transport import Eps, backends, dual_potentials
-from selectune.selectors.transport.inputs import make_problem
 from selectune.selectors.transport.iterate import Stop, sinkhorn
 from selectune.selectors.transport.passes import Dense, Stream
+from selectune.selectors.transport.problem import make_problem
 from selectune.selectors.transport.ranks import Ranks
 
 TOLERANCE = 1e-3  # marginal error at which `seconds` are compared
@@ -59,7 +59,7 @@ def ours(
             return columns
 
         kernel.step = timed  # type: ignore[method-assign]
-        sinkhorn(kernel, problem.b, eps, g, Stop(1e-300, 6), ranks)
+        sinkhorn(kernel, g, Stop(1e-300, 6))
     each = (ends[5] - ends[0]) / 5
     found = {"seconds_per_iteration": each, "set_up_s": ends[0] - began - (each if variant == "stream" else 0)}
     if whole:

@@ -1,11 +1,11 @@
-"""Cells of a finished table, drawn at random and run again: do they give their figures, their rows, their answers?
+"""Cells of a finished table, drawn at random and run again: do they give the same metrics, rows, answers?
 
     python benchmarks/again.py --table runs/gotd --jobs 2                  # two cells; about as long as they took
     python benchmarks/again.py --table runs/gotd --draw 3 --cells 4        # four others
-    python benchmarks/again.py --table runs/gotd --csv out.csv --check     # exits with 1 when a figure differs
+    python benchmarks/again.py --table runs/gotd --csv out.csv --check     # exits with 1 when a metric differs
 
 Each is `python main.py fit --config CELL/config.yaml`, with an empty cache, so that signals are computed anew too.
-`--jobs` is that of the table: the runs get as many threads as its own had. Whoever draws must not have seen the figures
+`--jobs` is that of the table: the runs get as many threads as its own had. Whoever draws must not have seen the metrics
 first: the draw is by its number alone, and the first is 0.
 """
 
@@ -48,7 +48,7 @@ def run_again(cells: list[Path], folder: Path, jobs: int) -> None:
 
 def compared(cell: Path, again: Path) -> Iterator[Row]:
     """Each held-out figure then and now, and how many of the rows chosen and of the answers given are the same."""
-    then, now = figures(cell), figures(again)
+    then, now = metrics(cell), metrics(again)
     for name in sorted(then):
         yield Row(cell.name, name, "then", then[name])
         yield Row(cell.name, name, "again", now.get(name, float("nan")))
@@ -64,8 +64,8 @@ def compared(cell: Path, again: Path) -> Iterator[Row]:
             yield Row(cell.name, name, "again", sum(a == b for a, b in zip(old, new)) if len(old) == len(new) else 0)
 
 
-def figures(run: Path) -> dict[str, float]:
-    """The held-out figures of a finished run."""
+def metrics(run: Path) -> dict[str, float]:
+    """The held-out metrics of a finished run."""
     metrics = json.loads((run / "done.json").read_text())["metrics"]
     return {name: value for name, value in metrics.items() if name.startswith("test/")}
 

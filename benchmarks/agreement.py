@@ -1,7 +1,7 @@
 """How far the cheap estimate of generative entropy agrees with masking: `masked` against `masked_pseudo`.
 
     python benchmarks/agreement.py                              # 1,000 rows each of SST-2 and AG News
-    python benchmarks/agreement.py --csv results/agreement.csv  # the figures in long form too
+    python benchmarks/agreement.py --csv results/agreement.csv  # the numbers in long form too
     python benchmarks/agreement.py --check                      # exits with 1 when a Spearman is under 0.7
 
 `masked` is one pass with nothing masked, `masked_pseudo` seven passes that each mask every seventh token. The model is

@@ -15,7 +15,6 @@ there or missing in run and cache beyond its own. What differs is left in place,
 from __future__ import annotations
 
 import csv
-import json
 import os
 import random
 import shutil
@@ -23,16 +22,16 @@ import signal
 import sys
 import tempfile
 import time
-import traceback
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from _file_calls import Call, FileCalls
+from _file_calls import Call
+from _forked import forked
 from _killed_runs import Place, differences
 from _table import Row, finish, parser, write
 
@@ -73,7 +72,7 @@ class Chaos:
         made, log = all(path.is_dir() for path in self.embedded.values()), self.work / "embedded.log"
         if {options.data, options.model} & self.embedded.keys() and not made:
             print("making the embedded data and model, which takes a minute or two", flush=True)
-            if self._forked(log, self._make_embedded):
+            if forked(self._make_embedded, log=log):
                 sys.exit(f"The data could not be made:\n{log.read_text()[-3000:]}")
 
     def place(self, name: str) -> Place:
@@ -85,32 +84,26 @@ class Chaos:
 
     def undisturbed(self) -> tuple[Place, list[Call], float]:
         """The run that the others are compared with, the calls that it made, and its seconds."""
-        place, calls = self.place("undisturbed"), self.work / "calls.json"
+        place, calls = self.place("undisturbed"), list[Call]()
         began = time.monotonic()
         code = self.attempt(place, note=calls)
         if code:
             sys.exit(f"The undisturbed run failed:\n{place.log.read_text()[-3000:]}")
-        seconds = time.monotonic() - began
-        return place, [Call(*call) for call in json.loads(calls.read_text())], seconds
+        return place, calls, time.monotonic() - began
 
     def attempt(
-        self, place: Place, kill_at: Call | None = None, after_s: float | None = None, note: Path | None = None
+        self, place: Place, kill_at: Call | None = None, after_s: float | None = None, note: list[Call] | None = None
     ) -> int:
         """Start the command once; gives its exit code, below 0 for the signal that ended it."""
 
         def run() -> None:
-            calls = FileCalls({"run": place.run, "cache": place.cache}, kill_at)
-            if kill_at or note:
-                calls.watch()
             os.environ["SELECTUNE_CACHE"] = str(place.cache)
             self._checkpoints_in_mid_epoch()
             from selectune.cli import main
 
             main([*self.command, "--output", str(place.run)])
-            if note:
-                note.write_text(json.dumps(calls.seen))
 
-        return self._forked(place.log, run, after_s)
+        return forked(run, kill_at, {"run": place.run, "cache": place.cache}, note, place.log, after_s)
 
     def trial(self, name: str, kill_at: Call | None, after_s: float | None) -> tuple[Place, int, int]:
         """Kill a run once and start it again until it ends; gives the place, the attempts and the last exit code."""
@@ -119,34 +112,6 @@ class Chaos:
         while code == -signal.SIGKILL and attempts < ATTEMPTS:
             code, attempts = self.attempt(place), attempts + 1
         return place, attempts, code
-
-    def _forked(self, log: Path, work: Callable[[], None], after_s: float | None = None) -> int:
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-                os.dup2(handle, 1)
-                os.dup2(handle, 2)
-                work()
-                code = 0
-            except SystemExit as end:
-                code = int(end.code or 0)
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(code)
-        if after_s is not None:
-            until = time.monotonic() + after_s
-            while time.monotonic() < until:
-                ended, status = os.waitpid(child, os.WNOHANG)
-                if ended:
-                    return os.waitstatus_to_exitcode(status)
-                time.sleep(0.01)
-            os.kill(child, signal.SIGKILL)
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
     def _make_embedded(self) -> None:
         """Some rows of the data and the model that are made on this machine, as folders."""

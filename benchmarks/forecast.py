@@ -41,12 +41,12 @@ BARS = {"flops": 0.05, "wall_s": 0.25}
 HOOK_BAR = 0.01
 
 
-def child(mode: str, told: Path, arguments: list[str]) -> None:
+def child(mode: str, file: Path, arguments: list[str]) -> None:
     """The command line in this process, watched: seconds inside the ledger's hooks, and seconds of the main fit.
 
     Args:
         mode: ``watched``, or ``bare``: without what the ledger does while training.
-        told: where the seconds are written, as JSON.
+        file: where the seconds are written, as JSON.
         arguments: of the command line.
     """
     sys.path.insert(0, str(REPOSITORY))
@@ -68,7 +68,7 @@ def child(mode: str, told: Path, arguments: list[str]) -> None:
 
     pl.Trainer.fit = timed_fit
     main(arguments)
-    told.write_text(json.dumps(seconds))
+    file.write_text(json.dumps(seconds))
 
 
 def _nothing(*given: Any, **more: Any) -> None:
@@ -103,9 +103,9 @@ def measure(case: str, folder: Path) -> tuple[list[Row], list[str]]:
     run([sys.executable, "main.py", "estimate", *settings, "--output", str(folder / "forecast")], folder / "cache-1")
     fits: dict[str, dict[str, float]] = {}
     for mode in ("watched", "bare"):  # the second finds the signals of the first, and so does no more than train
-        told = folder / f"{mode}.json"
-        run([*me, mode, str(told), "fit", *settings, "--output", str(folder / mode)], folder / "cache-2")
-        fits[mode] = json.loads(told.read_text())
+        file = folder / f"{mode}.json"
+        run([*me, mode, str(file), "fit", *settings, "--output", str(folder / mode)], folder / "cache-2")
+        fits[mode] = json.loads(file.read_text())
     forecast = json.loads((folder / "forecast" / "forecast.json").read_text())["total"]
     spent = totals(read_ledger(folder / "watched" / "cost.jsonl")).spent
     measured = sum(spent.values(), Total())

@@ -3,7 +3,7 @@
     python benchmarks/scoring.py                          # both cases, under 30 minutes on two cores
     python benchmarks/scoring.py --cases imdb --rows 500  # one case, less of it
     python benchmarks/scoring.py --variants encoder exact probe_early  # only these
-    python benchmarks/scoring.py --csv out.csv --check    # the figures in long form too; exits with 1 on a missed bar
+    python benchmarks/scoring.py --csv out.csv --check    # the numbers in long form too; exits with 1 on a missed bar
 
 Cases: ``sst2`` (20,000 rows) and ``imdb`` (2,000 rows of 256 tokens), scored by ``minilm-l6-mlm``. Where these are not
 in SELECTUNE_DATA and SELECTUNE_MODELS, the embedded corpus and model stand in, and no bar holds.
@@ -17,7 +17,7 @@ Variants, over the same planned batches but for the last:
     naive        batches of 32 as the rows come, whole logits (a tenth of the rows)
 
 The batches are dealt into blocks, and each block goes through all variants, in turns from the first and from the last;
-figures are medians over blocks. `rows_per_s_with_fit` charges the probe's fit to all rows; `peak_rss_mb` is the most
+numbers are medians over blocks. `rows_per_s_with_fit` charges the probe's fit to all rows; `peak_rss_mb` is the most
 that the process held within the variant's blocks.
 """
 
@@ -201,7 +201,7 @@ def measure(case: str, n_rows: int, variants: list[str]) -> dict[str, Measured]:
     return found
 
 
-def figures(case: str, found: dict[str, Measured]) -> list[Row]:
+def rows_of(case: str, found: dict[str, Measured]) -> list[Row]:
     """The medians over blocks."""
     from scipy.stats import spearmanr
 
@@ -272,7 +272,7 @@ def main() -> None:
     rows = [
         row
         for case in options.cases
-        for row in figures(case, measure(case, options.rows or ROWS[case], options.variants))
+        for row in rows_of(case, measure(case, options.rows or ROWS[case], options.variants))
     ]
     finish(rows, missed_bars(rows), options)
 

@@ -1,7 +1,7 @@
 """How long the command line takes to say anything, against the import that it cannot do without.
 
     python benchmarks/startup.py                          # the table, of 7 pairs
-    python benchmarks/startup.py --csv results/startup.csv  # the figures in long form too
+    python benchmarks/startup.py --csv results/startup.csv  # the numbers in long form too
     python benchmarks/startup.py --check                  # exits with 1 when the ratio of the medians is over 1.5
 
 Each pair runs both commands one after the other, in turns first and second, after one pair that is not counted: so a

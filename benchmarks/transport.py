@@ -3,7 +3,7 @@
     python benchmarks/transport.py                           # all cases, within 20 minutes on two cores
     python benchmarks/transport.py --cases n20k_std0.05 --variants dense ott  # some of them
     python benchmarks/transport.py --skip_large              # without the case of 2 million rows (1.5 GB of disk)
-    python benchmarks/transport.py --csv out.csv --check     # the figures in long form too; exits 1 on a missed bar
+    python benchmarks/transport.py --csv out.csv --check     # the numbers in long form too; exits 1 on a missed bar
 
 Cases: 20,000 or 200,000 rows of pool and 1,000 of target, d = 384, on the unit sphere, squared Euclidean cost, with eps
 0.1 or 0.05 of the cost's standard deviation. The rows are made from real embeddings: 4,000 texts of `pool_wikipedia`
@@ -57,7 +57,7 @@ BARS = [  # variant at least so many times faster per iteration
 
 
 def measure(case: str, variants: list[str], base: tuple[np.ndarray, np.ndarray], folder: Path) -> list[Row]:
-    """The figures of a case."""
+    """The numbers of a case."""
     size, stated = case.split("_")
     write_rows(base, SIZES[size], folder, np.float32)
     eps, small = find_eps(folder, EPS[stated]), SIZES[size] < 100_000
@@ -142,7 +142,7 @@ def child(command: list[str]) -> dict[str, Any]:
 
 
 def be_child(options: argparse.Namespace) -> None:
-    """Measure one variant here and print its figures."""
+    """Measure one variant here and print its numbers."""
     import _transport_variants as variants
 
     if options.child == "reference":

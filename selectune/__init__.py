@@ -8,33 +8,24 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-_FROM = {
-    "Trainer": "selectune.callbacks.trainer",
-    "FineTuner": "selectune.lightning_modules",
-    "ScorerSettings": "selectune.lightning_modules.scorers.settings",
-    "TextClassification": "selectune.datamodules",
-    "LanguageModeling": "selectune.datamodules",
-    "QuestionAnswering": "selectune.datamodules",
-    "CostLedger": "selectune.callbacks",
-    "Export": "selectune.callbacks",
-    "Savings": "selectune.callbacks",
-    "EntropyInterval": "selectune.selectors",
-    "IGSE": "selectune.selectors",
-    "GOTD": "selectune.selectors",
-    "DSIR": "selectune.selectors",
-    "Random": "selectune.selectors",
-    "Absolute": "selectune.selectors",
-    "Central": "selectune.selectors",
-    "Densest": "selectune.selectors",
-    "Quantile": "selectune.selectors",
-}
+_NAMES = {
+    "selectune.callbacks": ("CostLedger", "Export", "Savings"),
+    "selectune.callbacks.trainer": ("Trainer",),
+    "selectune.datamodules": ("TextClassification", "LanguageModeling", "QuestionAnswering"),
+    "selectune.lightning_modules": ("FineTuner",),
+    "selectune.lightning_modules.scorers.settings": ("ScorerSettings",),
+    "selectune.selectors": (
+        "EntropyInterval", "IGSE", "GOTD", "DSIR", "Random", "Absolute", "Central", "Densest", "Quantile",
+    ),
+}  # fmt: skip
+_FROM = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = list(_FROM)
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use, since torch and its friends cost seconds."""
+    """Import on first use, since importing torch and Lightning takes seconds."""
     if name not in _FROM:
         raise AttributeError(f"module 'selectune' has no attribute '{name}'")
     return getattr(import_module(_FROM[name]), name)

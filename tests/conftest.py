@@ -9,14 +9,16 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from selectune.common.files import held
+from selectune.common.locks import locked
 from tests.processes import BLANK, run_main, run_ranks
+from tests.random_models import make_classifier, make_gpt2
 
 REPOSITORY = Path(__file__).parent.parent
 # Real data and weights are for tests marked `real_data` alone; the others must not find any by their names.
@@ -107,7 +109,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
 
     def made(name: str, make: Callable[[Path], Any]) -> Path:
         folder, whole = root / "shared" / name, root / "shared" / f"{name}.whole"
-        with held(root / "shared" / f"{name}.lock", 3000, f"making {name}"):
+        with locked(root / "shared" / f"{name}.lock", 3000, f"making {name}"):
             if not whole.exists():
                 shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir(parents=True)
@@ -133,6 +135,18 @@ def data_folder(shared: Shared) -> Path:
 def model_folder(shared: Shared) -> Path:
     """A random BERT of 2 layers and 32 dimensions with a masked-LM head, and its tokenizer."""
     return shared("tiny", _make_model)
+
+
+@pytest.fixture(scope="session")
+def causal_folder(shared: Shared, model_folder: Path) -> Path:
+    """A random GPT-2 with the tiny model's tokenizer."""
+    return shared("gpt2", partial(make_gpt2, tokenizer_of=model_folder))
+
+
+@pytest.fixture(scope="session")
+def classifier_folder(shared: Shared, model_folder: Path) -> Path:
+    """The tiny model with a random head for three classes."""
+    return shared("classifier", partial(make_classifier, model_folder=model_folder))
 
 
 def _make_model(folder: Path) -> None:
@@ -182,14 +196,15 @@ def selecting(arguments: list[str]) -> list[str]:
 
 @pytest.fixture(scope="session")
 def finished(shared: Shared, small_task: tuple[str, ...]) -> Path:
-    """A finished run of the small task with a selector, to be read; its signals are in the cache beside it."""
+    """A finished run of the small task with a selector, to be read; beside it ``cache`` and what it printed."""
 
     def make(folder: Path) -> None:
-        environment = os.environ | {"SELECTUNE_CACHE": str(folder / "cache")}
+        environment = os.environ | {"SELECTUNE_CACHE": str(folder / "cache"), "COLUMNS": "1000"}
         done = run_main(
             ["fit", *small_task, *SELECTOR, "--output", str(folder / "run")], folder, environment, draws=True
         )
         assert done.returncode == 0, done.stderr[-6000:]
+        (folder / "stdout.txt").write_text(done.stdout)
 
     return shared("finished", make) / "run"
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -24,6 +25,7 @@ RUNGS: dict[str, float] = {
     "runs": 7,
     "datamodules": 6,
     "report": 6,
+    "verdict": 6,
     "selection": 5,
     "signals": 4,
     "lightning_modules": 3.5,  # the fine-tuner brings the callback that checks its training
@@ -33,7 +35,7 @@ RUNGS: dict[str, float] = {
     "costs": 2,
     "common": 1,
 }
-ONLY = {"tables": {"runs", "report", "costs", "common"}}
+ONLY = {"tables": {"runs", "report", "costs", "common"}, "verdict": {"selection", "costs", "common"}}
 
 
 class Import(NamedTuple):
@@ -104,11 +106,13 @@ def circles(edges: set[tuple[str, str]]) -> list[list[str]]:
 
 
 def edges_between_modules(root: Path) -> set[tuple[str, str]]:
-    """Which file imports which at its top, as dotted names; a package that a file is in itself is left out."""
+    """Which file imports which as it is loaded or for types, as dotted names; a file's own packages are left out."""
     modules, found = {dotted(file, root) for file in files_of(root)}, set()
     for file in files_of(root):
         own = dotted(file, root)
-        for node in ast.parse(file.read_text()).body:
+        body = ast.parse(file.read_text()).body
+        blocks = [statement.body for statement in body if isinstance(statement, ast.If)]  # under TYPE_CHECKING
+        for node in chain(body, *blocks):
             if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(f"{PACKAGE}."):
                 named = {f"{node.module}.{alias.name}" for alias in node.names}
                 found |= {(own, name if name in modules else node.module) for name in named}

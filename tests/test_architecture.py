@@ -35,6 +35,14 @@ def test_an_import_that_climbs_is_found_wherever_it_stands(tmp_path: Path, line:
     assert found.startswith("selectune/data/pool.py:2")
 
 
+def test_a_circle_of_files_is_found_though_one_import_is_for_types_alone(tmp_path: Path) -> None:
+    (tmp_path / PACKAGE / "data").mkdir(parents=True)
+    types = "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    from selectune.data.b import B\n"
+    (tmp_path / PACKAGE / "data" / "a.py").write_text(types)
+    (tmp_path / PACKAGE / "data" / "b.py").write_text("from selectune.data.a import A\n")
+    assert circles(edges_between_modules(tmp_path)) == [["selectune.data.a", "selectune.data.b"]]
+
+
 def test_circles_are_found() -> None:
     assert circles({("a", "b"), ("b", "c"), ("c", "a"), ("c", "d")}) == [["a", "b", "c"]]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,30 +12,13 @@ import pytest
 
 from tests.conftest import Here, sentences, write_split
 
-
-class Told:
-    """Runs the command line in this process."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-        self.capsys, self.monkeypatch = capsys, monkeypatch
-
-    def __call__(self, *arguments: str | Path) -> str:
-        from selectune.cli import main
-
-        self.monkeypatch.setattr(sys, "argv", ["main.py", *map(str, arguments)])
-        self.monkeypatch.setattr(logging, "raiseExceptions", False)  # streams of the test before are closed
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        error = self.capsys.readouterr().err
-        assert stopped.value.code == 2, error
-        assert "Traceback" not in error
-        return " ".join(error.split())
+Told = Callable[..., str]
 
 
 @pytest.fixture
-def told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Told:
-    monkeypatch.setenv("PL_GLOBAL_SEED", "0")
-    return Told(capsys, monkeypatch)
+def told(here: Here) -> Told:
+    """What the command line says to a mistake."""
+    return partial(here, code=2)
 
 
 def made(folder: Path, train: dict[str, list], test: dict[str, list] | None = None) -> Path:
@@ -48,7 +31,7 @@ def made(folder: Path, train: dict[str, list], test: dict[str, list] | None = No
 TEXTS, LABELS = sentences(40, seed=3)
 BAD_DATA = {
     "no such column": ({"sentence": TEXTS, "label": LABELS}, "no column 'text'; it has sentence, label"),
-    "no label column": ({"text": TEXTS, "klass": LABELS}, "no column 'label' (it has text, klass)"),
+    "no label column": ({"text": TEXTS, "klass": LABELS}, "no column 'label'; it has text, klass"),
     "decimal labels": ({"text": TEXTS, "label": [x + 0.5 for x in LABELS]}, "--data.regression true"),
     "numbers for texts": ({"text": list(range(40)), "label": LABELS}, "no text but a value of type int"),
     "missing label": ({"text": TEXTS, "label": [None, *LABELS[1:]]}, "without a label"),

@@ -12,11 +12,11 @@ import torch
 from selectune import IGSE, CostLedger, Export, FineTuner, Random, Savings, TextClassification
 from selectune.costs.flops import FlopModel
 from selectune.selection.manifest import Selection
+from tests.trainers import NoDropout, trainer_for
 
 
 def trainer(**options: object) -> pl.Trainer:
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
-    return pl.Trainer(**quiet | {"enable_model_summary": False, "max_epochs": 1} | options)  # type: ignore[arg-type]
+    return trainer_for(**{"max_epochs": 1, **options})
 
 
 def test_a_plain_fit_selects_first(data_folder: Path, model_folder: Path, tmp_path: Path) -> None:
@@ -73,20 +73,13 @@ def test_micro_batches_change_memory_and_nothing_else(data_folder: Path, model_f
     def weights(max_batch_tokens: int) -> dict[str, torch.Tensor]:
         data = TextClassification(str(data_folder), max_length=32, max_batch_tokens=max_batch_tokens, seed=1)
         module = FineTuner(str(model_folder), learning_rate=1e-3, seed=1)
-        no_dropout = _NoDropout()
+        no_dropout = NoDropout()
         trainer(callbacks=[no_dropout], max_steps=4).fit(module, data)
         return module.state_dict()
 
     whole, split = weights(100_000), weights(64)
     for name in whole:
         torch.testing.assert_close(whole[name], split[name], atol=1e-6, rtol=1e-4)
-
-
-class _NoDropout(pl.Callback):
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        for module in pl_module.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = 0.0
 
 
 def test_biases_and_norms_do_not_decay(data_folder: Path, model_folder: Path) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
 
 from selectune.common.checks import LAST_SEED
 from selectune.common.errors import BudgetError, DataError, UserError
@@ -21,7 +20,6 @@ from selectune.forecast import Machine
 from selectune.lightning_modules import FineTuner
 from selectune.lightning_modules.scorers.settings import Generative, ScorerSettings, Semantic, Tune
 from selectune.runs.job import WarmUp
-from selectune.runs.trainer_options import PROCESSES_PER_CORE, check_options, made_trainer
 from selectune.selectors import GOTD, Chain, Deduplicate, DomainScreen, Prototypes, Random
 from selectune.selectors.band_search import Placed, Proxy, Search
 from selectune.selectors.base import Budget
@@ -171,46 +169,6 @@ def test_an_optimizer_that_cannot_be_made_is_told_at_once(arguments: dict[str, A
     with pytest.raises(UserError, match=r"model\.optimizer"):
         fine_tuner(**arguments)
     fine_tuner(optimizer=lambda groups: torch.optim.SGD(groups, lr=0.1))
-
-
-OPTIONS: dict[str, Any] = {
-    "accelerator": "cpu", "strategy": "auto", "devices": 1, "num_nodes": 1, "precision": None, "max_epochs": 1,
-    "max_steps": -1, "limit_train_batches": None, "accumulate_grad_batches": 1, "gradient_clip_val": None,
-    "val_check_interval": None, "check_val_every_n_epoch": 1, "log_every_n_steps": None, "logger": False,
-    "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False,
-}  # fmt: skip
-TRAINER = {
-    "max_epochs": (0, -3),
-    "max_steps": (0, -3),
-    "limit_train_batches": (0, 0.0, -1, 1.5),
-    "limit_val_batches": (-1, 1.5),
-    "accumulate_grad_batches": (0, -1),
-    "check_val_every_n_epoch": (0,),
-    "val_check_interval": (0, 0.0, -1),
-    "log_every_n_steps": (-1,),
-    "gradient_clip_val": (-1.0, NAN),
-    "gradient_clip_algorithm": ("middle",),
-    "num_nodes": (0, -1),
-    "max_time": ("soon",),
-    "devices": (0, -1, "many", 10**5, PROCESSES_PER_CORE * (os.cpu_count() or 1) + 1),
-    "accelerator": ("abacus", "tpu"),
-    "strategy": ("together", "fsdp", "deepspeed", "ddp_spawn", "ddp_fork", object()),
-    "precision": ("8",),
-}
-
-
-def made(options: dict[str, Any]) -> Trainer:
-    check_options(options)
-    return made_trainer(Trainer, options)
-
-
-@pytest.mark.parametrize("name", TRAINER)
-def test_an_option_of_the_trainer_is_named(name: str) -> None:
-    for value in TRAINER[name]:
-        with pytest.raises(UserError, match=f"trainer.{name}") as told:
-            made(OPTIONS | {name: value})
-        assert "\n" not in str(told.value)
-    made(OPTIONS | {"limit_val_batches": 0, "devices": PROCESSES_PER_CORE, "strategy": "ddp"})
 
 
 @pytest.fixture(scope="module")

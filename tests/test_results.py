@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
 
@@ -14,15 +13,22 @@ from selectune.tables.bootstrap import Difference
 from selectune.tables.markdown import table_of
 from selectune.tables.summary import Group, Line, Match
 from tests.conftest import REPOSITORY
-from tests.said import SAID, rows_of
+from tests.stated_numbers import NUMBER, STATEMENTS, Statement, rows_of, states
 
 
-@pytest.mark.parametrize(("page", "pattern", "expected"), SAID, ids=[f"{page}: {pattern}" for page, pattern, _ in SAID])
-def test_a_number_is_that_of_its_file(page: str, pattern: str, expected: Callable[[], str]) -> None:
-    text = " ".join((REPOSITORY / page).read_text().split())
-    found = re.search(pattern, text)
-    assert found, "the sentence is there no more; mend this list"
-    assert found[1] == expected()
+@pytest.mark.parametrize("statement", STATEMENTS, ids=lambda of: f"{of.page}: {of.heading}")
+def test_a_stated_number_is_that_of_its_file_and_a_changed_digit_is_noticed(statement: Statement) -> None:
+    page, numbers = (REPOSITORY / statement.page).read_text(), statement.numbers()
+    found = statement.blocks(page)
+    holding = [block for block in found if states(block, numbers)]
+    assert len(holding) == 1, f"{statement.page}, {statement.heading}: no block, or more than one, states {numbers}"
+    for number in NUMBER.finditer(holding[0]):
+        if number[0] in numbers:
+            digit = str((int(number[0][-1]) + 1) % 10)
+            wrong = holding[0][: number.end() - 1] + digit + holding[0][number.end() :]
+            changed = statement.blocks(page.replace(holding[0], wrong))
+            assert len(changed) == len(found)
+            assert not any(states(block, numbers) for block in changed), f"{number[0]} may change unnoticed"
 
 
 @pytest.mark.parametrize("file", sorted((REPOSITORY / "results").glob("*.csv")), ids=lambda file: file.name)

@@ -1,4 +1,4 @@
-"""Callbacks: costs, savings, export, figures of each held-out row, and a check that the training works."""
+"""Callbacks: costs, savings, export, metrics of each held-out row, and a check that the training works."""
 
 from selectune.callbacks.cost_ledger import CostLedger
 from selectune.callbacks.export import Export

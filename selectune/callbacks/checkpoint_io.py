@@ -1,4 +1,4 @@
-"""Checkpoints that are whole, or not there: written beside their place, with the one before kept until a run ends.
+"""Checkpoints that are written whole or not at all, with the one before kept until a run ends.
 
 Trainer(plugins=[WholeCheckpointIO()])  # selectune.Trainer has it by itself
 restored(run / "checkpoints" / "last.ckpt")
@@ -66,12 +66,12 @@ class WholeCheckpointIO(TorchCheckpointIO):
 
 
 def previous(path: Path) -> Path:
-    """Where the checkpoint lies that another was saved over."""
+    """The file of the checkpoint that another was saved over."""
     return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
 def damage(path: Path) -> str | None:
-    """Why a checkpoint cannot be read, by its checksums; None for a whole one.
+    """The reason why a checkpoint cannot be read, by its checksums; None for a whole one.
 
     Raises:
         CheckpointError: the file cannot be opened, so nothing is known of it.
@@ -83,34 +83,33 @@ def damage(path: Path) -> str | None:
         return str(error) or type(error).__name__
     except OSError as error:
         raise CheckpointError(
-            f"The checkpoint {path} cannot be read ({error.strerror}); mend that, or move it away."
+            f"The checkpoint {path} cannot be read ({error.strerror}); correct that, or move it away."
         ) from None
     return f"{torn} differs from its checksum" if torn else None
 
 
 def restored(path: Path) -> Path | None:
-    """A checkpoint that is whole; where it is not, the one before takes its place, with a warning. For rank 0 alone.
+    """The path of a checkpoint, if it is whole; else the one before takes its place, with a warning.
 
-    Args:
-        path: of the newest; only a process that holds the run may ask.
+    For rank 0 alone, in a process that holds the run.
 
     Returns:
         The path, or None where there is neither.
 
     Raises:
-        CheckpointError: what is there is damaged.
+        CheckpointError: neither is whole, and at least one exists.
     """
     before = previous(path)
     fault = damage(path) if path.is_file() else "it is missing"
     if fault is None:
         return path
     if before.is_file() and damage(before) is None:
-        told = f"The checkpoint {path} is not whole ({fault}); the one before it is taken."
-        warnings.warn(told, DamagedCheckpoint, stacklevel=2)
+        message = f"The checkpoint {path} is not whole ({fault}); the one before it is taken."
+        warnings.warn(message, DamagedCheckpoint, stacklevel=2)
         before.replace(path)
         return path
     if path.is_file() or before.is_file():
         raise CheckpointError(
-            f"The checkpoint {path} is not whole ({fault}), and neither is one before it; remove what there is."
+            f"The checkpoint {path} is not whole ({fault}), and neither is one before it; remove what is left of them."
         )
     return None

@@ -1,4 +1,4 @@
-"""Charge what a Trainer does to the ledger: training, and evaluation apart from it."""
+"""Charge the work of a Trainer to the ledger: training, and evaluation apart from it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 from selectune.common.errors import RunDirectoryError
 from selectune.common.flop_formulas import adamw_flops
-from selectune.common.ranks import on_rank_zero, world
+from selectune.common.ranks import gather, on_rank_zero, world
 from selectune.common.run_files import RunFiles
 from selectune.costs.flops import FlopModel, UnfitFlopsError
 from selectune.costs.ledger import Ledger, StageCost, collect_open, interrupted, next_attempt, read_ledger
@@ -27,15 +27,15 @@ class CostLedger(pl.Callback):
     The FLOPs are those of matrix products, counted once at some lengths and known for every batch, and 14 a weight for
     each step of the optimizer.
 
-    Checkpoints hold what the training has cost so far, so that a fit that goes on from one says in its record which
+    Checkpoints hold what the training has cost so far, so that the record of a fit that goes on from one says which
     costs were kept, and what earlier attempts spent after the checkpoint is known to have been done again.
 
     Args:
         run: the folder whose ``cost.jsonl`` is written; None keeps the records in memory, as ``ledger.records``.
         ledger: an open ledger instead.
-        stage: what a fit is.
+        stage: the stage that a fit is charged to.
         part: whose data it serves.
-        evaluation: what a validation, test or prediction is.
+        evaluation: the stage that a validation, test or prediction is charged to.
         work: name of the training in the ledger, other than those of its other trainings for the same part; default
             the stage.
     """
@@ -50,109 +50,98 @@ class CostLedger(pl.Callback):
         work: str = "",
     ) -> None:
         self.ledger = ledger or Ledger(RunFiles(Path(run)).costs if run else None)
-        self.stage: Stage = stage
-        self.part: Part = part
-        self.evaluation: Stage = evaluation
-        self.work = work
+        self.stage, self.part, self.evaluation, self.work = stage, part, evaluation, work
         self._own = ledger is None
         self._occupied = self.ledger.path is not None and self.ledger.path.exists()
         self._begun: str | None = None  # what this attempt began as: "fit", or another use of the callback
-        self._training: StageCost | None = None
-        self._latest: StageCost | None = None  # the training of this fit, also after its end
-        self._kept: tuple[Kept, ...] | None = ()  # of the checkpoint that it went on from
+        self._training: StageCost | None = None  # of this fit; it is closed at the end, and then changes no more
+        self._kept: tuple[Kept, ...] | None = ()  # of the checkpoint that it went on from; None where it has none
         self._evaluation: StageCost | None = None
         self._flops: dict[bool, FlopModel | str] = {}
         self._step: int | None = 0
         self._steps, self._step_method = 0, ""
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Learn which rank this is."""
+        """Set the ledger's rank, and forget the training of an earlier fit."""
         self.begin(trainer)
         if stage == "fit":
-            self._latest, self._kept = None, ()
+            self._training, self._kept = None, ()
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Let a later fit be an attempt of its own."""
         self._begun = "used"
 
     def begin(self, trainer: pl.Trainer) -> None:
-        """Learn which rank this is, before anything is charged.
+        """Set the ledger's rank, device and attempt, before anything is charged.
 
         Raises:
             RunDirectoryError: the folder holds the ledger of another run.
         """
         if not self._own:
             return
-        fitting = trainer.state.fn == "fit"
-        if fitting and not trainer.ckpt_path and self._occupied and trainer.global_rank == 0:
+        path, fitting = self.ledger.path, trainer.state.fn == "fit"
+        if path and fitting and not trainer.ckpt_path and self._occupied and trainer.global_rank == 0:
             raise RunDirectoryError(
-                f"{self.ledger.path.parent} holds the ledger of another run, which this one would be charged with; "  # type: ignore[union-attr]
+                f"{path.parent} holds the ledger of another run, which this one would be charged with; "
                 "give CostLedger another folder, or set trainer.ckpt_path before `fit` to go on with that run."
             )
+
+        def attempt_and_resumed() -> tuple[int, bool]:
+            if path is None:
+                records = self.ledger.records
+                return max((record.attempt for record in records), default=0) + 1, interrupted(records)
+            attempt = next_attempt(path.parent)
+            collect_open(path.parent, before_attempt=attempt)  # what an interrupted attempt left becomes records
+            return attempt, path.exists() and interrupted(read_ledger(path))
+
         self.ledger.rank, self.ledger.world_size = world()
         self.ledger.device = str(trainer.strategy.root_device)
         if self._begun is None or (fitting and self._begun != "fit"):
-            self.ledger.attempt, self.ledger.resumed = on_rank_zero(self._next_attempt)
+            # rank 0 reads the disk, where a slower rank would find the records of this attempt already
+            self.ledger.attempt, self.ledger.resumed = on_rank_zero(attempt_and_resumed)
         self._begun = "fit" if fitting else self._begun or "used"
 
-    def _next_attempt(self) -> tuple[int, bool]:
-        """The number of this attempt, and whether an earlier one was interrupted; what that left becomes records."""
-        if self.ledger.path is None:
-            records = self.ledger.records
-            return max((record.attempt for record in records), default=0) + 1, interrupted(records)
-        run = self.ledger.path.parent
-        attempt = next_attempt(run)
-        collect_open(run, before_attempt=attempt)
-        return attempt, self.ledger.path.exists() and interrupted(read_ledger(self.ledger.path))
-
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Add what the training of the checkpoint has cost, on all ranks."""
-        if self._kept is None:  # it went on from a checkpoint that does not say so
+        if self._kept is None:
             return
         mine: list[Kept] = []
-        if self._latest is not None:
-            mine = [Kept.of(self._latest.so_far().to_json())]
-            self._latest.heartbeat(at_once=True)  # the checkpoint must not outlive its cost
-        ranks: list[Any] = [mine] * trainer.world_size
-        if trainer.world_size > 1:
-            torch.distributed.all_gather_object(ranks, mine)
-        checkpoint[IN_CHECKPOINT] = [asdict(kept) for kept in (*self._kept, *(one for rank in ranks for one in rank))]
+        if self._training is not None:
+            mine = [Kept.of(self._training.so_far().to_json())]
+            self._training.heartbeat(at_once=True)  # the checkpoint must not outlive its cost
+        # each rank has costs of its own, but rank 0 writes the checkpoint
+        kept = [*self._kept, *(one for of_rank in gather(mine) for one in of_rank)]
+        checkpoint[IN_CHECKPOINT] = [asdict(one) for one in kept]
 
-    def on_load_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Take what the training had cost when a checkpoint was made that a fit goes on from."""
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Take the cost of the training up to the checkpoint that a fit goes on from."""
         if trainer.state.fn == "fit":
             costs = checkpoint.get(IN_CHECKPOINT)
             self._kept = None if costs is None else tuple(map(Kept.of, costs))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Start the clock, and count the FLOPs of a row: counting is work too.
-
-        Where the training goes on after an interruption, it was on the clock before, and now is on one of its own.
-        """
+        """Start the clock, and count the FLOPs of a row: counting is work too."""
         work = self.work or self.stage
         if self._kept and self.ledger.resumed:
+            # the first attempt's record has this counting already, so a resumed one gets a record of its own
             with self.ledger.stage(self.stage, self.part, f"{work}{AGAIN}", ()) as start:
                 start.add(method="no arithmetic")
-                self._of(pl_module, True)
-        self._training = self._latest = self.ledger.open(self.stage, self.part, work, self._kept)
+                self._flops_of(pl_module, True)
+        self._training = self.ledger.open(self.stage, self.part, work, self._kept)
         weights = sum(weight.numel() for weight in pl_module.network.parameters() if weight.requires_grad)
         known = isinstance(trainer.optimizers[0], torch.optim.AdamW)
         self._step = adamw_flops(weights) if known else None  # every rank does the whole step
         self._step_method = "AdamW: 14 a weight and step" if known else "FLOPs of this optimizer are not known"
         self._steps = trainer.global_step
-        flops = self._of(pl_module, True)
+        flops = self._flops_of(pl_module, True)
         if isinstance(flops, FlopModel):
-            self._training.add(method=flops.method)  # so a run that was killed at once is known to have done nothing
+            self._training.add(method=flops.method)  # a run that is killed at once has done 0 FLOPs, not unknown ones
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Add a batch; a batch cut into micro-batches computes the forward pass of all but the last one twice."""
         assert self._training is not None
         *first, last = batch["micro_batches"]
-        work = [(micro, (True, False)) for micro in first] + [(last, (True,))]
+        work = [*((micro, (True, False)) for micro in first), (last, (True,))]
         stepped, self._steps = trainer.global_step > self._steps, trainer.global_step
         self._add(self._training, pl_module, work, stepped)
 
@@ -164,11 +153,13 @@ class CostLedger(pl.Callback):
         """Stop the training's clock and start the evaluation's."""
         if self._training:
             self._training.pause()
-        self._evaluation = self.ledger.open(self.evaluation, self.part, self._evaluation_work(trainer))
+        batches, stage = trainer.fit_loop.epoch_loop.batch_progress.total.ready, trainer.state.stage
+        work = ""  # of an evaluation that no fit asked for
+        if batches or self.work:
+            work = f"{self.work or self.stage}: {stage.value if stage else ''} after {batches} batches"
+        self._evaluation = self.ledger.open(self.evaluation, self.part, work)
 
-    def on_validation_batch_end(
-        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
+    def on_validation_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
         """Add a batch."""
         assert self._evaluation is not None
         self._add(self._evaluation, pl_module, [(batch, (False,))])
@@ -182,7 +173,7 @@ class CostLedger(pl.Callback):
             self._training.resume()
 
     on_test_start = on_predict_start = on_validation_start
-    on_test_batch_end = on_predict_batch_end = on_validation_batch_end
+    on_test_batch_end = on_predict_batch_end = on_validation_batch_end  # type: ignore[assignment]
     on_test_end = on_predict_end = on_validation_end
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
@@ -194,47 +185,32 @@ class CostLedger(pl.Callback):
         for cost in (self._evaluation, self._training):
             if cost:
                 cost.close(finished)
-        self._evaluation = self._training = None
+        self._evaluation = None
 
-    def _evaluation_work(self, trainer: pl.Trainer) -> str:
-        """Which evaluation this is, of the model after how many batches; "" for one that no fit asked for."""
-        batches = trainer.fit_loop.epoch_loop.batch_progress.total.ready
-        if not batches and not self.work:
-            return ""
-        stage = "" if trainer.state.stage is None else trainer.state.stage.value
-        return f"{self.work or self.stage}: {stage} after {batches} batches"
-
-    def _add(
-        self,
-        cost: StageCost,
-        module: Any,
-        work: Sequence[tuple[dict[str, Any], tuple[bool, ...]]],
-        stepped: bool = False,
-    ) -> None:
+    def _add(self, cost: StageCost, module: Any, work: Sequence[tuple[Any, Any]], stepped: bool = False) -> None:
         """Add the parts of a batch, each with its passes (whether backward too), and the optimizer's step, at once."""
         examples = tokens = padded_tokens = 0
-        counts: list[float | None] = [self._step] if stepped else []
+        flops: list[Any] = [self._step] if stepped else []
         methods = []
         for part, passes in work:
             n_rows, length = part["input_ids"].shape
             examples, tokens = examples + len(part["rows"]), tokens + part["n_tokens"]
             padded_tokens += n_rows * length
             for backward in passes:
-                flops = self._of(module, backward)
-                counts.append(flops.of_batch(n_rows, length) if isinstance(flops, FlopModel) else None)
-                methods.append(flops.method if isinstance(flops, FlopModel) else flops)
+                model = self._flops_of(module, backward)
+                flops.append(model.of_batch(n_rows, length) if isinstance(model, FlopModel) else None)
+                methods.append(model.method if isinstance(model, FlopModel) else model)
         methods += [self._step_method] if stepped else []
-        total = None if None in counts else sum(count for count in counts if count is not None)
-        cost.add(examples, tokens, padded_tokens, total, methods)
+        cost.add(examples, tokens, padded_tokens, None if None in flops else sum(flops), methods)
 
-    def _of(self, module: Any, backward: bool) -> FlopModel | str:
+    def _flops_of(self, module: Any, backward: bool) -> FlopModel | str:
+        """FLOPs of a row, forward alone or with the backward pass; or why they are unknown."""
         if backward not in self._flops:
             both = self._flops.get(True)
-            if not backward and isinstance(both, FlopModel) and both.forward is not None:
-                self._flops[False] = both.forward
-                return both.forward
             try:
-                self._flops[backward] = module.head.flops(module.network, backward)
+                # counted beside the backward pass already, if the training came first
+                counted = both.forward if isinstance(both, FlopModel) and not backward else None
+                self._flops[backward] = counted or module.head.flops(module.network, backward)
             except UnfitFlopsError as error:
                 self._flops[backward] = str(error)
         return self._flops[backward]

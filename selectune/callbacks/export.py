@@ -1,4 +1,4 @@
-"""Leave the fine-tuned model in Hugging Face format."""
+"""Write the fine-tuned model in Hugging Face format."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Export(pl.Callback):
     """Writes a fitted model and its tokenizer where `from_pretrained` opens them.
 
     Args:
-        folder: where to.
+        folder: to write.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -29,7 +29,7 @@ class Export(pl.Callback):
 
 
 def export(module: Any, datamodule: Any, folder: Path) -> None:
-    """Write a model and its tokenizer, whole or not at all; on rank 0. One that is there stays until then."""
+    """Write a model and its tokenizer on rank 0, whole or not at all; an older export stays until then."""
 
     def write() -> None:
         from transformers.utils import logging

@@ -1,15 +1,16 @@
-"""Stopping when the machine is taken away, so that the same command goes on from there.
+"""Stop when the machine is taken away, so that the same command goes on from there.
 
 - SIGTERM (``scancel``, a time limit, preemption, ``kill``) ends the process with exit code 143.
 - Slurm's warning signal (``sbatch --signal=USR1@90``) has rank 0 requeue the job, which Slurm then ends with SIGTERM.
   Where it cannot be requeued, it goes on until it is ended.
 
-A training that keeps a ``last.ckpt`` saves it first. Nothing else needs saving, since what is on the disk is whole at
-any moment.
+A training that keeps a ``last.ckpt`` saves it first. Nothing else needs saving, since all files on the disk are whole
+at any moment.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -26,21 +27,22 @@ from lightning.fabric.plugins.environments import ClusterEnvironment, SLURMEnvir
 from lightning.pytorch.trainer.states import TrainerFn
 
 from selectune.common.errors import UserError
+from selectune.common.run_files import LAST
 
-STOPPED = 128 + signal.SIGTERM  # not 0, so that a script's `&&` does not take the run for finished
+STOPPED = 128 + signal.SIGTERM  # not 0, so that what follows `&&` in a script does not start
 PATIENCE_S = 45.0  # for the main thread to come to a stop, before the job is requeued without it
 WORKERS_LIVE_S = 20  # after a SIGTERM
 SIGTERM_WITHIN_S = 10.0  # of a requeue; rank 0 waits, so that others do not meet a closed connection first
 
 
 def cluster_environments(plugins: Any) -> list[ClusterEnvironment]:
-    """Those among a Trainer's plugins, which may be one, several or None."""
+    """Cluster environments among a Trainer's plugins, which may be one, several or None."""
     several = plugins if isinstance(plugins, Iterable) else [plugins]
     return [plugin for plugin in several if isinstance(plugin, ClusterEnvironment)]
 
 
 def requeue_signal(plugins: Any = None) -> signal.Signals | None:
-    """The signal on which Slurm's job is requeued, None where there is no such job or it is not to be requeued.
+    """The signal on which Slurm's job is requeued; None outside such a job, or where it is not to be requeued.
 
     Args:
         plugins: of the Trainer; a cluster environment among them decides.
@@ -53,27 +55,37 @@ def requeue_signal(plugins: Any = None) -> signal.Signals | None:
 
 
 def outlive_sigterm(worker: int) -> None:
-    """A data loader's ``worker_init_fn``: Slurm sends SIGTERM to workers too, which the batch in hand still needs."""
+    """Let a data loader's worker finish its batch (``worker_init_fn``), as Slurm sends SIGTERM to workers too."""
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(WORKERS_LIVE_S))
 
 
 def root_for(folder: Path) -> str:
-    """A Trainer's ``default_root_dir``: under Slurm, Lightning starts from an ``hpc_ckpt`` there, whatever wrote it.
+    """A Trainer's ``default_root_dir``: under Slurm, Lightning starts from an ``hpc_ckpt`` in it, whatever wrote it.
 
     Raises:
-        UserError: there is one.
+        UserError: it contains one.
     """
-    found = next(folder.glob("hpc_ckpt_*.ckpt"), None) if "SLURM_NTASKS" in os.environ else None
-    if found is not None:
-        raise UserError(f"{found} is no checkpoint of this run, but would be taken for it; move it away.")
+    foreign = next(folder.glob("hpc_ckpt_*.ckpt"), None) if "SLURM_NTASKS" in os.environ else None
+    if foreign is not None:
+        raise UserError(f"{foreign} is no checkpoint of this run, but would be taken for it; move it away.")
     return str(folder)
+
+
+def may_go_on_after(trainer: Any, batch_idx: int) -> bool:
+    """Whether a run that goes on after this batch leaves nothing out.
+
+    It begins with the next batch, and so would skip a validation that follows this one, and with it a best model.
+    """
+    counted = trainer.fit_loop.total_batch_idx if trainer.check_val_every_n_epoch is None else batch_idx
+    ends = trainer.is_last_batch or batch_idx + 1 >= trainer.num_training_batches
+    return not ends and (counted + 1) % (trainer.val_check_batch or math.inf) != 0
 
 
 class Preemption(pl.Callback):
     """Handles both signals while it is used as a context; a callback of every Trainer that runs within.
 
-    A Trainer comes to a stop at the end of a batch, and where it trains, all ranks at the same one: they save together.
-    Outside a Trainer a signal acts at once. Handlers that are there already, such as those of submitit, are left alone.
+    A Trainer stops at the end of a batch, and where it trains, all ranks at the same one, as they save jointly.
+    Outside a Trainer a signal acts at once. Handlers of others, such as those of submitit, are left alone.
 
     Args:
         requeues: the signal on which the job is requeued, see `requeue_signal`.
@@ -81,7 +93,7 @@ class Preemption(pl.Callback):
 
     def __init__(self, requeues: signal.Signals | None = None) -> None:
         self.requeues = requeues
-        self.launcher: Any = None  # of ranks that this process has started, which learn of a SIGTERM from it
+        self.launcher: Any = None  # of ranks that this process has started, to which it passes a SIGTERM on
         self._rank_zero = int(os.environ.get("SLURM_PROCID", 0)) == 0
         self._handled: list[signal.Signals] = []
         self._in_trainer = self._stop = self._warned = self._leaving = False
@@ -98,7 +110,7 @@ class Preemption(pl.Callback):
             self._take_signals()
             _active = self
         if self.requeues in self._handled:
-            # C writes the number there even while the main thread computes and runs no handler of Python
+            # C writes the number into it even while the main thread computes and runs no handler of Python
             reads, self._writes = os.pipe()
             os.set_blocking(self._writes, False)
             self._before = signal.set_wakeup_fd(self._writes, warn_on_full_buffer=False)
@@ -136,7 +148,7 @@ class Preemption(pl.Callback):
                 if number[0] == self.requeues and not self._over.wait(PATIENCE_S):
                     self._requeue()
 
-    # What they lead to.
+    # The reaction to them.
 
     def _act(self) -> None:
         """Requeue, or end this process; outside a Trainer, or between two of its batches."""
@@ -151,20 +163,20 @@ class Preemption(pl.Callback):
             raise SystemExit(STOPPED)
 
     def _requeue(self) -> bool:
-        """Have Slurm run the job again; rank 0 asks, and once. Gives whether it will."""
+        """Have Slurm run the job again, and return whether it will; rank 0 alone asks, and once."""
         with self._asking:
             if self._rank_zero and self._requeued is None:
                 job = os.environ.get("SLURM_JOB_ID", "")
                 if "SLURM_ARRAY_JOB_ID" in os.environ:
                     job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
-                _tell(f"Slurm ends job {job} soon; it is being requeued.")
+                _write(f"Slurm ends job {job} soon; it is being requeued.")
                 try:
-                    asked = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
-                    self._requeued, why = asked.returncode == 0, asked.stderr.strip()
+                    done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
+                    self._requeued, why = done.returncode == 0, done.stderr.strip()
                 except OSError as error:
                     self._requeued, why = False, f"scontrol: {error.strerror}"
                 if not self._requeued:
-                    _tell(f"Job {job} could not be requeued, and goes on until it is ended ({why}).")
+                    _write(f"Job {job} could not be requeued, and goes on until it is ended ({why}).")
             return bool(self._requeued)
 
     # The stops of a Trainer.
@@ -189,11 +201,10 @@ class Preemption(pl.Callback):
     on_validation_start = on_test_start = on_predict_start = on_train_start
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Save and stop if asked to; a validation that is due first would be left out by the run that goes on."""
-        every = trainer.val_check_batch
-        steps = trainer.fit_loop.total_batch_idx if trainer.check_val_every_n_epoch is None else batch_idx
-        if not trainer.is_last_batch and not (isinstance(every, int) and (steps + 1) % every == 0):
-            self._stop_training(trainer, _last_checkpoint(trainer))
+        """Save and stop if asked to."""
+        if may_go_on_after(trainer, batch_idx):
+            folders = (one.dirpath for one in trainer.checkpoint_callbacks if getattr(one, "filename", None) == "last")
+            self._stop_training(trainer, next((Path(folder) / LAST for folder in folders if folder), None))
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop if asked to; the end of the epoch before has saved."""
@@ -204,13 +215,7 @@ class Preemption(pl.Callback):
         if trainer.state.fn != TrainerFn.FITTING:
             self._stop_here()
 
-    def on_test_batch_end(self, *_: Any) -> None:
-        """Stop if asked to."""
-        self._stop_here()
-
-    def on_predict_batch_end(self, *_: Any) -> None:
-        """Stop if asked to."""
-        self._stop_here()
+    on_test_batch_end = on_predict_batch_end = on_validation_batch_end  # type: ignore[assignment]
 
     def _stop_here(self) -> None:
         if self._stop or self._warned:
@@ -221,24 +226,19 @@ class Preemption(pl.Callback):
     def _stop_training(self, trainer: pl.Trainer, last: Path | None) -> None:
         """Save, then requeue or end, if any rank was asked to; called by all ranks at the same step."""
         if trainer.world_size > 1:
+            # a signal may reach some ranks only, or some a step later: all must save at the same step
             asked = torch.tensor([self._stop, self._warned], dtype=torch.int, device=trainer.strategy.root_device)
             stop, warned = trainer.strategy.reduce(asked, reduce_op="max").tolist()
             self._stop, self._warned = bool(stop), bool(warned)
         if (self._stop or self._warned) and last is not None:
             trainer.save_checkpoint(last)
         if self._warned and not self._stop:
-            self._requeued = self._warned = trainer.strategy.broadcast(self._requeue())
+            self._requeued = self._warned = trainer.strategy.broadcast(self._requeue())  # which rank 0 knows
         self._stop_here()
 
 
-def _tell(sentence: str) -> None:
+def _write(sentence: str) -> None:
     os.write(2, f"{sentence}\n".encode())  # print is not for signal handlers
-
-
-def _last_checkpoint(trainer: Any) -> Path | None:
-    """Where a training keeps its ``last.ckpt``, if it does."""
-    folders = (one.dirpath for one in trainer.checkpoint_callbacks if getattr(one, "filename", None) == "last")
-    return next((Path(folder) / "last.ckpt" for folder in folders if folder), None)
 
 
 _active: Preemption | None = None

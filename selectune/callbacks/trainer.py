@@ -30,7 +30,14 @@ class Trainer(pl.Trainer):
         Raises:
             UserError: on every rank, when the file system that rank 0 writes to is full.
         """
-        self._write_metrics()
+        # What was logged is written before a checkpoint counts its steps as done, or a kill right after it would lose
+        # it: Lightning logs the metrics of a batch after its checkpoint. `MetricsLog` leaves out what it gets twice.
+        connector, loop = self._logger_connector, self.fit_loop
+        in_a_batch = self.training and isinstance(connector._first_loop_iter, bool)
+        if in_a_batch and connector.should_update_logs and not loop._should_accumulate():
+            connector.log_metrics(connector.metrics["log"])
+        for logger in self.loggers:
+            logger.save()
         failure: NoRoomError | None = None
         try:
             super().save_checkpoint(*args, **kwargs)
@@ -38,20 +45,8 @@ class Trainer(pl.Trainer):
             failure = error
             self.strategy.barrier("Trainer.save_checkpoint")  # which the other ranks wait in
 
-        def tell() -> None:
+        def raise_failure() -> None:
             if failure is not None:
                 raise failure
 
-        on_rank_zero(tell)
-
-    def _write_metrics(self) -> None:
-        """Write what was logged before a checkpoint counts its steps as done, or a kill after it would lose that.
-
-        Lightning logs the metrics of a batch after its checkpoint; `MetricsLog` leaves out what it is told twice.
-        """
-        connector, loop = self._logger_connector, self.fit_loop
-        in_a_batch = self.training and isinstance(connector._first_loop_iter, bool)
-        if in_a_batch and connector.should_update_logs and not loop._should_accumulate():
-            connector.log_metrics(connector.metrics["log"])
-        for logger in self.loggers:
-            logger.save()
+        on_rank_zero(raise_failure)  # rank 0 alone writes, but all ranks must end

@@ -1,1 +1,1 @@
-"""Shared by everything: errors, files, communication between ranks, seeds, memory, progress."""
+"""Shared by everything: errors, checks, files, locks, communication between ranks, seeds, memory, progress."""

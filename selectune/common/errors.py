@@ -1,12 +1,38 @@
-"""Errors that a user can mend. The CLI prints the one sentence of such an error and exits with code 2."""
+"""Errors. The command line prints the one sentence of a `UserError` and exits with code 2."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class UserError(ValueError):
-    """A mistake that the user can mend; its message says what is wrong, where, and how to mend it."""
+    """A mistake that the user can fix; its message says what is wrong, where, and how to fix it."""
 
 
 class DataError(UserError):
     """A data set that is missing, empty, or not of the form that the task needs."""
+
+
+class BadRowsError(DataError):
+    """Rows of a pool that cannot be used. The message names the first five of them.
+
+    Args:
+        problem: the message, with ``{rows}`` where it names them.
+        rows: their positions in the pool.
+    """
+
+    def __init__(self, problem: str, rows: Sequence[int] = ()) -> None:
+        self.problem, self.rows = problem, rows
+        named = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
+        super().__init__(problem.replace("{rows}", named))
+
+    def with_ids(self, row_ids: np.ndarray) -> DataError:
+        """The same error with the ids of the rows in the whole pool, shape (n_rows,); it is not renumbered again."""
+        return DataError(str(BadRowsError(self.problem, row_ids[self.rows].tolist())))
 
 
 class BudgetError(UserError):
@@ -18,7 +44,7 @@ class SelectionError(UserError):
 
 
 class TransportError(UserError):
-    """A transport problem that is ill stated, or a solve that did not converge."""
+    """A transport problem that is ill stated, or a solver that did not converge."""
 
 
 class CheckpointError(UserError):
@@ -30,13 +56,7 @@ class RunDirectoryError(UserError):
 
 
 class NoRoomError(UserError, OSError):
-    """A file system that is full; what was there before stays.
-
-    Args:
-        path: what could not be written, if known.
-        needed: its bytes, if known.
-        free: bytes that there are, if known.
-    """
+    """A full file system; the earlier content of the file stays. Path, bytes needed and bytes free where known."""
 
     def __init__(self, path: object = None, needed: int | None = None, free: int | None = None) -> None:
         self.path, self.needed, self.free = path, needed, free
@@ -53,7 +73,7 @@ class NoRoomError(UserError, OSError):
 
 
 class TrainingError(RuntimeError):
-    """A training that was stopped as its loss or weights are not finite; the CLI ends with exit code 3."""
+    """A training that was stopped because its loss or weights are not finite; the command line exits with code 3."""
 
 
 class ConcentratedScores(UserWarning):
@@ -61,4 +81,4 @@ class ConcentratedScores(UserWarning):
 
 
 class DamagedCheckpoint(UserWarning):
-    """A checkpoint that is not whole, so an earlier one is taken, or none."""
+    """A damaged checkpoint, in whose place an earlier one is used, or none."""

@@ -1,10 +1,9 @@
-"""Where things are kept, and how they get there whole."""
+"""The cache folder, and files that are written whole or not at all: under a temporary name first, then renamed."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import re
@@ -22,6 +21,7 @@ from typing import Any
 import yaml
 
 from selectune.common.errors import NoRoomError, UserError
+from selectune.common.locks import take_lock
 
 PARTIAL = re.compile(r"\..+\.([0-9a-f]{8})-[0-9a-f]{12}\.partial")
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -36,7 +36,7 @@ def default_cache() -> Path:
 
 
 def use_cache(given: str | None) -> None:
-    """Make a folder the cache of this process and of those that it starts; None leaves what `default_cache` says.
+    """Make a folder the cache of this process and of those that it starts; None keeps `default_cache`.
 
     Raises:
         UserError: the cache cannot be a folder, or not be written.
@@ -49,10 +49,10 @@ def use_cache(given: str | None) -> None:
 
 
 def check_folder(given: str, option: str, error: type[UserError] = UserError) -> None:
-    """Refuse a folder that cannot be made or written, without making it: what exists of the path is written to.
+    """Refuse a folder that cannot be made or written, without making it: the part that exists is written to.
 
     Args:
-        given: the path; it need not exist.
+        given: the path.
         option: that named it.
         error: the class to raise.
     """
@@ -81,12 +81,12 @@ def check_folder(given: str, option: str, error: type[UserError] = UserError) ->
         ) from refused
 
 
-def read_mapping(file: Path, mend: str, *keys: str, error: type[UserError] = UserError) -> dict[str, Any]:
+def read_mapping(file: Path, fix: str, *keys: str, error: type[UserError] = UserError) -> dict[str, Any]:
     """The content of a JSON or YAML file of a run.
 
     Args:
         file: to read.
-        mend: what to do where it is damaged, after "; ".
+        fix: what to do where it is damaged, after "; ".
         keys: that it must have.
         error: the class to raise.
 
@@ -97,9 +97,9 @@ def read_mapping(file: Path, mend: str, *keys: str, error: type[UserError] = Use
         text = file.read_text(encoding="utf-8")
         content = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
     except (OSError, ValueError, yaml.YAMLError) as damage:
-        raise error(f"{file} is damaged ({' '.join(str(damage).split())}); {mend}.") from damage
+        raise error(f"{file} is damaged ({' '.join(str(damage).split())}); {fix}.") from damage
     if not isinstance(content, dict) or not content.keys() >= set(keys):
-        raise error(f"{file} is damaged (it holds no {' and '.join(keys) or 'settings'}); {mend}.")
+        raise error(f"{file} is damaged (it holds no {' and '.join(keys) or 'settings'}); {fix}.")
     return content
 
 
@@ -177,38 +177,6 @@ def clear_partials(folder: Path, mine: bool = False) -> None:
                 _clear(Path(parent) / name, mine)
 
 
-@contextmanager
-def held(file: Path, wait_s: float, doing: str) -> Iterator[None]:
-    """Hold a lock file; another process that holds it is waited for.
-
-    Args:
-        file: whose lock it is.
-        wait_s: seconds to wait at most.
-        doing: what the holder does, for the message: "Another run is ...".
-
-    Raises:
-        UserError: the other is not through by then.
-    """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w") as handle:
-        began = time.monotonic()
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() - began > wait_s:
-                    raise UserError(
-                        f"Another run is {doing} and is not through after {wait_s / 60:.0f} minutes; start again when "
-                        "it is, or use another --cache."
-                    ) from None
-                time.sleep(0.5)
-        try:
-            yield
-        finally:
-            fcntl.flock(handle, fcntl.LOCK_UN)
-
-
 def no_room(error: BaseException | None) -> NoRoomError | None:
     """The error of a full file system that an error is or was raised from, if any."""
     found = None
@@ -230,7 +198,7 @@ def _partial(target: Path, folder: bool) -> Iterator[Path]:
     try:
         yield partial
     except Exception as error:
-        if (told := no_room(error)) and told is not error:
+        if not isinstance(error, NoRoomError) and no_room(error):
             raise NoRoomError(target) from error
         raise
     finally:
@@ -239,7 +207,7 @@ def _partial(target: Path, folder: bool) -> Iterator[Path]:
 
 
 def _create(target: Path, folder: bool) -> tuple[Path, int]:
-    """Make a temporary file or folder, with the rights of any, as others may share the cache; gives it locked."""
+    """Make a temporary file or folder with default rights, as others may share the cache, and lock it."""
     while True:
         partial = target.with_name(f".{target.name}.{_machine()}-{uuid.uuid4().hex[:12]}.partial")
         if folder:
@@ -247,14 +215,11 @@ def _create(target: Path, folder: bool) -> tuple[Path, int]:
             handle = os.open(partial, os.O_RDONLY)
         else:
             handle = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        cleared = False
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            cleared = True  # it is about to be, by a process that saw it before it was locked
-        except OSError:
-            pass  # some file systems know no locks
-        if not cleared and partial.exists():
+            mine = take_lock(handle)
+        except OSError:  # some file systems know no locks
+            mine = True
+        if mine and partial.exists():  # else a process that saw it before it was locked removes it
             return partial, handle
         os.close(handle)
 
@@ -265,8 +230,8 @@ def _clear(partial: Path, mine: bool) -> None:
     if written_by and written_by[1] == _machine():
         handle = os.open(partial, os.O_RDONLY if partial.is_dir() else os.O_RDWR)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # BlockingIOError: it is being written
-            _remove(partial)
+            if take_lock(handle):  # else it is being written
+                _remove(partial)
         finally:
             os.close(handle)
     elif mine or time.time() - partial.stat().st_mtime > OLD_S:
@@ -282,7 +247,7 @@ def _remove(path: Path) -> None:
 
 @cache
 def _machine() -> str:
-    """Eight digits that tell this machine from others until it is started again: locks are seen within a kernel."""
+    """Eight digits of this machine until it is started again, as other kernels do not see its locks."""
     boot = Path("/proc/sys/kernel/random/boot_id")
     return boot.read_text()[:8] if boot.is_file() else f"{uuid.getnode():012x}"[-8:]
 

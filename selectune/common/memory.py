@@ -1,4 +1,4 @@
-"""Memory that is no longer used, given back to the system."""
+"""Return memory that is no longer used to the system."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """Give a function that advances a bar; it shows on rank 0's terminal, once it has taken two seconds."""
+    """A function that advances a progress bar, which shows on rank 0's terminal after two seconds."""
     from rich.progress import Progress
 
     console = terminal()
@@ -34,7 +34,7 @@ def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
 
 
 def terminal() -> Console | None:
-    """Return the terminal that this process may show its progress on: rank 0's standard error, if it is one."""
+    """The terminal that this process may show its progress on: rank 0's standard error, if that is one."""
     from rich.console import Console
 
     console = Console(stderr=True)

@@ -1,4 +1,4 @@
-"""What ranks tell each other. State of the disk is looked at by rank 0 alone, which hands on what it found."""
+"""Communication between ranks: rank 0 alone reads the disk, and broadcasts what it found."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from selectune.common.errors import UserError
 
 T = TypeVar("T")
+_Message = tuple[str, bool]  # of an error, and whether it is a UserError
 
 
 def world() -> tuple[int, int]:
@@ -20,7 +21,7 @@ def world() -> tuple[int, int]:
 
 
 def process_group() -> Any:
-    """The group of all processes, as `torch.distributed` has it; None where there is one process."""
+    """The process group of all ranks; None where there is one process."""
     return torch.distributed.group.WORLD if world()[1] > 1 else None
 
 
@@ -31,7 +32,7 @@ def barrier() -> None:
 
 
 def leave() -> None:
-    """End the ranks' connection, when all are through; a process that ends within it may be aborted at its exit."""
+    """Close the connection when all ranks are done; a process that ends with it open may be aborted at its exit."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         barrier()
         torch.distributed.destroy_process_group()
@@ -43,12 +44,21 @@ def broadcast(value: T) -> T:
     if size == 1:
         return value
     box: list[Any] = [value if rank == 0 else None]
-    torch.distributed.broadcast_object_list(box, src=0, device=torch.device(_device()))
+    device = f"cuda:{torch.cuda.current_device()}" if torch.distributed.get_backend() == "nccl" else "cpu"
+    torch.distributed.broadcast_object_list(box, src=0, device=torch.device(device))
     return box[0]
 
 
+def gather(value: T) -> list[T]:
+    """Every rank's value in the order of ranks, on every rank. It must be picklable."""
+    values: list[Any] = [value] * world()[1]
+    if len(values) > 1:
+        torch.distributed.all_gather_object(values, value)
+    return values
+
+
 def on_rank_zero(decide: Callable[[], T]) -> T:
-    """Let rank 0 do something and give all ranks its result, or all of them its error.
+    """Call a function on rank 0 and give its result to all ranks, or raise its error on all of them.
 
     Raises:
         UserError: on every rank, when rank 0 met one.
@@ -57,50 +67,42 @@ def on_rank_zero(decide: Callable[[], T]) -> T:
     rank, size = world()
     if size == 1:
         return decide()
-    result: T | None = None
-    failure: BaseException | None = None
-    if rank == 0:
-        try:
-            result = decide()
-        except Exception as error:
-            failure = error
-    told = (str(failure), isinstance(failure, UserError)) if failure else None
-    result, told = broadcast((result, told))
-    if told is None:
-        return result  # type: ignore[return-value]
-    if failure is not None:
-        raise failure
-    raise (UserError if told[1] else RuntimeError)(told[0])
+    result, failure, message = _attempt(decide) if rank == 0 else (None, None, None)
+    result, message = broadcast((result, message))
+    _raise_first(failure, [message])
+    return result  # type: ignore[return-value]
 
 
-def together(work: Callable[[], T]) -> T:
-    """Let all ranks work; the error of any is raised on every one, instead of leaving the others waiting.
+def on_all_ranks(work: Callable[[], T]) -> T:
+    """Call a function on all ranks; the error of any is raised on every one, instead of leaving the others waiting.
 
-    What ranks exchange inside is theirs to keep in step: a rank that fails between two exchanges still leaves others
-    waiting for it.
+    The function must keep its own exchanges in step: a rank that fails between two of them still leaves others waiting.
 
     Raises:
         UserError: on every rank, when one met one.
         RuntimeError: on the other ranks, when one met anything else.
     """
-    if world()[1] == 1:
+    size = world()[1]
+    if size == 1:
         return work()
-    result: T | None = None
-    failure: BaseException | None = None
-    try:
-        result = work()
-    except Exception as error:
-        failure = error
-    told: list[Any] = [None] * world()[1]
-    mine = (str(failure), isinstance(failure, UserError)) if failure else None
-    torch.distributed.all_gather_object(told, mine)
-    if failure is not None:
-        raise failure
-    for other in told:
-        if other is not None:
-            raise (UserError if other[1] else RuntimeError)(other[0])
+    result, failure, message = _attempt(work)
+    messages: list[_Message | None] = [None] * size
+    torch.distributed.all_gather_object(messages, message)
+    _raise_first(failure, messages)
     return result  # type: ignore[return-value]
 
 
-def _device() -> str:
-    return f"cuda:{torch.cuda.current_device()}" if torch.distributed.get_backend() == "nccl" else "cpu"
+def _attempt(work: Callable[[], T]) -> tuple[T | None, Exception | None, _Message | None]:
+    """The result of a function, or its error and what other ranks are sent of that, as not every error is picklable."""
+    try:
+        return work(), None, None
+    except Exception as error:
+        return None, error, (str(error), isinstance(error, UserError))
+
+
+def _raise_first(failure: Exception | None, messages: list[_Message | None]) -> None:
+    """Raise this rank's own error, else the first of another rank."""
+    if failure is not None:
+        raise failure
+    for message, by_user in filter(None, messages):
+        raise (UserError if by_user else RuntimeError)(message)

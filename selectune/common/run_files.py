@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+LAST = "last.ckpt"  # the newest checkpoint
+
+
+class SelectionFiles:
+    """Files in the folder of a selection."""
+
+    def __init__(self, folder: Path) -> None:
+        self.rows = folder / "rows.parquet"  # row ids and scores
+        self.scores = folder / "scores.parquet"  # of every row of the pool, with the signals
+        self.examples = folder / "examples.json"
+        self.manifest = folder / "manifest.json"  # written last
+
 
 class RunFiles:
-    """Where everything of a run lies.
-
-    Args:
-        path: of the run directory.
-    """
+    """Files in a run directory."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -26,21 +34,19 @@ class RunFiles:
         self.report = path / "report.html"
         self.figures = path / "figures"
         self.selection = path / "selection"
+        self.manifest = SelectionFiles(self.selection).manifest
         self.checkpoints = path / "checkpoints"
         self.best = self.checkpoints / "best.ckpt"  # the checkpoint that ``dev`` chose
-        self.last = self.checkpoints / "last.ckpt"  # the newest one
+        self.last = self.checkpoints / LAST
         self.export = path / "export"
         self.done = path / "done.json"  # the last file that is written
         self.lock = path / ".lock"
-
-    @property
-    def manifest(self) -> Path:
-        """The manifest of the selection."""
-        return self.selection / "manifest.json"
+        self.cell = path / "cell.json"  # the cell of a table that the run is
+        self.log = path / "log.txt"  # what that cell printed
 
     @property
     def warm_up(self) -> RunFiles:
-        """The same of the warm-up, which lies in a folder of the run."""
+        """Files of the warm-up, which is a run in a folder of this one."""
         return RunFiles(self.path / "warm_up")
 
     @property

@@ -7,7 +7,7 @@ import os
 
 
 def stage_seed(seed: int, *stage: str | int) -> int:
-    """A seed for a stage, an epoch, a rank: hash of all of them, below 2^32."""
+    """A seed below 2^32 for a stage, an epoch, a rank: the hash of all of them."""
     text = repr((seed, *stage)).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "little")
 
@@ -16,12 +16,12 @@ def seed_stage(seed: int, *stage: str | int) -> None:
     """Seed Python, NumPy and PyTorch for a stage, so that a stage that is cached changes nothing in the next."""
     from lightning.pytorch import seed_everything
 
-    kept = os.environ.get("PL_GLOBAL_SEED")
+    before = os.environ.get("PL_GLOBAL_SEED")
     seed_everything(stage_seed(seed, *stage), verbose=False)
-    if kept is None:
+    if before is None:
         del os.environ["PL_GLOBAL_SEED"]
     else:
-        os.environ["PL_GLOBAL_SEED"] = kept
+        os.environ["PL_GLOBAL_SEED"] = before
 
 
 def current_seed() -> int:

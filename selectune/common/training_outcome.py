@@ -1,4 +1,4 @@
-"""Whether a training worked, as ``training.json`` of a run keeps it.
+"""Whether a training worked, read from and written to ``training.json`` of a run.
 
 outcome = TrainingOutcome.read(run)          # None where no training left one
 outcome.failed                               # nothing that was measured on this model means anything
@@ -16,8 +16,8 @@ from typing import Literal
 
 from selectune.common.errors import UserError
 from selectune.common.files import write_json
+from selectune.common.run_files import RunFiles
 
-FILE = "training.json"
 ENDS = 50  # steps at either end of a training, at most, whose mean losses are compared
 LEAST_STEPS = 20  # with fewer, a loss that rises may be chance
 TOLERANCE = 1e-6  # metrics are float32
@@ -28,12 +28,10 @@ FAILURES: tuple[Kind, ...] = ("not_finite", "no_better_than_constant")
 
 @dataclass(frozen=True)
 class Problem:
-    """A sign that a training did not work.
+    """A sign that a training did not work, in one sentence.
 
-    Args:
-        kind: ``not_finite``: losses or weights are nan or inf; ``no_better_than_constant``: the held-out metric is at
-            or below that of a constant answer; ``loss_did_not_fall``: the training loss ended no lower than it began.
-        message: one sentence.
+    Kinds are ``not_finite``: losses or weights are nan or inf; ``no_better_than_constant``: the held-out metric is at
+    or below that of a constant answer; ``loss_did_not_fall``: the training loss ended no lower than it began.
     """
 
     kind: Kind
@@ -42,19 +40,12 @@ class Problem:
 
 @dataclass(frozen=True)
 class TrainingOutcome:
-    """The outcome of a training.
+    """The outcome of a training."""
 
-    Args:
-        steps: batches trained on, over all attempts.
-        first_loss: mean training loss of the first steps, None where no loss was finite.
-        last_loss: mean training loss of as many last steps.
-        problems: that were found; none for a training that worked.
-    """
-
-    steps: int
-    first_loss: float | None
-    last_loss: float | None
-    problems: tuple[Problem, ...] = ()
+    steps: int  # batches trained on, over all attempts
+    first_loss: float | None  # mean training loss of the first steps, None where no loss was finite
+    last_loss: float | None  # of as many last steps
+    problems: tuple[Problem, ...] = ()  # none for a training that worked
 
     @property
     def failed(self) -> bool:
@@ -68,7 +59,7 @@ class TrainingOutcome:
 
     def write(self, folder: Path) -> None:
         """Write ``training.json``."""
-        write_json(folder / FILE, asdict(self))
+        write_json(RunFiles(folder).training, asdict(self))
 
     @classmethod
     def read(cls, folder: Path) -> TrainingOutcome | None:
@@ -77,7 +68,7 @@ class TrainingOutcome:
         Raises:
             UserError: it is damaged.
         """
-        file = folder / FILE
+        file = RunFiles(folder).training
         try:
             content = json.loads(file.read_text())
             return cls(**content | {"problems": tuple(Problem(**problem) for problem in content["problems"])})
@@ -90,10 +81,7 @@ class TrainingOutcome:
 def ends(first: Sequence[float], last: Sequence[float], steps: int) -> tuple[float | None, float | None]:
     """Mean losses of the first and of the last fifth of a training, of at most 50 steps each.
 
-    Args:
-        first: finite losses of its first steps, at most 50.
-        last: finite losses of its last steps, at most 50.
-        steps: of the training.
+    Args are the finite losses of the first 50 steps, those of the last 50, and the number of steps.
     """
     n = max(1, min(ENDS, steps // 5))
     means = [math.fsum(some) / len(some) if some else None for some in (first[:n], last[-n:])]
@@ -101,7 +89,7 @@ def ends(first: Sequence[float], last: Sequence[float], steps: int) -> tuple[flo
 
 
 def loss_problem(first_loss: float | None, last_loss: float | None, steps: int) -> Problem | None:
-    """That the training loss did not fall, if it did not; None for a training too short to tell."""
+    """The problem that the training loss did not fall; None where it did, or the training is too short to tell."""
     if steps < LEAST_STEPS or first_loss is None or last_loss is None or last_loss < first_loss:
         return None
     return Problem(
@@ -112,7 +100,7 @@ def loss_problem(first_loss: float | None, last_loss: float | None, steps: int) 
 
 
 def metric_problem(name: str, value: float, constant: float) -> Problem | None:
-    """That a metric is no better than that of a constant answer, if it is not.
+    """The problem that a metric is no better than that of a constant answer; None where it is.
 
     Args:
         name: of the metric, such as ``test/accuracy``; more is better.

@@ -1,1 +1,1 @@
-"""What a run costs: records, the ledger, FLOPs, meters, and the saving computed from them."""
+"""Costs of a run: records, the ledger, FLOPs, meters, and the saving computed from them."""

@@ -1,10 +1,10 @@
-"""Floating-point operations: counted at a few sequence lengths, then known for every batch.
+"""Floating-point operations of a model: counted at a few sequence lengths, computed from these for every batch.
 
     flops = model_flops(network, lambda length: {"input_ids": torch.ones(1, length, dtype=torch.long)}, backward=False)
     flops.of_batch(n_rows=8, padded_length=128)
 
 A multiply-add is two operations. Matrix products are counted, attention included; element-wise work, softmax and
-norms are not, so that the ledger adds what matters of them from `selectune.common.flop_formulas`.
+norms are not: `selectune.common.flop_formulas` has formulas for those that matter.
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 TOLERANCE = 0.01
 PRIMES = (13, 11, 17, 19, 23, 29, 31, 7, 5, 3)
@@ -37,64 +40,43 @@ class FlopModel:
 
     A transformer's projections and feed-forward layers are linear in L, its attention is quadratic, and what looks at
     one position alone (a pooler, a classifier) is constant.
-
-    Args:
-        constant: FLOPs.
-        linear: FLOPs a token.
-        quadratic: FLOPs a squared token.
-        method: how they were found, for the ledger.
-        forward: the forward pass alone, where it was counted beside the backward pass.
     """
 
     constant: float
     linear: float
     quadratic: float
-    method: str
+    method: str  # how the FLOPs were counted, for the ledger
+    # of the forward pass alone, where it was counted beside the backward pass
     forward: FlopModel | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def fit(cls, counts: Mapping[int, float], check: int) -> FlopModel:
-        """The quadratic through three counts, tried on a fourth.
-
-        Args:
-            counts: FLOPs of a row by its length, four of them.
-            check: the length among them that is kept for the trial.
+        """The quadratic through three of four counts, which are FLOPs of a row by its length.
 
         Raises:
-            UnfitFlopsError: the fourth is missed by more than 1 %.
+            UnfitFlopsError: the fourth, of the length `check`, is missed by more than 1 %.
         """
         (x, fx), (y, fy), (z, fz) = sorted((length, float(n)) for length, n in counts.items() if length != check)
+        # Newton's divided differences, which are exact for a quadratic.
         slope = (fy - fx) / (y - x)
         quadratic = ((fz - fy) / (z - y) - slope) / (z - x)
         linear = slope - quadratic * (x + y)
         constant = fx - linear * x - quadratic * x**2
-        fitted = cls(constant, linear, quadratic, "")
-        error = abs(fitted.of_batch(1, check) - counts[check]) / max(counts[check], 1)
-        told = f"L={x},{y},{z}, checked at {check} ({error:.1%})".replace("%", " %")
+        error = abs(cls(constant, linear, quadratic, "").of_batch(1, check) - counts[check]) / max(counts[check], 1)
+        how = f"L={x},{y},{z}, checked at {check} ({error:.1%})".replace("%", " %")
         if error > TOLERANCE:
-            raise UnfitFlopsError(f"not counted: the FLOPs are not quadratic in the sequence length, fitted at {told}")
-        return cls(constant, linear, quadratic, f"FlopCounterMode at {told}")
+            raise UnfitFlopsError(f"not counted: the FLOPs are not quadratic in the sequence length, fitted at {how}")
+        return cls(constant, linear, quadratic, f"FlopCounterMode at {how}")
 
     def of_batch(self, n_rows: int, padded_length: int) -> float:
         """FLOPs of a batch of rows that are all padded to one length."""
         return n_rows * (self.constant + self.linear * padded_length + self.quadratic * padded_length**2)
 
-    def to_json(self) -> dict[str, Any]:
-        """The model as JSON types, without its forward pass alone."""
-        return {name: value for name, value in asdict(self).items() if name != "forward"}
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> FlopModel:
-        """The model that `to_json` gave."""
-        return cls(**content)
-
 
 def measure_flops(step: Callable[[int], Any], lengths: tuple[int, int, int, int] = LENGTHS) -> FlopModel:
-    """Count what a step does at three lengths, and check the quadratic through them at the last.
+    """Count a step on a row of so many tokens at three lengths, and check the quadratic through them at the last.
 
-    Args:
-        step: does on one row of so many tokens what is to be counted.
-        lengths: in tokens. The last is the check; being the longest it tries the fit where it is used, beyond its end.
+    That is the longest, as the fit is used beyond its lengths.
 
     Raises:
         UnfitFlopsError: no quadratic in the length gives them.
@@ -103,24 +85,27 @@ def measure_flops(step: Callable[[int], Any], lengths: tuple[int, int, int, int]
 
 
 def count_flops(work: Callable[[], Any]) -> int:
-    """FLOPs of the matrix products that a function does.
+    """FLOPs of the matrix products that a function does."""
+    with _countable(), FlopCounterMode(display=False) as counter:
+        work()
+    return int(counter.get_total_flops())
+
+
+@contextmanager
+def _countable() -> Iterator[None]:
+    """Attention as matrix products, on one thread.
 
     On CPU the counter has no formula for fused attention, forward or backward, and on CUDA it counts the backward's
     recomputation (tried, torch 2.13); so attention is spelled out in matrix products, and both devices count the same.
     One thread: short rows gain nothing by more, and lose up to 20 times on a machine that is busy (tried).
     """
-    import torch
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-    from torch.utils.flop_counter import FlopCounterMode
-
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            work()
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
     finally:
         torch.set_num_threads(threads)
-    return int(counter.get_total_flops())
 
 
 def model_flops(
@@ -128,11 +113,10 @@ def model_flops(
 ) -> FlopModel:
     """Count the FLOPs of a Hugging Face model, leaving it and every random state as they were.
 
-    To count is work, which a short training must not feel. So the products of a row are counted once, at a length that
-    divides no dimension of the network: whatever it divides in the shapes of a product follows the length. What that
-    says of another length is checked by a forward pass.
-
-    Activation checkpointing, which computes the forward pass twice, is not seen, as the model runs in evaluation mode.
+    Counting takes time, which a short training would notice. So the products of a row are recorded once, at a length
+    that divides no dimension of the network: whatever it divides in the shapes of a product is proportional to the
+    length. The FLOPs that follow for another length are checked by a forward pass. Activation checkpointing, which
+    computes the forward pass twice, is not seen, as the model runs in evaluation mode.
 
     Args:
         network: before it is compiled, sharded or wrapped by a strategy.
@@ -143,8 +127,6 @@ def model_flops(
     Raises:
         UnfitFlopsError: no quadratic in the length gives them.
     """
-    import torch
-
     config = getattr(network, "config", None)
     if positions := getattr(config, "max_position_embeddings", None):
         longest = min(longest, positions - 2)  # RoBERTa's positions begin at 2
@@ -161,25 +143,12 @@ def model_flops(
         if backward:
             loss = outputs.get("loss")
             loss = outputs[0].sum() if loss is None else loss
-            # Not loss.backward(): that would add to the gradients there are, and call the hooks that share them out.
+            # Not loss.backward(): that would add to existing gradients, and call the hooks that all-reduce them.
             torch.autograd.grad(loss, parameters, allow_unused=True)
 
-    told = _telling_length(network, lengths[-1])
+    prime = _prime_length(network, lengths[-1])
     with _undisturbed(network), torch.inference_mode(False), torch.set_grad_enabled(backward):
-        if told is None:
-            flops = measure_flops(step, lengths)
-        else:
-            with torch.no_grad():
-                alone = Products.of(partial(forward, told), told)
-                done = count_flops(partial(forward, lengths[-1]))
-            error = abs(alone.at(lengths[-1]) - done) / max(done, 1)
-            method = f"products counted at L={told}, checked at {lengths[-1]} ({error:.1%})".replace("%", " %")
-            if error > TOLERANCE:
-                raise UnfitFlopsError(f"not counted: the FLOPs do not follow the sequence length, {method}")
-            flops = replace(alone.fitted(lengths), method=method)
-            if backward:
-                both = Products.of(partial(step, told), told).fitted(lengths)
-                flops = replace(both, method=method, forward=flops)
+        flops = measure_flops(step, lengths) if prime is None else _by_products(forward, step, backward, prime, lengths)
     has_attention = getattr(config, "num_attention_heads", None) is not None
     if has_attention and flops.quadratic * longest**2 <= 1e-6 * flops.of_batch(1, longest):
         warnings.warn(
@@ -190,79 +159,75 @@ def model_flops(
     return flops
 
 
-class Products:
-    """The matrix products of some work on a row, with the dimensions that follow the row's length.
+def _prime_length(network: nn.Module, longest: int) -> int | None:
+    """A prime up to `longest` that divides no dimension of a network's tensors; None where there is none."""
+    sizes = {size for tensor in (*network.parameters(), *network.buffers()) for size in tensor.shape}
+    primes = (prime for prime in PRIMES if prime <= longest and not any(size % prime == 0 for size in sizes))
+    return next(primes, None)
 
-    Args:
-        length: of the row, which no other dimension is a multiple of.
-        seen: of each product its formula in torch's register, and its arguments with shapes for tensors.
+
+def _by_products(
+    forward: Callable[[int], Any],
+    step: Callable[[int], Any],
+    backward: bool,
+    prime: int,
+    lengths: tuple[int, int, int, int],
+) -> FlopModel:
+    """FLOPs from the products of a row of `prime` tokens, checked by a forward pass on the longest row."""
+
+    def fitted(at: Callable[[int], float]) -> FlopModel:
+        return FlopModel.fit({length: at(length) for length in lengths}, check=lengths[-1])
+
+    with torch.no_grad():
+        alone = _products(partial(forward, prime), prime)
+        done = count_flops(partial(forward, lengths[-1]))
+    error = abs(alone(lengths[-1]) - done) / max(done, 1)
+    method = f"products counted at L={prime}, checked at {lengths[-1]} ({error:.1%})".replace("%", " %")
+    if error > TOLERANCE:
+        raise UnfitFlopsError(f"not counted: the FLOPs do not follow the sequence length, {method}")
+    flops = replace(fitted(alone), method=method)
+    if not backward:
+        return flops
+    return replace(fitted(_products(partial(step, prime), prime)), method=method, forward=flops)
+
+
+def _products(work: Callable[[], Any], length: int) -> Callable[[int], float]:
+    """Do the work on a row and record its matrix products; gives the FLOPs of the same work by the row's length.
+
+    No dimension but those that follow the row's length is a multiple of it.
     """
+    products: list[tuple[Any, Any]] = []  # formula in torch's register, and arguments with shapes for tensors
 
-    def __init__(self, length: int, seen: list[tuple[Any, Any]]) -> None:
-        self.length, self.seen = length, seen
+    class Recording(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            out = func(*args, **(kwargs or {}))
+            if (formula := flop_registry.get(func._overloadpacket)) is not None:
+                shapes = tree_map(lambda x: x.shape if isinstance(x, torch.Tensor) else x, (args, kwargs, out))
+                products.append((formula, shapes))
+            return out
 
-    @classmethod
-    def of(cls, work: Callable[[], Any], length: int) -> Products:
-        """Do the work and note its products; see `count_flops` for attention and threads."""
-        import torch
-        from torch.nn.attention import SDPBackend, sdpa_kernel
-        from torch.utils._python_dispatch import TorchDispatchMode
-        from torch.utils._pytree import tree_map
-        from torch.utils.flop_counter import flop_registry
+    with _countable(), Recording():
+        work()
 
-        seen: list[tuple[Any, Any]] = []
-
-        class Noting(TorchDispatchMode):
-            def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-                out = func(*args, **(kwargs or {}))
-                if (formula := flop_registry.get(func._overloadpacket)) is not None:
-                    shapes = tree_map(lambda x: x.shape if isinstance(x, torch.Tensor) else x, (args, kwargs, out))
-                    seen.append((formula, shapes))
-                return out
-
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            with sdpa_kernel(SDPBackend.MATH), Noting():
-                work()
-        finally:
-            torch.set_num_threads(threads)
-        return cls(length, seen)
-
-    def fitted(self, lengths: tuple[int, int, int, int]) -> FlopModel:
-        """The quadratic through these FLOPs at four lengths."""
-        return FlopModel.fit({length: self.at(length) for length in lengths}, check=lengths[-1])
-
-    def at(self, length: int) -> float:
-        """FLOPs of the same work on a row of another length."""
-        import torch
-
+    def at(other: int) -> float:
         def scaled(x: Any) -> Any:
             if isinstance(x, torch.Size):
-                return torch.Size([d if d % self.length else d // self.length * length for d in x])
+                return torch.Size([d if d % length else d // length * other for d in x])
             if isinstance(x, dict):
                 return {name: scaled(value) for name, value in x.items()}
             return type(x)(map(scaled, x)) if isinstance(x, list | tuple) else x
 
         total = 0.0
-        for formula, (args, kwargs, out) in self.seen:
+        for formula, (args, kwargs, out) in products:
             total += formula(*scaled(args), **scaled(kwargs or {}), out_val=scaled(out))
         return total
 
-
-def _telling_length(network: nn.Module, longest: int) -> int | None:
-    """A prime up to `longest` that divides no dimension of a network's tensors; None where there is none."""
-    tensors = [*network.parameters(), *network.buffers()]
-    sizes = {size for tensor in tensors for size in tensor.shape}
-    fitting = [prime for prime in PRIMES if prime <= longest and not any(size % prime == 0 for size in sizes)]
-    return fitting[0] if fitting else None
+    return at
 
 
 @contextmanager
 def _undisturbed(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside, so that there is no dropout; modes and random states as they were outside."""
-    import torch
-
+    """Evaluation mode inside, so that there is no dropout; modes and random states are restored afterwards."""
     modes = {module: module.training for module in network.modules()}
     states = random.getstate(), np.random.get_state()
     cuda = [torch.cuda.current_device()] if torch.cuda.is_available() and torch.cuda.is_initialized() else []

@@ -1,4 +1,4 @@
-"""The cost ledger: one line of ``cost.jsonl`` a stage and process, and nothing that burnt power left out.
+"""The cost ledger: one line of ``cost.jsonl`` a stage and process, failed and killed stages included.
 
     ledger = Ledger(run / "cost.jsonl", rank=0, world_size=1, device="cpu", attempt=1)
     with ledger.stage("score") as cost:
@@ -6,7 +6,7 @@
             cost.add(examples=8, tokens=400, padded_tokens=512, flops=flops.of_batch(8, 64), method=flops.method)
     totals(read_ledger(run / "cost.jsonl")).spent["score"].device_s
 
-An open stage leaves a heartbeat in ``.open_costs/``. What a killed attempt leaves there becomes a record of its own
+An open stage writes a heartbeat to ``.open_costs/``. Those of a killed attempt become records of their own
 (`collect_open`), at most ten seconds short.
 """
 
@@ -16,7 +16,7 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,44 +26,19 @@ from selectune.common.files import write_json
 from selectune.common.run_files import RunFiles
 from selectune.costs.ledger_file import LedgerError, append, collect_open, interrupted, next_attempt, read_ledger
 from selectune.costs.meters import EnergyMeter, finish_kernels, peak_cuda, peak_rss
-from selectune.costs.record import (
-    STAGES,
-    CostRecord,
-    Kept,
-    Part,
-    Stage,
-    Total,
-    Totals,
-    add_up,
-    code_version,
-    distinct,
-    totals,
-)
+from selectune.costs.record import STAGES, CostRecord, Kept, Part, Stage, code_version, totals
 
 __all__ = [
-    "CostRecord",
-    "Ledger",
-    "LedgerError",
-    "StageCost",
-    "Total",
-    "Totals",
-    "add_up",
-    "append",
-    "code_version",
-    "collect_open",
-    "distinct",
-    "interrupted",
-    "next_attempt",
-    "read_ledger",
+    "Ledger", "LedgerError", "StageCost", "append", "collect_open", "interrupted", "next_attempt", "read_ledger",
     "totals",
-]
+]  # fmt: skip
 
 HEARTBEAT_S = 10.0
 SHORT_S = 1.0
 
 
 class Ledger:
-    """Where this process's costs go.
+    """The costs of this process.
 
     Args:
         path: ``cost.jsonl`` of the run, which all ranks append to; None keeps records in memory alone.
@@ -71,9 +46,6 @@ class Ledger:
         world_size: number of processes.
         device: that this process holds.
         attempt: which attempt at the run, from 1; rank 0 knows it from `next_attempt`.
-
-    Attributes:
-        resumed: whether this attempt goes on with an interrupted one, so that it begins by doing some work again.
     """
 
     def __init__(
@@ -81,43 +53,25 @@ class Ledger:
     ) -> None:
         self.path, self.rank, self.world_size = path, rank, world_size
         self.device, self.attempt = device, attempt
-        self.resumed = False
-        self.records: list[CostRecord] = []
+        self.resumed = False  # whether this attempt goes on with an interrupted one, and so repeats some work
+        self.records: list[CostRecord] = []  # that this process wrote
 
-    @contextlib.contextmanager
-    def stage(
-        self, stage: Stage, part: Part = "fit", work: str = "", kept: Iterable[Kept] | None = None
-    ) -> Iterator[StageCost]:
-        """Time a stage; an error inside it still leaves a record, with ``finished=False``. See `open`."""
-        cost = self.open(stage, part, work, kept)
-        try:
-            yield cost
-        except BaseException:
-            cost.close(finished=False)
-            raise
-        cost.close()
+    def stage(self, stage: Stage, part: Part = "fit", work: str = "", kept: Iterable[Kept] | None = None) -> StageCost:
+        """Begin a stage, which `StageCost.close` or the end of a ``with`` statement ends; see `CostRecord`.
 
-    def open(self, stage: Stage, part: Part = "fit", work: str = "", kept: Iterable[Kept] | None = None) -> StageCost:
-        """Begin a stage that `StageCost.close` ends.
-
-        Args:
-            stage: what is done.
-            part: whose data it serves.
-            work: see `CostRecord`; the same in each attempt at the same work, and no other work's of this run.
-            kept: see `CostRecord`.
+        `work` must be the same in each attempt at the same work, and differ from that of other work in this run. An
+        error inside ``with`` still leaves a record, with ``finished=False``.
         """
         return StageCost(self, stage, part, work, None if kept is None else tuple(kept))
 
+    open = stage  # reads better without ``with``
+
     def avoided(self, record: CostRecord, part: Part | None = None) -> CostRecord:
-        """Add the cost of a result that was there already; let one rank do it for each of the stored records.
+        """Add what a cached result cost when it was made; let one rank do it. `part` is the one that it serves now."""
+        return self.add(replace(record, cached=True, attempt=self.attempt, part=part or record.part, kept=None))
 
-        Args:
-            record: what the result cost when it was made. Its start and rank stay, so that it is known again.
-            part: whose data it serves now, when that differs.
-        """
-        return self._add(replace(record, cached=True, attempt=self.attempt, part=part or record.part, kept=None))
-
-    def _add(self, record: CostRecord) -> CostRecord:
+    def add(self, record: CostRecord) -> CostRecord:
+        """Add a record."""
         if self.path is not None:
             append(self.path, [record])
         self.records.append(record)
@@ -125,8 +79,6 @@ class Ledger:
 
 
 class _Counted(NamedTuple):
-    """Work that a stage was told of."""
-
     examples: int = 0
     tokens: int = 0
     padded_tokens: int = 0
@@ -140,20 +92,18 @@ class StageCost:
     def __init__(
         self, ledger: Ledger, stage: Stage, part: Part, work: str = "", kept: tuple[Kept, ...] | None = None
     ) -> None:
-        _check_stage(stage)
         self.ledger, self.part, self.work, self.kept = ledger, part, work, kept
-        self.stage: Stage = stage
         # Each is replaced as a whole: a heartbeat's thread, or a signal handler amid `add`, sees all or nothing of it.
         self._counted = _Counted()
         self._clock: tuple[float, float | None] = 0.0, None  # seconds before it last began to run, and when that was
-        self._counting = threading.RLock()
+        self._counting, self._writing = threading.RLock(), threading.RLock()
+        self._closed = threading.Event()
         self._record: CostRecord | None = None
         self._started_at = datetime.now(UTC).isoformat(timespec="microseconds")
-        self._file = self._sidecar()
         self._beat = -math.inf
         self._meter = EnergyMeter(ledger.device)
-        self._writing, self._closed = threading.RLock(), threading.Event()
-        self.heartbeat()  # at once, so that a kill within the first seconds leaves a trace too
+        self._file: Path | None = None
+        self.move_to(stage)  # with a heartbeat at once, so that a kill within the first seconds leaves a trace too
         self.resume()
         if self._file is not None:  # a solve may compute for hours between two calls of `add`
             threading.Thread(target=self._pulse, name=f"ledger-{stage}", daemon=True).start()
@@ -168,7 +118,7 @@ class StageCost:
     ) -> None:
         """Count work that was done, all of it at once, so that no record holds the rows of a batch without its FLOPs.
 
-        A stage that is never told any `flops` or a `method` has unknown FLOPs; one that does no arithmetic says so with
+        FLOPs are unknown as long as neither `flops` nor a `method` was given; a stage without arithmetic passes
         ``add(method="no arithmetic")``. Unknown FLOPs (None) make the whole stage's unknown. Work whose FLOPs are
         counted in several ways names all its methods.
         """
@@ -180,17 +130,18 @@ class StageCost:
                 known = not methods or total is not None
                 total = (total or 0) + flops if known and flops is not None else None
                 methods = tuple(dict.fromkeys([*methods, *(named or ("method not named",))]))
-            self._counted = _Counted(
-                now.examples + int(examples),
-                now.tokens + int(tokens),
-                now.padded_tokens + int(padded_tokens),
-                total,
-                methods,
-            )
+            counts = (now.examples + int(examples), now.tokens + int(tokens), now.padded_tokens + int(padded_tokens))
+            self._counted = _Counted(*counts, total, methods)
         self.heartbeat()
 
+    def __enter__(self) -> StageCost:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *more: object) -> None:
+        self.close(finished=error is None)
+
     def pause(self) -> None:
-        """Stop the clock; on a clock that stands it does nothing."""
+        """Stop the clock, if it runs."""
         if self._clock[1] is not None:
             finish_kernels()
             self._clock = self.seconds, None
@@ -206,25 +157,28 @@ class StageCost:
 
     def move_to(self, stage: Stage) -> None:
         """Charge another stage, where only the work has shown which one it was; until `close`."""
-        _check_stage(stage)
+        if stage not in STAGES:
+            raise ValueError(f"no stage {stage!r}; the stages are {', '.join(STAGES)}")
+        ledger = self.ledger
         with self._writing:
             before, self.stage = self._file, stage
-            self._file = self._sidecar()
+            if ledger.path is not None:
+                name = f"{ledger.attempt}-{ledger.rank}-{self.part}-{stage}.json"
+                self._file = RunFiles(ledger.path.parent).open_costs / name
             self.heartbeat(at_once=True)
             if before is not None and before != self._file:
                 before.unlink(missing_ok=True)
 
     def heartbeat(self, at_once: bool = False) -> None:
-        """Note what was spent so far, where `collect_open` finds it; at most every ten seconds, so call it freely.
+        """Write down what was spent so far, for `collect_open`; at most every ten seconds, so call it freely.
 
-        Args:
-            at_once: do it now, as results are about to be kept whose cost must not be lost with a kill.
+        `at_once` does it now, as results are about to be stored whose cost must not be lost with a kill.
         """
         now = time.perf_counter()
         if self._file is not None and (at_once or now - self._beat >= HEARTBEAT_S):
             with self._writing:
                 if self._record is None:
-                    write_json(self._file, self._as_record(finished=False).to_json())
+                    write_json(self._file, self.so_far().to_json())
                     self._beat = now
 
     def close(self, finished: bool = True) -> CostRecord:
@@ -233,7 +187,7 @@ class StageCost:
             self.pause()
             self._closed.set()
             with self._writing:
-                self._record = self.ledger._add(self._as_record(finished))
+                self._record = self.ledger.add(self.so_far(finished))
                 if self._file is not None:
                     self._file.unlink(missing_ok=True)
         return self._record
@@ -244,25 +198,10 @@ class StageCost:
         before, since = self._clock
         return before if since is None else before + time.perf_counter() - since
 
-    def so_far(self) -> CostRecord:
-        """What was spent until now, as the record of a stage that is not finished."""
-        return self._as_record(finished=False)
-
-    def _pulse(self) -> None:
-        """Heartbeats by themselves, until the stage is closed."""
-        while not self._closed.wait(HEARTBEAT_S):
-            with contextlib.suppress(OSError):  # a run directory that was removed
-                self.heartbeat()
-
-    def _sidecar(self) -> Path | None:
-        """Where the heartbeat lies."""
-        ledger = self.ledger
-        name = f"{ledger.attempt}-{ledger.rank}-{self.part}-{self.stage}.json"
-        return RunFiles(ledger.path.parent).open_costs / name if ledger.path else None
-
-    def _as_record(self, finished: bool) -> CostRecord:
+    def so_far(self, finished: bool = False) -> CostRecord:
+        """The record of what was spent until now."""
         seconds, counted = self.seconds, self._counted
-        # killed before it did anything; what computed for longer and told nothing is unknown
+        # Killed before it did anything; what computed for longer and counted nothing is unknown.
         idle = not counted.methods and not counted.examples and not finished and seconds < SHORT_S
         return CostRecord(
             stage=self.stage,
@@ -290,7 +229,8 @@ class StageCost:
             kept=self.kept,
         )
 
-
-def _check_stage(stage: Stage) -> None:
-    if stage not in STAGES:
-        raise ValueError(f"there is no stage {stage!r}, but {', '.join(STAGES)}")
+    def _pulse(self) -> None:
+        """Heartbeats from a thread, until the stage is closed."""
+        while not self._closed.wait(HEARTBEAT_S):
+            with contextlib.suppress(OSError):  # a run directory that was removed
+                self.heartbeat()

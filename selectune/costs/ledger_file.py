@@ -1,17 +1,17 @@
-"""``cost.jsonl`` on disk: appended to by every process, read back whole, and what killed attempts left beside it."""
+"""Read and append to ``cost.jsonl``, and collect the heartbeats that killed attempts left beside it."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
+import math
 import os
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from selectune.common.errors import UserError
+from selectune.common.locks import take_lock
 from selectune.common.run_files import RunFiles
 from selectune.costs.record import CostRecord
 
@@ -24,8 +24,15 @@ def append(path: Path, records: Iterable[CostRecord]) -> None:
     """Append records to a ledger that other processes append to as well, each in one write, and wait for the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab+", buffering=0) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        _mend_end(file)
+        take_lock(file, wait_s=math.inf)
+        # A torn last line has no writer left, as nobody holds the lock; its costs are in a heartbeat.
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(0, end - 2**16))
+        torn = file.read().rpartition(b"\n")[2]
+        if torn and _parsed(torn) is None:
+            os.ftruncate(file.fileno(), end - len(torn))
+        elif torn:
+            os.write(file.fileno(), b"\n")
         for record in records:
             line = json.dumps(record.to_json(), ensure_ascii=False, allow_nan=False).encode() + b"\n"
             size = os.fstat(file.fileno()).st_size
@@ -33,17 +40,6 @@ def append(path: Path, records: Iterable[CostRecord]) -> None:
                 os.ftruncate(file.fileno(), size)
                 raise OSError(f"no room for a line of {path}")
         os.fsync(file.fileno())
-
-
-def _mend_end(file: Any) -> None:
-    """Take away a torn last line, which its writer cannot end any more, as it holds no lock; its sidecar is there."""
-    end = file.seek(0, os.SEEK_END)
-    file.seek(max(0, end - 2**16))
-    torn = file.read().rpartition(b"\n")[2]
-    if torn and _parsed(torn) is None:
-        os.ftruncate(file.fileno(), end - len(torn))
-    elif torn:
-        os.write(file.fileno(), b"\n")
 
 
 def _parsed(line: bytes) -> CostRecord | None:
@@ -73,21 +69,17 @@ def read_ledger(path: Path) -> list[CostRecord]:
                 warnings.warn(f"The last line of {path} was torn by a kill and is left out.", stacklevel=2)
                 continue
             raise LedgerError(
-                f"Line {number} of the ledger {path} is damaged: {error}; mend it, or take it out and lose its cost."
+                f"Line {number} of the ledger {path} is damaged: {error}; correct it, or remove it and lose its cost."
             ) from None
     return records
 
 
 def next_attempt(run_dir: Path) -> int:
     """One more than the attempts that left anything in a run's ledger; for rank 0, before other ranks start."""
-    path = RunFiles(run_dir).costs
-    known = [record.attempt for record in read_ledger(path)] if path.exists() else []
-    known += [
-        int(number)
-        for file in RunFiles(run_dir).open_costs.glob("*.json")
-        if (number := file.name.split("-")[0]).isdigit()
-    ]
-    return max(known, default=0) + 1
+    files = RunFiles(run_dir)
+    attempts = [record.attempt for record in read_ledger(files.costs)] if files.costs.exists() else []
+    numbers = [file.name.split("-")[0] for file in files.open_costs.glob("*.json")]
+    return max([*attempts, *(int(number) for number in numbers if number.isdigit())], default=0) + 1
 
 
 def interrupted(records: Iterable[CostRecord]) -> bool:
@@ -98,12 +90,7 @@ def interrupted(records: Iterable[CostRecord]) -> bool:
 
 
 def collect_open(run_dir: Path, before_attempt: int | None = None) -> list[CostRecord]:
-    """Turn what killed attempts left open into records with ``finished=False``; for rank 0 of the next attempt.
-
-    Args:
-        run_dir: of the run.
-        before_attempt: leave out what this and later attempts hold open; None collects everything.
-    """
+    """Turn the heartbeats of attempts before this one, or of all, into records with ``finished=False``; for rank 0."""
     path, collected = RunFiles(run_dir).costs, []
     known = {record.identity for record in read_ledger(path)} if path.exists() else set()
     for file in sorted(RunFiles(run_dir).open_costs.glob("*.json")):
@@ -111,7 +98,7 @@ def collect_open(run_dir: Path, before_attempt: int | None = None) -> list[CostR
         if record is None:
             warnings.warn(f"{file} is damaged, so what its stage spent is not in the ledger.", stacklevel=2)
         elif before_attempt is None or record.attempt < before_attempt:
-            if record.identity not in known:  # else the kill came between the record and the end of its sidecar
+            if record.identity not in known:  # else the kill came between the record and the end of its heartbeat
                 append(path, [record])
                 collected.append(record)
             file.unlink()

@@ -1,4 +1,4 @@
-"""What a process can read off its machine: peak memory, and the energy of its GPU."""
+"""Peak memory of this process, and the energy of its GPU."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NO_EXTRA = "not measured: the extra `energy` is not installed"
 class EnergyMeter:
     """Joules that a process's GPU drew while the meter ran, whoever used it; NVML counts them from the driver's start.
 
-    The GPU counts for itself alone: processor, memory and cooling are not in it.
+    Processor, memory and cooling are not in it.
 
     Args:
         device: that the process holds, such as "cuda:0".
@@ -26,25 +26,25 @@ class EnergyMeter:
 
     def __init__(self, device: str) -> None:
         self._millijoules, self.source = _counter(device)
-        # spent before, and the counter when it last began to run: set at once, as a heartbeat may read it meanwhile
-        self._shown: tuple[int, int | None] = 0, None
+        # Spent before, and the counter when it last began to run: set at once, as a heartbeat may read it meanwhile.
+        self._spent: tuple[int, int | None] = 0, None
 
     def start(self) -> None:
         """Let it run."""
-        self._shown = self._shown[0], self._read()
+        self._spent = self._spent[0], self._read()
 
     def stop(self) -> None:
-        """Let it stand; what it showed is kept."""
-        self._shown = self._millijoules_at(self._shown), None
+        """Stop it; `joules` stays."""
+        self._spent = self._so_far(), None
 
     @property
     def joules(self) -> float | None:
         """Drawn so far, None when not measured."""
-        spent = self._millijoules_at(self._shown)
+        spent = self._so_far()  # which may find that the meter fails
         return None if self._millijoules is None else spent / 1000
 
-    def _millijoules_at(self, shown: tuple[int, int | None]) -> int:
-        spent, since = shown
+    def _so_far(self) -> int:
+        spent, since = self._spent
         now = None if since is None else self._read()
         return spent if now is None or since is None else spent + now - since
 
@@ -59,7 +59,7 @@ class EnergyMeter:
 
 
 def _counter(device: str) -> tuple[Callable[[], int] | None, str]:
-    """What reads a GPU's millijoules, and what it is called; or None, and why there is none."""
+    """A function that reads a GPU's millijoules, and its name; or None, and the reason."""
     if not device.startswith("cuda"):
         return None, NO_GPU
     try:
@@ -78,17 +78,22 @@ def _counter(device: str) -> tuple[Callable[[], int] | None, str]:
     return lambda: nvml.nvmlDeviceGetTotalEnergyConsumption(handle), f"NVML, the whole of {device} ({properties.name})"
 
 
+def _cuda() -> Any:
+    """``torch.cuda`` where it is in use, else None; torch is not imported for this."""
+    torch = sys.modules.get("torch")
+    return torch.cuda if torch and torch.cuda.is_available() and torch.cuda.is_initialized() else None
+
+
 def finish_kernels() -> None:
-    """CUDA runs behind the program: wait, so that the clock sees its work. torch is not imported for this."""
-    if (torch := sys.modules.get("torch")) and torch.cuda.is_available() and torch.cuda.is_initialized():
-        torch.cuda.synchronize()
+    """Wait for CUDA, which runs behind the program, so that the clock sees its work."""
+    if cuda := _cuda():
+        cuda.synchronize()
 
 
 def peak_cuda() -> int | None:
     """Most bytes that torch's allocator has held on this process's GPU; None where CUDA was not used."""
-    if (torch := sys.modules.get("torch")) and torch.cuda.is_available() and torch.cuda.is_initialized():
-        return int(torch.cuda.max_memory_allocated())
-    return None
+    cuda = _cuda()
+    return int(cuda.max_memory_allocated()) if cuda else None
 
 
 def peak_rss() -> int:

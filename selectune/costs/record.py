@@ -1,4 +1,4 @@
-"""What a stage costs, as a typed record, and how such records add up."""
+"""The typed record of what a stage costs, and sums of such records."""
 
 from __future__ import annotations
 
@@ -14,22 +14,25 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-Stage = Literal["prepare", "tune_scorer", "warm_up", "score", "solve", "select", "train", "evaluate"]
+Stage = Literal[
+    "prepare", "tune_scorer", "warm_up", "score", "solve", "select", "diagnose", "pilot", "search", "train", "evaluate",
+    "reference", "generate",
+]  # fmt: skip
 Part = Literal["fit", "warm_up"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
-SCHEMA = 1
+TRAINING: dict[Part, Stage] = {"fit": "train", "warm_up": "warm_up"}
+SCHEMA = 2
+READABLE = (1, 2)  # schema 1 books the proxy trainings of a `Search` under `select`
 AGAIN = ": starting again"  # ends the name of work that an uninterrupted run does not have at all
 LATER = ("work", "kept")  # fields that records of earlier versions lack
+QUANTITIES = ("wall_s", "device_s", "flops", "energy_j", "examples", "tokens", "padded_tokens")  # what adds up
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kept:
     """The part of an earlier record's cost whose results a later attempt went on from, instead of working again.
 
-    Args:
-        started_at: of that record.
-        rank: of that record.
-        wall_s: until the results were kept, as are the following; each as in a `CostRecord`.
+    `started_at` and `rank` are those of the earlier record; the other fields are its costs until the results were kept.
     """
 
     started_at: str
@@ -44,84 +47,53 @@ class Kept:
 
     @classmethod
     def of(cls, content: dict[str, Any]) -> Kept:
-        """All that a record, or an earlier `Kept`, says as JSON.
-
-        Raises:
-            ValueError: a field is missing or has a value that it cannot have; the message names it.
-        """
+        """All costs of a record, or of an earlier `Kept`, given as JSON; raises as `CostRecord.from_json` does."""
         return cls(**_checked(content, cls))
 
 
 @dataclass(frozen=True, kw_only=True)
 class CostRecord:
-    """What one process spent on one stage in one attempt.
+    """Costs of one process for one stage in one attempt; docs/guide.md, "Reading the ledger", explains the stages."""
 
-    Args:
-        stage: what was done.
-        part: whose data it served, the top-level ``data`` ("fit") or ``warm_up.data`` ("warm_up").
-        wall_s: seconds from start to end, pauses left out.
-        device_s: seconds that this process held its device; they add up over ranks, while `wall_s` does not.
-        flops: floating-point operations, a multiply-add being two; None when unknown, which is not 0.
-        flops_method: how they were counted, or why they were not.
-        energy_j: joules, None when not measured.
-        energy_source: the meter, or "not measured: " and why.
-        peak_rss_bytes: most memory that the process had held by the end of the stage, since its own start.
-        peak_cuda_bytes: the same of its CUDA device's allocator; None where CUDA was not used.
-        examples: rows processed, each as often as it was processed.
-        tokens: of those rows, padding left out.
-        padded_tokens: of those rows, padding included.
-        world_size: processes that worked together.
-        rank: of this process among them.
-        device: that it held, such as "cpu" or "cuda:0".
-        cached: whether this cost was avoided, by results from earlier, and so was not spent in this run.
-        attempt: which attempt at the run, from 1.
-        finished: False for what a killed or failed stage had spent.
-        commit: of the code that ran, see `code_version`.
-        started_at: UTC, ISO 8601.
-        schema: version of this format.
-        work: names what was done, so that the same work in a later attempt is known to have been done again; "" for
-            what is never done again; None in ledgers of earlier versions.
-        kept: of work that goes on where an earlier attempt stopped, the costs up to there, of all ranks; nothing for
-            work that began from nothing; None where that is not known, and for work that is done again whole.
-    """
-
-    schema: int = SCHEMA
+    schema: int = SCHEMA  # version of this format
     stage: Stage
-    part: Part
-    wall_s: float
-    device_s: float
-    flops: int | float | None
-    flops_method: str
-    energy_j: float | None
-    energy_source: str
-    peak_rss_bytes: int
-    peak_cuda_bytes: int | None
-    examples: int
-    tokens: int
-    padded_tokens: int
-    world_size: int
-    rank: int
-    device: str
-    cached: bool
-    attempt: int
-    finished: bool
-    commit: str
-    started_at: str
+    part: Part  # the data that it served, the top-level ``data`` ("fit") or ``warm_up.data`` ("warm_up")
+    wall_s: float  # seconds from start to end, pauses left out
+    device_s: float  # seconds that this process held its device; they add up over ranks, while `wall_s` does not
+    flops: int | float | None  # floating-point operations, a multiply-add being two; None when unknown, which is not 0
+    flops_method: str  # how they were counted, or why they were not
+    energy_j: float | None  # joules, None when not measured
+    energy_source: str  # the meter, or "not measured: " and why
+    peak_rss_bytes: int  # most memory that the process had held by the end of the stage, since its own start
+    peak_cuda_bytes: int | None  # the same of its CUDA device's allocator; None where CUDA was not used
+    examples: int  # rows processed, each as often as it was processed
+    tokens: int  # of those rows, padding left out
+    padded_tokens: int  # of those rows, padding included
+    world_size: int  # number of processes
+    rank: int  # of this process
+    device: str  # that it held, such as "cpu" or "cuda:0"
+    cached: bool  # whether this cost was avoided, by results from earlier, and so was not spent in this run
+    attempt: int  # which attempt at the run, from 1
+    finished: bool  # False for what a killed or failed stage had spent
+    commit: str  # of the code that ran, see `code_version`
+    started_at: str  # UTC, ISO 8601
+    # Name of the work, by which a later attempt that repeats it is recognised; "" for what is never repeated; None in
+    # ledgers of earlier versions.
     work: str | None = None
+    # Of work that goes on where an earlier attempt stopped, the costs up to there, of all ranks; empty for work that
+    # began from nothing; None where that is not known, and for work that is repeated whole.
     kept: tuple[Kept, ...] | None = None
 
     @property
     def identity(self) -> tuple[str, str, str, int]:
-        """What a cost keeps when it is copied: no process begins one stage twice in a microsecond."""
+        """Key that a cost keeps when it is copied: no process begins one stage twice in a microsecond."""
         return self.stage, self.part, self.started_at, self.rank
 
     def times(self, share: float) -> CostRecord:
-        """What a part of the work cost, when seconds, FLOPs and joules follow it alike; counts stay."""
-        changed: dict[str, Any] = {}
-        for name in ("wall_s", "device_s", "flops", "energy_j"):
-            cost = getattr(self, name)
-            changed[name] = None if cost is None else cost * share
-        return replace(self, **changed)
+        """The record of a share of the work: seconds, FLOPs and joules are scaled, counts stay."""
+        costs = {name: getattr(self, name) for name in ("wall_s", "device_s", "flops", "energy_j")}
+        scaled: dict[str, Any] = {name: None if cost is None else cost * share for name, cost in costs.items()}
+        return replace(self, **scaled)
 
     def to_json(self) -> dict[str, Any]:
         """The record as JSON types."""
@@ -154,15 +126,15 @@ def _checked(content: Any, kind: type[CostRecord | Kept]) -> dict[str, Any]:
     return given
 
 
-def _number(value: Any) -> bool:
+def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
 
 
-def _count(value: Any) -> bool:
-    return _number(value) and isinstance(value, int)
+def _is_count(value: Any) -> bool:
+    return _is_number(value) and isinstance(value, int)
 
 
-def _moment(value: Any) -> bool:
+def _is_moment(value: Any) -> bool:
     try:
         return datetime.fromisoformat(value).tzinfo is not None
     except (TypeError, ValueError):
@@ -170,17 +142,17 @@ def _moment(value: Any) -> bool:
 
 
 _VALID = {
-    "schema": lambda value: _count(value) and value == SCHEMA,
+    "schema": lambda value: _is_count(value) and value in READABLE,
     "stage": lambda value: value in STAGES,
     "part": lambda value: value in get_args(Part),
-    **dict.fromkeys(("wall_s", "device_s"), _number),
-    **dict.fromkeys(("flops", "energy_j"), lambda value: value is None or _number(value)),
+    **dict.fromkeys(("wall_s", "device_s"), _is_number),
+    **dict.fromkeys(("flops", "energy_j"), lambda value: value is None or _is_number(value)),
     **dict.fromkeys(("flops_method", "energy_source", "device", "commit"), lambda value: isinstance(value, str)),
-    **dict.fromkeys(("peak_rss_bytes", "examples", "tokens", "padded_tokens", "rank"), _count),
-    "peak_cuda_bytes": lambda value: value is None or _count(value),
-    **dict.fromkeys(("world_size", "attempt"), lambda value: _count(value) and value > 0),
+    **dict.fromkeys(("peak_rss_bytes", "examples", "tokens", "padded_tokens", "rank"), _is_count),
+    "peak_cuda_bytes": lambda value: value is None or _is_count(value),
+    **dict.fromkeys(("world_size", "attempt"), lambda value: _is_count(value) and value > 0),
     **dict.fromkeys(("cached", "finished"), lambda value: isinstance(value, bool)),
-    "started_at": _moment,
+    "started_at": _is_moment,
     "work": lambda value: value is None or isinstance(value, str),
     "kept": lambda value: value is None or isinstance(value, list | tuple),
 }
@@ -188,10 +160,10 @@ _VALID = {
 
 def distinct(records: Iterable[CostRecord]) -> list[CostRecord]:
     """Each cost once, spent ones first: what a later attempt found cached was still spent by the earlier one."""
-    found: dict[tuple[str, str, str, int], CostRecord] = {}
+    by_identity: dict[tuple[str, str, str, int], CostRecord] = {}
     for record in sorted(records, key=lambda record: record.cached):
-        found.setdefault(record.identity, record)
-    return list(found.values())
+        by_identity.setdefault(record.identity, record)
+    return list(by_identity.values())
 
 
 @dataclass(frozen=True)
@@ -212,18 +184,11 @@ class Total:
     energy_j: float | None = 0.0
 
     def __add__(self, other: Total) -> Total:
+        pairs: dict[str, Any] = {name: (getattr(self, name), getattr(other, name)) for name in QUANTITIES}
+        sums: dict[str, Any] = {name: None if None in pair else sum(pair) for name, pair in pairs.items()}
         cuda = [peak for peak in (self.peak_cuda_bytes, other.peak_cuda_bytes) if peak is not None]
-        return Total(
-            wall_s=self.wall_s + other.wall_s,
-            device_s=self.device_s + other.device_s,
-            flops=None if self.flops is None or other.flops is None else self.flops + other.flops,
-            examples=self.examples + other.examples,
-            tokens=self.tokens + other.tokens,
-            padded_tokens=self.padded_tokens + other.padded_tokens,
-            peak_rss_bytes=max(self.peak_rss_bytes, other.peak_rss_bytes),
-            peak_cuda_bytes=max(cuda, default=None),
-            energy_j=None if self.energy_j is None or other.energy_j is None else self.energy_j + other.energy_j,
-        )
+        peak_rss = max(self.peak_rss_bytes, other.peak_rss_bytes)
+        return Total(**sums, peak_rss_bytes=peak_rss, peak_cuda_bytes=max(cuda, default=None))
 
 
 @dataclass(frozen=True)
@@ -236,13 +201,14 @@ class Totals:
 
 def totals(records: Iterable[CostRecord]) -> Totals:
     """Add up a ledger, each cost once."""
-    known = distinct(records)
-    found: list[dict[Stage, Total]] = [{}, {}]
-    for cached in (False, True):
-        for stage in STAGES:
-            if rows := [record for record in known if record.stage == stage and record.cached == cached]:
-                found[cached][stage] = add_up(rows)
-    return Totals(*found)
+    by_stage: dict[tuple[Stage, bool], list[CostRecord]] = {}
+    for record in distinct(records):
+        by_stage.setdefault((record.stage, record.cached), []).append(record)
+    spent, avoided = (
+        {stage: add_up(by_stage[stage, cached]) for stage in STAGES if (stage, cached) in by_stage}
+        for cached in (False, True)
+    )
+    return Totals(spent, avoided)
 
 
 def add_up(records: Iterable[CostRecord]) -> Total:

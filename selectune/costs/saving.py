@@ -1,9 +1,9 @@
-"""What selecting saved, which states a loss as plainly as a gain; `compute_saving` has it from a ledger.
+"""The saving of a selection, which may be a loss; `compute_saving` computes it from a ledger.
 
-``saving = 1 - (selection + training on the subset) / training on everything``, with the same number of epochs in both
-arms. Selection is charged always, in full, even where a cache spared it. Start-up that both arms need alike (preparing
-data, warming up, whatever was done for the warm-up's data) is left out, and evaluation is shown apart, and so is work
-that was done again after an interruption: a resumed run has the saving of the uninterrupted one.
+``saving = 1 - (selection + training on the subset) / training on everything``, with the same number of epochs in both.
+Selection is charged always, in full, even where a cache spared it. Start-up that both need alike (preparing data,
+warming up, whatever was done for the warm-up's data) is left out; evaluation is shown apart, and so is work that was
+repeated after an interruption: a resumed run has the saving of the uninterrupted one.
 """
 
 from __future__ import annotations
@@ -23,57 +23,43 @@ from selectune.costs.scorer_ratio import ScorerRatio
 Unit = Literal["flops", "device_s"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
 UNIT_NAMES: dict[Unit, str] = {"flops": "FLOPs", "device_s": "device time"}
-SELECTION: tuple[Stage, ...] = ("tune_scorer", "score", "solve", "select")
+SELECTION: tuple[Stage, ...] = ("tune_scorer", "score", "solve", "select", "search")
 DEFINITIONS: dict[Part, str] = {
     "fit": "1 - (selection + training on the subset) / training on everything, same epochs",
     "warm_up": "1 - (selection + warming up on the subset) / warming up on the whole pool, same epochs",
 }
 WHOLE: dict[Part, str] = {"fit": "training on everything", "warm_up": "warming up on the whole pool"}
-TRAINING: dict[Part, Stage] = {"fit": "train", "warm_up": "warm_up"}
+LATER = ("scorer_ratio", "part", "warm_up")  # fields that files of earlier versions lack
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Terms:
-    """The terms of a saving in one unit, FLOPs or device seconds; None is what is unknown.
+    """The terms of a saving in one unit, FLOPs or device seconds; None is what is unknown."""
 
-    Args:
-        tune_scorer: of the selection, spent or avoided, as are the next three.
-        score: computing signals.
-        solve: deriving signals and solving.
-        select: choosing rows.
-        selection: the four added up.
-        selection_avoided: the part of it that a cache spared this run, charged all the same.
-        training: on the subset.
-        full_training: on everything.
-        full_is_estimated: whether it was not run, but taken from this run's cost a token.
-        shared: start-up that both arms need, not in the saving.
-        evaluation: not in the saving.
-        saving: a fraction of `full_training`; negative when selecting cost more than it saved.
-        break_even_uses: uses of one selection (other heads, models, seeds) at which it costs as much as it saves;
-            None when no number of uses pays for it.
-        redone: spent beside all of these on work that was done again after an interruption; of a fine-tuning, in the
-            whole run. 0 in files of earlier versions.
-    """
-
-    tune_scorer: float | None
-    score: float | None
-    solve: float | None
-    select: float | None
-    selection: float | None
-    selection_avoided: float | None
-    training: float | None
-    full_training: float | None
-    full_is_estimated: bool
-    shared: float | None
-    evaluation: float | None
-    saving: float | None
+    tune_scorer: float | None  # of the selection, spent or avoided, as are the next four
+    score: float | None  # computing signals
+    solve: float | None  # deriving signals and solving
+    select: float | None  # selecting rows
+    search: float | None = 0.0  # proxy trainings of a `Search`; files of earlier versions have them in `select`
+    selection: float | None  # the five added up
+    selection_avoided: float | None  # the part of it that a cache spared this run, charged all the same
+    training: float | None  # on the subset
+    full_training: float | None  # on everything
+    full_is_estimated: bool  # whether it was not run, but taken from this run's cost a token
+    shared: float | None  # start-up that both need, not in the saving
+    evaluation: float | None  # not in the saving
+    saving: float | None  # a fraction of `full_training`; negative when selecting cost more than it saved
+    # Uses of one selection (other heads, models, seeds) at which it costs as much as it saves; None when no number of
+    # uses pays for it.
     break_even_uses: float | None
+    # Spent besides on work that was repeated after an interruption; of a fine-tuning, in the whole run. Files of
+    # earlier versions lack it.
     redone: float | None = 0.0
 
 
 @dataclass(frozen=True)
 class Saving:
-    """What selecting saved, with all terms, as ``saving.json`` holds it.
+    """The saving of a selection with all its terms, as ``saving.json`` holds it.
 
     Tokens are counted as a model reads a row: truncated, special tokens included, padding left out. ``part`` says
     whether it is that of the fine-tuning or of the warm-up before it, and ``warm_up`` is the latter beside the former.
@@ -95,26 +81,35 @@ class Saving:
         """The headline, in a few plain sentences."""
         if self.warm_up is None:
             return self._own_sentence()
-        told = [self.warm_up.sentence(), self._on_top()]
-        if self.main is self:
-            told.insert(0, self._own_sentence())
-        return " ".join(sentence for sentence in told if sentence)
-
-    @property
-    def main(self) -> Saving:
-        """The saving to look at first: the warm-up's where rows were chosen for that alone."""
-        chosen = any(getattr(self, unit).selection for unit in UNITS) or self.warm_up is None
-        return self if chosen else self.warm_up  # type: ignore[return-value]
-
-    def _on_top(self) -> str:
-        """What choosing and warming up took on top of plain fine-tuning."""
-        assert self.warm_up is not None
-        told = []
+        sentences = [self._own_sentence()] if self.main is self else []
+        sentences.append(self.warm_up.sentence())
+        on_top = []  # of plain fine-tuning
         for unit in UNITS:
             before, plain = getattr(self.warm_up, unit), getattr(self, unit).training
             if plain and before.selection is not None and before.training is not None:
-                told.append(f"{times((before.selection + before.training) / plain)} its {UNIT_NAMES[unit]}")
-        return f"On top of plain fine-tuning, choosing and warming up took {' and '.join(told)}." if told else ""
+                on_top.append(f"{times((before.selection + before.training) / plain)} its {UNIT_NAMES[unit]}")
+        if on_top:
+            sentences.append(f"On top of plain fine-tuning, choosing and warming up took {' and '.join(on_top)}.")
+        return " ".join(sentences)
+
+    @property
+    def main(self) -> Saving:
+        """The saving to look at first: the warm-up's where rows were selected for that alone."""
+        if self.warm_up is None or any(getattr(self, unit).selection for unit in UNITS):
+            return self
+        return self.warm_up
+
+    @property
+    def unit(self) -> Unit:
+        """FLOPs, or device time where FLOPs are unknown."""
+        return "device_s" if self.flops.saving is None else "flops"
+
+    @property
+    def losing(self) -> Unit | None:
+        """The unit in which selecting loses while it wins in the other one; None where they agree."""
+        shares = {unit: share for unit in UNITS if (share := getattr(self, unit).saving) is not None}
+        lost = [unit for unit, share in shares.items() if share <= 0]
+        return lost[0] if len(lost) == 1 and len(shares) == 2 else None
 
     def _own_sentence(self) -> str:
         known = {unit: terms.saving for unit in UNITS if (terms := getattr(self, unit)).saving is not None}
@@ -129,30 +124,25 @@ class Saving:
         if not gains and all(saving == 0 and not getattr(self, unit).selection for unit, saving in known.items()):
             did = "trained" if self.part == "fit" else "warmed up"
             return f"Nothing was selected: this run {did} on everything, so there is nothing saved and nothing lost."
-        told = []
         if losses and not gains:
             doing = "training" if self.part == "fit" else "warming up"
             took = f"selecting and {doing} on the subset took {' and '.join(losses)} of {whole}"
-            told.append(f"{name} cost more than it saved: {took}.")
-        elif losses:
-            told.append(f"{name} saved {' and '.join(gains)} of {whole}, but took {' and '.join(losses)} of it.")
+            sentences = [f"{name} cost more than it saved: {took}."]
         else:
-            told.append(f"{name} saved {' and '.join(gains)} of {whole}.")
+            but = f", but took {' and '.join(losses)} of it" if losses else ""
+            sentences = [f"{name} saved {' and '.join(gains)} of {whole}{but}."]
         if losses:
-            told.append(self._break_even(next(unit for unit, saving in known.items() if saving <= 0)))
+            sentences.append(self.break_even_sentence(next(unit for unit, saving in known.items() if saving <= 0)))
         if "flops" not in known:
-            told.append("The FLOPs are not known.")
-        return " ".join(told)
+            sentences.append("The FLOPs are not known.")
+        return " ".join(sentences)
 
     def break_even_sentence(self, unit: Unit | None = None) -> str:
-        """From how many uses on a selection pays; default in FLOPs, or in device time where FLOPs are unknown."""
+        """From how many uses on the selection pays; default in FLOPs, or in device time where FLOPs are unknown."""
         if self.main is not self:
             return self.main.break_even_sentence(unit)
-        return self._break_even(unit or ("device_s" if self.flops.saving is None else "flops"))
-
-    def _break_even(self, unit: Unit) -> str:
-        terms: Terms = getattr(self, unit)
-        name = UNIT_NAMES[unit]
+        terms: Terms = getattr(self, unit or self.unit)
+        name = UNIT_NAMES[unit or self.unit]
         if terms.saving is None:
             return f"Whether reusing the selection would pay is not known: {self._gap()}."
         if not terms.selection:
@@ -182,12 +172,13 @@ class Saving:
             TypeError: something else than a mapping stands in a mapping's place, or a field is not known.
             ValueError: a field has a value that it cannot have; the message names it.
         """
-        later = ("scorer_ratio", "part", "warm_up")  # files of earlier versions lack these
-        given = {field.name: content[field.name] for field in fields(cls) if field.name not in later}
-        ratio, warm_up = content.get("scorer_ratio"), content.get("warm_up")
-        given["scorer_ratio"] = None if ratio is None else ScorerRatio(**ratio)
-        given |= {"part": content.get("part", "fit"), "warm_up": None if warm_up is None else cls.from_json(warm_up)}
-        saving = cls(**given | {unit: Terms(**content[unit]) for unit in UNITS})
+        names = [field.name for field in fields(cls) if field.name in content or field.name not in LATER]
+        given = {name: content[name] for name in names} | {unit: Terms(**content[unit]) for unit in UNITS}
+        if given.get("scorer_ratio") is not None:
+            given["scorer_ratio"] = ScorerRatio(**given["scorer_ratio"])
+        if given.get("warm_up") is not None:
+            given["warm_up"] = cls.from_json(given["warm_up"])
+        saving = cls(**given)
         saving._check()
         return saving
 
@@ -195,24 +186,25 @@ class Saving:
         """Refuse values that a saving cannot have, as a damaged file holds them."""
         if self.part not in DEFINITIONS or not isinstance(self.definition, str):
             raise ValueError(f"part is {self.part!r} and definition {self.definition!r}")
-        for name in ("kept_rows", "pool_rows", "kept_tokens", "pool_tokens"):
-            _check_number(name, getattr(self, name), or_none=False)
-        _check_number("epochs", self.epochs)
+        required = {name: getattr(self, name) for name in ("kept_rows", "pool_rows", "kept_tokens", "pool_tokens")}
+        optional: dict[str, Any] = {"epochs": self.epochs}
         if ratio := self.scorer_ratio:
-            _check_number("scorer_ratio.model_parameters", ratio.model_parameters, or_none=False)
-            _check_number("scorer_ratio.scorer_parameters", ratio.scorer_parameters)
-            _check_number("scorer_ratio.flops_per_token", ratio.flops_per_token)
+            required["scorer_ratio.model_parameters"] = ratio.model_parameters
+            optional["scorer_ratio.scorer_parameters"] = ratio.scorer_parameters
+            optional["scorer_ratio.flops_per_token"] = ratio.flops_per_token
         for unit in UNITS:
-            for name, value in asdict(getattr(self, unit)).items():
-                if name != "full_is_estimated":
-                    _check_number(f"{unit}.{name}", value)
-                elif not isinstance(value, bool):
-                    raise ValueError(f"{unit}.{name} is {value!r}")
+            terms = asdict(getattr(self, unit))
+            if not isinstance(estimated := terms.pop("full_is_estimated"), bool):
+                raise ValueError(f"{unit}.full_is_estimated is {estimated!r}")
+            optional |= {f"{unit}.{name}": value for name, value in terms.items()}
+        known = required | {name: value for name, value in optional.items() if value is not None}
+        for name, value in known.items():
+            if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+                raise ValueError(f"{name} is {value!r}")
 
-    def write(self, run_dir: Path) -> Path:
+    def write(self, run_dir: Path) -> None:
         """Write ``saving.json`` into a run, whole or not at all."""
         write_json(RunFiles(run_dir).saving, self.to_json())
-        return RunFiles(run_dir).saving
 
     @classmethod
     def read(cls, run_dir: Path) -> Saving:
@@ -221,24 +213,17 @@ class Saving:
         Raises:
             UserError: it is damaged.
         """
+        path = RunFiles(run_dir).saving
         try:
-            return cls.from_json(json.loads(RunFiles(run_dir).saving.read_text()))
+            return cls.from_json(json.loads(path.read_text()))
         except (ValueError, KeyError, TypeError) as error:
-            path = RunFiles(run_dir).saving
             raise UserError(f"{path} is damaged ({error!r}); remove it, or run again into a new folder.") from None
 
 
-def _check_number(name: str, value: Any, or_none: bool = True) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not number and not (or_none and value is None):
-        raise ValueError(f"{name} is {value!r}")
-
-
 def percent(fraction: float) -> str:
-    """Such as "61 %", with a decimal where two digits would hide what there is."""
-    if fraction == 0:
-        return "0 %"
-    return f"{fraction:.0%}".replace("%", " %") if fraction >= 0.1 else f"{fraction:.1%}".replace("%", " %")
+    """Such as "61 %", with a decimal below 10 %."""
+    digits = 0 if fraction >= 0.1 or fraction == 0 else 1
+    return f"{fraction:.{digits}%}".replace("%", " %")
 
 
 def times(ratio: float) -> str:

@@ -1,4 +1,4 @@
-"""How large the scoring model is beside the model that is trained, as selection pays with a small one.
+"""Size of the scoring model relative to the model that is trained, as selection pays with a small scorer.
 
 J. O. Yin, A. M. Rush, "Compute-Constrained Data Selection", ICLR 2025: for a perplexity- or gradient-based selection to
 pay in total compute, the trained model has to be 5 to 10 times larger than the scorer.
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from selectune.costs.record import CostRecord, Part, add_up, distinct
+from selectune.costs.record import TRAINING, CostRecord, Part, add_up, distinct
 
 PAYS_BELOW = 1 / 5
 """Scorer over model in weights, from which on the source above sees selection pay."""
@@ -20,21 +20,13 @@ PAYS_BELOW = 1 / 5
 
 @dataclass(frozen=True)
 class ScorerRatio:
-    """The scoring model over the model that is trained.
+    """Size of the scoring model relative to the model that is trained."""
 
-    Args:
-        scorer: the scoring model as it was found.
-        model: the trained model as it was found.
-        scorer_parameters: weights of the scorer's checkpoint; None when unknown.
-        model_parameters: weights of the trained model.
-        flops_per_token: FLOPs of scoring a token over those of training on one; None when unknown.
-    """
-
-    scorer: str
-    model: str
-    scorer_parameters: int | None
+    scorer: str  # name of the scoring model
+    model: str  # name of the trained model
+    scorer_parameters: int | None  # of the scorer's checkpoint; None when unknown
     model_parameters: int
-    flops_per_token: float | None
+    flops_per_token: float | None  # FLOPs of scoring a token over those of training on one; None when unknown
 
     @property
     def parameters(self) -> float | None:
@@ -43,12 +35,12 @@ class ScorerRatio:
 
     def sentence(self) -> str:
         """The ratios in plain words."""
-        told = []
+        ratios = []
         if self.parameters is not None:
-            told.append(f"has {self.parameters:.2g} times the weights of the model that is trained")
+            ratios.append(f"has {self.parameters:.2g} times the weights of the model that is trained")
         if self.flops_per_token is not None:
-            told.append(f"reads a token for {self.flops_per_token:.2g} times the FLOPs of training on one")
-        return f"The scorer ({self.scorer}) {' and '.join(told)}." if told else ""
+            ratios.append(f"reads a token for {self.flops_per_token:.2g} times the FLOPs of training on one")
+        return f"The scorer ({self.scorer}) {' and '.join(ratios)}." if ratios else ""
 
     @classmethod
     def of(
@@ -61,10 +53,9 @@ class ScorerRatio:
         part: Part = "fit",
     ) -> ScorerRatio | None:
         """The ratio of a run, or of its warm-up, from its ledger; None where nothing was scored by a model."""
-        stage = "train" if part == "fit" else "warm_up"
         known = [record for record in distinct(records) if record.part == part]
         scored = add_up(record for record in known if record.stage == "score")
-        trained = add_up(record for record in known if record.stage == stage and not record.cached)
+        trained = add_up(record for record in known if record.stage == TRAINING[part] and not record.cached)
         if not scored.tokens:
             return None
         per_token = None
@@ -74,7 +65,7 @@ class ScorerRatio:
 
 
 def n_parameters(folder: Path) -> int:
-    """Weights that a model folder holds, from the headers of its safetensors files; tied ones are there once."""
+    """Weights in a model folder, by the headers of its safetensors files; tied weights are stored once."""
     total = 0
     for file in sorted(folder.glob("*.safetensors")):
         with file.open("rb") as handle:

@@ -1,8 +1,9 @@
-"""Which rows go into which batch, on which rank: the same plan for every number of processes."""
+"""Plans of batches: the rows of each, and its rank; the same rows for every number of processes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,12 @@ GROUP_BATCHES = 50  # rows are sorted by length within groups of so many batches
 
 
 def plan_batches(lengths: np.ndarray, max_tokens: int, at_least: int = 1) -> list[np.ndarray]:
-    """Cut rows, longest first, into batches whose padded size stays within a token budget.
-
-    The plan depends on the lengths and the budget alone, so that every number of processes computes the same batches.
+    """Cut rows, longest first, into batches whose padded size stays within a token budget; the same on every rank.
 
     Args:
         lengths: tokens of each row, shape (n_rows,).
         max_tokens: most tokens a batch may hold, padding counted; a longer row is a batch of its own.
-        at_least: split batches until there are so many (one for every rank), as far as there are rows.
+        at_least: split batches until they are so many (one for every rank), as far as the rows reach.
 
     Returns:
         Row positions of each batch.
@@ -45,12 +44,7 @@ def split_batch(rows: np.ndarray, lengths: np.ndarray, max_tokens: int) -> list[
 
 
 class PlannedBatches(Dataset):
-    """A data set whose item is one planned batch, for `batch_loader`.
-
-    Args:
-        plan: row positions of each batch.
-        collate: makes the batch of some rows.
-    """
+    """A data set whose item is one batch of a plan, made by `collate`; for `batch_loader`."""
 
     def __init__(self, plan: list[np.ndarray], collate: Callable[[np.ndarray], Any]) -> None:
         self.plan, self.collate = plan, collate
@@ -91,7 +85,7 @@ class TrainSampler(DistributedSampler):
         lengths: tokens of each row, shape (n_rows,).
         batch_size: rows of a batch over all ranks.
         seed: of the shuffles.
-        rank: whose part to give.
+        rank: of this process.
         world_size: number of ranks.
     """
 
@@ -99,16 +93,15 @@ class TrainSampler(DistributedSampler):
         self.lengths, self.batch_size, self.seed = np.asarray(lengths), batch_size, seed
         self.rank, self.num_replicas = rank, world_size
         self.epoch = self.start = 0
-        sizes = [min(batch_size, len(lengths) - start) for start in range(0, len(lengths), batch_size)]
-        if len(sizes) > 1 and sizes[-1] < world_size:
-            sizes[-2:] = [sizes[-2] + sizes[-1]]
-        self.bounds = np.cumsum([0, *sizes])
+        self.bounds = [*range(0, len(lengths), batch_size), len(lengths)]
+        if len(self.bounds) > 2 and self.bounds[-1] - self.bounds[-2] < world_size:
+            del self.bounds[-2]
 
     def __len__(self) -> int:
         return len(self.bounds) - 1
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch's shuffle."""
+        """Shuffle as the epoch does."""
         self.epoch = epoch
 
     def batches(self) -> list[np.ndarray]:
@@ -118,7 +111,7 @@ class TrainSampler(DistributedSampler):
         group = GROUP_BATCHES * self.batch_size
         parts = [order[start : start + group] for start in range(0, len(order), group)]
         order = np.concatenate([part[np.argsort(-self.lengths[part], kind="stable")] for part in parts])
-        batches = [order[start:end] for start, end in zip(self.bounds[:-1], self.bounds[1:])]
+        batches = [order[start:end] for start, end in pairwise(self.bounds)]
         return [batches[i] for i in random.permutation(len(batches))]
 
     def __iter__(self) -> Iterator[np.ndarray]:

@@ -25,7 +25,7 @@ END = "\0end of file\0"  # a line after the last one, which is a row of its own 
 
 @dataclass
 class CsvConfig(datasets.BuilderConfig):
-    """What decides how files are read; `datasets` makes it part of its cache's key, with the files and their times."""
+    """The format of the files; `datasets` makes it part of its cache's key, with the files and their times."""
 
     separator: str = ","
     encoding: str = "utf-8-sig"
@@ -64,12 +64,7 @@ class CsvBuilder(datasets.ArrowBasedBuilder):
 
 
 def read_csv(files: Any, separator: str, encoding: str) -> Dataset:
-    """One split from csv files.
-
-    Args:
-        files: their paths, as `datasets` takes them in ``data_files``.
-        separator: one character.
-        encoding: as Python names it.
+    """One split from csv files, given as `datasets` takes them in ``data_files``.
 
     Raises:
         DataError: a file is empty, in another encoding, with another separator, or a line is broken.
@@ -80,49 +75,42 @@ def read_csv(files: Any, separator: str, encoding: str) -> Dataset:
 
 
 def _tables(path: Path, file: str, separator: str, encoding: str) -> Iterator[pa.Table]:
-    """The rows of a file in tables of bounded size.
+    """The rows of a file, which lies unpacked at a path, in tables of bounded size."""
 
-    Args:
-        path: of the file, or of what was unpacked of it.
-        file: what it is called in messages.
-        separator: of columns.
-        encoding: as Python names it.
-    """
+    def table(rows: Sequence[Sequence[str]]) -> pa.Table:
+        columns = {name: [row[place] or None for row in rows] for name, place in places.items()}
+        return pa.table({name: pa.array(column, pa.string()) for name, column in columns.items()})
+
     limit = csv.field_size_limit(sys.maxsize)  # a text may be longer than the 128 KiB of the default
     try:
         with path.open(encoding=encoding, newline="") as handle:
             rows = _rows(file, handle, separator)
-            header = next(rows)
-            places = _columns(file, header, separator)
+            places = _columns(file, next(rows), separator)
             batch: list[list[str]] = []
             characters = 0
             for row in rows:
                 batch.append(row)
                 characters += sum(map(len, row))
                 if len(batch) == BATCH_ROWS or characters >= BATCH_CHARACTERS:
-                    yield _table(batch, places)
+                    yield table(batch)
                     batch, characters = [], 0
             if batch:
-                yield _table(batch, places)
+                yield table(batch)
     except UnicodeError as error:
-        raise DataError(_other_encoding(path, file, encoding)) from error
+        raise _encoding_error(path, file, encoding) from error
     finally:
         csv.field_size_limit(limit)
 
 
 def _rows(file: str, lines: Iterator[str] | Any, separator: str) -> Iterator[list[str]]:
-    """The header and the rows, all of as many fields, blank lines left out.
-
-    Raises:
-        DataError: there is no header, a row has fewer or more fields, or a quote is left open.
-    """
+    """The header and the rows, all of as many fields, blank lines left out."""
     reader = csv.reader(chain(lines, [END]), delimiter=separator)
     width, line = 0, 1
     for row in reader:
         if row == [END]:
             break
         if not width and any("\0" in name for name in row):
-            raise DataError(f"{file} looks like UTF-16; say --data.encoding utf-16.")
+            raise DataError(f"{file} looks like UTF-16; set --data.encoding utf-16.")
         if row and row[-1].endswith(END):
             raise DataError(
                 f"A quote that is opened in the row at line {line} of {file} is never closed; close it, or double a "
@@ -143,48 +131,33 @@ def _rows(file: str, lines: Iterator[str] | Any, separator: str) -> Iterator[lis
 
 
 def _columns(file: str, header: Sequence[str], separator: str) -> dict[str, int]:
-    """Position of each named column; a column without a name, as of row numbers, is left out.
-
-    Raises:
-        DataError: the header was written with another separator, or two columns have one name.
-    """
+    """Position of each named column; a column without a name, as of row numbers, is left out."""
     names = [name.strip() for name in header]
     line = separator.join(names)
     other = max(SEPARATORS, key=line.count)
     if line.count(other) > line.count(separator):
         raise DataError(
-            f"The header of {file}, {line[:80]!r}, looks as if columns were separated by {SEPARATORS[other]}; say "
+            f"The header of {file}, {line[:80]!r}, looks as if columns were separated by {SEPARATORS[other]}; set "
             f"--data.separator {SEPARATORS[other]}."
         )
     places = {name: place for place, name in enumerate(names) if name}
-    twice = [name for name in places if names.count(name) > 1]
-    if twice:
+    if twice := [name for name in places if names.count(name) > 1]:
         raise DataError(f"{file} has {names.count(twice[0])} columns '{twice[0]}'; rename all but one.")
     if not places:
         raise DataError(f"The first line of {file} names no column; it must be a header such as text,label.")
     return places
 
 
-def _table(rows: Sequence[Sequence[str]], places: dict[str, int]) -> pa.Table:
-    columns = {name: [row[place] or None for row in rows] for name, place in places.items()}
-    return pa.table({name: pa.array(column, pa.string()) for name, column in columns.items()})
-
-
-def _other_encoding(path: Path, file: str, encoding: str) -> str:
-    """The sentence on a file that is in another encoding than it was read in."""
-    with path.open("rb") as handle:
-        bad = (i for i, line in enumerate(handle, 1) if not _can_be(line, encoding))
-        line = next(bad, None) if encoding == "utf-8-sig" else None  # in UTF-16 lines do not end at a byte
+def _encoding_error(path: Path, file: str, encoding: str) -> DataError:
+    """The error for a file that is in another encoding than it was read in."""
+    line = None
+    if encoding == "utf-8-sig":  # in UTF-16 lines do not end at a byte
+        with path.open("rb") as handle:
+            # a line with other bytes than those of UTF-8 loses them on the way to text and back
+            bad = (i for i, raw in enumerate(handle, 1) if raw.decode("utf-8", "ignore").encode() != raw)
+            line = next(bad, None)
     place, name = f"Line {line} of {file}" if line else file, encoding.removesuffix("-sig").upper()
-    return (
-        f"{place} is not {name}; say which encoding the file is in, for instance --data.encoding cp1252 (Windows, "
+    return DataError(
+        f"{place} is not {name}; name its encoding, for instance --data.encoding cp1252 (Windows, "
         "western Europe) or latin-1."
     )
-
-
-def _can_be(line: bytes, encoding: str) -> bool:
-    try:
-        line.decode(encoding)
-    except UnicodeError:
-        return False
-    return True

@@ -6,9 +6,11 @@ import codecs
 import glob
 import logging
 import re
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from selectune.common.errors import DataError
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
 
 READERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
 USUAL_SPLITS = {"train", "training", "validation", "valid", "val", "dev", "test", "testing", "eval", "evaluation"}
-ONLY_EMPTY = {"keep_default_na": False, "na_values": [""]}  # what is missing where `datasets` reads a csv itself
+ONLY_EMPTY = {"keep_default_na": False, "na_values": [""]}  # of a csv that `datasets` reads itself
+# Settings that leave the reading of files to us: where they are, and how a csv file is written.
+PLAIN = {"name", "version", "data_dir", "data_files", "description", "sep", "delimiter", "encoding"}
 
 
 @dataclass(frozen=True)
@@ -52,24 +56,17 @@ class FileFormat:
                 ) from None
             object.__setattr__(self, "encoding", "utf-8-sig" if known.name == "utf-8" else known.name)
 
-    def check(self, kind: str, what: str) -> None:
-        """Refuse what a kind of files (``csv``, ``json``, ``parquet``) does not have."""
-        for option, value, kinds in (
-            ("separator", self.separator, ("csv",)),
-            ("encoding", self.encoding, ("csv", "json")),
-        ):
-            if value is not None and kind not in kinds:
-                raise DataError(f"data.{option} is for {' and '.join(kinds)} files, but {what} is not; leave it out.")
+    def check(self, kind: str, name: str) -> None:
+        """Refuse options that a kind of files (``csv``, ``json``, ``parquet``) does not have."""
+        for option, kinds in (("separator", ("csv",)), ("encoding", ("csv", "json"))):
+            if getattr(self, option) is not None and kind not in kinds:
+                raise DataError(f"data.{option} is for {' and '.join(kinds)} files, but {name} is not; leave it out.")
 
 
 def load_file(path: Path, how: FileFormat) -> dict[str, Dataset]:
-    """One file as a split ``train``.
-
-    Raises:
-        DataError: it is not there, is empty, or cannot be read.
-    """
+    """One file as a split ``train``; DataError where it does not exist, is empty, or cannot be read."""
     if not path.is_file():
-        raise DataError(f"There is no file {path}; mend data.dataset (relative paths start at {Path.cwd()}).")
+        raise DataError(f"There is no file {path}; check data.dataset (relative paths start at {Path.cwd()}).")
     if path.stat().st_size == 0:
         raise DataError(f"The file {path} is empty; data.dataset needs one with a header and rows.")
     kind = READERS[path.suffix.lower()]
@@ -81,70 +78,64 @@ def load_folder(folder: Path, how: FileFormat) -> dict[str, Dataset]:
     """A folder in the hub's layout; ``<split>.parquet`` is a split of that name.
 
     `datasets` finds splits by keywords, so it would join MNLI's ``validation_matched`` and ``validation_mismatched``.
-
-    Raises:
-        DataError: it cannot be read.
     """
     files: dict[str, list[str]] = {}
     for file in sorted(folder.glob("*.parquet")):
-        name = re.sub(r"-\d{5}-of-\d{5}$", "", file.stem)
-        files.setdefault(name, []).append(str(file))
+        files.setdefault(re.sub(r"-\d{5}-of-\d{5}$", "", file.stem), []).append(str(file))
     unusual = set(files) - USUAL_SPLITS
     if "train" in files and unusual and all(re.fullmatch(r"(?!train)\w+", name) for name in unusual):
         how.check("parquet", str(folder))
         return {name: _load_split("parquet", of_split, how, folder) for name, of_split in files.items()}
-    return _load_found(str(folder), None, None, how, folder)
+    return load_named(str(folder), how, folder=folder)
 
 
-def load_hub(name: str, config: str | None, revision: str | None, how: FileFormat) -> dict[str, Dataset]:
-    """A data set of the hub.
-
-    Raises:
-        DataError: it cannot be had, or cannot be read.
-    """
-    return _load_found(name, config, revision, how, None)
-
-
-def reason(error: BaseException) -> str:
-    """The first line of an error, or of what it came from."""
-    told = str(error.__cause__ or error).strip()
-    return told.splitlines()[0][:200] if told else type(error).__name__
-
-
-def _load_found(
-    path: str, name: str | None, revision: str | None, how: FileFormat, folder: Path | None
+def load_named(
+    path: str, how: FileFormat, config: str | None = None, revision: str | None = None, folder: Path | None = None
 ) -> dict[str, Dataset]:
-    """What `datasets` finds under a name, or in a folder, whose splits are read one by one, as types may differ.
+    """The splits that `datasets` finds under a name of the hub, or in a folder.
 
-    A description that comes with the data (its ``README.md``) decides types and format, where there is one.
+    Those of a folder are read one by one, as types may differ. A description that comes with the data (its
+    ``README.md``) decides types and format, where there is one.
     """
-    where = folder or (f"{path}/{name}" if name else path)
+    where = folder or (f"{path}/{config}" if config else path)
     datasets = _quiet_datasets()
     try:
         with TemporaryDirectory() as nowhere:  # in the cache it would find the types of an earlier reading
             cache = nowhere if folder else None
-            builder = datasets.load_dataset_builder(path, name, revision=revision, cache_dir=cache)
+            builder = datasets.load_dataset_builder(path, config, revision=revision, cache_dir=cache)
         kind = builder.name
         if kind in READERS.values():
             how.check(kind, str(where))
-        if folder is not None and kind in READERS.values() and builder.info.features is None and _is_plain(builder):
-            return {
-                str(split): _load_split(kind, list(of_split), _as_described(how, builder.config), folder)
-                for split, of_split in builder.config.data_files.items()
-            }
+        if folder is not None and kind in READERS.values() and builder.info.features is None:
+            given, default = builder.config, type(builder.config)()
+            names = [field.name for field in fields(given)]
+            if {name for name in names if getattr(given, name) != getattr(default, name)} <= PLAIN:
+                separator = getattr(given, "sep", ",")  # the description's, unless an option says otherwise
+                separator = how.separator or (separator if separator != "," else None)
+                how = FileFormat(separator, how.encoding or getattr(given, "encoding", None))
+                files = given.data_files.items()
+                return {str(split): _load_split(kind, list(of_split), how, folder) for split, of_split in files}
         options: dict[str, Any] = {"sep": how.separator, "encoding": how.encoding}
         options = {option: value for option, value in options.items() if value is not None}
         options |= ONLY_EMPTY if kind == "csv" else {}
-        return dict(datasets.load_dataset(path, name, revision=revision, **options))
+        return dict(datasets.load_dataset(path, config, revision=revision, **options))
     except Exception as error:
-        raise _sentence(error, where, hub=folder is None) from error
+        raise _data_error(error, where, hub=folder is None) from error
+
+
+def error_summary(error: BaseException) -> str:
+    """Class and text of an error, in one line of at most 200 characters."""
+    return shorten(f"{type(error).__name__}: {str(error).strip().rstrip('.')}", 200)
 
 
 def _load_split(kind: str, files: list[str], how: FileFormat, where: Path) -> Dataset:
     """Files of one kind as one split, in the types that they have by themselves."""
     datasets = _quiet_datasets()
-    if kind != "parquet" and how.encoding is None and (file := next(filter(_is_utf16, files), None)):
-        raise DataError(f"{file} is in UTF-16; say --data.encoding utf-16.")
+    if kind != "parquet" and how.encoding is None:
+        for file in files:
+            with open(file, "rb") as handle:
+                if handle.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+                    raise DataError(f"{file} is in UTF-16; set --data.encoding utf-16.")
     paths = [glob.escape(file) for file in files]
     try:
         if kind == "csv":
@@ -158,53 +149,34 @@ def _load_split(kind: str, files: list[str], how: FileFormat, where: Path) -> Da
             split.data.table.validate(full=True)  # the reader takes bytes that are no UTF-8
         return split
     except Exception as error:
-        raise _sentence(error, where, hub=False) from error
-
-
-def _is_utf16(file: str) -> bool:
-    with open(file, "rb") as handle:
-        return handle.read(2) in (b"\xff\xfe", b"\xfe\xff")
-
-
-def _is_plain(builder: Any) -> bool:
-    """Whether nothing is said of the files but where they are and what separates their columns."""
-    config, default = builder.config, type(builder.config)()
-    said = {field.name for field in fields(config) if getattr(config, field.name) != getattr(default, field.name)}
-    return said <= {"name", "version", "data_dir", "data_files", "description", "sep", "delimiter", "encoding"}
-
-
-def _as_described(how: FileFormat, config: Any) -> FileFormat:
-    """The format that is asked for, and else the one that a folder's description names."""
-    separator, encoding = getattr(config, "sep", ","), getattr(config, "encoding", None)
-    return FileFormat(how.separator or (separator if separator != "," else None), how.encoding or encoding)
+        raise _data_error(error, where, hub=False) from error
 
 
 def _quiet_datasets() -> Any:
     import datasets
 
     datasets.disable_progress_bars()
-    for told_below in ("huggingface_hub", "datasets"):
-        logging.getLogger(told_below).setLevel(logging.CRITICAL)
+    for logger in ("huggingface_hub", "datasets"):  # the errors raised here say the same
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
     return datasets
 
 
-def _sentence(error: Exception, where: str | Path, hub: bool) -> DataError:
-    """What a user is told of data that cannot be read."""
+def _data_error(error: Exception, where: str | Path, hub: bool) -> DataError:
+    """The error for data that cannot be read, in one sentence."""
     for known in (error, error.__cause__):
         if isinstance(known, DataError):
             return known
+    cause = error_summary(error.__cause__ or error)
     if hub:
         return DataError(
-            f"The data set {where} was not found on this machine and could not be had from the hub ({reason(error)}); "
-            "check the name and the network, or put a copy into the folder that SELECTUNE_DATA names."
+            f"The data set {where} was not found on this machine and could not be had from the hub ({cause}); check "
+            "the name and the network, or put a copy into the folder that SELECTUNE_DATA names."
         )
     if empty := _empty_file(Path(where)):
         return DataError(f"{empty} has no rows; a split must have at least one.")
     if any(isinstance(part, UnicodeError) or "UTF8" in str(part) for part in (error, error.__cause__)):
-        return DataError(
-            f"{where} is not UTF-8; say which encoding it is in, for instance --data.encoding cp1252 or utf-16."
-        )
-    return DataError(f"The data in {where} could not be read ({reason(error)}); mend the files or data.dataset.")
+        return DataError(f"{where} is not UTF-8; name its encoding, for instance --data.encoding cp1252 or utf-16.")
+    return DataError(f"The data in {where} could not be read ({cause}); check the files or data.dataset.")
 
 
 def _empty_file(path: Path) -> Path | None:
@@ -212,9 +184,7 @@ def _empty_file(path: Path) -> Path | None:
     import pyarrow.parquet as pq
 
     for file in sorted(path.rglob("*.parquet")) if path.is_dir() else [path] if path.suffix == ".parquet" else []:
-        try:
+        with suppress(OSError, ValueError):
             if pq.read_metadata(file).num_rows == 0:
                 return file
-        except (OSError, ValueError):
-            continue
     return None

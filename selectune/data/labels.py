@@ -6,13 +6,13 @@ import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import numpy as np
 
 from selectune.common.errors import DataError
+from selectune.data.pool import first_few
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -47,44 +47,22 @@ def class_label(label: object) -> int | str | None:
     return int(name.partition(".")[0]) if WHOLE.fullmatch(name) else name or None
 
 
-def number_label(label: object) -> float | int | None:
-    """A label as a number that is learned as it is: a text is read as one; None where missing.
-
-    Raises:
-        TypeError: it is neither a number nor a text.
-        ValueError: the text is no number.
-    """
-    if isinstance(label, str):
-        text = SPACE.sub("", label)
-        return (int(text) if re.fullmatch(r"[+-]?\d{1,18}", text) else float(text)) if text else None
-    if label is not None and not isinstance(label, int | float):
-        raise TypeError
-    return label
-
-
 def with_class_labels(split: Dataset, column: str, where: str) -> Dataset:
     """The split, whose labels are all whole numbers or all names without white space around them.
 
-    Args:
-        split: whose ``column`` holds the labels; numbers of classes that it names (``ClassLabel``) stay as they are.
-        column: of the labels.
-        where: for the messages.
+    Numbers of classes that the split itself names (``ClassLabel``) stay as they are.
 
     Raises:
         DataError: a label is missing, or neither a number nor a text.
     """
     given = split[column][:]
-    try:
-        labels = _by_value(given, class_label)
-    except TypeError:
-        odd = next(label for label in given if not isinstance(label, int | float | str | None))
-        raise DataError(
-            f"{where} has labels such as {str(odd)[:40]!r}, but one must be a number or a name; mend them."
-        ) from None
-    if None in labels:
-        missing = [i for i, label in enumerate(labels) if label is None]
-        if len(missing) == len(labels):
-            raise DataError(f"{where} has no label in any row, {HIDDEN}")
+    labels = _by_value(
+        given, class_label, f"{where} has labels such as", "but one must be a number or a name; correct them."
+    )
+    missing = [i for i, label in enumerate(labels) if label is None]
+    if missing and len(missing) == len(labels):
+        raise DataError(f"{where} has no label in any row, {HIDDEN}")
+    if missing:
         raise DataError(f"{where} has {len(missing)} row(s) without a label (first: row {missing[0]}); fill them.")
     if getattr(split.features[column], "names", None):
         return split
@@ -101,19 +79,20 @@ def with_class_labels(split: Dataset, column: str, where: str) -> Dataset:
 
 
 def with_number_labels(split: Dataset, column: str, where: str) -> Dataset:
-    """The split, whose labels are numbers even where they were written as texts.
+    """The split, whose labels are numbers even where they were written as texts; a missing one is None."""
 
-    Raises:
-        DataError: a label is no number.
-    """
+    def number(label: object) -> float | int | None:
+        if isinstance(label, str):
+            text = SPACE.sub("", label)
+            return (int(text) if re.fullmatch(r"[+-]?\d{1,18}", text) else float(text)) if text else None
+        if label is not None and not isinstance(label, int | float):
+            raise TypeError
+        return label
+
     given = split[column][:]
-    try:
-        labels = _by_value(given, number_label)
-    except (TypeError, ValueError):
-        odd = next(label for label in given if not _is_number(label))
-        raise DataError(
-            f"{where} has the label {str(odd)[:40]!r}, but with data.regression all must be numbers, as 3.6; mend it."
-        ) from None
+    labels = _by_value(
+        given, number, f"{where} has the label", "but with data.regression all must be numbers, as 3.6; correct it."
+    )
     return _replaced(split, column, given, labels)
 
 
@@ -127,7 +106,7 @@ def numbers_of(labels: Sequence[float | int | None], where: str) -> np.ndarray:
     bad = np.flatnonzero(~np.isfinite(numbers))
     if len(bad):
         raise DataError(
-            f"{where} has {len(bad)} row(s) whose label is no finite number (first: row {bad[0]}); mend them."
+            f"{where} has {len(bad)} row(s) whose label is no finite number (first: row {bad[0]}); correct them."
         )
     if len(numbers) > 1 and (numbers == -1).all():
         raise DataError(f"The labels of {where} are hidden (all -1), {HIDDEN}")
@@ -153,31 +132,29 @@ class Classes:
         Args:
             labels: of each row.
             where: for the messages.
-            numbers_are_classes: whether names that are numbers are meant as classes, which else are doubted.
+            numbers_are_classes: accept names that are numbers as classes without question.
 
         Raises:
             DataError: labels look like measurements, or are hidden.
+
+        Warns:
+            UserWarning: many classes are numbers, or two differ by case only.
         """
-        found = sorted(set(labels), key=lambda label: (str(label), 0) if isinstance(label, str) else ("", label))
-        if found == [-1]:
+        distinct = sorted(set(labels), key=lambda label: (str(label), 0) if isinstance(label, str) else ("", label))
+        if distinct == [-1]:
             raise DataError(f"The labels of {where} are hidden (all -1), {HIDDEN}")
-        names = [str(label) for label in found]
-        whole = all(isinstance(label, int) for label in found)
+        names = [str(label) for label in distinct]
+        whole = all(isinstance(label, int) for label in distinct)
         if not whole and all(map(NUMBER.fullmatch, names)):
             names.sort(key=lambda name: float(name.replace(",", ".")))
         if not numbers_are_classes:
-            _doubt_numbers(names, where)
-        _note_case(names, where)
-        return cls(tuple(names), tuple(map(int, found)) if whole else None)
-
-    @cached_property
-    def _by_name(self) -> dict[str, int]:
-        stripped = {SPACE.sub("", name): i for i, name in enumerate(self.names)}
-        return stripped | {name: i for i, name in enumerate(self.names)}
-
-    @cached_property
-    def _by_label(self) -> dict[int, int]:
-        return {label: i for i, label in enumerate(self.labels or ())}
+            _question_numbers(names, where)
+        first: dict[str, str] = {}
+        pairs = ((first.setdefault(name.casefold(), name), name) for name in names)
+        if alike := next((pair for pair in pairs if pair[0] != pair[1]), None):
+            both = "' and '".join(alike)
+            warnings.warn(f"{where} has the classes '{both}', which differ by case only; they stay two.", stacklevel=2)
+        return cls(tuple(names), tuple(map(int, distinct)) if whole else None)
 
     def encode(self, labels: Sequence[int | str], where: str) -> np.ndarray:
         """Class number of each label of any split, int64, shape (rows,).
@@ -185,22 +162,23 @@ class Classes:
         Raises:
             DataError: a label is hidden, or unknown to the train split.
         """
-        told = {label: self._number(label) for label in set(labels)}
-        unknown = sorted((label for label, number in told.items() if number is None), key=str)
+        by_label = {label: i for i, label in enumerate(self.labels or ())}
+        by_name = {SPACE.sub("", name): i for i, name in enumerate(self.names)}
+        by_name |= {name: i for i, name in enumerate(self.names)}
+        numbers = {
+            label: by_label.get(label) if self.labels and isinstance(label, int) else by_name.get(str(label))
+            for label in set(labels)
+        }
+        unknown = sorted((label for label, number in numbers.items() if number is None), key=str)
         if unknown == [-1]:
-            hidden = len(labels) if len(told) == 1 else sum(label == -1 for label in labels)
+            hidden = sum(label == -1 for label in labels)
             raise DataError(f"{hidden:,} of {len(labels):,} labels of {where} are hidden (-1), {HIDDEN}")
         if unknown:
-            known = ", ".join(self.names[:20]) + (", ..." if len(self.names) > 20 else "")
             raise DataError(
-                f"{where} has the label '{unknown[0]}', but the train split has but {known}; mend the labels."
+                f"{where} has the label '{unknown[0]}', but the train split has only {first_few(self.names, 20)}; "
+                "correct the labels."
             )
-        return np.array([told[label] for label in labels], dtype=np.int64)
-
-    def _number(self, label: int | str) -> int | None:
-        if isinstance(label, int) and self.labels is not None:
-            return self._by_label.get(label)
-        return self._by_name.get(str(label))
+        return np.array([numbers[label] for label in labels], dtype=np.int64)
 
 
 def labels_of(split: Dataset, column: str) -> list[Any]:
@@ -212,45 +190,34 @@ def labels_of(split: Dataset, column: str) -> list[Any]:
     return [names[label] for label in labels]
 
 
-def _by_value(given: Sequence[Any], read: Callable[[Any], Any]) -> list[Any]:
-    """What is read of each label, each different one being read once."""
+def _by_value(given: Sequence[Any], read: Callable[[Any], Any], before: str, after: str) -> list[Any]:
+    """Each label as it is read, each different one being read once; one that cannot be stands in the error's middle."""
     known: dict[tuple[type, Any], Any] = {}  # 1, 1.0 and True are equal, so the type belongs to the key
-    return [
-        known[key] if (key := (type(label), label)) in known else known.setdefault(key, read(label)) for label in given
-    ]
+    for label in given:
+        try:
+            key = type(label), label
+            if key not in known:
+                known[key] = read(label)
+        except (TypeError, ValueError):
+            raise DataError(f"{before} {str(label)[:40]!r}, {after}") from None
+    return [known[type(label), label] for label in given]
 
 
 def _replaced(split: Dataset, column: str, given: list[Any], labels: list[Any]) -> Dataset:
-    """The split with other labels; itself where they are those that are there, in their types."""
+    """The split with other labels; itself where they are the same, in their types."""
     if all(type(old) is type(new) and old == new for old, new in zip(given, labels)):
         return split
     other, key = f"{column} as it is compared", uuid4().hex[:16]  # a key that `datasets` makes would take seconds
     return split.add_column(other, labels, new_fingerprint=key).remove_columns(column).rename_column(other, column)
 
 
-def _doubt_numbers(names: Sequence[str], where: str) -> None:
-    """Refuse classes that are decimal numbers, and note many that are whole ones: a value may be meant."""
+def _question_numbers(names: Sequence[str], where: str) -> None:
+    """Refuse classes that are decimal numbers, and warn of many that are whole ones: a value may be meant."""
     numbers = [name for name in names if NUMBER.fullmatch(name)]
     decimals = [name for name in numbers if not name.strip("+-").isdigit()]
-    how = "say --data.regression true to learn a number, or --data.numbers_are_classes true to have each as a class."
+    how = "set --data.regression true to learn a number, or --data.numbers_are_classes true to have each as a class."
     if decimals and 2 * len(numbers) > len(names):
         raise DataError(f"The labels of {where} are numbers such as {decimals[0]} ({len(names):,} different); {how}")
     if len(numbers) == len(names) > MANY_NUMBERS and list(names) != [str(number) for number in range(len(names))]:
-        told = f"{where} has {len(names):,} classes that are numbers, {names[0]} to {names[-1]}"
-        warnings.warn(f"{told}; {how}", stacklevel=3)
-
-
-def _note_case(names: Sequence[str], where: str) -> None:
-    first: dict[str, str] = {}
-    for name in names:
-        if (other := first.setdefault(name.casefold(), name)) != name:
-            told = f"{where} has the classes '{other}' and '{name}', which differ by case only"
-            warnings.warn(f"{told}; they stay two.", stacklevel=3)
-            return
-
-
-def _is_number(label: Any) -> bool:
-    try:
-        return number_label(label) is not None
-    except (TypeError, ValueError):
-        return False
+        classes = f"{len(names):,} classes that are numbers, {names[0]} to {names[-1]}"
+        warnings.warn(f"{where} has {classes}; {how}", stacklevel=3)

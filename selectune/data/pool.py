@@ -16,17 +16,17 @@ from selectune.common.progress import progress
 if TYPE_CHECKING:
     from datasets import Dataset
 
-SEPARATOR = b"\x1f"
+CHUNK_ROWS = 10_000
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Rows to choose from. A row id is a position in it, for ever.
+    """Rows to select from. A row id is a position in it, for ever.
 
     Args:
         dataset: the rows.
         text_columns: the column of the text, or two of a pair.
-        source: what it was made from, e.g. ``local:ag_news (10,001 rows)``.
+        source: description of the data, e.g. ``local:ag_news (10,001 rows)``.
         revision: of the source, if it has one.
         source_rows: position of each row in the source's own train split, shape (n_rows,).
         label_column: the column of the label, if there is one; it belongs to the fingerprint.
@@ -67,10 +67,10 @@ class Pool:
     def _digests(self) -> np.ndarray:
         """A 128-bit hash of every row's text, uint64, shape (n_rows, 2)."""
         digests = bytearray()
-        with progress("Hashing texts", len(self) // 10_000 + 1) as advance:
-            for start in range(0, len(self), 10_000):
-                for texts in self.texts(slice(start, start + 10_000)):
-                    joined = SEPARATOR.join(text.encode("utf-8", "surrogatepass") for text in texts)
+        with progress("Hashing texts", len(self) // CHUNK_ROWS + 1) as advance:
+            for start in range(0, len(self), CHUNK_ROWS):
+                for texts in self.texts(slice(start, start + CHUNK_ROWS)):
+                    joined = b"\x1f".join(text.encode("utf-8", "surrogatepass") for text in texts)
                     digests += hashlib.blake2b(joined, digest_size=16).digest()
                 advance()
         return np.frombuffer(bytes(digests), dtype="<u8").reshape(-1, 2)
@@ -86,50 +86,52 @@ class Pool:
         digest = hashlib.blake2b(self._digests.tobytes(), digest_size=16)
         digest.update(str(len(self.text_columns)).encode())
         if self.label_column:
-            for start in range(0, len(self), 10_000):
-                digest.update(repr(list(self.dataset[start : start + 10_000][self.label_column])).encode())
+            # The fingerprint depends on these chunks, as each is hashed in its written form.
+            for start in range(0, len(self), CHUNK_ROWS):
+                digest.update(repr(list(self.dataset[start : start + CHUNK_ROWS][self.label_column])).encode())
         if self.domains is not None:
             digest.update(self.domains.astype("<i4").tobytes())
         return digest.hexdigest()
 
 
 def check_texts(dataset: Dataset, columns: Sequence[str], where: str) -> None:
-    """Refuse a split that is empty, lacks a column, or has rows without a text.
-
-    Raises:
-        DataError: says which, and the columns or rows concerned.
-    """
+    """Raise DataError for a split that is empty, lacks a column, or has rows without a text."""
     for column in columns:
-        if column not in dataset.column_names:
-            raise DataError(
-                f"{where} has no column '{column}'; it has {', '.join(dataset.column_names)}. Name the right one."
-            )
+        check_column(dataset, column, where)
     if len(dataset) == 0:
         raise DataError(f"{where} has no rows; a split must have at least one.")
     for column in columns:
         check_one_type(dataset, column, where)
-        bad: list[int] = []
-        for start in range(0, len(dataset), 10_000):
-            for row, text in enumerate(dataset[start : start + 10_000][column], start):
+        empty: list[int] = []
+        for start in range(0, len(dataset), CHUNK_ROWS):
+            for row, text in enumerate(dataset[start : start + CHUNK_ROWS][column], start):
                 if text is not None and not isinstance(text, str):
                     raise DataError(
                         f"{where} has no text but a value of type {type(text).__name__} in column '{column}' (row "
                         f"{row}); name another column, or store texts."
                     )
                 if text is None or not text.strip():
-                    bad.append(row)
-        if bad:
-            rows = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
+                    empty.append(row)
+        if empty:
             raise DataError(
-                f"{where} has {len(bad)} row(s) without a text in column '{column}' (rows {rows}); remove or fill them."
+                f"{where} has {len(empty)} row(s) without a text in column '{column}' (rows {first_few(empty)}); "
+                "remove or fill them."
             )
 
 
-def check_one_type(dataset: Dataset, column: str, where: str) -> None:
-    """Refuse a column of a json file that mixes types, since its reader would take the text ``"null"`` for nothing.
+def check_column(dataset: Dataset, column: str, where: str, option: str | None = None) -> None:
+    """Raise DataError for a split that lacks a column, which an option names."""
+    if column not in dataset.column_names:
+        columns, what_to_do = ", ".join(dataset.column_names), f"Set {option} to" if option else "Name"
+        raise DataError(f"{where} has no column '{column}'; it has {columns}. {what_to_do} one of them.")
 
-    Raises:
-        DataError: says which.
-    """
+
+def check_one_type(dataset: Dataset, column: str, where: str) -> None:
+    """Raise DataError for a column of a json file that mixes types: its reader drops the text ``"null"``."""
     if type(dataset.features[column]).__name__ == "Json":
         raise DataError(f"{where} mixes texts and other values in column '{column}'; store all of them as texts.")
+
+
+def first_few(values: Sequence[object] | np.ndarray, n: int = 5) -> str:
+    """The first `n` values in a list for a message, with ``...`` for the others."""
+    return ", ".join(map(str, values[:n])) + (", ..." if len(values) > n else "")

@@ -23,13 +23,13 @@ class Segment:
 
 
 def by_characters(text: str) -> tuple[np.ndarray, np.ndarray]:
-    """Where a text may be cut, and how long it is up to there: anywhere, in characters."""
+    """Positions at which a text may be cut, and its length up to each: anywhere, in characters."""
     places = np.arange(len(text) + 1)
     return places, places
 
 
 def by_tokens(tokenizer: Any) -> Measure:
-    """Where a text may be cut, and how long it is up to there: before words, in tokens of a fast tokenizer.
+    """Positions at which a text may be cut, and its length up to each: before words, in tokens of a fast tokenizer.
 
     Words stay whole, so that a segment has as many tokens on its own as it had in its text.
     """
@@ -50,7 +50,7 @@ def cut(texts: Iterable[tuple[int, str]], size: int, measure: Measure, join: boo
     Args:
         texts: pairs of row and text.
         size: of a segment, in the units of the measure.
-        measure: `by_characters`, or what `by_tokens` gives.
+        measure: `by_characters`, or the function of `by_tokens`.
         join: fill a segment up with the next text, after a line break; else a segment ends with its text.
 
     Yields:
@@ -80,18 +80,6 @@ def cut(texts: Iterable[tuple[int, str]], size: int, measure: Measure, join: boo
             parts, filled = [], 0
     if parts and filled >= SHORTEST * size:
         yield from _segment(parts, first, row)
-
-
-def in_turns(parts: Iterable[Iterator[Segment]]) -> Iterator[Segment]:
-    """One of each part in its turn, as long as it has any."""
-    left = list(parts)
-    while left:
-        for part in tuple(left):
-            segment = next(part, None)
-            if segment is None:
-                left.remove(part)
-            else:
-                yield segment
 
 
 def _segment(parts: list[str], first: int, last: int) -> Iterator[Segment]:

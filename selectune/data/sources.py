@@ -1,4 +1,4 @@
-"""Find a data set or a model by name: in a local root first, then on disk, then on the hub; and say what was found."""
+"""Find a data set or a model by name: in a local root first, then on disk, then on the hub."""
 
 from __future__ import annotations
 
@@ -11,25 +11,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from selectune.common.errors import CheckpointError, DataError
-from selectune.data.checkpoint_files import check_files
-from selectune.data.data_files import READERS, FileFormat, load_file, load_folder, load_hub, reason
+from selectune.common.files import default_cache
+from selectune.data.data_files import READERS, FileFormat, error_summary, load_file, load_folder, load_named
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 EMBEDDED_DATA = "docstrings"
 EMBEDDED_MODEL = "docstrings-bert"
+AGAIN = "get the model again, or name another"
+POSITIONS = ("position_embeddings.weight", "wpe.weight", "embed_positions.weight")  # BERT's, GPT-2's and OPT's name
 
 
 @dataclass(frozen=True)
 class DataSource:
-    """A data set as it was found.
+    """A data set and where it came from.
 
     Args:
         splits: its splits by name.
-        described: what was found, e.g. ``local:ag_news (10,001 rows)``, never just the hub's name.
+        described: where it came from and its size, e.g. ``local:ag_news (10,001 rows)``, never just the hub's name.
         revision: the hub's commit or tag asked for, if any.
-        domains: where several data sets were put together, the number of each train row's, int32.
+        domains: where several data sets were concatenated, the number of each train row's, int32.
         domain_names: of these, by number.
         places: where each train row stands in its own data set.
     """
@@ -44,7 +46,7 @@ class DataSource:
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model as it was found: a folder in the hub's layout.
+    """A model's folder, in the hub's layout, and where it came from.
 
     Args:
         folder: holds ``config.json``, ``*.safetensors`` and the tokenizer.
@@ -63,7 +65,6 @@ def find_data(
     root: str | Path | None = None,
     local_name: str | None = None,
     revision: str | None = None,
-    cache: Path | None = None,
     how: FileFormat | None = None,
 ) -> DataSource:
     """Load a data set.
@@ -73,73 +74,122 @@ def find_data(
             jsonl or parquet file.
         config: the hub's configuration, e.g. ``sst2`` of ``nyu-mll/glue``.
         root: a folder of local copies that is looked into first; default ``SELECTUNE_DATA``.
-        local_name: what the folder in the root is called, when not by the data set's name.
+        local_name: name of the folder in the root, where it differs from the data set's.
         revision: of the hub's data set, e.g. ``refs/convert/parquet``.
-        cache: where the embedded corpus is kept.
         how: the separator and the encoding of text files; default what is usual.
 
     Raises:
-        DataError: nothing of that name was found, or it cannot be read.
+        DataError: there is no data set of that name, or it cannot be read.
     """
     how = how or FileFormat()
     root = root or os.environ.get("SELECTUNE_DATA")
     if root and not Path(root).is_dir():
         raise DataError(
-            f"The data root {root} (data.root or SELECTUNE_DATA) is not a folder; mend the path or unset it."
+            f"The data root {root} (data.root or SELECTUNE_DATA) is not a folder; correct the path or unset it."
         )
-    for candidate in _candidates(root, name, config, local_name):
-        if candidate.is_dir():
-            return _local(load_folder(candidate, how), f"local:{candidate.relative_to(str(root))}")
-    if name == EMBEDDED_DATA:
-        from selectune.common.files import default_cache
+    path, hub_revision = Path(name), None
+    local = next((folder for folder in _candidates(root, name, config, local_name) if folder.is_dir()), None)
+    if local is not None:
+        splits, described = load_folder(local, how), f"local:{local.relative_to(str(root))}"
+    elif name == EMBEDDED_DATA:
         from selectune.data.embedded import docstrings
 
-        return _local(load_folder(docstrings(cache or default_cache()), how), f"embedded:{name}")
-    path = Path(name)
-    if path.suffix.lower() in READERS:
-        return _local(load_file(path, how), f"file:{path.name}")
-    if path.is_dir():
-        return _local(load_folder(path, how), f"local:{path.name}")
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise DataError(f"There is no folder or file {name}; mend data.dataset.")
-    splits = load_hub(name, config, revision, how)
-    return DataSource(splits, f"hub:{name}" + (f"/{config}" if config else "") + _rows(splits), revision)
+        splits, described = load_folder(docstrings(default_cache()), how), f"embedded:{name}"
+    elif path.suffix.lower() in READERS:
+        splits, described = load_file(path, how), f"file:{path.name}"
+    elif path.is_dir():
+        splits, described = load_folder(path, how), f"local:{path.name}"
+    elif _is_path(name):
+        raise DataError(f"There is no folder or file {name}; check data.dataset.")
+    else:
+        splits, described = load_named(name, how, config, revision), f"hub:{name}" + (f"/{config}" if config else "")
+        hub_revision = revision
+    train = splits.get("train") or next(iter(splits.values()))
+    return DataSource(splits, f"{described} ({len(train):,} rows)", hub_revision)
 
 
-def find_model(name: str, cache: Path | None = None) -> ModelSource:
+def find_model(name: str) -> ModelSource:
     """Find a model's folder, fetching it from the hub when it is nowhere local.
 
     Args:
         name: ``docstrings-bert`` (the embedded tiny model), a hub name (``name@revision`` for one revision) or a
             folder; ``SELECTUNE_MODELS`` is looked into first.
-        cache: where the embedded model is kept.
 
     Raises:
-        CheckpointError: nothing of that name was found, or its config or weights cannot be read.
+        CheckpointError: there is no model of that name, or its config or weights cannot be read.
     """
-    root = os.environ.get("SELECTUNE_MODELS")
-    for candidate in _candidates(root, name, None, None):
-        if (candidate / "config.json").is_file():
-            return _checked(ModelSource(candidate, f"local:{candidate.relative_to(str(root))}"))
-    if name == EMBEDDED_MODEL:
-        from selectune.common.files import default_cache
+    root, path = os.environ.get("SELECTUNE_MODELS"), Path(name)
+    candidates = _candidates(root, name, None, None)
+    local = next((folder for folder in candidates if (folder / "config.json").is_file()), None)
+    if local is not None:
+        source = ModelSource(local, f"local:{local.relative_to(str(root))}")
+    elif name == EMBEDDED_MODEL:
         from selectune.data.embedded import tiny_bert
 
-        return ModelSource(tiny_bert(cache or default_cache()), f"embedded:{name}")
-    path = Path(name)
-    if path.is_dir():
+        return ModelSource(tiny_bert(default_cache()), f"embedded:{name}")
+    elif path.is_dir():
         if not (path / "config.json").is_file():
             raise CheckpointError(f"The folder {name} holds no config.json, so it is no model in the hub's layout.")
-        return _checked(ModelSource(path, f"local:{path.name}"))
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise CheckpointError(f"There is no model folder {name}; mend model.checkpoint (or scorer.checkpoint).")
-    return _checked(_from_hub(name))
+        source = ModelSource(path, f"local:{path.name}")
+    elif _is_path(name):
+        raise CheckpointError(f"There is no model folder {name}; check model.checkpoint (or scorer.checkpoint).")
+    else:
+        source = _from_hub(name)
+    check_files(source.folder, source.described)
+    return source
 
 
-def hash_files(files: list[Path]) -> str:
-    """One hash, 32 hexadecimal digits, of the names and contents of files."""
+def check_files(folder: Path, described: str) -> None:
+    """Refuse a config that transformers cannot read, and weights that are not whole, by their headers alone.
+
+    Args:
+        folder: in the hub's layout.
+        described: name of the model in messages.
+
+    Raises:
+        CheckpointError: config or weights cannot be read, or there are no ``*.safetensors``.
+    """
+    from safetensors import SafetensorError, safe_open
+    from transformers import AutoConfig
+
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise CheckpointError(
+            f"{described} holds no *.safetensors, the only form of weights that is loaded; convert it with "
+            "`save_pretrained` first."
+        )
+    try:
+        AutoConfig.from_pretrained(str(folder))
+    except Exception as error:  # transformers raises anything on a file that may hold anything
+        raise CheckpointError(
+            f"The config.json of {described} cannot be used ({error_summary(error)}); {AGAIN}."
+        ) from error
+    for file in files:
+        try:
+            with safe_open(file, framework="np"):  # which compares the header with the size of the file
+                pass
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(
+                f"{file.name} of {described} is damaged ({error_summary(error)}); {AGAIN}."
+            ) from error
+
+
+def n_positions(folder: Path) -> int | None:
+    """Positions that a model has learned embeddings of; None where it has none, so that a row may have any length."""
+    from safetensors import safe_open
+
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="np") as weights:
+            for name in weights.keys():  # noqa: SIM118  (no mapping)
+                if name.endswith(POSITIONS):
+                    return int(weights.get_slice(name).get_shape()[0])
+    return None
+
+
+def weights_hash(folder: Path) -> str:
+    """Hash of a model's weights and shape, its ``*.safetensors`` and ``config.json``: 32 hexadecimal digits."""
     digest = hashlib.blake2b(digest_size=16)
-    for file in sorted(files, key=lambda file: file.name):
+    for file in sorted([*folder.glob("*.safetensors"), folder / "config.json"], key=lambda file: file.name):
         digest.update(file.name.encode() + b"\0")
         with file.open("rb") as handle:
             while block := handle.read(1 << 22):
@@ -147,33 +197,20 @@ def hash_files(files: list[Path]) -> str:
     return digest.hexdigest()
 
 
-def weights_hash(folder: Path) -> str:
-    """Hash of a model's weights and shape: its ``*.safetensors`` and ``config.json``."""
-    return hash_files([*folder.glob("*.safetensors"), folder / "config.json"])
+def _is_path(name: str) -> bool:
+    """Whether a name can only be a path, and not one of the hub's."""
+    return name.startswith((".", "/", "~")) or name.count("/") > 1
 
 
 def _candidates(root: str | Path | None, name: str, config: str | None, local_name: str | None) -> list[Path]:
+    """Folders in which a local copy may lie, the likeliest first."""
     if not root or Path(name).is_absolute() or name.startswith("."):
         return []
     stems = [local_name] if local_name else [name, name.rsplit("/", 1)[-1]]
-    found = [Path(root) / stem / config for stem in stems if config]
+    folders = [Path(root) / stem / config for stem in stems if config]
     if config and name.rsplit("/", 1)[-1] == "glue":
-        found.append(Path(root) / config)
-    return found + [Path(root) / stem for stem in stems if local_name or not config]
-
-
-def _rows(splits: dict[str, Dataset]) -> str:
-    first = splits.get("train") or next(iter(splits.values()))
-    return f" ({len(first):,} rows)"
-
-
-def _local(splits: dict[str, Dataset], described: str) -> DataSource:
-    return DataSource(splits, described + _rows(splits))
-
-
-def _checked(source: ModelSource) -> ModelSource:
-    check_files(source.folder, source.described)
-    return source
+        folders.append(Path(root) / config)
+    return folders + [Path(root) / stem for stem in stems if local_name or not config]
 
 
 def _from_hub(name: str) -> ModelSource:
@@ -185,7 +222,8 @@ def _from_hub(name: str) -> ModelSource:
         folder = Path(snapshot_download(repo, revision=revision or None, allow_patterns=patterns))
     except Exception as error:
         raise CheckpointError(
-            f"The model {name} was not found on this machine and could not be had from the hub ({reason(error)}); "
-            "check the name and the network, or put a copy into the folder that SELECTUNE_MODELS names."
+            f"The model {name} was not found on this machine and could not be had from the hub "
+            f"({error_summary(error.__cause__ or error)}); check the name and the network, or put a copy into the "
+            "folder that SELECTUNE_MODELS names."
         ) from error
     return ModelSource(folder, f"hub:{repo}@{folder.name[:12]}", folder.name)

@@ -28,12 +28,12 @@ class Texts:
         dataset: a hub name, a folder in the hub's layout, or one csv, tsv, json, jsonl or parquet file.
         config_name: the hub's configuration of the data set.
         revision: of the hub's data set.
-        local_name: what its folder in the root is called, where not by its own name.
+        local_name: name of its folder in the root, where it differs from its own.
         text_column: of the text; default that of the data module, or ``text`` in a target.
         local_text_column: of the text in the folder in the root, where it is called otherwise there.
-        split: whose rows are meant; default ``train``, or the only one there is.
+        split: that has the rows; default ``train``, or the only one there is.
         max_rows: sample them down to so many.
-        separator: of the columns of csv files, as in `SelectionDataModule`.
+        separator: of the columns of csv files, as in `TaskData`.
         encoding: of csv and json files.
     """
 
@@ -52,76 +52,59 @@ class Texts:
         self.file_format = FileFormat(self.separator, self.encoding)
         checks.at_least(f"max_rows of {self.dataset}", self.max_rows, 1, DataError)
 
-    @property
-    def name(self) -> str:
-        """Short, for tables and pictures."""
-        return self.local_name or Path(self.dataset).stem
-
     def load(self, root: str | None, seed: int, column: str) -> tuple["Dataset", np.ndarray, DataSource]:
-        """The texts in a column of the given name, their positions in the split, and what was found.
+        """The texts in a column of the given name, their positions in the split, and the data set.
 
         Raises:
             DataError: there is no such data set, split or column, or a row is without a text.
         """
         how = self.file_format
-        found = find_data(self.dataset, self.config_name, root, self.local_name, self.revision, how=how)
-        name = self.split or ("train" if len(found.splits) > 1 else next(iter(found.splits)))
-        if name not in found.splits:
+        source = find_data(self.dataset, self.config_name, root, self.local_name, self.revision, how=how)
+        name = self.split or ("train" if len(source.splits) > 1 else next(iter(source.splits)))
+        if name not in source.splits:
             raise DataError(
-                f"{found.described} has no split '{name}'; it has {', '.join(found.splits)}. Name one in split."
+                f"{source.described} has no split '{name}'; it has {', '.join(source.splits)}. Name one in split."
             )
-        split, here = found.splits[name], self.text_column or column
-        if self.local_text_column and found.described.startswith("local:"):
-            here = self.local_text_column
-        check_texts(split, [here], f"The split '{name}' of {found.described}")
-        split = split.select_columns([here])
-        if here != column:
-            split = split.rename_column(here, column)
+        own = self.text_column or column
+        if self.local_text_column and source.described.startswith("local:"):
+            own = self.local_text_column
+        split = source.splits[name]
+        check_texts(split, [own], f"The split '{name}' of {source.described}")
+        split = split.select_columns([own])
+        if own != column:
+            split = split.rename_column(own, column)
         rows = np.arange(len(split))
         if self.max_rows is not None and self.max_rows < len(rows):
             rows = np.sort(np.random.default_rng(stage_seed(seed, "texts")).permutation(rows)[: self.max_rows])
             split = split.select(rows)
-        return split, rows, found
-
-
-def named(texts: Sequence[Texts]) -> tuple[str, ...]:
-    """Names that tell data sets apart: with a number where two are called alike."""
-    names = [part.name for part in texts]
-    return tuple(name if names.count(name) == 1 else f"{name} ({i + 1})" for i, name in enumerate(names))
-
-
-def together(texts: Sequence[Texts], root: str | None, seed: int, column: str) -> Pool:
-    """Several data sets as one pool, in their order, whose domains they are.
-
-    Raises:
-        DataError: none is named, or one cannot be used.
-    """
-    from datasets import concatenate_datasets, disable_progress_bars
-
-    if not texts:
-        raise DataError("A list of data sets is empty; name at least one.")
-    disable_progress_bars()
-    loaded = [part.load(root, seed, column) for part in texts]
-    features = loaded[0][0].features
-    whole = concatenate_datasets([split.cast(features) for split, _, _ in loaded])
-    domains = np.repeat(np.arange(len(loaded), dtype=np.int32), [len(split) for split, _, _ in loaded])
-    places = np.concatenate([rows for _, rows, _ in loaded])
-    described = " + ".join(found.described for _, _, found in loaded)
-    revisions = [found.revision or "none" for _, _, found in loaded]
-    revision = " + ".join(revisions) if any(found.revision for _, _, found in loaded) else None
-    return Pool(whole, (column,), described, places, revision, domains=domains, domain_names=named(texts))
+        return split, rows, source
 
 
 def as_texts(given: Any) -> list[Texts]:
-    """What a config says of data sets, as a list: each a name or a `Texts`."""
+    """The data sets of a config, as a list: each a name or a `Texts`."""
     parts = given if isinstance(given, list | tuple) else [given]
     return [Texts(part) if isinstance(part, str) else replace(part) for part in parts]
 
 
-def as_source(pool: Pool) -> DataSource:
-    """A pool of several data sets as one that has a train split alone."""
-    known = {"domains": pool.domains, "domain_names": pool.domain_names, "places": pool.source_rows}
-    return DataSource({"train": pool.dataset}, pool.source, pool.revision, **known)  # type: ignore[arg-type]
+def concatenate(texts: Sequence[Texts], root: str | None, seed: int, column: str) -> Pool:
+    """Several data sets as one pool, in their order, each of which is a domain."""
+    from datasets import concatenate_datasets
+
+    if not texts:
+        raise DataError("A list of data sets is empty; name at least one.")
+    splits, rows, sources = zip(*(part.load(root, seed, column) for part in texts))
+    revisions = [source.revision or "none" for source in sources]
+    names = [part.local_name or Path(part.dataset).stem for part in texts]
+    return Pool(
+        concatenate_datasets([split.cast(splits[0].features) for split in splits]),
+        (column,),
+        " + ".join(source.described for source in sources),
+        np.concatenate(rows),
+        " + ".join(revisions) if any(source.revision for source in sources) else None,
+        domains=np.repeat(np.arange(len(splits), dtype=np.int32), [len(split) for split in splits]),
+        # with a number where two are called alike
+        domain_names=tuple(name if names.count(name) == 1 else f"{name} ({i + 1})" for i, name in enumerate(names)),
+    )
 
 
 def find_target(target: Any, dev: Pool, outer: Pool | None, root: str | None, seed: int, max_rows: int | None) -> Pool:
@@ -136,20 +119,20 @@ def find_target(target: Any, dev: Pool, outer: Pool | None, root: str | None, se
         max_rows: sample them down to so many.
 
     Raises:
-        DataError: they cannot be had.
+        DataError: they cannot be loaded.
     """
     if target == "dev":
-        found = dev
-    elif target == "train":
-        if outer is None:
-            raise DataError(
-                "data.target is train, which means the rows of the top-level data for a warm-up's; name dev, or other "
-                "texts."
-            )
-        found = replace(outer, source=f"train of {outer.source}", label_column=None)
+        rows = dev
+    elif target != "train":
+        rows = concatenate(as_texts(target), root, seed, "text")
+    elif outer is not None:
+        rows = replace(outer, source=f"train of {outer.source}", label_column=None)
     else:
-        found = together(as_texts(target), root, seed, "text")
-    if max_rows is None or max_rows >= len(found):
-        return found
-    domains = np.zeros(len(found), dtype=np.int32) if found.domains is None else found.domains
-    return found.take(even_sample(domains, max_rows, stage_seed(seed, "target")))
+        raise DataError(
+            "data.target is train, which means the rows of the top-level data for a warm-up's; name dev, or other "
+            "texts."
+        )
+    if max_rows is None or max_rows >= len(rows):
+        return rows
+    domains = np.zeros(len(rows), dtype=np.int32) if rows.domains is None else rows.domains
+    return rows.take(even_sample(domains, max_rows, stage_seed(seed, "target")))

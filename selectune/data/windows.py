@@ -6,7 +6,7 @@ batch = windows.padded(np.array([0, 5]), pad_id=0)  # all windows of rows 0 and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from selectune.common.errors import DataError
-from selectune.data.tokens import PairTemplate
+from selectune.common.errors import CheckpointError, DataError
+from selectune.data.pool import first_few
+from selectune.data.tokens import TokenizedRows, flat, offsets_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -26,11 +27,54 @@ FAR = 1 << 32  # more than the characters of any context
 
 
 @dataclass(frozen=True)
-class Windows:
-    """Rows of a question and a context each, as windows. All arrays are flat; offsets say where a part begins.
+class PairTemplate:
+    """The special tokens that a tokenizer puts before, between and after two texts that it joins.
 
     Args:
-        template: how the two are joined.
+        special: token ids of the three places.
+        types: token types of before, first text, between, second text, after; one for each token of a place, one for
+            each text.
+    """
+
+    special: tuple[list[int], list[int], list[int]]
+    types: tuple[list[int], int, list[int], int, list[int]]
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase) -> PairTemplate:
+        """The template of a tokenizer, taken from a pair that it encodes.
+
+        Raises:
+            CheckpointError: the tokenizer knows no character offsets.
+        """
+        if not tokenizer.is_fast:
+            raise CheckpointError(
+                f"The tokenizer {type(tokenizer).__name__} knows no character offsets, by which answers are located; "
+                "name a model with a fast tokenizer."
+            )
+        encoded = tokenizer("a", "a", return_token_type_ids=True)
+        texts, ids, types = encoded.sequence_ids(0), encoded["input_ids"], encoded["token_type_ids"]
+        first, second = texts.index(0), texts.index(1)
+        first_end, second_end = first + texts.count(0), second + texts.count(1)
+        return cls(
+            (ids[:first], ids[first_end:second], ids[second_end:]),
+            (types[:first], types[first], types[first_end:second], types[second], types[second_end:]),
+        )
+
+    def join(self, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Token ids, token types and whether a token is special, of a pair given by its token ids."""
+        before, between, after = self.special
+        parts: list[Any] = [before, first, between, second, after]
+        lengths = [len(part) for part in parts]
+        types: list[Any] = [[kind] * n if isinstance(kind, int) else kind for kind, n in zip(self.types, lengths)]
+        return np.concatenate(parts), np.concatenate(types), np.repeat([True, False, True, False, True], lengths)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Rows of a question and a context each, as windows. All arrays are flat, with the offsets of their parts.
+
+    Args:
+        template: of question and context.
         question_ids: int32; those of row i lie between ``question_offsets[i]`` and ``[i + 1]``.
         question_offsets: int64, shape (n_rows + 1,).
         context_ids: of the distinct contexts, int32, shape (n_context_tokens,).
@@ -102,25 +146,24 @@ class Windows:
             ``input_ids``, ``attention_mask``, ``token_type_ids`` (int64), ``special`` and ``in_context`` (bool), each
             of shape (n_windows, longest); and ``question``, the position in `rows` of each window's row, int64.
         """
-        windows = self.of(rows)
-        shape = (len(windows), int(self.window_lengths[windows].max()))
-        ids, types = np.full(shape, pad_id, dtype=np.int64), np.zeros(shape, dtype=np.int64)
-        mask, special = np.zeros(shape, dtype=np.int64), np.ones(shape, dtype=bool)
-        for i, window in enumerate(windows):
-            question, context = self._question(self.row_of[window]), self.context_ids[self._context_slice(window)]
-            joined = self.template.join(question, context)
-            n = len(joined[0])
-            ids[i, :n], types[i, :n], special[i, :n] = joined
-            mask[i, :n] = 1
-        batch: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types, "special": special}
-        batch["in_context"] = self._in_context(windows, shape[1])
-        batch["question"] = np.repeat(np.arange(len(rows)), np.diff(self.first_window)[rows])
-        return {name: torch.from_numpy(values) for name, values in batch.items()}
+        windows, offsets = self.of(rows), self.question_offsets
+        joined = [
+            self.template.join(
+                self.question_ids[offsets[row] : offsets[row + 1]], self.context_ids[self._context_slice(window)]
+            )
+            for row, window in zip(self.row_of[windows], windows)
+        ]
+        ids, types, special = map(np.concatenate, zip(*joined))
+        tokens = TokenizedRows(ids, types, special, offsets_of(self.window_lengths[windows]))
+        batch = tokens.padded(np.arange(len(windows)), pad_id)
+        in_context = self._in_context(windows, batch["input_ids"].shape[1])
+        question = np.repeat(np.arange(len(rows)), np.diff(self.first_window)[rows])
+        return batch | {"in_context": torch.from_numpy(in_context), "question": torch.from_numpy(question)}
 
     def characters(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """First character, and one past the last, of every token of a batch of `padded`; 0 outside the context."""
         windows = self.of(rows)
-        inside = self._in_context(windows, int(self.window_lengths[windows].max()))
+        inside = self._in_context(windows, self.shape_of(rows)[1])
         tokens = np.concatenate([np.arange(part.start, part.stop) for part in map(self._context_slice, windows)])
         starts, ends = np.zeros(inside.shape, dtype=np.int64), np.zeros(inside.shape, dtype=np.int64)
         starts[inside], ends[inside] = self.char_starts[tokens], self.char_ends[tokens]
@@ -167,12 +210,12 @@ class Windows:
         positions = np.arange(width)
         return (positions >= start) & (positions < start + (self.ends - self.begins)[windows][:, None])
 
-    def _question(self, row: int) -> np.ndarray:
-        return self.question_ids[self.question_offsets[row] : self.question_offsets[row + 1]]
-
     def _context_slice(self, window: int) -> slice:
         offset = self.context_offsets[self.context_of[self.row_of[window]]]
         return slice(int(offset + self.begins[window]), int(offset + self.ends[window]))
+
+
+BatchRows = TokenizedRows | Windows  # rows of which a data module makes batches
 
 
 def make_windows(
@@ -184,9 +227,7 @@ def make_windows(
     max_question_tokens: int,
     where: str = "the data",
 ) -> Windows:
-    """Tokenise questions and distinct contexts, and place the windows.
-
-    Neighbouring windows of a row share `stride` context tokens; only the last one may be shorter than `max_length`.
+    """Tokenise questions and distinct contexts, and place the windows; only a row's last may be under `max_length`.
 
     Args:
         questions: one a row.
@@ -195,7 +236,7 @@ def make_windows(
         max_length: tokens of a window, special ones included.
         stride: tokens that neighbouring windows share.
         max_question_tokens: longer questions are cut.
-        where: what the rows belong to, for the message.
+        where: name of the rows in the message.
 
     Raises:
         DataError: a question leaves no more than `stride` tokens for its context.
@@ -206,13 +247,12 @@ def make_windows(
     context_ids, context_offsets, characters = _tokens(list(numbers), tokenizer)
     question_ids, question_offsets, _ = _tokens(questions, tokenizer, max_question_tokens)
 
-    room = max_length - template.n_special - np.diff(question_offsets)
+    room = max_length - sum(map(len, template.special)) - np.diff(question_offsets)
     if (tight := np.flatnonzero(room <= stride)).size:
-        rows = ", ".join(map(str, tight[:5])) + (", ..." if len(tight) > 5 else "")
         raise DataError(
-            f"{len(tight)} question(s) of {where} (rows {rows}) are too long for data.max_length {max_length}: they "
-            f"leave no more context than data.doc_stride {stride}; raise the one, or lower the other or "
-            "data.max_question_tokens."
+            f"{len(tight)} question(s) of {where} (rows {first_few(tight)}) are too long for data.max_length "
+            f"{max_length}: they leave no more context than data.doc_stride {stride}; raise the one, or lower the "
+            "other or data.max_question_tokens."
         )
     size = np.diff(context_offsets)[context_of]
     step = room - stride
@@ -245,11 +285,7 @@ def _tokens(
         )
         cut = [row[:limit] for row in encoded["input_ids"]]
         lengths += map(len, cut)
-        ids.append(_flat(cut, np.int32))
+        ids.append(flat(cut, np.int32))
         pairs = chain.from_iterable(row[:limit] for row in encoded["offset_mapping"])
-        characters.append(_flat(pairs, np.int64).reshape(-1, 2))
-    return np.concatenate(ids), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), np.concatenate(characters)
-
-
-def _flat(rows: Iterable[Iterable[int]], dtype: type) -> np.ndarray:
-    return np.fromiter(chain.from_iterable(rows), dtype=dtype)
+        characters.append(flat(pairs, np.int64).reshape(-1, 2))
+    return np.concatenate(ids), offsets_of(lengths), np.concatenate(characters)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import lightning.pytorch as pl
 import numpy as np
 from torch.utils.data import ConcatDataset, DataLoader
 
@@ -24,43 +22,18 @@ from selectune.data.batches import (
     plan_batches,
     split_batch,
 )
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-    from selectune.data.tokens import BatchRows
+from selectune.datamodules.task import TaskData
 
 
-class Loaders(pl.LightningDataModule):
+class Loaders(TaskData):
     """The loaders that Lightning asks for, over splits that are tokenised in `tokens`."""
 
-    tokens: dict[str, BatchRows]
-    tokenizer: PreTrainedTokenizerBase | None
-    batch_size: int
-    max_batch_tokens: int
-    num_workers: int
-
     @property
-    @abstractmethod
-    def seed(self) -> int:
-        """Of the shuffles."""
-
-    @property
-    @abstractmethod
-    def held_out(self) -> tuple[str, ...]:
-        """The splits that are evaluated in the end."""
-
-    @property
-    @abstractmethod
     def train_rows(self) -> np.ndarray:
         """Row ids that are trained on, ascending."""
-
-    @abstractmethod
-    def extras(self, split: str, rows: np.ndarray) -> dict[str, Any]:
-        """What the task adds to a batch of rows of a split."""
-
-    def warn_of_lost_classes(self, rows: np.ndarray) -> None:
-        """Warn where the rows that are trained on lack a class; a task without classes has nothing to lose."""
+        if self._only is not None:
+            return self._only
+        return self.selected.rows if self.selected is not None else np.arange(len(self.pool))
 
     def train_dataloader(self) -> DataLoader:
         """Batches of the selected rows."""
@@ -85,18 +58,17 @@ class Loaders(pl.LightningDataModule):
         )
 
     def check_shares(self, size: int) -> None:
-        """Refuse a training in which a process would be without a row.
-
-        Args:
-            size: number of processes.
-
-        Raises:
-            DataError: batches are smaller than that.
-            BudgetError: fewer rows are trained on.
-        """
+        """Raise DataError or BudgetError where batches, or rows to train on, are fewer than `size` processes."""
         self.check_batch_size(size)
         if len(self.train_rows) < size:
             raise BudgetError(f"{len(self.train_rows)} row(s) are kept for {size} processes; keep more or use fewer.")
+
+    def check_batch_size(self, size: int) -> None:
+        """Raise DataError where a batch has no row for one of `size` processes; known before data is read."""
+        if self.batch_size < size:
+            raise DataError(
+                f"data.batch_size is {self.batch_size} over {size} processes; each needs a row of each batch."
+            )
 
     def _check_interval(self) -> None:
         """Refuse validations that never come, before Lightning does so without a word on what to change."""
@@ -111,43 +83,35 @@ class Loaders(pl.LightningDataModule):
                 "trainer.check_val_every_n_epoch to null to count across epochs."
             )
 
-    def check_batch_size(self, size: int) -> None:
-        """Refuse batches in which a process would be without a row; known before any data is.
-
-        Raises:
-            DataError: they are smaller than the number of processes.
-        """
-        if self.batch_size < size:
-            raise DataError(
-                f"data.batch_size is {self.batch_size} over {size} processes; each needs a row of each batch."
-            )
-
     def n_train_batches(self) -> int:
         """Training batches of an epoch."""
         return len(self._train_sampler())
 
+    def _train_sampler(self) -> TrainSampler:
+        lengths = self.tokens["train"].lengths[self.train_rows]
+        return TrainSampler(lengths, self.batch_size, stage_seed(self.seed, "shuffle"), *world())
+
     def val_dataloader(self) -> DataLoader:
         """Batches of ``dev``."""
-        return self.eval_dataloader("dev")
+        return self._eval_dataloader("dev")
 
     def test_dataloader(self) -> DataLoader:
         """Batches of the held-out split, and after it of each further one."""
-        return self.eval_dataloader(*self.held_out)
+        return self._eval_dataloader(*self.held_out)
 
     def predict_dataloader(self) -> DataLoader:
         """Batches of the held-out split."""
-        plan = plan_batches(self.tokens["test"].lengths, self.max_batch_tokens, world()[1])
-        return batch_loader(PlannedBatches(plan, lambda rows: self.collate("test", rows)))
+        return batch_loader(self._planned("test"))
 
-    def eval_dataloader(self, *splits: str) -> DataLoader:
-        """Every row of some splits once, over all ranks; no batch has rows of two, and each says which it is of."""
-        rank, size = world()
-        plans = {split: plan_batches(self.tokens[split].lengths, self.max_batch_tokens, size) for split in splits}
-        data: ConcatDataset[Any] = ConcatDataset(
-            [PlannedBatches(plan, partial(self.collate, split)) for split, plan in plans.items()]
-        )
-        sampler = EvalSampler(len(data), rank, size)
-        return batch_loader(data, sampler=sampler, num_workers=self.num_workers, worker_init_fn=outlive_sigterm)
+    def _eval_dataloader(self, *splits: str) -> DataLoader:
+        """Every row of some splits once, over all ranks; a batch has rows of one split and names it."""
+        batches: ConcatDataset[Any] = ConcatDataset([self._planned(split) for split in splits])
+        sampler = EvalSampler(len(batches), *world())
+        return batch_loader(batches, sampler=sampler, num_workers=self.num_workers, worker_init_fn=outlive_sigterm)
+
+    def _planned(self, split: str) -> PlannedBatches:
+        plan = plan_batches(self.tokens[split].lengths, self.max_batch_tokens, world()[1])
+        return PlannedBatches(plan, partial(self.collate, split))
 
     def collate(self, split: str, rows: np.ndarray) -> dict[str, Any]:
         """The batch of some rows of a split: padded tensors, the task's extras, the row ids, token counts and split."""
@@ -155,7 +119,3 @@ class Loaders(pl.LightningDataModule):
         batch: dict[str, Any] = dict(self.tokens[split].padded(rows, int(self.tokenizer.pad_token_id or 0)))
         n_tokens = int(batch["attention_mask"].sum())
         return batch | self.extras(split, rows) | {"rows": rows, "n_tokens": n_tokens, "split": split}
-
-    def _train_sampler(self) -> TrainSampler:
-        lengths = self.tokens["train"].lengths[self.train_rows]
-        return TrainSampler(lengths, self.batch_size, stage_seed(self.seed, "shuffle"), *world())

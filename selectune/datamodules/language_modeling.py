@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice, zip_longest
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from selectune.common.errors import CheckpointError, DataError
-from selectune.data.segments import Segment, by_characters, by_tokens, cut, in_turns
-from selectune.data.texts import Texts, as_source, as_texts, together
+from selectune.data.segments import by_characters, by_tokens, cut
+from selectune.data.sources import DataSource
+from selectune.data.texts import Texts, as_texts, concatenate
 from selectune.datamodules.base import SelectionDataModule
 from selectune.lightning_modules.heads import CausalLMHead, MaskedLMHead
 from selectune.lightning_modules.heads.language_modeling import LanguageModelHead
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-    from selectune.data.sources import DataSource
 
 
 class LanguageModeling(SelectionDataModule):
@@ -27,8 +27,8 @@ class LanguageModeling(SelectionDataModule):
     rows of a selection say which texts they came from.
 
     Args:
-        dataset: see `SelectionDataModule`, as for all other arguments; or a list of names, or of names with what else
-            is to be said of them (`Texts`): their train splits together are one pool, whose rows know their domain, and
+        dataset: see `TaskData`, as for all other arguments; or a list of names, or of names with options of their own
+            (`Texts`): their train splits are concatenated to one pool, whose rows know their domain, and
             ``max_train_rows`` takes as many of each.
         text_column: of the text.
         objective: ``masked`` predicts masked tokens, ``causal`` each next token.
@@ -51,14 +51,15 @@ class LanguageModeling(SelectionDataModule):
         join: bool = False,
         **kwargs: Any,
     ) -> None:
-        self.text_column, self.objective, self.mask_probability = text_column, objective, mask_probability
+        self.text_column, self.text_columns = text_column, (text_column,)
+        self.objective, self.mask_probability = objective, mask_probability
         self.window, self.window_unit, self.join = window, window_unit, join
         super().__init__(dataset, **kwargs)  # type: ignore[arg-type]
         given = {name: getattr(self, name) for name in ("config_name", "revision", "local_name")}
         of_one = [name for name, value in (given | vars(self.file_format)).items() if value is not None]
         if of_one and not isinstance(dataset, str):
             raise DataError(
-                f"data.{of_one[0]} belongs to one data set, but data.dataset lists several; say it in the list, as "
+                f"data.{of_one[0]} belongs to one data set, but data.dataset lists several; give it in the list, as "
                 f"{{dataset: NAME, {of_one[0]}: ...}}."
             )
         if window is not None and window < 2:
@@ -67,11 +68,6 @@ class LanguageModeling(SelectionDataModule):
             raise DataError("data.join fills segments up, so it needs data.window.")
         if not 0 < mask_probability < 1:
             raise DataError(f"data.mask_probability is {mask_probability}, but a share must lie between 0 and 1.")
-
-    @property
-    def text_columns(self) -> tuple[str, ...]:
-        """One column."""
-        return (self.text_column,)
 
     def head(self) -> LanguageModelHead:
         """Predicts tokens.
@@ -84,7 +80,7 @@ class LanguageModeling(SelectionDataModule):
             return CausalLMHead(len(self.tokenizer))
         if self.tokenizer.mask_token_id is None:
             raise CheckpointError(
-                f"{self.tokenizer.name_or_path} has no mask token, so it is no masked language model; say "
+                f"{self.tokenizer.name_or_path} has no mask token, so it is no masked language model; set "
                 "--data.objective causal, or name another model.checkpoint."
             )
         return MaskedLMHead(int(self.tokenizer.mask_token_id), len(self.tokenizer), self.mask_probability)
@@ -93,7 +89,10 @@ class LanguageModeling(SelectionDataModule):
         """The data set, or several as one whose rows know their domain."""
         if isinstance(self.dataset, str):
             return super().find()
-        return as_source(together(as_texts(self.dataset), self.root, self.seed, self.text_column))
+        pool = concatenate(as_texts(self.dataset), self.root, self.seed, self.text_column)
+        return DataSource(
+            {"train": pool.dataset}, pool.source, pool.revision, pool.domains, pool.domain_names, pool.source_rows
+        )
 
     def cut(
         self, split: Dataset, groups: list[np.ndarray], limit: int | None
@@ -109,25 +108,17 @@ class LanguageModeling(SelectionDataModule):
             return None
         from datasets import Dataset
 
-        found: list[Segment] = []
-        measure = self._measure()
-        for segment in in_turns(cut(self._texts(split, rows), self.window, measure, self.join) for rows in groups):
-            found.append(segment)
-            if len(found) == limit:
-                break
-        if not found:
+        def texts(rows: np.ndarray) -> Iterator[tuple[int, str]]:
+            for start in range(0, len(rows), 1000):
+                some = rows[start : start + 1000]
+                yield from zip(some.tolist(), split[some][self.text_column])
+
+        measure = by_characters if self.window_unit == "characters" else by_tokens(self.model_tokenizer())
+        turns = zip_longest(*(cut(texts(rows), self.window, measure, self.join) for rows in groups))
+        segments = list(islice((segment for turn in turns for segment in turn if segment is not None), limit))
+        if not segments:
             raise DataError(f"{self.dataset} gives no segment of {self.window} {self.window_unit}; lower data.window.")
-        found.sort(key=lambda segment: segment.first_row)
-        first = np.array([segment.first_row for segment in found])
-        last = np.array([segment.last_row for segment in found])
-        return Dataset.from_dict({self.text_column: [segment.text for segment in found]}), first, last
-
-    def _texts(self, split: Dataset, rows: np.ndarray) -> Iterator[tuple[int, str]]:
-        for start in range(0, len(rows), 1000):
-            some = rows[start : start + 1000]
-            yield from zip(some.tolist(), split[some][self.text_column])
-
-    def _measure(self) -> Any:
-        if self.window_unit == "characters":
-            return by_characters
-        return by_tokens(self.model_tokenizer())
+        segments.sort(key=lambda segment: segment.first_row)
+        first = np.array([segment.first_row for segment in segments])
+        last = np.array([segment.last_row for segment in segments])
+        return Dataset.from_dict({self.text_column: [segment.text for segment in segments]}), first, last

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,8 +9,8 @@ import torch
 
 from selectune.common import checks
 from selectune.common.errors import DataError
-from selectune.data.tokens import BatchRows
-from selectune.data.windows import Windows, make_windows
+from selectune.data.pool import check_column, first_few
+from selectune.data.windows import BatchRows, Windows, make_windows
 from selectune.datamodules.base import SelectionDataModule
 from selectune.lightning_modules.heads import QuestionAnsweringHead
 
@@ -29,18 +28,18 @@ class QuestionAnswering(SelectionDataModule):
     batch with their question. Answers are found by their character offsets.
 
     Args:
-        dataset: see `SelectionDataModule`, as for all other arguments.
+        dataset: see `TaskData`, as for all other arguments.
         question_column: of the question.
         context_column: of the text that holds the answer.
         answers_column: of the answers, ``{text: [...], answer_start: [...]}``; both empty where there is none.
-        id_column: of what a prediction is known by.
+        id_column: of the ids, under which predictions are written.
         max_length: tokens of a window, question and special ones included; a row is scored cut to as many.
         doc_stride: context tokens that neighbouring windows share.
         max_question_tokens: longer questions are cut.
         max_answer_tokens: longer answers are not given.
         n_best: starts, and ends, of each window that an answer is made of.
-        null_threshold: say that there is no answer where its score exceeds that of the best span by more; default what
-            suits ``dev`` best. Without effect where every question has an answer.
+        null_threshold: predict that there is no answer where its score exceeds that of the best span by more; default
+            the best threshold on ``dev``. Without effect where every question has an answer.
     """
 
     head_class = QuestionAnsweringHead
@@ -63,6 +62,8 @@ class QuestionAnswering(SelectionDataModule):
     ) -> None:
         self.question_column, self.context_column = question_column, context_column
         self.answers_column, self.id_column = answers_column, id_column
+        self.text_columns, self.label_column = (question_column, context_column), answers_column
+        self.side_columns = (id_column,)
         self.doc_stride, self.max_question_tokens = doc_stride, max_question_tokens
         self.max_answer_tokens, self.n_best, self.null_threshold = max_answer_tokens, n_best, null_threshold
         self.null_answers = False  # whether some question has none
@@ -78,53 +79,38 @@ class QuestionAnswering(SelectionDataModule):
                 f"{doc_stride} and data.max_question_tokens {max_question_tokens}; raise it, or lower them."
             )
 
-    @property
-    def text_columns(self) -> tuple[str, ...]:
-        """Question and context."""
-        return (self.question_column, self.context_column)
-
-    @property
-    def label_column(self) -> str:
-        """The column of the answers."""
-        return self.answers_column
-
-    @property
-    def side_columns(self) -> tuple[str, ...]:
-        """The column of the ids."""
-        return (self.id_column,)
-
     def clean(self, split: Dataset, where: str) -> tuple[Dataset, np.ndarray]:
-        """All rows, checked to have a question, a context, answers and an id.
-
-        Raises:
-            DataError: a column is missing, or a row is without a text.
-        """
+        """All rows, checked to have a question, a context, answers and an id."""
         for name in ("answers_column", "id_column"):
-            if getattr(self, name) not in split.column_names:
-                there = ", ".join(split.column_names)
-                raise DataError(f"{where} has no column '{getattr(self, name)}' (it has {there}); mend data.{name}.")
+            check_column(split, getattr(self, name), where, f"data.{name}")
         return super().clean(split, where)
 
-    def read_labels(self, train: Dataset, others: dict[str, Dataset]) -> dict[str, np.ndarray]:
-        """No classes; but check the answers, and see whether some question has none.
+    def read_labels(self, splits: dict[str, Dataset]) -> dict[str, np.ndarray]:
+        """No classes; but check the answers, and note whether some question has none.
 
         Raises:
-            DataError: rows without proper answers, or training answers that do not stand where they say.
+            DataError: rows without proper answers, or training answers that are not where their start says.
         """
         self.null_answers = False
-        for role, split in {"train": train, **others}.items():
+        for role, split in splits.items():
             where = f"the {role} split of {self.dataset}"
             answers = self._answers(split, where)
             self.null_answers |= not all(answers)
-            if role == "train":
-                contexts = split[self.context_column]
-                _check_places(contexts, answers, f"{where}, column '{self.answers_column}'")
+            if role != "train":
+                continue
+            pairs = enumerate(zip(split[self.context_column], answers))
+            bad = [i for i, (context, row) in pairs if any(s < 0 or not context.startswith(text, s) for text, s in row)]
+            if bad:
+                raise DataError(
+                    f"{len(bad)} row(s) of {where}, column '{self.answers_column}' (rows {first_few(bad)}) have an "
+                    "answer that is not in the context where its answer_start says; correct or remove them."
+                )
         return {}
 
     def constant_metrics(self) -> dict[str, float]:
         """EM and F1 of never giving an answer: the share of held-out questions that have none."""
         answers = self._answers(self.splits["test"], f"the test split of {self.dataset}")
-        share = float(np.mean([not given for given in answers]))
+        share = float(np.mean([not texts for texts in answers]))
         return {"em": share, "f1": share}
 
     def head(self) -> QuestionAnsweringHead:
@@ -144,7 +130,7 @@ class QuestionAnswering(SelectionDataModule):
         return windows
 
     def extras(self, split: str, rows: np.ndarray) -> dict[str, Any]:
-        """Where the answer starts and ends in each window, int64, (windows,); to evaluate, what makes answers texts."""
+        """Start and end of the answer in each window, int64, (windows,); to evaluate, the texts and characters too."""
         windows = self.tokens[split]
         assert isinstance(windows, Windows)
         starts, ends = windows.labels(rows, self.spans[split])
@@ -158,37 +144,22 @@ class QuestionAnswering(SelectionDataModule):
 
     def _answers(self, rows: Any, where: str) -> list[list[Answer]]:
         """Text and first character of each row's answers."""
-        found: list[list[Answer]] = []
-        bad = []
+        answers: list[list[Answer]] = []
+        bad: list[int] = []
         for i, value in enumerate(rows[self.answers_column]):
             if isinstance(value, list):  # of records, as in the original files
                 records = [one for one in value if isinstance(one, dict)]
                 value = {key: [one.get(key) for one in records] for key in ("text", "answer_start")}
-            given = value if isinstance(value, dict) else {}  # a csv file has but texts
+            given = value if isinstance(value, dict) else {}  # a csv file has texts only
             texts, starts = (given.get(key, 0) for key in ("text", "answer_start"))
             proper = isinstance(texts, list) and isinstance(starts, list) and len(texts) == len(starts)
             pairs = list(zip(texts, starts)) if proper else []
             if not proper or not all(isinstance(text, str) and isinstance(start, int) for text, start in pairs):
                 bad.append(i)
-            found.append([(text, start) for text, start in pairs if str(text).strip()])
+            answers.append([(text, start) for text, start in pairs if str(text).strip()])
         if bad:
             raise DataError(
-                f"{len(bad)} row(s) of {where} (rows {_some(bad)}) hold no answers in column '{self.answers_column}'; "
-                "each must have the lists 'text' and 'answer_start', of one length."
+                f"{len(bad)} row(s) of {where} (rows {first_few(bad)}) hold no answers in column "
+                f"'{self.answers_column}'; each must have the lists 'text' and 'answer_start', of one length."
             )
-        return found
-
-
-def _check_places(contexts: Sequence[str], answers: list[list[Answer]], where: str) -> None:
-    """Refuse answers that are not in the context where they say."""
-    pairs = enumerate(zip(contexts, answers))
-    bad = [i for i, (context, row) in pairs if any(s < 0 or not context.startswith(text, s) for text, s in row)]
-    if bad:
-        raise DataError(
-            f"{len(bad)} row(s) of {where} (rows {_some(bad)}) have an answer that is not in the context where its "
-            "answer_start says; mend or remove them."
-        )
-
-
-def _some(rows: list[int]) -> str:
-    return ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
+        return answers

@@ -2,138 +2,122 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from selectune.common.errors import DataError
 from selectune.common.seeds import stage_seed
-from selectune.data.pool import Pool, check_one_type
+from selectune.data.pool import Pool, check_column, check_one_type
 from selectune.data.sources import DataSource
-from selectune.data.splits import DEV_ROWS, dev_rows, even_sample, name_splits, split_off, stratified_sample
+from selectune.data.splits import DEV_ROWS, SHARE, even_sample, name_splits, stratified_sample
+from selectune.datamodules.task import TaskData
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from selectune.datamodules.base import SelectionDataModule
 
-
-@dataclass(frozen=True)
-class Loaded:
-    """The splits ``train``, ``dev`` and ``test``, their labels as numbers, and the train split as a pool."""
-
-    splits: dict[str, Dataset]
-    labels: dict[str, np.ndarray]
-    pool: Pool
-
-
-def load_splits(data: SelectionDataModule) -> Loaded:
-    """Find a data module's data, check it and split it.
+def load_splits(data: TaskData) -> tuple[dict[str, Dataset], dict[str, np.ndarray], Pool]:
+    """Splits by name, their labels as numbers, and the train split as a pool.
 
     Raises:
         DataError: something about the data is not as the task needs it.
     """
-    found = data.find()
-    used, origins = _checked(data, found, _roles(data, list(found.splits)))
-    labels = data.read_labels(used["train"], {role: used[role] for role in used if role != "train"})
+    source = data.find()
+    used, origins = _checked(data, source)
+    labels = data.read_labels(used)
 
     classes = labels.get("train") if data.has_classes else None
-    classes = found.domains if found.domains is not None else classes
+    classes = source.domains if source.domains is not None else classes
     train = np.arange(len(used["train"]))
-    parts: dict[str, tuple[str, np.ndarray]] = {}
+    parts: dict[str, tuple[str, np.ndarray]] = {}  # of each split: the role that it is taken from, and the rows of it
     # without an official split the held-out rows are the same for every seed
     for role, seed in (("test", 0), ("dev", stage_seed(data.seed, "dev"))):
         if role in used:
             parts[role] = role, np.arange(len(used[role]))
         elif len(train) < 2:
-            raise DataError(f"{found.described} has too few rows to split a '{role}' split off; name one.")
+            raise DataError(f"{source.described} has too few rows to split a '{role}' split off; name one.")
         else:
-            train, part = split_off(classes, train, dev_rows(len(train)), seed)
-            parts[role] = "train", part
-    if (segments := _segments(data, found, used, parts | {"train": ("train", train)})) is not None:
-        return segments
-    if data.max_train_rows is not None and data.max_train_rows < len(train):
-        there, seed = classes[train] if classes is not None else None, stage_seed(data.seed, "rows")
-        if found.domains is not None:
-            train = train[even_sample(found.domains[train], data.max_train_rows, seed)]
-        else:
-            train = train[stratified_sample(there, len(train), data.max_train_rows, seed)]
-    parts["train"] = "train", train
-    parts |= {role: (role, np.arange(len(used[role]))) for role in data.held_out[1:]}
-    for name, limit in {"dev": data.max_dev_rows, **dict.fromkeys(data.held_out, data.max_eval_rows)}.items():
-        role, rows = parts[name]
-        if limit is not None and limit < len(rows):
-            parts[name] = role, np.sort(np.random.default_rng(0).permutation(rows)[:limit])
+            size = min(max(1, int(len(train) * SHARE)), DEV_ROWS)
+            parts[role] = "train", stratified_sample(classes, train, size, seed)
+            train = np.setdiff1d(train, parts[role][1])
 
-    splits = {name: used[role].select(rows) for name, (role, rows) in parts.items()}
-    numbers = {name: labels[role][rows] for name, (role, rows) in parts.items()} if labels else {}
-    return Loaded(splits, numbers, _pool(data, found, splits["train"], origins["train"][train]))
+    if (segments := _segments(data, source, used, parts | {"train": ("train", train)})) is not None:
+        splits, first, last = segments
+        numbers: dict[str, np.ndarray] = {}
+    else:
+        train = _sample(data, source, classes, train)
+        parts |= {"train": ("train", train)} | {role: (role, np.arange(len(used[role]))) for role in data.held_out[1:]}
+        for name, limit in {"dev": data.max_dev_rows, **dict.fromkeys(data.held_out, data.max_eval_rows)}.items():
+            role, rows = parts[name]
+            if limit is not None and limit < len(rows):
+                parts[name] = role, np.sort(np.random.default_rng(0).permutation(rows)[:limit])
+        splits = {name: used[role].select(rows) for name, (role, rows) in parts.items()}
+        numbers = {name: labels[role][rows] for name, (role, rows) in parts.items()} if labels else {}
+        first, last = origins["train"][train], None
 
-
-def _pool(
-    data: SelectionDataModule, found: DataSource, split: Dataset, first: np.ndarray, last: np.ndarray | None = None
-) -> Pool:
-    """The train split as a pool, its rows made of the given rows of the source."""
-    domains = None if found.domains is None else found.domains[first]
-    if found.places is not None:
-        first, last = found.places[first], None if last is None else found.places[last]
-    return Pool(
-        split, data.text_columns, found.described, first, found.revision, data.label_column, last, domains,
-        found.domain_names,
+    domains = None if source.domains is None else source.domains[first]
+    if source.places is not None:
+        first, last = source.places[first], None if last is None else source.places[last]
+    pool = Pool(
+        splits["train"], data.text_columns, source.described, first, source.revision, data.label_column, last, domains,
+        source.domain_names,
     )  # fmt: skip
+    return splits, numbers, pool
+
+
+def _checked(data: TaskData, source: DataSource) -> tuple[dict[str, Dataset], dict[str, np.ndarray]]:
+    """The splits by role, with the task's rows and columns alone, and the positions of these rows in the source."""
+    more, names = data.more_test_splits, list(source.splits)
+    for name in more:
+        if name not in names:
+            raise DataError(f"There is no split '{name}'; it has {', '.join(names)}. Check data.more_test_splits.")
+        if name in (data.train_split, data.dev_split, data.test_split) or more.count(name) > 1:
+            raise DataError(f"One split cannot serve twice, but data.more_test_splits names '{name}' as well; drop it.")
+    others = [name for name in names if name not in more]  # a further held-out split serves as nothing else
+    roles = name_splits(others, data.train_split, data.dev_split, data.test_split)
+
+    used, origins = {}, {}
+    for role, name in (roles | dict(zip(data.held_out[1:], more))).items():
+        where = f"The split '{name}' of {source.described}"
+        split, origins[role] = data.clean(source.splits[name], where)
+        columns = [*data.text_columns, *(column for column in data.side_columns if column in split.column_names)]
+        if data.label_column:
+            check_column(split, data.label_column, where, "data.label_column")
+            check_one_type(split, data.label_column, where)
+            split = data.with_labels(split, where)
+            columns.insert(len(data.text_columns), data.label_column)
+        used[role] = split.select_columns(columns)
+    return used, origins
 
 
 def _segments(
-    data: SelectionDataModule, found: DataSource, used: dict[str, Dataset], parts: dict[str, tuple[str, np.ndarray]]
-) -> Loaded | None:
-    """The splits of a task that cuts its texts anew; of a pool that is sampled, texts are cut in a seeded order."""
+    data: TaskData, source: DataSource, used: dict[str, Dataset], parts: dict[str, tuple[str, np.ndarray]]
+) -> tuple[dict[str, Dataset], np.ndarray, np.ndarray | None] | None:
+    """The splits of a task that cuts its texts anew, and the first and last source row of each row to train on.
+
+    Texts of a pool that is sampled are cut in a seeded order.
+    """
     limits = {"train": data.max_train_rows, "dev": data.max_dev_rows or DEV_ROWS, "test": data.max_eval_rows}
     splits: dict[str, Dataset] = {}
-    pool: Pool | None = None
     for name, (role, rows) in parts.items():
         seed = stage_seed(data.seed, "rows") if name == "train" else 0
         order = rows if limits[name] is None else np.random.default_rng(seed).permutation(rows)
         groups = [order]
-        if found.domains is not None:  # texts of one domain are not joined with another's
-            groups = [order[found.domains[order] == domain] for domain in range(len(found.domain_names))]
-        made = data.cut(used[role], groups, limits[name])
-        if made is None:
+        if source.domains is not None:  # texts of one domain are not joined with another's
+            groups = [order[source.domains[order] == domain] for domain in range(len(source.domain_names))]
+        segments = data.cut(used[role], groups, limits[name])
+        if segments is None:
             return None
-        splits[name], first, last = made
-        if name == "train":
-            pool = _pool(data, found, splits[name], first, last)
-    assert pool is not None
-    return Loaded(splits, {}, pool)
+        splits[name], first, last = segments
+    return splits, first, last
 
 
-def _roles(data: SelectionDataModule, there: list[str]) -> dict[str, str]:
-    """Which splits of a data set serve as what; further held-out ones serve as nothing else."""
-    more = data.more_test_splits
-    for name in more:
-        if name not in there:
-            raise DataError(f"There is no split '{name}'; it has {', '.join(there)}. Mend data.more_test_splits.")
-        if name in (data.train_split, data.dev_split, data.test_split) or more.count(name) > 1:
-            raise DataError(f"One split cannot serve twice, but data.more_test_splits names '{name}' as well; drop it.")
-    names = name_splits([name for name in there if name not in more], data.train_split, data.dev_split, data.test_split)
-    roles = {role: name for role, name in vars(names).items() if name is not None}
-    return roles | dict(zip(data.held_out[1:], more))
-
-
-def _checked(
-    data: SelectionDataModule, found: DataSource, roles: dict[str, str]
-) -> tuple[dict[str, Dataset], dict[str, np.ndarray]]:
-    """The splits by role, with the task's rows and columns alone, and the positions of these rows in the source."""
-    used, origins = {}, {}
-    columns = [*data.text_columns, *([data.label_column] if data.label_column else [])]
-    for role, name in roles.items():
-        where = f"The split '{name}' of {found.described}"
-        split, origins[role] = data.clean(found.splits[name], where)
-        if data.label_column and data.label_column not in split.column_names:
-            there = ", ".join(split.column_names)
-            raise DataError(f"{where} has no column '{data.label_column}' (it has {there}); mend data.label_column.")
-        if data.label_column:
-            check_one_type(split, data.label_column, where)
-            split = data.with_labels(split, where)
-        used[role] = split.select_columns([*columns, *(c for c in data.side_columns if c in split.column_names)])
-    return used, origins
+def _sample(data: TaskData, source: DataSource, classes: np.ndarray | None, train: np.ndarray) -> np.ndarray:
+    """At most ``max_train_rows`` of the rows to train on: even over data sets, else stratified by class."""
+    size, seed = data.max_train_rows, stage_seed(data.seed, "rows")
+    if size is None or size >= len(train):
+        return train
+    if source.domains is not None:
+        return train[even_sample(source.domains[train], size, seed)]
+    return stratified_sample(classes, train, size, seed)

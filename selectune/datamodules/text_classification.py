@@ -32,25 +32,26 @@ class TextClassification(SelectionDataModule):
     """Texts, or pairs of texts, and one label each: a class, or a number.
 
     Args:
-        dataset: see `SelectionDataModule`, as for all other arguments.
+        dataset: see `TaskData`, as for all other arguments.
         text_column: of the text.
         pair_column: of the second text, for tasks on pairs.
         label_column: of the label: class names, or whole numbers, which are classes in their order; with ``regression``
             any numbers. Names of numbered classes are taken from the data set's features, or from a column of that name
             with ``_text`` behind it.
-        metrics: what is measured, by name; on ``dev`` the first one chooses the checkpoint. Of classes ``accuracy``,
+        metrics: names of the metrics; the first one, on ``dev``, selects the checkpoint. Of classes ``accuracy``,
             ``macro_f1``, ``micro_f1``, ``matthews`` (default the first two), of numbers ``pearson``, ``spearman``.
         regression: labels are numbers, and the loss is the squared error.
         class_weights: of a row's loss by its class: ``balanced`` (rows / (classes * rows of the class), of the whole
             train split) or a number for each class in their order; default all alike.
         more_test_splits: evaluated as well at the end of a fit and by ``test``, as ``test/<split>/<metric>``.
-        strip_headers: of newsgroup posts: keep what the author wrote (see `strip_post`); drop those with nothing left.
+        strip_headers: of newsgroup posts: keep the author's own words (see `strip_post`); drop those with none.
         drop_empty: drop rows without a text, and say how many, instead of refusing them.
         numbers_are_classes: take labels such as 0.5 and 1.5 as classes; by default they are refused, as numbers to be
             learned with ``regression`` may be meant.
     """
 
     head_class = ClassificationHead
+    label_column: str
 
     def __init__(
         self,
@@ -67,7 +68,9 @@ class TextClassification(SelectionDataModule):
         numbers_are_classes: bool | None = None,
         **kwargs: Any,
     ) -> None:
-        self.text_column, self.pair_column, self._label_column = text_column, pair_column, label_column
+        self.text_columns = (text_column, pair_column) if pair_column else (text_column,)
+        self.label_column = label_column
+        self.side_columns = (f"{label_column}_text",)  # names of classes, in data sets without named features
         self.regression, self.has_classes = regression, not regression
         self.numbers_are_classes = numbers_are_classes
         known, kind = (NUMBER_METRICS, "numbers") if regression else (CLASS_METRICS, "classes")
@@ -82,21 +85,6 @@ class TextClassification(SelectionDataModule):
         self.more_test_splits = more_test_splits or []
         if regression and class_weights is not None:
             raise DataError("data.class_weights weighs classes, but with data.regression there are none; drop one.")
-
-    @property
-    def text_columns(self) -> tuple[str, ...]:
-        """One column, or two of a pair."""
-        return (self.text_column, self.pair_column) if self.pair_column else (self.text_column,)
-
-    @property
-    def label_column(self) -> str:
-        """The column of the label."""
-        return self._label_column
-
-    @property
-    def side_columns(self) -> tuple[str, ...]:
-        """Where data sets without named features keep the names of their classes."""
-        return (f"{self.label_column}_text",)
 
     @property
     def monitor(self) -> tuple[str, str]:
@@ -122,35 +110,33 @@ class TextClassification(SelectionDataModule):
             left = _filled(texts)
             split, rows = Dataset.from_dict(split[:] | texts, features=split.features).select(left), rows[left]
         if not len(rows):
-            raise DataError(f"{where} has no row with a text; mend data.text_column.")
+            raise DataError(f"{where} has no row with a text; check data.text_column.")
         if lost := n_rows - len(rows):
             warnings.warn(f"{where} has {lost:,} of {n_rows:,} rows without a text; they are dropped.", stacklevel=2)
         return split, rows
 
     def with_labels(self, split: Dataset, where: str) -> Dataset:
-        """The split, its labels as classes or numbers are compared, however they were written."""
+        """The split, its labels in the form in which classes or numbers are compared."""
         return (with_number_labels if self.regression else with_class_labels)(split, self.label_column, where)
 
-    def read_labels(self, train: Dataset, others: dict[str, Dataset]) -> dict[str, np.ndarray]:
-        """Labels as numbers; which classes there are, the unselected train split says."""
-        splits = {"train": train, **others}
-        told = {role: f"the {role.partition('/')[2] or role} split of {self.dataset}" for role in splits}
-        found = {role: labels_of(split, self.label_column) for role, split in splits.items()}
+    def read_labels(self, splits: dict[str, Dataset]) -> dict[str, np.ndarray]:
+        """Labels as numbers; the classes are those of the unselected train split."""
+        where = {role: f"the {role.partition('/')[2] or role} split of {self.dataset}" for role in splits}
+        written = {role: labels_of(split, self.label_column) for role, split in splits.items()}
         if self.regression:
-            return {role: numbers_of(labels, told[role]) for role, labels in found.items()}
-        names = getattr(train.features[self.label_column], "names", None)
-        if names:
+            return {role: numbers_of(labels, where[role]) for role, labels in written.items()}
+        if names := getattr(splits["train"].features[self.label_column], "names", None):
             classes = Classes(tuple(names), tuple(range(len(names))))
         else:
-            classes = self._named_beside(train) or Classes.of(
-                found["train"], told["train"], bool(self.numbers_are_classes)
+            classes = self._named_beside(splits["train"]) or Classes.of(
+                written["train"], where["train"], bool(self.numbers_are_classes)
             )
         self.label_names = list(classes.names)
-        numbers = {role: classes.encode(labels, told[role]) for role, labels in found.items()}
+        numbers = {role: classes.encode(labels, where[role]) for role, labels in written.items()}
         if len(present := np.unique(numbers["train"])) < 2:
             raise DataError(
-                f"All labels of {told['train']} are '{self.label_names[present[0]]}', but one class leaves nothing to "
-                "learn; mend data.label_column, or add rows of another class."
+                f"All labels of {where['train']} are '{self.label_names[present[0]]}', but one class leaves nothing to "
+                "learn; check data.label_column, or add rows of another class."
             )
         self.weights = self._weights(numbers["train"])
         return numbers
@@ -162,7 +148,7 @@ class TextClassification(SelectionDataModule):
         return ClassificationHead(self.label_names, self.metrics, self.weights)
 
     def training_key(self) -> list[Any]:
-        """The kind of loss, and its weights, too."""
+        """The kind of loss, and its weights, as well."""
         return [*super().training_key(), self.regression, self.class_weights]
 
     def extras(self, split: str, rows: np.ndarray) -> dict[str, Any]:
@@ -175,7 +161,7 @@ class TextClassification(SelectionDataModule):
             return {}
         largest = np.bincount(self.labels["train"]).argmax()
         prefixes = dict(zip(self.held_out, ("", *(f"{name}/" for name in self.more_test_splits))))
-        return {f"{said}majority_accuracy": float((self.labels[s] == largest).mean()) for s, said in prefixes.items()}
+        return {f"{name}majority_accuracy": float((self.labels[s] == largest).mean()) for s, name in prefixes.items()}
 
     def constant_metrics(self) -> dict[str, float]:
         """Metrics of always answering the largest class of the train split, or always the same number."""
@@ -198,13 +184,14 @@ class TextClassification(SelectionDataModule):
         return Classes(names, numbers) if one_each else None
 
     def _weights(self, numbers: np.ndarray) -> list[float] | None:
+        """Weight of a row's loss by its class."""
         weights = self.class_weights
+        if weights is None:
+            return None
         if weights == "balanced":
             counts = np.bincount(numbers, minlength=self.num_labels)
             present = int((counts > 0).sum())
             return [len(numbers) / (present * count) if count else 1.0 for count in counts.tolist()]
-        if weights is None:
-            return None
         if len(weights) != self.num_labels or not all(0 < weight < np.inf for weight in map(float, weights)):
             raise DataError(
                 f"data.class_weights are {weights}, but must be {self.num_labels} numbers over 0, one for each of "
@@ -214,11 +201,11 @@ class TextClassification(SelectionDataModule):
 
 
 def strip_post(text: str) -> str:
-    """What the author of a newsgroup post wrote.
+    """The author's own words in a newsgroup post.
 
-    Names and addresses give the group away, so these are dropped: the blocks of header lines that it begins with, up to
-    a blank line; lines quoted with ``>`` and those that say whom; and the signature, from a line of ``--`` on. The
-    subject goes with the header.
+    Names and addresses give the group away, so these are dropped: the blocks of header lines that it begins with
+    (subject included), up to a blank line; lines quoted with ``>`` and those that name their author; and the signature,
+    from a line of ``--`` on.
     """
     lines = text.strip().splitlines()
     while lines and HEADER.match(lines[0]):

@@ -1,4 +1,4 @@
-"""What a run will cost, and whether selecting will pay, before it is started: `estimate` is the main path."""
+"""Costs of a run, and whether selecting will pay, estimated before it starts: `estimate` is the main path."""
 
 from selectune.forecast.estimate import Machine, estimate, forecast
 from selectune.forecast.result import Forecast

@@ -10,21 +10,20 @@ import math
 import os
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from selectune.common.errors import UserError
 from selectune.costs.record import Part, Total, totals
 from selectune.forecast.forecaster import Forecaster
-from selectune.forecast.ledger import Tally
-from selectune.forecast.result import Forecast
+from selectune.forecast.ledger import EstimatedCosts
+from selectune.forecast.result import Forecast, advice
 from selectune.report.numbers import flop, memory, seconds
 from selectune.report.run_data import STAGE_NAMES
 from selectune.runs.job import Job, Start, abandoned_on_mistakes, begin
 
-if TYPE_CHECKING:
-    from rich.console import Console
+PARTS: dict[Part, str] = {"fit": "This task", "warm_up": "Warm-up's data"}
+COLUMNS = ("Stage", "FLOPs", "Device time", "Wall time", "Peak memory")
 
 
 @dataclass(frozen=True)
@@ -34,9 +33,6 @@ class Machine:
     Args:
         device_flops: FLOPs a second of one of its devices, at its best.
         utilisation: share of them that is reached.
-
-    Raises:
-        UserError: one without the other, or one that cannot be.
     """
 
     device_flops: float
@@ -44,7 +40,11 @@ class Machine:
 
     @classmethod
     def of(cls, device_flops: float | None, utilisation: float | None) -> Machine | None:
-        """The machine that is asked for; None for this one."""
+        """The machine that is asked for; None for this one.
+
+        Raises:
+            UserError: one without the other, or one that cannot be.
+        """
         if device_flops is None and utilisation is None:
             return None
         if device_flops is None or utilisation is None:
@@ -57,9 +57,9 @@ class Machine:
 
 
 def estimate(job: Job, device_flops: float | None = None, utilisation: float | None = None) -> None:
-    """Forecast what a fit will cost and whether selecting will pay, from a few batches; nothing is trained or selected.
+    """Forecast the costs of a fit, and whether selecting will pay, from a few batches; nothing is trained or selected.
 
-    The ledger of the run is left alone: what a forecast takes is said in the forecast.
+    The ledger of the run is left alone: the forecast itself says what it took.
     """
     machine = Machine.of(device_flops, utilisation)
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
@@ -74,10 +74,10 @@ def estimate(job: Job, device_flops: float | None = None, utilisation: float | N
 
 
 def forecast(job: Job, start: Start, machine: Machine | None = None) -> Forecast:
-    """What a fit of the job will cost.
+    """The estimated costs of a fit.
 
     Args:
-        job: what was asked for; its data are loaded, and its ledger knows the device.
+        job: the fit; its data are loaded, and its ledger knows the device.
         start: of it.
         machine: that the times are of; default this one.
 
@@ -86,63 +86,54 @@ def forecast(job: Job, start: Start, machine: Machine | None = None) -> Forecast
     """
     began, device = time.perf_counter(), job.ledger.device
     speed = None if machine is None else machine.device_flops * machine.utilisation
-    tally = Tally(device, job.trainer.world_size, speed)
-    forecaster = Forecaster(job, start, tally)
+    estimated = EstimatedCosts(device, job.trainer.world_size, speed)
+    forecaster = Forecaster(job, start, estimated)
     with tempfile.TemporaryDirectory() as folder:
-        made = forecaster.run(Path(folder))
+        saving, keep, scorer = forecaster.run(Path(folder))
     if machine is None:
-        named = device
-        told = f"Times are of this machine ({device}), from a few batches of each kind; it must be as busy then as now."
+        note = f"Times are of this machine ({device}), from a few batches of each kind; it must be as busy then as now."
     else:
-        named = f"a device of {machine.device_flops:.3g} FLOP/s at a utilisation of {machine.utilisation:g}"
-        told = f"Times are FLOPs over {named}; of stages without arithmetic they are those of this machine."
-        if unrated := tally.unrated:
-            told += (
-                f" The FLOPs of {', '.join(unrated)} are not known, so its times are those of this machine too, and "
-                "the saving in device time is not known."
-            )
-    notes = [told, *dict.fromkeys(forecaster.notes)]
-    return replace(made, assumptions=notes, device=named, wall_s=time.perf_counter() - began)
+        device = f"a device of {machine.device_flops:.3g} FLOP/s at a utilisation of {machine.utilisation:g}"
+        note = f"Times are FLOPs over {device}; of stages without arithmetic they are those of this machine."
+    if unscaled := estimated.unscaled:
+        note += (
+            f" The FLOPs of {', '.join(unscaled)} are not known, so its times are those of this machine too, and "
+            "the saving in device time is not known."
+        )
+    notes = [note, *dict.fromkeys(forecaster.notes)]
+    wall_s = time.perf_counter() - began
+    return Forecast(estimated.records, saving, keep, scorer, notes, device, wall_s, advice(scorer, saving))
 
 
-PARTS: dict[Part, str] = {"fit": "This task", "warm_up": "Warm-up's data"}
-COLUMNS = ("Stage", "FLOPs", "Device time", "Wall time", "Peak memory")
-
-
-def print_forecast(forecast: Forecast, console: Console | None = None) -> None:
-    """Print the stages, whether selecting will pay, and what the forecast rests on.
-
-    Args:
-        forecast: any.
-        console: where to; default the terminal.
-    """
+def print_forecast(forecast: Forecast) -> None:
+    """Print the stages, whether selecting will pay, and the assumptions."""
     from rich import box
     from rich.console import Console
     from rich.markup import escape as plain
     from rich.table import Table
 
-    console = console or Console()
+    console = Console()
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name in COLUMNS:
         table.add_column(name, justify="left" if name == "Stage" else "right", no_wrap=True)
-    for part, named in PARTS.items():
+    for part, name in PARTS.items():
         spent = totals(record for record in forecast.records if record.part == part).spent
         if spent:
-            table.add_row(f"[italic]{named}[/italic]")
+            table.add_row(f"[italic]{name}[/italic]")
         for stage, total in spent.items():
-            table.add_row(f"  {STAGE_NAMES[stage]}", *_shown(total))
-    table.add_row("[bold]Total forecast[/bold]", *_shown(forecast.total))
+            table.add_row(f"  {STAGE_NAMES[stage]}", *_cells(total))
+    table.add_row("[bold]Total forecast[/bold]", *_cells(forecast.total))
     console.print(f"What this run will cost, on {plain(forecast.device)}:", highlight=False)
     console.print(table)
     console.print(f"[bold]{plain(forecast.sentence())}[/bold]", highlight=False)
-    for told in (forecast.break_even(), forecast.scorer.sentence() if forecast.scorer else "", forecast.advice):
-        if told:
-            console.print(plain(told), highlight=False)
+    for sentence in (forecast.break_even(), forecast.scorer.sentence() if forecast.scorer else "", forecast.advice):
+        if sentence:
+            console.print(plain(sentence), highlight=False)
     for note in forecast.assumptions:
         console.print(f"[dim]- {plain(note)}[/dim]", highlight=False)
     console.print(f"[dim]- This forecast took {forecast.wall_s:,.0f} s.[/dim]", highlight=False)
 
 
-def _shown(total: Total) -> list[str]:
+def _cells(total: Total) -> list[str]:
     peak = max(total.peak_rss_bytes, total.peak_cuda_bytes or 0)
     return [flop(total.flops), seconds(total.device_s), seconds(total.wall_s), memory(peak)]

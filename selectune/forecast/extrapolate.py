@@ -1,9 +1,9 @@
-"""From the signals of a sample to those of a pool: each other row is lent those of a row that is much like it."""
+"""Signals and costs of a pool, extrapolated from a sample of its rows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,13 +13,13 @@ NEIGHBOURS = 5
 SMALLEST = 8  # rows of a sample that a selector is tried on
 
 
-def lent(
+def extrapolated(
     features: np.ndarray, sample: np.ndarray, values: Mapping[str, np.ndarray], seed: int
 ) -> dict[str, np.ndarray]:
     """Signals of a whole pool from those of some of its rows.
 
-    A row that was not measured takes all its signals from one that was, drawn from the five nearest by features. So
-    what follows length, as entropies do, is kept, and so is the spread among rows of one length.
+    A row that was not measured takes all its signals from one that was, drawn from the five nearest by features. So the
+    relation to length, which entropies have, is preserved, and so is the spread among rows of one length.
 
     Args:
         features: of every row, such as its length, shape (n_rows, k).
@@ -42,21 +42,13 @@ def lent(
     return {name: np.asarray(signal)[donor] for name, signal in values.items()}
 
 
-@dataclass(frozen=True)
-class Extrapolated:
-    """What a selector did to a sample, and what it will take for the pool.
+class OnSample(NamedTuple):
+    """The selection of a sample, and the cost of the selector on the pool."""
 
-    Args:
-        picked: of the sample.
-        flops: for the pool; None when unknown.
-        seconds: for the pool.
-        note: how they were found.
-    """
-
-    picked: Picked
-    flops: float | None
-    seconds: float
-    note: str
+    picked: Picked  # of the sample
+    flops: float | None  # for the pool; None when unknown
+    seconds: float  # for the pool
+    note: str  # how they were extrapolated
 
 
 def on_sample(
@@ -64,46 +56,41 @@ def on_sample(
     signals: Signals,
     budget: Budget,
     n_rows: int,
-) -> Extrapolated:
-    """Run a selector on a sample and on half of it, and take its work to grow with the rows as a power of them.
+) -> OnSample:
+    """Run a selector on a sample and on half of it, and extrapolate its cost as a power of the number of rows.
 
     Args:
-        select: gives what is picked, and the seconds that it took.
+        select: gives the selection, and the seconds that it took.
         signals: of the sample.
         budget: of the whole pool.
         n_rows: of the whole pool.
     """
     whole = np.arange(signals.n_rows)
-    sizes = [whole, whole[::2]] if len(whole) >= 2 * SMALLEST else [whole]
-    found = []
-    for rows in sizes:
-        part = Signals({name: values[rows] for name, values in signals.items()})
-        found.append(select(part, scaled(budget, len(rows) / n_rows)))
-    picked, seconds = found[0]
-    growth = n_rows / len(whole)
-    if len(found) == 1:
-        return Extrapolated(picked, _times(picked.flops, growth), seconds * growth, "in proportion to its rows")
-    ratio = len(sizes[0]) / len(sizes[1])
-    power = 1.0
-    if picked.flops and found[1][0].flops:
-        power = float(np.log(picked.flops / found[1][0].flops) / np.log(ratio))
-    elif found[1][1] > 0:
-        power = float(np.clip(np.log(seconds / found[1][1]) / np.log(ratio), 1.0, 2.0))
-    more = growth**power
-    told = f"from {len(sizes[1]):,} and {len(whole):,} rows, as the power {power:.2f} of their number"
-    return Extrapolated(picked, _times(picked.flops, more), seconds * more, told)
+
+    def run(rows: np.ndarray) -> tuple[Picked, float]:
+        return select(signals.take(rows), share_of(budget, len(rows) / n_rows))
+
+    picked, seconds = run(whole)
+    power, note = 1.0, "in proportion to its rows"
+    if len(whole) >= 2 * SMALLEST:
+        half = whole[::2]
+        picked_half, seconds_half = run(half)
+        ratio = len(whole) / len(half)
+        if picked.flops and picked_half.flops:
+            power = float(np.log(picked.flops / picked_half.flops) / np.log(ratio))
+        elif seconds_half > 0:
+            power = float(np.clip(np.log(seconds / seconds_half) / np.log(ratio), 1.0, 2.0))
+        note = f"from {len(half):,} and {len(whole):,} rows, as the power {power:.2f} of their number"
+    growth = (n_rows / len(whole)) ** power
+    return OnSample(picked, None if picked.flops is None else picked.flops * growth, seconds * growth, note)
 
 
-def scaled(budget: Budget, share: float) -> Budget:
+def share_of(budget: Budget, share: float) -> Budget:
     """The same budget for a share of the rows."""
-    rows = None if budget.rows is None else max(1, round(budget.rows * share))
-    return Budget(rows, None if budget.tokens is None else max(1, round(budget.tokens * share)))
+    rows, tokens = (None if n is None else max(1, round(n * share)) for n in (budget.rows, budget.tokens))
+    return Budget(rows, tokens)
 
 
 def looks_at_vectors(selector: Selector, signals: Mapping[str, np.ndarray]) -> bool:
-    """Whether a selector compares rows by vectors, so that copies of one row would stand in each other's way."""
+    """Whether a selector compares rows by vectors, so that copies of one row would interfere with each other."""
     return any(signals[name].ndim > 1 for name in selector.requires if name in signals)
-
-
-def _times(flops: float | None, factor: float) -> float | None:
-    return None if flops is None else flops * factor

@@ -1,94 +1,33 @@
-"""The rows that a data module will train on, and what a saving counts of them."""
+"""Estimated rows that a data module will train on, and the sizes that a saving needs of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict
-from time import perf_counter
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from selectune.common.errors import BudgetError
-from selectune.costs.ledger import Ledger
-from selectune.costs.record import Part
+from selectune.costs.record import CostRecord, Part
 from selectune.costs.saving import percent
 from selectune.costs.scorer_ratio import ScorerRatio, n_parameters
-from selectune.data.sources import ModelSource
-from selectune.datamodules.base import SelectionDataModule
-from selectune.forecast import plans
-from selectune.forecast.ledger import Tally
 from selectune.forecast.sampled_selection import Selecting
-from selectune.lightning_modules import FineTuner
 from selectune.selection.manifest import Selection
 from selectune.selection.request import SelectionRequest
-from selectune.selection.stage import earlier_selection, scoring_model
 from selectune.selectors.base import Budget
-from selectune.signals.definitions import Rows, ScoringModel
+from selectune.signals.definitions import Rows
 
 
+@dataclass
 class KeptRows:
-    """The rows that a data module will train on, as far as a sample tells.
+    """The rows that a data module will train on, as far as a sample tells."""
 
-    Args:
-        request: the selection that is asked for; None where all rows are trained on.
-        data: that is trained on.
-        tuner: will train on them.
-        part: whose data it is.
-        tally: what is charged.
-        notes: on what the forecast rests.
-        tune: lets a model stand for the tuned scorer, where one is asked for.
-
-    Attributes:
-        rows: row ids, ascending.
-        lengths: tokens of each row of the pool, as a saving counts them.
-        earlier: an earlier selection that is used.
-        selecting: how they were selected; None where nothing is selected here.
-    """
-
-    def __init__(
-        self,
-        request: SelectionRequest | None,
-        data: SelectionDataModule,
-        tuner: FineTuner,
-        part: Part,
-        tally: Tally,
-        notes: list[str],
-        tune: Callable[[SelectionRequest, ScoringModel], None],
-    ) -> None:
-        self.request, self.part, self.data = request, part, data
-        self.rows = np.arange(len(data.pool))
-        self.lengths = np.ones(len(data.pool), dtype=np.int64)
-        self.selecting: Selecting | None = None
-        self.earlier: Selection | None = None
-        self.scorer: ModelSource | None = None
-        if request is None:
-            return
-        if request.earlier is not None:
-            ledger = Ledger(device=tally.device)
-            self.earlier = earlier_selection(request, ledger)
-            tally.records += ledger.records
-            self.rows = self.earlier.rows
-            return
-        assert request.selector is not None
-        scoring = scoring_model(request, tuner, Ledger(device=tally.device))
-        began = perf_counter()
-        tokens = request.tokenized(request.pool, scoring.tokenizer)
-        self.pool = Rows(request.pool, tokens, request.labels)
-        self.lengths = tokens.lengths
-        budget = request.budget.of(len(tokens), int(self.pool.n_tokens.sum()))
-        assert request.pool.fingerprint
-        tally.charge("prepare", part, plans.Work(len(tokens)), perf_counter() - began, "no arithmetic")
-        if scoring.tuned:
-            tune(request, scoring)
-        self.selecting = Selecting(request, scoring, tally, torch.device(tally.device), notes)
-        self.rows = self.selecting.choose(request.selector, self.pool, budget).rows
-        self.scorer = scoring.source
-
-    @property
-    def chooses(self) -> bool:
-        """Whether rows are chosen, here or by an earlier selection."""
-        return self.selecting is not None or self.earlier is not None
+    part: Part
+    request: SelectionRequest | None  # None where all rows are trained on
+    rows: np.ndarray  # row ids, ascending
+    lengths: np.ndarray  # tokens of each row of the pool, as a saving counts them
+    pool: Rows | None = None
+    selecting: Selecting | None = None  # where rows are selected here
+    earlier: Selection | None = None  # where an earlier selection is used
 
     @property
     def whole(self) -> np.ndarray:
@@ -99,13 +38,14 @@ class KeptRows:
     @property
     def sizes(self) -> dict[str, int]:
         """Rows and tokens, kept and of the pool, as `compute_saving` takes them."""
-        if self.earlier is not None and self.part == "warm_up":
-            told = asdict(self.earlier.manifest)
-            pool = told.get("screened") or {"rows": told["pool_rows"], "input_tokens": told["pool_input_tokens"]}
-            kept = told["n_rows"], told["budget"]["input_tokens"]
-        else:
+        if self.earlier is None or self.part == "fit":
+            whole = self.whole
             kept = len(self.rows), int(self.lengths[self.rows].sum())
-            pool = {"rows": len(self.whole), "input_tokens": int(self.lengths[self.whole].sum())}
+            pool = {"rows": len(whole), "input_tokens": int(self.lengths[whole].sum())}
+        else:
+            manifest = self.earlier.manifest
+            kept = manifest.n_rows, manifest.budget["input_tokens"]
+            pool = manifest.screened or {"rows": manifest.pool_rows, "input_tokens": manifest.pool_input_tokens}
         return {
             "kept_rows": kept[0], "kept_tokens": kept[1], "pool_rows": pool["rows"],
             "pool_tokens": pool["input_tokens"],
@@ -114,6 +54,7 @@ class KeptRows:
     def kept_share(self, keep: float) -> float | None:
         """The share of the tokens that is kept at a share of the rows; None where it cannot be kept."""
         assert self.selecting is not None
+        assert self.pool is not None
         assert self.request is not None
         assert self.request.selector is not None
         budget = Budget(rows=max(1, int(len(self.whole) * keep + 0.5)))
@@ -123,8 +64,8 @@ class KeptRows:
             return None
         return float(self.lengths[rows].sum() / self.lengths[self.whole].sum())
 
-    def kept_note(self) -> str:
-        """How many tokens are kept; empty where that is no estimate."""
+    def note(self) -> str:
+        """The share of the tokens that is kept, in a sentence; empty where that is no estimate."""
         if self.selecting is None:
             return ""
         sizes = self.sizes
@@ -134,19 +75,14 @@ class KeptRows:
             "that were scored and the lengths of all."
         )
 
-    def ratio(self, tally: Tally, model: str, parameters: int, same: bool) -> ScorerRatio | None:
-        """The scorer beside the model.
-
-        Args:
-            tally: what was charged.
-            model: that is trained, as it was found.
-            parameters: its weights.
-            same: whether the checkpoint scores that the training starts from.
-        """
+    def ratio(self, records: list[CostRecord], model: str, parameters: int, same: bool) -> ScorerRatio | None:
+        """The scorer relative to a model; `same` where the checkpoint scores that the training starts from."""
         if self.earlier is not None:
-            told = self.earlier.manifest
-            return ScorerRatio.of(tally.records, told.model, model, told.model_parameters, parameters, self.part)
-        if self.scorer is None:
+            manifest = self.earlier.manifest
+            scorer, scorer_parameters = manifest.scorer, manifest.scorer_parameters
+        elif self.selecting is not None:
+            source = self.selecting.scoring.source
+            scorer, scorer_parameters = model if same else source.described, n_parameters(source.folder)
+        else:
             return None
-        scorer = model if same else self.scorer.described
-        return ScorerRatio.of(tally.records, scorer, model, n_parameters(self.scorer.folder), parameters, self.part)
+        return ScorerRatio.of(records, scorer, model, scorer_parameters, parameters, self.part)

@@ -1,4 +1,4 @@
-"""What is forecast, as records of a ledger: stages that have not run yet, with the figures that they will have."""
+"""Estimated cost records, one per stage, in the ledger's format."""
 
 from __future__ import annotations
 
@@ -10,22 +10,14 @@ from selectune.costs.record import STAGES, CostRecord, Part, Stage, code_version
 from selectune.forecast.measure import Memory
 from selectune.forecast.plans import Work
 
-NOT_MEASURED = "not measured: a forecast"
-
 
 @dataclass
-class Tally:
-    """Records of a forecast.
+class EstimatedCosts:
+    """Estimated cost records of a run."""
 
-    Args:
-        device: that the run will hold.
-        world_size: processes of the run.
-        speed: FLOPs a second of another machine; None takes the seconds that were measured here.
-    """
-
-    device: str
-    world_size: int
-    speed: float | None = None
+    device: str  # that the run will hold
+    world_size: int  # processes of the run
+    speed: float | None = None  # FLOPs a second of another machine; None takes the seconds that were measured here
     records: list[CostRecord] = field(default_factory=list)
     _rss: int = 0
     _cuda: int | None = None
@@ -53,21 +45,20 @@ class Tally:
         """
         if self.speed is not None and work.flops:
             seconds = work.flops / self.speed
-        ranks = self.world_size if parallel else 1
         self._rss = max(self._rss, memory.peak_rss if memory else peak_rss())  # peaks count from a process's start
         cuda = memory.peak_cuda if memory else peak_cuda()
         self._cuda = cuda if self._cuda is None else max(self._cuda, cuda or 0)
-        started = datetime.now(UTC) + timedelta(microseconds=len(self.records))  # what tells records apart
+        started = datetime.now(UTC) + timedelta(microseconds=len(self.records))  # the start identifies a record
         self.records.append(
             CostRecord(
                 stage=stage,
                 part=part,
-                wall_s=seconds / ranks,
+                wall_s=seconds / (self.world_size if parallel else 1),
                 device_s=seconds,
                 flops=work.flops,
                 flops_method=method,
                 energy_j=None,
-                energy_source=NOT_MEASURED,
+                energy_source="not measured: a forecast",
                 peak_rss_bytes=self._rss,
                 peak_cuda_bytes=self._cuda,
                 examples=work.examples,
@@ -85,7 +76,7 @@ class Tally:
         )
 
     @property
-    def unrated(self) -> list[Stage]:
+    def unscaled(self) -> list[Stage]:
         """Stages whose time on another machine is not known, as their FLOPs are not."""
         unknown = {record.stage for record in self.records if record.flops is None and not record.cached}
         return [stage for stage in STAGES if self.speed is not None and stage in unknown]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,31 +14,35 @@ import torch
 from selectune.costs.flops import FlopModel, UnfitFlopsError
 from selectune.costs.meters import finish_kernels, peak_cuda, peak_rss
 from selectune.data.batches import plan_batches
-from selectune.forecast.plans import Work
-from selectune.signals.definitions import Rows, ScoringModel
-
-if TYPE_CHECKING:
-    from selectune.lightning_modules.scorers.base import Scorer
-import math
-
 from selectune.forecast import plans
 from selectune.lightning_modules.scorers.language import LanguageScorer, load_language_model
 from selectune.lightning_modules.scorers.probe import EntropyProbe, UnfitProbeError, fit_flops, fit_probe, fit_rows
+from selectune.signals.definitions import Rows, ScoringModel
 from selectune.signals.probe import refuse_masking
-from selectune.signals.store import Definition
+
+if TYPE_CHECKING:
+    from selectune.lightning_modules.scorers.base import Scorer
+    from selectune.signals.store import Definition
 
 SECONDS = 15.0  # for each network and each training
 ROWS = 1024  # that are scored, at most
 CPU_TOKENS = 2048  # of a batch that is timed on a CPU, where larger ones are no faster
+TRIED_POSITIONS = 4096  # that a probe is fitted on
+
+
+def scaled_seconds(work: plans.Work, seconds: float, flops: float | None, tokens: int) -> float:
+    """Seconds of work at the speed of a sample: by FLOPs, or by padded tokens where FLOPs are unknown.
+
+    `seconds`, `flops` and (padded) `tokens` are those of the sample.
+    """
+    if flops and work.flops is not None:
+        return seconds * work.flops / flops
+    return seconds * work.padded_tokens / tokens if tokens else 0.0
 
 
 @dataclass
 class Memory:
-    """Peak memory of what is done inside, as if its batches were so many times larger.
-
-    Args:
-        scale: batches that will come over those that are timed.
-    """
+    """Peak memory inside the context, if its batches were `scale` times larger."""
 
     scale: float = 1.0
     peak_rss: int = 0
@@ -50,7 +55,7 @@ class Memory:
     def __exit__(self, *error: object) -> None:
         highest = peak_rss()
         now = psutil.Process().memory_info().rss
-        # a peak of before, as of loading a model, is none of the batches
+        # A peak from before, as of loading a model, is not due to the batches.
         grown = max(0, (highest if highest > self._highest else now) - self._before)
         self.peak_rss = max(highest, int(self._before + grown * self.scale))
         self.peak_cuda = peak_cuda()
@@ -58,46 +63,28 @@ class Memory:
 
 @dataclass
 class Scored:
-    """What was measured of scoring.
+    """Rows that were scored, their signals by name, and the cost of the batches that were timed."""
 
-    Args:
-        rows: row ids that were scored, ascending.
-        values: their signals by name.
-        seconds: of the batches that were timed.
-        flops: of these; None when unknown.
-        tokens: padded, of these.
-        model: FLOPs of a padded row, None when unknown.
-        product: FLOPs at each token of a text.
-        method: how they were counted, or why not.
-        start_s: seconds until the first batch.
-        memory: that it took.
-    """
-
-    rows: np.ndarray
+    rows: np.ndarray  # row ids, ascending
     values: dict[str, np.ndarray]
-    seconds: float
-    flops: float | None
-    tokens: int
-    model: FlopModel | None
-    product: float
-    method: str
-    start_s: float
+    seconds: float  # of the timed batches, as are the following two
+    flops: float | None  # None when unknown
+    tokens: int  # padded
+    model: FlopModel | None  # of a padded row; None when unknown
+    product: float  # FLOPs at each token of a text
+    method: str  # how the FLOPs were counted, or why not
+    start_s: float  # seconds until the first batch
     memory: Memory
 
 
 def time_scoring(scorer: Scorer, start_s: float, rows: Rows, scoring: ScoringModel, device: torch.device) -> Scored:
-    """Score rows of all lengths, until there are enough of them or the time is up.
+    """Score rows of a pool, of all lengths, until there are enough of them or the time is up.
 
-    Args:
-        scorer: of one network.
-        start_s: seconds that it took to make it.
-        rows: the whole pool.
-        scoring: precision and token budget.
-        device: to score on.
+    `start_s` are the seconds that it took to make the scorer.
     """
     began = time.perf_counter()
     scorer = scorer.to(device)
-    model, product, method = None, 0.0, ""
+    model, product = None, 0.0
     try:
         model, product = scorer.flops()
         method = model.method
@@ -110,19 +97,18 @@ def time_scoring(scorer: Scorer, start_s: float, rows: Rows, scoring: ScoringMod
     most = scoring.max_batch_tokens if device.type == "cuda" else min(CPU_TOKENS, scoring.max_batch_tokens)
     batches = [sample[part] for part in plan_batches(lengths[sample], most)]
     order = np.random.default_rng(0).permutation(len(batches))  # so that those that are timed have all lengths
+    half = torch.bfloat16 if scoring.precision == "bf16" else None
     parts: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
     seconds, flops, tokens = 0.0, 0.0, 0
-    half = torch.bfloat16 if scoring.precision == "bf16" else None
     with Memory(scoring.max_batch_tokens / most) as memory:
-        for i in [order[0], *order]:  # the first one is slow, and done twice
+        for place, i in enumerate([order[0], *order]):  # the first one is slow, and done twice
             batch = _scoring_batch(rows, batches[i], scoring, device)
             finish_kernels()
             began = time.perf_counter()
             with torch.inference_mode(), torch.autocast(device.type, half, enabled=half is not None):
-                found = scorer.predict_step(batch, 0)
+                values = scorer.predict_step(batch, 0)
             finish_kernels()
-            if not parts:
-                parts.append((batches[i], found))
+            if place == 0:
                 continue
             seconds += time.perf_counter() - began
             n_rows, length = batch["input_ids"].shape
@@ -130,14 +116,13 @@ def time_scoring(scorer: Scorer, start_s: float, rows: Rows, scoring: ScoringMod
             if model is not None:
                 flops += model.of_batch(n_rows, length) * scorer.passes(batch)
                 flops += int((~batch["special"]).sum()) * product
-            if len(parts) > 1 or i != order[0]:
-                parts.append((batches[i], found))
+            parts.append((batches[i], values))
             if seconds > SECONDS and len(parts) >= min(3, len(batches)):
                 break
     ids = np.concatenate([part for part, _ in parts])
     by_row = np.argsort(ids)
-    values = {name: np.concatenate([found[name] for _, found in parts])[by_row] for name in scorer.wanted}
-    known = flops if model is not None else None
+    values = {name: np.concatenate([values[name] for _, values in parts])[by_row] for name in scorer.wanted}
+    known = None if model is None else flops
     return Scored(ids[by_row], values, seconds, known, tokens, model, product, method, start_s, memory)
 
 
@@ -149,22 +134,12 @@ def _scoring_batch(rows: Rows, ids: np.ndarray, scoring: ScoringModel, device: t
     return batch | {"rows": ids, "index": 0, "text_hash": rows.pool.text_hash[ids]}
 
 
-TRIED_POSITIONS = 4096
-
-
 @dataclass(frozen=True)
 class Probe:
-    """A probe that is not fitted yet.
+    """A probe that is not fitted yet, with its cost until it is fitted and checked."""
 
-    Args:
-        probe: of random weights; it takes the time of a fitted one.
-        exact: what was measured of the exact entropies that it learns.
-        work: until it is fitted and checked.
-        seconds: the same.
-    """
-
-    probe: EntropyProbe
-    exact: Scored
+    probe: EntropyProbe  # of random weights; it takes the time of a fitted one
+    exact: Scored  # the exact entropies that it learns
     work: plans.Work
     seconds: float
 
@@ -172,7 +147,7 @@ class Probe:
 def probe_of(
     definitions: list[Definition], rows: Rows, scoring: ScoringModel, device: torch.device
 ) -> Probe | str | None:
-    """The probe of a pass; None where none is asked for, and why where entropies will be exact all the same.
+    """The probe of a pass; None where none is asked for, and the reason where entropies will be exact all the same.
 
     Raises:
         UserError: the estimator is one that a probe cannot stand in for.
@@ -201,19 +176,5 @@ def probe_of(
     began = time.perf_counter()
     fit_probe(states, states[:, 0].abs(), 1.0, 0, epochs=1)
     fit_s = (time.perf_counter() - began) * fitted / fit_flops(width, TRIED_POSITIONS, 1)
-    seconds = rated(read, exact.seconds, exact.flops, exact.tokens) + exact.start_s + fit_s
+    seconds = scaled_seconds(read, exact.seconds, exact.flops, exact.tokens) + exact.start_s + fit_s
     return Probe(probe, exact, read + plans.Work(flops=fitted + probe.flops() * positions[1]), seconds)
-
-
-def rated(work: Work, seconds: float, flops: float | None, tokens: int) -> float:
-    """Seconds of work at the speed of a sample: by FLOPs, or by padded tokens where FLOPs are unknown.
-
-    Args:
-        work: that is to come.
-        seconds: of the sample.
-        flops: of the sample.
-        tokens: padded, of the sample.
-    """
-    if flops and work.flops is not None:
-        return seconds * work.flops / flops
-    return seconds * work.padded_tokens / tokens if tokens else 0.0

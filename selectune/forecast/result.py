@@ -1,55 +1,37 @@
-"""A forecast: what each stage will cost, whether selecting will pay, and on what that rests."""
+"""A forecast: the cost of each stage, whether selecting will pay, and the assumptions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from selectune.common.files import write_json
 from selectune.common.run_files import RunFiles
-from selectune.costs.record import CostRecord, Stage, Total, totals
-from selectune.costs.saving import UNIT_NAMES, UNITS, WHOLE, Saving, Unit, percent, times
+from selectune.costs.record import CostRecord, Stage, Total, add_up, totals
+from selectune.costs.saving import UNIT_NAMES, UNITS, WHOLE, Saving, percent, times
 from selectune.costs.scorer_ratio import PAYS_BELOW, ScorerRatio
 
 SCHEMA = 1
 HALVINGS = 12
+SHOWN = ("wall_s", "device_s", "flops", "peak_rss_bytes", "peak_cuda_bytes", "examples", "tokens")
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a run will cost.
+    """Estimated costs of a run."""
 
-    Args:
-        records: of the stages that will run, as a ledger will hold them.
-        saving: what selecting will save, computed from these as from a ledger.
-        break_even_keep: the largest share of the rows at which selecting still pays, in `unit`; 0 when it pays at none,
-            None when nothing is selected or the selector sets its own size.
-        scorer: the scoring model beside the trained one; None where no model scores.
-        assumptions: what the forecast rests on, in sentences.
-        device: that the figures are of.
-        wall_s: seconds that making the forecast took.
-    """
-
-    records: list[CostRecord]
-    saving: Saving
+    records: list[CostRecord]  # of the stages that will run, as a ledger will hold them
+    saving: Saving  # computed from these as from a ledger
+    # The largest share of the rows at which selecting still pays, in `saving.main.unit`; 0 when it pays at none, None
+    # when nothing is selected or the selector sets its own size.
     break_even_keep: float | None
-    scorer: ScorerRatio | None
-    assumptions: list[str]
-    device: str
-    wall_s: float = 0.0
-    advice: str = field(default="")
-
-    @property
-    def unit(self) -> Unit:
-        """FLOPs, or device time where FLOPs are unknown."""
-        return "device_s" if self.saving.main.flops.saving is None else "flops"
-
-    @property
-    def losing(self) -> Unit | None:
-        """The unit in which selecting loses while it wins in the other one; None where they agree."""
-        return _losing(self.saving.main)
+    scorer: ScorerRatio | None  # None where no model scores
+    assumptions: list[str]  # in sentences
+    device: str  # that the times are of
+    wall_s: float = 0.0  # that making the forecast took
+    advice: str = ""
 
     @property
     def total(self) -> Total:
@@ -57,41 +39,42 @@ class Forecast:
         return sum(totals(self.records).spent.values(), Total())
 
     def sentence(self) -> str:
-        """The headline: what selection costs in epochs, and what is won or lost by it, for the warm-up's data too."""
-        main, beside = self.saving.main, self.saving.warm_up
-        told = [_verdict(main, "" if self.scorer is None else self.scorer.scorer)]
-        if beside is not None and beside is not main:
-            told.append(_verdict(beside))
-        return " ".join(told) if all(told) else self.saving.sentence()
+        """The headline: the cost of the selection in epochs, and the saving or loss, for the warm-up's data too."""
+        main, warm_up = self.saving.main, self.saving.warm_up
+        sentences = [_verdict(main, "" if self.scorer is None else self.scorer.scorer)]
+        if warm_up is not None and warm_up is not main:
+            sentences.append(_verdict(warm_up))
+        return " ".join(sentences) if all(sentences) else self.saving.sentence()
 
     def break_even(self) -> str:
         """From which keep ratio down, and from how many uses on, selecting pays."""
-        told = []
-        if self.break_even_keep is not None:
-            place = f"up to keep {self.break_even_keep:.2f}" if self.break_even_keep > 0 else "at no keep ratio"
-            told.append(f"In {UNIT_NAMES[self.unit]} it pays {place}." if self.losing else f"It pays {place}.")
-        # of two units that disagree the headline has the one that loses
-        won = next((unit for unit in UNITS if unit != self.losing), None) if self.losing else None
-        told.append(self.saving.break_even_sentence(won))
-        return " ".join(told)
+        # Of two units that disagree the headline has the one that loses, and this the other.
+        main = self.saving.main
+        won = next(unit for unit in UNITS if unit != main.losing) if main.losing else None
+        uses = main.break_even_sentence(won)
+        if self.break_even_keep is None:
+            return uses
+        place = f"up to keep {self.break_even_keep:.2f}" if self.break_even_keep > 0 else "at no keep ratio"
+        pays = f"In {UNIT_NAMES[main.unit]} it pays" if main.losing else "It pays"
+        return f"{pays} {place}. {uses}"
 
     def to_json(self) -> dict[str, Any]:
         """As ``forecast.json`` holds it: each stage once, over both parts, with the parts under it."""
         stages: dict[Stage, dict[str, Any]] = {}
         for stage, total in totals(self.records).spent.items():
-            mine = [record for record in self.records if record.stage == stage]
-            parts = sorted({record.part for record in mine})
-            of = {part: _figures(totals([r for r in mine if r.part == part]).spent[stage]) for part in parts}
-            stages[stage] = {"part": "+".join(parts), **_figures(total), "parts": of}
+            of_stage = [record for record in self.records if record.stage == stage and not record.cached]
+            parts = sorted({record.part for record in of_stage})
+            of = {part: _shown(add_up(record for record in of_stage if record.part == part)) for part in parts}
+            stages[stage] = {"part": "+".join(parts), **_shown(total), "parts": of}
         main = self.saving.main
         return {
             "schema": SCHEMA,
             "stages": stages,
-            "total": _figures(self.total),
+            "total": _shown(self.total),
             "saving": {unit: getattr(main, unit).saving for unit in UNITS},
             "terms": self.saving.to_json(),
             "break_even_keep": self.break_even_keep,
-            "break_even_uses": getattr(main, self.unit).break_even_uses,
+            "break_even_uses": getattr(main, main.unit).break_even_uses,
             "sentence": self.sentence(),
             "break_even": self.break_even(),
             "advice": self.advice,
@@ -100,27 +83,25 @@ class Forecast:
             "estimate_s": self.wall_s,
         }
 
-    def write(self, run_dir: Path) -> Path:
+    def write(self, run_dir: Path) -> None:
         """Write ``forecast.json`` into a run, whole or not at all."""
         write_json(RunFiles(run_dir).forecast, self.to_json())
-        return RunFiles(run_dir).forecast
 
 
-def break_even_keep(kept_share: Callable[[float], float | None], saving: Saving, unit: Unit) -> float | None:
+def break_even_keep(kept_share: Callable[[float], float | None], saving: Saving) -> float | None:
     """The largest keep ratio at which selection and training on the subset cost less than training on everything.
 
-    Training on rows costs in proportion to their tokens, so that selecting pays while the kept share of the tokens is
-    under 1 - selection / training on everything. Found by bisection, as the share grows with the ratio.
+    Training costs in proportion to the tokens, so that selecting pays while the kept share of the tokens is under
+    1 - selection / training on everything. Found by bisection, as the share grows with the ratio.
 
     Args:
         kept_share: of the tokens, at a share of the rows; None where a selector cannot keep so many.
-        saving: whose selection and training on everything are meant.
-        unit: FLOPs or device seconds.
+        saving: with the costs of selection and of training on everything.
 
     Returns:
         In [0, 1]; None when the costs are not known.
     """
-    terms = getattr(saving, unit)
+    terms = getattr(saving, saving.unit)
     if terms.selection is None or not terms.full_training:
         return None
     most = 1 - terms.selection / terms.full_training
@@ -135,66 +116,53 @@ def break_even_keep(kept_share: Callable[[float], float | None], saving: Saving,
 
 
 def advice(scorer: ScorerRatio | None, saving: Saving) -> str:
-    """A smaller scorer, where the scoring model is not small beside the model."""
+    """A smaller scorer, where the scoring model is not much smaller than the trained one; else empty."""
     if scorer is None or scorer.parameters is None or scorer.parameters <= PAYS_BELOW:
         return ""
     terms = saving.main.flops
     size = "is as large as" if 0.8 <= scorer.parameters <= 1.25 else f"has {times(scorer.parameters)} the weights of"
-    told = (
+    sentence = (
         f"The scorer {size} the model. Selection pays when it is 5 to 10 times smaller (Yin & Rush 2025): name one of "
         f"about {_many(scorer.model_parameters * PAYS_BELOW)} weights in scorer.checkpoint"
     )
-    if terms.score and terms.selection is not None and terms.full_training and terms.training is not None:
-        scored = terms.score * PAYS_BELOW / scorer.parameters
-        better = 1 - (terms.selection - terms.score + scored + terms.training) / terms.full_training
-        if better <= 0:
-            return f"{told}; that alone will not make this selection pay."
-        told += f", and about {percent(better)} of the FLOPs would be saved"
-    return told + "."
+    if not terms.score or terms.selection is None or not terms.full_training or terms.training is None:
+        return f"{sentence}."
+    scored = terms.score * PAYS_BELOW / scorer.parameters
+    better = 1 - (terms.selection - terms.score + scored + terms.training) / terms.full_training
+    if better <= 0:
+        return f"{sentence}; that alone will not make this selection pay."
+    return f"{sentence}, and about {percent(better)} of the FLOPs would be saved."
 
 
 def _verdict(saving: Saving, scorer: str = "") -> str:
     """Whether selecting will pay, in FLOPs, or in both units where they disagree; empty where that is not known."""
-    unit: Unit = "device_s" if saving.flops.saving is None else "flops"
-    terms, losing = getattr(saving, unit), _losing(saving)
+    unit, losing = saving.unit, saving.losing
+    terms = getattr(saving, unit)
     if not terms.selection or terms.full_training is None or terms.saving is None or not saving.epochs:
         return ""
     costs = terms.selection / (terms.full_training / saving.epochs)
     by = f" with {scorer}" if scorer else ""
     doing = "training" if saving.part == "fit" else "warming up"
-    told = (
-        f"selecting from {_many(saving.pool_rows)} rows{by} costs {times(costs)} one epoch of {doing} on all of them: "
-        f"with {_epochs(saving.epochs)} at keep {saving.kept_rows / saving.pool_rows:.2g} you"
-    )
+    epochs = f"{saving.epochs:.3g} epoch" + ("" if saving.epochs == 1 else "s")
     shares = {one: getattr(saving, one).saving for one in (UNITS if losing else (unit,))}
-    gains = [(one, f"save {percent(share)} of the {UNIT_NAMES[one]}") for one, share in shares.items() if share > 0]
-    losses = [(one, f"lose {times(-share)} the {UNIT_NAMES[one]}") for one, share in shares.items() if share <= 0]
-    found = f"{told} {' but '.join(each for _, each in gains + losses)} of {WHOLE[saving.part]}."
+    gains = {one: f"save {percent(share)} of the {UNIT_NAMES[one]}" for one, share in shares.items() if share > 0}
+    losses = {one: f"lose {times(-share)} the {UNIT_NAMES[one]}" for one, share in shares.items() if share <= 0}
+    sentence = (
+        f"selecting from {_many(saving.pool_rows)} rows{by} costs {times(costs)} one epoch of {doing} on all of them: "
+        f"with {epochs} at keep {saving.kept_rows / saving.pool_rows:.2g} you "
+        f"{' but '.join([*gains.values(), *losses.values()])} of {WHOLE[saving.part]}."
+    )
     if losing is None:
-        return f"Selection will {'pay' if gains else 'NOT pay'}: {found}"
-    (won, _), (lost, _) = *gains, *losses
+        return f"Selection will {'pay' if gains else 'NOT pay'}: {sentence}"
+    won = next(iter(gains))
     return (
-        f"Selection will pay in {UNIT_NAMES[won]} but NOT in {UNIT_NAMES[lost]}: {found} "
-        f"{saving.break_even_sentence(lost)}"
+        f"Selection will pay in {UNIT_NAMES[won]} but NOT in {UNIT_NAMES[losing]}: {sentence} "
+        f"{saving.break_even_sentence(losing)}"
     )
 
 
-def _losing(saving: Saving) -> Unit | None:
-    shares = {unit: share for unit in UNITS if (share := getattr(saving, unit).saving) is not None}
-    lost = [unit for unit, share in shares.items() if share <= 0]
-    return lost[0] if len(lost) == 1 and len(shares) == 2 else None
-
-
-def _figures(total: Total) -> dict[str, Any]:
-    return {
-        "wall_s": total.wall_s,
-        "device_s": total.device_s,
-        "flops": total.flops,
-        "peak_rss_bytes": total.peak_rss_bytes,
-        "peak_cuda_bytes": total.peak_cuda_bytes,
-        "examples": total.examples,
-        "tokens": total.tokens,
-    }
+def _shown(total: Total) -> dict[str, Any]:
+    return {name: getattr(total, name) for name in SHOWN}
 
 
 def _many(n: float) -> str:
@@ -203,7 +171,3 @@ def _many(n: float) -> str:
         if n >= size:
             return f"{n / size:.1f}{unit}"
     return f"{n:.0f}"
-
-
-def _epochs(epochs: float) -> str:
-    return f"{epochs:.3g} epoch" + ("" if epochs == 1 else "s")

@@ -14,12 +14,13 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recomputed
 
+from selectune.callbacks.training_check import TrainingCheck
 from selectune.common import checks
 from selectune.common.errors import UserError
+from selectune.common.ranks import gather
 from selectune.common.seeds import current_seed, seed_stage
 from selectune.data.sources import ModelSource, find_model
 from selectune.lightning_modules.heads import Head, Output, widest
-from selectune.lightning_modules.optimizers import check_optimizer
 
 NO_DECAY = ("bias", "norm")
 NO_END = (
@@ -65,10 +66,11 @@ class FineTuner(pl.LightningModule):
         checks.between("model.warmup", warmup, 0, 1)
         checks.seed("model.seed", seed)
         if optimizer or lr_scheduler:
-            check_optimizer(optimizer or torch.optim.AdamW, lr_scheduler)
+            _check_optimizer(optimizer or torch.optim.AdamW, lr_scheduler)
         self.checkpoint, self.learning_rate, self.weight_decay = checkpoint, learning_rate, weight_decay
         self.warmup, self.optimizer, self.lr_scheduler = warmup, optimizer, lr_scheduler
-        self.head, self._seed, self.stage = head, seed, stage
+        self.head: Any = head  # None until `configure_model` asks the data module for one
+        self._seed, self.stage = seed, stage
         self.network: Any = None
         self._source: ModelSource | None = None
         self._random_states: list[Any] | None = None
@@ -76,7 +78,7 @@ class FineTuner(pl.LightningModule):
 
     @property
     def source(self) -> ModelSource:
-        """The checkpoint as it was found."""
+        """The checkpoint, and the folder that it lies in."""
         if self._source is None:
             self._source = find_model(self.checkpoint)
         return self._source
@@ -87,17 +89,15 @@ class FineTuner(pl.LightningModule):
 
     @property
     def seed(self) -> int:
-        """Of everything random in here."""
+        """The seed of everything random in this module."""
         return self._seed if self._seed is not None else current_seed()
 
-    # What Lightning calls, in its order.
+    # Lightning calls these, in this order.
 
     def configure_callbacks(self) -> list[pl.Callback]:
-        """The check that every training has, whoever made the Trainer."""
-        from selectune.callbacks.training_check import TrainingCheck
-
-        there = any(isinstance(callback, TrainingCheck) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
-        return [] if there else [TrainingCheck()]
+        """The check of every training, unless the Trainer has one."""
+        checked = any(isinstance(callback, TrainingCheck) for callback in self.trainer.callbacks)  # type: ignore[attr-defined]
+        return [] if checked else [TrainingCheck()]
 
     def configure_model(self) -> None:
         """Build the network, its new parts from the stage's own seed."""
@@ -118,15 +118,19 @@ class FineTuner(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """AdamW with a linear rise and fall, or what was asked for; biases and norms do not decay."""
         decay: list[Tensor] = []
-        keep: list[Tensor] = []
+        no_decay: list[Tensor] = []
         for name, weights in self.network.named_parameters():
             if weights.requires_grad:
-                (keep if weights.ndim < 2 or any(part in name.lower() for part in NO_DECAY) else decay).append(weights)
-        groups = [{"params": decay, "weight_decay": self.weight_decay}, {"params": keep, "weight_decay": 0.0}]
+                exempt = weights.ndim < 2 or any(part in name.lower() for part in NO_DECAY)
+                (no_decay if exempt else decay).append(weights)
+        groups = [{"params": decay, "weight_decay": self.weight_decay}, {"params": no_decay, "weight_decay": 0.0}]
         if self.optimizer is not None:
             optimizer = self.optimizer(groups)
         else:
-            optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, fused=self._may_fuse())
+            # fused: one pass over the weights instead of a dozen, but Lightning does not clip it in mixed precision
+            mixed = isinstance(self.trainer.precision_plugin, MixedPrecision)
+            fused = not (mixed and self.trainer.gradient_clip_val)
+            optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, fused=fused)
         if self.lr_scheduler is not None:
             schedule = self.lr_scheduler(optimizer)
         else:
@@ -137,87 +141,9 @@ class FineTuner(pl.LightningModule):
                 return (step + 1) / (rise + 1) if step < rise else max(0.0, (total - step) / max(1, total - rise))
 
             schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        assert self.head is not None
         plateau = isinstance(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau)
         when = {"interval": "epoch" if plateau else "step", "monitor": self.head.monitor}
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, **when}}
-
-    def _may_fuse(self) -> bool:
-        # one pass over the weights instead of a dozen; Lightning does not clip in mixed precision what is fused
-        mixed = isinstance(self.trainer.precision_plugin, MixedPrecision)
-        return not (mixed and self.trainer.gradient_clip_val)
-
-    def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Seed each epoch at its first batch; one that goes on from its middle takes the checkpoint's random states.
-
-        Lightning calls no `on_train_epoch_start` in a resumed epoch.
-        """
-        states, self._random_states = self._random_states, None
-        if batch_idx == 0:
-            seed_stage(self.seed, self.stage, "epoch", self.current_epoch, self.global_rank)
-        elif states is not None:
-            _set_random_states(states[self.global_rank], self.device)
-
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """The mean loss over the whole batch, all ranks and micro-batches together.
-
-        DDP averages gradients over ranks, so each rank's sum is divided by its share of all items. All but the last
-        micro-batch are recomputed in the backward pass: memory is that of one, for one more forward pass each.
-        """
-        *first, last = batch["micro_batches"]
-        outputs = [recomputed(self._loss, micro, use_reentrant=False) for micro in first]
-        outputs.append(self._loss(last))
-        total = torch.stack([loss for loss, _ in outputs]).sum()
-        items = torch.tensor(float(sum(count for _, count in outputs)), device=total.device)
-        if self.trainer.world_size > 1:
-            torch.distributed.all_reduce(items)
-            items = items / self.trainer.world_size
-        loss = total / torch.where(items > 0, items, 1.0)
-        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=batch["n_rows"])
-        return loss
-
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Feed the metrics of ``dev``."""
-        self._evaluate("val", batch)
-
-    def test_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
-        """Feed the metrics of the held-out split that the batch is of, and give the figures of its rows."""
-        assert self.head is not None
-        output = self._evaluate(batch["split"], batch)
-        return self.head.of_rows(output)
-
-    def on_validation_epoch_end(self) -> None:
-        """Log ``val/...``."""
-        self._log("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Log ``test/...``, of further held-out splits ``test/<split>/...``."""
-        for split in self.held_out:
-            self._log(split)
-
-    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
-        """Predictions of a batch as columns, with the rows that they belong to."""
-        assert self.head is not None
-        return {"row_id": np.asarray(batch["rows"]), **self.head.predict(self.network, batch)}
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add every rank's random states, so that a run goes on in mid-epoch as if unbroken."""
-        states: list[Any] = [None] * self.trainer.world_size
-        if self.trainer.world_size > 1:
-            torch.distributed.all_gather_object(states, _random_states(self.device))
-        else:
-            states = [_random_states(self.device)]
-        checkpoint["random_states"] = states
-        checkpoint["head"] = self.head.state if self.head else {}
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the random states, if the ranks are as many as they were."""
-        if self.head is not None:
-            self.head.state.update(checkpoint.get("head", {}))
-        states = checkpoint.get("random_states")
-        self._random_states = states if states and len(states) == self.trainer.world_size else None
-
-    # Helpers.
 
     def _optimizer_steps(self) -> int:
         """Steps of the whole fit.
@@ -235,39 +161,117 @@ class FineTuner(pl.LightningModule):
             raise UserError(NO_END)
         return int(steps)
 
-    def _output(self, batch: dict[str, Any]) -> Output:
-        assert self.head is not None
-        return self.head.forward(self.network, batch)
+    def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Seed each epoch at its first batch; one that goes on from its middle takes the checkpoint's random states."""
+        # not in `on_train_epoch_start`, which Lightning does not call in a resumed epoch
+        states, self._random_states = self._random_states, None
+        if batch_idx == 0:
+            seed_stage(self.seed, self.stage, "epoch", self.current_epoch, self.global_rank)
+        elif states is not None:
+            _set_random_states(states[self.global_rank], self.device)
 
-    def _loss(self, batch: dict[str, Any]) -> tuple[Tensor, float]:
-        output = self._output(batch)
-        return output.loss_sum, output.items
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """The mean loss over the whole batch, of all ranks and micro-batches.
+
+        All but the last micro-batch are recomputed in the backward pass: memory is that of one, for one more forward
+        pass each.
+        """
+
+        def loss_of(micro: dict[str, Any]) -> tuple[Tensor, float]:
+            output = self.head.forward(self.network, micro)
+            return output.loss_sum, output.items
+
+        *first, last = batch["micro_batches"]
+        outputs = [*(recomputed(loss_of, micro, use_reentrant=False) for micro in first), loss_of(last)]
+        total = torch.stack([loss for loss, _ in outputs]).sum()
+        items = torch.tensor(float(sum(count for _, count in outputs)), device=total.device)
+        if self.trainer.world_size > 1:
+            # DDP averages gradients over ranks, so each rank's sum is divided by its share of all items
+            torch.distributed.all_reduce(items)
+            items = items / self.trainer.world_size
+        loss = total / torch.where(items > 0, items, 1.0)
+        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=batch["n_rows"])
+        return loss
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Update the metrics of ``dev``."""
+        self._evaluate("val", batch)
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+        """Update the metrics of the batch's held-out split; returns the metrics of its rows."""
+        return self.head.of_rows(self._evaluate(batch["split"], batch))
 
     def _evaluate(self, split: str, batch: dict[str, Any]) -> Output:
-        output = self._output(batch)
-        if output.items == 0:  # nothing was masked
-            return output
-        self.metrics[_key(split)].update(output.predictions, output.targets)  # type: ignore[operator]
-        self.losses[split][0] += float(output.loss_sum)
-        self.losses[split][1] += output.items
+        output = self.head.forward(self.network, batch)
+        if output.items:  # else nothing was masked
+            self.metrics[_key(split)].update(output.predictions, output.targets)  # type: ignore[operator]
+            self.losses[split][0] += float(output.loss_sum)
+            self.losses[split][1] += output.items
         return output
 
+    def on_validation_epoch_end(self) -> None:
+        """Log ``val/...``."""
+        self._log("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log ``test/...``, of further held-out splits ``test/<split>/...``."""
+        for split in self.held_out:
+            self._log(split)
+
     def _log(self, split: str) -> None:
+        # each rank has seen rows of its own: losses are added up here, other metrics by torchmetrics in `compute`
         sums = torch.tensor(self.losses[split], dtype=widest(self.device), device=self.device)
         if self.trainer.world_size > 1:
             torch.distributed.all_reduce(sums)
         self.losses[split] = [0.0, 0.0]
-        metrics = self.metrics[_key(split)]
-        found = {f"{split}/{name}": value for name, value in metrics.compute().items()}  # type: ignore[operator]
-        metrics.reset()  # type: ignore[operator]
-        if split == "val" and self.head is not None:
-            self.head.after_validation(found)
+        metrics: Any = self.metrics[_key(split)]
+        values: dict[str, Any] = {f"{split}/{name}": value for name, value in metrics.compute().items()}
+        metrics.reset()
+        if split == "val":
+            self.head.after_validation(values)
         loss = sums[0] / torch.where(sums[1] > 0, sums[1], 1.0)
-        found[f"{split}/loss"] = loss.float()
-        found |= {f"{split}/{name}": value for name, value in self.head.from_loss(float(loss)).items()}  # type: ignore[union-attr]
-        if split == "test":
-            found |= {f"test/{name}": value for name, value in self.trainer.datamodule.references().items()}  # type: ignore[attr-defined]
-        self.log_dict(found, rank_zero_only=False, sync_dist=False, prog_bar=split == "val")
+        values[f"{split}/loss"] = loss.float()
+        references = self.trainer.datamodule.references() if split == "test" else {}  # type: ignore[attr-defined]
+        more = self.head.from_loss(float(loss)) | references
+        values |= {f"{split}/{name}": value for name, value in more.items()}
+        self.log_dict(values, rank_zero_only=False, sync_dist=False, prog_bar=split == "val")
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+        """Predictions of a batch as columns, with the ids of its rows."""
+        return {"row_id": np.asarray(batch["rows"]), **self.head.predict(self.network, batch)}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add every rank's random states, so that a run goes on in mid-epoch as if it had not been interrupted."""
+        checkpoint["random_states"] = gather(_random_states(self.device))
+        checkpoint["head"] = self.head.state if self.head else {}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the random states, if the ranks are as many as they were."""
+        if self.head is not None:
+            self.head.state.update(checkpoint.get("head", {}))
+        states = checkpoint.get("random_states")
+        self._random_states = states if states and len(states) == self.trainer.world_size else None
+
+
+def _check_optimizer(optimizer: OptimizerCallable, lr_scheduler: LRSchedulerCallable | None) -> None:
+    """Make them once of two small parameters, as the network is built only when the rows are selected.
+
+    Raises:
+        UserError: they refuse their arguments, or the learning rate is not over 0.
+    """
+    groups: Any = [{"params": [nn.Parameter(torch.zeros(2, 2))]}, {"params": [nn.Parameter(torch.zeros(2))]}]
+    try:
+        made = optimizer(groups)
+        for group in made.param_groups:
+            checks.positive("model.optimizer.lr", group.get("lr"))
+        if lr_scheduler is not None:
+            lr_scheduler(made)
+    except UserError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"model.optimizer or model.lr_scheduler cannot be made ({error}); correct its arguments."
+        ) from error
 
 
 def _key(split: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from selectune.report.comparison import write_comparison
 from selectune.report.page import write_report
-from selectune.report.run_data import Facts
+from selectune.report.run_data import RunData
 from selectune.report.terminal import print_summary
 
-__all__ = ["Facts", "print_summary", "write_comparison", "write_report"]
+__all__ = ["RunData", "print_summary", "write_comparison", "write_report"]

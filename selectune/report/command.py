@@ -16,10 +16,7 @@ DESCRIPTION = "Write the page of a run, or one that compares several runs."
 
 
 def main(args: list[str]) -> int:
-    """Write the page that is asked for, and say where it is. Returns the exit code, 0.
-
-    Args:
-        args: after the verb.
+    """Write the page that is asked for, and print its path. Returns the exit code, 0.
 
     Raises:
         UserError: a run is missing, damaged or named twice, or the page cannot be written there.
@@ -36,8 +33,9 @@ def main(args: list[str]) -> int:
     given = parser.parse_args(args)
     runs = [Path(run) for run in given.runs]
     _check(runs)
-    folder = Path(given.output) if given.output else runs[0] if len(runs) == 1 else _folder()
-    if _is_run(folder) and (len(runs) > 1 or folder.resolve() != runs[0].resolve()):
+    folder = Path(given.output) if given.output else runs[0] if len(runs) == 1 else _new_folder()
+    is_run = RunFiles(folder).config.is_file() or RunFiles(folder).costs.is_file()
+    if is_run and (len(runs) > 1 or folder.resolve() != runs[0].resolve()):
         raise UserError(f"{folder} is a run, whose own report would be lost; name another --output.")
     try:
         path = write_report(runs[0], folder) if len(runs) == 1 else write_comparison(runs, folder)
@@ -48,27 +46,20 @@ def main(args: list[str]) -> int:
 
 
 def _check(runs: list[Path]) -> None:
-    """Each a run, and each once."""
+    """Refuse what is no run, and runs that are named twice."""
     places: dict[Path, Path] = {}
     for run in runs:
-        if not run.is_dir():
-            raise UserError(f"There is no run in {run}; name the folder that --output named.")
-        if not RunFiles(run).costs.is_file():
+        if run.is_dir() and not RunFiles(run).costs.is_file():  # a folder that is missing is refused when it is read
             kind = "a run that was not begun" if RunFiles(run).config.is_file() else "no run"
             raise UserError(
                 f"{run} is {kind}: it holds no cost.jsonl, so there is nothing to report; name a run that has one."
             )
         if (before := places.setdefault(run.resolve(), run)) is not run:
-            told = f"{run} is named twice" if before == run else f"{before} and {run} are the same run"
-            raise UserError(f"{told}; name each run once.")
+            same = f"{run} is named twice" if before == run else f"{before} and {run} are the same run"
+            raise UserError(f"{same}; name each run once.")
 
 
-def _is_run(folder: Path) -> bool:
-    return RunFiles(folder).config.is_file() or RunFiles(folder).costs.is_file()
-
-
-def _folder() -> Path:
-    """A new folder for a comparison."""
+def _new_folder() -> Path:
     name = Path("reports") / f"{datetime.now():%Y%m%d-%H%M%S}"
-    places = (name if not more else name.with_name(f"{name.name}-{more + 1}") for more in range(1000))
-    return next(place for place in places if not place.exists())
+    folders = (name if not more else name.with_name(f"{name.name}-{more + 1}") for more in range(1000))
+    return next(folder for folder in folders if not folder.exists())

@@ -1,8 +1,9 @@
-"""The page that compares runs: what each cost and came to, the Pareto front, and whether they compare at all."""
+"""The page that compares runs: cost and metrics of each, the Pareto front, and whether they compare at all."""
 
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -10,20 +11,18 @@ from urllib.parse import quote
 
 from selectune.common.run_files import RunFiles
 from selectune.costs.saving import UNIT_NAMES, UNITS, Unit
-from selectune.report.caveats import differing_settings, doubts
-from selectune.report.compared_runs import Arm, arms_of, charged, common_figure
-from selectune.report.comparison_plots import figure_against_cost, front_of
-from selectune.report.drawing import Picture, shown
-from selectune.report.html import write_page
-from selectune.report.html_tables import UNIT_TOLD, bullets, capital, data, replay_command, report_command, table
-from selectune.report.labels import joined, metric, metric_name
-from selectune.report.learning_curves import learning_curves
+from selectune.report.caveats import caveats, differing_settings
+from selectune.report.compared_runs import ComparedRun, common_metric, compared_runs, parts_of_total
+from selectune.report.comparison_plots import front_of, metric_against_cost
+from selectune.report.drawing import Picture, show
+from selectune.report.html_tables import UNIT_FORMATS, bullets, cell, group_row, replay_command, row, table
+from selectune.report.labels import capital, joined, metric, metric_name
 from selectune.report.numbers import count, share
-from selectune.report.page import SPARSE, costs, section
-from selectune.report.run_data import Facts
-from selectune.report.selection_section import chosen_to_warm_up, what_was_chosen
+from selectune.report.page import UNKNOWN_SAVING, costs, curves_section, section, write_page
+from selectune.report.run_data import RunData
+from selectune.report.selection_section import selection_section
 
-MAX_DRAWN = 8  # with more runs, pictures of the selections would make a page that no browser likes
+MAX_DRAWN = 8  # with more runs, pictures of the selections would make a page too large for a browser
 CHARGED = (
     "The total is {total}. Selection is charged in full, also where a cache spared it; start-up that runs share "
     "({shared}) and evaluation are left out. Saving is against training on everything, which is estimated where it was "
@@ -38,184 +37,154 @@ def write_comparison(run_dirs: Sequence[Path], output: Path) -> Path:
     Pictures are in the page, and as files in ``figures/`` beside it.
 
     Args:
-        run_dirs: of the runs, in the order of the page; unfinished ones are told apart.
+        run_dirs: of the runs, in the order of the page; unfinished ones are marked.
         output: the folder to write to.
 
     Raises:
         UserError: there is no such directory, or a file of it is damaged.
     """
-    arms = arms_of([Facts.read(Path(run)) for run in run_dirs])
-    figure = common_figure(arms)
-    warned = bullets(doubts(arms)) or "<p>Nothing that is known speaks against it.</p>"
+    runs = compared_runs([RunData.read(Path(run_dir)) for run_dir in run_dirs])
+    name = common_metric(runs)
     sections = [
-        _head(arms, figure),
-        section("Can they be compared?", warned),
-        section("What they were asked", _asked(arms)),
-        section("What they came to", _came_to(arms)),
-        section("What they cost", _costs(arms)),
-        section("Figure against cost", _against_cost(arms, figure, output)),
-        section("Learning curves", _curves(arms, figure, output)),
-        section("What differs", _differences(arms)),
-        *(section(escape(arm.label), _run(arm, output, len(arms) <= MAX_DRAWN)) for arm in arms),
-        section("Run them again", "".join(_replay(arm) for arm in arms)),
+        _head(runs, name),
+        section("Can they be compared?", bullets(caveats(runs)) or "<p>Nothing that is known speaks against it.</p>"),
+        section("What they were asked", _settings(runs)),
+        section("What they came to", _metrics(runs)),
+        section("What they cost", _costs(runs)),
+        section("Figure against cost", _against_cost(runs, name, output)),
+        section(
+            "Learning curves",
+            curves_section({run.label: run.data for run in runs}, name, output, "No curve was logged by any run."),
+        ),
+        section("What differs", _differences(runs)),
+        *(section(escape(run.label), _run(run, output, len(runs) <= MAX_DRAWN)) for run in runs),
+        section("Run them again", "".join(_replay(run) for run in runs)),
     ]
-    return write_page(output, f"selectune: {len(arms)} runs", sections)
+    return write_page(output, f"selectune: {len(runs)} runs", sections)
 
 
-def _head(arms: Sequence[Arm], figure: str | None) -> str:
+def _head(runs: Sequence[ComparedRun], name: str | None) -> str:
     fronts: dict[str, list[str]] = {}  # the units in which the same runs are best
-    for unit in UNITS if figure else ():
-        names = joined([arm.name for arm in front_of(arms, unit, str(figure))])
+    for unit in UNITS if name else ():
+        names = joined([run.name for run in front_of(runs, unit, str(name))])
         fronts.setdefault(names, []).append(UNIT_NAMES[unit])
-    told = [f"{names} in {joined(units)}" for names, units in fronts.items() if names]
-    claim = f"Best for their cost: {'; '.join(told)}." if told else "No two costs and figures are known to compare."
-    by = (
-        f"No other run has a better {metric_name(figure).lower()} on held-out data for less." if told and figure else ""
-    )
+    best = [f"{names} in {joined(units)}" for names, units in fronts.items() if names]
+    claim = f"Best for their cost: {'; '.join(best)}." if best else "No two costs and figures are known to compare."
+    rule = ""
+    if best and name:
+        rule = f"<p>No other run has a better {escape(metric_name(name).lower())} on held-out data for less.</p>"
     return (
-        f'<header><p class="run">selectune · comparison of {len(arms)} runs</p><h1>{escape(claim)}</h1>'
-        f"{f'<p>{escape(by)}</p>' if by else ''}</header>"
+        f'<header><p class="run">selectune · comparison of {len(runs)} runs</p><h1>{escape(claim)}</h1>{rule}</header>'
     )
 
 
-def _asked(arms: Sequence[Arm]) -> str:
-    """What each run was asked to do."""
+def _settings(runs: Sequence[ComparedRun]) -> str:
+    """Task, selector, budget, seed and epochs of each run."""
     body = ""
-    for arm in arms:
-        words = "".join(f'<td class="words">{escape(word)}</td>' for word in (arm.task, arm.selector, arm.budget))
-        numbers = f"<td>{_cell(arm.seed, count)}</td><td>{_cell(arm.epochs, lambda value: f'{value:,.3g}')}</td>"
-        body += f'<tr><th scope="row">{_marked(arm)}</th>{words}{numbers}</tr>'
+    for run in runs:
+        words = "".join(f'<td class="words">{escape(word)}</td>' for word in (run.task, run.selector, run.budget))
+        numbers = f"<td>{cell(run.seed, count)}</td><td>{cell(run.epochs, lambda value: f'{value:,.3g}')}</td>"
+        body += f'<tr><th scope="row">{_marked(run)}</th>{words}{numbers}</tr>'
     return table(("Run", "Task", "Selector", "Budget", "Seed", "Epochs"), f"<tbody>{body}</tbody>", "runs asked")
 
 
-def _came_to(arms: Sequence[Arm]) -> str:
-    """Rows and tokens that were trained on, and all figures on held-out data."""
-    names = dict.fromkeys(name for arm in arms for name in arm.facts.metrics if name.startswith("test/"))
+def _metrics(runs: Sequence[ComparedRun]) -> str:
+    """Rows and tokens trained on, and all metrics on held-out data."""
+    names = dict.fromkeys(name for run in runs for name in run.data.metrics if name.startswith("test/"))
     body = ""
-    for arm in arms:
-        trained = arm.facts.sizes_of("fit")
-        sizes = [trained[name][0] if trained else None for name in ("Rows", "Tokens")]
-        cells = "".join(f"<td>{_cell(size, count)}</td>" for size in sizes)
-        cells += "".join(f"<td>{_cell(arm.facts.metrics.get(name), metric)}</td>" for name in names)
-        body += f'<tr><th scope="row">{_marked(arm)}</th>{cells}</tr>'
-    head = ("Run", "Rows", "Tokens", *map(_figure_name, names))
+    for run in runs:
+        sizes = run.data.sizes_of("fit")
+        cells = [cell(sizes[name][0] if sizes else None, count) for name in ("Rows", "Tokens")]
+        body += row(_marked(run), [*cells, *(cell(run.data.metrics.get(name), metric) for name in names)])
+    titles = [{"test/majority_accuracy": "Largest class always"}.get(name) or metric_name(name) for name in names]
     note = "Rows and tokens are those that were fine-tuned on in each epoch; figures are those on held-out data."
+    head = ("Run", "Rows", "Tokens", *map(escape, titles))
     return table(head, f"<tbody>{body}</tbody>", "runs") + f'<p class="note">{note}</p>'
 
 
-def _figure_name(name: str) -> str:
-    short = {"test/majority_accuracy": "Largest class always"}.get(name)
-    return escape(short or metric_name(name))
-
-
-def _costs(arms: Sequence[Arm]) -> str:
+def _costs(runs: Sequence[ComparedRun]) -> str:
     """The terms of each run in each unit; the warm-up's too where the runs differ in it."""
-    differ = any(arm.with_warm_up for arm in arms)
+    differ = any(run.with_warm_up for run in runs)
     warm_up = ("Warm-up and its selection",) if differ else ()
     head = ("Run", "Selection", "Training", *warm_up, "Total", "Saving", "Start-up, left out")
     body = ""
     for unit in UNITS:
-        told = UNIT_TOLD[unit]
         lines = ""
-        for arm in arms:
-            terms = arm.terms(unit)
+        for run in runs:
+            terms = run.terms(unit)
             values = [terms.selection if terms else None, terms.training if terms else None]
-            values += [*([arm.warm_up(unit)] if differ else []), arm.total(unit)]
-            cells = "".join(f"<td>{_cell(value, told)}</td>" for value in values)
-            cells += f"<td>{_saved(arm, unit)}</td><td>{_cell(arm.left_out(unit), told)}</td>"
-            lines += f'<tr><th scope="row">{_marked(arm)}</th>{cells}</tr>'
-        title = f'<tr class="group"><th scope="rowgroup" colspan="{len(head)}">{capital(UNIT_NAMES[unit])}</th></tr>'
-        body += f"<tbody>{title}{lines}</tbody>"
-    note = CHARGED.format(total=charged(arms), shared="preparing data" if differ else "preparing data, warming up")
-    note += OF_WARM_UP if any(_chose_to_warm_up(arm) for arm in arms) else ""
+            values += [*([run.warm_up(unit)] if differ else []), run.total(unit)]
+            saved = getattr(run.data.saving.main, unit).saving if run.data.saving else None
+            mark = "<small>of the warm-up</small>" if _selected_to_warm_up(run) else ""
+            *cells, left_out = [cell(value, UNIT_FORMATS[unit]) for value in [*values, run.left_out(unit)]]
+            lines += row(_marked(run), [*cells, cell(saved, share) + mark, left_out])
+        body += f"<tbody>{group_row(capital(UNIT_NAMES[unit]), len(head))}{lines}</tbody>"
+    shared = "preparing data" if differ else "preparing data, warming up"
+    note = CHARGED.format(total=parts_of_total(runs), shared=shared)
+    note += OF_WARM_UP if any(_selected_to_warm_up(run) for run in runs) else ""
     return table(head, body, "runs") + f'<p class="note">{note}</p>'
 
 
-def _saved(arm: Arm, unit: Unit) -> str:
-    """The saving to look at first, marked where it is that of the warm-up's choice."""
-    saved = getattr(arm.facts.saving.main, unit).saving if arm.facts.saving else None
-    return _cell(saved, share) + ("<small>of the warm-up</small>" if _chose_to_warm_up(arm) else "")
+def _selected_to_warm_up(run: ComparedRun) -> bool:
+    return run.data.saving is not None and run.data.selected_for == "warm_up"
 
 
-def _chose_to_warm_up(arm: Arm) -> bool:
-    return arm.facts.saving is not None and arm.facts.chosen_for == "warm_up"
-
-
-def _against_cost(arms: Sequence[Arm], figure: str | None, folder: Path) -> str:
-    drawn = figure_against_cost(arms, figure) if figure else None
-    if drawn is None or figure is None:
+def _against_cost(runs: Sequence[ComparedRun], name: str | None, folder: Path) -> str:
+    drawn = metric_against_cost(runs, name) if name else None
+    if drawn is None or name is None:
         return "<p>There is no picture, as no run has both a figure on held-out data and a known cost.</p>"
-    title = f"{metric_name(figure)} against the cost of {charged(arms)}"
+    title = f"{metric_name(name)} against the cost of {parts_of_total(runs)}"
     note = "Numbers are those of the runs; those of the filled dots stand on the Pareto front."
-    return shown([Picture("figure_against_cost", title, *drawn, note)], folder) + "".join(
-        f"<p>{escape(_front_told(arms, unit, figure))}</p>" for unit in UNITS
+    sentences = [_front_in_words(runs, unit, name) for unit in UNITS]
+    return show([Picture("figure_against_cost", title, *drawn, note)], folder) + "".join(
+        f"<p>{escape(sentence)}</p>" for sentence in sentences
     )
 
 
-def _front_told(arms: Sequence[Arm], unit: Unit, figure: str) -> str:
-    front = front_of(arms, unit, figure)
+def _front_in_words(runs: Sequence[ComparedRun], unit: Unit, name: str) -> str:
+    front = front_of(runs, unit, name)
     if not front:
         return f"In {UNIT_NAMES[unit]} no run is known well enough."
     steps = [
-        f"{arm.label} ({metric(arm.facts.metrics[figure])} for {UNIT_TOLD[unit](arm.total(unit))})" for arm in front
+        f"{run.label} ({metric(run.data.metrics[name])} for {UNIT_FORMATS[unit](run.total(unit))})" for run in front
     ]
     return f"Pareto front in {UNIT_NAMES[unit]}, from cheap to dear: {joined(steps)}."
 
 
-def _curves(arms: Sequence[Arm], figure: str | None, folder: Path) -> str:
-    drawn = learning_curves({arm.label: arm.facts.curves for arm in arms}, figure)
-    if drawn is None:
-        return "<p>No curve was logged by any run.</p>"
-    note = "" if any("train/loss" in arm.facts.curves for arm in arms) else SPARSE
-    return shown([Picture("curves", "Loss and figures by step", *drawn, note)], folder)
-
-
-def _differences(arms: Sequence[Arm]) -> str:
+def _differences(runs: Sequence[ComparedRun]) -> str:
     """The settings that the runs do not share."""
-    if silent := [arm.label for arm in arms if not arm.facts.settings]:
+    if silent := [run.label for run in runs if not run.data.settings]:
         return f"<p>{escape(joined(silent))} {'has' if len(silent) == 1 else 'have'} no config.yaml to compare.</p>"
-    rows = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{escape(told)}</td></tr>'
-        for name, told in differing_settings(arms)
-    )
-    if not rows:
-        return "<p>Their settings are the same.</p>"
-    return table((), f"<tbody>{rows}</tbody>", "manifest")
+    rows = "".join(row(escape(name), [escape(values)]) for name, values in differing_settings(runs))
+    return table((), f"<tbody>{rows}</tbody>", "manifest") if rows else "<p>Their settings are the same.</p>"
 
 
-def _run(arm: Arm, folder: Path, drawn: bool) -> str:
-    """What is shown of each run by itself; pictures of its selection unless there are too many runs."""
-    facts, prefix = arm.facts, f"run{arm.number}-"
-    told = facts.saving.sentence() if facts.saving else "What selection saved is not known: there is no saving.json."
-    chosen = what_was_chosen(facts, folder, prefix) if drawn else ""
-    before = chosen_to_warm_up(facts, folder, f"{prefix}warm_up-") if drawn else ""
+def _run(run: ComparedRun, folder: Path, drawn: bool) -> str:
+    """A run by itself, with pictures of its selection unless there are too many runs."""
+    prefix, page = f"run{run.number}-", RunFiles(run.data.run_dir).report
+    if page.is_file():
+        where = os.path.relpath(page.resolve(), folder.resolve())
+        link = f'<p>Its own report: <a href="{escape(quote(where))}">{escape(where)}</a></p>'
+    else:
+        command = f"python main.py report {shlex.quote(str(run.data.run_dir))}"
+        link = f"<p>Its own report is not there; this makes it:</p><pre>{escape(command)}</pre>"
+    selected = selection_section(run.data, folder, prefix) if drawn else ""
+    warm_up = run.data.read_warm_up() if drawn else None
+    selected_before = selection_section(warm_up, folder, f"{prefix}warm_up-") if warm_up else ""
     return (
-        f"<p>{escape(told)}</p>{_link(facts.run_dir, folder)}{costs(facts, folder, prefix)}"
-        f"{f'<h3>What was chosen</h3>{chosen}' if chosen else ''}"
-        f"{f'<h3>What the model was warmed up on</h3>{before}' if before else ''}"
-        f"{f'<h3>Warnings</h3>{bullets(facts.warnings)}' if facts.warnings else ''}"
+        f"<p>{escape(run.data.saving.sentence() if run.data.saving else UNKNOWN_SAVING)}</p>{link}"
+        f"{costs(run.data, folder, prefix)}"
+        f"{f'<h3>What was chosen</h3>{selected}' if selected else ''}"
+        f"{f'<h3>What the model was warmed up on</h3>{selected_before}' if selected_before else ''}"
+        f"{f'<h3>Warnings</h3>{bullets(run.data.warnings)}' if run.data.warnings else ''}"
     )
 
 
-def _link(run: Path, folder: Path) -> str:
-    """Where the run's own page is, or how to make it."""
-    page = RunFiles(run).report
-    if not page.is_file():
-        return f"<p>Its own report is not there; this makes it:</p><pre>{escape(report_command(run))}</pre>"
-    where = os.path.relpath(page.resolve(), folder.resolve())
-    return f'<p>Its own report: <a href="{escape(quote(where))}">{escape(where)}</a></p>'
+def _replay(run: ComparedRun) -> str:
+    if not run.data.config:
+        return f"<p>{escape(run.label)} has no config.yaml, so it cannot be replayed from its folder.</p>"
+    return f"<p>{escape(run.label)}</p><pre>{escape(replay_command(run.data))}</pre>"
 
 
-def _replay(arm: Arm) -> str:
-    if not arm.facts.config:
-        return f"<p>{escape(arm.label)} has no config.yaml, so it cannot be replayed from its folder.</p>"
-    return f"<p>{escape(arm.label)}</p><pre>{escape(replay_command(arm.facts))}</pre>"
-
-
-def _marked(arm: Arm) -> str:
-    mark = "<small>not finished</small>" if arm.facts.unfinished else ""
-    return f"{escape(arm.label)}{mark}"
-
-
-def _cell(value: float | None, told: object) -> str:
-    return "–" if value is None else data(value, told)  # type: ignore[arg-type]
+def _marked(run: ComparedRun) -> str:
+    return f"{escape(run.label)}{'<small>not finished</small>' if run.data.unfinished else ''}"

@@ -1,13 +1,4 @@
-"""The frame of a report's page, and its style: dark on white, on screen and in print."""
-
-from __future__ import annotations
-
-from collections.abc import Iterable
-from html import escape
-from pathlib import Path
-
-from selectune.common.files import atomic_file
-from selectune.common.run_files import RunFiles
+"""Frame and style of a report's page: dark on white, on screen and in print."""
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -48,8 +39,6 @@ small { display: block; font-size: .8rem; font-weight: 400; }
 section { overflow-x: auto; }
 figure { margin: 0 0 1.25rem; }
 figcaption { margin-bottom: .25rem; font-weight: 600; }
-svg { display: block; width: 100%; height: auto; font-size: 13px; fill: var(--ink); }
-svg .value { font-weight: 600; }
 figure img { display: block; max-width: 100%; height: auto; }
 h3 { margin: 1.5rem 0 .5rem; font-size: 1rem; }
 table { width: 100%; border-collapse: collapse; font-size: .9rem; }
@@ -83,11 +72,3 @@ pre { margin: .5rem 0; padding: .7rem .9rem; border: 1px solid var(--line); bord
   table { font-size: .8rem; } th, td { padding: .2rem .35rem; }
 }
 """
-
-
-def write_page(folder: Path, title: str, sections: Iterable[str]) -> Path:
-    """Write ``report.html`` into a folder, whole or not at all, and give its path."""
-    path = RunFiles(folder).report
-    with atomic_file(path) as partial:
-        partial.write_text(PAGE.format(title=escape(title), style=STYLE, body="\n".join(sections)), encoding="utf-8")
-    return path

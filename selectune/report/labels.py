@@ -1,4 +1,4 @@
-"""Names, units and numbers of signals, as the pictures and their text alternatives say them."""
+"""Names and units of signals and metrics, in pictures and their text alternatives."""
 
 from __future__ import annotations
 
@@ -24,31 +24,35 @@ METRIC_NAMES = {
 HEADLINES = ("accuracy", "f1", "em", "micro_f1", "macro_f1", "matthews", "pearson", "spearman", "perplexity", "loss")
 
 
+def capital(text: str) -> str:
+    """The text with its first letter as a capital, the others as they are."""
+    return text[:1].upper() + text[1:]
+
+
 def name_of(signal: str) -> str:
-    """A signal as people call it: "Generative entropy", "Length"."""
-    words = {"n_tokens": "length"}.get(signal, signal).replace("_", " ")
-    return words[:1].upper() + words[1:]
+    """A signal in words: "generative entropy", "length"."""
+    return {"n_tokens": "length"}.get(signal, signal).replace("_", " ")
 
 
 def unit_of(signal: str) -> str:
-    """The unit of a signal: nats of entropies and losses, tokens of lengths, else nothing."""
+    """The unit of a signal: nats of entropies and losses, tokens of lengths, else empty."""
     return "tokens" if signal == "n_tokens" else "nats" if signal.endswith("entropy") or signal == "loss" else ""
 
 
 def label(signal: str) -> str:
     """A signal with its unit, for an axis: "generative entropy (nats)"."""
-    unit = unit_of(signal)
-    return f"{name_of(signal).lower()} ({unit})" if unit else name_of(signal).lower()
+    unit = f" ({unit_of(signal)})" if unit_of(signal) else ""
+    return f"{name_of(signal).lower()}{unit}"
 
 
 def number(value: float, width: float) -> str:
-    """A value with the digits that tell it apart in a range of the given width: three of the range."""
+    """A value with as many decimals as give three digits of a range of the given width."""
     decimals = min(max(2 - math.floor(math.log10(width)), 0), 9) if width > 0 else 4
     return f"{value:,.{decimals}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def between(interval: tuple[float, float] | None, name: str) -> str:
-    """An interval of a signal in words: "3.12 to 3.45 nats"; nothing when there is none."""
+    """An interval of a signal in words: "3.12 to 3.45 nats"; empty when there is none."""
     if interval is None:
         return ""
     low, high = (number(bound, interval[1] - interval[0]) for bound in interval)
@@ -56,16 +60,15 @@ def between(interval: tuple[float, float] | None, name: str) -> str:
 
 
 def kept_of(kept: np.ndarray) -> str:
-    """How many rows were kept: "800 of 5,000 rows kept (16.0 %)"."""
+    """Number of rows kept: "800 of 5,000 rows kept (16.0 %)"."""
     return f"{count(kept.sum())} of {count(len(kept))} rows kept ({part_of(kept.sum(), len(kept))})"
 
 
 def medians(values: np.ndarray, kept: np.ndarray, name: str) -> str:
     """Medians of a signal in the pool and among the kept rows."""
     width = float(np.ptp(values)) if name != "n_tokens" else 10.0
-    pool = f"median {number(float(np.median(values)), width)}"
-    told = f" in the pool, {number(float(np.median(values[kept])), width)} among the kept" if kept.any() else ""
-    return f"{pool}{f' {unit_of(name)}' if unit_of(name) else ''}{told}"
+    pool = f"median {number(float(np.median(values)), width)} {unit_of(name)}".rstrip()
+    return f"{pool} in the pool, {number(float(np.median(values[kept])), width)} among the kept" if kept.any() else pool
 
 
 def part_of(part: float, whole: float) -> str:
@@ -74,7 +77,7 @@ def part_of(part: float, whole: float) -> str:
 
 
 def joined(names: list[str]) -> str:
-    """Names in a row: "a, b and c"."""
+    """Names as an enumeration: "a, b and c"."""
     return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
 
 
@@ -84,17 +87,17 @@ def cut(name: str, width: int = 40) -> str:
 
 
 def metric_name(name: str) -> str:
-    """What "test/accuracy" is called: "Accuracy"."""
+    """The metric "test/accuracy" in words: "Accuracy"."""
     short = name.partition("/")[2]
     return METRIC_NAMES.get(short, short)
 
 
 def metric(value: float | None) -> str:
-    """A metric with four digits behind the point."""
+    """A metric with four decimals."""
     return "unknown" if value is None else f"{value:.4f}".replace("-", "\N{MINUS SIGN}")
 
 
 def headline(metrics: Iterable[str]) -> str | None:
-    """The figure of held-out data that leads, such as "test/accuracy"; None where there is none."""
+    """The leading metric on held-out data, such as "test/accuracy"; None where there is none."""
     test = [name for name in metrics if name.startswith("test/")]
     return next((name for name in (*(f"test/{name}" for name in HEADLINES), *test) if name in test), None)

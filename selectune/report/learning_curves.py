@@ -1,4 +1,4 @@
-"""Learning curves: what ``metrics.csv`` says of each step, drawn for one run or for several."""
+"""Learning curves: the metrics of ``metrics.csv`` by step, of one run or of several."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ from selectune.report.labels import cut, metric_name
 from selectune.report.numbers import count
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe & Ito (2008) without the yellow, which white swallows; a second round has other dashes and markers.
+# Okabe & Ito (2008) without the yellow, which is lost on white; a second round has other dashes and markers.
 CYCLE = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#000000")
 DASHES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 MAX_MARKED = 40
+NOT_LOGGED = (
+    "The loss of training was not logged: there were fewer steps than trainer.log_every_n_steps, 50 by default."
+)
 
 
 @dataclass(frozen=True)
@@ -39,23 +41,12 @@ class Curve:
     steps: np.ndarray
     values: np.ndarray
 
-    def told(self, name: str, lower_is_better: bool) -> str:
-        """First, best and last value in words."""
-        if len(self.values) == 1:
-            return f"{name} {self.values[0]:.4f} at step {count(self.steps[0])}"
-        best = int(np.argmin(self.values) if lower_is_better else np.argmax(self.values))
-        return (
-            f"{name} {self.values[0]:.4f} at step {count(self.steps[0])}, {self.values[-1]:.4f} at step "
-            f"{count(self.steps[-1])}, {'lowest' if lower_is_better else 'highest'} {self.values[best]:.4f} at step "
-            f"{count(self.steps[best])}"
-        )
-
 
 def read_metrics(path: Path) -> tuple[dict[str, float], dict[str, Curve]]:
-    """The last value of each metric, and the curve of each; of a step that a resumed run did again the last counts.
+    """The last value of each metric, and its curve; where a resumed run repeated a step, the later value counts.
 
     Args:
-        path: of ``metrics.csv``; one that is not there has no metrics.
+        path: of ``metrics.csv``; a missing file has no metrics.
 
     Raises:
         UserError: the file cannot be read as text.
@@ -76,9 +67,9 @@ def read_metrics(path: Path) -> tuple[dict[str, float], dict[str, Curve]]:
                 if step is not None and math.isfinite(step) and math.isfinite(value):
                     points.setdefault(name, {})[int(step)] = value
     curves = {}
-    for name, found in points.items():
-        steps = np.array(sorted(found), dtype=np.int64)
-        curves[name] = Curve(steps, np.array([found[int(step)] for step in steps]))
+    for name, by_step in points.items():
+        steps, values = zip(*sorted(by_step.items()))
+        curves[name] = Curve(np.array(steps, dtype=np.int64), np.array(values))
     return last, curves
 
 
@@ -89,59 +80,58 @@ def _number(cell: Any) -> float | None:
         return None
 
 
-def dev_metric(curves: Mapping[str, Curve], headline: str | None) -> str | None:
-    """The metric of ``dev`` to draw: that of the headline figure, else the first, else the loss."""
-    found = [name for name in curves if name.startswith("val/")]
-    wanted = f"val/{headline.partition('/')[2]}" if headline else ""
-    others = [name for name in found if name != "val/loss"]
-    return wanted if wanted in found else next(iter(others or found), None)
-
-
 @styled()
 def learning_curves(runs: Mapping[str, Mapping[str, Curve]], headline: str | None) -> tuple[Figure, str] | None:
-    """Loss of training and the headline metric on ``dev`` by step, a colour a run; None where nothing was logged.
+    """Training loss and the headline metric on ``dev`` by step, a colour a run; None where nothing was logged.
 
     Args:
         runs: the curves of each run, by the name to show.
         headline: the metric of held-out data whose counterpart on ``dev`` is drawn, such as "test/accuracy".
     """
-    chosen = {name: dev_metric(curves, headline) for name, curves in runs.items()}
-    dev = next((metric for metric in chosen.values() if metric), None)
+    dev = next((name for curves in runs.values() if (name := _dev_metric(curves, headline))), None)
     drawn = [metric for metric in ("train/loss", dev) if metric and any(metric in curves for curves in runs.values())]
     if not drawn:
         return None
     figure, axes = panels(len(drawn), 2.9)
     words = []
     for axis, metric in zip(axes, drawn):
+        title = f"{metric_name(metric)} {'on dev' if metric.startswith('val/') else 'of training'}"
         for index, (name, curves) in enumerate(runs.items()):
             if curve := curves.get(metric):
-                _line(axis, curve, cut(name, 28), index)
+                marker = MARKERS[index % len(MARKERS)] if len(curve.steps) <= MAX_MARKED else ""
+                axis.plot(
+                    curve.steps, curve.values, color=CYCLE[index % len(CYCLE)], marker=marker, ms=4.5, lw=1.6,
+                    label=cut(name, 28), ls=DASHES[index // len(CYCLE) % len(DASHES)],
+                )  # fmt: skip
                 about = f"{name}: " if len(runs) > 1 else ""
-                words.append(f"{about}{curve.told(_title(metric), is_loss(metric))}.")
-        axis.set(xlabel="optimizer steps", ylabel=_title(metric))
+                words.append(f"{about}{title} {_in_words(curve, is_loss(metric))}.")
+        axis.set(xlabel="optimizer steps", ylabel=title)
         axis.set_xlim(left=0)
         axis.grid(alpha=0.25, lw=0.6)
     if len(runs) > 1:
-        legend(figure, axes, columns=min(len(runs), 3), markerscale=1)
+        legend(figure, columns=min(len(runs), 3), markerscale=1)
     silent = [name for name, curves in runs.items() if not any(metric in curves for metric in drawn)]
     if silent:
         words.append(f"Nothing was logged by {', '.join(silent)}.")
     return figure, f"Learning curves. {' '.join(words)}"
 
 
+def _dev_metric(curves: Mapping[str, Curve], headline: str | None) -> str | None:
+    """The metric of ``dev`` to draw: the headline's counterpart, else the first, else the loss."""
+    names = [name for name in curves if name.startswith("val/")]
+    wanted = f"val/{headline.partition('/')[2]}" if headline else ""
+    others = [name for name in names if name != "val/loss"]
+    return wanted if wanted in names else next(iter(others or names), None)
+
+
+def _in_words(curve: Curve, lower_is_better: bool) -> str:
+    """First, last and best value: "0.5000 at step 19, 0.6000 at step 59, highest 0.6250 at step 39"."""
+    points = [f"{value:.4f} at step {count(step)}" for step, value in zip(curve.steps, curve.values)]
+    best = int(np.argmin(curve.values) if lower_is_better else np.argmax(curve.values))
+    extreme = "lowest" if lower_is_better else "highest"
+    return points[0] if len(points) == 1 else f"{points[0]}, {points[-1]}, {extreme} {points[best]}"
+
+
 def is_loss(metric: str) -> bool:
     """Whether less of a metric is better."""
     return metric.rpartition("/")[2] in ("loss", "perplexity")
-
-
-def _title(metric: str) -> str:
-    split = {"train": "training", "val": "dev"}.get(metric.partition("/")[0], "")
-    return f"{metric_name(metric)} on {split}" if split == "dev" else f"{metric_name(metric)} of {split}"
-
-
-def _line(axis: Axes, curve: Curve, name: str, index: int) -> None:
-    marker = MARKERS[index % len(MARKERS)] if len(curve.steps) <= MAX_MARKED else ""
-    axis.plot(
-        curve.steps, curve.values, color=CYCLE[index % len(CYCLE)], marker=marker, ms=4.5, lw=1.6, label=name,
-        ls=DASHES[index // len(CYCLE) % len(DASHES)],
-    )  # fmt: skip

@@ -1,14 +1,13 @@
-"""Numbers in units that people read, and the colours of all pictures."""
+"""Numbers in units that people read."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+Formatter = Callable[[float | None], str]
 SPACE = "\N{NO-BREAK SPACE}"
 PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z")
 UNKNOWN = "unknown"
-
-# Okabe & Ito (2008), apart for all kinds of colour vision and in grey.
-COLOURS = {"full": "#8b9099", "selection": "#e69f00", "training": "#0072b2", "total": "#2b2f36"}
-COLOURS |= {"saved": "#009e73", "lost": "#d55e00", "shared": "#bfc4cc"}
 
 
 def si(value: float | None, unit: str) -> str:

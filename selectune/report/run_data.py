@@ -1,11 +1,11 @@
-"""What a run directory says about costs, rows and results, before anybody draws it."""
+"""Contents of a run directory for its report: costs, rows, metrics, warnings."""
 
 from __future__ import annotations
 
 import json
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,27 +29,32 @@ STAGE_NAMES: dict[Stage, str] = {
     "score": "Scoring the pool",
     "solve": "Solving",
     "select": "Choosing rows",
+    "diagnose": "Diagnosing",
+    "pilot": "Piloting",
+    "search": "Training proxies",
     "train": "Training",
     "evaluate": "Evaluating",
+    "reference": "Reference runs",
+    "generate": "Generating",
 }
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What a run directory says; what it lacks is None or empty.
+class RunData:
+    """Contents of a run directory; what it lacks is None or empty.
 
     Args:
         run_dir: of the run.
         records: of ``cost.jsonl``.
         saving: of ``saving.json``.
         manifest: of ``selection/manifest.json``.
-        warm_up_manifest: of ``warm_up/selection/manifest.json``, the choice of rows to warm up on.
         metrics: the last value of each column of ``metrics.csv``.
         config: the text of ``config.yaml``.
-        warnings: that a reader should know, in sentences.
+        warnings: for a reader, in sentences.
         curves: of each column of ``metrics.csv``, by step.
         forecast: of ``forecast.json``, as ``estimate`` wrote it.
-        unfinished: a sentence where the run was not finished, else nothing.
+        unfinished: a sentence where the run was not finished, else empty.
+        warm_up_manifest: of ``warm_up/selection/manifest.json``, the selection of rows to warm up on.
         training: of ``training.json``; where the warm-up failed, of its own.
     """
 
@@ -60,15 +65,15 @@ class Facts:
     metrics: dict[str, float]
     config: str
     warnings: list[str]
-    curves: dict[str, Curve] = field(default_factory=dict)
-    forecast: dict[str, Any] = field(default_factory=dict)
-    unfinished: str = ""
-    warm_up_manifest: dict[str, Any] = field(default_factory=dict)
-    training: TrainingOutcome | None = None
+    curves: dict[str, Curve]
+    forecast: dict[str, Any]
+    unfinished: str
+    warm_up_manifest: dict[str, Any]
+    training: TrainingOutcome | None
 
     @classmethod
-    def read(cls, run_dir: Path, finished: bool | None = None) -> Facts:
-        """Gather what there is.
+    def read(cls, run_dir: Path, finished: bool | None = None) -> RunData:
+        """Read a run directory.
 
         Args:
             run_dir: of the run.
@@ -79,55 +84,59 @@ class Facts:
         """
         if not run_dir.is_dir():
             raise UserError(f"There is no run in {run_dir}; name the folder that --output named.")
+        files = RunFiles(run_dir)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            files = RunFiles(run_dir)
-            ledger = files.costs
-            records = distinct(read_ledger(ledger)) if ledger.exists() else []
+            records = distinct(read_ledger(files.costs)) if files.costs.exists() else []
         manifest = _read_json(files.manifest, "select again")
         metrics, curves = read_metrics(files.metrics)
-        saving = Saving.read(run_dir) if files.saving.exists() else None
-        said = manifest.get("warnings")
-        outcomes = [TrainingOutcome.read(folder) for folder in (run_dir / "warm_up", run_dir)]
+        outcomes = [TrainingOutcome.read(folder) for folder in (files.warm_up.path, run_dir)]
         known = [outcome for outcome in outcomes if outcome is not None]
-        if finished is None:
-            finished = files.finished
+        selection_warnings = manifest.get("warnings")
+        unfinished = "Nothing was trained to the end here: there is no done.json, and no training in the ledger."
+        if any(record.stage == "train" for record in records):
+            unfinished = "This run is not finished: there is no done.json. Its command, given again, goes on with it."
+        if files.finished if finished is None else finished:
+            unfinished = ""
         return cls(
             run_dir=run_dir,
             records=records,
-            saving=saving,
+            saving=Saving.read(run_dir) if files.saving.exists() else None,
             manifest=manifest,
             metrics=metrics,
             config=_read_text(files.config, "restore it, or run again into a new folder"),
             warnings=[
                 *(problem.message for outcome in known for problem in outcome.problems),
-                *map(str, said if isinstance(said, list) else ()),
-                *(str(one.message) for one in caught),
-                *_doubts(records),
-                *_open_stages(run_dir, records),
+                *map(str, selection_warnings if isinstance(selection_warnings, list) else ()),
+                *(str(warning.message) for warning in caught),
+                *_caveats(records),
+                *_open_stages(files, records),
             ],
             curves=curves,
             forecast=_read_json(files.forecast, "remove it, or run `estimate` again"),
-            unfinished="" if finished else _unfinished(records),
+            unfinished=unfinished,
             warm_up_manifest=_read_json(files.warm_up.manifest, "run again"),
             training=next((outcome for outcome in known if outcome.failed), outcomes[1]),
         )
+
+    def read_warm_up(self) -> RunData | None:
+        """Contents of the warm-up's folder, where rows to warm up on were selected; else None."""
+        return RunData.read(RunFiles(self.run_dir).warm_up.path, finished=True) if self.warm_up_manifest else None
 
     @cached_property
     def costs(self) -> SplitCosts:
         """The records as an uninterrupted run would have them, apart from what was done again."""
         epochs = self.saving.epochs if self.saving else None
-        known = self.saving is not None and epochs is not None
-        return split_costs(self.records, {"fit": self.saving.kept_rows * epochs} if known else None)  # type: ignore[union-attr, operator]
+        return split_costs(self.records, {"fit": self.saving.kept_rows * epochs} if self.saving and epochs else None)
 
     @property
     def name(self) -> str:
-        """Of the run's folder."""
+        """Name of the run's folder."""
         return self.run_dir.resolve().name
 
-    @property
+    @cached_property
     def settings(self) -> dict[str, Any]:
-        """What ``config.yaml`` says; empty where it is no mapping."""
+        """Content of ``config.yaml``; empty where it is no mapping."""
         try:
             settings = yaml.safe_load(self.config)
         except yaml.YAMLError:
@@ -135,16 +144,16 @@ class Facts:
         return settings if isinstance(settings, dict) else {}
 
     @property
-    def chosen_for(self) -> Part:
-        """The part whose rows were chosen: the warm-up where they were chosen for that alone, else the fine-tuning."""
+    def selected_for(self) -> Part:
+        """The part that rows were selected for: the warm-up where they were for that alone, else the fine-tuning."""
         if self.saving:
             return self.saving.main.part
         return "warm_up" if self.warm_up_manifest and not self.manifest else "fit"
 
     @property
     def sizes(self) -> dict[str, tuple[int, int]]:
-        """Rows and tokens of `chosen_for`, each kept and of the pool; empty when unknown."""
-        return self.sizes_of(self.chosen_for)
+        """Rows and tokens of `selected_for`, each kept and of the pool; empty when unknown."""
+        return self.sizes_of(self.selected_for)
 
     def sizes_of(self, part: Part) -> dict[str, tuple[int, int]]:
         """Rows and tokens that a part trained on, each kept and of the pool; empty when unknown."""
@@ -160,47 +169,26 @@ class Facts:
         return {"Rows": rows, "Tokens": tokens}
 
 
-def _read_text(path: Path, mend: str) -> str:
+def _read_text(path: Path, fix: str) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return ""
     except (ValueError, OSError) as error:
-        raise UserError(f"{path} is damaged ({error}); {mend}.") from None
+        raise UserError(f"{path} is damaged ({error}); {fix}.") from None
 
 
-def _read_json(path: Path, mend: str) -> dict[str, Any]:
+def _read_json(path: Path, fix: str) -> dict[str, Any]:
     """The mapping in a file; empty where there is none."""
-    text = _read_text(path, mend)
+    text = _read_text(path, fix)
     try:
         content = json.loads(text) if path.exists() else {}
     except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); {mend}.") from None
+        raise UserError(f"{path} is damaged ({error}); {fix}.") from None
     return content if isinstance(content, dict) else {}
 
 
-def _unfinished(records: list[CostRecord]) -> str:
-    if any(record.stage == "train" for record in records):
-        return "This run is not finished: there is no done.json. Its command, given again, goes on with it."
-    return "Nothing was trained to the end here: there is no done.json, and no training in the ledger."
-
-
-def _open_stages(run_dir: Path, records: list[CostRecord]) -> Iterable[str]:
-    """What stages that run now, or were killed, had spent at their last sign of life."""
-    known = {record.identity for record in records}
-    for file in sorted(RunFiles(run_dir).open_costs.glob("*.json")):
-        try:
-            record = CostRecord.from_json(json.loads(file.read_bytes()))
-        except (ValueError, OSError):
-            continue  # the stage has ended meanwhile, or the next attempt will say that it is damaged
-        if record.identity not in known:
-            yield (
-                f"{STAGE_NAMES[record.stage]} runs still, or was killed (attempt {record.attempt}, rank {record.rank}):"
-                f" {seconds(record.device_s)} and {flop(record.flops)} so far, which are not in the tables yet."
-            )
-
-
-def _doubts(records: list[CostRecord]) -> Iterable[str]:
+def _caveats(records: list[CostRecord]) -> Iterable[str]:
     for record in records:
         if not record.finished and not record.cached:
             yield (
@@ -215,3 +203,18 @@ def _doubts(records: list[CostRecord]) -> Iterable[str]:
         yield f"Different versions of the code ran: {', '.join(commits)}."
     elif commits and commits[0].endswith("-dirty"):
         yield f"The code that ran is not exactly the commit {commits[0].removesuffix('-dirty')}: it had changes."
+
+
+def _open_stages(files: RunFiles, records: list[CostRecord]) -> Iterable[str]:
+    """Costs so far of stages that are running, or were killed, as they last recorded them."""
+    known = {record.identity for record in records}
+    for file in sorted(files.open_costs.glob("*.json")):
+        try:
+            record = CostRecord.from_json(json.loads(file.read_bytes()))
+        except (ValueError, OSError):
+            continue  # the stage has ended meanwhile, or the next attempt will say that it is damaged
+        if record.identity not in known:
+            yield (
+                f"{STAGE_NAMES[record.stage]} runs still, or was killed (attempt {record.attempt}, rank {record.rank}):"
+                f" {seconds(record.device_s)} and {flop(record.flops)} so far, which are not in the tables yet."
+            )

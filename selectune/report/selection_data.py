@@ -1,4 +1,4 @@
-"""What a run directory says about each row of the pool: its signals, and whether it was kept."""
+"""A selection row by row: signals of the pool, and which rows were kept."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from selectune.common.errors import UserError
+from selectune.common.run_files import SelectionFiles
 from selectune.selection import examples
 
 BESIDE_SIGNALS = ("row_id", "selected", "tie_key", "source_row", "last_source_row", "domain")  # in scores.parquet
@@ -17,7 +18,7 @@ MAX_PAIRED = 4
 
 
 @dataclass(frozen=True)
-class Chosen:
+class SelectionData:
     """A selection, row by row.
 
     Args:
@@ -35,7 +36,7 @@ class Chosen:
     seed: int = 0
 
     @classmethod
-    def read(cls, folder: Path, manifest: dict[str, Any]) -> Chosen | None:
+    def read(cls, folder: Path, manifest: dict[str, Any]) -> SelectionData | None:
         """Read a selection from its folder; None where there are no scores.
 
         Raises:
@@ -44,7 +45,7 @@ class Chosen:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        path = folder / "scores.parquet"
+        path = SelectionFiles(folder).scores
         if not path.is_file():
             return None
         try:
@@ -53,19 +54,17 @@ class Chosen:
         except (KeyError, ValueError, OSError, pa.ArrowException) as error:
             raise UserError(f"{path} is damaged ({error}); select again.") from None
         signals = {}
-        for column in table.schema:
-            if column.name not in BESIDE_SIGNALS and (
-                pa.types.is_floating(column.type) or pa.types.is_integer(column.type)
-            ):
-                values = table[column.name].to_numpy().astype(np.float64)
-                signals[column.name] = np.where(np.isfinite(values), values, np.nan)
+        for name, kind in zip(table.schema.names, table.schema.types):
+            if name not in BESIDE_SIGNALS and (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+                values = table[name].to_numpy().astype(np.float64)
+                signals[name] = np.where(np.isfinite(values), values, np.nan)
         intervals = examples.kept_intervals(manifest.get("diagnostics") or {}, signals, selected)
         seed = manifest.get("seed")
         return cls(selected, signals, intervals, examples.read(folder), seed if isinstance(seed, int) else 0)
 
     @property
     def scored(self) -> list[str]:
-        """Signals that hold a value: those with a band, then the others; lengths have a picture of their own."""
+        """Signals that hold a value, those with an interval first; lengths have a picture of their own."""
         others = [name for name in self.signals if name not in ("n_tokens", examples.SCORE)]
         names = dict.fromkeys([*self.intervals, *others])
         return [name for name in names if np.isfinite(self.signals[name]).any()]
@@ -77,20 +76,19 @@ class Chosen:
 
     @property
     def paired(self) -> list[str]:
-        """Signals to draw against each other: those with a band; without two of them, the entropies."""
-        banded = [name for name in self.drawn if name in self.intervals]
+        """Signals to draw against each other: those with an interval; without two of them, the entropies."""
+        bounded = [name for name in self.drawn if name in self.intervals]
         entropies = [name for name in self.drawn if name.endswith("_entropy")]
-        names = banded if len(banded) > 1 else entropies
+        names = bounded if len(bounded) > 1 else entropies
         return names[:MAX_PAIRED] if len(names) > 1 else []
 
     @property
     def classes(self) -> dict[str, Any] | None:
-        """Names of the classes, and the rows of each in the pool and among the kept; None where there are none."""
+        """Names of the classes, and the rows of each in the pool and among the kept; None without classes."""
         classes = self.described.get("classes")
         return classes if isinstance(classes, dict) and classes.get("names") else None
 
     def known(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """The values that a signal has, and whether their rows were kept, each of shape (n_known,)."""
-        values = self.signals[name]
-        known = np.isfinite(values)
-        return values[known], self.selected[known]
+        known = np.isfinite(self.signals[name])
+        return self.signals[name][known], self.selected[known]

@@ -10,14 +10,16 @@ from selectune.report.html_tables import COST_COLUMNS, GROUPS, all_spent, cost_c
 from selectune.report.labels import metric
 from selectune.report.numbers import count, flop, seconds, share
 from selectune.report.page import kept_name
-from selectune.report.run_data import STAGE_NAMES, Facts
+from selectune.report.run_data import STAGE_NAMES, RunData
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+COLUMNS = COST_COLUMNS[:6]  # those that fit into 80 characters
+
 
 def print_summary(run_dir: Path, console: Console | None = None) -> None:
-    """Print the saving, the costs by stage and the held-out figures of a run.
+    """Print the saving, the costs by stage and the held-out metrics of a run.
 
     Args:
         run_dir: of the run.
@@ -32,36 +34,34 @@ def print_summary(run_dir: Path, console: Console | None = None) -> None:
     from rich.table import Table
 
     console = console or Console()
-    facts = Facts.read(Path(run_dir))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    shown = COST_COLUMNS[:6]  # what 80 columns have room for
-    for name in shown:
-        table.add_column(name, justify="left" if name == "Stage" else "right", no_wrap=True)
-    for group, rows in cost_groups(facts.records):
-        table.add_row(f"[italic]{GROUPS[group][0]}[/italic]")
-        for stage, total in rows.items():
-            table.add_row(f"  {STAGE_NAMES[stage]}", *_shown(total, len(shown)))
-    table.add_row("[bold]Total spent[/bold]", *_shown(all_spent(facts.records), len(shown)))
-    if facts.records:
+    run = RunData.read(Path(run_dir))
+    if run.records:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        for name in COLUMNS:
+            table.add_column(name, justify="left" if name == "Stage" else "right", no_wrap=True)
+        for group, stages in cost_groups(run.records):
+            table.add_row(f"[italic]{GROUPS[group][0]}[/italic]")
+            for stage, total in stages.items():
+                table.add_row(f"  {STAGE_NAMES[stage]}", *_cells(total))
+        table.add_row("[bold]Total spent[/bold]", *_cells(all_spent(run.records)))
         console.print(table)
-    if facts.costs.redone:
-        again = add_up(facts.costs.redone)
-        told = f"{flop(again.flops)}, {seconds(again.device_s)}"
-        console.print(f"redone after an interruption: {told}, in the total and not in the saving", highlight=False)
-    for name, (kept, pool) in facts.sizes.items():
-        console.print(
-            f"{kept_name(name, facts)}: {count(kept)} of {count(pool)} ({share(kept / pool) if pool else ''})"
-        )
-    test = {name: value for name, value in facts.metrics.items() if name.startswith("test/")}
-    for name, value in test.items():
-        console.print(f"{plain(name)}: {metric(value)}", highlight=False)
-    if facts.saving:
-        console.print(f"[bold]{plain(facts.saving.sentence())}[/bold]")
-        if (pays := facts.saving.break_even_sentence()) not in facts.saving.sentence():
+    if run.costs.redone:
+        again = add_up(run.costs.redone)
+        spent = f"{flop(again.flops)}, {seconds(again.device_s)}"
+        console.print(f"redone after an interruption: {spent}, in the total and not in the saving", highlight=False)
+    for name, (kept, pool) in run.sizes.items():
+        part = share(kept / pool) if pool else ""
+        console.print(f"{kept_name(name, run)}: {count(kept)} of {count(pool)} ({part})")
+    for name, value in run.metrics.items():
+        if name.startswith("test/"):
+            console.print(f"{plain(name)}: {metric(value)}", highlight=False)
+    if run.saving:
+        console.print(f"[bold]{plain(run.saving.sentence())}[/bold]")
+        if (pays := run.saving.break_even_sentence()) not in run.saving.sentence():
             console.print(plain(pays))
-    for line in facts.warnings:
+    for line in run.warnings:
         console.print(f"[yellow]Warning:[/yellow] {plain(line)}")
 
 
-def _shown(total: Total, n_columns: int) -> list[str]:
-    return [told(value) for value, told in cost_cells(total)][: n_columns - 1]
+def _cells(total: Total) -> list[str]:
+    return [write(value) for value, write in cost_cells(total)][: len(COLUMNS) - 1]

@@ -8,7 +8,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from selectune.common.errors import UserError
 
-# as jsonargparse words them; where it words them otherwise, its own message is shown
+# jsonargparse has no error class for these; where its wording differs, its own message is shown
 OF_SELECTOR = r"Subtypes: \[<class 'selectune\.selectors\.base\.Selector'>[^\n]*\s+Errors:\s+- "
 REFUSED = re.compile(
     OF_SELECTOR + r"(.*?)\s+- Expected a <class 'NoneType'>\s+Given value type: [^\n]*\s+Given value: ([^\n]*)",
@@ -20,35 +20,35 @@ CLASS_PATH = re.compile(r"class_path'?[=:] ?'([^']+)'")
 
 
 class ClassParser(LightningArgumentParser):
-    """Lightning's parser, which says in one sentence what is wrong with a selector."""
+    """Lightning's parser, whose errors on a selector are one sentence."""
 
     def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
-        """End with a user's mistake that names the selector, or else as Lightning's parser does."""
-        sentence = selector_problem(message) if self.exit_on_error else None  # parsers inside others hand theirs on
+        """Raise a `UserError` that names the selector; for anything else end as Lightning's parser does."""
+        sentence = selector_problem(message) if self.exit_on_error else None  # nested parsers pass theirs on
         if sentence is not None:
             raise UserError(sentence) from ex
         super().error(message, ex)
 
 
 def selector_problem(message: str) -> str | None:
-    """A sentence on the selector that a parser's message is about; None where it is about something else."""
-    if (found := REFUSED.search(message)) is None:
+    """The sentence for a parser's message about a selector; None where it is about something else."""
+    if (refused := REFUSED.search(message)) is None:
         return None
-    reason, given = (" ".join(part.split()) for part in found.groups())
+    reason, given = (" ".join(part.split()) for part in refused.groups())
     reason = re.sub(r"^Problem with given class_path '[^']+': ", "", reason).rstrip(".")
     if option := OPTION.match(given):
-        return f"data.selector.{option.group(1)} cannot be {option.group(2)}: {reason}; mend it."
+        return f"data.selector.{option.group(1)} cannot be {option.group(2)}: {reason}; change it."
     named = CLASS_PATH.search(given)
-    return f"data.selector {named.group(1) if named else given} cannot be used: {reason}; mend it."
+    return f"data.selector {named.group(1) if named else given} cannot be used: {reason}; change it."
 
 
 def construction_problem(raised: BaseException) -> UserError | None:
-    """A selector whose constructor raised, as a user's mistake; None where the error is another."""
+    """The `UserError` for a selector whose constructor raised; None for any other error."""
     path = None
     while raised.__cause__ is not None:
-        if found := NOT_MADE.search(str(raised)):
-            path = found.group(1)
+        if refused := NOT_MADE.search(str(raised)):
+            path = refused.group(1)
         raised = raised.__cause__
     if path is None:
         return None
-    return UserError(f"data.selector {path} cannot be made: {type(raised).__name__}: {raised}; mend it.")
+    return UserError(f"data.selector {path} cannot be made: {type(raised).__name__}: {raised}; change it.")

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable
 from copy import deepcopy
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +37,18 @@ from selectune.runs.class_errors import ClassParser, construction_problem
 from selectune.runs.directory import WRITERS, Run
 from selectune.runs.job import Job, WarmUp
 from selectune.runs.metrics_log import MetricsLog
-from selectune.runs.trainer_options import check_options, made_trainer
+from selectune.runs.trainer_options import made_trainer
 
 NOT_IN_CONFIG = (
     "config", "output", "cache", "ckpt_path", "overwrite", "dry_run", "weights_only", "verbose", "return_predictions",
     "device_flops", "utilisation",
 )  # fmt: skip
+VERBS = ("fit", "estimate", "select", "validate", "test", "predict")  # in the order of the help
+EPILOG = (
+    "Further verbs, each with a --help: `report RUN [RUN ...]` writes the page of a run, or compares several; `table` "
+    "runs a grid of them. Exit codes: 0 all is well, 2 a mistake in what was asked for, 3 a training failed, its loss "
+    "being nan or infinite."
+)
 STAGE_SETTINGS = (
     "accelerator", "strategy", "devices", "num_nodes", "precision", "enable_progress_bar", "deterministic", "benchmark",
 )  # fmt: skip
@@ -49,48 +56,41 @@ TRAINING_SETTINGS = ("gradient_clip_val", "gradient_clip_algorithm", "accumulate
 
 
 class RunTrainer(Trainer):
-    """The Trainer, which names the verb that it lacks."""
+    """The Trainer with the verbs that Lightning's lacks, whose docstrings are their help."""
 
     def select(self, model: Any, datamodule: Any) -> None:
         """Choose the rows to train on, and nothing else."""
 
+    def estimate(self, model: Any, datamodule: Any) -> None:
+        """Forecast what a fit will cost and whether selecting will pay, from a few batches."""
+
 
 class RunCLI(LightningCLI):
-    """Parses, instantiates, and hands a verb over to `selectune.runs.fit` on every rank.
+    """Parses, and runs a verb of `selectune.runs.fit` on every rank; `selectune.cli` adds ``estimate``."""
 
-    Attributes:
-        keep_models: leave checkpoints and the exported model when a fit ends.
-        verbs: what can be asked for, in the order in which help lists them.
-        made_by: the class of the Trainer, which has a method of each verb's name.
-        epilog: the last lines of the help.
-    """
-
-    keep_models = True
-    verbs: tuple[str, ...] = ("fit", "select", "validate", "test", "predict")
-    made_by: type[Trainer] = RunTrainer
-    epilog = ""
+    keep_models = True  # leave checkpoints and the exported model when a fit ends
 
     def __init__(self) -> None:
         super().__init__(
             FineTuner,
             SelectionDataModule,
             subclass_mode_data=True,
-            trainer_class=self.made_by,
+            trainer_class=RunTrainer,
             parser_class=ClassParser,
             trainer_defaults={"max_epochs": 3, "enable_model_summary": False},
             save_config_callback=None,
             seed_everything_default=0,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
-            parser_kwargs={"epilog": self.epilog},
+            parser_kwargs={"epilog": EPILOG},
         )
 
     @classmethod
     def subcommands(cls) -> dict[str, set[str]]:
         """The verbs; where one is asked for, that one alone, since each parser costs time to build."""
         known = LightningCLI.subcommands()
-        asked = [verb for verb in sys.argv[1:2] if verb in cls.verbs]
-        return {verb: known.get(verb, {"model", "datamodule"}) for verb in asked or cls.verbs}
+        asked = [verb for verb in sys.argv[1:2] if verb in VERBS]
+        return {verb: known.get(verb, {"model", "datamodule"}) for verb in asked or VERBS}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The arguments beside trainer, model and data."""
@@ -108,6 +108,15 @@ class RunCLI(LightningCLI):
             parser.add_argument(
                 "--dry_run", action="store_true", help="Write no selection; print its size, its cost and some rows."
             )
+        if subcommand == "estimate":
+            parser.add_argument(
+                "--device_flops", type=float | None, default=None,
+                help="Times for another machine: FLOPs a second of one device at its best, such as 3.12e14.",
+            )  # fmt: skip
+            parser.add_argument(
+                "--utilisation", type=float | None, default=None,
+                help="Share of --device_flops that is reached, such as 0.35.",
+            )  # fmt: skip
         return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -117,9 +126,9 @@ class RunCLI(LightningCLI):
         checks.seed("seed_everything", None if isinstance(seed, bool) else seed)
 
     def instantiate_classes(self) -> None:
-        """Everything, and the job that the verb is."""
+        """Instantiate all classes, with the cache in use."""
         self.options = self.config[self.subcommand]
-        if self.options.cache is not None or self.subcommand in WRITERS:  # the others get by without one
+        if self.options.cache is not None or self.subcommand in WRITERS:  # the others can do without one
             use_cache(self.options.cache)
         super().instantiate_classes()
 
@@ -129,7 +138,6 @@ class RunCLI(LightningCLI):
         self.run = None if dry else Run(_output(self.options.output, self.options.get("config")))
         self.ledger = Ledger()
         settings = dict(self._get(self.config_init, "trainer"))
-        check_options(settings)
         if settings["max_epochs"] == settings["max_steps"] == -1 and self.model.lr_scheduler is None:
             raise UserError(NO_END)
         if self.run is not None:
@@ -146,12 +154,12 @@ class RunCLI(LightningCLI):
         self.preemption = Preemption(requeue_signal(settings.get("plugins")))
         mine = settings.get("callbacks") or []
         kwargs["callbacks"] = [*(mine if isinstance(mine, list) else [mine]), *callbacks, self.preemption]
-        own = self.run.checkpoints if self.run is not None else default_cache()
-        kwargs["default_root_dir"] = root_for(Path(settings["default_root_dir"] or own))
+        place = settings["default_root_dir"] or (self.run.checkpoints if self.run is not None else default_cache())
+        kwargs["default_root_dir"] = root_for(Path(place))
         return made_trainer(self.trainer_class, settings | {"num_sanity_val_steps": 0} | kwargs)
 
     def job(self) -> Job:
-        """What the verb was asked to do."""
+        """What the command line asked for."""
         assert self.subcommand is not None
         text = self._parser(self.subcommand).dump(self.options, skip_none=False)
         config = {key: value for key, value in yaml.safe_load(text).items() if key not in NOT_IN_CONFIG}
@@ -181,34 +189,14 @@ class RunCLI(LightningCLI):
         kwargs["callbacks"] = [*kwargs.get("callbacks", []), self.preemption]
         return Trainer(**settings | kwargs)
 
-    # The verbs, as LightningCLI calls them.
-
-    def fit(self, **kwargs: Any) -> None:
-        """Warm up, select, fine-tune, evaluate, export, report."""
-        warm_up = self._get(self.config_init, "warm_up")
-        for data in (self.datamodule, *([warm_up.data] if warm_up else [])):
-            data.check_batch_size(self.trainer.world_size)
-        self._on_all_ranks(pipeline.fit)
-
-    def select(self, **kwargs: Any) -> None:
-        """Choose the rows, and nothing else."""
-        self._on_all_ranks(pipeline.select)
-
-    def validate(self, **kwargs: Any) -> None:
-        """Evaluate on ``dev``."""
-        self._on_all_ranks(lambda job: pipeline.evaluate(job, "validate"))
-
-    def test(self, **kwargs: Any) -> None:
-        """Evaluate on the held-out split."""
-        self._on_all_ranks(lambda job: pipeline.evaluate(job, "test"))
-
-    def predict(self, **kwargs: Any) -> None:
-        """Write what the model says of each row of the held-out split."""
-        self._on_all_ranks(lambda job: pipeline.evaluate(job, "predict"))
-
-    def _on_all_ranks(self, verb: Callable[[Job], Any]) -> None:
-        """Start the other ranks, if there are any, and run the verb on each."""
-
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run the verb on every rank; its launcher starts the others, if there are any."""
+        verbs: dict[str, Callable[[Job], Any]] = {"fit": pipeline.fit, "select": pipeline.select}
+        verb = verbs.get(subcommand, partial(pipeline.evaluate, verb=subcommand))
+        if subcommand == "fit":
+            warm_up = self._get(self.config_init, "warm_up")
+            for data in (self.datamodule, *([warm_up.data] if warm_up else [])):
+                data.check_batch_size(self.trainer.world_size)
         launcher = self.preemption.launcher = self.trainer.strategy.launcher
 
         def on_this_rank() -> None:
@@ -216,7 +204,7 @@ class RunCLI(LightningCLI):
                 self.trainer.strategy.setup_environment()
                 try:
                     verb(self.job())
-                except TrainingError:  # of all ranks together, so none is left waiting
+                except TrainingError:  # raised on all ranks, so none is left waiting
                     leave()
                     raise
                 leave()
@@ -228,12 +216,10 @@ class RunCLI(LightningCLI):
 
 
 def _output(given: str | None, configs: Any) -> Path:
-    """The run directory; a default name is made by the first process and inherited by those that it starts."""
+    """The run directory; the first process makes a default name, which those that it starts inherit."""
     if given is None and "SELECTUNE_OUTPUT" not in os.environ:
         if int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", 1))) > 1:
-            raise RunDirectoryError(
-                "With processes that are started from outside, name the run directory: --output RUN."
-            )
+            raise RunDirectoryError("With processes that another program starts, name the run directory: --output RUN.")
         stem = Path(str(configs[0])).stem if configs else "run"
         os.environ["SELECTUNE_OUTPUT"] = f"runs/{stem}-{datetime.now():%Y%m%d-%H%M%S}"
     place = os.environ["SELECTUNE_OUTPUT"] if given is None else given
@@ -241,29 +227,19 @@ def _output(given: str | None, configs: Any) -> Path:
     return Path(place)
 
 
-def _mistake(raised: BaseException | None) -> UserError | None:
-    """The user's mistake behind an error, since the parser wraps what constructors raise."""
-    while raised is not None and not isinstance(raised, UserError):
-        raised = raised.__cause__
-    return raised
-
-
 def _hush() -> None:
-    """Silence what Lightning tells every user of loggers, workers and metrics, and what here is on purpose."""
+    """Silence Lightning's advice on loggers, workers and metrics, and its warnings of what is on purpose here."""
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
-    for told in (
+    for message in (
         ".*does not have many workers.*", ".*recommended to use `self.log.*", ".*LeafSpec.*",
         ".*smaller than the logging interval.*", ".*Using `DistributedSampler` with the dataloaders.*",
         ".*Checkpoint directory .* exists and is not empty.*",
     ):  # fmt: skip
-        warnings.filterwarnings("ignore", told)
+        warnings.filterwarnings("ignore", message)
 
 
 def run_verb(verb: Callable[[], Any]) -> None:
-    """Run a verb; what ends it early becomes a sentence and an exit code.
-
-    Exits with 2 on a user's mistake, with 3 where a training failed.
-    """
+    """Run a verb; exit with one sentence and code 2 on a user's mistake, or 3 where a training failed."""
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # so that my_selectors.Mine is found, as with `python main.py`
     _hush()
@@ -275,7 +251,10 @@ def run_verb(verb: Callable[[], Any]) -> None:
         print(f"error: {failed}", file=sys.stderr)
         sys.exit(3)
     except Exception as raised:
-        error = _mistake(raised) or no_room(raised) or construction_problem(raised)
+        mistake: BaseException | None = raised
+        while mistake is not None and not isinstance(mistake, UserError):
+            mistake = mistake.__cause__  # the parser wraps what constructors raise
+        error = mistake or no_room(raised) or construction_problem(raised)
         if error is None:
             raise
         if os.environ.get("SELECTUNE_TRACEBACK"):
@@ -286,5 +265,5 @@ def run_verb(verb: Callable[[], Any]) -> None:
 
 
 def _first() -> bool:
-    """Whether this is the process that speaks for all ranks."""
+    """Whether this is the process that prints for all ranks."""
     return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", os.environ.get("LOCAL_RANK", 0)))) == 0

@@ -1,200 +1,173 @@
-"""The run directory: who may write into it, what it must agree with, and where everything lies."""
+"""The run directory: which process may write into it, and what its earlier content must agree with."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import warnings
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import yaml
 
+from selectune.callbacks.checkpoint_io import damage, previous, restored
 from selectune.common.errors import CheckpointError, DamagedCheckpoint, RunDirectoryError
 from selectune.common.files import PARTIAL, atomic_file, clear_partials, read_mapping, write_json
+from selectune.common.locks import take_lock
 from selectune.common.run_files import RunFiles
 from selectune.costs.ledger import collect_open, interrupted, next_attempt, read_ledger
 from selectune.costs.record import code_version
 
-WRITERS = ("fit", "select", "estimate")  # verbs that make a run; the others need one that is there
-# what a table puts there before the run begins
-BESIDE = (".lock", "cell.json", "log.txt")
-GROWS = ("trainer.max_epochs", "trainer.max_steps")
+WRITERS = ("fit", "select", "estimate")  # verbs that make a run; the others need one
+GROWS = ("trainer.max_epochs", "trainer.max_steps")  # may be raised in a finished run, with --ckpt_path last
 
 
-@dataclass(frozen=True)
-class Claim:
-    """What rank 0 found when it claimed a run directory.
+class Claim(NamedTuple):
+    """State of a run directory when rank 0 claimed it."""
 
-    Args:
-        attempt: number of this attempt, from 1.
-        checkpoint: the checkpoint to go on from, or None.
-        resumed: whether the run goes on after an interruption, rather than being trained for longer.
-    """
-
-    attempt: int
-    checkpoint: str | None
-    resumed: bool = False
+    attempt: int  # from 1
+    checkpoint: str | None  # to resume from
+    resumed: bool  # the run continues after an interruption, rather than being trained for longer
 
 
 class Run(RunFiles):
-    """A run directory, as the process that works in it sees it.
-
-    Args:
-        path: of the directory.
-    """
+    """A run directory and the lock that this process holds on it."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.new = False  # whether nothing was there when this process claimed it
+        self.new = False  # whether it was empty when this process claimed it
         self._lock: IO[str] | None = None
 
     def claim(self, verb: str, config: dict[str, Any], ckpt_path: str | None, overwrite: bool) -> Claim:
-        """Take the directory for a verb; for rank 0 alone.
-
-        A fit goes on by itself where the directory holds an unfinished run of the same config.
+        """Take the directory for a verb; for rank 0 alone. A fit resumes an unfinished run of the same config.
 
         Args:
             verb: ``fit``, ``select``, ``estimate``, ``validate``, ``test`` or ``predict``.
-            config: what the verb is run with, without what `comparable` leaves out.
+            config: the content of ``config.yaml``.
             ckpt_path: ``last``, a file, or None.
-            overwrite: remove what an earlier run left.
+            overwrite: remove the files of an earlier run.
 
         Raises:
-            RunDirectoryError: it is in use, finished, of another config, or something else altogether.
+            RunDirectoryError: it is in use, finished, of another config, or no run.
             CheckpointError: the checkpoint that is asked for is damaged.
         """
         if overwrite and ckpt_path:
-            raise RunDirectoryError(
-                "--overwrite removes the run that --ckpt_path would go on with; leave one of them out."
-            )
+            raise RunDirectoryError("--overwrite removes the run that --ckpt_path would resume; leave one of them out.")
         if overwrite and verb == "estimate":
             raise RunDirectoryError(
                 "estimate does not take --overwrite, as a forecast must not remove what a run has trained; use another "
                 "--output, or leave it out."
             )
-        there = self.path.is_dir() and any(map(_counts, self.path.iterdir()))
-        if there and not self.config.is_file():
+        beside = {self.lock, self.cell, self.log}  # a table makes them before the run begins
+        files = list(self.path.iterdir()) if self.path.is_dir() else []
+        exists = any(file not in beside and not PARTIAL.fullmatch(file.name) for file in files)
+        if exists and not self.config.is_file():
             raise RunDirectoryError(
                 f"{self.path} holds files but no config.yaml, so it is no run; use another --output."
             )
         self._check_checkpoint(ckpt_path)
         self._take_lock()
         clear_partials(self.path, mine=True)
-        if there and overwrite and verb in WRITERS:
-            for target in self.written:
-                shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
-            there = False
-        if verb in WRITERS:
-            self._check_config(verb, config, ckpt_path, there)
+        if exists and overwrite and verb in WRITERS:
+            self._remove_written()
+            exists = False
+        if exists and verb in WRITERS:
+            self._check_config(verb, config, ckpt_path)
         checkpoint = self._checkpoint(verb, ckpt_path)
         attempt = next_attempt(self.path)
         collect_open(self.path, before_attempt=attempt)
         resumed = attempt > 1 and not self.finished and not self._only_selected()
         if verb == "fit":
             self.done.unlink(missing_ok=True)
-        if verb in WRITERS or not there:
+        if verb in WRITERS or not exists:
             with atomic_file(self.config) as partial:
                 partial.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-        self.new = not there
+        self.new = not exists
         return Claim(attempt, checkpoint, resumed)
 
     def _only_selected(self) -> bool:
-        """Whether `select` went to its end here, and no fit has begun to train."""
+        """Whether a `select` finished here, and no fit has begun to train."""
         records = read_ledger(self.costs) if self.costs.is_file() else []
         trained = any(record.stage == "train" for record in records)
         return self.manifest.is_file() and not trained and not interrupted(records)
 
     def abandon(self) -> None:
-        """Remove what an attempt left that ended in a user's mistake before anything was trained or selected."""
-        warm_up = self.path / "warm_up"
-        selections = [folder / "selection" / "manifest.json" for folder in (self.path, warm_up)]
-        trainings = [self.checkpoints, warm_up / "checkpoints", warm_up / "export"]
-        if not any(place.exists() for place in (*selections, *trainings)):
-            for target in self.written:
-                shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
+        """Remove the files of an attempt that ended in a user's mistake, unless it trained or selected something."""
+        warm_up = self.warm_up
+        results = [self.manifest, warm_up.manifest, self.checkpoints, warm_up.checkpoints, warm_up.export]
+        if not any(result.exists() for result in results):
+            self._remove_written()
             self.lock.unlink(missing_ok=True)
             if not any(self.path.iterdir()):
                 self.path.rmdir()
 
+    def _remove_written(self) -> None:
+        for target in self.written:
+            shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
+
     def release(self) -> None:
-        """Let other processes have the directory; the end of the process does so too."""
+        """Release the directory to other processes; the end of the process does so too."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
     def drop_models(self) -> None:
         """Remove checkpoints and exported models, the warm-up's too."""
-        for run in (self, Run(self.path / "warm_up")):
+        for run in (self, self.warm_up):
             for folder in (run.checkpoints, run.export):
                 shutil.rmtree(folder, ignore_errors=True)
 
     def finish(self, content: dict[str, Any]) -> None:
-        """Say that the fit went to its end; the last file that is written."""
+        """Write ``done.json``, the last file of a fit."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         write_json(self.done, {"finished_at": now, "commit": code_version(), **content})
 
-    def checkpoint_to_go_on_from(self) -> Path | None:
-        """The newest whole checkpoint of a fit; None, with a warning, where none is whole. For rank 0 alone."""
-        from selectune.callbacks.checkpoint_io import restored
-
+    def newest_checkpoint(self) -> Path | None:
+        """The newest undamaged checkpoint of a fit; None, with a warning, where there is none. For rank 0 alone."""
         try:
             return restored(self.last)
         except CheckpointError as error:
-            warnings.warn(f"{error} The training begins again.", DamagedCheckpoint, stacklevel=2)
+            warnings.warn(f"{error} The training starts over.", DamagedCheckpoint, stacklevel=2)
             return None
 
     def best_checkpoint(self) -> Path | None:
         """The checkpoint that ``dev`` chose, or the one before it where that is damaged; None where there is none.
 
         Raises:
-            CheckpointError: none of them is whole.
+            CheckpointError: all of them are damaged.
         """
-        from selectune.callbacks.checkpoint_io import restored
-
         return restored(self.best)
 
     def drop_previous(self) -> None:
-        """Remove the checkpoints that were kept in case that a newer one is damaged."""
-        from selectune.callbacks.checkpoint_io import previous
-
-        for path in (self.best, self.last, Run(self.path / "warm_up").last):
+        """Remove the checkpoints that were kept in case a newer one is damaged."""
+        for path in (self.best, self.last, self.warm_up.last):
             previous(path).unlink(missing_ok=True)
 
     def _check_checkpoint(self, ckpt_path: str | None) -> None:
-        """Refuse a file that is not there, before the directory is touched."""
-        from selectune.callbacks.checkpoint_io import previous
-
+        """Refuse a checkpoint that does not exist, before the directory is touched."""
         if ckpt_path == "last":
             if not (self.last.is_file() or previous(self.last).is_file()):
-                raise RunDirectoryError(f"There is no checkpoint {self.last} to go on from; leave --ckpt_path out.")
+                raise RunDirectoryError(f"There is no checkpoint {self.last} to resume from; leave --ckpt_path out.")
         elif ckpt_path and not Path(ckpt_path).is_file():
-            raise RunDirectoryError(f"There is no checkpoint {ckpt_path}; mend --ckpt_path.")
+            raise RunDirectoryError(f"There is no checkpoint {ckpt_path}; name another --ckpt_path.")
 
     def _checkpoint(self, verb: str, ckpt_path: str | None) -> str | None:
-        from selectune.callbacks.checkpoint_io import damage, restored
-
         if ckpt_path == "last":
             return str(restored(self.last))
         if ckpt_path:
             if fault := damage(Path(ckpt_path)):
                 raise CheckpointError(f"The checkpoint {ckpt_path} is damaged ({fault}); name another --ckpt_path.")
             return ckpt_path
-        newest = self.checkpoint_to_go_on_from() if verb == "fit" else None
+        newest = self.newest_checkpoint() if verb == "fit" else None
         return str(newest) if newest else None
 
-    def _check_config(self, verb: str, config: dict[str, Any], ckpt_path: str | None, there: bool) -> None:
-        if not there:
-            return
-        mend = "use another --output, or --overwrite, which removes what the run has made"
-        earlier = read_mapping(self.config, mend, error=RunDirectoryError)
+    def _check_config(self, verb: str, config: dict[str, Any], ckpt_path: str | None) -> None:
+        fix = "use another --output, or --overwrite, which removes what the run has made"
+        earlier = read_mapping(self.config, fix, error=RunDirectoryError)
         differs = differences(earlier, config)
         grown = [name for name in differs if name in GROWS and ckpt_path == "last" and _grew(earlier, config, name)]
-        differs = [name for name in differs if name not in grown]
-        if differs:
+        if differs := [name for name in differs if name not in grown]:
             raise RunDirectoryError(
                 f"{self.path} holds a run of another config (it differs in {', '.join(differs[:5])}); use another "
                 "--output, or --overwrite."
@@ -212,22 +185,15 @@ class Run(RunFiles):
             raise RunDirectoryError(
                 f"{self.path} cannot be written ({error.strerror}); use another --output."
             ) from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not take_lock(self._lock):
             self._lock.seek(0)
             holder = self._lock.read().strip() or "unknown"
             raise RunDirectoryError(
                 f"{self.path} is in use by another process (id {holder}); wait for it, or use another --output."
-            ) from None
+            )
         self._lock.truncate(0)
         self._lock.write(str(os.getpid()))
         self._lock.flush()
-
-
-def _counts(file: Path) -> bool:
-    """Whether a file of a folder makes it more than a place that a run may take."""
-    return file.name not in BESIDE and not PARTIAL.fullmatch(file.name)
 
 
 def _grew(earlier: dict[str, Any], config: dict[str, Any], name: str) -> bool:

@@ -1,4 +1,4 @@
-"""What the verbs do, on every rank: a run from its claim to its report, top to bottom.
+"""The verbs, as they run on every rank: from the claim of the run directory to its report, top to bottom.
 
 ``fit`` is: warm up (if asked), select (if asked), fine-tune, evaluate once, export, report.
 """
@@ -38,15 +38,15 @@ def fit(job: Job) -> None:
     """Warm up, select, fine-tune, evaluate, export and report, into one run directory with one ledger.
 
     Raises:
-        TrainingError: the loss is not finite. Of a fine-tuning everything is written all the same, and the run is
-            finished; where it is the warm-up's, nothing follows it, and the same command says so again.
+        TrainingError: the loss is not finite. A fine-tuning is evaluated and reported all the same, and its run is
+            finished; after a warm-up nothing follows, and the same command raises this again.
     """
     with abandoned_on_mistakes(job):
         start = begin(job, "fit")
         _warm_up(job, start)
         data = _selected(job, job.data, start.requests.get("fit"), job.run.selection)
         job.trainer.fit(job.model, data, ckpt_path=start.checkpoint, weights_only=True)
-    best = on_rank_zero(job.run.best_checkpoint)  # None: no validation was asked for; the weights are those of the end
+    best = on_rank_zero(job.run.best_checkpoint)  # None: there was no validation; the final weights are tested
     best_path = str(best) if best else None
     job.trainer.test(job.model, data, ckpt_path=best_path, weights_only=True, verbose=False)
     # other ranks are started by the plain command line, which keeps models
@@ -58,7 +58,7 @@ def fit(job: Job) -> None:
 
 
 def select(job: Job) -> None:
-    """The preprocessing stage alone, warm-up included, since the warmed-up model scores."""
+    """The selection alone, after the warm-up if there is one, since the warmed-up model scores."""
     if job.data.selector is None and job.data.selection is None:
         raise UserError("There is nothing to select: data.selector is not given; name one, e.g. IGSE.")
     if job.warm_up and job.directory is None:
@@ -80,16 +80,15 @@ def evaluate(job: Job, verb: str) -> Any:
     start = begin(job, verb)
     checkpoint = start.checkpoint if job.ckpt_path else None
     if verb == "predict":
-        found: Any = job.trainer.predict(job.model, job.data, ckpt_path=checkpoint, weights_only=True)
-        return write_predictions(job.run.predictions, found or [])
-    method = getattr(job.trainer, verb)
-    return method(job.model, job.data, ckpt_path=checkpoint, weights_only=True)
+        predictions: Any = job.trainer.predict(job.model, job.data, ckpt_path=checkpoint, weights_only=True)
+        return write_predictions(job.run.predictions, predictions or [])
+    return getattr(job.trainer, verb)(job.model, job.data, ckpt_path=checkpoint, weights_only=True)
 
 
 def _selected(
     job: Job, data: SelectionDataModule, request: SelectionRequest | None, folder: Path | None
 ) -> SelectionDataModule:
-    """The data as it is trained on: with the rows that were asked for, or all."""
+    """The data with the selection that was asked for, or with all rows where none was."""
     if request is None:
         return data
 
@@ -100,17 +99,17 @@ def _selected(
 
 
 def _warm_up(job: Job, start: Start) -> None:
-    """Train a language-model head on the warm-up's rows; the fine-tuning starts from what that gives."""
+    """Train a language-model head on the warm-up's rows; the fine-tuning starts from its weights."""
     if (warm_up := job.warm_up) is None:
         return
-    run = Run(job.run.path / "warm_up")
+    run = Run(job.run.warm_up.path)
     if not on_rank_zero(lambda: run.export.is_dir() or _failure_in(run.path) is not None):
         data = _selected(job, warm_up.data, start.requests.get("warm_up"), run.selection)
         module = FineTuner(
             job.model.checkpoint, warm_up.learning_rate, warm_up.weight_decay, warm_up.warmup,
             seed=job.model.seed, stage="warm_up",
         )  # fmt: skip
-        last = on_rank_zero(run.checkpoint_to_go_on_from)
+        last = on_rank_zero(run.newest_checkpoint)
         trainer = job.make_trainer(
             callbacks=[
                 CostLedger(ledger=job.ledger, stage="warm_up", part="warm_up"),
@@ -122,27 +121,26 @@ def _warm_up(job: Job, start: Start) -> None:
             max_steps=warm_up.max_steps,
         )
         trainer.fit(module, data, ckpt_path=last, weights_only=True)
-    if (failure := on_rank_zero(lambda: _failure_in(run.path))) is not None:  # weights that would spoil what follows
+    if (failure := on_rank_zero(lambda: _failure_in(run.path))) is not None:  # such weights would spoil what follows
         on_rank_zero(lambda: write_report(job.run.path))
         raise TrainingError(f"{failure} Nothing was fine-tuned; --overwrite runs it anew.")
     job.model.start_from(str(run.export))
 
 
 def _failure_in(folder: Path) -> str | None:
-    """The sentence of a training that left its outcome in a folder, and is not finite."""
+    """The message of a training in a folder whose loss or weights were not finite, else None."""
     outcome = TrainingOutcome.read(folder)
-    return outcome.not_finite.message if outcome is not None and outcome.not_finite is not None else None
+    return outcome.not_finite.message if outcome and outcome.not_finite else None
 
 
 def _show_selection(job: Job, data: SelectionDataModule) -> None:
-    """Print the selection's size, what it cost so far, and ten rows of either kind."""
+    """Print the selection's size and cost so far, and ten rows that were kept and ten that were dropped."""
     spent = add_up(record for record in job.ledger.records if not record.cached)
     assert data.selected is not None
     rows, manifest = data.selected.rows, data.selected.manifest
-    budget = manifest.budget
     flops = "unknown FLOPs" if spent.flops is None else f"{spent.flops / 1e9:,.1f} GFLOP"
     print(
-        f"selected {budget['rows']:,} of {len(data.pool):,} rows and {budget['tokens']:,} of "
+        f"selected {manifest.budget['rows']:,} of {len(data.pool):,} rows and {manifest.budget['tokens']:,} of "
         f"{manifest.pool_tokens:,} tokens; cost so far: {spent.device_s:,.1f} s, {flops}"
     )
     dropped = np.setdiff1d(np.arange(len(data.pool)), rows)

@@ -1,4 +1,4 @@
-"""What the command line asked for, and its start: the data is loaded and checked, then the run directory claimed."""
+"""The job that the command line asked for, and its start: load and check the data, then claim the run directory."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class WarmUp:
         data: texts to warm up on, with a selector of their own if wanted.
         max_epochs: passes over them.
         max_steps: stop after so many steps; -1 for no such limit.
-        learning_rate: the highest that the schedule reaches.
+        learning_rate: the highest of the schedule.
         weight_decay: of AdamW.
-        warmup: part of the steps in which the learning rate rises.
+        warmup: share of the steps in which the learning rate rises.
 
     Raises:
         UserError: a number out of its range.
@@ -59,34 +59,19 @@ class WarmUp:
 
 @dataclass(frozen=True)
 class Job:
-    """What a verb was asked to do.
+    """What the command line asked a verb to do."""
 
-    Args:
-        trainer: for the main fit and the evaluations; its strategy starts the other ranks.
-        make_trainer: gives a Trainer of the same devices for another stage.
-        model: to fine-tune.
-        data: to fine-tune on.
-        directory: the run directory, None for a dry run.
-        config: as ``config.yaml`` will hold it.
-        scorer: settings of the scoring model.
-        warm_up: a warm-up, if asked for.
-        ckpt_path: as given.
-        overwrite: as given.
-        keep_models: leave checkpoints and the exported model when a fit ends.
-        ledger: what is charged.
-    """
-
-    trainer: pl.Trainer
-    make_trainer: Callable[..., pl.Trainer]
+    trainer: pl.Trainer  # for the main fit and the evaluations; its strategy starts the other ranks
+    make_trainer: Callable[..., pl.Trainer]  # makes one of the same devices for another stage
     model: FineTuner
     data: SelectionDataModule
-    directory: Run | None
-    config: dict[str, Any]
+    directory: Run | None  # None for a dry run
+    config: dict[str, Any]  # the content of ``config.yaml``
     scorer: ScorerSettings
     warm_up: WarmUp | None = None
     ckpt_path: str | None = None
     overwrite: bool = False
-    keep_models: bool = True
+    keep_models: bool = True  # leave checkpoints and the exported model when a fit ends
     ledger: Ledger = field(default_factory=Ledger)
 
     @property
@@ -98,20 +83,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Start:
-    """What a verb begins with, on every rank.
+    """The start of a verb, the same on every rank."""
 
-    Args:
-        requests: the selections that are asked for, by part.
-        checkpoint: to go on from.
-    """
-
-    requests: dict[Part, SelectionRequest]
-    checkpoint: str | None = None
+    requests: dict[Part, SelectionRequest]  # the selections that are asked for
+    checkpoint: str | None = None  # to resume from
 
 
 @contextmanager
 def abandoned_on_mistakes(job: Job) -> Iterator[None]:
-    """Leave nothing of a new run whose start ended in a user's mistake, so that the mended command finds its place."""
+    """Remove a new run that begins with a user's mistake, so that the corrected command finds the directory free."""
     try:
         yield
     except UserError:
@@ -125,12 +105,11 @@ def begin(job: Job, verb: str) -> Start:
     on_rank_zero(lambda: clear_partials(default_cache()))
     on_rank_zero(lambda: job.model.source)
     source, scorer = job.model.source, job.scorer.checkpoint
-    if scorer is not None:  # a damaged one is told before anything is trained
+    if scorer is not None:  # a damaged one is refused before anything is trained
         on_rank_zero(lambda: load_tokenizer(find_model(scorer).folder) and None)
 
     def load() -> dict[Part, SelectionRequest]:
-        parts = [job.data, *([job.warm_up.data] if job.warm_up else [])]
-        for data in parts:
+        for data in (job.data, *([job.warm_up.data] if job.warm_up else [])):
             data.check_length(load_tokenizer(source.folder))
             data.load(source)
         asked: dict[Part, SelectionRequest | None] = {"fit": job.data.request(job.scorer)}
@@ -138,7 +117,7 @@ def begin(job: Job, verb: str) -> Start:
             asked["warm_up"] = job.warm_up.data.request(job.scorer, "warm_up", job.data)
         return {part: request for part, request in asked.items() if request is not None}
 
-    on_rank_zero(lambda: len(load()))  # first alone: it may build caches
+    on_rank_zero(lambda: len(load()))  # rank 0 alone first, as this may build caches
     requests = load()
     rank, size = world()
     job.ledger.rank, job.ledger.world_size = rank, size

@@ -1,4 +1,4 @@
-"""``metrics.csv`` in the run directory itself, which a resumed run goes on with."""
+"""``metrics.csv`` in the run directory itself, which a resumed run continues."""
 
 from __future__ import annotations
 
@@ -16,11 +16,7 @@ from selectune.common.files import atomic_file
 
 
 class MetricsLog(CSVLogger):
-    """Lightning's CSV logger, but into a folder that is there, and without losing what an earlier attempt wrote.
-
-    Args:
-        folder: that ``metrics.csv`` lies in.
-    """
+    """Lightning's CSV logger, but into an existing folder, and without losing what an earlier attempt wrote."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(save_dir=folder, name="", version="", flush_logs_every_n_steps=50)
@@ -35,16 +31,16 @@ class MetricsLog(CSVLogger):
 
     @rank_zero_only
     def log_hyperparams(self, params: Any = None) -> None:
-        """Nothing: ``config.yaml`` says it all."""
+        """Write nothing, as ``config.yaml`` holds them."""
 
 
 class _AppendingWriter(_ExperimentWriter):
-    """Adds rows in one write, and writes the file anew, whole or not at all, where columns are added."""
+    """Appends rows in one write; where there are new columns, it replaces the whole file atomically."""
 
     _last: dict[str, Any] | None = None
 
     def log_metrics(self, metrics_dict: dict[str, float], step: int | None = None) -> None:
-        """Take a row, unless it is the one before it once more."""
+        """Keep a row for `save`, unless it repeats the one before it."""
         super().log_metrics(metrics_dict, step)
         row = self.metrics.pop()
         if row != self._last:
@@ -52,26 +48,28 @@ class _AppendingWriter(_ExperimentWriter):
             self._last = dict(row)
 
     def save(self) -> None:
-        """Write what was logged since."""
+        """Write the rows that were logged since the last call."""
         if not self.metrics:
             return
         file, text = Path(self.metrics_file_path), io.StringIO(newline="")
         grown = self._record_new_keys()
         writer = csv.DictWriter(text, fieldnames=self.metrics_keys)
         if grown:
-            earlier = _rows(file)
             writer.writeheader()
-            writer.writerows([*earlier, *self.metrics])
+            if file.is_file():
+                with file.open(newline="") as handle:
+                    writer.writerows(csv.DictReader(handle))
+            writer.writerows(self.metrics)
             with atomic_file(file) as partial:
                 partial.write_text(text.getvalue(), encoding="utf-8", newline="")
         else:
             writer.writerows(self.metrics)
-            with file.open("ab") as handle:
-                handle.write(text.getvalue().encode())
+            with file.open("ab") as appended:
+                appended.write(text.getvalue().encode())
         self.metrics = []
 
     def _check_log_dir_exists(self) -> None:
-        """Go on with the file of an earlier attempt, without a last line that a kill has torn."""
+        """Continue the file of an earlier attempt, without a last line that a kill has torn."""
         file = Path(self.metrics_file_path)
         if not file.is_file():
             return
@@ -81,11 +79,3 @@ class _AppendingWriter(_ExperimentWriter):
                 partial.write_bytes(content[: content.rfind(b"\n") + 1])
         with file.open(newline="") as handle:
             self.metrics_keys = next(csv.reader(handle), [])
-
-
-def _rows(file: Path) -> list[dict[str, str]]:
-    """The rows of a csv file; none where it is not there."""
-    if not file.is_file():
-        return []
-    with file.open(newline="") as handle:
-        return list(csv.DictReader(handle))

@@ -1,4 +1,4 @@
-"""The Trainer's options: what is out of range, or refused by Lightning, is told before anything is loaded."""
+"""The Trainer's options: values out of range, or that Lightning refuses, are errors before anything is loaded."""
 
 from __future__ import annotations
 
@@ -21,19 +21,18 @@ PROCESSES_PER_CORE = 4  # more of them would only wait for each other
 REFUSALS = (MisconfigurationException, ValueError, TypeError, ImportError, RuntimeError)
 
 
-def check_options(options: Mapping[str, Any]) -> None:
-    """Refuse numbers that Lightning takes, but with which nothing is trained, or a training fails later.
-
-    Args:
-        options: of the Trainer, by name.
+def made_trainer(make: Callable[..., Trainer], options: Mapping[str, Any]) -> Trainer:
+    """A Trainer of these options.
 
     Raises:
-        UserError: one is out of its range, or the strategy is an object.
+        UserError: one is out of its range, Lightning does not take them, or they ask for processes that are not
+            supported here.
     """
     if not isinstance(options["strategy"], str):
         raise UserError(
             "trainer.strategy must be a name, such as ddp, since each stage makes a strategy of its own; name it."
         )
+    # numbers that Lightning takes, but with which nothing is trained, or a training fails later
     for name in ("max_epochs", "max_steps"):
         checks.limit(f"trainer.{name}", options[name])
     for name in ("accumulate_grad_batches", "check_val_every_n_epoch", "num_nodes"):
@@ -41,23 +40,15 @@ def check_options(options: Mapping[str, Any]) -> None:
     checks.at_least("trainer.log_every_n_steps", options["log_every_n_steps"], 0)
     checks.not_negative("trainer.gradient_clip_val", options["gradient_clip_val"])
     checks.positive("trainer.limit_train_batches", options["limit_train_batches"])
-    if isinstance(options["val_check_interval"], int | float):  # a time span is Lightning's to read
+    if isinstance(options["val_check_interval"], int | float):  # Lightning reads time spans
         checks.positive("trainer.val_check_interval", options["val_check_interval"])
-
-
-def made_trainer(make: Callable[..., Trainer], options: Mapping[str, Any]) -> Trainer:
-    """A Trainer of these options.
-
-    Raises:
-        UserError: Lightning does not take them, or they ask for processes that cannot be had here.
-    """
     try:
         trainer = make(**options)
     except REFUSALS as error:
-        told = shorten(" ".join(str(error).split()), LONGEST).rstrip(".")
-        named = [f"trainer.{name}" for name, value in options.items() if _is_about(told, name, value)]
+        reason = shorten(" ".join(str(error).split()), LONGEST).rstrip(".")
+        named = [f"trainer.{name}" for name, value in options.items() if _is_about(reason, name, value)]
         about = " with ".join(named[:2] or ["trainer.accelerator", "trainer.strategy"])  # those that need packages
-        raise UserError(f"Lightning does not take {about} as given ({told}); mend it.") from error
+        raise UserError(f"Lightning does not accept {about} as given ({reason}); change it.") from error
     if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
         raise UserError(
             f"trainer.strategy is {options['strategy']}, but strategies that fork or spawn are not supported; use ddp."
@@ -71,7 +62,7 @@ def made_trainer(make: Callable[..., Trainer], options: Mapping[str, Any]) -> Tr
     return trainer
 
 
-def _is_about(told: str, name: str, value: Any) -> bool:
+def _is_about(reason: str, name: str, value: Any) -> bool:
     """Whether a message names an option, or the word that was given for it."""
     words = [name, *([value] if isinstance(value, str) and value != "auto" else [])]
-    return any(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", told) for word in words)
+    return any(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", reason) for word in words)

@@ -1,7 +1,6 @@
-"""From a selector to rows: the signals that it asks for, the stages around it, and its choice.
+"""Run a selector: go through the stages around it (`Chain`, `DomainScreen`, `Search`), read its signals, let it select.
 
-A selector is a pure function. What narrows the pool before it (`Chain`) or trains models (`Search`) is done here, on
-all ranks, and charged.
+A selector is a pure function. What narrows the pool before it or trains models is done here, on all ranks, and charged.
 """
 
 from __future__ import annotations
@@ -13,18 +12,19 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from selectune.common.errors import CheckpointError, DataError, SelectionError
-from selectune.common.ranks import broadcast, on_rank_zero, process_group, together, world
+from selectune.common.errors import CheckpointError, SelectionError
+from selectune.common.ranks import broadcast, on_all_ranks, on_rank_zero, process_group, world
 from selectune.selection.manifest import describe
 from selectune.selection.matched_budget import matched_budget
+from selectune.selection.request import SelectionRequest
 from selectune.selection.trainings import Trainings
-from selectune.selectors.band_search import Search
+from selectune.selectors.band_search import Proxy, Search
 from selectune.selectors.base import ALWAYS, Budget, Picked, Selector, Signals
-from selectune.selectors.baselines import ONE_DOMAIN, Random
+from selectune.selectors.baselines import Random
 from selectune.selectors.chain import Chain
 from selectune.selectors.checking import checked_select
 from selectune.selectors.domain_screen import DomainScreen
@@ -32,153 +32,183 @@ from selectune.signals.compute import compute_signals, read_notes, read_signals
 from selectune.signals.definitions import Rows, ScoringModel
 
 T = TypeVar("T")
+S = TypeVar("S")
 
 
-class Stages(ABC):
-    """Goes through the stages of a selector, down to those that are one selector on some rows.
+@dataclass
+class Stages(ABC, Generic[S]):
+    """Goes through the stages of a selector, down to selectors that read signals.
+
+    Where these signals come from and what each step costs is up to a subclass: a run computes and charges
+    (`Chooser`), a forecast extrapolates and estimates.
 
     Args:
+        request: the selection that is asked for.
+        scoring: the model that scores.
+
+    Attributes:
+        rows: the whole pool.
         screened: row ids that a pre-screen of data sets left, where there was one.
         messages: warnings of the selectors, each once.
     """
 
-    screened: np.ndarray | None
-    messages: list[str]
+    request: SelectionRequest
+    scoring: ScoringModel
+    rows: Rows = field(init=False)
+    screened: np.ndarray | None = field(default=None, init=False)
+    messages: list[str] = field(default_factory=list, init=False)
 
     @abstractmethod
-    def tie_seed(self) -> int:
-        """Of the order among equal scores."""
+    def signals(self, selector: Selector, pool: Signals) -> S:
+        """The signals that a selector reads, of a pool that has those of every pool alone."""
 
     @abstractmethod
-    def one(self, selector: Selector, rows: Rows, budget: Budget, ids: np.ndarray) -> Picked:
-        """The rows that a selector without stages picks."""
+    def select(self, selector: Selector, signals: S, budget: Budget) -> Picked:
+        """The rows that a selector picks by its signals."""
 
-    def choose(self, selector: Selector, rows: Rows, budget: Budget, ids: np.ndarray | None = None) -> Picked:
-        """The rows that a selector picks, and what that takes charged.
+    @abstractmethod
+    def proxy(self, row_ids: np.ndarray, settings: Proxy) -> float | None:
+        """The metric on ``dev`` of a proxy run on some rows; None where it is not run."""
 
-        Args:
-            selector: any.
-            rows: to choose from.
-            budget: how much to keep.
-            ids: what these rows are called in the whole pool; default they are it.
+    def choose(self, selector: Selector, rows: Rows, budget: Budget) -> Picked:
+        """The rows that a selector picks from the whole pool, at what that costs.
 
         Raises:
             UserError: whatever a stage refuses.
         """
-        ids = np.arange(len(rows)) if ids is None else ids
+        self.rows = rows
+        return self._choose(selector, Signals(rows.always), budget)
+
+    def _choose(self, selector: Selector, pool: Signals, budget: Budget) -> Picked:
+        noted: dict[str, Any] = {}
         if isinstance(selector, Chain):
-            first = self.choose(selector.prefilter, rows, selector.prefilter_budget(len(rows)), ids)
-            left = rows.take(first.rows)
-            selector.check_budget(budget, left.n_tokens)
-            second = self.choose(selector.selector, left, budget, ids[first.rows])
-            return selector.join(first, second, len(rows))
+            return selector.link(pool, budget, self._choose)
         if isinstance(selector, DomainScreen):
-            return self._screen(selector, rows, ids)
+            return self._screen(selector, pool)
         if isinstance(selector, Random) and selector.match is not None:
-            return self._matched(selector, selector.match, rows, ids)
-        return self.one(selector, rows, budget, ids)
-
-    def _matched(self, selector: Random, run: str, rows: Rows, ids: np.ndarray) -> Picked:
-        """Random rows at the budget of another run, which rank 0 reads."""
-
-        def match() -> tuple[tuple[Budget, dict[str, Any]], list[str]]:
-            return with_messages(lambda: matched_budget(Path(run), selector.by, rows.tokens.lengths))
-
-        (budget, noted), messages = on_rank_zero(match)
-        self.messages += [message for message in messages if message not in self.messages]
-        picked = self.one(selector, rows, budget, ids)
+            run, by = Path(selector.match), selector.by
+            budget, noted = self._warned(lambda: matched_budget(run, by, pool["input_tokens"]), on_rank_zero)
+        signals, rule = self.signals(selector, pool), getattr(selector, "rule", None)
+        if isinstance(rule, Search):
+            return self._search(selector, rule, signals, budget, pool.row_ids)
+        picked = self.select(selector, signals, budget)
         return replace(picked, diagnostics=picked.diagnostics | noted)
 
-    def _screen(self, screen: DomainScreen, rows: Rows, ids: np.ndarray) -> Picked:
+    def _screen(self, screen: DomainScreen, pool: Signals) -> Picked:
         """The rows of the nearest data sets, of which a sample alone is scored."""
-        keys = Signals({"text_hash": rows.pool.text_hash}).tie_keys(self.tie_seed())
-        domains = rows.pool.domains
-        if domains is None:
-            raise DataError(ONE_DOMAIN.format(name="DomainScreen"))
-        some = screen.sampled(domains, keys)
-        picked = self.one(screen, rows.take(some), Budget(), ids[some])
-        kept, names = screen.of_pool(picked, domains, keys), rows.pool.domain_names
-        self.screened = ids[kept.rows]
-        told = picked.diagnostics
-        named = {names[number]: distance for number, distance in told["distances"].items()}
-        return replace(kept, diagnostics={"distances": named, "kept": [names[n] for n in told["kept_domains"]]})
+        seed, names = self.request.seed, self.rows.pool.domain_names
+        signals = self.signals(screen, pool.take(screen.sampled(pool, seed)))
+        picked = screen.of_pool(self.select(screen, signals, Budget()), pool, seed)
+        self.screened = pool.row_ids[picked.rows]
+        distances = {names[number]: distance for number, distance in picked.diagnostics["distances"].items()}
+        kept = [names[number] for number in picked.diagnostics["kept_domains"]]
+        return replace(picked, diagnostics={"distances": distances, "kept": kept})
+
+    def _search(self, selector: Selector, search: Search, signals: S, budget: Budget, row_ids: np.ndarray) -> Picked:
+        """The band whose proxy run scores best on ``dev``, of equally good ones the first; the middle one without runs.
+
+        The ``row_ids`` of the selector's rows in the whole pool are those that proxies train on.
+        """
+        metric, mode = self.request.training.monitor
+        tried: list[Picked] = []
+        bands: list[dict[str, Any]] = []
+        for rule in search.candidates():
+            placed: Any = copy(selector)
+            placed.rule = rule
+            picked = self.select(placed, signals, budget)
+            value = self.proxy(row_ids[picked.rows], search.proxy)
+            tried.append(picked)
+            bands.append({"position": rule.position, metric: value, "rows": len(picked.rows)})
+        values = [band[metric] for band in bands]
+        best = len(bands) // 2 if None in values else int(np.argmax(values) if mode == "max" else np.argmin(values))
+        noted = {"metric": metric, "bands": bands, "position": bands[best]["position"]}
+        return replace(tried[best], diagnostics=tried[best].diagnostics | {"search": noted})
+
+    def _warned(self, work: Callable[[], T], on_ranks: Callable[[Callable[[], Any]], Any]) -> T:
+        """The result of some work on some ranks; the texts of its user warnings are kept on all of them."""
+
+        def caught() -> tuple[T, list[str]]:
+            with warnings.catch_warnings(record=True) as given:
+                warnings.simplefilter("always")
+                result = work()
+            return result, sorted({str(one.message) for one in given if issubclass(one.category, UserWarning)})
+
+        result, messages = on_ranks(caught)
+        self.messages += [message for message in messages if message not in self.messages]
+        return result
 
 
 @dataclass
-class Chooser(Stages):
-    """Chooses rows of a pool, on all ranks alike.
+class Chooser(Stages[tuple[Signals, Signals | None]]):
+    """Chooses rows of a pool, on all ranks alike: computes the signals that are missing, and charges the ledger.
 
     Args:
-        scoring: the model that scores.
         trainings: what trains models and what is charged.
+
+    Attributes:
         scalars: every scalar signal that was used, by name, float64, shape (n_pool,), NaN where it was not computed.
         notes: what was noted when signals were computed, by name.
-        messages: warnings of the selectors.
-        screened: row ids that a pre-screen of data sets left, where there was one.
         compared: row ids in the pool, their embeddings and those of the target, where a selector compared them.
     """
 
-    scoring: ScoringModel
     trainings: Trainings
-    scalars: dict[str, np.ndarray] = field(default_factory=dict)
-    notes: dict[str, Any] = field(default_factory=dict)
-    messages: list[str] = field(default_factory=list)
-    screened: np.ndarray | None = None
-    compared: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+    scalars: dict[str, np.ndarray] = field(default_factory=dict, init=False)
+    notes: dict[str, Any] = field(default_factory=dict, init=False)
+    compared: tuple[np.ndarray, np.ndarray, np.ndarray] | None = field(default=None, init=False)
 
-    def tie_seed(self) -> int:
-        """The request's."""
-        return self.trainings.request.seed
-
-    def one(self, selector: Selector, rows: Rows, budget: Budget, ids: np.ndarray) -> Picked:
-        """The rows that a selector picks by its signals, or the best of those that it tries."""
-        pool, target = self._signals(selector.requires, rows, ids), self._target(selector)
-        compares = "embedding" in selector.requires & selector.requires_target
-        if target is not None and compares and not isinstance(selector, DomainScreen):  # which sees a sample alone
-            self.compared = ids, pool["embedding"], target["embedding"]
-        rule = getattr(selector, "rule", None)
-        if isinstance(rule, Search):
-            return self._search(selector, rule, pool, target, budget)
-        return self._pick(selector, pool, target, budget)
-
-    def _signals(self, names: frozenset[str], rows: Rows, ids: np.ndarray) -> Signals:
-        work = self.trainings
-        computed = compute_signals(names, rows, self.scoring, work.trainer_for, work.ledger, work.part)
-        self.notes |= on_rank_zero(lambda: read_notes(computed))
-        signals = read_signals(computed, rows)
-        n_pool = len(self.trainings.request.pool)
-        check_finite(signals, self.scoring)
-        for name, values in signals.items():
+    def signals(self, selector: Selector, pool: Signals) -> tuple[Signals, Signals | None]:
+        """The signals of a pool and of the target, computed where the cache lacks them."""
+        whole = pool.n_rows == len(self.rows)
+        ours = self._computed(selector.requires, self.rows if whole else self.rows.take(pool.row_ids), noted=True)
+        for name, values in ours.items():
             if values.ndim == 1 and name not in ALWAYS:
-                if len(rows) == n_pool:
+                if whole:
                     self.scalars[name] = values  # the memory map itself, as pools are large
                 else:
                     known = self.scalars.get(name, np.nan)
-                    self.scalars[name] = np.broadcast_to(known, n_pool).astype(np.float64)  # a copy to write into
-                    self.scalars[name][ids] = values
-        return signals
-
-    def _target(self, selector: Selector) -> Signals | None:
-        work, target = self.trainings, self.trainings.request.target
+                    self.scalars[name] = np.broadcast_to(known, len(self.rows)).astype(np.float64)  # a copy to write to
+                    self.scalars[name][pool.row_ids] = values
         if not selector.requires_target:
-            return None
+            return ours, None
+        target = self.request.target
         assert target is not None
-        rows = Rows(target, work.request.tokenized(target, self.scoring.tokenizer))
-        names = selector.requires_target
-        computed = compute_signals(names, rows, self.scoring, work.trainer_for, work.ledger, work.part)
+        rows = Rows(target, self.request.tokenized(target, self.scoring.tokenizer))
+        theirs = self._computed(selector.requires_target, rows)
+        compares = "embedding" in selector.requires & selector.requires_target
+        if compares and not isinstance(selector, DomainScreen):  # which sees a sample alone
+            self.compared = pool.row_ids, ours["embedding"], theirs["embedding"]
+        return ours, theirs
+
+    def _computed(self, names: frozenset[str], rows: Rows, noted: bool = False) -> Signals:
+        work = self.trainings
+        computed = compute_signals(names, rows, self.scoring, work.trainer_for, work.ledger, self.request.part)
+        if noted:
+            self.notes |= on_rank_zero(lambda: read_notes(computed))
         signals = read_signals(computed, rows)
-        check_finite(signals, self.scoring)
+        for name, values in signals.items():
+            # vectors are checked by the selectors that read them
+            if values.ndim > 1 or values.dtype.kind != "f" or np.isfinite(values).all():
+                continue
+            bad = np.flatnonzero(~np.isfinite(values))
+            named = ", ".join(map(str, signals.row_ids[bad[:3]])) + (", ..." if len(bad) > 3 else "")
+            raise CheckpointError(
+                f"{name} of {len(bad):,} of {len(values):,} rows is not finite (rows {named}): the weights of "
+                f"{self.scoring.source.described} are damaged, or {self.scoring.precision} is too coarse for them; "
+                "name another scorer.checkpoint, or scorer.precision 32."
+            )
         return signals
 
-    def _pick(self, selector: Selector, pool: Signals, target: Signals | None, budget: Budget) -> Picked:
-        work = self.trainings
-
-        name = _name_of_work(selector, pool, budget, work.request.seed)
-        group = process_group() if selector.collective else None
+    def select(self, selector: Selector, signals: tuple[Signals, Signals | None], budget: Budget) -> Picked:
+        """The rows that a selector picks, on rank 0 or on all ranks together, charged as ``select`` or ``solve``."""
+        pool, target = signals
+        seed, group = self.request.seed, process_group() if selector.collective else None
+        # A name for this choice in the ledger, other than that of any other choice in the run.
+        digest = hashlib.blake2b(repr((describe(selector), budget, seed)).encode(), digest_size=8)
+        digest.update(pool["text_hash"].tobytes())
 
         def pick() -> Picked:
-            with work.ledger.stage("select", work.part, name) as cost:
-                picked = checked_select(selector, pool, target, budget, work.request.seed, group)
+            with self.trainings.ledger.stage("select", self.request.part, f"choice-{digest.hexdigest()}") as cost:
+                picked = checked_select(selector, pool, target, budget, seed, group)
                 examples = pool.n_rows if world()[0] == 0 else 0  # where all ranks choose, they choose among the same
                 if picked.flops == 0:
                     cost.add(examples=examples, method="no arithmetic")
@@ -188,55 +218,13 @@ class Chooser(Stages):
                     cost.add(examples=examples, flops=picked.flops, method=method)
             return picked
 
-        def heard() -> tuple[Picked, list[str]]:
-            return with_messages(pick)
+        if selector.collective:
+            return self._warned(pick, lambda work: broadcast(on_all_ranks(work)))
+        return self._warned(pick, on_rank_zero)
 
-        picked, messages = broadcast(together(heard)) if selector.collective else on_rank_zero(heard)
-        self.messages += [message for message in messages if message not in self.messages]
-        return picked
-
-    def _search(
-        self, selector: Selector, search: Search, pool: Signals, target: Signals | None, budget: Budget
-    ) -> Picked:
-        """The band whose proxy run scores best on ``dev``; of equally good ones the first."""
-        tried: list[tuple[float, Picked, dict[str, Any]]] = []
-        metric, mode = self.trainings.request.training.monitor
-        for rule in search.candidates():
-            placed: Any = copy(selector)
-            placed.rule = rule
-            picked = self._pick(placed, pool, target, budget)
-            value = self.trainings.proxy(picked.rows, search.proxy)
-            tried.append((value, picked, {"position": rule.position, metric: value, "rows": len(picked.rows)}))
-        values = [value if mode == "max" else -value for value, _, _ in tried]
-        best = int(np.argmax(values))
-        found = {"metric": metric, "bands": [told for _, _, told in tried], "position": tried[best][2]["position"]}
-        picked = tried[best][1]
-        return replace(picked, diagnostics=picked.diagnostics | {"search": found})
-
-
-def check_finite(signals: Signals, scoring: ScoringModel) -> None:
-    """Refuse signals of one number a row that are not finite; those of vectors are checked by who reads them.
-
-    Raises:
-        CheckpointError: some are not, which names the scoring model.
-    """
-    for name, values in signals.items():
-        bad = np.flatnonzero(~np.isfinite(values)) if values.ndim == 1 and values.dtype.kind == "f" else ()
-        if len(bad):
-            rows = ", ".join(map(str, bad[:3])) + (", ..." if len(bad) > 3 else "")
-            raise CheckpointError(
-                f"{name} of {len(bad):,} of {len(values):,} rows is not finite (rows {rows}): the weights of "
-                f"{scoring.source.described} are damaged, or {scoring.precision} is too coarse for them; name another "
-                "scorer.checkpoint, or scorer.precision 32."
-            )
-
-
-def with_messages(work: Callable[[], T]) -> tuple[T, list[str]]:
-    """The result of some work, and the texts of its user warnings, sorted, each once."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        result = work()
-    return result, sorted({str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)})
+    def proxy(self, row_ids: np.ndarray, settings: Proxy) -> float:
+        """The metric on ``dev`` of a small training on some rows, see `Trainings.proxy`."""
+        return self.trainings.proxy(row_ids, settings)
 
 
 def labels_of(labels: Sequence[int] | np.ndarray | None, names: frozenset[str]) -> np.ndarray | None:
@@ -248,10 +236,3 @@ def labels_of(labels: Sequence[int] | np.ndarray | None, names: frozenset[str]) 
     if labels is None and "label_loss" in names:
         raise SelectionError("label_loss needs labels, which this task has none of; use the signal loss instead.")
     return None if labels is None else np.asarray(labels)
-
-
-def _name_of_work(selector: Selector, pool: Signals, budget: Budget, seed: int) -> str:
-    """A name for a choice in the ledger, other than that of any other choice in the run."""
-    digest = hashlib.blake2b(repr((describe(selector), budget, seed)).encode(), digest_size=8)
-    digest.update(pool["text_hash"].tobytes())
-    return f"choice-{digest.hexdigest()}"

@@ -17,25 +17,25 @@ import numpy as np
 from selectune import selectors
 from selectune.common.errors import SelectionError
 from selectune.common.files import atomic_file, read_mapping, write_json
-from selectune.common.run_files import RunFiles
+from selectune.common.run_files import RunFiles, SelectionFiles
 
 if TYPE_CHECKING:
     from selectune.data.pool import Pool
 
 ROWS_AT_ONCE = 2**15
 VERSIONED = ("selectune", "torch", "transformers", "tokenizers", "datasets", "lightning", "numpy")
+EARLIER_NAMES = {"model": "scorer", "model_revision": "scorer_revision", "model_parameters": "scorer_parameters"}
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything that a selection depends on, and what it came to.
+    """Everything that a selection depends on, and its outcome.
 
-    `request` is the part that decides the rows: the same request gives the same rows. ``pool_tokens`` counts tokens of
-    the text alone, ``pool_input_tokens`` the special ones too; so do ``tokens`` and ``input_tokens`` of the budget.
-    ``target`` are the rows that the pool was compared with, where the selector does. ``screened`` counts the rows that
-    a pre-screen of data sets left. ``trained_on`` is the selection
-    that the scoring model was itself trained on, where a run of ours made it; ``model_parameters`` counts the weights
-    of its checkpoint.
+    ``pool_tokens`` counts tokens of the text alone, ``pool_input_tokens`` the special ones too; so do ``tokens`` and
+    ``input_tokens`` of the budget. ``target`` are the rows that the pool was compared with, where the selector does so.
+    ``screened`` counts the rows that a pre-screen of data sets left. ``scorer`` is the model that scored;
+    ``scorer_parameters`` counts the weights of its checkpoint, and ``trained_on`` is the selection that it was itself
+    trained on, where a run of ours made it.
     """
 
     n_rows: int
@@ -46,8 +46,8 @@ class Manifest:
     pool_input_tokens: int
     source: str
     revision: str | None
-    model: str
-    model_revision: str | None
+    scorer: str
+    scorer_revision: str | None
     weights_hash: str
     tokenizer_hash: str
     selector: dict[str, Any]
@@ -62,13 +62,24 @@ class Manifest:
     costs: list[dict[str, Any]] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=lambda: versions())
     commit: str = ""
-    model_parameters: int | None = None
+    scorer_parameters: int | None = None
     created_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
-    @property
-    def request(self) -> dict[str, Any]:
-        """What was asked for: pool, selector, budget, seed, signals and target."""
-        return {
+    @classmethod
+    def of(cls, content: dict[str, Any]) -> Manifest:
+        """The manifest of a file's content, of this or an earlier version; TypeError: a name is missing or unknown."""
+        if "scorer" in content:
+            return cls(**content)
+        return cls(**{EARLIER_NAMES.get(name, name): value for name, value in content.items()})
+
+    def differs_from(self, asked: dict[str, Any]) -> str:
+        """The names in which a request differs from the one that this selection answers, joined by commas.
+
+        Args:
+            asked: ``pool_fingerprint``, ``weights_hash``, ``selector``, ``budget``, ``seed``, ``signals`` and
+                ``target``, or some of them; the same ones give the same rows.
+        """
+        answered = {
             "pool_fingerprint": self.pool_fingerprint,
             "weights_hash": self.weights_hash,
             "selector": _by_public_names(self.selector),
@@ -77,15 +88,16 @@ class Manifest:
             "signals": self.signals,
             "target": self.target,
         }
+        return ", ".join(name for name, value in answered.items() if name in asked and asked[name] != value)
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Chosen rows of a pool.
+    """The selected rows of a pool.
 
     Args:
         rows: unique row ids, int64, ascending, shape (n,).
-        scores: of the chosen rows, float64, shape (n,).
+        scores: of these rows, float64, shape (n,).
         manifest: where they came from.
     """
 
@@ -103,25 +115,23 @@ class Selection:
             tie_keys: the order among equal scores, uint64, shape (n_pool,).
         """
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "manifest.json").unlink(missing_ok=True)
-        selected = np.zeros(len(pool), dtype=bool)
-        selected[self.rows] = True
-        sources = {"source_row": pool.source_rows}
-        if pool.last_source_rows is not None:
-            sources["last_source_row"] = pool.last_source_rows
-        if pool.domains is not None:
-            sources["domain"] = pool.domains
+        files = SelectionFiles(folder)
+        files.manifest.unlink(missing_ok=True)
+        known = {"source_row": pool.source_rows, "last_source_row": pool.last_source_rows, "domain": pool.domains}
+        sources = {name: values for name, values in known.items() if values is not None}
         rows = {"row_id": self.rows, "score": self.scores} | {name: ids[self.rows] for name, ids in sources.items()}
-        scores = {"row_id": np.arange(len(pool)), **signals, "selected": selected, "tie_key": tie_keys, **sources}
-        for name, columns in (("rows", rows), ("scores", scores)):
-            with atomic_file(folder / f"{name}.parquet") as partial:
+        ids = np.arange(len(pool))
+        scores = {"row_id": ids, **signals, "selected": np.isin(ids, self.rows), "tie_key": tie_keys, **sources}
+        for file, columns in ((files.rows, rows), (files.scores, scores)):
+            with atomic_file(file) as partial:
                 _write_columns(partial, columns)
-        write_json(folder / "manifest.json", asdict(self.manifest))
+        write_json(files.manifest, asdict(self.manifest))
 
     @staticmethod
     def folder_of(path: Path) -> Path:
         """The folder of a selection, given by itself or by its run."""
-        return path if (path / "manifest.json").is_file() or not (path / "selection").is_dir() else path / "selection"
+        inside = RunFiles(path).selection
+        return path if SelectionFiles(path).manifest.is_file() or not inside.is_dir() else inside
 
     @classmethod
     def read(cls, folder: Path, pool: Pool) -> Selection:
@@ -138,13 +148,13 @@ class Selection:
 
         folder = cls.folder_of(folder)
         try:
-            manifest = Manifest(**json.loads((folder / "manifest.json").read_text()))
-            table = pq.read_table(folder / "rows.parquet")
+            manifest = Manifest.of(json.loads(SelectionFiles(folder).manifest.read_text()))
+            table = pq.read_table(SelectionFiles(folder).rows)
             rows = table["row_id"].to_numpy().astype(np.int64)
             scores = table["score"].to_numpy()
         except FileNotFoundError:
             raise SelectionError(
-                f"There is no selection in {folder} (manifest.json and rows.parquet); make one with `select`, or mend "
+                f"There is no selection in {folder} (manifest.json and rows.parquet); make one with `select`, or check "
                 "data.selection."
             ) from None
         except (ValueError, TypeError, KeyError, OSError) as error:
@@ -177,13 +187,13 @@ def _write_columns(file: Path, columns: Mapping[str, np.ndarray]) -> None:
 
 
 def trained_on(model: Path) -> dict[str, Any] | None:
-    """What the manifest beside an exported model says of the rows that it was trained on; None where there is none."""
+    """The rows that an exported model was trained on, from the manifest beside it; None where there is none."""
     file = RunFiles(model.parent).manifest
     if not file.is_file():
         return None
-    kept = ("n_rows", "rows_hash", "pool_fingerprint", "source", "selector", "weights_hash", "tokenizer_hash")
-    content = read_mapping(file, "name another model.checkpoint, or remove that folder", *kept)
-    return {name: content[name] for name in kept}
+    names = ("n_rows", "rows_hash", "pool_fingerprint", "source", "selector", "weights_hash", "tokenizer_hash")
+    content = read_mapping(file, "name another model.checkpoint, or remove that folder", *names)
+    return {name: content[name] for name in names}
 
 
 def hash_rows(rows: np.ndarray) -> str:
@@ -193,14 +203,12 @@ def hash_rows(rows: np.ndarray) -> str:
 
 def describe(thing: Any) -> Any:
     """An object with its class and every argument, as JSON types."""
-    if thing is None or isinstance(thing, bool | int | float | str):
-        return thing
+    if thing is None or isinstance(thing, bool | int | float | str | Path):
+        return str(thing) if isinstance(thing, Path) else thing
     if isinstance(thing, Mapping):
         return {str(key): describe(value) for key, value in thing.items()}
     if isinstance(thing, list | tuple | set | frozenset):
         return [describe(value) for value in thing]
-    if isinstance(thing, Path):
-        return str(thing)
     arguments = asdict(thing) if is_dataclass(thing) and not isinstance(thing, type) else vars(thing)
     kind = type(thing)
     public = {name: describe(value) for name, value in arguments.items() if not name.startswith("_")}
@@ -216,22 +224,19 @@ def public_name(path: str) -> str:
 
 def _by_public_names(described: Any) -> Any:
     """A selector as `describe` gives it; earlier versions named the file of each class."""
-    if isinstance(described, list):
-        return [_by_public_names(part) for part in described]
-    if not isinstance(described, dict):
-        return described
-    return {
-        key: public_name(value) if key == "class" and isinstance(value, str) else _by_public_names(value)
-        for key, value in described.items()
-    }
+
+    def renamed(part: dict[str, Any]) -> dict[str, Any]:
+        return part | {"class": public_name(part["class"])} if isinstance(part.get("class"), str) else part
+
+    return json.loads(json.dumps(described), object_hook=renamed)
 
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that a selection depends on."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in VERSIONED:
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            installed[name] = "not installed"
+    return installed

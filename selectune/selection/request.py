@@ -1,4 +1,4 @@
-"""What a data module asks of the selection stage, frozen: the stage never reaches back into the data module."""
+"""The request of a data module to the selection stage, frozen: the stage never reaches back into the data module."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from selectune.common.ranks import on_rank_zero
 from selectune.data.pool import Pool
 from selectune.data.tokens import TokenizedRows, check_length, tokenize, tokenizer_hash
 from selectune.lightning_modules.scorers.settings import ScorerSettings
+from selectune.selection.manifest import describe
 from selectune.selectors.base import Budget, Selector
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Trainable(Protocol):
-    """A data module, as far as a selection trains models on its rows: scorers, and proxies of a search."""
+    """The part of a data module by which a selection trains models on its rows: scorers, and proxies of a search."""
 
     @property
     def pool(self) -> Pool:
@@ -31,7 +32,7 @@ class Trainable(Protocol):
 
     @property
     def seed(self) -> int:
-        """Of everything random in it."""
+        """The seed of everything random in it."""
 
     @property
     def monitor(self) -> tuple[str, str]:
@@ -84,7 +85,7 @@ class SelectionRequest:
         training: trains proxies on rows of the pool.
         labelled: trains the scoring model on labelled rows: the same, but the top-level data in a warm-up.
         max_length: tokens that rows are cut to.
-        part: whose data it serves.
+        part: of the run that the selection serves.
         labels: numbers of classes, or numbers, of the rows, shape (n_rows,).
         label_names: names of the classes, where labels are classes.
         target: the rows to compare the pool with, if the selector compares it.
@@ -111,12 +112,13 @@ class SelectionRequest:
         return cached_tokens(pool, tokenizer, self.max_length)
 
     @property
-    def target_described(self) -> dict[str, Any] | None:
-        """Source, revision and fingerprint of the target, as JSON types."""
-        if self.target is None:
-            return None
-        target = self.target
-        return {"source": target.source, "revision": target.revision, "fingerprint": target.fingerprint}
+    def described(self) -> dict[str, Any]:
+        """The selector, budget, seed and target, as a manifest holds them."""
+        target = None
+        if self.target is not None:
+            target = {name: getattr(self.target, name) for name in ("source", "revision", "fingerprint")}
+        budget = asdict(self.budget)
+        return {"selector": describe(self.selector), "budget": budget, "seed": self.seed, "target": target}
 
 
 def cached_tokens(pool: Pool, tokenizer: PreTrainedTokenizerBase, max_length: int) -> TokenizedRows:

@@ -19,22 +19,22 @@ from selectune.callbacks.preemption import Preemption, requeue_signal, root_for
 from selectune.common.errors import SelectionError
 from selectune.common.files import atomic_folder, default_cache
 from selectune.common.ranks import on_rank_zero, world
+from selectune.common.run_files import RunFiles, SelectionFiles
 from selectune.costs.ledger import Ledger
-from selectune.costs.record import CostRecord, code_version
+from selectune.costs.record import code_version
 from selectune.costs.saving import SELECTION
 from selectune.costs.scorer_ratio import n_parameters
 from selectune.costs.uninterrupted import split_costs
-from selectune.data.pool import Pool
 from selectune.data.sources import find_model
 from selectune.lightning_modules import FineTuner
 from selectune.selection import examples
 from selectune.selection.choose import Chooser, labels_of
-from selectune.selection.manifest import Manifest, Selection, describe, hash_rows, trained_on
+from selectune.selection.manifest import Manifest, Selection, hash_rows, trained_on
 from selectune.selection.request import SelectionRequest
 from selectune.selection.trainings import Trainings, tuned_key
 from selectune.selectors.base import Picked, Signals
 from selectune.selectors.checking import check_selector
-from selectune.signals.batch_size import find_token_budget
+from selectune.signals.batch_size import batch_size_for
 from selectune.signals.compute import charge_avoided, recorded
 from selectune.signals.definitions import SIGNALS, Rows, ScoringModel
 from selectune.signals.forward import TrainerFor
@@ -47,14 +47,14 @@ def select_rows(
     ledger: Ledger,
     folder: Path | None = None,
 ) -> Selection:
-    """Select the rows to train on, on all ranks; a selection that is there already is picked up.
+    """Select the rows to train on, on all ranks; one that the folder holds already is read.
 
     Args:
         request: pool, selector, budget.
         fine_tuner: will train on them; its checkpoint scores, unless the request's scorer settings name another.
         trainer_for: gives a Trainer for a stage over all ranks.
-        ledger: what is charged.
-        folder: where to write the selection; None keeps it in memory, which only one process can.
+        ledger: is charged.
+        folder: of the selection; None keeps it in memory, which only one process can.
 
     Raises:
         UserError: on every rank, about data, budget, model or an earlier selection.
@@ -62,7 +62,7 @@ def select_rows(
     if request.earlier is not None:
         selection, source = earlier_selection(request, ledger), Selection.folder_of(request.earlier)
         if folder is not None:
-            on_rank_zero(lambda: _copy_selection(source, folder))
+            on_rank_zero(lambda: _copy(source, folder))
         return selection
     assert request.selector is not None
     scoring = scoring_model(request, fine_tuner, ledger)
@@ -72,19 +72,27 @@ def select_rows(
         tokens = request.tokenized(request.pool, scoring.tokenizer)
         rows = Rows(request.pool, tokens, labels_of(request.labels, request.selector.requires))
         budget = request.budget.of(len(rows), int(rows.n_tokens.sum()))
-        asked = _identity(request, scoring)
+        # Everything that decides the rows; in a `Chain` the signals of later selectors are those of the rows left.
+        signals = [scoring.define(name, request.pool) for name in scoring.with_sources(request.selector.requires)]
+        asked = request.described | {
+            "pool_fingerprint": request.pool.fingerprint,
+            "weights_hash": scoring.weights_hash,
+            "signals": [asdict(definition) for definition in signals],
+        }
         cost.add(examples=len(tokens), method="no arithmetic")
-    made: Selection | None = on_rank_zero(lambda: _matching(folder, request.pool, asked))
+
+    # Rank 0 alone looks at the disk, so that all ranks select or none does.
+    made: Selection | None = on_rank_zero(lambda: _made_before(folder, request, asked))
     if made is None:
         trainings = Trainings(request, fine_tuner, trainer_for, ledger)
         if scoring.tuned:
             assert request.scorer.tune is not None
             trainings.tune(scoring, request.scorer.tune)
-        chooser = Chooser(scoring, trainings)
+        chooser = Chooser(request, scoring, trainings)
         picked = chooser.choose(request.selector, rows, budget)
         for message in chooser.messages:
             warnings.warn(message, stacklevel=2)
-        made = on_rank_zero(lambda: _write(request, rows, scoring, chooser, picked, ledger, asked, folder))
+        made = on_rank_zero(lambda: _write(chooser, picked, asked, folder))
     # a dry run has no file that every rank could read
     return made if folder is None else Selection.read(folder, request.pool)
 
@@ -93,33 +101,18 @@ def earlier_selection(request: SelectionRequest, ledger: Ledger) -> Selection:
     """An earlier selection, read by its path on every rank; what it cost is charged as avoided, on rank 0.
 
     Raises:
-        SelectionError: it is not there, made for another pool, or otherwise than the request asks for.
+        SelectionError: it is missing, made for another pool, or otherwise than the request asks for.
     """
     assert request.earlier is not None
-    found = Selection.read(request.earlier, request.pool)
-    if request.selector is not None:
-        asked = {
-            "selector": describe(request.selector), "budget": asdict(request.budget), "seed": request.seed,
-            "target": request.target_described,
-        }  # fmt: skip
-        differs = [name for name, value in asked.items() if found.manifest.request[name] != value]
-        if differs:
-            raise SelectionError(
-                f"The selection in {request.earlier} was made otherwise than this run asks for (it differs in "
-                f"{', '.join(differs)}); leave data.selector and the budget out, or data.selection."
-            )
+    selection = Selection.read(request.earlier, request.pool)
+    if request.selector is not None and (differs := selection.manifest.differs_from(request.described)):
+        raise SelectionError(
+            f"The selection in {request.earlier} was made otherwise than this run asks for (it differs in {differs}); "
+            "leave data.selector and the budget out, or data.selection."
+        )
     if world()[0] == 0:
-        charge_avoided(ledger, found.manifest.costs, request.part)
-    return found
-
-
-def _copy_selection(source: Path, folder: Path) -> None:
-    """Put an earlier selection into the run that uses it, so that the run says everything about itself."""
-    if source.resolve() != folder.resolve():
-        with atomic_folder(folder) as partial:
-            for file in ("rows.parquet", "scores.parquet", "examples.json", "manifest.json"):
-                if (source / file).is_file():
-                    shutil.copyfile(source / file, partial / file)
+        charge_avoided(ledger, selection.manifest.costs, request.part)
+    return selection
 
 
 def select_in_library(request: SelectionRequest, trainer: Any) -> Selection:
@@ -136,12 +129,12 @@ def select_in_library(request: SelectionRequest, trainer: Any) -> Selection:
     ledger = ledger_of(trainer)
 
     def trainer_for(**settings: Any) -> pl.Trainer:
-        where = "cpu" if trainer.strategy.root_device.type == "cpu" else "auto"  # what the Trainer was told to use
+        where = "cpu" if trainer.strategy.root_device.type == "cpu" else "auto"  # as the user's own Trainer
         defaults: dict[str, Any] = {"accelerator": where, "devices": 1, "logger": False, "enable_checkpointing": False}
         defaults |= {"enable_model_summary": False, "default_root_dir": root_for(default_cache())}
         return pl.Trainer(**defaults | settings | {"callbacks": [*settings.get("callbacks", []), preemption]})
 
-    folder = ledger.path.parent / "selection" if ledger.path else None
+    folder = RunFiles(ledger.path.parent).selection if ledger.path else None
     with Preemption(requeue_signal()) as preemption:
         return select_rows(request, trainer.lightning_module, trainer_for, ledger, folder)
 
@@ -161,7 +154,7 @@ def scoring_model(request: SelectionRequest, fine_tuner: FineTuner, ledger: Ledg
     """The model that scores, as the request's scorer settings and the ledger's device say; not tuned yet.
 
     Raises:
-        SelectionError: the selector names a signal that there is not.
+        SelectionError: the selector names an unknown signal.
         CheckpointError: the model cannot be found.
     """
     assert request.selector is not None
@@ -176,28 +169,51 @@ def scoring_model(request: SelectionRequest, fine_tuner: FineTuner, ledger: Ledg
     if settings.tune and any(scoring.kind(name) in ("head", "encoder", "derived") for name in names):
         scoring.tuned = tuned_key(scoring, settings.tune, request.labelled, fine_tuner.seed)
     if not settings.max_batch_tokens:
-        scoring.max_batch_tokens = find_token_budget(scoring, names, device)
+        scoring.max_batch_tokens = batch_size_for(scoring, names, device)
     return scoring
 
 
-def _write(
-    request: SelectionRequest,
-    rows: Rows,
-    scoring: ScoringModel,
-    chooser: Chooser,
-    picked: Picked,
-    ledger: Ledger,
-    asked: dict[str, Any],
-    folder: Path | None,
-) -> Selection:
-    pool, n_tokens, lengths = rows.pool, rows.n_tokens, rows.tokens.lengths
-    selection_costs = [r for r in _charged(ledger) if r.part == request.part and r.stage in SELECTION]
+def _copy(source: Path, folder: Path) -> None:
+    """Put an earlier selection into the run that uses it, so that the run says everything about itself."""
+    if source.resolve() == folder.resolve():
+        return
+    with atomic_folder(folder) as partial:
+        for name, file in vars(SelectionFiles(source)).items():
+            if file.is_file():
+                shutil.copyfile(file, getattr(SelectionFiles(partial), name))
+
+
+def _made_before(folder: Path | None, request: SelectionRequest, asked: dict[str, Any]) -> Selection | None:
+    """The selection that a folder holds, if it is the one asked for."""
+    if folder is None or not SelectionFiles(folder).manifest.is_file():
+        return None
+    selection = Selection.read(folder, request.pool)
+    if differs := selection.manifest.differs_from(asked):
+        raise SelectionError(
+            f"The selection in {folder} was made otherwise (it differs in {differs}); use another folder, or "
+            "--overwrite."
+        )
+    return selection
+
+
+def _write(chooser: Chooser, picked: Picked, asked: dict[str, Any], folder: Path | None) -> Selection:
+    """The selection with its manifest, written into a folder, if there is one, with examples for the report."""
+    request, source, pool = chooser.request, chooser.scoring.source, chooser.request.pool
+    n_tokens, lengths = chooser.rows.n_tokens, chooser.rows.tokens.lengths
     budget = {
         "asked": asked["budget"],
         "rows": len(picked.rows),
         "tokens": int(n_tokens[picked.rows].sum()),
         "input_tokens": int(lengths[picked.rows].sum()),
     }
+    diagnostics = picked.diagnostics | ({"signals": chooser.notes} if chooser.notes else {})
+    if pool.domains is not None:
+        counts = [np.bincount(d, minlength=len(pool.domain_names)) for d in (pool.domains, pool.domains[picked.rows])]
+        both = zip(pool.domain_names, *(count.tolist() for count in counts))
+        diagnostics |= {"domains": {name: {"pool": in_pool, "kept": kept} for name, in_pool, kept in both}}
+    screened = chooser.screened
+    # costs of this run and those that the cache spared it, on all ranks, as if it had not been interrupted
+    records = split_costs(recorded(chooser.trainings.ledger)).kept
     manifest = Manifest(
         n_rows=len(picked.rows),
         rows_hash=hash_rows(picked.rows),
@@ -206,17 +222,15 @@ def _write(
         pool_input_tokens=int(lengths.sum()),
         source=pool.source,
         revision=pool.revision,
-        model=scoring.source.described,
-        model_revision=scoring.source.revision,
-        model_parameters=n_parameters(scoring.source.folder),
-        tokenizer_hash=scoring.tokenizer_hash,
-        trained_on=trained_on(scoring.source.folder),
-        diagnostics=picked.diagnostics | ({"signals": chooser.notes} if chooser.notes else {}) | _domains(pool, picked),
+        scorer=source.described,
+        scorer_revision=source.revision,
+        scorer_parameters=n_parameters(source.folder),
+        tokenizer_hash=chooser.scoring.tokenizer_hash,
+        trained_on=trained_on(source.folder),
+        diagnostics=diagnostics,
         warnings=chooser.messages,
-        screened=None
-        if chooser.screened is None
-        else {"rows": len(chooser.screened), "input_tokens": int(lengths[chooser.screened].sum())},
-        costs=[record.to_json() for record in selection_costs],
+        screened=None if screened is None else {"rows": len(screened), "input_tokens": int(lengths[screened].sum())},
+        costs=[one.to_json() for one in records if one.part == request.part and one.stage in SELECTION],
         commit=code_version(),
         **asked | {"budget": budget},
     )
@@ -236,46 +250,3 @@ def _write(
         examples.write(folder, described)
         selection.write(folder, pool, scalars, keys)
     return selection
-
-
-def _domains(pool: Pool, picked: Picked) -> dict[str, Any]:
-    """Rows of each data set in the pool and among the picked; nothing for a pool of one."""
-    if pool.domains is None:
-        return {}
-    counts = [np.bincount(some, minlength=len(pool.domain_names)) for some in (pool.domains, pool.domains[picked.rows])]
-    told = {name: {"pool": int(counts[0][i]), "kept": int(counts[1][i])} for i, name in enumerate(pool.domain_names)}
-    return {"domains": told}
-
-
-def _identity(request: SelectionRequest, scoring: ScoringModel) -> dict[str, Any]:
-    """Everything that decides the rows; in a `Chain` the signals of later selectors are those of the rows left."""
-    assert request.selector is not None
-    signals = [scoring.define(name, request.pool) for name in scoring.with_sources(request.selector.requires)]
-    return {
-        "pool_fingerprint": request.pool.fingerprint,
-        "weights_hash": scoring.weights_hash,
-        "selector": describe(request.selector),
-        "budget": asdict(request.budget),
-        "seed": request.seed,
-        "signals": [asdict(definition) for definition in signals],
-        "target": request.target_described,
-    }
-
-
-def _matching(folder: Path | None, pool: Pool, asked: dict[str, Any]) -> Selection | None:
-    """The selection that a folder holds, if it is the one asked for."""
-    if folder is None or not (folder / "manifest.json").is_file():
-        return None
-    found = Selection.read(folder, pool)
-    differs = [name for name, value in asked.items() if found.manifest.request[name] != value]
-    if differs:
-        raise SelectionError(
-            f"The selection in {folder} was made otherwise (it differs in {', '.join(differs)}); use another folder, "
-            "or --overwrite."
-        )
-    return found
-
-
-def _charged(ledger: Ledger) -> list[CostRecord]:
-    """What this run spent and what a cache spared it, on all ranks, each once and as if it was never interrupted."""
-    return split_costs(recorded(ledger)).kept

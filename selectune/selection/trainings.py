@@ -1,6 +1,6 @@
 """Trainings that a selection needs and is charged with: of the scoring model on labels, of proxies for a search.
 
-Each is done once: what it gave lies in the cache with what it cost.
+Each is done once: its result lies in the cache with its cost.
 """
 
 from __future__ import annotations
@@ -8,20 +8,19 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import numpy as np
 
 from selectune.callbacks import CostLedger, Export
 from selectune.callbacks.training_check import demand_trained
-from selectune.common.files import default_cache, held, write_json
+from selectune.common.files import default_cache, write_json
+from selectune.common.locks import locked
 from selectune.common.ranks import barrier, on_rank_zero
 from selectune.costs.ledger import Ledger
-from selectune.costs.record import Part
 from selectune.costs.uninterrupted import split_costs
 from selectune.lightning_modules import FineTuner
 from selectune.lightning_modules.scorers.settings import Tune
@@ -29,7 +28,7 @@ from selectune.selection.manifest import hash_rows
 from selectune.selection.request import SelectionRequest, Trainable
 from selectune.selectors.band_search import Proxy
 from selectune.selectors.base import Signals
-from selectune.signals.compute import charge_avoided, recorded
+from selectune.signals.compute import charge_avoided, held_by_rank_zero, recorded
 from selectune.signals.definitions import ScoringModel
 from selectune.signals.forward import TrainerFor
 
@@ -38,41 +37,30 @@ WAIT_SECONDS = 1200
 
 @dataclass
 class Trainings:
-    """What all of them need.
-
-    Args:
-        request: whose rows they train on.
-        fine_tuner: whose settings hold where nothing else is said.
-        trainer_for: see `TrainerFor`.
-        ledger: what is charged.
-    """
+    """Trains the models that a selection needs, on rows of its request; the fine-tuner's settings are the defaults."""
 
     request: SelectionRequest
     fine_tuner: FineTuner
     trainer_for: TrainerFor
     ledger: Ledger
 
-    @property
-    def part(self) -> Part:
-        """Whose data they serve."""
-        return self.request.part
-
     def tune(self, scoring: ScoringModel, tune: Tune) -> None:
         """Train the scoring model on some labelled rows, before it scores."""
         data, folder = self.request.labelled, default_cache() / "scorers" / str(scoring.tuned)
-        export, costs = folder / "export", folder / "costs.json"
-        with self._held(folder.with_suffix(".lock"), "tuning the same scorer"):
+        export, costs, part = folder / "export", folder / "costs.json", self.request.part
+        # Rank 0 holds the lock for all ranks, so that another run that wants the same scorer waits for it.
+        with held_by_rank_zero(locked(folder.with_suffix(".lock"), WAIT_SECONDS, "tuning the same scorer")):
             if on_rank_zero(costs.is_file):
-                on_rank_zero(lambda: charge_avoided(self.ledger, json.loads(costs.read_text()), self.part))
+                on_rank_zero(lambda: charge_avoided(self.ledger, json.loads(costs.read_text()), part))
             else:
-                on_rank_zero(lambda: shutil.rmtree(folder, ignore_errors=True))
+                on_rank_zero(lambda: shutil.rmtree(folder, ignore_errors=True))  # begun by a killed process
                 rows = first_by_hash(data, tune.rows)
                 module = FineTuner(
                     str(scoring.source.folder), tune.learning_rate, seed=self.fine_tuner.seed, stage="tune_scorer"
                 )
                 work = f"tuning-{scoring.tuned}"
-                costs_of = CostLedger(ledger=self.ledger, stage="tune_scorer", part=self.part, work=work)
-                callbacks = [costs_of, Export(export)]
+                charged = CostLedger(ledger=self.ledger, stage="tune_scorer", part=part, work=work)
+                callbacks = [charged, Export(export)]
                 trainer = self.trainer_for(callbacks=callbacks, max_epochs=tune.max_epochs, limit_val_batches=0)
                 trainer.fit(module, data.trained_on(rows, scoring.source))
                 demand_trained(trainer)
@@ -80,52 +68,55 @@ class Trainings:
         scoring.tuned_folder = export
 
     def proxy(self, rows: np.ndarray, proxy: Proxy) -> float:
-        """The metric on ``dev`` of a small training on some rows of the pool."""
+        """The metric on ``dev`` of a small training on some rows of the whole pool, by their ids."""
         data, source = self.request.training, self.fine_tuner.source
-        rate = proxy.learning_rate or self.fine_tuner.learning_rate
-        seed = self.fine_tuner.seed
+        rate, seed, part = proxy.learning_rate or self.fine_tuner.learning_rate, self.fine_tuner.seed, self.request.part
         key = _key(
             source.described, data.pool.fingerprint, hash_rows(rows), rate, seed, asdict(proxy), data.training_key()
         )
         file = default_cache() / "proxies" / f"{key}.json"
-        if on_rank_zero(file.is_file):
-            return on_rank_zero(lambda: self._known_proxy(file))
+
+        def known() -> float | None:
+            if not file.is_file():
+                return None
+            content = json.loads(file.read_text())
+            charge_avoided(self.ledger, content["costs"], part)
+            return float(content["value"])
+
+        value = on_rank_zero(known)
+        if value is not None:
+            return value
         work = f"proxy-{key}"
         module = FineTuner(
             str(source.folder), rate, self.fine_tuner.weight_decay, self.fine_tuner.warmup, seed=seed, stage="proxy"
         )
         mine = data.trained_on(rows, source)
-        ends = {"max_epochs": proxy.max_epochs, "max_steps": proxy.max_steps}
-        for stage in ("fit", "validate"):
-            costs = CostLedger(ledger=self.ledger, stage="select", part=self.part, evaluation="select", work=work)
-            only = {"limit_val_batches": 0} if stage == "fit" else {"verbose": False}
-            trainer = self.trainer_for(callbacks=[costs], **ends, **(only if stage == "fit" else {}))
-            getattr(trainer, stage)(module, mine, **({} if stage == "fit" else only))
-            demand_trained(trainer)
+
+        def make_trainer(**more: Any) -> pl.Trainer:
+            costs = CostLedger(ledger=self.ledger, stage="search", part=part, evaluation="search", work=work)
+            more |= {"max_epochs": proxy.max_epochs, "max_steps": proxy.max_steps}
+            return self.trainer_for(callbacks=[costs], **more)
+
+        trainer = make_trainer(limit_val_batches=0)
+        trainer.fit(module, mine)
+        demand_trained(trainer)
+        trainer = make_trainer()
+        trainer.validate(module, mine, verbose=False)
+        demand_trained(trainer)
         value = float(trainer.callback_metrics[data.monitor[0]])
         self._keep_costs(file, work, {"value": value})
         return value
-
-    def _known_proxy(self, file: Path) -> float:
-        known = json.loads(file.read_text())
-        charge_avoided(self.ledger, known["costs"], self.part)
-        return float(known["value"])
 
     def _keep_costs(self, file: Path, work: str, more: dict[str, Any] | None = None) -> None:
         barrier()  # all ranks' records are written
 
         def keep() -> None:
-            mine = [r for r in split_costs(recorded(self.ledger)).kept if r.part == self.part and not r.cached]
-            costs = [record.to_json() for record in mine if (record.work or "").partition(":")[0] == work]
+            records = split_costs(recorded(self.ledger)).kept
+            mine = [one for one in records if one.part == self.request.part and not one.cached]
+            costs = [one.to_json() for one in mine if (one.work or "").partition(":")[0] == work]
             write_json(file, costs if more is None else {**more, "costs": costs})
 
         on_rank_zero(keep)
-
-    @contextmanager
-    def _held(self, file: Path, doing: str) -> Iterator[None]:
-        with ExitStack() as stack:
-            on_rank_zero(lambda: stack.enter_context(held(file, WAIT_SECONDS, doing)))
-            yield
 
 
 def tuned_key(scoring: ScoringModel, tune: Tune, data: Trainable, seed: int) -> str:

@@ -2,10 +2,10 @@
 
 import sys
 
-from selectune.selectors import band_search, chain, domain_screen, interval_rules, top_k
+from selectune.selectors import band_search, baselines, chain, domain_screen, interval_rules
 from selectune.selectors.band_search import Placed, Proxy, Search
 from selectune.selectors.base import Budget, Picked, Selector, Signals
-from selectune.selectors.baselines import Random
+from selectune.selectors.baselines import Random, TopK
 from selectune.selectors.chain import Chain
 from selectune.selectors.domain_screen import DomainScreen
 from selectune.selectors.dsir import DSIR
@@ -15,39 +15,15 @@ from selectune.selectors.geometry import KCenter, Prototypes
 from selectune.selectors.gotd import GOTD
 from selectune.selectors.interval_rules import Absolute, Band, Central, Densest, IntervalRule, Quantile
 from selectune.selectors.nearest import Closest, Nearest
-from selectune.selectors.top_k import TopK
 
 __all__ = [
-    "DSIR",
-    "GOTD",
-    "IGSE",
-    "Absolute",
-    "Band",
-    "Budget",
-    "Central",
-    "Chain",
-    "Closest",
-    "Deduplicate",
-    "Densest",
-    "DomainScreen",
-    "EntropyInterval",
-    "IntervalRule",
-    "KCenter",
-    "Nearest",
-    "Picked",
-    "Placed",
-    "Prototypes",
-    "Proxy",
-    "Quantile",
-    "Random",
-    "Search",
-    "Selector",
-    "Signals",
-    "TopK",
-]
+    "DSIR", "GOTD", "IGSE", "Absolute", "Band", "Budget", "Central", "Chain", "Closest", "Deduplicate", "Densest",
+    "DomainScreen", "EntropyInterval", "IntervalRule", "KCenter", "Nearest", "Picked", "Placed", "Prototypes", "Proxy",
+    "Quantile", "Random", "Search", "Selector", "Signals", "TopK",
+]  # fmt: skip
 
 # class paths in configs of earlier versions, whose files had other names
 for _old, _module in {
-    "compose": chain, "interval": interval_rules, "ranking": top_k, "screen": domain_screen, "search": band_search,
+    "compose": chain, "interval": interval_rules, "ranking": baselines, "screen": domain_screen, "search": band_search,
 }.items():  # fmt: skip
     sys.modules[f"{__name__}.{_old}"] = _module

@@ -9,7 +9,7 @@ import numpy as np
 from selectune.common import checks
 from selectune.common.errors import BudgetError, UserError
 from selectune.selectors.base import Budget
-from selectune.selectors.interval_rules import IntervalRule, filled_by
+from selectune.selectors.interval_rules import IntervalRule, cumulative_sizes
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Placed(IntervalRule):
 
     def run(self, ordered: np.ndarray, n_tokens: np.ndarray, budget: Budget) -> tuple[int, int]:
         """The run that begins at the position."""
-        filled, needed = filled_by(n_tokens, budget)
+        filled, needed = cumulative_sizes(n_tokens, budget)
         last = int(np.searchsorted(filled, filled[-1] - needed, side="right")) - 1
         start = int(self.position * last + 0.5)
         return start, int(np.searchsorted(filled, filled[start] + needed, side="left"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,17 +17,12 @@ DECIMALS = 9
 ALWAYS = frozenset({"n_tokens", "input_tokens", "text_hash", "domain"})
 
 
-def rounded(scores: np.ndarray) -> np.ndarray:
-    """Scores as float64 rounded to 9 decimals, so that noise in the last bits can neither break nor make a tie."""
-    return np.round(np.asarray(scores, dtype=np.float64), DECIMALS)
-
-
 @dataclass(frozen=True)
 class Budget:
     """How much of the pool to keep: ``rows`` or ``tokens`` (of the scoring tokenizer), or neither.
 
-    Neither is right only for a rule that fixes its own bounds, such as ``Absolute``. ``counted`` is the signal that
-    says the tokens of a row: ``n_tokens``, or ``input_tokens``, special ones included.
+    Neither is right only for a rule that fixes its own bounds, such as ``Absolute``. ``counted`` names the signal that
+    counts a row's tokens: ``n_tokens``, or ``input_tokens``, special ones included.
     """
 
     rows: int | None = None
@@ -43,42 +38,27 @@ class Budget:
         keep_rows: int | None = None,
         keep_tokens: int | None = None,
     ) -> Budget:
-        """The budget that ``data.keep``, ``data.keep_rows`` or ``data.keep_tokens`` means for a pool.
+        """The budget that ``data.keep``, ``data.keep_rows`` or ``data.keep_tokens`` means for a pool of this size.
 
-        Args:
-            n_rows: rows in the pool.
-            n_tokens: tokens in the pool.
-            keep: fraction of the rows, 0 < keep <= 1, rounded to the nearest row.
-            keep_rows: number of rows.
-            keep_tokens: number of tokens.
+        ``keep`` is a fraction of the rows, 0 < keep <= 1, rounded to the nearest row.
 
         Raises:
             BudgetError: more than one is given, or one lies outside the pool or comes to no row.
         """
-        given = {"keep": keep, "keep_rows": keep_rows, "keep_tokens": keep_tokens}
-        given = {name: value for name, value in given.items() if value is not None}
+        options = {"keep": keep, "keep_rows": keep_rows, "keep_tokens": keep_tokens}
+        given = [f"data.{name}" for name, value in options.items() if value is not None]
         if len(given) > 1:
-            names = " and ".join(f"data.{name}" for name in given)
-            raise BudgetError(f"The budget is given twice, by {names}; keep one of them.")
-        if keep is not None:
-            checks.share("data.keep", keep, BudgetError)
-            rows = int(n_rows * keep + 0.5)
-            if rows < 1:
-                raise BudgetError(f"data.keep is {keep:g}, which comes to no row of {n_rows}; keep more.")
-            return cls(rows=rows)
-        if keep_rows is not None:
-            if not 0 < keep_rows <= n_rows:
-                raise BudgetError(
-                    f"data.keep_rows is {keep_rows}, but the pool has {n_rows} rows; ask for 1 to {n_rows}."
-                )
-            return cls(rows=keep_rows)
-        if keep_tokens is not None:
-            if not 0 < keep_tokens <= n_tokens:
-                raise BudgetError(
-                    f"data.keep_tokens is {keep_tokens}, but the pool has {n_tokens} tokens; ask for 1 to {n_tokens}."
-                )
-            return cls(tokens=keep_tokens)
-        return cls()
+            raise BudgetError(f"The budget is given twice, by {' and '.join(given)}; keep one of them.")
+        for unit, value, most in (("rows", keep_rows, n_rows), ("tokens", keep_tokens, n_tokens)):
+            if value is not None and not 0 < value <= most:
+                raise BudgetError(f"data.keep_{unit} is {value}, but the pool has {most} {unit}; ask for 1 to {most}.")
+        if keep is None:
+            return cls(rows=keep_rows, tokens=keep_tokens)
+        checks.share("data.keep", keep, BudgetError)
+        rows = int(n_rows * keep + 0.5)
+        if rows < 1:
+            raise BudgetError(f"data.keep is {keep:g}, which comes to no row of {n_rows}; keep more.")
+        return cls(rows=rows)
 
     @property
     def is_set(self) -> bool:
@@ -87,18 +67,19 @@ class Budget:
 
 
 class Signals(Mapping[str, np.ndarray]):
-    """What selectors see of a pool: named arrays, one row each, in the order of the row ids.
+    """Named arrays of a pool, one row each, in the order of the row ids: all that selectors see of it.
 
-    Three are always there: ``n_tokens`` (int64, special tokens excluded), ``input_tokens`` (with them, as a model reads
-    the row) and ``text_hash`` (uint64, of the text alone); and ``domain`` (int32), the number of each row's data set,
-    where a pool is made of several.
+    Every pool has ``n_tokens`` (int64, special tokens excluded), ``input_tokens`` (with them, as a model reads the row)
+    and ``text_hash`` (uint64, of the text alone); a pool of several data sets also has ``domain`` (int32), the number
+    of each row's data set.
 
     Args:
         arrays: each of shape (n_rows,) or (n_rows, width); memory maps are fine.
+        row_ids: of these rows in the whole pool, int64, shape (n_rows,), where they are a part of it, as in a `Chain`.
     """
 
-    def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
-        self._arrays = dict(arrays)
+    def __init__(self, arrays: Mapping[str, np.ndarray], row_ids: np.ndarray | None = None) -> None:
+        self._arrays, self._row_ids = dict(arrays), row_ids
         lengths = {name: len(values) for name, values in self._arrays.items()}
         if len(set(lengths.values())) > 1:
             raise ValueError(f"signals of one pool must have the same number of rows, not {lengths}")
@@ -117,9 +98,19 @@ class Signals(Mapping[str, np.ndarray]):
         """Rows of the pool."""
         return len(self._arrays["text_hash"])
 
+    @property
+    def row_ids(self) -> np.ndarray:
+        """What these rows are called in diagnostics and messages: their ids in the whole pool, shape (n_rows,)."""
+        return np.arange(self.n_rows) if self._row_ids is None else self._row_ids
+
+    def take(self, rows: np.ndarray, names: Iterable[str] | None = None) -> Signals:
+        """Some of the rows, with all signals or with those of some names that there are."""
+        wanted = self.keys() if names is None else self.keys() & set(names)
+        return Signals({name: self._arrays[name][rows] for name in wanted}, self.row_ids[rows])
+
     def tie_keys(self, seed: int) -> np.ndarray:
         """hash(seed, text) of every row, uint64, shape (n_rows,): the order among rows of equal score."""
-        return _mix(self._arrays["text_hash"].astype(np.uint64) ^ _mix(np.uint64(seed % 2**64)))
+        return _mix(np.asarray(self._arrays["text_hash"]).astype(np.uint64) ^ _mix(np.uint64(seed % 2**64)))
 
 
 def _mix(x: np.ndarray | np.uint64) -> np.ndarray:
@@ -131,24 +122,29 @@ def _mix(x: np.ndarray | np.uint64) -> np.ndarray:
         return np.asarray(z ^ (z >> np.uint64(31)))
 
 
+def unit_interval(words: np.ndarray) -> np.ndarray:
+    """64-bit words as float64 in [0, 1): their upper 53 bits, which are all that a float64 holds."""
+    return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
 def uniforms(seed: int, text_hash: np.ndarray, samples: int, step: int) -> np.ndarray:
     """Draws in [0, 1) from hash(seed, text, sample, step), float64, shape (n_rows * samples,), row by row."""
-    keys = _mix(np.asarray(text_hash).astype(np.uint64) ^ _mix(np.uint64(seed % 2**64)))
+    keys = Signals({"text_hash": text_hash}).tie_keys(seed)
     places = _mix(np.arange(samples, dtype=np.uint64) * np.uint64(2**32) + np.uint64(step))
-    return (_mix(keys[:, None] ^ places).ravel() >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return unit_interval(_mix(keys[:, None] ^ places).ravel())
 
 
 @dataclass(frozen=True)
 class Picked:
-    """What a selector answers.
+    """The answer of a selector.
 
     Args:
         rows: unique row ids, int64, shape (n_picked,), ascending.
         scores: the score of every row of the pool, float64, shape (n_rows,), none of them NaN (but see
-            `Selector.leaves_unscored`); what it means is the selector's.
-        diagnostics: anything worth a line in the manifest, as JSON types.
-        flops: of the arithmetic that choosing took, a multiply-add being two; sorting and comparing are none. None
-            when unknown.
+            `Selector.leaves_unscored`); each selector documents its own.
+        diagnostics: anything worth a line in the manifest, as JSON types; row ids in it are those of `Signals.row_ids`.
+        flops: of the selector's arithmetic, a multiply-add being two; sorting and comparing are none. None when
+            unknown.
         flops_method: how they were counted, such as ``"2 d a distance (analytic)"``.
     """
 
@@ -160,11 +156,14 @@ class Picked:
 
 
 class Selector(ABC):
-    """Chooses rows of a pool from its signals: a pure function, with no model, no files and no ranks."""
+    """Selects rows of a pool by its signals: a pure function, with no model, no files and no ranks.
+
+    The properties may be overridden by class attributes: ``requires = frozenset({"embedding"})``.
+    """
 
     @property
     def requires(self) -> frozenset[str]:
-        """Names of the pool's signals that `select` reads, beside those that are always there."""
+        """Names of the pool's signals that `select` reads, beside those that every pool has."""
         return frozenset()
 
     @property
@@ -179,7 +178,7 @@ class Selector(ABC):
 
     @property
     def collective(self) -> bool:
-        """Whether all ranks call `select` together, to share its work; else rank 0 alone does."""
+        """Whether all ranks call `select`, with their ``group``, to share its work; else rank 0 alone does."""
         return False
 
     @property
@@ -191,29 +190,33 @@ class Selector(ABC):
     def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:
         """Pick rows of the pool.
 
+        On several ranks, a `collective` selector also gets ``group``, their group of `torch.distributed`.
+
         Args:
-            pool: signals of the pool, row ids being positions.
+            pool: signals of the pool; `Picked.rows` are positions in it.
             target: signals of the target, when `requires_target` names some.
             budget: how much to keep.
             seed: of every random choice and of the order among ties.
+
+        Raises:
+            BudgetError: a budget that is missing or over the pool.
+            DataError: no target where one is needed; signals that are not finite, or embeddings that are zero, too.
         """
 
-    def select_jointly(self, pool: Signals, target: Signals | None, budget: Budget, seed: int, group: Any) -> Picked:
-        """As `select`, where all processes of a group call it; what is shared is the selector's.
 
-        Args:
-            pool: as for `select`, whole on each process.
-            target: likewise.
-            budget: likewise.
-            seed: likewise.
-            group: of `torch.distributed`; None for this process alone.
-        """
-        return self.select(pool, target, budget, seed)
+def rounded(scores: np.ndarray) -> np.ndarray:
+    """Scores as float64 rounded to 9 decimals, so that noise in the last bits can neither break nor make a tie."""
+    return np.round(np.asarray(scores, dtype=np.float64), DECIMALS)
 
 
 def ranked(scores: np.ndarray, tie_keys: np.ndarray) -> np.ndarray:
     """Row ids ordered by (score, tie key, row id), ascending; scores are rounded first. Shape (n_rows,)."""
     return np.lexsort((tie_keys, rounded(scores)))  # stable, so equal ones stay in the order of their ids
+
+
+def lowest(scores: np.ndarray, pool: Signals, budget: Budget, seed: int) -> np.ndarray:
+    """The rows of the lowest scores that meet the budget, ties by key, sorted by row id."""
+    return first_of(ranked(scores, pool.tie_keys(seed)), budget, pool["n_tokens"])
 
 
 def first_of(order: np.ndarray, budget: Budget, n_tokens: np.ndarray) -> np.ndarray:
@@ -224,13 +227,37 @@ def first_of(order: np.ndarray, budget: Budget, n_tokens: np.ndarray) -> np.ndar
     Raises:
         BudgetError: there is no budget, or it is over the pool.
     """
-    if budget.tokens is not None:
-        reached = np.cumsum(n_tokens[order], dtype=np.int64)
-        count = int(np.searchsorted(reached, budget.tokens, side="left")) + 1
-    elif budget.rows is not None:
-        count = budget.rows
-    else:
-        raise BudgetError("This selector needs a budget; give data.keep, data.keep_rows or data.keep_tokens.")
-    if count > len(order):
-        raise BudgetError(f"The budget is over the {len(order)} rows that there are; ask for less.")
-    return np.sort(order[:count]).astype(np.int64)
+    check_budget(budget, n_tokens[order])
+    filled, needed = cumulative_sizes(n_tokens[order], budget)
+    return np.sort(order[: np.searchsorted(filled, needed, side="left")]).astype(np.int64)
+
+
+def cumulative_sizes(n_tokens: np.ndarray, budget: Budget) -> tuple[np.ndarray, int]:
+    """Sizes of the first 0, 1, ..., N rows, int64, shape (N + 1,), and the size asked for; in rows or in tokens."""
+    if budget.tokens is not None:  # int64, as a large pool holds more tokens than an int32 does
+        return np.concatenate([[0], np.cumsum(n_tokens, dtype=np.int64)]), budget.tokens
+    return np.arange(len(n_tokens) + 1), budget.rows or 0
+
+
+def check_budget(budget: Budget, n_tokens: np.ndarray, of: str = "This selector") -> None:
+    """Raise a BudgetError for a budget that is missing, 0, or over a pool of rows of so many tokens.
+
+    ``of`` is the selector or rule that needs it, for the message.
+    """
+    if not budget.is_set:
+        raise BudgetError(f"{of} needs a budget; give data.keep, data.keep_rows or data.keep_tokens.")
+    filled, asked = cumulative_sizes(n_tokens, budget)
+    if not 0 < asked <= filled[-1]:
+        unit = "rows" if budget.tokens is None else "tokens"
+        raise BudgetError(f"The budget is {asked} {unit}, but the pool has {filled[-1]}; ask for 1 to {filled[-1]}.")
+
+
+def blocks(n_rows: int, at_once: int) -> Iterator[slice]:
+    """Slices that go through the rows in blocks, so that a memory map is never read whole."""
+    for start in range(0, n_rows, at_once):
+        yield slice(start, min(start + at_once, n_rows))
+
+
+def listed(rows: np.ndarray) -> str:
+    """The first five row ids, for a message: ``3, 9, 11, 12, 13, ...``."""
+    return ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")

@@ -1,4 +1,4 @@
-"""Random rows: what every selector must beat, at the same rows, the same tokens or the same total cost."""
+"""Random rows, which every selector must beat at the same rows, tokens or total cost; and the top of one signal."""
 
 from __future__ import annotations
 
@@ -6,9 +6,21 @@ from typing import Literal
 
 import numpy as np
 
+from selectune.common import checks
 from selectune.common.errors import DataError, UserError
-from selectune.selectors.base import Budget, Picked, Selector, Signals, first_of, ranked
-from selectune.selectors.interval_rules import check_budget
+from selectune.selectors.base import (
+    ALWAYS,
+    Budget,
+    Picked,
+    Selector,
+    Signals,
+    check_budget,
+    first_of,
+    lowest,
+    ranked,
+    unit_interval,
+)
+from selectune.selectors.interval_rules import finite
 
 ONE_DOMAIN = "{name} tells data sets apart, but the pool is made of one; give data.dataset as a list of several."
 
@@ -30,7 +42,7 @@ class Random(Selector):
     Args:
         match: folder of a run over the same pool, which must be finished for ``cost``; or of its selection, for
             ``rows`` and ``tokens``.
-        by: what is to be the same.
+        by: quantity that is matched.
         even: as many rows of each of the pool's data sets, as far as they reach, whatever their sizes.
 
     Raises:
@@ -40,8 +52,7 @@ class Random(Selector):
     def __init__(
         self, match: str | None = None, by: Literal["rows", "tokens", "cost"] = "rows", even: bool = False
     ) -> None:
-        if by not in ("rows", "tokens", "cost"):
-            raise UserError(f"Random can match a run by 'rows', 'tokens' or 'cost', not by {by!r}.")
+        checks.one_of("Random's by", by, ("rows", "tokens", "cost"))
         if match is None and by != "rows":
             raise UserError(f"Random has no run to match by {by}; name its folder in match, or leave out by.")
         self.match, self.by, self.even = match, by, even
@@ -54,32 +65,50 @@ class Random(Selector):
     def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:
         """Keep the rows of the smallest keys; ``scores`` are the keys over 2^64, in [0, 1).
 
-        Raises:
-            BudgetError: a budget that is missing or over the pool; with ``match`` the stage around selectors sets it.
-            DataError: ``even``, but the pool is of one data set.
+        With ``match``, the stage around selectors sets the budget. ``even`` needs a pool of several data sets.
         """
-        tokens = pool[budget.counted]
-        check_budget(budget, tokens, "Random")
+        check_budget(budget, pool[budget.counted], "Random")
         keys = pool.tie_keys(seed)
-        scores = (keys >> np.uint64(11)).astype(np.float64) * 2.0**-53  # the 53 bits that a float64 holds
         order = ranked(turns(domains_of(pool, "Random"), keys) if self.even else np.zeros(pool.n_rows), keys)
-        rows = first_of(order, budget, tokens)
-        return Picked(rows, scores)
+        return Picked(first_of(order, budget, pool[budget.counted]), unit_interval(keys))
+
+
+class TopK(Selector):
+    """Keep the rows of the largest or of the smallest values of a signal, ties by key.
+
+    The usual baselines: the highest or lowest entropy; the shortest or longest texts (``n_tokens``); the highest
+    ``loss``, or ``label_loss``; the smallest ``margin`` (Scheffer et al. 2001) and the largest ``least_confidence``
+    (Lewis & Gale 1994).
+
+    Args:
+        signal: one number a row, shape (n_rows,).
+        largest: whether the largest or the smallest values are kept.
+    """
+
+    def __init__(self, signal: str, largest: bool = True) -> None:
+        self.signal, self.largest = signal, largest
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """The signal, unless every pool has it."""
+        return frozenset({self.signal} - ALWAYS)
+
+    def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:
+        """Keep the first rows in the order of the signal; ``scores`` are the signal."""
+        scores = finite(pool[self.signal], self.signal)
+        check_budget(budget, pool["n_tokens"], "TopK")
+        return Picked(lowest(-scores if self.largest else scores, pool, budget, seed), scores)
 
 
 def domains_of(pool: Signals, name: str) -> np.ndarray:
-    """Number of each row's data set, shape (n_rows,).
-
-    Raises:
-        DataError: the pool is of one data set.
-    """
+    """Number of each row's data set, shape (n_rows,); a DataError where the pool is made of one."""
     if "domain" not in pool:
         raise DataError(ONE_DOMAIN.format(name=name))
     return pool["domain"]
 
 
 def turns(domains: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """How many rows of its own domain stand before each row in the order of keys, int64, shape (n_rows,)."""
+    """Number of rows of its own domain before each row in the order of keys, int64, shape (n_rows,)."""
     before = np.empty(len(domains), dtype=np.int64)
     for domain in np.unique(domains):
         members = np.flatnonzero(domains == domain)

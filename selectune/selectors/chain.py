@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from selectune.common import checks
 from selectune.common.errors import BudgetError, UserError
 from selectune.selectors.base import ALWAYS, Budget, Picked, Selector, Signals
 from selectune.selectors.checking import checked_select
-from selectune.selectors.interval_rules import filled_by
+from selectune.selectors.interval_rules import cumulative_sizes
 
 
 class Chain(Selector):
@@ -22,7 +22,7 @@ class Chain(Selector):
 
     Args:
         prefilter: narrows the pool.
-        selector: chooses among the rows left; may be a chain too.
+        selector: selects among the rows left; may be a chain too.
         prefilter_keep: share of the rows that the prefilter leaves, over 0 and at most 1; left out where the prefilter
             fixes its own bounds, as `Deduplicate` does.
 
@@ -36,18 +36,18 @@ class Chain(Selector):
         if prefilter.sets_own_size and prefilter_keep is not None:
             raise UserError(f"{name} fixes its own bounds, so Chain takes no prefilter_keep; leave it out.")
         if not prefilter.sets_own_size and prefilter_keep is None:
-            raise UserError(f"Chain must be told how many rows {name} leaves; give prefilter_keep, such as 0.5.")
+            raise UserError(f"Chain needs to know how many rows {name} leaves; give prefilter_keep, such as 0.5.")
         checks.share("Chain's prefilter_keep", prefilter_keep, BudgetError)
         self.prefilter, self.selector, self.prefilter_keep = prefilter, selector, prefilter_keep
 
     @property
     def requires(self) -> frozenset[str]:
-        """What either reads."""
+        """The signals that either reads."""
         return self.prefilter.requires | self.selector.requires
 
     @property
     def requires_target(self) -> frozenset[str]:
-        """What either reads."""
+        """The signals of the target that either reads."""
         return self.prefilter.requires_target | self.selector.requires_target
 
     @property
@@ -57,63 +57,36 @@ class Chain(Selector):
 
     @property
     def leaves_unscored(self) -> bool:
-        """Those that the prefilter drops."""
+        """True: the rows that the prefilter drops have no score."""
         return True
 
     def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:
-        """Keep what the selector picks of what the prefilter leaves; see `join`.
+        """Keep what the selector picks of what the prefilter leaves; see `link`."""
+        return self.link(pool, budget, lambda part, rows, asked: checked_select(part, rows, target, asked, seed))
+
+    def link(self, pool: Signals, budget: Budget, select: Callable[[Selector, Signals, Budget], Picked]) -> Picked:
+        """Rows of a pool by the prefilter, then by the selector among those left; with diagnostics and FLOPs of both.
+
+        The pool has at least the signals that every pool has, and ``select`` lets one of the two select from it. The
+        ``scores`` are the second's, NaN for rows that the prefilter dropped.
 
         Raises:
             BudgetError: a budget over what the prefilter leaves; and whatever the two raise.
         """
-        first = checked_select(self.prefilter, pool, target, self.prefilter_budget(pool.n_rows), seed)
-        names = self.selector.requires | (ALWAYS & set(pool))
-        left = Signals({name: pool[name][first.rows] for name in names})
-        self.check_budget(budget, left["n_tokens"])
-        second = checked_select(self.selector, left, target, budget, seed)
-        return self.join(first, second, pool.n_rows)
-
-    def prefilter_budget(self, n_rows: int) -> Budget:
-        """How much the prefilter leaves of a pool of so many rows; empty where it fixes its own bounds."""
-        return Budget.of(n_rows, 0, keep=self.prefilter_keep)
-
-    def check_budget(self, budget: Budget, n_tokens: np.ndarray) -> None:
-        """Refuse a budget over what the prefilter left.
-
-        Args:
-            budget: of the whole chain.
-            n_tokens: of the rows left, shape (n_left,).
-
-        Raises:
-            BudgetError: as above.
-        """
-        filled, asked = filled_by(n_tokens, budget)
+        first = select(self.prefilter, pool, Budget.of(pool.n_rows, 0, keep=self.prefilter_keep))
+        left = pool.take(first.rows, self.selector.requires | ALWAYS)
+        filled, asked = cumulative_sizes(left["n_tokens"], budget)
         if asked > filled[-1]:
             unit, name = "rows" if budget.tokens is None else "tokens", type(self.prefilter).__name__
             raise BudgetError(
                 f"The budget is {asked} {unit}, but {name} leaves {filled[-1]} of the pool; ask for fewer, or let it "
                 "leave more (prefilter_keep, or its bounds)."
             )
+        second = select(self.selector, left, budget)
 
-    def join(self, first: Picked, second: Picked, n_rows: int) -> Picked:
-        """One answer of two.
-
-        Args:
-            first: what the prefilter picked of the pool.
-            second: what the selector picked of the rows left; its row ids are positions in ``first.rows``.
-            n_rows: of the pool.
-
-        Returns:
-            Rows of the pool; the second's ``scores``, NaN for rows that the prefilter dropped, shape (n_rows,); the
-            diagnostics and the FLOPs of both.
-        """
-        scores = np.full(n_rows, np.nan)
+        scores = np.full(pool.n_rows, np.nan)
         scores[first.rows] = second.scores
-        told: dict[str, Any] = {
-            "prefilter": {"rows": len(first.rows), **first.diagnostics},
-            "selector": second.diagnostics,
-        }
-        known = [picked.flops for picked in (first, second) if picked.flops is not None]
+        diagnostics = {"prefilter": {"rows": len(first.rows), **first.diagnostics}, "selector": second.diagnostics}
+        flops = None if first.flops is None or second.flops is None else first.flops + second.flops
         methods = "; ".join(method for method in (first.flops_method, second.flops_method) if method)
-        flops = sum(known) if len(known) == 2 else None
-        return Picked(np.sort(first.rows[second.rows]), scores, told, flops, methods)
+        return Picked(first.rows[second.rows], scores, diagnostics, flops, methods)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from selectune.common.errors import DataError
+from selectune.common.errors import BadRowsError, DataError
+from selectune.selectors.base import blocks
 
 ROWS_AT_ONCE = 2048
 FIT_ROWS = 65_536
@@ -23,20 +24,18 @@ COINCIDE = 1e-12
 
 @dataclass(frozen=True)
 class PrototypeEntropy:
-    """What `prototype_entropy` found.
+    """The result of `prototype_entropy`.
 
     Args:
         entropies: nats in [0, ln k], float64, shape (n_rows,).
         k: prototypes in use.
         tau: temperature, a squared distance between unit vectors, in [0, 4].
-        iterations: of k-means.
         flops: arithmetic spent; the formula stands in `prototype_entropy`.
     """
 
     entropies: np.ndarray
     k: int
     tau: float
-    iterations: int
     flops: int
 
 
@@ -60,23 +59,19 @@ def prototype_entropy(
     the softmax.
 
     Args:
-        embeddings: of any length but 0, floats of any precision, shape (n_rows, d); a memory map is read in blocks.
-        seed: of `kmeans`.
-        order_keys: of `kmeans`; with them, permuting a pool of distinct texts permutes the result.
+        embeddings, seed, order_keys, iterations: as in `kmeans`; with keys, permuting a pool of distinct texts permutes
+            the result.
         max_prototypes: upper bound of K.
-        iterations: of `kmeans`.
-
-    Raises:
-        DataError: no rows, or rows that are zero or not finite.
     """
     n_rows, width = embeddings.shape
     centres = kmeans(embeddings, default_prototypes(n_rows, max_prototypes), seed, order_keys, iterations)
+    # Two passes, as tau must be known first: storing N x K distances would take more memory than the pool.
     tau = float(np.median(np.concatenate([d2.min(axis=1) for _, d2 in distances(embeddings, centres)])))
     entropies = np.concatenate([_assignment_entropy(d2, tau) for _, d2 in distances(embeddings, centres)])
 
     k = len(centres)
     flops = kmeans_flops(n_rows, width, k, iterations) + 4 * width * k * n_rows + 5 * k * n_rows
-    return PrototypeEntropy(entropies, k, tau, iterations, flops)
+    return PrototypeEntropy(entropies, k, tau, flops)
 
 
 def default_prototypes(n_rows: int, at_most: int = 256) -> int:
@@ -108,7 +103,7 @@ def kmeans(
         DataError: no rows, or rows that are zero or not finite.
     """
     check_embeddings(embeddings)
-    rng = np.random.default_rng(seed % 2**64)
+    rng = np.random.default_rng(seed % 2**64)  # numpy takes no negative seed
     order = rng.permutation(len(embeddings)) if order_keys is None else np.argsort(order_keys, kind="stable")
     sample = np.asarray(embeddings[order[:FIT_ROWS]])
     centres = _kmeans_plus_plus(unit_rows(sample[:SEEDING_ROWS]), k, rng)
@@ -124,30 +119,21 @@ def kmeans_flops(n_rows: int, width: int, k: int, iterations: int = 20) -> int:
 
 
 def check_embeddings(embeddings: np.ndarray, of: str = "the pool") -> None:
-    """Refuse an empty pool, and rows that have no direction.
-
-    Args:
-        embeddings: shape (n_rows, d).
-        of: whose they are, for the message.
-
-    Raises:
-        DataError: no rows, or rows that are zero or not finite; it names how many and the first of them.
-    """
+    """Raise a DataError for embeddings without rows, or with rows that have no direction: zero or not finite."""
     if len(embeddings) == 0:
         raise DataError(f"There are no embeddings: {of} has no rows.")
-    squares = [
-        np.einsum("ij,ij->i", block, block)
-        for start in range(0, len(embeddings), ROWS_AT_ONCE)
-        for block in [np.asarray(embeddings[start : start + ROWS_AT_ONCE], dtype=np.float64)]
-    ]
-    norms = np.concatenate(squares)
+    norms = np.empty(len(embeddings))
+    for block in blocks(len(embeddings), ROWS_AT_ONCE):
+        rows = np.asarray(embeddings[block], dtype=np.float64)  # squares overflow in float16
+        norms[block] = np.einsum("ij,ij->i", rows, rows)
     bad = np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))
     if len(bad):
-        named = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
-        raise DataError(
-            f"{len(bad)} of {len(norms)} embeddings of {of} are zero or not finite (rows {named}); "
-            "score these rows again, or leave them out."
+        error = BadRowsError(
+            f"{len(bad)} of {len(norms)} embeddings of {of} are zero or not finite (rows {{rows}}); "
+            "score these rows again, or leave them out.",
+            bad.tolist(),
         )
+        raise error if of == "the pool" else DataError(str(error))  # the ids of a chain's rows are not a target's
 
 
 def unit_rows(rows: np.ndarray) -> np.ndarray:
@@ -159,8 +145,8 @@ def unit_rows(rows: np.ndarray) -> np.ndarray:
 
 def distances(rows: np.ndarray, centres: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Unit rows (b, d) and their squared distances to the centres (b, k), block by block."""
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        unit = unit_rows(rows[start : start + ROWS_AT_ONCE])
+    for block in blocks(len(rows), ROWS_AT_ONCE):
+        unit = unit_rows(rows[block])
         yield unit, _squared_distances(unit, centres)
 
 
@@ -174,15 +160,15 @@ def _squared_distances(unit: np.ndarray, centres: np.ndarray) -> np.ndarray:
 
 def _kmeans_plus_plus(unit: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
     """Up to k distinct rows, each drawn with probability proportional to its squared distance to those before [2]."""
-    chosen = [int(rng.random() * len(unit))]
+    rows = [int(rng.random() * len(unit))]
     nearest = np.full(len(unit), np.inf)
-    while len(chosen) < k:
-        nearest = np.minimum(nearest, _squared_distances(unit, unit[chosen[-1:]])[:, 0])
+    while len(rows) < k:
+        nearest = np.minimum(nearest, _squared_distances(unit, unit[rows[-1:]])[:, 0])
         mass = np.cumsum(nearest)
-        if mass[-1] == 0:
+        if mass[-1] == 0:  # all rows coincide with one of these
             break
-        chosen.append(int(np.searchsorted(mass, rng.random() * mass[-1], side="right")))
-    return unit[chosen]
+        rows.append(int(np.searchsorted(mass, rng.random() * mass[-1], side="right")))
+    return unit[rows]
 
 
 def _lloyd(rows: np.ndarray, centres: np.ndarray) -> np.ndarray:
@@ -190,6 +176,7 @@ def _lloyd(rows: np.ndarray, centres: np.ndarray) -> np.ndarray:
     sums, counts = np.zeros_like(centres), np.zeros(len(centres), dtype=np.int64)
     for unit, d2 in distances(rows, centres):
         labels = d2.argmin(axis=1)
+        # Sums over runs of one label in row order: quicker than np.add.at, and the same to the last bit each time.
         order = np.argsort(labels, kind="stable")
         first = np.flatnonzero(np.diff(labels[order], prepend=-1))
         sums[labels[order[first]]] += np.add.reduceat(unit[order], first, axis=0)

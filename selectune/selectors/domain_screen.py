@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -20,23 +20,23 @@ class DomainScreen(Comparing):
 
     The distance is the debiased one, OT(x, y) - (OT(x, x) + OT(y, y)) / 2, between a sample of a data set and the
     target. A run scores the samples alone, so data sets that lie far away cost next to nothing; use it as the
-    ``prefilter`` of a `Chain`, whose ``selector`` then scores what is left.
+    ``prefilter`` of a `Chain`, so that the rows left alone are scored for its ``selector``.
 
     Args:
         domains: data sets to keep.
         sample: rows of each, and of the target, to compare; the first by hash(seed, text).
-        rows: of the kept data sets together, as many of each as they reach; default all.
+        rows: of all kept data sets, as many of each as they reach; default all.
         cost: of the transport, see `selectune.selectors.transport`.
         eps: of the transport.
-        max_iterations: most iterations of each solve.
-        allow_unconverged: go on with what there is after these.
+        max_iterations: upper limit of the iterations of each solve.
+        allow_unconverged: use the potentials of the last iteration where a solve does not converge.
 
     Warns:
         UserWarning: no data set would be left out.
 
     Raises:
         BudgetError: a number below 1.
-        TransportError: an eps or number of iterations that is none.
+        TransportError: an eps or a number of iterations that is out of range.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class DomainScreen(Comparing):
 
     @property
     def sets_own_size(self) -> bool:
-        """It does."""
+        """True."""
         return True
 
     def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:
@@ -71,43 +71,44 @@ class DomainScreen(Comparing):
         """
         from selectune.selectors.transport import sinkhorn_divergences  # with torch, which takes seconds
 
-        domain, keys = domains_of(pool, "DomainScreen"), pool.tie_keys(seed)
-        sampled = self.sampled(domain, keys)
-        shown = Signals({"embedding": pool["embedding"][sampled], "text_hash": pool["text_hash"][sampled]})
-        target = self.target_of(shown, target)
-        there = np.unique(domain).tolist()
-        if self.domains >= len(there):
+        names = ("embedding", "domain", "text_hash")
+        sample = pool.take(self.sampled(pool, seed), names)
+        target = self.target_of(sample, target)
+        domains = np.unique(sample["domain"]).tolist()
+        if self.domains >= len(domains):
             warnings.warn(
-                f"DomainScreen keeps {self.domains} of {len(there)} data sets, so it leaves none out; ask for fewer.",
+                f"DomainScreen keeps {self.domains} of {len(domains)} data sets, so it leaves none out; ask for fewer.",
                 UserWarning,
                 stacklevel=2,
             )
         weights, some = even_weights(target), np.argsort(target.tie_keys(seed), kind="stable")[: self.sample]
-        samples = [shown["embedding"][domain[sampled] == number] for number in there]
-        found, flops = sinkhorn_divergences(
-            samples, np.asarray(target["embedding"][some]), weights[some] / weights[some].sum(), cost=self.cost,
+        divergences, flops = sinkhorn_divergences(
+            [sample["embedding"][sample["domain"] == number] for number in domains],
+            np.asarray(target["embedding"][some]), weights[some] / weights[some].sum(), cost=self.cost,
             eps=self.eps, max_iterations=self.max_iterations, allow_unconverged=self.allow_unconverged,
         )  # fmt: skip
-        distances = dict(zip(there, found))
+        distances = dict(zip(domains, divergences))
         nearest = sorted(sorted(distances, key=lambda number: (distances[number], number))[: self.domains])
-        told: dict[str, Any] = {"distances": distances, "kept_domains": nearest}
+        diagnostics = {"distances": distances, "kept_domains": nearest}
         nothing = np.zeros(0, dtype=np.int64), np.zeros(0)
-        picked = Picked(*nothing, told, flops, "transport of samples (analytic)")
-        return self.of_pool(picked, domain, keys)
+        picked = Picked(*nothing, diagnostics, flops, "transport of samples (analytic)")
+        return self.of_pool(picked, pool, seed)
 
-    def sampled(self, domain: np.ndarray, keys: np.ndarray) -> np.ndarray:
-        """Row ids of the samples that are compared, ascending."""
-        return np.flatnonzero(turns(domain, keys) < self.sample)
+    def sampled(self, pool: Signals, seed: int) -> np.ndarray:
+        """Rows that are compared, the first of each data set by key, ascending; a run scores these alone.
 
-    def of_pool(self, picked: Picked, domain: np.ndarray, keys: np.ndarray) -> Picked:
-        """What was picked on samples, for the pool that they were drawn from.
-
-        Args:
-            picked: with ``distances`` and ``kept_domains`` in its diagnostics.
-            domain: number of each row's data set, shape (n_rows,).
-            keys: the order among rows, shape (n_rows,).
+        Raises:
+            DataError: a pool of one data set.
         """
-        distances = picked.diagnostics["distances"]
+        return np.flatnonzero(turns(domains_of(pool, "DomainScreen"), pool.tie_keys(seed)) < self.sample)
+
+    def of_pool(self, picked: Picked, pool: Signals, seed: int) -> Picked:
+        """The selection from a pool, after `select` has compared the data sets by a sample of it.
+
+        The pool has at least the signals that every pool has; ``picked`` has ``distances`` and ``kept_domains`` in its
+        diagnostics.
+        """
+        domain, keys, distances = pool["domain"], pool.tie_keys(seed), picked.diagnostics["distances"]
         kept = np.flatnonzero(np.isin(domain, picked.diagnostics["kept_domains"]))
         if self.rows is not None and self.rows < len(kept):
             before = turns(domain[kept], keys[kept])

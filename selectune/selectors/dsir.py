@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from selectune.selectors.base import Budget, Picked, Signals, first_of, ranked, uniforms
-from selectune.selectors.interval_rules import check_budget
+from selectune.selectors.base import Budget, Picked, Signals, blocks, check_budget, lowest, uniforms
 from selectune.selectors.target import Comparing, even_weights
 
 NO_NGRAM = np.iinfo(np.uint16).max
@@ -31,29 +30,23 @@ class DSIR(Comparing):
     Differs from [1]: tokens of the scoring tokenizer stand for words. Of several targets each counts alike.
     """
 
-    compared = frozenset({"ngrams"})
+    requires = requires_target = frozenset({"ngrams"})
 
     def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:
-        """Keep the first rows; ``scores`` are the log weights.
-
-        Raises:
-            BudgetError: a budget that is missing or over the pool.
-            DataError: no target.
-        """
+        """Keep the first rows; ``scores`` are the log weights."""
         check_budget(budget, pool["n_tokens"], "DSIR")
         target = self.target_of(pool, target)
-        ours, theirs = ngram_shares(pool["ngrams"]), ngram_shares(target["ngrams"], even_weights(target))
-        gains = np.append(np.log(theirs + SMOOTHING) - np.log(ours + SMOOTHING), 0.0)  # the last for no n-gram
+        q, p = ngram_shares(pool["ngrams"]), ngram_shares(target["ngrams"], even_weights(target))
+        gains = np.append(np.log(p + SMOOTHING) - np.log(q + SMOOTHING), 0.0)  # the last for no n-gram
         scores = np.empty(pool.n_rows)
-        for start in range(0, pool.n_rows, ROWS_AT_ONCE):
-            bins = np.minimum(pool["ngrams"][start : start + ROWS_AT_ONCE], len(ours))
-            scores[start : start + ROWS_AT_ONCE] = gains[bins].sum(axis=1)
+        for block in blocks(pool.n_rows, ROWS_AT_ONCE):
+            scores[block] = gains[np.minimum(pool["ngrams"][block], len(q))].sum(axis=1)
+        # A draw of 0 would be an infinite Gumbel; half the smallest other draw stands for it.
         draws = np.maximum(uniforms(seed, pool["text_hash"], 1, GUMBEL_STEP), 2.0**-54)
-        order = ranked(np.log(-np.log(draws)) - scores, pool.tie_keys(seed))
-        kept = first_of(order, budget, pool["n_tokens"])
-        overlap = {"mean_log_weight_pool": float(scores.mean()), "mean_log_weight_kept": float(scores[kept].mean())}
+        rows = lowest(np.log(-np.log(draws)) - scores, pool, budget, seed)
+        diagnostics = {"mean_log_weight_pool": float(scores.mean()), "mean_log_weight_kept": float(scores[rows].mean())}
         flops = float(pool["ngrams"].shape[1] * pool.n_rows)
-        return Picked(kept, scores, overlap, flops=flops, flops_method="DSIR: an addition for each n-gram (analytic)")
+        return Picked(rows, scores, diagnostics, flops, "DSIR: an addition for each n-gram (analytic)")
 
 
 def hashed_ngrams(ids: np.ndarray, offsets: np.ndarray, n_bins: int, max_length: int) -> np.ndarray:
@@ -72,14 +65,14 @@ def hashed_ngrams(ids: np.ndarray, offsets: np.ndarray, n_bins: int, max_length:
     n_rows, lengths = len(offsets) - 1, np.diff(offsets)
     row_of = np.repeat(np.arange(n_rows), lengths)
     place = np.arange(len(row_of)) - np.repeat(offsets[:-1] - offsets[0], lengths)
-    tokens = np.asarray(ids[offsets[0] : offsets[-1]]).astype(np.uint64) + np.uint64(1)
-    found = np.full((n_rows, 2 * max_length), NO_NGRAM, dtype=np.uint16)
-    with np.errstate(over="ignore"):
-        found[row_of, place] = _bin(tokens * HASH, n_bins)
-        pairs = np.flatnonzero(row_of[:-1] == row_of[1:]) if len(row_of) else np.zeros(0, dtype=np.int64)
-        codes = (tokens[pairs] * HASH ^ (tokens[pairs + 1] + np.uint64(2**32))) * HASH
-        found[row_of[pairs], max_length + place[pairs]] = _bin(codes, n_bins)
-    return found
+    tokens = np.asarray(ids[offsets[0] : offsets[-1]]).astype(np.uint64) + np.uint64(1)  # 0 would hash to 0
+    bins = np.full((n_rows, 2 * max_length), NO_NGRAM, dtype=np.uint16)
+    bins[row_of, place] = _bin(tokens * HASH, n_bins)
+    pairs = np.flatnonzero(row_of[:-1] == row_of[1:])  # the second token of a bigram is in the same row
+    # The first token alone is multiplied, so that a bigram and its reverse differ.
+    codes = (tokens[pairs] * HASH ^ (tokens[pairs + 1] + np.uint64(2**32))) * HASH
+    bins[row_of[pairs], max_length + place[pairs]] = _bin(codes, n_bins)
+    return bins
 
 
 def ngram_shares(bins: np.ndarray, weights: np.ndarray | None = None, n_bins: int = 10_000) -> np.ndarray:
@@ -87,16 +80,16 @@ def ngram_shares(bins: np.ndarray, weights: np.ndarray | None = None, n_bins: in
 
     Args:
         bins: of `hashed_ngrams`.
-        weights: what an n-gram of each row counts, shape (n_rows,); default all alike.
-        n_bins: how many bins there are.
+        weights: of each n-gram of a row, shape (n_rows,); default all alike.
+        n_bins: number of bins.
     """
     counts = np.zeros(NO_NGRAM + 1)
-    for start in range(0, len(bins), ROWS_AT_ONCE):
-        block = bins[start : start + ROWS_AT_ONCE]
-        each = None if weights is None else np.repeat(weights[start : start + ROWS_AT_ONCE], block.shape[1])
-        counts += np.bincount(np.ravel(block), each, minlength=NO_NGRAM + 1)
+    for block in blocks(len(bins), ROWS_AT_ONCE):
+        each = None if weights is None else np.repeat(weights[block], bins.shape[1])
+        counts += np.bincount(np.ravel(bins[block]), each, minlength=NO_NGRAM + 1)
     return counts[:n_bins] / (counts[:n_bins].sum() or 1.0)
 
 
 def _bin(codes: np.ndarray, n_bins: int) -> np.ndarray:
+    """The upper bits of a multiplicative hash, as the lower ones of a product depend on few bits of its factors."""
     return ((codes ^ (codes >> np.uint64(29))) * HASH >> np.uint64(32)) % np.uint64(n_bins)

@@ -7,13 +7,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from selectune.common import checks
 from selectune.common.errors import BudgetError, DataError
-from selectune.selectors.base import Budget, Picked, Selector, Signals
+from selectune.selectors.base import Budget, Picked, Selector, Signals, blocks
+from selectune.selectors.entropy import checked_offsets, row_blocks
 
 SHINGLES_AT_ONCE = 2**16
 PAIRS_AT_ONCE = 2**14
@@ -31,12 +30,14 @@ class Deduplicate(Selector):
     Groups are the connected components, so two rows of a group may be less alike than ``similarity``.
 
     Args:
-        near: whether near duplicates are looked for too; needs the signal ``minhash``, see `minhash`.
+        near: whether near duplicates are found too; needs the signal ``minhash``, see `minhash`.
         similarity: over 0 and at most 1.
 
     Raises:
         UserError: a similarity outside (0, 1].
     """
+
+    sets_own_size = True
 
     def __init__(self, near: bool = True, similarity: float = 0.8) -> None:
         checks.share("Deduplicate's similarity", similarity)
@@ -47,32 +48,22 @@ class Deduplicate(Selector):
         """``minhash``, for near duplicates."""
         return frozenset({"minhash"}) if self.near else frozenset()
 
-    @property
-    def sets_own_size(self) -> bool:
-        """It does."""
-        return True
-
     def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:
-        """Keep one row of each group; ``scores`` are the number of rows in a row's group.
-
-        Raises:
-            BudgetError: a budget is given.
-            DataError: sketches that are not whole numbers, one row each.
-        """
+        """Keep one row of each group; ``scores`` are the number of rows in a row's group. A budget is refused."""
         if budget.is_set:
             raise BudgetError(
                 "Deduplicate keeps one row of each group and takes no budget; leave out data.keep, data.keep_rows and "
                 "data.keep_tokens, or chain another selector to it (Chain)."
             )
         texts, text_of = np.unique(pool["text_hash"], return_inverse=True)
-        group_of, told = text_of, {"exact_duplicates": pool.n_rows - len(texts)}
+        group_of, diagnostics = text_of, {"exact_duplicates": pool.n_rows - len(texts)}
         if self.near:
             group_of = near_duplicates(pool["minhash"], text_of, self.similarity)
-            told["near_duplicates"] = len(texts) - len(np.unique(group_of))
-        order = np.lexsort((np.arange(pool.n_rows), pool.tie_keys(seed)))
+            diagnostics["near_duplicates"] = len(texts) - len(np.unique(group_of))
+        order = np.argsort(pool.tie_keys(seed), kind="stable")  # so that the first of a group is the one to keep
         _, first, sizes = np.unique(group_of[order], return_index=True, return_counts=True)
-        rows = np.sort(order[first]).astype(np.int64)
-        return Picked(rows, sizes[group_of].astype(np.float64), {**told, "largest_group": int(sizes.max())})
+        diagnostics["largest_group"] = int(sizes.max())
+        return Picked(np.sort(order[first]).astype(np.int64), sizes[group_of].astype(np.float64), diagnostics)
 
 
 def minhash(ids: np.ndarray, offsets: np.ndarray, shingle: int = 5, n_hashes: int = 128) -> np.ndarray:
@@ -95,16 +86,14 @@ def minhash(ids: np.ndarray, offsets: np.ndarray, shingle: int = 5, n_hashes: in
     Raises:
         ValueError: offsets that are not ascending inside the tokens, or fewer than one token or entry.
     """
-    offsets = np.asarray(offsets, dtype=np.int64)
-    lengths = np.diff(offsets)
-    if offsets[0] < 0 or offsets[-1] > len(ids) or (lengths < 0).any():
-        raise ValueError(f"offsets must ascend inside [0, {len(ids)}]")
+    offsets = checked_offsets(ids, offsets)
     if shingle < 1 or n_hashes < 1:
         raise ValueError(f"shingle and n_hashes must be at least 1, not {shingle} and {n_hashes}")
     constants = np.random.PCG64(0).random_raw(2 * n_hashes)  # raw bits, which numpy promises not to change
     multipliers, addends = constants[0::2] | np.uint64(1), constants[1::2]
-    sketches = np.empty((len(lengths), n_hashes), dtype=np.uint32)
-    for start, stop in _blocks(np.maximum(lengths - shingle + 1, 1)):
+    n_shingles = np.maximum(np.diff(offsets) - shingle + 1, 1)
+    sketches = np.empty((len(n_shingles), n_hashes), dtype=np.uint32)
+    for start, stop in row_blocks(n_shingles, SHINGLES_AT_ONCE):
         codes, first = _shingle_codes(ids, offsets[start : stop + 1], shingle)
         for k in range(n_hashes):
             values = (codes * multipliers[k] + addends[k]) >> np.uint64(32)
@@ -113,18 +102,12 @@ def minhash(ids: np.ndarray, offsets: np.ndarray, shingle: int = 5, n_hashes: in
 
 
 def near_duplicates(sketches: np.ndarray, group_of: np.ndarray, similarity: float) -> np.ndarray:
-    """Groups of rows joined by near duplicates; see `Deduplicate`.
+    """The group of each row after near duplicates were joined, integers from 0, shape (n_rows,); see `Deduplicate`.
 
     Args:
         sketches: of `minhash`, shape (n_rows, n_hashes).
         group_of: groups that are known to be duplicates, integers from 0, shape (n_rows,).
         similarity: share of equal entries from which on two rows are duplicates.
-
-    Returns:
-        The group of each row, integers from 0, shape (n_rows,).
-
-    Raises:
-        DataError: sketches that are not whole numbers, one row each.
     """
     if sketches.ndim != 2 or not np.issubdtype(sketches.dtype, np.integer):
         raise DataError(f"The sketches have shape {sketches.shape} and type {sketches.dtype}, not those of minhash.")
@@ -147,15 +130,6 @@ def bands_for(similarity: float, n_hashes: int) -> tuple[int, int]:
     return n_hashes // width, width
 
 
-def _blocks(sizes: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Neighbouring rows ``[start, stop)`` of about `SHINGLES_AT_ONCE` shingles, at least one row."""
-    filled, start = np.concatenate([[0], np.cumsum(sizes)]), 0
-    while start < len(sizes):
-        stop = max(start + 1, int(np.searchsorted(filled, filled[start] + SHINGLES_AT_ONCE, side="right")) - 1)
-        yield start, stop
-        start = stop
-
-
 def _shingle_codes(ids: np.ndarray, offsets: np.ndarray, shingle: int) -> tuple[np.ndarray, np.ndarray]:
     """A 64-bit code of each shingle of some rows, and where the shingles of each row begin."""
     tokens = np.concatenate([np.asarray(ids[offsets[0] : offsets[-1]]).astype(np.uint64), np.zeros(shingle, np.uint64)])
@@ -171,7 +145,7 @@ def _shingle_codes(ids: np.ndarray, offsets: np.ndarray, shingle: int) -> tuple[
 
 
 def _folded(codes: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Codes of sequences with a value more: multiply and shift, of which either is a bijection of 64-bit words."""
+    """Codes of sequences with one more value: multiply and shift, each a bijection of 64-bit words."""
     mixed = (codes ^ values) * ODD
     return np.asarray(mixed ^ (mixed >> np.uint64(32)))
 
@@ -201,7 +175,9 @@ def _join_buckets(
         one, other = one[apart], other[apart]
         same = _agree(sketches, one, other, similarity)
         group_of = _joined(group_of, one[same], other[same])
-        if step & (step - 1) == 0:  # now and then, leave out the buckets that have become one group
+        # Large buckets are mostly of one group soon, so those that are drop out, or all their pairs would be looked at.
+        # Only at steps that are powers of 2, as finding them costs as much as a step.
+        if step & (step - 1) == 0:
             groups = group_of[rows]
             mixed = np.minimum.reduceat(groups, first) != np.maximum.reduceat(groups, first)
             at = at[mixed[bucket[at]]]
@@ -210,12 +186,11 @@ def _join_buckets(
 
 def _agree(sketches: np.ndarray, one: np.ndarray, other: np.ndarray, similarity: float) -> np.ndarray:
     """Whether the rows of each pair agree in a share of entries of at least the similarity."""
-    least = similarity * sketches.shape[1] - 1e-9
-    found = [np.zeros(0, dtype=bool)]
-    for start in range(0, len(one), PAIRS_AT_ONCE):
-        pairs = slice(start, start + PAIRS_AT_ONCE)
-        found.append(np.count_nonzero(sketches[one[pairs]] == sketches[other[pairs]], axis=1) >= least)
-    return np.concatenate(found)
+    least = similarity * sketches.shape[1] - 1e-9  # 0.55 of 100 entries is a little over 55 in floating point
+    agree = np.zeros(len(one), dtype=bool)
+    for pairs in blocks(len(one), PAIRS_AT_ONCE):
+        agree[pairs] = np.count_nonzero(sketches[one[pairs]] == sketches[other[pairs]], axis=1) >= least
+    return agree
 
 
 def _joined(group_of: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:

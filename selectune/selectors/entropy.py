@@ -1,21 +1,19 @@
-"""Entropies of texts: pure functions of token counts, of a classifier's logits and of sampled continuations, in nats.
+"""Entropies of texts, in nats: pure functions of token counts and of sampled continuations.
 
-Those of a vocabulary are in `selectune.lightning_modules.scorers.vocabulary`, those of prototypes in
-`selectune.selectors.clustering`.
+Those of a vocabulary are in `selectune.lightning_modules.scorers.vocabulary`, those of a classifier's prediction in
+`selectune.lightning_modules.scorers.head`, those of prototypes in `selectune.selectors.clustering`.
 The paper (EUDS, Li et al. 2025) names an information, a generative and a semantic entropy; the definitions here are
 this project's own choice, each with its source:
 
 1. C. E. Shannon, "A Mathematical Theory of Communication", Bell System Technical Journal 27 (1948).
 2. G. A. Miller, "Note on the bias of information estimates", Information Theory in Psychology (1955).
-3. D. D. Lewis, W. A. Gale, "A sequential algorithm for training text classifiers", SIGIR 1994.
-4. B. Settles, "Active learning literature survey", University of Wisconsin-Madison, TR 1648 (2009).
-5. T. Scheffer, C. Decomain, S. Wrobel, "Active hidden Markov models for information extraction", IDA 2001.
-6. L. Kuhn, Y. Gal, S. Farquhar, "Semantic uncertainty: linguistic invariances for uncertainty estimation in natural
+3. L. Kuhn, Y. Gal, S. Farquhar, "Semantic uncertainty: linguistic invariances for uncertainty estimation in natural
    language generation", ICLR 2023.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -44,8 +42,7 @@ def plugin_entropy(
     Raises:
         ValueError: offsets that are not ascending inside the tokens, or a token outside [0, 2^31).
     """
-    entropies, _, lengths = _token_entropies(token_ids, offsets)
-    return _normalized(entropies, lengths, normalize)
+    return _token_entropy(token_ids, offsets, normalize, correct_bias=False)
 
 
 def miller_madow(
@@ -56,49 +53,11 @@ def miller_madow(
     At most ln L + (L - 1) / (2 L): it may exceed ln L, and its share of ln L may exceed 1. Arguments, result and errors
     are those of `plugin_entropy`.
     """
-    entropies, distinct, lengths = _token_entropies(token_ids, offsets)
-    corrected = entropies + np.maximum(distinct - 1, 0) / (2 * np.maximum(lengths, 1))
-    return _normalized(corrected, lengths, normalize)
-
-
-def predictive_entropy(logits: np.ndarray) -> np.ndarray:
-    """Entropy of a classifier's prediction [3, 4]: H = - sum_c p_c ln p_c with p = softmax(logits).
-
-    0 <= H <= ln(classes). Logits of -inf have p = 0 and contribute 0.
-
-    Args:
-        logits: of at least two classes, floats of any precision, shape (n_rows, classes).
-
-    Returns:
-        Nats, float64, shape (n_rows,).
-
-    Raises:
-        DataError: fewer than two classes, or rows with NaN, with +inf or with no logit over -inf.
-    """
-    shares = _softmax(logits)
-    surprisals = np.log(shares, out=np.zeros_like(shares), where=shares > 0)
-    return np.clip(-np.einsum("ij,ij->i", shares, surprisals), 0.0, np.log(shares.shape[1]))
-
-
-def margin(logits: np.ndarray) -> np.ndarray:
-    """p1 - p2, the two highest probabilities of a classifier's prediction [5]; in [0, 1], 0 the least certain.
-
-    Arguments, shape and errors are those of `predictive_entropy`.
-    """
-    highest = np.partition(_softmax(logits), -2, axis=1)
-    return np.asarray(highest[:, -1] - highest[:, -2])
-
-
-def least_confidence(logits: np.ndarray) -> np.ndarray:
-    """1 - max_c p_c of a classifier's prediction [3]; in [0, 1 - 1 / classes], the highest the least certain.
-
-    Arguments, shape and errors are those of `predictive_entropy`.
-    """
-    return np.asarray(1.0 - _softmax(logits).max(axis=1))
+    return _token_entropy(token_ids, offsets, normalize, correct_bias=True)
 
 
 def meaning_entropy(log_probs: np.ndarray, groups: np.ndarray) -> float:
-    """Semantic entropy of sampled continuations of one text [6]: H = - sum_g p_g ln p_g over groups of one meaning.
+    """Semantic entropy of sampled continuations of one text [3]: H = - sum_g p_g ln p_g over groups of one meaning.
 
     p_g is proportional to the sum of exp(log_probs) over the group, and normalised over the groups. So 0 <= H <= ln of
     the number of groups.
@@ -128,7 +87,7 @@ def meaning_entropy(log_probs: np.ndarray, groups: np.ndarray) -> float:
 
 
 def group_by_meaning(embeddings: np.ndarray, threshold: float) -> np.ndarray:
-    """Groups of continuations that mean the same: connected components of the graph of cosine >= threshold [6].
+    """Groups of continuations that mean the same: connected components of the graph of cosine >= threshold [3].
 
     Components do not depend on the order of the rows. Two rows of a group may lie below the threshold, where others
     between them connect them. Cosines are rounded to 9 decimals before they are compared.
@@ -154,58 +113,44 @@ def group_by_meaning(embeddings: np.ndarray, threshold: float) -> np.ndarray:
     return np.asarray(first.argsort().argsort()[groups])
 
 
-def _token_entropies(token_ids: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Plugin entropy, distinct tokens and length of each row, in chunks of about `TOKENS_AT_ONCE` tokens."""
+def checked_offsets(token_ids: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Offsets of rows in a flat array, as int64; a ValueError if they do not ascend inside the tokens."""
     offsets = np.asarray(offsets, dtype=np.int64)
-    lengths = np.diff(offsets)
-    if offsets[0] < 0 or offsets[-1] > len(token_ids) or (lengths < 0).any():
+    if offsets[0] < 0 or offsets[-1] > len(token_ids) or (np.diff(offsets) < 0).any():
         raise ValueError(f"offsets must ascend inside [0, {len(token_ids)}]")
-    entropies, distinct = np.zeros(len(lengths)), np.zeros(len(lengths), dtype=np.int64)
-    start = 0
-    while start < len(lengths):
-        within = np.searchsorted(offsets, offsets[start] + TOKENS_AT_ONCE, side="right") - 1
-        stop = max(start + 1, int(within))
-        ids = np.asarray(token_ids[offsets[start] : offsets[stop]], dtype=np.int64)
-        entropies[start:stop], distinct[start:stop] = _count_entropies(ids, lengths[start:stop])
+    return offsets
+
+
+def row_blocks(sizes: np.ndarray, at_once: int) -> Iterator[tuple[int, int]]:
+    """Blocks ``[start, stop)`` of neighbouring rows that together hold at most `at_once`, or of a single row."""
+    filled, start = np.concatenate([[0], np.cumsum(sizes)]), 0
+    while start < len(sizes):
+        stop = max(start + 1, int(np.searchsorted(filled, filled[start] + at_once, side="right")) - 1)
+        yield start, stop
         start = stop
-    return entropies, distinct, lengths
 
 
-def _count_entropies(ids: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """H = ln L - (1 / L) sum_v c_v ln c_v of each row and its distinct tokens, from one sort of (row, token) pairs."""
-    if len(ids) and not 0 <= ids.min() <= ids.max() < 2**31:
-        raise ValueError(f"token ids must lie in [0, 2^31), not in [{ids.min()}, {ids.max()}]")
-    pairs = np.sort(np.repeat(np.arange(len(lengths)), lengths) << 31 | ids)
-    first = np.flatnonzero(np.diff(pairs, prepend=-1))  # where a run of equal pairs begins
-    counts = np.diff(first, append=len(pairs))
-    rows = pairs[first] >> 31
-    distinct = np.bincount(rows, minlength=len(lengths))
-    spread = np.bincount(rows, weights=counts * np.log(counts), minlength=len(lengths))
-    size = np.maximum(lengths, 1)
-    return np.clip(np.log(size) - spread / size, 0.0, np.log(np.maximum(distinct, 1))), distinct
-
-
-def _normalized(entropies: np.ndarray, lengths: np.ndarray, normalize: str) -> np.ndarray:
-    """Entropies as they are, or over ln L with 0 where L <= 1."""
+def _token_entropy(token_ids: np.ndarray, offsets: np.ndarray, normalize: str, correct_bias: bool) -> np.ndarray:
+    """H = ln L - (1 / L) sum_v c_v ln c_v of each row of L tokens, plus the Miller-Madow correction where wanted."""
+    if normalize not in ("none", "length"):
+        raise ValueError(f"normalize is {normalize!r}, but must be 'none' or 'length'")
+    offsets = checked_offsets(token_ids, offsets)
+    lengths = np.diff(offsets)
+    entropies = np.zeros(len(lengths))
+    for start, stop in row_blocks(lengths, TOKENS_AT_ONCE):
+        ids = np.asarray(token_ids[offsets[start] : offsets[stop]], dtype=np.int64)
+        if len(ids) and not 0 <= ids.min() <= ids.max() < 2**31:
+            raise ValueError(f"token ids must lie in [0, 2^31), not in [{ids.min()}, {ids.max()}]")
+        # One sort of (row, token) pairs, packed in 64 bits, counts the tokens of all rows of the block.
+        n_rows, size = stop - start, np.maximum(lengths[start:stop], 1)
+        pairs = np.sort(np.repeat(np.arange(n_rows), lengths[start:stop]) << 31 | ids)
+        first = np.flatnonzero(np.diff(pairs, prepend=-1))  # where a run of equal pairs begins
+        counts, rows = np.diff(first, append=len(pairs)), pairs[first] >> 31
+        distinct = np.maximum(np.bincount(rows, minlength=n_rows), 1)  # an empty row has entropy ln 1 = 0
+        spread = np.bincount(rows, weights=counts * np.log(counts), minlength=n_rows)
+        entropies[start:stop] = np.clip(np.log(size) - spread / size, 0.0, np.log(distinct))  # rounding may exceed them
+        if correct_bias:
+            entropies[start:stop] += (distinct - 1) / (2 * size)
     if normalize == "none":
         return entropies
-    if normalize != "length":
-        raise ValueError(f"normalize is {normalize!r}, but must be 'none' or 'length'")
     return np.where(lengths > 1, entropies / np.log(np.maximum(lengths, 2)), 0.0)
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    """Shares of each row's classes, float64, shape (n_rows, classes)."""
-    values = np.asarray(logits, dtype=np.float64)
-    if values.ndim != 2 or values.shape[1] < 2:
-        raise DataError(f"Logits have shape {values.shape}, but must be rows of at least two classes.")
-    highest = values.max(axis=1, keepdims=True)
-    bad = np.flatnonzero(~np.isfinite(highest[:, 0]))  # the maximum of a row with NaN is NaN
-    if len(bad):
-        named = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
-        raise DataError(
-            f"The logits of {len(bad)} of {len(values)} rows are no distribution (rows {named}); "
-            "score these rows again, or leave them out of the pool."
-        )
-    mass = np.exp(values - highest)
-    return np.asarray(mass / mass.sum(axis=1, keepdims=True))

@@ -13,8 +13,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from selectune.common import checks
 from selectune.common.errors import BudgetError, ConcentratedScores, UserError
-from selectune.selectors.base import Budget, Picked, Selector, Signals, first_of, ranked, rounded
+from selectune.selectors.base import Budget, Picked, Selector, Signals, lowest, rounded
 from selectune.selectors.interval_rules import NARROW, Band, Densest, IntervalRule, concentration, finite
 
 
@@ -85,8 +86,7 @@ class IGSE(Selector):
     ) -> None:
         if not entropies or len(set(entropies)) < len(entropies):
             raise UserError(f"IGSE needs entropies that are named once each, not {list(entropies)}.")
-        if combine not in ("box", "sum"):
-            raise UserError(f"IGSE can combine entropies by 'box' or by 'sum', not by {combine!r}.")
+        checks.one_of("IGSE's combine", combine, ("box", "sum"))
         if weights is not None and combine == "box":
             raise UserError("IGSE takes weights only with combine: sum; leave them out, or combine by sum.")
         if weights is not None and (len(weights) != len(entropies) or not np.isfinite(weights).all()):
@@ -117,10 +117,28 @@ class IGSE(Selector):
         bands = {name: self.rule.band(scores, budget, keys, n_tokens) for name, scores in values.items()}
         described = {name: _described(scores, bands[name], budget, name) for name, scores in values.items()}
         if self.sets_own_size:
-            return _inside_all(values, bands, described)
-        return _box(values, described, budget, keys, n_tokens)
+            outside = np.full(pool.n_rows, len(bands), dtype=np.float64)
+            for band in bands.values():
+                outside[band.rows] -= 1
+            rows = np.flatnonzero(outside == 0)
+            if len(rows) == 0:
+                ranges = "; ".join(f"{name} {band.low:.9g} to {band.high:.9g}" for name, band in bands.items())
+                raise BudgetError(f"No row lies inside all the bands ({ranges}); choose wider bounds.")
+            return Picked(rows, outside, {"bands": described})
+
+        distance = np.zeros(pool.n_rows)
+        for name, scores in values.items():  # in place and one after the other, as pools are large
+            np.maximum(distance, np.abs(rank_quantiles(scores, 2 * scores) - described[name]["centre"]), out=distance)
+        distance = rounded(distance)
+        rows = lowest(distance, pool, budget, seed)
+        half_width = float(distance[rows].max())
+        edge, edge_kept = np.count_nonzero(distance == half_width), np.count_nonzero(distance[rows] == half_width)
+        diagnostics = {"bands": described, "half_width": half_width}
+        diagnostics |= {"edge_rows": int(edge_kept), "edge_rows_left_out": int(edge - edge_kept)}
+        return Picked(rows, distance, diagnostics)
 
     def _sum(self, values: dict[str, np.ndarray], pool: Signals, budget: Budget, seed: int) -> Picked:
+        """The rule's band of the weighted sum of standardized entropies."""
         total = np.zeros(pool.n_rows)
         for (name, scores), weight in zip(values.items(), self.weights, strict=True):
             if np.ptp(scores) < NARROW:
@@ -129,7 +147,10 @@ class IGSE(Selector):
                     ConcentratedScores,
                     stacklevel=3,
                 )
-            total += weight * _z_scores(scores)
+            ordered = np.sort(scores)  # moments are summed in sorted order, so that the order of rows does not matter
+            if ordered[0] < ordered[-1]:
+                std = float(np.sqrt(np.mean((ordered - ordered.mean()) ** 2)))
+                total += weight * ((scores - ordered.mean()) / std)
         total = rounded(total)
         band = self.rule.band(total, budget, pool.tie_keys(seed), pool["n_tokens"])
         return Picked(band.rows, total, {"bands": {"sum": _described(total, band, budget, "the sum of entropies")}})
@@ -146,56 +167,8 @@ def rank_quantiles(scores: np.ndarray, doubled: np.ndarray | float) -> np.ndarra
     return np.asarray(below_or_equal / (2 * len(ordered)))
 
 
-def _box(
-    values: dict[str, np.ndarray], described: dict[str, Any], budget: Budget, keys: np.ndarray, n_tokens: np.ndarray
-) -> Picked:
-    """The rows nearest to the centres of the bands, in the largest of their rank distances."""
-    distance = np.zeros(len(keys))
-    for name, scores in values.items():  # one after the other, as pools are large
-        np.maximum(distance, np.abs(rank_quantiles(scores, 2 * scores) - described[name]["centre"]), out=distance)
-    distance = rounded(distance)
-    rows = first_of(ranked(distance, keys), budget, n_tokens)
-    half_width = float(distance[rows].max())
-    edge = distance == half_width
-    return Picked(
-        rows,
-        distance,
-        {
-            "bands": described,
-            "half_width": half_width,
-            "edge_rows": int(np.count_nonzero(edge[rows])),
-            "edge_rows_left_out": int(np.count_nonzero(edge) - np.count_nonzero(edge[rows])),
-        },
-    )
-
-
-def _inside_all(values: dict[str, np.ndarray], bands: dict[str, Band], described: dict[str, Any]) -> Picked:
-    """The rows that no band leaves out."""
-    outside = np.full(len(next(iter(values.values()))), len(bands), dtype=np.float64)
-    for band in bands.values():
-        outside[band.rows] -= 1
-    rows = np.flatnonzero(outside == 0).astype(np.int64)
-    if len(rows) == 0:
-        ranges = "; ".join(f"{name} {band.low:.9g} to {band.high:.9g}" for name, band in bands.items())
-        raise BudgetError(f"No row lies inside all the bands ({ranges}); choose wider bounds.")
-    return Picked(rows, outside, {"bands": described})
-
-
 def _described(scores: np.ndarray, band: Band, budget: Budget, name: str) -> dict[str, Any]:
     """Bounds, centre (the rank quantile of the midpoint) and `concentration` of a band."""
     centre = float(rank_quantiles(scores, band.low + band.high))
-    return {
-        "low": band.low,
-        "high": band.high,
-        "centre": centre,
-        "rows": len(band.rows),
-        **concentration(scores, band, budget, name),
-    }
-
-
-def _z_scores(scores: np.ndarray) -> np.ndarray:
-    """(s - mean) / population std, 0 where all are equal; summed in sorted order, so that the row order has no say."""
-    ordered = np.sort(scores)
-    centred = ordered - ordered.mean()
-    std = float(np.sqrt(np.mean(centred**2)))
-    return (scores - ordered.mean()) / std if ordered[0] < ordered[-1] else np.zeros_like(scores)
+    bounds = {"low": band.low, "high": band.high, "centre": centre, "rows": len(band.rows)}
+    return bounds | concentration(scores, band, budget, name)

@@ -1,6 +1,6 @@
-"""Selectors by where a text's embedding lies in its pool. Embeddings are compared as unit vectors.
+"""Selectors by the place of a text's embedding in its pool. Embeddings are compared as unit vectors.
 
-Rows are looked at in the order of (tie key, row id), so that permuting a pool of distinct texts permutes what is kept.
+Rows are read in the order of (tie key, row id), so that permuting a pool of distinct texts permutes the selection.
 
 1. T. F. Gonzalez, "Clustering to minimize the maximum intercluster distance", Theoretical Computer Science 38 (1985).
 2. O. Sener, S. Savarese, "Active learning for convolutional neural networks: a core-set approach", ICLR 2018.
@@ -14,8 +14,7 @@ from typing import Literal
 import numpy as np
 
 from selectune.common import checks
-from selectune.common.errors import UserError
-from selectune.selectors.base import Budget, Picked, Selector, Signals, first_of, ranked, rounded
+from selectune.selectors.base import Budget, Picked, Selector, Signals, blocks, check_budget, lowest, rounded
 from selectune.selectors.clustering import (
     ROWS_AT_ONCE,
     check_embeddings,
@@ -25,63 +24,57 @@ from selectune.selectors.clustering import (
     kmeans_flops,
     unit_rows,
 )
-from selectune.selectors.interval_rules import check_budget
 
 FARTHEST = 2.0  # the largest cosine distance
 FLOAT32_DECIMALS = 6
 
 
 class KCenter(Selector):
-    """Greedy k-centre: time and again the row farthest from those chosen before, so that they cover the pool [1, 2].
+    """Greedy k-centre: time and again the row farthest from those selected before, so that they cover the pool [1, 2].
 
-    The distance is 1 - cosine, which grows with that of the unit vectors, so the choices are those of Euclidean
-    distance, too. It begins at the row nearest to the mean of the unit vectors. Arithmetic is float32, and distances
-    are rounded to 6 decimals before they are compared; ties go by key.
+    The distance is 1 - cosine, which grows with that of the unit vectors, so Euclidean distance would select the same
+    rows. It begins at the row nearest to the mean of the unit vectors. Arithmetic is float32, and distances are rounded
+    to 6 decimals before they are compared; ties go by key.
 
     Time is that of k products of the N rows with one, O(k N d); memory is 4 N d bytes.
     """
 
-    @property
-    def requires(self) -> frozenset[str]:
-        """``embedding``."""
-        return frozenset({"embedding"})
+    requires = frozenset({"embedding"})
 
     def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:
-        """Keep the rows chosen until the budget is met.
+        """Select rows until the budget is met.
 
-        ``scores`` are each chosen row's distance to the nearest of those before it (2, the largest there is, for the
-        first), so they fall in the order of choice; and other rows' distance to the nearest chosen.
-
-        Raises:
-            BudgetError: a budget that is missing or over the pool.
-            DataError: embeddings that are zero or not finite.
+        ``scores`` are each selected row's distance to the nearest of those before it (2, the largest possible, for the
+        first), so they fall in the order of selection; and other rows' distance to the nearest selected row.
         """
         check_budget(budget, pool["n_tokens"], "KCenter")
+        check_embeddings(pool["embedding"])
         order = np.argsort(pool.tie_keys(seed), kind="stable")
-        unit = _unit_float32(pool["embedding"], order)
-        sizes = np.ones(len(order), dtype=np.int64) if budget.tokens is None else pool["n_tokens"][order]
-        missing = budget.rows if budget.tokens is None else budget.tokens
-        assert missing is not None
+        n_rows, width = pool["embedding"].shape
+        unit = np.empty((n_rows, width), dtype=np.float32)  # in the order of the keys; read in blocks
+        for block in blocks(n_rows, ROWS_AT_ONCE):
+            unit[block] = unit_rows(pool["embedding"][order[block]])
+        sizes = np.ones(n_rows, dtype=np.int64) if budget.tokens is None else pool["n_tokens"][order]
+        missing = budget.tokens or budget.rows or 0
 
-        nearest = np.full(len(order), FARTHEST, dtype=np.float32)  # distance to the nearest chosen row
-        scores, left = np.zeros(len(order)), np.ones(len(order), dtype=bool)
+        nearest = np.full(n_rows, FARTHEST, dtype=np.float32)  # distance to the nearest selected row
+        heights, left = np.zeros(n_rows), np.ones(n_rows, dtype=bool)
         place = int(np.round(unit @ unit.mean(axis=0, dtype=np.float64).astype(np.float32), FLOAT32_DECIMALS).argmax())
         while True:
-            scores[place], left[place] = nearest[place], False
+            heights[place], left[place] = nearest[place], False
             missing -= int(sizes[place])
             distance = np.round(1 - unit @ unit[place], FLOAT32_DECIMALS)
             np.minimum(nearest, np.maximum(distance, 0), out=nearest)
             if missing <= 0:
                 break
             place = int(np.where(left, nearest, -1).argmax())  # the first of equals, which has the smallest key
-        scores[left] = nearest[left]
-        in_pool = np.empty(len(order))
-        in_pool[order] = scores
-        radius = float(nearest[left].max(initial=0.0))
-        rows, width = np.sort(order[~left]).astype(np.int64), unit.shape[1]
-        flops = 2 * width * len(order) * (len(rows) + 1) + width * len(order)  # the mean, and where to begin
-        told = {"radius": round(radius, FLOAT32_DECIMALS)}
-        return Picked(rows, in_pool, told, flops, "k-centre: 2 d a distance (analytic)")
+        heights[left] = nearest[left]
+        scores = np.empty(n_rows)
+        scores[order] = heights
+        rows, radius = np.sort(order[~left]).astype(np.int64), float(nearest[left].max(initial=0.0))
+        flops = 2 * width * n_rows * (len(rows) + 1) + width * n_rows  # the mean, and where to begin
+        diagnostics = {"radius": round(radius, FLOAT32_DECIMALS)}
+        return Picked(rows, scores, diagnostics, flops, "k-centre: 2 d a distance (analytic)")
 
 
 class Prototypes(Selector):
@@ -98,46 +91,30 @@ class Prototypes(Selector):
         UserError: a ``keep`` that is neither, or no prototypes.
     """
 
+    requires = frozenset({"embedding"})
+
     def __init__(self, keep: Literal["nearest", "farthest"] = "nearest", n_prototypes: int | None = None) -> None:
-        if keep not in ("nearest", "farthest"):
-            raise UserError(f"Prototypes can keep the 'nearest' or the 'farthest' rows, not the {keep!r}.")
+        checks.one_of("Prototypes' keep", keep, ("nearest", "farthest"))
         checks.at_least("Prototypes' n_prototypes", n_prototypes, 1)
         self.keep, self.n_prototypes = keep, n_prototypes
-
-    @property
-    def requires(self) -> frozenset[str]:
-        """``embedding``."""
-        return frozenset({"embedding"})
 
     def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:
         """Keep the first rows by distance; ``scores`` are the distance to a row's own prototype, in [0, 2].
 
         The seed is that of the k-means, too.
-
-        Raises:
-            BudgetError: a budget that is missing or over the pool.
-            DataError: embeddings that are zero or not finite.
         """
         check_budget(budget, pool["n_tokens"], "Prototypes")
-        keys, embeddings = pool.tie_keys(seed), pool["embedding"]
-        centres = kmeans(embeddings, self.n_prototypes or default_prototypes(pool.n_rows), seed, keys)
+        embeddings = pool["embedding"]
+        k = self.n_prototypes or default_prototypes(pool.n_rows)
+        centres = kmeans(embeddings, k, seed, pool.tie_keys(seed))
         lengths = np.linalg.norm(centres, axis=1, keepdims=True)
+        # The mean of opposite unit vectors is 0 and has no direction: its distance is 1 to every row.
         directions = np.divide(centres, lengths, out=np.zeros_like(centres), where=lengths > 0)
         cosines = [
             np.einsum("ij,ij->i", unit, directions[d2.argmin(axis=1)]) for unit, d2 in distances(embeddings, centres)
         ]
         scores = rounded(1 - np.concatenate(cosines))
-        order = ranked(scores if self.keep == "nearest" else -scores, keys)
+        rows = lowest(scores if self.keep == "nearest" else -scores, pool, budget, seed)
         n_rows, width = embeddings.shape
         flops = kmeans_flops(n_rows, width, len(centres)) + 2 * width * n_rows * (len(centres) + 1)
-        rows = first_of(order, budget, pool["n_tokens"])
         return Picked(rows, scores, {"prototypes": len(centres)}, flops, "k-means: 2 d a distance (analytic)")
-
-
-def _unit_float32(embeddings: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Unit rows in an order, float32, shape (n_rows, d); read in blocks."""
-    check_embeddings(embeddings)
-    unit = np.empty(embeddings.shape, dtype=np.float32)
-    for start in range(0, len(order), ROWS_AT_ONCE):
-        unit[start : start + ROWS_AT_ONCE] = unit_rows(embeddings[order[start : start + ROWS_AT_ONCE]])
-    return unit

@@ -1,8 +1,8 @@
-"""Interval rules: which band of a score is kept.
+"""Interval rules: where the band of a score that is kept begins and ends.
 
 The paper (EUDS, Li et al. 2025) keeps the samples whose entropy lies inside an optimal interval; how the interval is
-placed is this project's definition. All rules share one picture: the rows sorted by (score rounded to 9 decimals, tie
-key, row id), and a run of neighbours in that order. A rule says where the run begins and ends, in O(N log N).
+placed is this project's definition. All rules sort the rows by (score rounded to 9 decimals, tie key, row id) and keep
+a run of neighbours in that order, in O(N log N).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from selectune.common.errors import BudgetError, ConcentratedScores, DataError
-from selectune.selectors.base import Budget, ranked, rounded
+from selectune.common.errors import BadRowsError, BudgetError, ConcentratedScores, DataError
+from selectune.selectors.base import Budget, check_budget, cumulative_sizes, ranked, rounded
 
 NARROW = 1e-6
 MANY_TIES = 0.1
@@ -37,7 +37,7 @@ class Band:
 
 
 class IntervalRule(ABC):
-    """Chooses a band of a score; a subclass says in `run` where it begins and ends."""
+    """Places a band of a score; a subclass defines in `run` where it begins and ends."""
 
     sets_own_size: ClassVar[bool] = False
     """Whether the rule fixes its own bounds and so takes no budget."""
@@ -51,10 +51,6 @@ class IntervalRule(ABC):
             n_tokens: tokens of the rows in the same order, shape (n_rows,).
             budget: between 1 and the whole pool, in rows or tokens; empty for a rule that sets its own size.
         """
-
-    def __call__(self, scores: np.ndarray, budget: Budget, tie_keys: np.ndarray, n_tokens: np.ndarray) -> np.ndarray:
-        """The rows of `band`."""
-        return self.band(scores, budget, tie_keys, n_tokens).rows
 
     def band(self, scores: np.ndarray, budget: Budget, tie_keys: np.ndarray, n_tokens: np.ndarray) -> Band:
         """The band that the rule keeps.
@@ -71,7 +67,13 @@ class IntervalRule(ABC):
             DataError: scores that are not finite.
         """
         scores = finite(scores)
-        self._check(budget, n_tokens)
+        if not self.sets_own_size:
+            check_budget(budget, n_tokens, str(self))
+        elif budget.is_set:
+            raise BudgetError(
+                f"{self} fixes its own bounds and takes no budget; "
+                "leave out data.keep, data.keep_rows and data.keep_tokens, or choose another rule."
+            )
         order = ranked(scores, tie_keys)
         ordered = scores[order]
         start, stop = self.run(ordered, np.asarray(n_tokens)[order], budget)
@@ -81,16 +83,6 @@ class IntervalRule(ABC):
                 "choose bounds that hold some of them."
             )
         return Band(np.sort(order[start:stop]).astype(np.int64), float(ordered[start]), float(ordered[stop - 1]))
-
-    def _check(self, budget: Budget, n_tokens: np.ndarray) -> None:
-        if self.sets_own_size:
-            if budget.is_set:
-                raise BudgetError(
-                    f"{self} fixes its own bounds and takes no budget; "
-                    "leave out data.keep, data.keep_rows and data.keep_tokens, or choose another rule."
-                )
-            return
-        check_budget(budget, n_tokens, str(self))
 
 
 @dataclass(frozen=True)
@@ -103,7 +95,7 @@ class Densest(IntervalRule):
 
     def run(self, ordered: np.ndarray, n_tokens: np.ndarray, budget: Budget) -> tuple[int, int]:
         """The narrowest of the shortest runs."""
-        filled, needed = filled_by(n_tokens, budget)
+        filled, needed = cumulative_sizes(n_tokens, budget)
         stops = np.searchsorted(filled, filled[:-1] + needed, side="left")
         stops = stops[stops <= len(ordered)]  # later starts cannot reach the budget
         low, high = ordered[: len(stops)], ordered[stops - 1]
@@ -127,7 +119,7 @@ class Central(IntervalRule):
 
     def run(self, ordered: np.ndarray, n_tokens: np.ndarray, budget: Budget) -> tuple[int, int]:
         """The smallest central run that reaches the budget."""
-        filled, needed = filled_by(n_tokens, budget)
+        filled, needed = cumulative_sizes(n_tokens, budget)
         sizes = np.arange(1, len(ordered) + 1)
         starts = (len(ordered) - sizes) // 2
         smallest = int(np.searchsorted(filled[starts + sizes] - filled[starts], needed, side="left"))
@@ -188,54 +180,25 @@ class Absolute(IntervalRule):
         return int(np.searchsorted(ordered, low, side="left")), int(np.searchsorted(ordered, high, side="right"))
 
 
-def check_budget(budget: Budget, n_tokens: np.ndarray, of: str = "This selector") -> None:
-    """Refuse a budget that is missing, nothing, or over the pool.
-
-    Args:
-        budget: how much to keep.
-        n_tokens: tokens of each row of the pool, shape (n_rows,).
-        of: whose budget it is, for the message.
-
-    Raises:
-        BudgetError: as above.
-    """
-    if not budget.is_set:
-        raise BudgetError(f"{of} needs a budget; give data.keep, data.keep_rows or data.keep_tokens.")
-    filled, asked = filled_by(n_tokens, budget)
-    if not 0 < asked <= filled[-1]:
-        unit = "rows" if budget.tokens is None else "tokens"
-        raise BudgetError(f"The budget is {asked} {unit}, but the pool has {filled[-1]}; ask for 1 to {filled[-1]}.")
-
-
 def finite(scores: np.ndarray, name: str = "the score") -> np.ndarray:
-    """Scores rounded to 9 decimals, float64, shape (n_rows,).
-
-    Raises:
-        DataError: no rows, not one number a row, or NaN or infinite ones; it names how many and the first rows.
-    """
+    """Scores rounded to 9 decimals, float64, shape (n_rows,); a DataError unless they are one finite number a row."""
     values = rounded(scores)
     if values.ndim != 1 or len(values) == 0:
         raise DataError(f"{name} has shape {values.shape}, but a band needs one number a row and at least one row.")
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
-        rows = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
-        raise DataError(
-            f"{len(bad)} of {len(values)} values of {name} are NaN or infinite (rows {rows}); "
-            "score these rows again, or leave them out of the pool."
+        raise BadRowsError(
+            f"{len(bad)} of {len(values)} values of {name} are NaN or infinite (rows {{rows}}); "
+            "score these rows again, or leave them out of the pool.",
+            bad.tolist(),
         )
     return values
 
 
 def concentration(scores: np.ndarray, band: Band, budget: Budget, name: str) -> dict[str, Any]:
-    """How far a band is decided by ties, for the manifest; warns where they decide much of it.
+    """How far a band of some scores is decided by ties, for the manifest; warns where they decide much of it.
 
     A row ties at a bound when its score is the band's lowest or highest and another row of the pool has the same.
-
-    Args:
-        scores: the scores that the band was chosen from, shape (n_rows,).
-        band: what was kept.
-        budget: what was asked for.
-        name: of the score, for the warning.
 
     Returns:
         ``width`` (high - low), ``tied_rows`` (kept rows that tie at a bound), ``tied_share`` (of the rows kept) and
@@ -250,24 +213,17 @@ def concentration(scores: np.ndarray, band: Band, budget: Budget, name: str) -> 
     at_bound = np.isin(values, [bound for bound in (band.low, band.high) if np.count_nonzero(values == bound) > 1])
     tied = int(np.count_nonzero(at_bound[band.rows]))
     share, left_out = tied / len(band.rows), int(np.count_nonzero(at_bound)) - tied
-    reason, so = "", "selection by it is close to random"
+    reason, effect = "", "selection by it is close to random"
     if width < NARROW and len(band.rows) > 1:
         reason = f"the band kept is {width:.1e} wide"
     elif share > MANY_TIES and (budget.is_set or left_out):
         reason = f"{share:.0%} of the rows kept tie at a bound of the band, and {left_out} equal rows are left out"
         if left_out < MANY_TIES * tied:
-            so = "a few values of it decide what is kept"
+            effect = "a few values of it decide what is kept"
     if reason and len(band.rows) < len(values):
         warnings.warn(
-            f"{name} is concentrated ({reason}), so {so}; use another entropy or estimator, or several (IGSE).",
+            f"{name} is concentrated ({reason}), so {effect}; use another entropy or estimator, or several (IGSE).",
             ConcentratedScores,
             stacklevel=3,
         )
     return {"width": width, "tied_rows": tied, "tied_share": share, "tied_rows_left_out": left_out}
-
-
-def filled_by(n_tokens: np.ndarray, budget: Budget) -> tuple[np.ndarray, int]:
-    """What the first 0, 1, ..., N rows hold, int64, shape (N + 1,), and what is asked for; in rows or in tokens."""
-    if budget.tokens is not None:
-        return np.concatenate([[0], np.cumsum(n_tokens, dtype=np.int64)]), budget.tokens
-    return np.arange(len(n_tokens) + 1), budget.rows or 0

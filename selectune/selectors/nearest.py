@@ -7,10 +7,9 @@ from typing import Literal
 
 import numpy as np
 
-from selectune.common.errors import UserError
-from selectune.selectors.base import Budget, Picked, Signals, first_of, ranked
+from selectune.common import checks
+from selectune.selectors.base import Budget, Picked, Signals, blocks, check_budget, cumulative_sizes, lowest
 from selectune.selectors.clustering import ROWS_AT_ONCE, unit_rows
-from selectune.selectors.interval_rules import check_budget, filled_by
 from selectune.selectors.target import Comparing, even_weights
 
 GRID = 10**9  # cosines are compared to 9 decimals
@@ -32,17 +31,12 @@ class Nearest(Comparing):
     """
 
     def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:
-        """Keep the rows taken until the budget is met; ``scores`` are the cosine with the nearest row of the target.
-
-        Raises:
-            BudgetError: a budget that is missing or over the pool.
-            DataError: no target; embeddings that are zero, not finite, or of another width than the target's.
-        """
+        """Keep the rows taken until the budget is met; ``scores`` are the cosine with the nearest row of the target."""
         check_budget(budget, pool["n_tokens"], "Nearest")
         target = self.target_of(pool, target)
         order = np.argsort(pool.tie_keys(seed), kind="stable")
         turns = np.argsort(target.tie_keys(seed), kind="stable")
-        filled, needed = filled_by(pool["n_tokens"], budget)
+        filled, needed = cumulative_sizes(pool["n_tokens"], budget)
         search = _Search(pool["embedding"], order, unit_rows(target["embedding"][turns]))
         expected = int(needed / filled[-1] * pool.n_rows) + 1
         rows: list[int] = []
@@ -51,8 +45,8 @@ class Nearest(Comparing):
             needed -= int(pool["n_tokens"][row]) if budget.tokens is not None else 1
             if needed <= 0:
                 break
-        told, method = {"target_rows": len(turns)}, "nearest: 2 d a cosine (analytic)"
-        return Picked(np.sort(np.array(rows, dtype=np.int64)), search.best, told, search.flops, method)
+        method = "nearest: 2 d a cosine (analytic)"
+        return Picked(np.sort(np.array(rows)), search.best, {"target_rows": len(turns)}, search.flops, method)
 
 
 class Closest(Comparing):
@@ -70,30 +64,23 @@ class Closest(Comparing):
     """
 
     def __init__(self, to: Literal["nearest", "mean"] = "nearest") -> None:
-        if to not in ("nearest", "mean"):
-            raise UserError(f"Closest can measure to the 'nearest' row of the target or to its 'mean', not {to!r}.")
+        checks.one_of("Closest's to", to, ("nearest", "mean"))
         self.to = to
 
     def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:
-        """Keep the closest rows; ``scores`` are the distance (for ``mean`` without the constant).
-
-        Raises:
-            BudgetError: a budget that is missing or over the pool.
-            DataError: no target; embeddings that are zero, not finite, or of another width than the target's.
-        """
+        """Keep the closest rows; ``scores`` are the distance (for ``mean`` without the constant)."""
         check_budget(budget, pool["n_tokens"], "Closest")
         target = self.target_of(pool, target)
-        there = np.asarray(target["embedding"], dtype=np.float64)
+        centres = np.asarray(target["embedding"], dtype=np.float64)
         if self.to == "mean":
-            there = even_weights(target)[None] @ there
+            centres = even_weights(target)[None] @ centres
         scores = np.empty(pool.n_rows)
-        for start in range(0, pool.n_rows, ROWS_AT_ONCE):
-            rows = np.asarray(pool["embedding"][start : start + ROWS_AT_ONCE], dtype=np.float64)
-            d2 = (rows**2).sum(axis=1, keepdims=True) + (there**2).sum(axis=1) - 2 * rows @ there.T
-            scores[start : start + ROWS_AT_ONCE] = np.maximum(d2.min(axis=1), 0)
-        kept = first_of(ranked(scores, pool.tie_keys(seed)), budget, pool["n_tokens"])
-        flops = 2.0 * there.size * pool.n_rows
-        return Picked(kept, scores, flops=flops, flops_method="2 d a distance (analytic)")
+        for block in blocks(pool.n_rows, ROWS_AT_ONCE):
+            rows = np.asarray(pool["embedding"][block], dtype=np.float64)
+            d2 = (rows**2).sum(axis=1, keepdims=True) + (centres**2).sum(axis=1) - 2 * rows @ centres.T
+            scores[block] = np.maximum(d2.min(axis=1), 0)  # below 0 is rounding
+        rows, flops = lowest(scores, pool, budget, seed), 2.0 * centres.size * pool.n_rows
+        return Picked(rows, scores, {}, flops, "2 d a distance (analytic)")
 
 
 class _Search:
@@ -123,7 +110,7 @@ class _Search:
             turn = taken % len(self.targets)
             candidates[turn] = candidates[turn][self.untaken[candidates[turn]]]
             if len(candidates[turn]) == 0:
-                few = n_candidates // 4  # who is about to want more gets it in the same pass over the pool
+                few = n_candidates // 4  # targets that are about to run out are filled in the same pass over the pool
                 lacking = [t for t, places in enumerate(candidates) if np.count_nonzero(self.untaken[places]) <= few]
                 for t, places in zip(lacking, self._nearest(lacking, n_candidates), strict=True):
                     candidates[t] = places
@@ -134,23 +121,22 @@ class _Search:
 
     def _nearest(self, turns: list[int], n_candidates: int) -> Iterator[np.ndarray]:
         """The places of the nearest untaken rows of each of some targets, nearest first."""
-        for start in range(0, len(turns), ROWS_AT_ONCE):
-            some = self.targets[turns[start : start + ROWS_AT_ONCE]]
-            found = np.zeros((len(some), 0), dtype=np.int64)
-            for first in range(0, len(self.order), ROWS_AT_ONCE):
-                found = np.concatenate([found, self._candidates(some, first)], axis=1)
-                if found.shape[1] > n_candidates:
-                    found = np.partition(found, n_candidates - 1, axis=1)[:, :n_candidates]
-            for codes in np.sort(found, axis=1):
+        for some in blocks(len(turns), ROWS_AT_ONCE):
+            targets = self.targets[turns[some]]
+            nearest = np.zeros((len(targets), 0), dtype=np.int64)
+            for block in blocks(len(self.order), ROWS_AT_ONCE):
+                nearest = np.concatenate([nearest, self._candidates(targets, block)], axis=1)
+                if nearest.shape[1] > n_candidates:
+                    nearest = np.partition(nearest, n_candidates - 1, axis=1)[:, :n_candidates]
+            for codes in np.sort(nearest, axis=1):
                 yield codes[codes != NONE] & PLACE
 
-    def _candidates(self, targets: np.ndarray, first: int) -> np.ndarray:
+    def _candidates(self, targets: np.ndarray, block: slice) -> np.ndarray:
         """The candidates of each target among a block of the pool, int64, shape (n_targets, block)."""
-        places = np.arange(first, min(first + ROWS_AT_ONCE, len(self.order)))
-        rows = self.order[places]
+        places, rows = np.arange(block.start, block.stop), self.order[block]
         self.flops += 2 * targets.shape[1] * len(targets) * len(rows)
         cosines = np.rint(targets @ unit_rows(self.embeddings[rows]).T * GRID)
         self.best[rows] = np.maximum(self.best[rows], cosines.max(axis=0) / GRID)
-        codes = (GRID - np.minimum(cosines, GRID)).astype(np.int64) << PLACE_BITS | places
-        codes[:, ~self.untaken[places]] = NONE
+        codes = (GRID - np.minimum(cosines, GRID)).astype(np.int64) << PLACE_BITS | places  # rounding may exceed 1
+        codes[:, ~self.untaken[block]] = NONE
         return codes

@@ -1,4 +1,4 @@
-"""How many padded tokens a scoring batch holds: a constant on CPU, found by trial on a GPU and kept."""
+"""How many padded tokens a scoring batch holds: a constant on CPU, found by trial on a GPU and kept in the cache."""
 
 from __future__ import annotations
 
@@ -11,21 +11,38 @@ import torch
 from selectune.common.files import default_cache, write_json
 from selectune.common.ranks import on_rank_zero
 from selectune.signals.definitions import ScoringModel
+from selectune.signals.forward import make_scorer
 
 CPU_TOKENS = 8192
 MOST_TOKENS = 2**20
 
 
-def token_budget(device: torch.device, key: str, attempt: Callable[[int], None]) -> int:
-    """The token budget of a model on a device, decided by rank 0.
+def batch_size_for(scoring: ScoringModel, names: list[str], device: torch.device) -> int:
+    """Padded tokens of a batch in which a model scores some signals on a device; see `batch_size`."""
+    passes = [name for name in names if scoring.kind(name) in ("language", "head", "sampled", "encoder")]
+    if not passes or scoring.tuned:  # a tuned model is not trained yet, and its encoder fits with the head's
+        passes = [name for name in passes if scoring.kind(name) == "language"]
+    if not passes:
+        return CPU_TOKENS
+    scorers: list[Any] = []
 
-    On a GPU it is half of what was found to fit, and kept in the cache under the key, so that later runs plan the same
-    batches.
+    def attempt(tokens: int) -> None:
+        if not scorers:
+            first = [name for name in passes if scoring.kind(name) == scoring.kind(passes[0])]
+            scorers.append(make_scorer(first, scoring).to(device))
+        half = torch.bfloat16 if scoring.precision == "bf16" else None
+        with torch.no_grad(), torch.autocast(device.type, half, enabled=half is not None):
+            scorers[0](scorers[0].made_up(max(1, tokens // scoring.max_length), scoring.max_length))
 
-    Args:
-        device: that scores.
-        key: of model, signals, precision and length of rows.
-        attempt: scores a made-up batch of so many tokens, and raises `torch.OutOfMemoryError` where they do not fit.
+    key = "-".join([scoring.weights_hash[:16], str(scoring.max_length), scoring.precision, *passes])
+    return batch_size(device, key, attempt)
+
+
+def batch_size(device: torch.device, key: str, attempt: Callable[[int], None]) -> int:
+    """Padded tokens of a scoring batch, decided by rank 0: on a GPU half of what fits, to leave room for longer rows.
+
+    The result is kept under the key, of model, signals, precision and length of rows, so that later runs plan the same
+    batches. An ``attempt`` scores a made-up batch of so many tokens; `torch.OutOfMemoryError` where they do not fit.
     """
     if device.type != "cuda":
         return CPU_TOKENS
@@ -34,46 +51,22 @@ def token_budget(device: torch.device, key: str, attempt: Callable[[int], None])
     file = default_cache() / "token_budgets" / f"{key}-{name}.json"
 
     def decide() -> int:
-        if file.is_file():
-            return int(json.loads(file.read_text())["max_batch_tokens"])
-        found = max(CPU_TOKENS, largest_that_fits(attempt, CPU_TOKENS, MOST_TOKENS) // 2)
-        write_json(file, {"max_batch_tokens": found})
-        return found
+        if not file.is_file():
+            fitting = largest_that_fits(attempt, CPU_TOKENS, MOST_TOKENS)
+            write_json(file, {"max_batch_tokens": max(CPU_TOKENS, fitting // 2)})
+        return int(json.loads(file.read_text())["max_batch_tokens"])
 
     return on_rank_zero(decide)
 
 
 def largest_that_fits(attempt: Callable[[int], None], start: int, most: int) -> int:
     """The largest of start, 2 start, 4 start, ... up to `most` that does not run out of memory; `start` at least."""
-    found = size = start
+    fitting = size = start
     while size <= most:
         try:
             attempt(size)
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
             break
-        found, size = size, 2 * size
-    return found
-
-
-def find_token_budget(scoring: ScoringModel, names: list[str], device: torch.device) -> int:
-    """The token budget of a scoring model for some signals; see `token_budget`."""
-    passes = [name for name in names if scoring.kind(name) in ("language", "head", "sampled", "encoder")]
-    if not passes or scoring.tuned:  # a tuned model's weights are not there yet, and its encoder fits with the head's
-        passes = [name for name in passes if scoring.kind(name) == "language"]
-    scorers: list[Any] = []
-
-    def attempt(tokens: int) -> None:
-        from selectune.signals.forward import make_scorer
-
-        if not scorers:
-            first = [name for name in passes if scoring.kind(name) == scoring.kind(passes[0])]
-            scorers.append(make_scorer(first, scoring).to(device))
-        half = torch.bfloat16 if scoring.precision == "bf16" else None
-        with torch.no_grad(), torch.autocast(device.type, half, enabled=half is not None):
-            scorers[0](scorers[0].made_up(max(1, tokens // scoring.max_length), scoring.max_length))
-
-    if not passes:
-        return CPU_TOKENS
-    key = "-".join([scoring.weights_hash[:16], str(scoring.max_length), scoring.precision, *passes])
-    return token_budget(device, key, attempt)
+        fitting, size = size, 2 * size
+    return fitting

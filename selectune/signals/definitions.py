@@ -1,9 +1,9 @@
-"""What signals there are, and all that the values of each depend on."""
+"""The signals, and everything that the values of each depend on."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,13 +37,15 @@ class Rows:
 
     Args:
         pool: the rows.
-        tokens: of the scoring model's tokenizer.
+        tokens: by the scoring model's tokenizer.
         labels: numbers of classes, shape (n_rows,); None for a task without classes.
+        row_ids: of these rows in the pool that they were taken from, shape (n_rows,); None where they are all of it.
     """
 
     pool: Pool
     tokens: TokenizedRows
     labels: np.ndarray | None = None
+    row_ids: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.pool)
@@ -56,18 +58,14 @@ class Rows:
     @property
     def always(self) -> dict[str, np.ndarray]:
         """The signals that every pool has, see `ALWAYS`."""
-        known = {
-            "n_tokens": self.n_tokens,
-            "input_tokens": self.tokens.lengths,
-            "text_hash": self.pool.text_hash,
-            "domain": self.pool.domains,
-        }
-        return {name: values for name, values in known.items() if values is not None}
+        known = {"n_tokens": self.n_tokens, "input_tokens": self.tokens.lengths, "text_hash": self.pool.text_hash}
+        return known if self.pool.domains is None else known | {"domain": self.pool.domains}
 
     def take(self, rows: np.ndarray) -> Rows:
         """Some of the rows, as a pool of their own."""
         labels = None if self.labels is None else self.labels[rows]
-        return Rows(self.pool.take(rows), self.tokens.take(rows), labels)
+        row_ids = rows if self.row_ids is None else self.row_ids[rows]
+        return Rows(self.pool.take(rows), self.tokens.take(rows), labels, row_ids)
 
 
 @dataclass
@@ -75,13 +73,13 @@ class ScoringModel:
     """The model that scores, with what its signals are keyed by.
 
     Args:
-        source: as it was found.
+        source: where it was found.
         settings: how it scores.
         max_length: tokens that rows were cut to.
         max_batch_tokens: padded tokens of a batch.
         precision: ``32`` or ``bf16``.
-        tuned: hash of what it is tuned on and how, when it is; its weights are known before they are made.
-        tuned_folder: where these weights are, once they are made.
+        tuned: hash of everything that its tuning depends on, where it is tuned; so its signals have keys before it is.
+        tuned_folder: of the tuned weights, once there are some.
     """
 
     source: ModelSource
@@ -90,7 +88,7 @@ class ScoringModel:
     max_batch_tokens: int
     precision: str = "32"
     tuned: str | None = None
-    tuned_folder: Path | None = field(default=None)
+    tuned_folder: Path | None = None
 
     @cached_property
     def weights_hash(self) -> str:
@@ -109,8 +107,18 @@ class ScoringModel:
 
     @cached_property
     def estimator(self) -> Estimator:
-        """Of the generative entropy: as asked for, else what the kind of model has a head for."""
-        return self.settings.generative.estimator or _language_kind(self.source.folder)
+        """Of the generative entropy: as asked for, else ``masked`` or, for a model without that head, ``causal``."""
+        if self.settings.generative.estimator:
+            return self.settings.generative.estimator
+        from transformers import AutoConfig
+        from transformers.models.auto.modeling_auto import (
+            MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+            MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+        )
+
+        kind = AutoConfig.from_pretrained(str(self.source.folder)).model_type
+        causal = kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES and kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+        return "causal" if causal else "masked"
 
     @cached_property
     def layers(self) -> list[int]:
@@ -119,9 +127,7 @@ class ScoringModel:
         Raises:
             UserError: the model has no such layers.
         """
-        from transformers import AutoConfig
-
-        depth = int(AutoConfig.from_pretrained(str(self.source.folder)).num_hidden_layers)
+        depth = self._depth
         asked = self.settings.generative.layers
         layers = sorted(set([max(1, depth // 3), depth] if asked is None else asked))
         if not layers or layers[0] < 0 or layers[-1] > depth:
@@ -133,13 +139,16 @@ class ScoringModel:
 
     @property
     def embedding_layer(self) -> int | None:
-        """Whose mean is the embedding: the last, or the probe's where the encoder stops early."""
-        from transformers import AutoConfig
-
+        """The layer whose mean is the embedding: the probe's last where the encoder stops there; None for the last."""
         if self.tuned or self.settings.generative.head != "probe":
             return None
-        depth = AutoConfig.from_pretrained(str(self.source.folder)).num_hidden_layers
-        return self.layers[-1] if self.layers[-1] < depth else None
+        return self.layers[-1] if self.layers[-1] < self._depth else None
+
+    @cached_property
+    def _depth(self) -> int:
+        from transformers import AutoConfig
+
+        return int(AutoConfig.from_pretrained(str(self.source.folder)).num_hidden_layers)
 
     def kind(self, name: str) -> str:
         """How a signal is computed: ``text``, ``derived``, or by a pass of the ``language``, ``head``, ``sampled`` or
@@ -150,7 +159,7 @@ class ScoringModel:
         """
         if name not in SIGNALS:
             raise UserError(
-                f"There is no signal '{name}'; there are {', '.join(SIGNALS)}. Mend the selector's arguments."
+                f"There is no signal '{name}'; there are {', '.join(SIGNALS)}. Check the selector's arguments."
             )
         if name == "information_entropy":
             return "head" if self.settings.information.estimator == "predictive" else "text"
@@ -167,7 +176,7 @@ class ScoringModel:
 
     def is_tuned(self, name: str) -> bool:
         """Whether a signal comes from the tuned weights."""
-        return self.tuned is not None and (self.kind(name) in ("head", "encoder", "derived"))
+        return self.tuned is not None and self.kind(name) in ("head", "encoder", "derived")
 
     def define(self, name: str, pool: Pool) -> Definition:
         """The definition of a signal of a pool by this model.
@@ -186,9 +195,14 @@ class ScoringModel:
         elif name == "information_entropy":
             arguments |= asdict(self.settings.information)
         elif name == "semantic_entropy":
-            arguments |= self._semantic()
+            drawn = () if kind == "sampled" else ("samples", "max_new_tokens", "similarity")
+            arguments |= {k: v for k, v in asdict(self.settings.semantic).items() if k not in drawn}
         elif kind == "language":
-            arguments |= self._language(name)
+            arguments |= {"estimator": self.estimator}
+            if self.estimator == "masked_pseudo":
+                arguments["k"] = self.settings.generative.k
+            if name == "generative_entropy" and self.settings.generative.head == "probe":
+                arguments |= {"head": "probe", "layers": self.layers}
         if name == "embedding" or kind == "derived":
             arguments |= {"layer": "last" if self.embedding_layer is None else self.embedding_layer, "pooling": "mean"}
             arguments |= asdict(self.settings.embedding)
@@ -198,29 +212,3 @@ class ScoringModel:
         arguments |= {"max_batch_tokens": self.max_batch_tokens, "precision": self.precision}
         model = str(self.tuned) if self.is_tuned(name) else self.weights_hash
         return Definition(name, "derived" if kind == "derived" else "forward", pool.fingerprint, model, arguments)
-
-    def _language(self, name: str) -> dict[str, Any]:
-        arguments: dict[str, Any] = {"estimator": self.estimator}
-        if self.estimator == "masked_pseudo":
-            arguments["k"] = self.settings.generative.k
-        if name == "generative_entropy" and self.settings.generative.head == "probe":
-            arguments |= {"head": "probe", "layers": self.layers}
-        return arguments
-
-    def _semantic(self) -> dict[str, Any]:
-        given = asdict(self.settings.semantic)
-        drawn = ("samples", "max_new_tokens", "similarity")
-        return given if given["estimator"] == "sampled" else {k: v for k, v in given.items() if k not in drawn}
-
-
-def _language_kind(folder: Path) -> Estimator:
-    """``masked`` for a kind of model that has a masked-LM head, else ``causal`` where it has that."""
-    from transformers import AutoConfig
-    from transformers.models.auto.modeling_auto import (
-        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
-    )
-
-    kind = AutoConfig.from_pretrained(str(folder)).model_type
-    causal = kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES and kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    return "causal" if causal else "masked"

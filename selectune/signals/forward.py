@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 import numpy as np
+import torch
 
 from selectune.common.errors import CheckpointError
 from selectune.common.memory import give_memory_back
@@ -47,19 +48,11 @@ def forward_pass(
 ) -> None:
     """Compute signals of one network in one pass; what an interrupted pass finished is not computed again.
 
-    Args:
-        todo: what to compute.
-        rows: of which.
-        scoring: the model.
-        store: where to.
-        trainer_for: see `TrainerFor`.
-        ledger: what is charged.
-        part: whose data it serves.
-        probe: stands in for the vocabulary product.
-        notes: to be kept with the signals, by name.
-        more_costs: of what the pass needed, to be kept with the signals.
+    A ``probe`` stands in for the vocabulary product; ``notes``, by name, and ``more_costs``, of what the pass needed,
+    are stored with the signals.
     """
     plan = plan_batches(rows.tokens.lengths, scoring.max_batch_tokens)
+    # Rank 0 alone looks at the shards of an interrupted pass, so that all ranks leave out the same batches.
     shards = on_rank_zero(lambda: Shards.of(store, todo, {"batches": len(plan), "probe": probe is not None}))
     done, kept = on_rank_zero(lambda: (shards.finished(), [Kept.of(cost) for cost in shards.costs().values()]))
     left = [np.array([index]) for index in range(len(plan)) if index not in done]
@@ -68,7 +61,17 @@ def forward_pass(
         if left:
             scorer = make_scorer([definition.name for definition in todo], scoring, probe)
             scorer.allow_zero_length_dataloader_with_multiple_devices = True  # fewer batches than ranks are fine
-            batches = PlannedBatches(left, _collate(rows, scoring.tokenizer, plan))
+            text_hash, pad_id = rows.pool.text_hash, int(scoring.tokenizer.pad_token_id or 0)
+
+            def collate(which: np.ndarray) -> dict[str, Any]:
+                ids = plan[int(which[0])]
+                batch: dict[str, Any] = dict(rows.tokens.padded(ids, pad_id))
+                if rows.labels is not None:
+                    batch["labels"] = torch.from_numpy(rows.labels[ids])
+                n_tokens = int(batch["attention_mask"].sum())
+                return batch | {"rows": ids, "index": int(which[0]), "text_hash": text_hash[ids], "n_tokens": n_tokens}
+
+            batches = PlannedBatches(left, collate)
             data = batch_loader(batches, sampler=EvalSampler(len(left), *world()))
             precision = "bf16-mixed" if scoring.precision == "bf16" else "32-true"
             trainer = trainer_for(callbacks=[ShardWriter(shards, cost, scorer)], precision=precision)
@@ -79,20 +82,19 @@ def forward_pass(
 
 
 def networks_of(todo: list[Definition], scoring: ScoringModel) -> list[list[Definition]]:
-    """The signals of each pass: those of one network go together, and embeddings with those of the same weights.
+    """The signals of each pass: one pass for each network, which makes embeddings beside signals of the same weights.
 
-    Not with ``masked_pseudo``, whose passes mask tokens.
+    With ``masked_pseudo`` embeddings need a pass of their own, as its passes mask tokens.
     """
     passes: dict[tuple[bool, str], list[Definition]] = {}
     for definition in todo:
         passes.setdefault((scoring.is_tuned(definition.name), scoring.kind(definition.name)), []).append(definition)
     kinds = {kind for _, kind in passes}
+    hosts = ("head",) if "language" in kinds and scoring.estimator == "masked_pseudo" else ("language", "head")
     for tuned in (True, False):
-        alone = passes.get((tuned, "encoder"))
-        hosts = ("head",) if ("language" in kinds and scoring.estimator == "masked_pseudo") else ("language", "head")
         host = next((passes[tuned, kind] for kind in hosts if (tuned, kind) in passes), None)
-        if alone and host:
-            host += passes.pop((tuned, "encoder"))
+        if host:
+            host += passes.pop((tuned, "encoder"), [])
     return list(passes.values())
 
 
@@ -102,12 +104,6 @@ def make_scorer(names: list[str], scoring: ScoringModel, probe: EntropyProbe | N
     Raises:
         CheckpointError: the checkpoint lacks the head, or the class, that a signal needs.
     """
-    scorer = _network_scorer(names, scoring, probe)
-    scorer.stored = scoring.settings.embedding
-    return scorer
-
-
-def _network_scorer(names: list[str], scoring: ScoringModel, probe: EntropyProbe | None) -> Scorer:
     from selectune.lightning_modules.scorers import head as head_scorer
     from selectune.lightning_modules.scorers import language as language_scorer
     from selectune.lightning_modules.scorers import sampling as sampling_scorer
@@ -119,12 +115,13 @@ def _network_scorer(names: list[str], scoring: ScoringModel, probe: EntropyProbe
         assert scoring.tuned_folder is not None, "the scoring model is tuned before it scores"
         source = ModelSource(scoring.tuned_folder, f"{source.described}, tuned")
     layer = scoring.embedding_layer
+    scorer: Scorer
     if "language" in kinds:
         network = language_scorer.load_language_model(source, scoring.estimator)
         layers = scoring.layers if probe is not None else []
         k, mask_id = scoring.settings.generative.k, scoring.tokenizer.mask_token_id
-        return language_scorer.LanguageScorer(network, names, scoring.estimator, k, mask_id, probe, layers, layer)
-    if "head" in kinds:
+        scorer = language_scorer.LanguageScorer(network, names, scoring.estimator, k, mask_id, probe, layers, layer)
+    elif "head" in kinds:
         scorer = head_scorer.HeadScorer(head_scorer.load_classifier(source), names, layer)
         scorer.probability_of = scoring.settings.probability_of
         n_classes = scorer.network.config.num_labels
@@ -133,40 +130,20 @@ def _network_scorer(names: list[str], scoring: ScoringModel, probe: EntropyProbe
                 f"scorer.probability_of is {scorer.probability_of}, but {source.described} has the classes 0 to "
                 f"{n_classes - 1}; name one of these."
             )
-        return scorer
-    if "sampled" in kinds:
+    elif "sampled" in kinds:
         network, given = language_scorer.load_language_model(source, "causal"), scoring.settings.semantic
-        return sampling_scorer.SamplingScorer(
+        scorer = sampling_scorer.SamplingScorer(
             network, names, given.seed, given.samples, given.max_new_tokens, given.similarity,
             scoring.tokenizer.eos_token_id,
         )  # fmt: skip
-    return head_scorer.EncoderScorer(load_network("AutoModel", source)[0], names, layer)
-
-
-def _collate(rows: Rows, tokenizer: Any, plan: list[np.ndarray]) -> Callable[[np.ndarray], dict[str, Any]]:
-    import torch
-
-    text_hash, pad_id = rows.pool.text_hash, int(tokenizer.pad_token_id or 0)
-
-    def collate(which: np.ndarray) -> dict[str, Any]:
-        ids = plan[int(which[0])]
-        batch: dict[str, Any] = dict(rows.tokens.padded(ids, pad_id))
-        if rows.labels is not None:
-            batch["labels"] = torch.from_numpy(rows.labels[ids])
-        told = {"rows": ids, "index": int(which[0]), "text_hash": text_hash[ids]}
-        return batch | told | {"n_tokens": int(batch["attention_mask"].sum())}
-
-    return collate
+    else:
+        scorer = head_scorer.EncoderScorer(load_network("AutoModel", source)[0], names, layer)
+    scorer.stored = scoring.settings.embedding
+    return scorer
 
 
 class ShardWriter(pl.Callback):
-    """Writes the signals of finished batches to disk every few seconds, and charges what they took.
-
-    Args:
-        shards: where to.
-        cost: the open stage of the ledger.
-        scorer: whose FLOPs they are.
-    """
+    """Writes the signals of finished batches to shards every few seconds, and adds to an open stage what they took."""
 
     def __init__(self, shards: Shards, cost: StageCost, scorer: Scorer) -> None:
         self.shards, self.cost, self.scorer = shards, cost, scorer
@@ -185,25 +162,19 @@ class ShardWriter(pl.Callback):
         self.bytes, self.written = 0, time.monotonic()
 
     def on_predict_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Take a batch's signals, and write what waits when it is much or old."""
         n_rows, length = batch["input_ids"].shape
-        flops = alone = 0.0
+        flops = 0.0
         if self.flops is not None:
             flops = self.flops.of_batch(n_rows, length) * self.scorer.passes(batch)
             flops += int((~batch["special"]).sum()) * self.product
         if self.alone is not None:
-            alone = self.alone.of_batch(n_rows, length)
+            self.spent_alone += self.alone.of_batch(n_rows, length)
         work = {"examples": n_rows, "tokens": batch["n_tokens"], "padded_tokens": n_rows * length, "flops": flops}
         self.done = {name: before + work[name] for name, before in self.done.items()}
-        self.spent, self.spent_alone = self.spent + flops, self.spent_alone + alone
+        self.spent += flops
         self.waiting.append(outputs)
         self.bytes += sum(values.nbytes for values in outputs.values())
         if self.bytes > FLUSH_BYTES or time.monotonic() - self.written > FLUSH_SECONDS:

@@ -29,8 +29,8 @@ from selectune.lightning_modules.scorers.probe import (
     fit_probe,
     fit_rows,
     load_probe,
+    save_probe,
 )
-from selectune.lightning_modules.scorers.probe import save_probe as save
 from selectune.signals.definitions import Rows, ScoringModel
 from selectune.signals.store import Definition, SignalStore
 
@@ -40,7 +40,7 @@ SEED = 0  # not the run's, so that runs of several seeds share their signals
 def find_probe(
     definitions: list[Definition], rows: Rows, scoring: ScoringModel, store: SignalStore, ledger: Ledger, part: Part
 ) -> tuple[EntropyProbe | None, dict[str, Any], list[dict[str, Any]]]:
-    """The probe for the signals of a pass, fitted if it is not there yet.
+    """The probe for the signals of a pass, fitted on rank 0 unless the cache has it.
 
     Returns:
         The probe, on every rank, or None where entropies are computed exactly; what is to be noted with the signal;
@@ -85,7 +85,7 @@ def refuse_masking(scoring: ScoringModel) -> None:
 
 
 def _fit(file: Path, rows: Rows, scoring: ScoringModel, device: torch.device, cost: StageCost) -> dict[str, Any]:
-    """Fit, check and write a probe; what became of it."""
+    """Fit, check and write a probe; notes on its check, or on why it does not serve."""
     try:
         fit, held_out = fit_rows(rows.pool.text_hash, rows.n_tokens)
         scorer = LanguageScorer(
@@ -97,9 +97,8 @@ def _fit(file: Path, rows: Rows, scoring: ScoringModel, device: torch.device, co
         exact, states, held_lengths = _exact(scorer, held_out, rows, scoring, cost)
         predicted = torch.cat([probe(block) for block in states.split(8192)])
         cost.add(flops=probe.flops() * len(states), method="probe: a forward pass")
-        there = held_lengths > 0
-        check = check_probe(predicted.cpu().numpy(), exact.cpu().numpy(), held_lengths[there], lengths)
-        save(probe, check, file)
+        check = check_probe(predicted.cpu().numpy(), exact.cpu().numpy(), held_lengths[held_lengths > 0], lengths)
+        save_probe(probe, check, file)
         check.demand()
     except UnfitProbeError as error:
         return {"head": "exact", "why": str(error)}
@@ -112,7 +111,7 @@ def _exact(
     """Exact entropies (n,) and states (n, width) of all positions of some rows, in their order; positions of each."""
     tokens = rows.tokens.take(ids)
     half = torch.bfloat16 if scoring.precision == "bf16" else None
-    found: dict[int, tuple[Tensor, Tensor]] = {}
+    of_rows: dict[int, tuple[Tensor, Tensor]] = {}
     try:
         flops, product = scorer.flops()
     except UnfitFlopsError as error:
@@ -123,18 +122,13 @@ def _exact(
         batch = {name: values.to(scorer.device) for name, values in batch.items()}
         with torch.inference_mode(), torch.autocast(scorer.device.type, half, enabled=half is not None):
             entropies, states, counts = scorer.positions(batch, scoring.layers)
-        parts = zip(entropies.split(counts), states.half().split(counts))
-        found |= dict(zip(batch_rows.tolist(), parts))
+        of_rows |= dict(zip(batch_rows.tolist(), zip(entropies.split(counts), states.half().split(counts))))
         n_rows, length = batch["input_ids"].shape
-        real = int(batch["attention_mask"].sum())
         counted: dict[str, Any] = {}
         if flops is not None:
             content = int((~batch["special"]).sum())
             counted = {"flops": flops.of_batch(n_rows, length) + content * product, "method": flops.method}
-        cost.add(examples=n_rows, tokens=real, padded_tokens=n_rows * length, **counted)
-    parts_in_order = [found[row] for row in range(len(ids))]
-    return (
-        torch.cat([entropies for entropies, _ in parts_in_order]),
-        torch.cat([states for _, states in parts_in_order]),
-        np.array([len(entropies) for entropies, _ in parts_in_order]),
-    )
+        tokens_read = int(batch["attention_mask"].sum())
+        cost.add(examples=n_rows, tokens=tokens_read, padded_tokens=n_rows * length, **counted)
+    entropies_of, states_of = zip(*(of_rows[row] for row in range(len(ids))))
+    return torch.cat(entropies_of), torch.cat(states_of), np.array([len(each) for each in entropies_of])

@@ -1,4 +1,4 @@
-"""Signals on disk: one array a signal, keyed by pool, model and definition; whole, or not there."""
+"""Signals on disk: one array a signal, keyed by pool, model and definition, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from selectune.common.files import atomic_file, atomic_folder, held, write_json
+from selectune.common.files import atomic_file, atomic_folder, write_json
+from selectune.common.locks import locked
 from selectune.costs.record import CostRecord
 
 Kind = Literal["text", "forward", "derived"]
@@ -47,8 +48,7 @@ class Definition:
     @property
     def key(self) -> str:
         """Hash of all of it, 16 hexadecimal digits."""
-        text = json.dumps(asdict(self), sort_keys=True)
-        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+        return _hash(asdict(self))
 
 
 class SignalStore:
@@ -62,7 +62,7 @@ class SignalStore:
         self.root = cache / "signals"
 
     def folder(self, definition: Definition) -> Path:
-        """Where a signal lies, whether or not it is there."""
+        """The folder of a signal, whether or not it is stored."""
         return self.root / definition.pool[:16] / definition.model[:16] / f"{definition.name}-{definition.key}"
 
     @contextmanager
@@ -73,20 +73,17 @@ class SignalStore:
             UserError: the other is not through after 20 minutes.
         """
         folder = self.root / pool[:16] / model[:16]
-        with held(folder / "scoring.lock", WAIT_SECONDS, f"computing the same signals in {folder}"):
+        with locked(folder / "scoring.lock", WAIT_SECONDS, f"computing the same signals in {folder}"):
             yield
 
     def has(self, definition: Definition) -> bool:
-        """Whether a signal is there, whole. A damaged one is removed with a warning, to be computed again."""
+        """Whether a signal is stored whole. A damaged one is removed with a warning, to be computed again."""
         folder = self.folder(definition)
         if not folder.is_dir():
             return False
-        try:
-            meta = json.loads((folder / "meta.json").read_text())
-            if meta["checksum"] == _checksum(folder / "values.npy"):
+        with suppress(OSError, ValueError, KeyError):
+            if self.meta(definition)["checksum"] == _checksum(folder / "values.npy"):
                 return True
-        except (OSError, ValueError, KeyError):
-            pass
         warnings.warn(f"The stored signal {folder.name} is damaged; it is computed again.", stacklevel=2)
         shutil.rmtree(folder)
         return False
@@ -95,36 +92,28 @@ class SignalStore:
         """A signal as a memory map, shape (n_rows,) or (n_rows, width)."""
         return np.load(self.folder(definition) / "values.npy", mmap_mode="r", allow_pickle=False)
 
-    def costs(self, definition: Definition) -> tuple[str, list[dict[str, Any]]]:
-        """The pass that computed a signal, and its cost records.
+    def meta(self, definition: Definition) -> dict[str, Any]:
+        """What is stored beside the values of a signal.
 
-        Signals of one pass share one cost; but an embedding's is what a pass for it alone would have cost.
+        Returns:
+            ``pass``: names the pass that computed it; ``costs``: that pass's cost records, which all its signals share
+            (but an embedding's are what a pass for it alone would have cost); ``notes``: e.g. how far an estimate
+            agrees with what it estimates; ``checksum`` and ``definition``.
         """
-        meta = json.loads((self.folder(definition) / "meta.json").read_text())
-        return meta["pass"], meta["costs"]
+        content: dict[str, Any] = json.loads((self.folder(definition) / "meta.json").read_text())
+        return content
 
-    def notes(self, definition: Definition) -> dict[str, Any]:
-        """What was noted when a signal was computed, such as how far an estimate agrees with what it estimates."""
-        notes: dict[str, Any] = json.loads((self.folder(definition) / "meta.json").read_text())["notes"]
-        return notes
-
-    def write(
-        self,
-        definition: Definition,
-        values: np.ndarray,
-        costs: list[dict[str, Any]],
-        notes: dict[str, Any] | None = None,
-    ) -> None:
-        """Put a signal into the store, whole or not at all. Who writes one of a model holds its lock; that of a
-        signal of the text, which is of the tokenizer alone, is taken here."""
+    def write(self, definition: Definition, values: np.ndarray, costs: list[dict[str, Any]]) -> None:
+        """Store a signal. The caller holds the lock of its model; that of a signal of the text, which is of the
+        tokenizer alone, is taken here."""
         text = definition.kind == "text"
         with self.lock(definition.pool, definition.model) if text else nullcontext():
             if text and self.folder(definition).is_dir():
-                return  # of a run with another model, meanwhile
+                return  # a run with another model has stored it meanwhile
             self.sweep([definition])
             with atomic_folder(self.folder(definition)) as partial:
                 np.save(partial / "values.npy", values, allow_pickle=False)
-                self._seal(partial, definition, costs, "", notes or {})
+                self._seal(partial, definition, costs, definition.key, {})
 
     def merge(
         self,
@@ -134,21 +123,16 @@ class SignalStore:
         notes: dict[str, Any] | None = None,
         more_costs: list[dict[str, Any]] | None = None,
     ) -> None:
-        """Put the shards of a pass together by row id, and remove them once nothing else is to come out of them.
+        """Merge the shards of a pass over a pool by row id, and remove them once all signals that it serves are stored.
 
-        Args:
-            definitions: what the pass computed.
-            shards: what its ranks wrote.
-            n_rows: of the pool.
-            notes: of each signal by name, where there is something to note.
-            more_costs: records of what the pass needed beside itself.
+        Notes, by name, and cost records of what the pass needed beside itself are stored with the signals.
 
         Raises:
             RuntimeError: the shards hold a row twice or not at all.
         """
         costs = shards.costs()
         missing = (definition for definition in definitions if not self.folder(definition).is_dir())
-        # embeddings first: where a kill leaves them alone, no other signal of the pass has been charged its rest
+        # Embeddings first: where a kill leaves them alone, no other signal of the pass has been charged its rest.
         for definition in sorted(missing, key=lambda one: one.name != "embedding"):
             with atomic_folder(self.folder(definition)) as partial:
                 target: np.memmap | None = None
@@ -164,21 +148,20 @@ class SignalStore:
                 if target is None or not (seen == 1).all():
                     raise RuntimeError(f"the shards of {definition.name} are not a permutation of the pool's rows")
                 target.flush()
-                noted = (notes or {}).get(definition.name, {})
                 made_by, spent = shards.folder.name, [*(more_costs or []), *costs.values()]
                 if definition.name == "embedding" and len(serves(shards.folder)) > 1:
                     made_by = f"{made_by}, embeddings alone"
                     spent = [part_of_cost(cost, cost.get(SHARE)) for cost in costs.values()]
-                self._seal(partial, definition, spent, made_by, noted)
+                self._seal(partial, definition, spent, made_by, (notes or {}).get(definition.name, {}))
         self.sweep(definitions)
 
     def sweep(self, definitions: Iterable[Definition]) -> None:
         """Remove what killed processes left beside some signals: half-written files, and shards that nobody needs.
 
-        Shards are needed as long as one of the signals that their pass serves is not there. Who calls this holds the
-        lock of the pool and the model, so that no process is at work there.
+        The caller holds the lock of the pool and the model, so no process is at work there.
         """
         for folder in {self.folder(definition).parent for definition in definitions}:
+            # Shards are needed as long as one of the signals that their pass serves is not stored.
             passes = (each for each in folder.glob("pass-*") if all((folder / one).is_dir() for one in serves(each)))
             for left in (*folder.glob(".*"), *passes):
                 left.unlink(missing_ok=True) if left.is_file() else shutil.rmtree(left, ignore_errors=True)
@@ -187,13 +170,8 @@ class SignalStore:
     def _seal(
         partial: Path, definition: Definition, costs: list[dict[str, Any]], made_by: str, notes: dict[str, Any]
     ) -> None:
-        meta = {
-            "definition": asdict(definition),
-            "checksum": _checksum(partial / "values.npy"),
-            "pass": made_by or definition.key,
-            "costs": costs,
-            "notes": notes,
-        }
+        checksum = _checksum(partial / "values.npy")
+        meta = {"definition": asdict(definition), "checksum": checksum, "pass": made_by, "costs": costs, "notes": notes}
         write_json(partial / "meta.json", meta)
 
 
@@ -211,18 +189,17 @@ class Shards:
     def of(cls, store: SignalStore, definitions: list[Definition], plan: dict[str, Any]) -> Shards:
         """The shards of a pass over one pool with one model, for rank 0, which notes what the pass serves.
 
-        One that serves more signals than these is taken if it has all its batches: it was killed when some of its
-        signals were in the store and these were not.
-
-        Args:
-            store: where the signals go.
-            definitions: of the signals.
-            plan: how many ``batches`` there are, and whether a ``probe`` stands in for the head.
+        The plan says how many ``batches`` there are, and whether a ``probe`` stands in for the head.
         """
-        signals = {store.folder(one).name: _how(one, plan) for one in definitions}
-        key = hashlib.blake2b(json.dumps(signals, sort_keys=True).encode(), digest_size=8).hexdigest()
+        # What the values depend on beside the definition; a probe stands in for the signals that ask for one alone.
+        exact = {name: value for name, value in plan.items() if name != "probe"}
+        signals = {
+            store.folder(one).name: plan if one.arguments.get("head") == "probe" else exact for one in definitions
+        }
         parent = store.folder(definitions[0]).parent
-        mine = cls(parent / f"pass-{key}")
+        mine = cls(parent / f"pass-{_hash(signals)}")
+        # A pass that serves more signals was killed when some of its signals were stored and these were not. It is
+        # resumed only if it has all its batches, since the network would have to compute the other signals too.
         for other in map(cls, sorted(parent.glob("pass-*"))):
             known = serves(other.folder)
             covers = len(known) > len(signals) and all(known.get(each) == how for each, how in signals.items())
@@ -234,13 +211,10 @@ class Shards:
     def append(self, outputs: list[dict[str, np.ndarray]], cost: dict[str, Any]) -> None:
         """Write some batches' outputs as one file: ``batches``, ``rows`` and an array a signal.
 
-        Args:
-            outputs: of each batch.
-            cost: the process's record of this pass so far, so that what a killed process spent is known with its work.
+        With them goes the process's cost record of this pass so far, so that a killed one's work and cost are known.
         """
-        names = outputs[0].keys()
         with atomic_file(self.folder / f"{uuid.uuid4().hex}.npz") as partial, partial.open("wb") as handle:
-            arrays: dict[str, Any] = {name: np.concatenate([output[name] for output in outputs]) for name in names}
+            arrays: dict[str, Any] = {name: np.concatenate([output[name] for output in outputs]) for name in outputs[0]}
             np.savez(handle, cost=np.array(json.dumps(cost)), **arrays)
 
     def read(self) -> Iterator[dict[str, np.ndarray]]:
@@ -260,18 +234,19 @@ class Shards:
         return {int(batch) for shard in self.read() for batch in shard["batches"]}
 
     def costs(self) -> dict[tuple[str, int], dict[str, Any]]:
-        """What each process that wrote files had spent when it wrote its last one, by start of its record and rank.
+        """The last cost record of each process that wrote files, by start of the record and rank.
 
-        To be asked after `finished`, which removes damaged files.
+        To be called after `finished`, which removes damaged files.
         """
-        found: dict[tuple[str, int], dict[str, Any]] = {}
+        last: dict[tuple[str, int], dict[str, Any]] = {}
         for file in sorted(self.folder.glob("*.npz")):
             with np.load(file, allow_pickle=False) as arrays:
                 cost = json.loads(str(arrays["cost"]))
-            known = found.setdefault((cost["started_at"], cost["rank"]), cost)
+            known = last.setdefault((cost["started_at"], cost["rank"]), cost)
+            # Files have random names, so the latest of a process is the one of the longest time.
             if cost["wall_s"] > known["wall_s"]:
-                found[cost["started_at"], cost["rank"]] = cost
-        return found
+                last[cost["started_at"], cost["rank"]] = cost
+        return last
 
 
 def serves(folder: Path) -> dict[str, Any]:
@@ -282,11 +257,9 @@ def serves(folder: Path) -> dict[str, Any]:
 
 
 def part_of_cost(cost: dict[str, Any], share: float | None) -> dict[str, Any]:
-    """A cost record of a part of some work; seconds and joules are taken to follow FLOPs.
+    """A cost record of a share of some work's FLOPs, which seconds and joules are taken to follow.
 
-    Args:
-        cost: of the whole.
-        share: of its FLOPs; None where it is not known, so that the whole is charged.
+    Where the share is not known (None), it is the record of the whole.
     """
     if share is None:
         return cost
@@ -294,10 +267,8 @@ def part_of_cost(cost: dict[str, Any], share: float | None) -> dict[str, Any]:
     return cost | CostRecord.from_json(cost).times(share).to_json() | {"flops_method": method}
 
 
-def _how(definition: Definition, plan: dict[str, Any]) -> dict[str, Any]:
-    """What a pass's shards of a signal depend on beside its definition; a probe, where it stands in for this one."""
-    probed = definition.arguments.get("head") == "probe"
-    return plan if probed else {name: value for name, value in plan.items() if name != "probe"}
+def _hash(content: dict[str, Any]) -> str:
+    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
 def _checksum(file: Path) -> str:

@@ -1,4 +1,4 @@
-"""Which cells a table has, and the config of each.
+"""The cells of a table, and the config of each.
 
 table = read_table(Path("configs/tables/small/quick.yaml"))
 for cell in table.cells(Path("tables/quick")):
@@ -8,18 +8,19 @@ for cell in table.cells(Path("tables/quick")):
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from selectune.common.errors import UserError
+from selectune.common.run_files import RunFiles
 from selectune.tables.layers import Config, laid_over, read_config, setting, with_settings
 
 NAME = re.compile(r"[A-Za-z0-9_.]+")
 NO_BUDGET = "none"
 BUDGETS = ("keep", "keep_rows", "keep_tokens")
 PREPARED = "prepare"
+PLACE = ("task", "method", "budget", "seed")
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,9 @@ class Cell:
         budget: as written in the table; ``none`` for a method that has none.
         seed: of the run.
         folder: its run directory.
-        config: what ``fit`` is given.
+        config: of its ``fit``.
         metric: the task's headline, such as ``accuracy``.
-        needs: folders of the runs that must be there first.
+        needs: folders of the runs that must be done first.
         match: method whose run of the same task, budget and seed these are random rows for; empty for none.
         by: what is then the same, as in `Method`.
     """
@@ -52,28 +53,28 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """As its folder is called."""
+        """Name of its folder."""
         return self.folder.name
 
     @property
+    def place(self) -> dict[str, Any]:
+        """Its place in the grid: task, method, budget and seed."""
+        return {name: getattr(self, name) for name in PLACE}
+
+    @property
     def done(self) -> bool:
-        """Whether its run went to the end."""
-        return (self.folder / "done.json").is_file()
+        """Whether its run is finished."""
+        return RunFiles(self.folder).finished
 
     @property
     def keeps_models(self) -> bool:
         """Whether other cells start from its model."""
-        return self.folder.name == PREPARED
+        return self.name == PREPARED
 
 
 @dataclass(frozen=True)
 class Layers:
-    """Configs and settings to lay over what is there.
-
-    Args:
-        config: config files, in their order.
-        set: settings by dotted or nested name, over the files.
-    """
+    """Config files in their order, and settings over them by dotted or nested name."""
 
     config: list[str] = field(default_factory=list)
     set: dict[str, Any] = field(default_factory=dict)
@@ -81,11 +82,11 @@ class Layers:
 
 @dataclass(frozen=True)
 class Task(Layers):
-    """What is learned.
+    """A task of a table.
 
     Args:
         metric: the headline, such as ``accuracy`` for ``test/accuracy``.
-        budgets: that the methods with a budget are run at.
+        budgets: at which the methods with a budget are run.
         seeds: of its runs; default the table's.
     """
 
@@ -96,7 +97,7 @@ class Task(Layers):
 
 @dataclass(frozen=True)
 class Method(Layers):
-    """How its rows are chosen.
+    """A method of selecting rows.
 
     Args:
         budgets: those of a task's at which it runs, default all; ``none`` if it has no budget.
@@ -112,8 +113,10 @@ class Method(Layers):
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Layers):
     """A grid of tasks, methods, budgets and seeds; `selectune.tables.reading.read_table` reads it.
+
+    Its own layers are laid over every task.
 
     Args:
         file: that it was read from.
@@ -121,22 +124,15 @@ class Table:
         methods: by name, in the table's order.
         seeds: of the runs.
         budget: the setting that a budget is the value of.
-        every: laid over every task.
         prepare: a run that is made once, and whose model all cells start from.
     """
 
-    file: Path
-    tasks: dict[str, Task]
-    methods: dict[str, Method]
-    seeds: list[int]
+    file: Path = Path()
+    tasks: dict[str, Task] = field(default_factory=dict)
+    methods: dict[str, Method] = field(default_factory=dict)
+    seeds: list[int] = field(default_factory=list)
     budget: str = "data.keep"
-    every: Layers = field(default_factory=Layers)
     prepare: Layers | None = None
-
-    @property
-    def of_warm_up(self) -> bool:
-        """Whether the rows that methods choose are those of a warm-up."""
-        return self.budget.startswith("warm_up.")
 
     def cells(self, output: Path) -> list[Cell]:
         """All cells in an order in which each comes after those that it needs.
@@ -152,83 +148,71 @@ class Table:
             config = self._lay({}, self.prepare)
             seed = setting(config, "seed_everything") or 0
             first.append(Cell(PREPARED, PREPARED, NO_BUDGET, seed, output / PREPARED, config))
-        places = self._places()
-        for task, method, budget in places:
+        values = self._budgets()
+        for task, method, budget in values:
             match = self.methods[method].match
-            if match is not None and (task, match, budget) not in places:
+            if match is not None and (task, match, budget) not in values:
                 raise UserError(
                     f"{self.file}: method '{method}' matches '{match}', which is not run on {task} at budget {budget}; "
                     f"give '{match}' that task and budget, or '{method}' other ones."
                 )
-        made = [
-            self._cell(output, task, method, budget, seed)
-            for task, method, budget in places
+        cells = [
+            self._cell(output, task, method, budget, value, seed)
+            for (task, method, budget), value in values.items()
             for seed in self.tasks[task].seeds or self.seeds
         ]
-        return first + [cell for cell in made if not _matches(cell)] + [cell for cell in made if _matches(cell)]
+        return first + sorted(cells, key=lambda cell: any(folder.name != PREPARED for folder in cell.needs))
 
-    def _places(self) -> dict[tuple[str, str, str], Any]:
-        """Task, method and budget of each group of cells that differ in their seed alone, and the budget's value."""
-        found: dict[tuple[str, str, str], Any] = {}
+    def _budgets(self) -> dict[tuple[str, str, str], Any]:
+        """The value of a budget by task, method and name of the budget; None for a method without one."""
+        values: dict[tuple[str, str, str], Any] = {}
         for task_name, task in self.tasks.items():
             for name, method in self.methods.items():
                 if method.tasks is not None and task_name not in method.tasks:
                     continue
                 if method.budgets == NO_BUDGET:
-                    found[task_name, name, NO_BUDGET] = None
+                    values[task_name, name, NO_BUDGET] = None
                     continue
                 for budget in task.budgets:
                     if method.budgets is None or budget in method.budgets:
-                        found[task_name, name, str(budget)] = budget
-        return found
+                        values[task_name, name, str(budget)] = budget
+        return values
 
-    def _cell(self, output: Path, task_name: str, method_name: str, budget: str, seed: int) -> Cell:
+    def _cell(self, output: Path, task_name: str, method_name: str, budget: str, value: Any, seed: int) -> Cell:
         task, method = self.tasks[task_name], self.methods[method_name]
-        value = self._places()[task_name, method_name, budget]
-        config = self._lay({}, Layers(task.config))
-        for layers in (self.every, Layers([], task.set), Layers(method.config, method.set)):
+        config: Config = {}
+        for layers in (Layers(task.config), self, Layers([], task.set), method):
             config = self._lay(config, layers)
         needs = [output / PREPARED] if self.prepare is not None else []
-        chooses, name = self.budget.rpartition(".")[::2]
+        selecting, name = self.budget.rpartition(".")[::2]
         changes: dict[str, Any] = {"seed_everything": seed}
-        if setting(config, chooses) is None and value is not None:
+        if setting(config, selecting) is not None:
+            changes |= {f"{selecting}.{other}": None for other in BUDGETS if setting(config, f"{selecting}.{other}")}
+            if method.match is not None:
+                needs.append(output / "cells" / f"{task_name}-{method.match}-{budget}-{seed}")
+                run = RunFiles(needs[-1]).warm_up.path if self.budget.startswith("warm_up.") else needs[-1]
+                arguments = {"match": str(run), "by": method.by}
+                changes[f"{selecting}.selector"] = {"class_path": "Random", "init_args": arguments}
+            elif value is not None:
+                changes[f"{selecting}.{name}"] = value
+        elif value is not None:
             raise UserError(
                 f"{self.file}: method '{method_name}' runs on {task_name} at budget {budget}, but its config has no "
-                f"{chooses}; give it budgets: none, or that part."
+                f"{selecting}; give it budgets: none, or that part."
             )
-        if setting(config, chooses) is not None:
-            changes |= {f"{chooses}.{other}": None for other in BUDGETS if setting(config, f"{chooses}.{other}")}
-            if method.match is not None:
-                needs.append(output / "cells" / _cell_name(task_name, method.match, budget, seed))
-                run = needs[-1] / "warm_up" if self.of_warm_up else needs[-1]
-                arguments = {"match": str(run), "by": method.by}
-                changes[f"{chooses}.selector"] = {"class_path": "Random", "init_args": arguments}
-            elif value is not None:
-                changes[f"{chooses}.{name}"] = value
         if self.prepare is not None:
-            changes["model.checkpoint"] = str(output / PREPARED / "export")
-        folder = output / "cells" / _cell_name(task_name, method_name, budget, seed)
-        config = with_settings(config, changes)
+            changes["model.checkpoint"] = str(RunFiles(output / PREPARED).export)
+        folder = output / "cells" / f"{task_name}-{method_name}-{budget}-{seed}"
         match, by = (method.match, method.by) if method.match is not None else ("", "")
+        config = with_settings(config, changes)
         return Cell(task_name, method_name, budget, seed, folder, config, task.metric, tuple(needs), match, by)
 
     def _lay(self, config: Config, layers: Layers) -> Config:
+        """A config with layers over it; their files are searched for here and in the folders above the table's own."""
+        folders = [Path.cwd(), *self.file.resolve().parents]
         for name in layers.config:
-            config = laid_over(config, read_config(self._find(name)))
+            file = next((folder / name for folder in folders if (folder / name).is_file()), None)
+            if file is None:
+                raise UserError(f"{self.file} names the config {name}, which is not there; correct the path.")
+            config = laid_over(config, read_config(file))
         return with_settings(config, layers.set)
-
-    def _find(self, name: str) -> Path:
-        """A config file, looked for in the working directory and in the folders above the table's own."""
-        roots: Sequence[Path] = (Path.cwd(), *self.file.resolve().parents)
-        for root in roots:
-            if (root / name).is_file():
-                return root / name
-        raise UserError(f"{self.file} names the config {name}, which is not there; mend the path.")
-
-
-def _cell_name(task: str, method: str, budget: str, seed: int) -> str:
-    return f"{task}-{method}-{budget}-{seed}"
-
-
-def _matches(cell: Cell) -> bool:
-    return any(folder.name != PREPARED for folder in cell.needs)

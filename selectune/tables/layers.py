@@ -1,4 +1,4 @@
-"""Configs laid over each other, and settings by dotted names that find their way into ``init_args``."""
+"""Configs laid over each other, and settings by dotted names that reach into ``init_args``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import yaml
 from selectune.common.errors import UserError
 
 Config = dict[str, Any]
-CLASS = ("class_path", "init_args")
 
 
 def laid_over(base: Any, overlay: Any) -> Any:
@@ -37,12 +36,35 @@ def with_settings(config: Config, settings: Mapping[str, Any]) -> Config:
         config: as parsed; it stays as it is.
         settings: by name, dotted or nested: ``data.selector.combine: sum`` is the argument of the selector that the
             data module has, wherever ``init_args`` come between. A mapping without ``class_path`` changes what it
-            names; anything else takes the place of what was there.
+            names; any other value replaces the former one.
     """
     changed = deepcopy(config)
     for name, value in settings.items():
         _set(changed, str(name).split("."), value)
     return changed
+
+
+def _set(node: dict[str, Any], parts: list[str], value: Any) -> None:
+    name, *rest = parts
+    if name not in ("class_path", "init_args") and ("class_path" in node or "init_args" in node):
+        node = _mapping(node, "init_args")
+    if rest:
+        _set(_mapping(node, name), rest, value)
+    elif isinstance(value, Mapping) and "class_path" not in value and value:
+        inner = _mapping(node, name)
+        for key, one in value.items():
+            _set(inner, str(key).split("."), one)
+    else:
+        node[name] = laid_over(node.get(name), value)
+
+
+def _mapping(node: dict[str, Any], name: str) -> dict[str, Any]:
+    """The mapping of a name, made where there is none; a class given by its name alone can get arguments."""
+    value = node.get(name)
+    if isinstance(value, str):
+        value = {"class_path": value}
+    node[name] = value if isinstance(value, dict) else {}
+    return node[name]
 
 
 def setting(config: Any, name: str) -> Any:
@@ -56,7 +78,7 @@ def setting(config: Any, name: str) -> Any:
 
 
 def without_place(config: Any, folder: Path) -> Any:
-    """A config whose paths below a folder start there, so that it is the same wherever the folder lies."""
+    """A config with paths below a folder made relative to it, so that it is the same wherever the folder lies."""
     if isinstance(config, Mapping):
         return {name: without_place(value, folder) for name, value in config.items()}
     if isinstance(config, list):
@@ -65,7 +87,7 @@ def without_place(config: Any, folder: Path) -> Any:
 
 
 def read_config(file: Path) -> Config:
-    """A YAML file that holds a mapping.
+    """Content of a YAML file that holds a mapping.
 
     Raises:
         UserError: it cannot be read, or holds something else.
@@ -73,32 +95,9 @@ def read_config(file: Path) -> Config:
     try:
         content = yaml.safe_load(file.read_text())
     except OSError as error:
-        raise UserError(f"The config {file} cannot be read ({error.strerror}); mend the path.") from None
+        raise UserError(f"The config {file} cannot be read ({error.strerror}); correct the path.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"The config {file} is no YAML ({' '.join(str(error).split())}); mend it.") from None
+        raise UserError(f"The config {file} is no YAML ({' '.join(str(error).split())}); correct it.") from None
     if not isinstance(content, dict):
         raise UserError(f"The config {file} holds no settings; it must be a mapping of names to values.")
     return content
-
-
-def _set(node: dict[str, Any], parts: list[str], value: Any) -> None:
-    name, *rest = parts
-    if name not in CLASS and ("class_path" in node or "init_args" in node):
-        node = _mapping(node, "init_args")
-    if rest:
-        _set(_mapping(node, name), rest, value)
-    elif isinstance(value, Mapping) and "class_path" not in value and value:
-        inner = _mapping(node, name)
-        for key, one in value.items():
-            _set(inner, str(key).split("."), one)
-    else:
-        node[name] = laid_over(node.get(name), value)
-
-
-def _mapping(node: dict[str, Any], name: str) -> dict[str, Any]:
-    """The mapping of a name, made where there is none; a class that is given by its name alone can get arguments."""
-    there = node.get(name)
-    if isinstance(there, str):
-        there = {"class_path": there}
-    node[name] = there if isinstance(there, dict) else {}
-    return node[name]

@@ -1,4 +1,4 @@
-"""``table.md``: what the runs say, task by task and budget by budget."""
+"""``table.md``: the results, task by task and budget by budget."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from selectune.report.numbers import count, flop, seconds, share
 from selectune.tables.bootstrap import LEVEL, REPLICATES, Difference
 from selectune.tables.grid import NO_BUDGET
 from selectune.tables.results import Result
-from selectune.tables.summary import RANDOM, Group, Line, Match
+from selectune.tables.summary import RANDOM, Group, Line
 
 IN_PER_CENT = {"accuracy", "macro_f1", "micro_f1", "matthews", "pearson", "spearman", "em", "f1"}
 UNKNOWN = "\N{EN DASH}"
@@ -34,15 +34,15 @@ READING = f"""## How to read it
 
 
 def markdown(groups: list[Group], prepared: Result | None, done: int, cells: int, setting: str, picture: str) -> str:
-    """The page.
+    """The page of a table.
 
     Args:
         groups: of `summarise`.
         prepared: the run whose model all cells started from, if there is one.
-        done: cells that are done.
-        cells: of the table.
-        setting: what a budget is.
-        picture: text alternative of ``table.png``; nothing where there is no picture.
+        done: runs that are done.
+        cells: runs of the table.
+        setting: dotted name of the budget.
+        picture: text alternative of ``table.png``; empty where there is no picture.
     """
     parts = ["# Table", f"{done} of {cells} runs are done." if done < cells else f"All {cells} runs are done."]
     if prepared is not None:
@@ -50,74 +50,61 @@ def markdown(groups: list[Group], prepared: Result | None, done: int, cells: int
         parts.append(f"All start from one model, prepared once for {spent}, which no cost below includes.")
     if picture:
         parts.append(f"![{picture}](table.png)")
+    budget = setting.rpartition(".")[2].replace("_", " ")
     for group in groups:
-        parts += [f"## {_title(group, setting)}", table_of(group), *_warnings(group)]
+        at = "" if group.budget == NO_BUDGET else f", {budget} {group.budget}"
+        parts += [f"## {group.task}{at}", table_of(group)]
+        warned = [
+            f"- `{line.method}`, {len(line.warned)} of {line.n} runs: {line.warned[0]}"
+            for line in group.lines
+            if line.warned
+        ]
+        parts += ["Warnings:", "\n".join(warned)] if warned else []
     parts.append(READING.format(setting=setting).strip())
     return "\n\n".join(parts) + "\n"
 
 
-def told(metric: str, value: float) -> str:
-    """A figure as people read it: hundredths of what lies between 0 and 1."""
-    return f"{100 * value:.1f}" if metric in IN_PER_CENT else f"{value:.3g}"
-
-
-def _title(group: Group, setting: str) -> str:
-    if group.budget == NO_BUDGET:
-        return group.task
-    name = setting.rpartition(".")[2].replace("_", " ")
-    return f"{group.task}, {name} {group.budget}"
-
-
 def table_of(group: Group) -> str:
-    """The lines of a task at a budget, and what methods gain over random rows that are matched to them."""
-    per_cent = " (%)" if group.metric in IN_PER_CENT else ""
-    heads = [heading.format(metric=group.metric + per_cent) for heading in HEADINGS]
-    rows = [heads, ["---", *["---:"] * (len(heads) - 1)], *(_cells(group.metric, line) for line in group.lines)]
+    """The lines of a task at a budget, and the gains of methods over random rows that are matched to them."""
+    metric = group.metric
+    heads = [heading.format(metric=metric + (" (%)" if metric in IN_PER_CENT else "")) for heading in HEADINGS]
+    rows = [heads, ["---", *["---:"] * (len(heads) - 1)], *(_cells(metric, line) for line in group.lines)]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    gains = [_gain(group.metric, line, line.match) for line in group.lines if line.match is not None]
+    gains = [
+        f"- `{match.method}` against {MATCHED[match.by]} (`{line.method}`): {_difference(metric, match.gain, line.n)}"
+        for line in group.lines
+        if (match := line.match) is not None
+    ]
     return "\n\n".join([table, "\n".join(gains)] if gains else [table])
 
 
-def _warnings(group: Group) -> list[str]:
-    """What selections and trainings warned of, of each method the first of its seeds; nothing where none did."""
-    told = [
-        f"- `{line.method}`, {len(line.warned)} of {line.n} runs: {line.warned[0]}"
-        for line in group.lines
-        if line.warned
-    ]
-    return ["Warnings:", "\n".join(told)] if told else []
-
-
-def _gain(metric: str, line: Line, match: Match) -> str:
-    gain = _difference(metric, match.gain, line.n)
-    return f"- `{match.method}` against {MATCHED[match.by]} (`{line.method}`): {gain}"
-
-
 def _cells(metric: str, line: Line) -> list[str]:
-    spread = "" if line.sd is None else f" ± {told(metric, line.sd)}"
-    total, selecting = line.flops, line.selection_flops
-    part = share(selecting / total) if total and selecting is not None else UNKNOWN
+    spread = "" if line.sd is None else f" ± {metric_text(metric, line.sd)}"
+    known = line.flops and line.selection_flops is not None
     return [
         line.method,
-        told(metric, line.mean) + spread,
+        metric_text(metric, line.mean) + spread,
         str(line.n),
         count(line.tokens),
-        flop(total),
-        part,
+        flop(line.flops),
+        share(line.selection_flops / line.flops) if known else UNKNOWN,  # type: ignore[operator]
         seconds(line.device_s),
         _difference(metric, line.versus_random, line.n),
     ]
 
 
-def _difference(metric: str, found: Difference | None, n: int) -> str:
-    if found is None:
+def _difference(metric: str, gap: Difference | None, n: int) -> str:
+    """A difference with its interval: "+2.0 [−1.0, +5.0]"."""
+    if gap is None:
         return UNKNOWN
-    value, low, high = (_signed(metric, number) for number in (found.value, found.low, found.high))
-    seeds = "" if found.n_seeds == n else f" ({found.n_seeds} seed{'s' if found.n_seeds > 1 else ''})"
-    return f"{value} [{low}, {high}]{'' if found.over_rows else '*'}{seeds}"
+    numbers = []
+    for value in (gap.value, gap.low, gap.high):
+        text = metric_text(metric, abs(value))
+        numbers.append(("" if float(text) == 0 else "+" if value > 0 else "\N{MINUS SIGN}") + text)
+    seeds = "" if gap.n_seeds == n else f" ({gap.n_seeds} seed{'s' if gap.n_seeds > 1 else ''})"
+    return f"{numbers[0]} [{numbers[1]}, {numbers[2]}]{'' if gap.over_rows else '*'}{seeds}"
 
 
-def _signed(metric: str, value: float) -> str:
-    text = told(metric, abs(value))
-    sign = "" if float(text) == 0 else "+" if value > 0 else "\N{MINUS SIGN}"
-    return sign + text
+def metric_text(metric: str, value: float) -> str:
+    """A metric in per cent where it lies between 0 and 1, else to three digits."""
+    return f"{100 * value:.1f}" if metric in IN_PER_CENT else f"{value:.3g}"

@@ -1,4 +1,4 @@
-"""A table's config, checked: whatever it says wrong is told in a sentence before any cell is run."""
+"""Reading and checking of a table's config, and of the configs of its cells, before any cell is run."""
 
 from __future__ import annotations
 
@@ -17,179 +17,168 @@ from selectune.runs.command import RunCLI
 from selectune.tables.grid import NAME, NO_BUDGET, Cell, Layers, Method, Table, Task
 from selectune.tables.layers import read_config
 
+LONGEST = 1000  # characters of a parser's message
+
 
 def read_table(file: Path) -> Table:
     """Read a table's config.
 
     Raises:
-        UserError: it is missing, or says something that a table does not know.
+        UserError: it is missing, or has an unknown or wrong setting.
     """
-    given = _known(Table, read_config(file), str(file))
+    given = _fields(Table, read_config(file), str(file))
     tasks = {name: _task(one, f"{file}: task '{name}'") for name, one in _named(given, "tasks", file).items()}
     methods = {name: _method(one, f"{file}: method '{name}'") for name, one in _named(given, "methods", file).items()}
-    budgets = {repr(budget) for task in tasks.values() for budget in task.budgets}
-    for name, method in methods.items():
-        where = f"{file}: method '{name}'"
-        _all_in(method.tasks or [], tasks, f"{where} names the task", "the table has")
-        if method.match is not None:
-            _all_in([method.match], methods, f"{where} matches", "the table has")
-            if methods[method.match].match is not None or method.match == name:
-                raise UserError(f"{where} matches '{method.match}', which matches another one itself; name that one.")
-        if isinstance(method.budgets, list):
-            for budget in method.budgets:
-                if repr(budget) not in budgets:
-                    raise UserError(
-                        f"{where} names the budget {budget}, which no task has; add it to a task's budgets."
-                    )
-    for name, task in tasks.items():
-        if not task.budgets and any(m.budgets != NO_BUDGET and name in (m.tasks or [name]) for m in methods.values()):
-            raise UserError(f"{file}: task '{name}' has no budgets, but methods that need one; name some in budgets.")
     budget = given.get("budget", "data.keep")
-    if not isinstance(budget, str) or "." not in budget:
-        raise UserError(f"{file}: budget must be the dotted name of a setting, such as data.keep, not {budget!r}.")
-    for name, method in methods.items():
-        if method.by == "cost" and budget.startswith("warm_up."):
-            raise UserError(
-                f"{file}: method '{name}' matches the cost of '{method.match}', which is known of data that is "
-                f"fine-tuned on alone, and the budget is {budget}; match it by rows or by tokens."
-            )
-    prepare = given.get("prepare")
-    return Table(
-        file,
-        tasks,
-        methods,
-        _seeds(given.get("seeds"), str(file)),
-        budget,
-        Layers(**_layers({name: given[name] for name in ("config", "set") if name in given}, str(file))),
-        None if prepare is None else Layers(**_layers(_known(Layers, prepare, f"{file}: prepare"), f"{file}: prepare")),
+    _check(
+        isinstance(budget, str) and "." in budget,
+        f"{file}: budget must be the dotted name of a setting, such as data.keep, not {budget!r}.",
     )
+    for name, method in methods.items():
+        _check_references(method, f"{file}: method '{name}'", name, tasks, methods)
+        _check(
+            method.by != "cost" or not budget.startswith("warm_up."),
+            f"{file}: method '{name}' matches the cost of '{method.match}', which is known of data that is "
+            f"fine-tuned on alone, and the budget is {budget}; match it by rows or by tokens.",
+        )
+    for name, task in tasks.items():
+        need = any(method.budgets != NO_BUDGET and name in (method.tasks or [name]) for method in methods.values())
+        _check(
+            task.budgets or not need,
+            f"{file}: task '{name}' has no budgets, but methods that need one; name some in budgets.",
+        )
+    if (prepare := given.get("prepare")) is not None:
+        prepare = Layers(**_fields(Layers, prepare, f"{file}: prepare"))
+    _check_seeds(given.get("seeds"), str(file))
+    return Table(**given | {"file": file, "tasks": tasks, "methods": methods, "prepare": prepare})
+
+
+def _check(holds: object, message: str) -> None:
+    if not holds:
+        raise UserError(message)
+
+
+def _fields(cls: type, given: Any, where: str) -> dict[str, Any]:
+    """A mapping whose names are all fields of a class, with `config` as a list."""
+    if not isinstance(given, Mapping):
+        raise UserError(f"{where} must be a mapping of names to values.")
+    names = [one.name for one in fields(cls) if one.name != "file"]
+    for name in given:
+        _check(name in names, f"{where} has no setting '{name}'; it may have {', '.join(names)}.")
+    values = dict(given)
+    if isinstance(values.get("config"), str):
+        values["config"] = [values["config"]]
+    _check_list(values.get("config", []), f"{where}: config", str)
+    _check(isinstance(values.get("set", {}), dict), f"{where}: set must be a mapping of settings to values.")
+    return values
 
 
 def _named(given: dict[str, Any], section: str, file: Path) -> dict[str, Any]:
-    there = given.get(section)
-    if not isinstance(there, dict) or not there:
+    """The tasks or methods of a table by name."""
+    named = given.get(section)
+    if not isinstance(named, dict) or not named:
         raise UserError(f"{file} has no {section}; name at least one.")
-    for name in there:
-        if not isinstance(name, str) or not NAME.fullmatch(name):
-            raise UserError(
-                f"{file}: '{name}' cannot be one of its {section}, as it names folders; use letters, digits, _ and . "
-                "alone."
-            )
-    return there
+    for name in named:
+        _check(
+            isinstance(name, str) and NAME.fullmatch(name),
+            f"{file}: '{name}' cannot be one of its {section}, as it names folders; use letters, digits, _ and . "
+            "alone.",
+        )
+    return named
 
 
 def _task(given: Any, where: str) -> Task:
-    task = Task(**_layers(_known(Task, given, where), where))
-    if not task.config:
-        raise UserError(f"{where} has no config; name the config files that it is made of.")
-    if not isinstance(task.metric, str) or not task.metric:
-        raise UserError(f"{where} has no metric; name its headline, such as accuracy.")
-    _check_list(task.budgets, f"{where}: budgets", (int, float))
+    task = Task(**_fields(Task, given, where))
+    _check(task.config, f"{where} has no config; name the config files that it is made of.")
+    _check(isinstance(task.metric, str) and task.metric, f"{where} has no metric; name its headline, such as accuracy.")
+    _check_list(task.budgets, f"{where}: budgets", int, float)
     if task.seeds is not None:
-        _seeds(task.seeds, where)
+        _check_seeds(task.seeds, where)
     return task
 
 
 def _method(given: Any, where: str) -> Method:
-    method = Method(**_layers(_known(Method, given or {}, where), where))
+    method = Method(**_fields(Method, given or {}, where))
     if method.budgets is not None and method.budgets != NO_BUDGET:
-        _check_list(method.budgets, f"{where}: budgets", (int, float))
+        _check_list(method.budgets, f"{where}: budgets", int, float)
     if method.tasks is not None:
-        _check_list(method.tasks, f"{where}: tasks", (str,))
-    if method.match is not None and not isinstance(method.match, str):
-        raise UserError(f"{where}: match must be the name of one method, not {method.match!r}.")
-    if method.by not in ("rows", "tokens", "cost"):
-        raise UserError(f"{where}: by is {method.by!r}, but must be rows, tokens or cost.")
-    if method.match is None and method.by != "rows":
-        raise UserError(f"{where} says by, but matches nothing; name a method in match.")
+        _check_list(method.tasks, f"{where}: tasks", str)
+    _check(
+        method.match is None or isinstance(method.match, str),
+        f"{where}: match must be the name of one method, not {method.match!r}.",
+    )
+    _check(method.by in ("rows", "tokens", "cost"), f"{where}: by is {method.by!r}, but must be rows, tokens or cost.")
+    _check(
+        method.match is not None or method.by == "rows",
+        f"{where} says by, but matches nothing; name a method in match.",
+    )
     return method
 
 
-def _layers(given: dict[str, Any], where: str) -> dict[str, Any]:
-    """The same, with `config` as a list."""
-    if isinstance(given.get("config"), str):
-        given["config"] = [given["config"]]
-    _check_list(given.get("config", []), f"{where}: config", (str,))
-    if not isinstance(given.get("set", {}), dict):
-        raise UserError(f"{where}: set must be a mapping of settings to values.")
-    return given
+def _check_references(
+    method: Method, where: str, name: str, tasks: dict[str, Task], methods: dict[str, Method]
+) -> None:
+    """Check that the tasks, the method and the budgets that a method names are those of the table."""
+    for task in method.tasks or []:
+        _check(
+            task in tasks, f"{where} names the task '{task}', but the table has {', '.join(tasks)}; correct the name."
+        )
+    if (match := method.match) is not None:
+        _check(
+            match in methods, f"{where} matches '{match}', but the table has {', '.join(methods)}; correct the name."
+        )
+        _check(
+            methods[match].match is None and match != name,
+            f"{where} matches '{match}', which matches another one itself; name that one.",
+        )
+    budgets = {repr(budget) for task in tasks.values() for budget in task.budgets}
+    for budget in method.budgets if isinstance(method.budgets, list) else []:
+        _check(
+            repr(budget) in budgets,
+            f"{where} names the budget {budget}, which no task has; add it to a task's budgets.",
+        )
 
 
-def _seeds(given: Any, where: str) -> list[int]:
-    _check_list(given, f"{where}: seeds", (int,))
-    if not given:
-        raise UserError(f"{where} has no seeds; name at least one.")
-    return list(given)
+def _check_seeds(given: Any, where: str) -> None:
+    _check_list(given, f"{where}: seeds", int)
+    _check(given, f"{where} has no seeds; name at least one.")
 
 
-def _check_list(given: Any, where: str, kinds: tuple[type, ...]) -> None:
+def _check_list(given: Any, where: str, *kinds: type) -> None:
     if not isinstance(given, list) or any(isinstance(one, bool) or not isinstance(one, kinds) for one in given):
-        kind = {str: "names", int: "whole numbers"}.get(kinds[0], "numbers") if len(kinds) == 1 else "numbers"
+        kind = "names" if str in kinds else "numbers" if float in kinds else "whole numbers"
         raise UserError(f"{where} must be a list of {kind}.")
-    if len(set(given)) < len(given):
-        raise UserError(f"{where} names something twice.")
+    _check(len(set(given)) == len(given), f"{where} names something twice.")
 
 
-def _all_in(names: list[str], there: dict[str, Any], what: str, has: str) -> None:
-    for name in names:
-        if name not in there:
-            raise UserError(f"{what} '{name}', but {has} {', '.join(there)}; mend the name.")
+class _BuiltError(Exception):
+    """Only the parsers are needed: nothing is to be run."""
 
 
-def _known(cls: type, given: Any, where: str) -> dict[str, Any]:
-    """A mapping whose names are all fields of a class."""
-    if not isinstance(given, Mapping):
-        raise UserError(f"{where} must be a mapping of names to values.")
-    names = [one.name for one in fields(cls) if one.name not in ("file", "every")]
-    names += ["config", "set"] if cls is Table else []
-    for name in given:
-        if name not in names:
-            raise UserError(f"{where} has no setting '{name}'; it may have {', '.join(names)}.")
-    return dict(given)
+class _Parsers(RunCLI):
+    parsers: Any = None
 
-
-LONGEST = 1000  # characters of a parser's message
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        type(self).parsers = self
+        raise _BuiltError
 
 
 def check_configs(cells: Iterable[Cell]) -> None:
-    """Parse each cell's config; one seed stands for the others.
+    """Parse each cell's config; the first seed stands for the others.
 
     Raises:
         UserError: a setting is unknown, or of a wrong type.
     """
-    parser = _fit_parser()
-    seen = set()
-    for cell in cells:
-        if (cell.task, cell.method, cell.budget) in seen:
-            continue
-        seen.add((cell.task, cell.method, cell.budget))
-        try:
-            parser.parse_object(cell.config)
-        except (ArgumentError, TypeError, ValueError) as error:
-            told = " ".join(str(error).partition("Given value")[0].split())
-            raise UserError(
-                f"The config of {cell.name} is not one that fit takes; mend it. {shorten(told, LONGEST)}"
-            ) from None
-
-
-class _Built(Exception):  # noqa: N818  (no error: the parsers are all that was wanted)
-    pass
-
-
-class _Parsers(RunCLI):
-    """The command line's parsers, and nothing run."""
-
-    parsers: Any = None
-
-    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Stop."""
-        type(self).parsers = self
-        raise _Built
-
-
-def _fit_parser() -> Any:
-    with contextlib.suppress(_Built):
+    with contextlib.suppress(_BuiltError):
         _Parsers()
     parser = _Parsers.parsers._parser("fit")
     parser.exit_on_error = False
-    return parser
+    first: dict[tuple[str, str, str], Cell] = {}
+    for cell in cells:
+        first.setdefault((cell.task, cell.method, cell.budget), cell)
+    for cell in first.values():
+        try:
+            parser.parse_object(cell.config)
+        except (ArgumentError, TypeError, ValueError) as error:
+            reason = shorten(" ".join(str(error).partition("Given value")[0].split()), LONGEST)
+            raise UserError(f"The config of {cell.name} is not one that fit takes; correct it. {reason}") from None

@@ -1,4 +1,4 @@
-"""What the cells left: ``table.csv``, a row a run."""
+"""Results of the done cells: ``table.csv``, a row a run."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from typing import Any
 import numpy as np
 
 from selectune.common.files import atomic_file, read_mapping
+from selectune.common.run_files import RunFiles
 from selectune.common.training_outcome import TrainingOutcome
 from selectune.costs.compute_saving import compute_saving
 from selectune.costs.ledger import read_ledger
-from selectune.costs.record import CostRecord, add_up, distinct
-from selectune.costs.saving import SELECTION, Saving
-from selectune.costs.uninterrupted import unbroken
-from selectune.tables.grid import Cell
+from selectune.costs.record import add_up, distinct
+from selectune.costs.saving import SELECTION, UNITS, Saving
+from selectune.costs.uninterrupted import uninterrupted
+from selectune.tables.grid import PLACE, Cell
 from selectune.tables.layers import read_config, without_place
 
-FIRST = ("task", "method", "budget", "seed")
 FROM = "from/"  # begins the columns of a pool's data sets
 STEPS = ("selection", "warm_up", "training", "total")
 LAST = (
     "rows", "tokens_kept", "pool_rows", "pool_tokens", "epochs", "warm_up_rows", "warm_up_tokens", "tokens_trained_on",
-    *(f"{step}_{unit}" for unit in ("flops", "device_s") for step in STEPS), "saving_flops", "config", "commit",
-    "finished_at", "warnings",
+    *(f"{step}_{unit}" for unit in UNITS for step in STEPS), "saving_flops", "config", "commit", "finished_at",
+    "warnings",
 )  # fmt: skip
 AGAIN = "remove the folder of that run to do it again"
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a done cell came to.
+    """Result of a done cell.
 
     Args:
         cell: that was run.
-        row: of ``table.csv``, but for what names the cell.
+        row: of ``table.csv``, without the cell's place.
         seconds: that its run took, over all attempts.
     """
 
@@ -50,28 +50,26 @@ class Result:
     seconds: float
 
     @property
-    def has_headline(self) -> bool:
-        """Whether the run has the task's metric."""
-        return f"test/{self.cell.metric}" in self.row
-
-    @property
     def headline(self) -> float:
         """The task's metric on the held-out split."""
         return float(self.row[f"test/{self.cell.metric}"])
 
-    def lacks_headline(self) -> str:
-        """That the run has no such metric, in a sentence."""
-        there = ", ".join(key.removeprefix("test/") for key in self.row if key.startswith("test/"))
+    @property
+    def no_headline(self) -> str:
+        """A sentence that names the metrics of the run where the task's is none of them; else empty."""
+        names = ", ".join(key.removeprefix("test/") for key in self.row if key.startswith("test/"))
+        if f"test/{self.cell.metric}" in self.row:
+            return ""
         return (
-            f"The runs of task '{self.cell.task}' have no metric '{self.cell.metric}', but {there}; mend the task's "
+            f"The runs of task '{self.cell.task}' have no metric '{self.cell.metric}', but {names}; correct the task's "
             "metric, and give the command again: what is done stays."
         )
 
-    def figures(self) -> dict[str, np.ndarray]:
-        """The figures of each held-out row, by column, with ``row_id``; nothing where the head has none."""
+    def row_metrics(self) -> dict[str, np.ndarray]:
+        """Metrics of each held-out row, by column, with ``row_id``; empty where the head has none."""
         import pyarrow.parquet as pq
 
-        file = self.cell.folder / "test_scores.parquet"
+        file = RunFiles(self.cell.folder).row_metrics
         if not file.is_file():
             return {}
         table = pq.read_table(file)
@@ -79,21 +77,20 @@ class Result:
 
 
 def read_result(cell: Cell, output: Path) -> Result:
-    """Read what a done cell left.
-
-    Args:
-        cell: that is done.
-        output: folder of the table, which the hash of a config leaves out.
-    """
-    folder = cell.folder
-    done = read_mapping(folder / "done.json", AGAIN, "metrics", "commit", "finished_at")
-    saving = Saving.read(folder)
-    records = unbroken(folder)
-    warm_up = [record for record in records if record.stage == "warm_up"]
-    training = [record for record in records if record.stage == "train" and not record.cached]
-    chosen, warmed_up = _manifest(folder), _manifest(folder / "warm_up")
-    warm_up_tokens = sum(record.tokens for record in warm_up)
-    tokens = round(saving.kept_tokens * (saving.epochs or 0.0)) + warm_up_tokens
+    """Read the result of a done cell; the hash of its config leaves out the folder of the table, `output`."""
+    files = RunFiles(cell.folder)
+    done = read_mapping(files.done, AGAIN, "metrics", "commit", "finished_at")
+    saving = Saving.read(cell.folder)
+    manifest, warm_up_manifest = (
+        read_mapping(file, AGAIN) if file.is_file() else {} for file in (files.manifest, files.warm_up.manifest)
+    )
+    records = uninterrupted(cell.folder)  # a method's cost must not depend on when its run was interrupted
+    steps = [
+        [record for record in records if record.stage in SELECTION],
+        [record for record in records if record.stage == "warm_up"],
+        [record for record in records if record.stage == "train" and not record.cached],
+    ]
+    warm_up_tokens = sum(record.tokens for record in steps[1])
     row: dict[str, Any] = {name: value for name, value in done["metrics"].items() if name.startswith("test/")}
     row |= {
         "rows": saving.kept_rows,
@@ -101,77 +98,48 @@ def read_result(cell: Cell, output: Path) -> Result:
         "pool_rows": saving.pool_rows,
         "pool_tokens": saving.pool_tokens,
         "epochs": saving.epochs,
-        "warm_up_rows": warmed_up.get("n_rows"),
+        "warm_up_rows": warm_up_manifest.get("n_rows"),
         "warm_up_tokens": warm_up_tokens or None,
-        "tokens_trained_on": tokens,
+        "tokens_trained_on": round(saving.kept_tokens * (saving.epochs or 0.0)) + warm_up_tokens,
     }
-    domains = (warmed_up or chosen).get("diagnostics", {}).get("domains", {})
+    domains = (warm_up_manifest or manifest).get("diagnostics", {}).get("domains", {})
     row |= {f"{FROM}{name}": counted["kept"] for name, counted in domains.items()}
-    for unit in ("flops", "device_s"):
-        selection = _cost([record for record in records if record.stage in SELECTION], unit)
-        parts = [selection, _cost(warm_up, unit), _cost(training, unit)]
-        total = None if None in parts else sum(part for part in parts if part is not None)
-        row |= {f"{step}_{unit}": value for step, value in zip(STEPS, [*parts, total])}
-    row["saving_flops"] = _saving(saving, records)
-    config = json.dumps(without_place(read_config(folder / "config.yaml"), output), sort_keys=True)
+    for unit in UNITS:
+        costs = [getattr(add_up(step), unit) for step in steps]
+        total = None if None in costs else sum(costs)
+        row |= {f"{step}_{unit}": value for step, value in zip(STEPS, [*costs, total])}
+    sizes = saving.kept_rows, saving.pool_rows, saving.kept_tokens, saving.pool_tokens
+    row["saving_flops"] = compute_saving(records, *sizes, saving.epochs).flops.saving
+    config = json.dumps(without_place(read_config(files.config), output), sort_keys=True)
     row["config"] = hashlib.blake2b(config.encode(), digest_size=8).hexdigest()
     row |= {"commit": done["commit"], "finished_at": done["finished_at"]}
-    outcomes = [TrainingOutcome.read(place) for place in (folder / "warm_up", folder)]
+    outcomes = [TrainingOutcome.read(run.path) for run in (files.warm_up, files)]
     problems = [problem.message for outcome in outcomes if outcome for problem in outcome.problems]
-    row["warnings"] = " ".join([*problems, *warmed_up.get("warnings", []), *chosen.get("warnings", [])])
-    spent = [record for record in distinct(read_ledger(folder / "cost.jsonl")) if not record.cached]
+    row["warnings"] = " ".join([*problems, *warm_up_manifest.get("warnings", []), *manifest.get("warnings", [])])
+    spent = [record for record in distinct(read_ledger(files.costs)) if not record.cached]
     return Result(cell, row, add_up(spent).wall_s)
-
-
-def _saving(said: Saving, records: list[CostRecord]) -> float | None:
-    """What selecting saved of the FLOPs of fine-tuning on everything, of a run without its interruptions."""
-    sizes = said.kept_rows, said.pool_rows, said.kept_tokens, said.pool_tokens
-    return compute_saving(records, *sizes, said.epochs).flops.saving
-
-
-def _manifest(run: Path) -> dict[str, Any]:
-    """What a selection says of itself; nothing where there was none."""
-    file = run / "selection" / "manifest.json"
-    return read_mapping(file, AGAIN) if file.is_file() else {}
 
 
 def write_csv(results: list[Result], file: Path) -> None:
     """Write ``table.csv`` whole or not at all, in the order of the results."""
     names = sorted({name for result in results for name in result.row})
     metrics, sources = ([name for name in names if name.startswith(start)] for start in ("test/", FROM))
-    rows = []
-    for result in results:
-        cell = result.cell
-        named = {"task": cell.task, "method": cell.method, "budget": cell.budget, "seed": cell.seed}
-        rows.append(named | result.row)
-    write_rows([*FIRST, *metrics, *sources, *LAST], rows, file)
+    write_rows([*PLACE, *metrics, *sources, *LAST], [result.cell.place | result.row for result in results], file)
 
 
 def write_rows(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], file: Path) -> None:
-    """Write a CSV whole or not at all.
-
-    Args:
-        columns: of the file; a row that lacks one has it empty.
-        rows: by column.
-        file: to write.
-    """
+    """Write a CSV whole or not at all; a row that lacks a column has it empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: _told(value) for name, value in row.items()} for row in rows)
+    writer.writerows({name: _cell_text(value) for name, value in row.items()} for row in rows)
     with atomic_file(file) as partial:
         partial.write_text(text.getvalue())
 
 
-def _told(value: Any) -> Any:
-    """Numbers as they read best: whole ones without a point, seconds and metrics to nine digits."""
-    if isinstance(value, float):
-        whole = math.isfinite(value) and value == int(value) and abs(value) >= 1e6
-        return str(int(value)) if whole else f"{value:.9g}"
-    return value
-
-
-def _cost(records: list[CostRecord], unit: str) -> float | None:
-    """What some stages cost, also where a cache spared it; nothing for none, None when it is unknown."""
-    found: float | None = getattr(add_up(records), unit)
-    return found
+def _cell_text(value: Any) -> Any:
+    """Large whole numbers without a point, other floats to nine digits."""
+    if not isinstance(value, float):
+        return value
+    whole = math.isfinite(value) and value == int(value) and abs(value) >= 1e6
+    return str(int(value)) if whole else f"{value:.9g}"

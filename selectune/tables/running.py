@@ -1,48 +1,48 @@
-"""Run the cells of a table, some at a time, each in a worker process; whatever happens to one, the rest goes on."""
+"""Run the cells of a table, some at a time, each in a worker process; whatever happens to one, the rest goes on.
+
+Workers are forked from a server that has imported everything once.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import sys
+import tempfile
+import threading
 import time
+import traceback
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from textwrap import shorten
 
+import yaml
+
+from selectune.common.run_files import RunFiles
 from selectune.tables.grid import Cell
-from selectune.tables.worker import PRELOAD, run_cell, why_it_failed
 
 GRACE_S = 10.0  # between asking a worker to end and ending it
+ATTEMPT = "=== attempt of "  # begins a line of the log
 
 
 @dataclass
 class Outcome:
-    """What became of a cell.
-
-    Args:
-        cell: that was run, or that could not be.
-        seconds: that it took.
-        failure: why it is not done, in a sentence; None when it is.
-    """
+    """Outcome of a cell: the seconds that it took and, unless it is done, why not, in a sentence."""
 
     cell: Cell
     seconds: float
     failure: str | None = None
 
 
-@dataclass
-class _Work:
-    cell: Cell
-    process: BaseProcess
-    began: float = field(default_factory=time.monotonic)
-
-
 def run_cells(
-    todo: list[Cell], jobs: int, keep_models: bool, started: Callable[[Cell], None]
+    todo: list[Cell], jobs: int, keep_models: bool, on_start: Callable[[Cell], None]
 ) -> Generator[Outcome, None, None]:
     """Run cells in their order as far as what they need is done, and give each as it ends.
 
@@ -50,13 +50,13 @@ def run_cells(
         todo: cells that are not done.
         jobs: cells at a time; the cores are shared out among them.
         keep_models: leave checkpoints and exported models.
-        started: told of each cell that begins.
+        on_start: called with each cell that begins.
 
     Yields:
         Outcomes; a cell that needs one that failed is not run.
     """
     threads = threads_of(jobs)
-    waiting, running = list(todo), dict[int, _Work]()
+    waiting, running = list(todo), dict[int, tuple[Cell, BaseProcess, float]]()
     failed = set[Path]()
     context = multiprocessing.get_context("forkserver")
     with _server(context, threads):
@@ -67,44 +67,36 @@ def run_cells(
                         waiting.remove(cell)
                         failed.add(cell.folder)
                         yield Outcome(cell, 0.0, f"it needs {lost[0].name}, which failed")
-                    elif len(running) < jobs and all((folder / "done.json").is_file() for folder in cell.needs):
+                    elif len(running) < jobs and all(RunFiles(folder).finished for folder in cell.needs):
                         waiting.remove(cell)
-                        started(cell)
-                        process = context.Process(target=run_cell, args=(cell, threads, keep_models, dict(os.environ)))
+                        on_start(cell)
+                        process = context.Process(target=_run_cell, args=(cell, threads, keep_models, dict(os.environ)))
                         process.start()
-                        running[process.sentinel] = _Work(cell, process)
+                        running[process.sentinel] = cell, process, time.monotonic()
                 for sentinel in wait(list(running)) if running else []:
-                    work = running.pop(sentinel)  # type: ignore[arg-type]
-                    work.process.join()
-                    yield _outcome(work, failed)
+                    cell, process, began = running.pop(sentinel)  # type: ignore[arg-type, assignment]
+                    process.join()
+                    outcome = Outcome(cell, time.monotonic() - began)
+                    if process.exitcode not in (0, 3) or not cell.done:  # 3: the training failed, a result too
+                        failed.add(cell.folder)
+                        outcome.failure = why_it_failed(RunFiles(cell.folder).log, process.exitcode)
+                    yield outcome
         finally:
-            _end([work.process for work in running.values()])
+            _end([process for _, process, _ in running.values()])
 
 
 def threads_of(jobs: int) -> int:
     """Threads of each of some cells at a time: a share of the cores, or what ``OMP_NUM_THREADS`` allows."""
     if (given := os.environ.get("OMP_NUM_THREADS", "")).isdigit() and int(given) > 0:
         return int(given)
-    return max(1, cores() // jobs)
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _outcome(work: _Work, failed: set[Path]) -> Outcome:
-    seconds = time.monotonic() - work.began
-    if work.process.exitcode in (0, 3) and work.cell.done:  # 3: the training failed, which is a result too
-        return Outcome(work.cell, seconds)
-    failed.add(work.cell.folder)
-    return Outcome(work.cell, seconds, why_it_failed(work.cell.folder / "log.txt", work.process.exitcode))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // jobs)
 
 
 @contextmanager
 def _server(context: multiprocessing.context.ForkServerContext, threads: int) -> Iterator[None]:
     """The server that workers are forked from, started with as many threads as each may have, and with this code."""
-    context.set_forkserver_preload(PRELOAD)
+    context.set_forkserver_preload(["selectune.tables.preload"])
     settings = {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
     code = str(Path(__file__).parents[2])  # the server does not know our sys.path when it imports
     settings["PYTHONPATH"] = os.pathsep.join(filter(None, [code, os.environ.get("PYTHONPATH")]))
@@ -127,3 +119,52 @@ def _end(processes: list[BaseProcess]) -> None:
         if process.is_alive():
             process.kill()
             process.join()
+
+
+def _run_cell(cell: Cell, threads: int, keep_models: bool, environment: dict[str, str]) -> None:
+    """Run a cell as ``fit`` does, its output in ``log.txt``, and end the process with ``fit``'s exit code."""
+    os.environ.clear()  # the server may have been started in another environment than the table's
+    os.environ.update(environment)
+    log = os.open(RunFiles(cell.folder).log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    os.write(log, f"{ATTEMPT}{datetime.now(UTC).isoformat(timespec='seconds')}\n".encode())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    import torch
+
+    from selectune.runs.command import RunCLI, run_verb
+
+    torch.set_num_threads(threads)
+    RunCLI.keep_models = keep_models or cell.keeps_models
+    code: int | str | None = 0
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / f"{cell.name}.yaml"
+        config.write_text(yaml.safe_dump(cell.config, sort_keys=False, allow_unicode=True))
+        try:
+            sys.argv = [sys.argv[0], "fit", "--config", str(config), "--output", str(cell.folder)]
+            run_verb(RunCLI)
+        except SystemExit as end:
+            code = end.code
+        except BaseException:
+            traceback.print_exc()
+            code = 1
+    sys.exit(code)
+
+
+def _end_with_parent() -> None:
+    """End this process when the table's ends: a killed table must leave no cell that goes on and holds its folder."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def why_it_failed(log: Path, code: int | None) -> str:
+    """Why a cell's last attempt failed, in a sentence: its error's, or the signal that ended it."""
+    if code is not None and code < 0:
+        return f"it was ended by {signal.Signals(-code).name}"
+    text = log.read_text(errors="replace") if log.is_file() else ""
+    lines = [line.strip() for line in text.rpartition(ATTEMPT)[2].splitlines()[1:] if line.strip()]
+    starts = [place for place, line in enumerate(lines) if line.startswith("error: ")]  # a parser's goes over lines
+    last = " ".join(lines[starts[-1] :] if starts else lines[-1:])
+    return shorten(last.removeprefix("error: "), 400) or f"it ended with code {code}"

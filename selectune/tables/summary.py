@@ -1,4 +1,4 @@
-"""Over the seeds of each task, method and budget: mean, spread, cost, and the difference to random rows."""
+"""Mean, spread and cost over the seeds of each task, method and budget, and the difference to random rows."""
 
 from __future__ import annotations
 
@@ -23,13 +23,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Match:
-    """That random rows are as much as another method's.
-
-    Args:
-        method: the other one.
-        by: what is the same: ``rows``, ``tokens`` or ``cost``.
-        gain: the difference of the other one to these random rows; None where unknown.
-    """
+    """The method that random rows are matched to by rows, tokens or cost, and its gain over them if known."""
 
     method: str
     by: str
@@ -41,7 +35,6 @@ class Line:
     """A method on a task at a budget.
 
     Args:
-        method: by name.
         budget: that it was run at; ``none`` where it has none.
         mean: of the headline over seeds.
         sd: of the headline over seeds, with n - 1; None for one seed.
@@ -51,8 +44,8 @@ class Line:
         selection_flops: of it, the selection.
         device_s: as `flops`, in seconds.
         versus_random: the difference to random rows of the same budget; None for random itself, and where unknown.
-        match: of random rows that are as much as another method's.
-        warned: what the selections and trainings of its runs warned of, of each run that did.
+        match: of random rows that are matched to another method.
+        warned: warnings of selections and trainings, one entry a run that had any.
     """
 
     method: str
@@ -71,14 +64,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Group:
-    """The methods of a task at a budget, with those that have no budget.
-
-    Args:
-        task: by name.
-        budget: as written in the table.
-        metric: the headline.
-        lines: in the table's order.
-    """
+    """The methods of a task at a budget, with those that have no budget, in the table's order."""
 
     task: str
     budget: str
@@ -88,48 +74,24 @@ class Group:
 
 def summarise(results: list[Result]) -> list[Group]:
     """All groups that have a done cell, in the order of the results."""
-    by_place: dict[tuple[str, str, str], list[Result]] = {}
+    runs: dict[tuple[str, str, str], list[Result]] = {}
+    budgets: dict[str, list[str]] = {}
     for result in results:
         cell = result.cell
-        by_place.setdefault((cell.task, cell.budget, cell.method), []).append(result)
+        runs.setdefault((cell.task, cell.budget, cell.method), []).append(result)
+        budgets.setdefault(cell.task, []).append(cell.budget)
     groups = []
-    for task in dict.fromkeys(task for task, _, _ in by_place):
-        budgets = list(dict.fromkeys(budget for name, budget, _ in by_place if name == task))
-        for budget in [budget for budget in budgets if budget != NO_BUDGET] or [NO_BUDGET]:
-            runs = {(b, m): found for (t, b, m), found in by_place.items() if t == task and b in (budget, NO_BUDGET)}
-            random = runs.get((budget, RANDOM), [])
+    for task, names in budgets.items():
+        for budget in [name for name in dict.fromkeys(names) if name != NO_BUDGET] or [NO_BUDGET]:
+            random = runs.get((task, budget, RANDOM), [])
             lines = [
-                _line(found, [] if name == RANDOM else random, runs.get((place, found[0].cell.match), []))
-                for (place, name), found in runs.items()
+                _line(of_method, [] if method == RANDOM else random, runs.get((task, at, of_method[0].cell.match), []))
+                for (of, at, method), of_method in runs.items()
+                if of == task and at in (budget, NO_BUDGET)
             ]
-            first = next(iter(runs.values()))[0]
-            groups.append(Group(task, budget, first.cell.metric, lines))
+            metric = next(result.cell.metric for result in results if result.cell.task == task)
+            groups.append(Group(task, budget, metric, lines))
     return groups
-
-
-def write_summary(groups: list[Group], file: Path) -> None:
-    """Write ``summary.csv``, a row a line of ``table.md``; figures as fractions, FLOPs, seconds."""
-    write_rows(COLUMNS, [_row(group, line) for group in groups for line in group.lines], file)
-
-
-def _row(group: Group, line: Line) -> dict[str, Any]:
-    named = {"task": group.task, "budget": group.budget, "metric": group.metric, "method": line.method}
-    row = named | {
-        "mean": line.mean,
-        "sd": line.sd,
-        "n": line.n,
-        "tokens_trained_on": line.tokens,
-        "total_flops": line.flops,
-        "selection_flops": line.selection_flops,
-        "total_device_s": line.device_s,
-    }
-    if found := line.versus_random:
-        row |= {"versus_random": found.value, "low": found.low, "high": found.high, "over_rows": found.over_rows}
-    if line.match is not None:
-        row |= {"matches": line.match.method, "by": line.match.by}
-        if gain := line.match.gain:
-            row |= {"matched_versus_this": gain.value, "matched_low": gain.low, "matched_high": gain.high}
-    return row
 
 
 def _line(results: list[Result], random: list[Result], matched: list[Result]) -> Line:
@@ -157,15 +119,32 @@ def _line(results: list[Result], random: list[Result], matched: list[Result]) ->
 
 
 def compare(results: list[Result], others: list[Result]) -> Difference | None:
-    """The difference of two methods over the seeds that both have; None where nothing can be said."""
+    """The difference of two methods over the seeds that both have; None where it is unknown."""
     if not results or not others:
         return None
-    theirs = {other.cell.seed: other for other in others}
-    pairs = sorted(
-        ((result, theirs[result.cell.seed]) for result in results if result.cell.seed in theirs),
-        key=lambda pair: pair[0].cell.seed,
-    )
-    ours, random = [one.headline for one, _ in pairs], [other.headline for _, other in pairs]
-    if any(math.isnan(value) for value in ours + random):
+    ours, theirs = ({result.cell.seed: result for result in some} for some in (results, others))
+    pairs = [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs)]
+    firsts, seconds = [one.headline for one, _ in pairs], [other.headline for _, other in pairs]
+    if any(math.isnan(value) for value in firsts + seconds):
         return None
-    return difference(results[0].cell.metric, ours, random, [(one.figures(), other.figures()) for one, other in pairs])
+    row_metrics = [(one.row_metrics(), other.row_metrics()) for one, other in pairs]
+    return difference(results[0].cell.metric, firsts, seconds, row_metrics)
+
+
+def write_summary(groups: list[Group], file: Path) -> None:
+    """Write ``summary.csv``, a row a line of ``table.md``; metrics as fractions, FLOPs, seconds."""
+    rows = []
+    for group in groups:
+        for line in group.lines:
+            row: dict[str, Any] = {"task": group.task, "budget": group.budget, "metric": group.metric}
+            row |= {"method": line.method, "mean": line.mean, "sd": line.sd, "n": line.n}
+            row |= {"tokens_trained_on": line.tokens, "total_flops": line.flops, "total_device_s": line.device_s}
+            row["selection_flops"] = line.selection_flops
+            if gap := line.versus_random:
+                row |= {"versus_random": gap.value, "low": gap.low, "high": gap.high, "over_rows": gap.over_rows}
+            if line.match is not None:
+                row |= {"matches": line.match.method, "by": line.match.by}
+                if gain := line.match.gain:
+                    row |= {"matched_versus_this": gain.value, "matched_low": gain.low, "matched_high": gain.high}
+            rows.append(row)
+    write_rows(COLUMNS, rows, file)

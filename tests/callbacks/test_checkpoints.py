@@ -1,4 +1,4 @@
-"""A checkpoint is whole or not there, and a damaged one is told."""
+"""A checkpoint is written whole or not at all, and a damaged one is reported."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from _file_calls import Call
+from _forked import forked
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.demos.boring_classes import BoringModel
 from lightning.pytorch.plugins import AsyncCheckpointIO
@@ -23,10 +24,11 @@ from selectune import Trainer, cli
 from selectune.callbacks import checkpoints
 from selectune.callbacks.checkpoint_io import WholeCheckpointIO, previous, restored
 from selectune.common.errors import CheckpointError, DamagedCheckpoint, NoRoomError
+from selectune.runs.command import RunTrainer
 from selectune.runs.directory import Run
 from selectune.runs.metrics_log import MetricsLog
 from tests.conftest import Here, metrics_of
-from tests.forked import at_every_call, forked
+from tests.forked import at_every_call
 
 IO = WholeCheckpointIO()
 
@@ -97,13 +99,13 @@ def test_the_one_before_takes_the_place_of_a_damaged_one(harm: Callable[[Path], 
         assert value_of(name) == 1.0
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            assert restored(name) == name, "told once"
+            assert restored(name) == name, "warned once"
     assert not previous(run.last).exists()
 
 
-def test_none_that_is_whole_is_told(tmp_path: Path) -> None:
+def test_that_no_checkpoint_is_whole_is_an_error(tmp_path: Path) -> None:
     run = Run(tmp_path)
-    assert run.checkpoint_to_go_on_from() is None
+    assert run.newest_checkpoint() is None
     assert run.best_checkpoint() is None
     for path in (run.last, run.best):
         for _ in range(2):
@@ -111,7 +113,7 @@ def test_none_that_is_whole_is_told(tmp_path: Path) -> None:
         cut(path)
         empty(previous(path))
     with pytest.warns(DamagedCheckpoint):
-        assert run.checkpoint_to_go_on_from() is None
+        assert run.newest_checkpoint() is None
     with pytest.raises(CheckpointError):
         run.best_checkpoint()
     (tmp_path / "config.yaml").write_text("a: 1\n")
@@ -132,11 +134,11 @@ def test_a_full_disk_says_what_is_needed_and_leaves_the_one_before(tmp_path: Pat
 
     def fill() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
-        with pytest.raises(NoRoomError) as told:
+        with pytest.raises(NoRoomError) as raised:
             save(tmp_path / "last.ckpt", 2.0)
-        assert told.value.path == tmp_path / "last.ckpt"
-        assert told.value.needed == 120_040
-        assert told.value.free
+        assert raised.value.path == tmp_path / "last.ckpt"
+        assert raised.value.needed == 120_040
+        assert raised.value.free
 
     assert forked(fill) == 0
     assert value_of(tmp_path / "last.ckpt") == 1.0
@@ -144,7 +146,7 @@ def test_a_full_disk_says_what_is_needed_and_leaves_the_one_before(tmp_path: Pat
 
 
 def test_every_trainer_saves_so_but_one_with_an_io_of_its_own() -> None:
-    for made in (Trainer, cli.SelectuneTrainer):
+    for made in (Trainer, RunTrainer):
         assert type(made(logger=False, accelerator="cpu").strategy.checkpoint_io) is WholeCheckpointIO
     asynchronous = AsyncCheckpointIO()
     assert Trainer(logger=False, accelerator="cpu", plugins=[asynchronous]).strategy.checkpoint_io is asynchronous
@@ -188,9 +190,9 @@ def end_to_end(arguments: list[str], run: Path) -> Callable[[], None]:
 def test_a_run_goes_on_after_a_kill_and_a_full_disk(
     here: Here, arguments: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The second `last.ckpt` is torn by a kill, the third does not fit: nothing is lost, told in one sentence."""
+    """The second `last.ckpt` is torn by a kill, the third does not fit: nothing is lost, and one sentence says so."""
     run, fit = tmp_path / "run", end_to_end(arguments, tmp_path / "run")
-    here("fit", *arguments, "--output", tmp_path / "unbroken")
+    here("fit", *arguments, "--output", tmp_path / "uninterrupted")
     torn = Call("write", "root/checkpoints/last.ckpt (partial)", 2)
     assert forked(fit, torn, run) == -9
     assert len(list((run / "checkpoints").glob(".last*"))) == 1
@@ -202,14 +204,14 @@ def test_a_run_goes_on_after_a_kill_and_a_full_disk(
 
     capfd.readouterr()
     assert forked(in_little_room) == 2
-    told = capfd.readouterr().err
-    assert str(run / "checkpoints" / "last.ckpt") in told
-    assert "Traceback" not in told
+    printed = capfd.readouterr().err
+    assert str(run / "checkpoints" / "last.ckpt") in printed
+    assert "Traceback" not in printed
     here("fit", *arguments, "--output", run)
-    mine, unbroken = metrics_of(run), metrics_of(tmp_path / "unbroken")
+    mine, uninterrupted = metrics_of(run), metrics_of(tmp_path / "uninterrupted")
     for name in ("val/loss", "test/loss", "test/accuracy"):
-        assert mine[name] == pytest.approx(unbroken[name], abs=1e-6)
-    names = [{str(path.relative_to(place)) for path in place.rglob("*")} for place in (run, tmp_path / "unbroken")]
+        assert mine[name] == pytest.approx(uninterrupted[name], abs=1e-6)
+    names = [{str(path.relative_to(place)) for path in place.rglob("*")} for place in (run, tmp_path / "uninterrupted")]
     assert names[0] == names[1], "nothing stray"
     shutil.rmtree(run)
 

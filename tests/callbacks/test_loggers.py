@@ -1,4 +1,4 @@
-"""What everything cost reaches every logger, and the size of the scorer every run."""
+"""All costs reach every logger, and the size of the scorer every run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.costs.records import record
 def test_the_totals_of_the_ledger_reach_every_logger(here: Here, selecting: list[str], tmp_path: Path) -> None:
     run = tmp_path / "run"
     boards = ["--trainer.logger", "TensorBoardLogger", "--trainer.logger.save_dir", str(tmp_path / "boards")]
-    told = here("fit", *selecting, *boards, "--output", run)
+    printed = here("fit", *selecting, *boards, "--output", run)
     saving, spent = Saving.read(run), totals(read_ledger(run / "cost.jsonl")).spent
     total = sum(spent.values(), Total())
     expected = {
@@ -40,19 +40,19 @@ def test_the_totals_of_the_ledger_reach_every_logger(here: Here, selecting: list
     events.Reload()
     for name, value in expected.items():
         assert events.Scalars(name)[-1].value == pytest.approx(value, rel=1e-5), name
-    assert events.Scalars("test/accuracy"), "metrics are there too"
+    assert events.Scalars("test/accuracy"), "and so do metrics"
 
     # The model scored, so the scorer is as large but for its head.
     assert saving.scorer_ratio is not None
     ratio = saving.scorer_ratio
-    assert ratio.scorer == manifest_of(run)["model"]
-    assert ratio.scorer_parameters == manifest_of(run)["model_parameters"]
+    assert ratio.scorer == manifest_of(run)["scorer"]
+    assert ratio.scorer_parameters == manifest_of(run)["scorer_parameters"]
     assert ratio.parameters == pytest.approx(1, abs=0.1)
     mine, theirs = spent["score"], spent["train"]
     assert ratio.flops_per_token == pytest.approx((mine.flops / mine.tokens) / (theirs.flops / theirs.tokens))  # type: ignore[operator]
-    assert ratio.sentence() in told
+    assert ratio.sentence() in printed
     with (run / "metrics.csv").open(newline="") as file:
-        assert any(row["val/accuracy"] for row in csv.DictReader(file)), "columns that were there stay"
+        assert any(row["val/accuracy"] for row in csv.DictReader(file)), "earlier columns stay"
 
 
 def test_weights_are_counted_in_the_headers_of_files(model_folder: Path) -> None:

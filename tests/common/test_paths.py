@@ -8,11 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
+from _forked import forked
 
 from selectune.common import files as paths
 from selectune.common.errors import NoRoomError
 from selectune.common.files import atomic_file, atomic_folder, clear_partials, write_json
-from tests.forked import at_every_call, forked
+from tests.forked import at_every_call
 
 
 def begun(target: Path, machine: str) -> Path:

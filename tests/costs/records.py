@@ -11,7 +11,7 @@ MOMENTS = itertools.count()
 
 
 def record(stage: Stage, **changed: Any) -> CostRecord:
-    """A record of a stage, of 1 s and 10 FLOPs on 1,000 tokens, with some figures changed."""
+    """A record of a stage, of 1 s and 10 FLOPs on 1,000 tokens, with some fields changed."""
     given: dict[str, Any] = {
         "part": "fit",
         "wall_s": 1.0,

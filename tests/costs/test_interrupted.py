@@ -22,7 +22,7 @@ from selectune.costs.ledger import Ledger, StageCost, append, collect_open, next
 from selectune.costs.record import AGAIN, CostRecord, Kept, Part, Stage, add_up
 from selectune.costs.uninterrupted import split_costs
 from selectune.report.html_tables import cost_table
-from selectune.report.run_data import Facts
+from selectune.report.run_data import RunData
 from selectune.report.terms import terms_table
 from tests.costs.records import record
 
@@ -180,9 +180,9 @@ def select(machine: Machine, ledgers: list[Ledger]) -> None:
             do(machine, costs, 9)
 
     def proxy(name: str) -> None:
-        with stages(machine, ledgers, "select", f"proxy-{name}", kept=()) as costs:
+        with stages(machine, ledgers, "search", f"proxy-{name}", kept=()) as costs:
             do(machine, costs, 200)
-        with stages(machine, ledgers, "select", f"proxy-{name}: validate after 0") as costs:
+        with stages(machine, ledgers, "search", f"proxy-{name}: validate after 0") as costs:
             do(machine, costs, 60)
 
     stored(machine, "tuned", tune)
@@ -232,7 +232,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
     return make
 
 
-def figures(records: list[CostRecord]) -> dict[tuple[str, str], tuple[Any, ...]]:
+def sums_of(records: list[CostRecord]) -> dict[tuple[str, str], tuple[Any, ...]]:
     """FLOPs, device seconds and counts of each stage, by part."""
     found = {}
     for key in {(one.part, one.stage) for one in records}:
@@ -259,7 +259,7 @@ def test_wherever_a_run_is_killed_its_saving_is_that_of_the_uninterrupted_one(
     assert whole.attempt(10**9, fit)
     moments = round(10**9 - whole.left)
     records = read_ledger(whole.run / "cost.jsonl")
-    expected, saving = figures(records), saving_of(records)
+    expected, saving = sums_of(records), saving_of(records)
     assert split_costs(records).kept == records, "nothing was done again"
     assert saving[0].saving is not None
     assert len(expected) == 10
@@ -271,7 +271,7 @@ def test_wherever_a_run_is_killed_its_saving_is_that_of_the_uninterrupted_one(
         assert any(one.attempt(place, fit) for place in (*places, 10**9))
         records = read_ledger(one.run / "cost.jsonl")
         costs = split_costs(records)
-        found = figures(costs.kept)
+        found = sums_of(costs.kept)
         assert found.keys() == expected.keys()
         for key, values in expected.items():
             assert found[key] == pytest.approx(values, rel=1e-12, abs=1e-9), (case, key)
@@ -283,6 +283,38 @@ def test_wherever_a_run_is_killed_its_saving_is_that_of_the_uninterrupted_one(
         assert split_costs(costs.kept).redone == [], "what is uninterrupted stays so"
 
 
+def of_schema_1(run: Path) -> None:
+    """Rewrite what a run's attempts left, as schema 1 had it: proxy trainings are booked under `select`."""
+
+    def older(content: dict[str, Any]) -> dict[str, Any]:
+        return content | {"schema": 1, "stage": content["stage"].replace("search", "select")}
+
+    path = run / "cost.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    path.write_text("".join(json.dumps(older(json.loads(line))) + "\n" for line in lines))
+    for file in list((run / ".open_costs").glob("*.json")):
+        content = json.dumps(older(json.loads(file.read_text())))
+        file.unlink()
+        file.with_name(file.name.replace("search", "select")).write_text(content)
+
+
+def test_a_run_that_goes_on_from_schema_1_has_the_same_saving(machine: Callable[[str], Machine]) -> None:
+    whole = machine("whole")
+    assert whole.attempt(10**9, fit)
+    moments = round(10**9 - whole.left)
+    expected = saving_of(read_ledger(whole.run / "cost.jsonl"))
+    for case in range(1, 12):
+        one = machine(f"run{case}")
+        assert not one.attempt(moments * case // 12, fit)
+        of_schema_1(one.run)
+        assert one.attempt(10**9, fit)
+        records = read_ledger(one.run / "cost.jsonl")
+        assert {record.schema for record in records} == {1, 2}
+        for mine, theirs in zip(saving_of(records), expected, strict=True):
+            assert mine.select + mine.search == pytest.approx(theirs.select + theirs.search)
+            alike([replace(mine, select=0, search=0)], [replace(theirs, select=0, search=0)])
+
+
 def test_a_run_that_is_trained_for_longer_did_nothing_again(machine: Callable[[str], Machine]) -> None:
     longer, whole = machine("longer"), machine("whole")
     assert whole.attempt(10**9, lambda *given: fit(*given, epochs=5))
@@ -290,8 +322,8 @@ def test_a_run_that_is_trained_for_longer_did_nothing_again(machine: Callable[[s
     assert longer.attempt(10**9, lambda *given: fit(*given, epochs=5))
     records = read_ledger(longer.run / "cost.jsonl")
     assert split_costs(records).redone == []
-    expected = figures(read_ledger(whole.run / "cost.jsonl"))
-    assert figures(records)["fit", "train"][0] == pytest.approx(expected["fit", "train"][0])
+    expected = sums_of(read_ledger(whole.run / "cost.jsonl"))
+    assert sums_of(records)["fit", "train"][0] == pytest.approx(expected["fit", "train"][0])
 
 
 def test_a_heartbeat_never_sees_half_a_batch(tmp_path: Path) -> None:
@@ -371,13 +403,13 @@ def test_the_report_and_the_terminal_tell_of_redone_work_where_there_was_some(tm
     from tests.report.pages import Page, a_run
 
     for run, some in ((interrupted_run(tmp_path / "resumed"), True), (a_run(tmp_path / "whole"), False)):
-        facts = Facts.read(run)
+        facts = RunData.read(run)
         page = cost_table(facts) + terms_table(facts.saving)
         console = Console(record=True, width=100)
         print_summary(run, console)
-        told = console.export_text().replace("\N{NO-BREAK SPACE}", " ")
-        assert ("redone after an interruption" in page, "redone after an interruption" in told) == (some, some)
+        output = console.export_text().replace("\N{NO-BREAK SPACE}", " ")
+        assert ("redone after an interruption" in page, "redone after an interruption" in output) == (some, some)
         if some:
-            assert "redone after an interruption: 1.50 TFLOP, 3.50 s" in told
+            assert "redone after an interruption: 1.50 TFLOP, 3.50 s" in output
             assert {1.5e12, 3.5} <= set(Page(page).figures)
             assert facts.saving.flops.training == pytest.approx(9.2e12)  # type: ignore[union-attr]

@@ -14,18 +14,8 @@ from types import SimpleNamespace
 import pytest
 
 from selectune.costs import ledger as module
-from selectune.costs.ledger import (
-    CostRecord,
-    Ledger,
-    LedgerError,
-    append,
-    collect_open,
-    distinct,
-    next_attempt,
-    read_ledger,
-    totals,
-)
-from selectune.costs.record import LATER, Total, code_version
+from selectune.costs.ledger import Ledger, LedgerError, append, collect_open, next_attempt, read_ledger
+from selectune.costs.record import LATER, CostRecord, Total, code_version, distinct, totals
 from tests.costs.records import an_honest_run, record
 
 
@@ -230,7 +220,7 @@ def test_a_torn_last_line_is_left_out_and_does_not_spoil_the_next(tmp_path: Path
         ({"examples": 1.5}, "examples is 1.5"),
         ({"cached": 0}, "cached is 0"),
         ({"started_at": "yesterday"}, "started_at is 'yesterday'"),
-        ({"schema": 2}, "schema is 2"),
+        ({"schema": 3}, "schema is 3"),
     ],
 )
 def test_a_damaged_line_is_named(tmp_path: Path, change: dict[str, object], complaint: str):
@@ -251,6 +241,30 @@ def test_a_record_survives_its_file_and_knows_what_it_lacks():
             continue
         with pytest.raises(ValueError, match=f"it lacks {field.name}"):
             CostRecord.from_json(lacking)
+
+
+LINE = (  # as a run of schema 1 wrote it
+    '{"schema": 1, "stage": "select", "part": "fit", "wall_s": 0.5, "device_s": 0.5, "flops": 7000000.0, '
+    '"flops_method": "products counted at L=13, checked at 32 (0.0 %)", "energy_j": null, '
+    '"energy_source": "not measured: no GPU", "peak_rss_bytes": 900000000, "peak_cuda_bytes": null, "examples": 30, '
+    '"tokens": 300, "padded_tokens": 330, "world_size": 1, "rank": 0, "device": "cpu", "cached": false, "attempt": 1, '
+    '"finished": true, "commit": "0000", "started_at": "2026-01-01T00:00:00.000001+00:00", "work": "proxy-a", '
+    '"kept": []}\n'
+)
+
+
+def test_a_line_of_schema_1_is_read_and_a_new_one_goes_below_it(tmp_path: Path):
+    path = tmp_path / "cost.jsonl"
+    path.write_text(LINE)
+    ledger = Ledger(path, attempt=next_attempt(tmp_path))
+    with ledger.stage("search") as cost:
+        cost.add(examples=30, flops=5.0, method="by hand")
+    old, new = read_ledger(path)
+    assert (old.schema, old.stage, old.flops, old.work, old.kept) == (1, "select", 7e6, "proxy-a", ())
+    assert (new.schema, new.stage, new.attempt) == (2, "search", 2)
+    assert path.read_text().startswith(LINE)
+    ledger.avoided(old)  # a result from a cache of schema 1
+    assert read_ledger(path)[2] == replace(old, cached=True, attempt=2, kept=None)
 
 
 def test_avoided_costs_stand_apart(tmp_path: Path):

@@ -31,7 +31,7 @@ def test_several_seeds_and_models_share_a_selection(
     }
     savings = []
     for name, more in runs.items():
-        told = here("fit", *shared, *more, "--output", tmp_path / name)
+        output = here("fit", *shared, *more, "--output", tmp_path / name)
         saving = Saving.read(tmp_path / name)
         assert manifest_of(tmp_path / name)["rows_hash"] == manifest_of(tmp_path / "rows")["rows_hash"]
         records = read_ledger(tmp_path / name / "cost.jsonl")
@@ -39,7 +39,7 @@ def test_several_seeds_and_models_share_a_selection(
         assert saving.flops.selection == saving.flops.selection_avoided, "and is charged all the same"
         assert saving.scorer_ratio is not None
         assert saving.scorer_ratio.scorer == "local:tiny"
-        assert " ".join(saving.break_even_sentence().split()) in told
+        assert " ".join(saving.break_even_sentence().split()) in output
         savings.append(saving.flops)
     selection, training, full = savings[0].selection, savings[0].training, savings[0].full_training
     assert selection is not None

@@ -13,7 +13,7 @@ import pytest
 
 from selectune.common.errors import UserError
 from selectune.costs.compute_saving import compute_saving
-from selectune.costs.record import CostRecord
+from selectune.costs.record import CostRecord, totals
 from selectune.costs.saving import Saving
 from tests.costs.records import an_honest_run, record
 
@@ -42,6 +42,27 @@ def test_shared_start_up_and_evaluation_stand_apart():
     flops = saving_of(an_honest_run()).flops
     assert flops.shared == 5000 + 9000 + 8000
     assert flops.evaluation == 400
+
+
+def test_proxy_trainings_are_a_cost_of_the_selection():
+    flops = saving_of([*an_honest_run(), record("search", flops=40)]).flops
+    assert (flops.search, flops.select, flops.selection, flops.training) == (40, 3, 140, 200)
+    assert flops.saving == pytest.approx(1 - 340 / 800)
+
+
+@pytest.mark.parametrize("stage", ["diagnose", "pilot", "reference", "generate"])
+def test_reserved_stages_are_shown_and_in_no_term(stage: Any):
+    more = record(stage, flops=1e9, device_s=1e9)
+    assert saving_of([*an_honest_run(), more]) == saving_of(an_honest_run())
+    assert totals([more]).spent[stage].flops == 1e9
+
+
+def test_a_saving_of_schema_1_has_its_proxies_under_select():
+    saving = saving_of(an_honest_run())
+    content = saving.to_json()
+    for unit in ("flops", "device_s"):
+        del content[unit]["search"]
+    assert Saving.from_json(content) == saving
 
 
 def test_a_loss_is_called_a_loss_with_its_break_even():

@@ -1,4 +1,4 @@
-"""Csv files: a field is the text that was written, and what is broken is told with its line and the option for it."""
+"""Csv files: a field is the text that was written; an error names the line that is broken and the option for it."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_separators_and_encodings(name: str, content: str, encoding: str, how: d
 
 
 @pytest.mark.parametrize(
-    ("content", "how", "told"),
+    ("content", "how", "message"),
     [
         (ROWS.replace(",", ";"), {}, "data.separator ';'"),
         (ROWS.replace(",", "\t"), {}, "data.separator tab"),
@@ -100,10 +100,10 @@ def test_separators_and_encodings(name: str, content: str, encoding: str, how: d
         ("\n\n", {}, "empty"),
     ],
 )
-def test_a_broken_file_is_told_in_one_sentence(
-    content: str | bytes, how: dict[str, str], told: str, tmp_path: Path
+def test_a_broken_file_is_reported_in_one_sentence(
+    content: str | bytes, how: dict[str, str], message: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         read(tmp_path / "broken.csv", content, **how)
 
 

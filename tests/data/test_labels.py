@@ -86,7 +86,7 @@ def test_labels_that_need_no_change_are_left_in_place() -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "told"),
+    ("labels", "message"),
     [
         ([0.0, 1.0, float("nan")], r"1 row\(s\) without a label \(first: row 2\)"),
         (["a", None, ""], r"2 row\(s\) without a label \(first: row 1\)"),
@@ -99,8 +99,8 @@ def test_labels_that_need_no_change_are_left_in_place() -> None:
         ([f"{i / 10}" for i in range(50)], "50 different"),
     ],
 )
-def test_labels_that_are_no_classes_are_refused(labels: list, told: str) -> None:
-    with pytest.raises(DataError, match=told):
+def test_labels_that_are_no_classes_are_refused(labels: list, message: str) -> None:
+    with pytest.raises(DataError, match=message):
         classes_of(labels)
 
 
@@ -110,22 +110,22 @@ def test_numbers_can_be_classes_where_one_insists() -> None:
     assert classes_of(["good", "bad", "3.6"]).names == ("3.6", "bad", "good"), "names for the most part"
 
 
-@pytest.mark.parametrize(("values", "told"), [([-1, -1], "hidden"), ([0, 5], "label '5'"), (["x"], "label 'x'")])
-def test_labels_of_another_split_must_be_known(values: list, told: str) -> None:
-    with pytest.raises(DataError, match=told):
+@pytest.mark.parametrize(("values", "message"), [([-1, -1], "hidden"), ([0, 5], "label '5'"), (["x"], "label 'x'")])
+def test_labels_of_another_split_must_be_known(values: list, message: str) -> None:
+    with pytest.raises(DataError, match=message):
         classes_of([0, 1]).encode(values, "test")
 
 
 @pytest.mark.parametrize(
-    ("labels", "told"),
+    ("labels", "message"),
     [
         (["good", "good ", "\ufeffbad"], r"2 label\(s\) with white space.*'good '"),
         (["Good", "good", "bad"], "'Good' and 'good'"),
         (list(range(20, 60)), "40 classes that are numbers, 20 to 59.*data.regression"),
     ],
 )
-def test_what_may_be_meant_otherwise_is_noted_once(labels: list, told: str) -> None:
-    with pytest.warns(UserWarning, match=told) as caught:
+def test_what_may_be_meant_otherwise_is_noted_once(labels: list, message: str) -> None:
+    with pytest.warns(UserWarning, match=message) as caught:
         classes_of(labels)
     assert len(caught) == 1
 

@@ -1,4 +1,4 @@
-"""Data sets and models are found where the user keeps them, and what was found is said."""
+"""Data sets and models are found where the user keeps them, and the description says where."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_splits_are_called_as_their_files_are(shard: str, tmp_path: Path) -> Non
     assert {split: len(part) for split, part in found.splits.items()} == splits
 
 
-def test_usual_splits_are_found_as_ever(tmp_path: Path) -> None:
+def test_usual_splits_are_recognised(tmp_path: Path) -> None:
     for name, rows in (("train-00000-of-00002", 4), ("train-00001-of-00002", 5), ("dev", 3), ("test", 2)):
         write_split(tmp_path / f"{name}.parquet", *sentences(rows, 1))
     found = find_data(str(tmp_path))

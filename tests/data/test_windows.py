@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from selectune.data.batches import plan_batches
-from selectune.data.tokens import PairTemplate, load_tokenizer
-from selectune.data.windows import make_windows
+from selectune.data.tokens import load_tokenizer
+from selectune.data.windows import PairTemplate, make_windows
 from selectune.datamodules import QuestionAnswering
 from tests.squad_data import LENGTH, QUESTION, STRIDE, loaded, squad_rows, windows_of, write_squad
 

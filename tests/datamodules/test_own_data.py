@@ -29,8 +29,8 @@ def write(file: Path, labels: list, texts: list[str] | None = None) -> Path:
         rows = [json.dumps({"text": text, "label": label}) for text, label in zip(texts, labels)]
         file.write_text("\n".join(rows))
     elif file.suffix == ".csv":
-        told = ["" if label is None else label for label in labels]
-        file.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in zip(texts, told)))
+        written = ["" if label is None else label for label in labels]
+        file.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in zip(texts, written)))
     else:
         pd.DataFrame({"text": texts, "label": labels}).to_parquet(file)
     return file
@@ -91,7 +91,7 @@ def test_the_same_content_is_one_pool_however_it_is_written(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("train", "test", "told"),
+    ("train", "test", "message"),
     [
         ([1, 2], ["1.0", "2"], None),
         (["1", "2"], [2, 2], None),
@@ -103,12 +103,12 @@ def test_the_same_content_is_one_pool_however_it_is_written(tmp_path: Path) -> N
 )
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_splits_whose_labels_differ_in_type(
-    kind: str, train: list, test: list, told: str | None, tmp_path: Path
+    kind: str, train: list, test: list, message: str | None, tmp_path: Path
 ) -> None:
     write(tmp_path / f"train.{kind}", train * 10)
     write(tmp_path / f"test.{kind}", test * 5)
-    if told is not None:
-        with pytest.raises(DataError, match=told):
+    if message is not None:
+        with pytest.raises(DataError, match=message):
             load(tmp_path)
         return
     data = load(tmp_path)

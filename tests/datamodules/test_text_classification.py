@@ -42,7 +42,7 @@ def trainer() -> pl.Trainer:
 # Metrics and the one that is watched.
 
 
-def test_the_first_metric_chooses_the_checkpoint() -> None:
+def test_the_first_metric_selects_the_checkpoint() -> None:
     assert TextClassification("x").monitor == ("val/accuracy", "max")
     assert TextClassification("x").metrics == ["accuracy", "macro_f1"]
     assert TextClassification("x", metrics=["matthews", "accuracy"]).monitor == ("val/matthews", "max")
@@ -51,7 +51,7 @@ def test_the_first_metric_chooses_the_checkpoint() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ({"metrics": ["f2"]}, "no metric 'f2'.*accuracy, macro_f1, micro_f1, matthews"),
         ({"metrics": ["pearson"]}, "no metric 'pearson'"),
@@ -61,8 +61,8 @@ def test_the_first_metric_chooses_the_checkpoint() -> None:
         ({"class_weights": "balanced", "regression": True}, "there are none"),
     ],
 )
-def test_wrong_arguments_are_refused_before_any_data_is_read(arguments: dict[str, Any], told: str) -> None:
-    with pytest.raises(DataError, match=told):
+def test_wrong_arguments_are_refused_before_any_data_is_read(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
         TextClassification("x", **arguments)
 
 
@@ -108,7 +108,7 @@ def test_labels_of_numbers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "told"),
+    ("labels", "message"),
     [
         ([0.5, float("nan"), 1.0, 2.0], "1 row.*no finite number.*row 1"),
         ([0.5, None, 1.0, 2.0], "no finite number"),
@@ -116,11 +116,11 @@ def test_labels_of_numbers(tmp_path: Path) -> None:
         ([-1.0, -1.0, -1.0, -1.0], "hidden"),
     ],
 )
-def test_labels_that_are_no_numbers_are_refused(labels: list, told: str, tmp_path: Path) -> None:
+def test_labels_that_are_no_numbers_are_refused(labels: list, message: str, tmp_path: Path) -> None:
     texts = ["one", "two", "three", "four"]
     train = split(40, 1) | {"label": ["b" if labels[0] == "a" else 1.5] * 40}
     folder = write(tmp_path / "d", train=train, test={"text": texts, "label": labels})
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         TextClassification(str(folder), regression=True).load()
 
 
@@ -186,7 +186,7 @@ def several(folder: Path, **more: Any) -> tuple[Path, dict[str, dict[str, list]]
     return write(folder, **splits), splits
 
 
-def test_further_splits_are_evaluated_and_never_chosen_from(tmp_path: Path, model_folder: Path) -> None:
+def test_further_splits_are_evaluated_and_never_selected_from(tmp_path: Path, model_folder: Path) -> None:
     folder, splits = several(tmp_path / "d")
     splits["mismatched"]["label"] = [1 - label for label in splits["mismatched"]["label"]]
     write(folder, **splits)
@@ -218,13 +218,13 @@ def test_a_further_split_serves_as_nothing_else(tmp_path: Path) -> None:
     assert {role: len(part) for role, part in data.splits.items()} == {
         "train": 72, "dev": 8, "test": 10, "test/validation": 10,
     }  # fmt: skip
-    for arguments, told in (
+    for arguments, message in (
         ({"more_test_splits": ["none"]}, "no split 'none'"),
         ({"more_test_splits": ["validation"], "dev_split": "validation"}, "cannot serve twice"),
         ({"more_test_splits": ["train"]}, "cannot serve twice"),
         ({"more_test_splits": ["matched", "matched"]}, "cannot serve twice"),
     ):
-        with pytest.raises(DataError, match=told):
+        with pytest.raises(DataError, match=message):
             TextClassification(str(folder), **arguments).load()  # type: ignore[arg-type]
 
 

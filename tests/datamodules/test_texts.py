@@ -139,7 +139,7 @@ def test_a_pair_can_be_the_target_of_a_warm_up(three: list[Path], tmp_path: Path
     )
 
 
-def test_mistakes_are_told(three: list[Path]) -> None:
+def test_mistakes_are_reported(three: list[Path]) -> None:
     with pytest.raises(DataError, match="top-level data for a warm-up"):
         target_of(module(three, target="train"))
     with pytest.raises(DataError, match="belongs to one data set"):

@@ -26,13 +26,11 @@ def a_saving(score: float, keep: float, epochs: int = 1) -> Saving:
 def test_the_break_even_is_where_training_on_the_rest_costs_what_selecting_does() -> None:
     for score, epochs, most in ((300, 1, 0.7), (300, 3, 0.9), (0, 1, 1.0)):
         saving = a_saving(score, 0.5, epochs)
-        assert break_even_keep(lambda keep: keep, saving, "flops") == pytest.approx(most, abs=1e-3)
-        assert break_even_keep(lambda keep: keep**0.5, saving, "flops") == pytest.approx(most**2, abs=1e-3)
-    assert break_even_keep(lambda keep: keep, a_saving(1300, 0.5), "flops") == 0
-    assert break_even_keep(lambda keep: keep if keep < 0.2 else None, a_saving(1, 0.1), "flops") == pytest.approx(
-        0.2, abs=1e-3
-    )
-    assert break_even_keep(lambda keep: keep, replace_flops(a_saving(1, 0.1), None), "flops") is None
+        assert break_even_keep(lambda keep: keep, saving) == pytest.approx(most, abs=1e-3)
+        assert break_even_keep(lambda keep: keep**0.5, saving) == pytest.approx(most**2, abs=1e-3)
+    assert break_even_keep(lambda keep: keep, a_saving(1300, 0.5)) == 0
+    assert break_even_keep(lambda keep: keep if keep < 0.2 else None, a_saving(1, 0.1)) == pytest.approx(0.2, abs=1e-3)
+    assert break_even_keep(lambda keep: keep, replace_flops(a_saving(1, 0.1), None)) is None
 
 
 def replace_flops(saving: Saving, full: float | None) -> Saving:
@@ -50,18 +48,18 @@ def test_a_loss_is_said_as_plainly_as_a_gain() -> None:
         "Selection will NOT pay: selecting from 1.0M rows with bert-base costs 1.30 times one epoch of training on all "
         "of them: with 1 epoch at keep 0.5 you lose 0.800 times the FLOPs of training on everything."
     )
-    told = a_forecast(a_saving(300, 0.1, 3), 0.1, 3).sentence()
-    assert told.startswith("Selection will pay: selecting from 1.0M rows costs 0.300 times one epoch")
-    assert told.endswith("with 3 epochs at keep 0.1 you save 80 % of the FLOPs of training on everything.")
+    sentence = a_forecast(a_saving(300, 0.1, 3), 0.1, 3).sentence()
+    assert sentence.startswith("Selection will pay: selecting from 1.0M rows costs 0.300 times one epoch")
+    assert sentence.endswith("with 3 epochs at keep 0.1 you save 80 % of the FLOPs of training on everything.")
 
 
 def test_a_smaller_scorer_is_proposed_where_it_is_not_small() -> None:
     large = ScorerRatio("a", "b", 100_000_000, 100_000_000, 0.4)
-    told = advice(large, a_saving(1300, 0.5))
-    assert "is as large as the model" in told
-    assert "5 to 10 times smaller (Yin & Rush 2025)" in told
-    assert "about 20.0M weights in scorer.checkpoint" in told
-    assert "about 24 % of the FLOPs would be saved" in told  # 1 - 1300 / 5 / 1000 - 0.5
+    sentence = advice(large, a_saving(1300, 0.5))
+    assert "is as large as the model" in sentence
+    assert "5 to 10 times smaller (Yin & Rush 2025)" in sentence
+    assert "about 20.0M weights in scorer.checkpoint" in sentence
+    assert "about 24 % of the FLOPs would be saved" in sentence  # 1 - 1300 / 5 / 1000 - 0.5
     assert "has 3.00 times the weights of the model" in advice(
         replace(large, scorer_parameters=300_000_000), a_saving(9, 0.5)
     )
@@ -79,29 +77,28 @@ def devices_disagree(flops: float, seconds: float) -> Saving:
 
 
 def test_where_flops_and_time_disagree_both_are_said() -> None:
-    told = a_forecast(devices_disagree(100, 700), 0.5, 1)
-    assert told.sentence().startswith("Selection will pay in FLOPs but NOT in device time: ")
-    assert "you save 40 % of the FLOPs but lose 0.200 times the device time of training on everything. " in (
-        told.sentence()
-    )
-    assert told.sentence().endswith("In device time it pays from 2 uses on (other heads, models or seeds trained on "
+    made = a_forecast(devices_disagree(100, 700), 0.5, 1)
+    assert made.sentence().startswith("Selection will pay in FLOPs but NOT in device time: ")
+    both = "you save 40 % of the FLOPs but lose 0.200 times the device time of training on everything. "
+    assert both in made.sentence()
+    assert made.sentence().endswith("In device time it pays from 2 uses on (other heads, models or seeds trained on "
                                     "the same rows).")  # fmt: skip
-    assert told.break_even() == (
+    assert made.break_even() == (
         "In FLOPs it pays up to keep 0.40. In FLOPs it pays for itself in its first use, and each reuse saves more."
     )
-    told = a_forecast(devices_disagree(700, 100), 0.5, 1)
-    assert told.sentence().startswith("Selection will pay in device time but NOT in FLOPs: ")
-    assert "In FLOPs it pays from 2 uses on" in told.sentence()
+    made = a_forecast(devices_disagree(700, 100), 0.5, 1)
+    assert made.sentence().startswith("Selection will pay in device time but NOT in FLOPs: ")
+    assert "In FLOPs it pays from 2 uses on" in made.sentence()
     for flops, seconds in ((100, 200), (700, 800)):
-        told = a_forecast(devices_disagree(flops, seconds), 0.5, 1)
-        assert told.losing is None
-        assert "device time" not in told.sentence()
+        made = a_forecast(devices_disagree(flops, seconds), 0.5, 1)
+        assert made.saving.losing is None
+        assert "device time" not in made.sentence()
 
 
 def test_advice_promises_no_loss() -> None:
     scorer = ScorerRatio("a", "b", 100, 100, 0.4)
     for score in range(0, 5000, 250):
-        told = advice(scorer, a_saving(score, 0.7))
-        assert "-" not in told
-        assert ("would be saved" in told) == (0 < score / 5 / 1000 < 0.3)
-        assert ("that alone will not make this selection pay" in told) == (score / 5 / 1000 >= 0.3)
+        sentence = advice(scorer, a_saving(score, 0.7))
+        assert "-" not in sentence
+        assert ("would be saved" in sentence) == (0 < score / 5 / 1000 < 0.3)
+        assert ("that alone will not make this selection pay" in sentence) == (score / 5 / 1000 >= 0.3)

@@ -24,15 +24,15 @@ def rows_of(run: Path) -> list[int]:
 
 def compare(run: Path, exact: tuple[str, ...], within: float = 0.1) -> None:
     """FLOPs of a run against its forecast: all of them within a share, some stages to the last digits."""
-    told, spent = forecast_of(run), totals(read_ledger(run / "cost.jsonl")).spent
-    assert set(told["stages"]) == set(spent)
+    forecast, spent = forecast_of(run), totals(read_ledger(run / "cost.jsonl")).spent
+    assert set(forecast["stages"]) == set(spent)
     for stage in exact:
-        assert told["stages"][stage]["flops"] == pytest.approx(spent[stage].flops, rel=1e-9), stage
-        assert told["stages"][stage]["examples"] == spent[stage].examples, stage
+        assert forecast["stages"][stage]["flops"] == pytest.approx(spent[stage].flops, rel=1e-9), stage
+        assert forecast["stages"][stage]["examples"] == spent[stage].examples, stage
     measured = sum(total.flops or 0 for total in spent.values())
-    assert told["total"]["flops"] == pytest.approx(measured, rel=within)
-    assert told["total"]["flops"] == pytest.approx(sum(stage["flops"] for stage in told["stages"].values()))
-    for stage in told["stages"].values():
+    assert forecast["total"]["flops"] == pytest.approx(measured, rel=within)
+    assert forecast["total"]["flops"] == pytest.approx(sum(stage["flops"] for stage in forecast["stages"].values()))
+    for stage in forecast["stages"].values():
         assert stage["wall_s"] >= 0
         assert stage["peak_rss_bytes"] > 10e6
 
@@ -41,11 +41,11 @@ def test_a_fit_goes_on_where_its_forecast_lies_and_computes_the_same(
     here: Here, selecting: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "run"
-    told = here("estimate", *selecting, "--output", run)
+    output = here("estimate", *selecting, "--output", run)
     assert {file.name for file in run.iterdir()} == {"config.yaml", "forecast.json", ".lock"}
     content = forecast_of(run)
-    assert content["sentence"] in told
-    assert "estimate, from rows that were scored" in told
+    assert content["sentence"] in output
+    assert "estimate, from rows that were scored" in output
     assert content["schema"] == 1
     assert 0 <= content["break_even_keep"] < 1
     here("fit", *selecting, "--output", run)
@@ -66,8 +66,8 @@ def test_a_fit_goes_on_where_its_forecast_lies_and_computes_the_same(
 
 def test_another_machine_is_stated_with_its_utilisation(here: Here, selecting: list[str], tmp_path: Path) -> None:
     machine = ["--device_flops", "3e12", "--utilisation", "0.25"]
-    told = here("estimate", *selecting, *machine, "--output", tmp_path / "run")
-    assert "3e+12 FLOP/s at a utilisation of 0.25" in told
+    output = here("estimate", *selecting, *machine, "--output", tmp_path / "run")
+    assert "3e+12 FLOP/s at a utilisation of 0.25" in output
     for name in ("train", "score", "evaluate"):
         stage = forecast_of(tmp_path / "run")["stages"][name]
         assert stage["wall_s"] == pytest.approx(stage["flops"] / (3e12 * 0.25))
@@ -88,20 +88,20 @@ def test_a_selection_that_costs_more_than_it_saves_is_said_before_and_after(
     run = tmp_path / "run"
     losing = [*selecting, "--scorer.generative.estimator", "masked_pseudo", "--data.keep", "0.9"]
     losing += ["--trainer.max_epochs", "1", "--output", str(run)]
-    told = here("estimate", *losing)
-    assert "Selection will NOT pay: selecting from 216 rows with local:tiny costs" in told
-    assert "with 1 epoch at keep 0.9 you lose" in told
-    assert "It pays at no keep ratio." in told
-    assert "as large as the model. Selection pays when it is 5 to 10 times smaller (Yin & Rush 2025)" in told
+    output = here("estimate", *losing)
+    assert "Selection will NOT pay: selecting from 216 rows with local:tiny costs" in output
+    assert "with 1 epoch at keep 0.9 you lose" in output
+    assert "It pays at no keep ratio." in output
+    assert "as large as the model. Selection pays when it is 5 to 10 times smaller (Yin & Rush 2025)" in output
     content = forecast_of(run)
     assert content["saving"]["flops"] < 0
     assert content["break_even_keep"] == 0
-    told = here("fit", *losing)
+    output = here("fit", *losing)
     saving = Saving.read(run)
     assert saving.flops.saving is not None
     assert saving.flops.saving < 0
     assert saving.sentence().startswith("Selection cost more than it saved: selecting and training on the subset took ")
-    assert saving.sentence() in told
+    assert saving.sentence() in output
     assert saving.flops.saving == pytest.approx(content["saving"]["flops"], rel=0.1)
     assert "pays from" in saving.sentence()
     compare(run, exact=("score", "evaluate"))
@@ -133,9 +133,9 @@ def test_it_works_with_every_kind_of_selector(
 ) -> None:
     run = tmp_path / "run"
     settings = [*arguments, *more, "--scorer.max_batch_tokens", "512", "--output", str(run)]
-    told = here("estimate", *settings)
+    output = here("estimate", *settings)
     if not more:
-        assert "Nothing was selected" in told or "Nothing is selected" in told
+        assert "Nothing was selected" in output or "Nothing is selected" in output
     here("fit", *settings)
     compare(run, exact)
 
@@ -161,9 +161,9 @@ def test_stages_around_selectors_are_forecast_too(here: Here, arguments: list[st
         *arguments, "--config", str(tmp_path / "chain.yaml"), "--scorer.tune.rows", "64", "--scorer.tune.max_epochs",
         "2", "--scorer.max_batch_tokens", "512", "--output", str(tmp_path / "run"),
     ]  # fmt: skip
-    told = here("estimate", *settings)
-    assert "stands in for the tuned scorer" in told
-    assert "band" in told
+    output = here("estimate", *settings)
+    assert "stands in for the tuned scorer" in output
+    assert "band" in output
     here("fit", *settings)
     compare(tmp_path / "run", exact=("tune_scorer", "score", "evaluate"))
 
@@ -196,9 +196,9 @@ def test_a_warm_up_with_its_selector_is_forecast(
     config = {"warm_up": {"data": data, "max_epochs": 2, "learning_rate": 5.0e-3}}
     (tmp_path / "warm_up.yaml").write_text(yaml.safe_dump(config))
     settings = ["--config", tmp_path / "warm_up.yaml", *selecting, "--output", tmp_path / "run"]
-    told = here("estimate", *settings)
-    assert "stands in for the warmed-up model" in told
-    assert "local:tiny, warmed up" in told
+    output = here("estimate", *settings)
+    assert "stands in for the warmed-up model" in output
+    assert "local:tiny, warmed up" in output
     here("fit", *settings)
     compare(tmp_path / "run", exact=("score", "evaluate", "warm_up"))
     stages = forecast_of(tmp_path / "run")["stages"]
@@ -215,10 +215,10 @@ def test_an_earlier_selection_is_known_and_shown_as_avoided(here: Here, selectin
     content = forecast_of(tmp_path / "run")
     assert set(content["stages"]) == {"train", "evaluate"}
     here("fit", *settings)
-    told, found = content["terms"]["flops"], Saving.read(tmp_path / "run").flops
-    assert told["selection"] == told["selection_avoided"] == pytest.approx(found.selection)
-    assert told["training"] == pytest.approx(found.training, rel=1e-9)
-    assert told["saving"] == pytest.approx(found.saving, rel=1e-9)
+    forecast, found = content["terms"]["flops"], Saving.read(tmp_path / "run").flops
+    assert forecast["selection"] == forecast["selection_avoided"] == pytest.approx(found.selection)
+    assert forecast["training"] == pytest.approx(found.training, rel=1e-9)
+    assert forecast["saving"] == pytest.approx(found.saving, rel=1e-9)
 
 
 def test_a_sample_stands_for_the_pool(

@@ -1,4 +1,4 @@
-"""Laws of what a forecast is made of: planned batches, lent signals, rates, validations."""
+"""Laws of what a forecast is made of: planned batches, extrapolated signals, rates, validations."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from selectune import CostLedger, FineTuner, TextClassification
 from selectune.common.errors import UserError
 from selectune.data.batches import plan_batches
 from selectune.forecast import Machine, measure, plans, training
-from selectune.forecast.extrapolate import lent, on_sample, scaled
+from selectune.forecast.extrapolate import extrapolated, on_sample, share_of
 from selectune.forecast.forecaster import _schedule
-from selectune.forecast.ledger import Tally
-from selectune.forecast.measure import rated
+from selectune.forecast.ledger import EstimatedCosts
+from selectune.forecast.measure import scaled_seconds
 from selectune.selectors import Budget, Picked, Signals
 from tests.selectors import pool_of
 
@@ -77,14 +77,16 @@ def test_measured_rows_keep_their_signals_and_others_get_those_of_rows_as_long()
     lengths = random.integers(3, 100, size=2000).astype(float)
     truth = np.log(lengths) + 0.05 * random.normal(size=2000)
     sample = np.sort(random.choice(2000, size=200, replace=False))
-    found = lent(lengths[:, None], sample, {"a": truth[sample], "b": np.stack([truth[sample]] * 2, axis=1)}, seed=1)
+    found = extrapolated(
+        lengths[:, None], sample, {"a": truth[sample], "b": np.stack([truth[sample]] * 2, axis=1)}, seed=1
+    )
     np.testing.assert_array_equal(found["a"][sample], truth[sample])
     np.testing.assert_array_equal(found["b"][:, 0], found["a"])
     assert set(found["a"]) <= set(truth[sample])
     assert np.corrcoef(found["a"], truth)[0, 1] > 0.95
-    again = lent(lengths[:, None], sample, {"a": truth[sample]}, seed=1)
+    again = extrapolated(lengths[:, None], sample, {"a": truth[sample]}, seed=1)
     np.testing.assert_array_equal(again["a"], found["a"])
-    only = lent(np.ones((5, 1)), np.array([2]), {"a": np.array([7.0])}, seed=0)
+    only = extrapolated(np.ones((5, 1)), np.array([2]), {"a": np.array([7.0])}, seed=0)
     np.testing.assert_array_equal(only["a"], np.full(5, 7.0))
 
 
@@ -102,22 +104,22 @@ def test_work_on_a_sample_is_taken_to_grow_as_a_power_of_its_rows(power: float) 
 
 
 def test_a_budget_is_scaled_with_the_rows() -> None:
-    assert scaled(Budget(rows=100), 0.1) == Budget(rows=10)
-    assert scaled(Budget(tokens=100), 0.001) == Budget(tokens=1)
-    assert not scaled(Budget(), 0.5).is_set
+    assert share_of(Budget(rows=100), 0.1) == Budget(rows=10)
+    assert share_of(Budget(tokens=100), 0.001) == Budget(tokens=1)
+    assert not share_of(Budget(), 0.5).is_set
 
 
 def test_seconds_follow_flops_or_tokens_or_another_machine() -> None:
     work = plans.Work(10, 90, 100, 1000.0)
-    assert rated(work, seconds=2.0, flops=500.0, tokens=10) == 4.0
-    assert rated(replace(work, flops=None), seconds=2.0, flops=500.0, tokens=10) == 20.0
-    assert rated(work, seconds=0.0, flops=None, tokens=0) == 0.0
-    tally = Tally("cuda:0", world_size=4, speed=50.0)
-    tally.charge("train", "fit", work, 7.0, "by hand", parallel=True)
-    tally.charge("solve", "fit", work, 7.0, "by hand")
-    tally.charge("select", "fit", replace(work, flops=0.0), 7.0, "no arithmetic")
-    assert [(each.device_s, each.wall_s) for each in tally.records] == [(20.0, 5.0), (20.0, 20.0), (7.0, 7.0)]
-    assert len({each.identity for each in tally.records}) == 3
+    assert scaled_seconds(work, seconds=2.0, flops=500.0, tokens=10) == 4.0
+    assert scaled_seconds(replace(work, flops=None), seconds=2.0, flops=500.0, tokens=10) == 20.0
+    assert scaled_seconds(work, seconds=0.0, flops=None, tokens=0) == 0.0
+    estimated = EstimatedCosts("cuda:0", world_size=4, speed=50.0)
+    estimated.charge("train", "fit", work, 7.0, "by hand", parallel=True)
+    estimated.charge("solve", "fit", work, 7.0, "by hand")
+    estimated.charge("select", "fit", replace(work, flops=0.0), 7.0, "no arithmetic")
+    assert [(each.device_s, each.wall_s) for each in estimated.records] == [(20.0, 5.0), (20.0, 20.0), (7.0, 7.0)]
+    assert len({each.identity for each in estimated.records}) == 3
 
 
 def test_a_machine_that_cannot_be_is_refused() -> None:
@@ -136,18 +138,18 @@ def test_work_adds_up() -> None:
 
 def test_what_several_devices_share_ends_sooner() -> None:
     work = plans.Work(10, 90, 100, 1000.0)
-    tally = Tally("cpu", world_size=4)
-    tally.charge("select", "fit", work, 8.0, "a proxy run", parallel=True)
-    tally.charge("solve", "fit", work, 8.0, "on rank 0 alone")
-    assert [(each.device_s, each.wall_s) for each in tally.records] == [(8.0, 2.0), (8.0, 8.0)]
+    estimated = EstimatedCosts("cpu", world_size=4)
+    estimated.charge("select", "fit", work, 8.0, "a proxy run", parallel=True)
+    estimated.charge("solve", "fit", work, 8.0, "on rank 0 alone")
+    assert [(each.device_s, each.wall_s) for each in estimated.records] == [(8.0, 2.0), (8.0, 8.0)]
 
 
 def test_stages_without_known_flops_have_no_time_on_another_machine() -> None:
-    for speed, unrated in ((None, []), (50.0, ["solve"])):
-        tally = Tally("cpu", world_size=1, speed=speed)
-        tally.charge("solve", "fit", plans.Work(10, flops=None), 7.0, "not counted")
-        tally.charge("train", "fit", plans.Work(10, flops=100.0), 7.0, "by hand")
-        assert tally.unrated == unrated
+    for speed, unscaled in ((None, []), (50.0, ["solve"])):
+        estimated = EstimatedCosts("cpu", world_size=1, speed=speed)
+        estimated.charge("solve", "fit", plans.Work(10, flops=None), 7.0, "not counted")
+        estimated.charge("train", "fit", plans.Work(10, flops=100.0), 7.0, "by hand")
+        assert estimated.unscaled == unscaled
 
 
 @pytest.mark.parametrize(

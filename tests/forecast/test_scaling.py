@@ -12,7 +12,7 @@ import torch
 from selectune.forecast import plans
 from selectune.forecast import sampled_selection as selecting
 from selectune.forecast.forecaster import Forecaster, _Done
-from selectune.forecast.ledger import Tally
+from selectune.forecast.ledger import EstimatedCosts
 from selectune.forecast.sampled_selection import Selecting, _Known
 from selectune.selectors import Budget, Picked, Selector, Signals
 from tests.selectors import pool_of
@@ -41,12 +41,12 @@ def charged(
 ) -> Any:
     clock = iter(range(100))
     monkeypatch.setattr(selecting.time, "perf_counter", lambda: float(next(clock)))
-    tally, request, pool = Tally("cpu", ranks), SimpleNamespace(seed=0, part="fit"), pool_of(20)
-    work = Selecting(request, None, tally, torch.device("cpu"))  # type: ignore[arg-type]
-    known = _Known(pool, None, pool_of(n_target), share)
-    work._pick(Solver(collective), known, range(20), Budget(rows=5))  # type: ignore[arg-type]
+    estimated, request, pool = EstimatedCosts("cpu", ranks), SimpleNamespace(seed=0, part="fit"), pool_of(20)
+    work = Selecting(request, None, estimated, torch.device("cpu"))  # type: ignore[arg-type]
+    known = _Known(pool, pool, None, pool_of(n_target), share)
+    work.select(Solver(collective), known, Budget(rows=5))
     monkeypatch.undo()
-    (record,) = tally.records
+    (record,) = estimated.records
     return record
 
 
@@ -68,13 +68,13 @@ def test_ranks_share_a_large_solve_and_each_does_a_small_one(monkeypatch: pytest
 @pytest.mark.parametrize("stage", ["solve", "train"])
 def test_what_is_unknown_in_flops_is_unknown_in_time_on_another_machine(stage: str) -> None:
     sizes = {"kept_rows": 50, "pool_rows": 100, "kept_tokens": 500, "pool_tokens": 1000}
-    done = _Done(SimpleNamespace(sizes=sizes, part="fit"), None, 2.0, "model")  # type: ignore[arg-type]
+    done = _Done(SimpleNamespace(sizes=sizes, part="fit"), None, None, 2.0, "model")  # type: ignore[arg-type]
     for speed in (None, 50.0):
-        tally = Tally("cpu", 1, speed)
+        estimated = EstimatedCosts("cpu", 1, speed)
         for name in ("score", "solve", "train"):
             flops = None if name == stage else 100.0
-            tally.charge(name, "fit", plans.Work(50, 500, 500, flops), 7.0, "made up")  # type: ignore[arg-type]
-        saving = Forecaster(None, None, tally)._saving(done)  # type: ignore[arg-type]
+            estimated.charge(name, "fit", plans.Work(50, 500, 500, flops), 7.0, "made up")  # type: ignore[arg-type]
+        saving = Forecaster(None, None, estimated)._saving(done)  # type: ignore[arg-type]
         assert saving.flops.saving is None
         assert (saving.device_s.saving is None) == (speed is not None)
         assert getattr(saving.device_s, "training" if stage == "train" else stage) == (None if speed else 7.0)

@@ -45,11 +45,11 @@ def test_forecast_and_fit_tell_of_one_choice(
     here: Here, warming: list[str], arguments: list[str], tmp_path: Path
 ) -> None:
     settings = [*warming, *arguments, "--scorer.max_batch_tokens", "512", "--output", str(tmp_path / "run")]
-    told = here("estimate", *settings)
-    assert "Nothing was selected" not in told
-    assert "warming up on all of them: with 4 epochs at keep 0.2 you" in told
-    assert "of warming up on the whole pool." in told
-    assert "The scorer (local:tiny) has 1 times the weights of the model that is trained" in told
+    output = here("estimate", *settings)
+    assert "Nothing was selected" not in output
+    assert "warming up on all of them: with 4 epochs at keep 0.2 you" in output
+    assert "of warming up on the whole pool." in output
+    assert "The scorer (local:tiny) has 1 times the weights of the model that is trained" in output
     content = forecast_of(tmp_path / "run")
     here("fit", *settings)
     ours, fits = Saving.from_json(content["terms"]), Saving.read(tmp_path / "run")
@@ -67,22 +67,22 @@ def test_forecast_and_fit_tell_of_one_choice(
         tmp_path / "again.yaml",
         {"selector": None, "keep_rows": None, "selection": str(tmp_path / "run" / "warm_up" / "selection")},
     )
-    told = here("estimate", *settings[:-2], *again, "--output", tmp_path / "again")
+    output = here("estimate", *settings[:-2], *again, "--output", tmp_path / "again")
     reused = Saving.from_json(forecast_of(tmp_path / "again")["terms"]).main
     assert reused.flops.selection == reused.flops.selection_avoided == pytest.approx(fits.main.flops.selection)
     assert (reused.kept_tokens, reused.pool_tokens) == (fits.main.kept_tokens, fits.main.pool_tokens)
-    assert "The scorer (local:tiny) has 1 times" in told
+    assert "The scorer (local:tiny) has 1 times" in output
 
 
 def test_a_screened_pool_is_the_whole(here: Here, warming: list[str], arguments: list[str], tmp_path: Path) -> None:
     screen = {"class_path": "DomainScreen", "init_args": {"domains": 1, "sample": 40}}
     chain = {"class_path": "Chain", "init_args": {"prefilter": screen, "selector": {"class_path": "GOTD"}}}
     more = with_warm_up(tmp_path / "more.yaml", {"selector": chain})
-    told = here("estimate", *warming, *more, *arguments, "--output", tmp_path / "run")
+    output = here("estimate", *warming, *more, *arguments, "--output", tmp_path / "run")
     terms = Saving.from_json(forecast_of(tmp_path / "run")["terms"]).main
     assert (terms.part, terms.kept_rows, terms.pool_rows) == ("warm_up", 40, 100)
     assert 0 < terms.kept_tokens < terms.pool_tokens
-    assert "With 40 of 100 rows about" in told
+    assert "With 40 of 100 rows about" in output
 
 
 def test_the_proxies_of_a_warm_up_are_charged(
@@ -94,6 +94,6 @@ def test_the_proxies_of_a_warm_up_are_charged(
     settings = [*with_warm_up(tmp_path / "warm_up.yaml", data), *arguments, "--output", str(tmp_path / "run")]
     here("estimate", *settings)
     here("fit", *settings)
-    spent = sum(r.flops or 0 for r in read_ledger(tmp_path / "run" / "cost.jsonl") if r.stage == "select")
+    spent = sum(r.flops or 0 for r in read_ledger(tmp_path / "run" / "cost.jsonl") if r.stage == "search")
     assert spent > 0
-    assert forecast_of(tmp_path / "run")["stages"]["select"]["flops"] == pytest.approx(spent, rel=0.1)
+    assert forecast_of(tmp_path / "run")["stages"]["search"]["flops"] == pytest.approx(spent, rel=0.1)

@@ -5,43 +5,26 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import lightning.pytorch as pl
 import pytest
 import torch
 
 from selectune import Export, FineTuner, LanguageModeling
 from selectune.lightning_modules.heads import CausalLMHead, MaskedLMHead
 from tests.conftest import sentences
-
-
-@pytest.fixture(scope="module")
-def gpt2_folder(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random GPT-2 with the words of the tiny BERT."""
-    from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
-
-    folder = tmp_path_factory.mktemp("gpt2") / "tiny-gpt2"
-    tokenizer = AutoTokenizer.from_pretrained(model_folder)
-    tokenizer.save_pretrained(folder)
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        config = GPT2Config(vocab_size=len(tokenizer), n_positions=64, n_embd=32, n_layer=2, n_head=2)
-        GPT2LMHeadModel(config).save_pretrained(folder)
-    return folder
+from tests.trainers import trainer_for
 
 
 def validated(module: FineTuner, data: LanguageModeling) -> dict[str, float]:
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
-    found = pl.Trainer(**quiet, enable_model_summary=False).validate(module, data, verbose=False)
-    return dict(found[0])
+    return dict(trainer_for().validate(module, data, verbose=False)[0])
 
 
-def test_causal_perplexity_equals_a_slow_loop(gpt2_folder: Path, data_folder: Path) -> None:
+def test_causal_perplexity_equals_a_slow_loop(causal_folder: Path, data_folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     data = LanguageModeling(str(data_folder), objective="causal", max_length=32, max_batch_tokens=200)
-    found = validated(FineTuner(str(gpt2_folder)), data)
-    network = AutoModelForCausalLM.from_pretrained(gpt2_folder).eval()
-    tokenizer = AutoTokenizer.from_pretrained(gpt2_folder)
+    found = validated(FineTuner(str(causal_folder)), data)
+    network = AutoModelForCausalLM.from_pretrained(causal_folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(causal_folder)
     total, count = 0.0, 0
     for text in data.splits["dev"]["text"]:
         ids = tokenizer(text, truncation=True, max_length=32)["input_ids"]
@@ -74,16 +57,15 @@ def test_masks_are_of_the_asked_share_and_never_on_special_tokens(model_folder: 
 
 @pytest.mark.parametrize("objective", ["masked", "causal"])
 def test_warming_up_lowers_the_held_out_loss_and_its_export_opens(
-    objective: str, model_folder: Path, gpt2_folder: Path, data_folder: Path, tmp_path: Path
+    objective: str, model_folder: Path, causal_folder: Path, data_folder: Path, tmp_path: Path
 ) -> None:
     import transformers
 
-    folder = model_folder if objective == "masked" else gpt2_folder
+    folder = model_folder if objective == "masked" else causal_folder
     data = LanguageModeling(str(data_folder), objective=objective, window=8, join=True, max_length=16, seed=0)  # type: ignore[arg-type]
     module = FineTuner(str(folder), learning_rate=5e-3)
     before = validated(FineTuner(str(folder)), data)["val/loss"]
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
-    pl.Trainer(**quiet, max_epochs=4, enable_model_summary=False, callbacks=[Export(tmp_path)]).fit(module, data)
+    trainer_for(max_epochs=4, callbacks=[Export(tmp_path)]).fit(module, data)
     after = validated(module, data)
     assert after["val/loss"] < before - 0.05
     assert after["val/perplexity"] == pytest.approx(math.exp(after["val/loss"]), rel=1e-5)

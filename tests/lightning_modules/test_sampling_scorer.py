@@ -27,9 +27,9 @@ def made(
 def batch_of(rows: list[int]) -> dict:
     longest = max(len(ROWS[row]) for row in rows)
     ids = torch.tensor([ROWS[row] + [0] * (longest - len(ROWS[row])) for row in rows])
-    there = torch.tensor([[i < len(ROWS[row]) for i in range(longest)] for row in rows])
+    real = torch.tensor([[i < len(ROWS[row]) for i in range(longest)] for row in rows])
     return {
-        "input_ids": ids, "attention_mask": there.long(), "token_type_ids": torch.zeros_like(ids), "special": ~there,
+        "input_ids": ids, "attention_mask": real.long(), "token_type_ids": torch.zeros_like(ids), "special": ~real,
         "text_hash": np.array(rows, dtype=np.uint64) + 77,
     }  # fmt: skip
 
@@ -41,9 +41,9 @@ def entropies(scorer: SamplingScorer, rows: list[int]) -> np.ndarray:
 
 def test_draws_depend_neither_on_the_batch_nor_on_its_padding() -> None:
     scorer = made()
-    together = entropies(scorer, [0, 1, 2])
-    np.testing.assert_allclose([entropies(scorer, [row])[0] for row in range(3)], together, atol=1e-5)
-    np.testing.assert_allclose(entropies(scorer, [2, 0]), together[[2, 0]], atol=1e-5)
+    all_at_once = entropies(scorer, [0, 1, 2])
+    np.testing.assert_allclose([entropies(scorer, [row])[0] for row in range(3)], all_at_once, atol=1e-5)
+    np.testing.assert_allclose(entropies(scorer, [2, 0]), all_at_once[[2, 0]], atol=1e-5)
 
 
 def test_entropies_lie_between_none_and_that_of_as_many_meanings_as_samples() -> None:
@@ -63,9 +63,9 @@ def test_one_meaning_has_no_entropy() -> None:
 def test_draws_follow_the_models_own_chances() -> None:
     """Over many texts of the same tokens, the first drawn token is as frequent as the model says."""
     scorer = made(samples=4000)
-    ids, there = scorer._prompts(batch_of([1]))
+    ids, real = scorer._prompts(batch_of([1]))
     with torch.no_grad():
-        drawn, logs = scorer._continue(ids, there, np.array([5], dtype=np.uint64))
+        drawn, logs = scorer._continue(ids, real, np.array([5], dtype=np.uint64))
         chances = scorer.network(input_ids=torch.tensor([ROWS[1]])).logits[0, -1].softmax(-1)
     frequency = torch.bincount(drawn[:, 0], minlength=40) / 4000
     assert float((frequency - chances).abs().max()) < 0.03

@@ -37,20 +37,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:An output with one or more eleme
 
 
 @pytest.fixture(scope="module")
-def classifier_folder(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-    folder = tmp_path_factory.mktemp("models") / "classifier"
-    AutoTokenizer.from_pretrained(model_folder).save_pretrained(folder)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = AutoModelForSequenceClassification.from_pretrained(model_folder, num_labels=3)
-        network.classifier.weight.data.mul_(20)
-        network.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def pool(data_folder: Path, model_folder: Path) -> Rows:
     """Rows of a small pool, with labels."""
     data = TextClassification(str(data_folder), max_length=32, seed=0, max_train_rows=80)

@@ -19,6 +19,7 @@ from selectune.costs.ledger import read_ledger
 from tests.conftest import REPOSITORY, Here, metrics_of, sentences, write_split
 from tests.on_a_device.conftest import CPU, Enter, Place
 from tests.squad_data import squad_rows, write_squad
+from tests.trainers import NoDropout, SaveAt
 
 pytestmark = pytest.mark.filterwarnings("ignore:An output with one or more elements was resized")
 
@@ -78,35 +79,16 @@ def _fitted(place: Place, model: Path, data: Made, folder: Path, costs: CostLedg
     """Metrics of a short training, its test and its predictions."""
     module = FineTuner(str(model), 1e-3, seed=0)
     folder.mkdir()
-    fitting = place.trainer(
-        max_epochs=1, callbacks=[*([costs] if costs else []), RowFigures(folder / "test_scores.parquet"), Still()]
-    )
+    callbacks = [*([costs] if costs else []), RowFigures(folder / "test_scores.parquet"), NoDropout()]
+    fitting = place.trainer(max_epochs=1, callbacks=callbacks)
     fitting.fit(module, rows := data())
     metrics = dict(fitting.callback_metrics) | fitting.test(module, rows, verbose=False)[0]
     if not isinstance(rows, LanguageModeling):
         file = write_predictions(folder / "predictions.parquet", fitting.predict(module, rows) or [])
         assert pq.read_table(file)["row_id"].to_pylist() == list(range(20))
-    if module.head.row_figures:
+    if module.head.row_metrics:
         assert pq.read_table(folder / "test_scores.parquet")["row_id"].to_pylist() == list(range(20))
     return {name: float(value) for name, value in metrics.items()}
-
-
-class Still(pl.Callback):
-    """No dropout, whose random numbers are the device's own."""
-
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        for part in pl_module.modules():
-            if isinstance(part, torch.nn.Dropout):
-                part.p = 0.0
-
-
-class SaveAt(pl.Callback):
-    def __init__(self, file: Path, step: int) -> None:
-        self.file, self.step = file, step
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *args: object) -> None:
-        if trainer.global_step == self.step:
-            trainer.save_checkpoint(self.file)
 
 
 @pytest.mark.parametrize("clip", [None, pytest.param(1.0, marks=pytest.mark.slow)], ids=["fused", "clipped"])
@@ -123,10 +105,10 @@ def test_going_on_in_mid_epoch_gives_the_same_weights(
         return module
 
     torch.manual_seed(1)
-    unbroken = fit([SaveAt(tmp_path / "middle.ckpt", 2)])
+    uninterrupted = fit([SaveAt(tmp_path / "middle.ckpt", 2)])
     torch.manual_seed(2)
     resumed = fit([], tmp_path / "middle.ckpt")
-    for name, weights in unbroken.state_dict().items():
+    for name, weights in uninterrupted.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], weights, atol=1e-6, rtol=0)
 
 

@@ -45,7 +45,7 @@ def a_run(run: Path, **changed: Any) -> Path:
         "pool_tokens": 4_100_000,
         "source": "https://example.org/docstrings (44,102 rows)",
         "revision": None,
-        "model": "tiny-bert",
+        "scorer": "tiny-bert",
         "weights_hash": "77aa10c3" * 4,
         "selector": {"class": "selectune.selectors.euds.IGSE", "arguments": {"combine": "box", "rule": None}},
         "budget": {"asked": {"keep": 0.16}, "rows": 6_400, "tokens": 650_000},
@@ -110,39 +110,31 @@ class Page(HTMLParser):
         self.figures: list[float] = []
         self.asked: list[str] = []
         self.pictures: list[dict[str, str | None]] = []
-        self.texts: dict[str, str] = {}
         self.scripts = 0
         self.ids: list[str] = []
         self.links: list[str] = []
-        self._id = ""
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
-        self._id = given.get("id") or self._id
         self.ids += [given["id"]] if given.get("id") else []
         self.scripts += tag == "script"
         self.asked += [str(given[name]) for name in ("src", "href", "xlink:href", "srcset", "action") if name in given]
         self.links += [str(given["href"])] if tag == "a" else []
         if tag == "data":
             self.figures.append(float(str(given["value"])))
-        if tag in ("img", "svg"):
+        if tag in ("img", "svg"):  # of an svg nothing here would be its text alternative
             self.pictures.append(given)
-
-    def handle_data(self, data: str) -> None:
-        self.texts[self._id] = self.texts.get(self._id, "") + data
 
     @property
     def without_words(self) -> list[dict[str, str | None]]:
         """Pictures that lack a text alternative."""
+        return [picture for picture in self.pictures if not (picture.get("alt") or "").strip()]
 
-        def has_words(picture: dict[str, str | None]) -> bool:
-            if "src" in picture:
-                return bool((picture.get("alt") or "").strip())
-            labels = str(picture.get("aria-labelledby") or "").split()
-            return picture.get("role") == "img" and len(labels) == 2 and all(self.texts.get(one) for one in labels)
-
-        return [picture for picture in self.pictures if not has_words(picture)]
+    @property
+    def alts(self) -> list[str]:
+        """Text alternatives of the pictures."""
+        return [str(picture.get("alt")) for picture in self.pictures]
 
     @property
     def fetched(self) -> list[str]:

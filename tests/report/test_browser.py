@@ -9,7 +9,7 @@ import pytest
 from selectune.report import write_comparison, write_report
 from selectune.selectors.euds import IGSE
 from tests.report.browser import needs_chromium, open_page
-from tests.report.chosen_run import choose, made_up_labels, made_up_signals
+from tests.report.made_up_selection import choose, made_up_labels, made_up_signals
 from tests.report.pages import Page, a_run, a_warmed_up_run, costs_in
 
 pytestmark = [needs_chromium, pytest.mark.draws]

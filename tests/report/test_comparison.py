@@ -14,15 +14,15 @@ import pytest
 from selectune.costs.compute_saving import compute_saving
 from selectune.costs.ledger import append, read_ledger
 from selectune.costs.saving import UNITS
-from selectune.report import Facts, write_comparison
-from selectune.report.caveats import doubts
-from selectune.report.compared_runs import arms_of, common_figure
+from selectune.report import RunData, write_comparison
+from selectune.report.caveats import caveats
+from selectune.report.compared_runs import common_metric, compared_runs
 from selectune.report.comparison import MAX_DRAWN
-from selectune.report.comparison_plots import drawable, figure_against_cost, front_of
+from selectune.report.comparison_plots import drawable, front_of, metric_against_cost
 from selectune.report.drawing import png
 from selectune.selectors.euds import IGSE
 from tests.costs.records import record
-from tests.report.chosen_run import choose, made_up_labels, made_up_signals
+from tests.report.made_up_selection import choose, made_up_labels, made_up_signals
 from tests.report.pages import CONFIG, NASTY, Page, a_run, a_warmed_up_run
 
 
@@ -47,12 +47,12 @@ def runs(tmp_path: Path) -> list[Path]:
     return [a_run_of(tmp_path / name, *given) for name, given in figures.items()]
 
 
-def arms(runs: list[Path]):
-    return arms_of([Facts.read(run) for run in runs])
+def compared(runs: list[Path]):
+    return compared_runs([RunData.read(run) for run in runs])
 
 
-def told(runs: list[Path]) -> str:
-    return " ".join(doubts(arms(runs)))
+def caveats_of(runs: list[Path]) -> str:
+    return " ".join(caveats(compared(runs)))
 
 
 def change(run: Path, name: str, **changed: Any) -> None:
@@ -80,17 +80,17 @@ def test_the_figures_are_those_of_the_runs(runs: list[Path], tmp_path: Path):
 def test_the_front_is_named_whatever_the_order_of_the_runs(runs: list[Path], tmp_path: Path):
     for order in permutations(runs):
         for unit in UNITS:
-            assert [arm.name for arm in front_of(arms(list(order)), unit, "test/accuracy")] == ["cheap", "good"]
+            assert [run.name for run in front_of(compared(list(order)), unit, "test/accuracy")] == ["cheap", "good"]
     text = write_comparison(runs, tmp_path / "out").read_text(encoding="utf-8")
     assert "Best for their cost: cheap and good in FLOPs and device time." in text
     assert "Pareto front in FLOPs, from cheap to dear: 1 cheap (0.6000 for 3.00" in text
 
 
 def test_the_picture_has_a_dot_for_each_run_and_the_front_as_a_line(runs: list[Path]):
-    figure, alt = figure_against_cost(arms(runs), "test/accuracy")
+    figure, alt = metric_against_cost(compared(runs), "test/accuracy")
     for axis, unit in zip(figure.axes, UNITS):
         front, *dots = axis.lines
-        points = [(arm.total(unit), arm.facts.metrics["test/accuracy"]) for arm in arms(runs)]
+        points = [(run.total(unit), run.data.metrics["test/accuracy"]) for run in compared(runs)]
         assert [tuple(dot.get_xydata()[0]) for dot in dots] == points
         assert [tuple(point) for point in front.get_xydata()] == points[:2]
         assert [text.get_text() for text in axis.texts] == ["1", "2", "3"]
@@ -103,9 +103,9 @@ def test_the_picture_has_a_dot_for_each_run_and_the_front_as_a_line(runs: list[P
 def test_less_of_a_loss_is_better(runs: list[Path]):
     for run, loss in zip(runs, (3.0, 2.0, 2.5)):
         (run / "metrics.csv").write_text(f"epoch,step,test/loss\n0,9,{loss}\n")
-    assert common_figure(arms(runs)) == "test/loss"
-    assert [arm.name for arm in front_of(arms(runs), "flops", "test/loss")] == ["cheap", "good"]
-    figure_against_cost(arms(runs), "test/loss")
+    assert common_metric(compared(runs)) == "test/loss"
+    assert [run.name for run in front_of(compared(runs), "flops", "test/loss")] == ["cheap", "good"]
+    metric_against_cost(compared(runs), "test/loss")
 
 
 def test_every_picture_has_words_and_a_file_and_nothing_is_fetched(runs: list[Path], tmp_path: Path):
@@ -140,42 +140,45 @@ def test_pictures_of_many_selections_are_left_to_the_runs_own_reports(tmp_path: 
     assert list(tmp_path.glob("most/figures/*scores.png"))
 
 
-def test_runs_that_are_alike_have_no_doubts(runs: list[Path], tmp_path: Path):
-    assert told(runs) == ""
+def test_runs_that_are_alike_have_no_caveats(runs: list[Path], tmp_path: Path):
+    assert caveats_of(runs) == ""
     assert "Nothing that is known speaks against it." in write_comparison(runs, tmp_path / "out").read_text("utf-8")
 
 
 def test_what_does_not_compare_is_told_with_who_has_what(runs: list[Path]):
     (runs[1] / "config.yaml").write_text(CONFIG.replace("max_eval_rows: null", "max_eval_rows: 500"))
-    assert "held-out sets differ" in told(runs)
-    assert "data.max_eval_rows is none in 1 cheap and 3 dear; 500 in 2 good" in told(runs)
+    assert "held-out sets differ" in caveats_of(runs)
+    assert "data.max_eval_rows is none in 1 cheap and 3 dear; 500 in 2 good" in caveats_of(runs)
     (runs[1] / "config.yaml").write_text(CONFIG + "warm_up: {max_epochs: 1}\n")
-    assert "warm-ups differ" in told(runs)
+    assert "warm-ups differ" in caveats_of(runs)
     (runs[1] / "config.yaml").write_text(CONFIG.replace("seed_everything: 0", "seed_everything: 1"))
     change(runs[1] / "selection", "manifest.json", pool_fingerprint="77aa" * 8)
-    assert "pools that rows were chosen from differ: fingerprint c4d1e88bc4d1 in 1 cheap and 3 dear; 77aa" in told(runs)
-    assert "(the seed, which draws dev and the pool, is 0 in 1 cheap and 3 dear; 1 in 2 good)" in told(runs)
+    assert (
+        "pools that rows were chosen from differ: fingerprint c4d1e88bc4d1 in 1 cheap and 3 dear; 77aa"
+        in caveats_of(runs)
+    )
+    assert "(the seed, which draws dev and the pool, is 0 in 1 cheap and 3 dear; 1 in 2 good)" in caveats_of(runs)
 
 
 def test_other_held_out_rows_show_in_their_largest_class(runs: list[Path]):
     file = runs[2] / "metrics.csv"
     file.write_text(file.read_text().replace("0.1136", "0.25"))
-    assert "share of their largest class does: 0.1136 in 1 cheap and 2 good; 0.25 in 3 dear" in told(runs)
+    assert "share of their largest class does: 0.1136 in 1 cheap and 2 good; 0.25 in 3 dear" in caveats_of(runs)
 
 
 def test_other_epochs_devices_and_versions_are_told(runs: list[Path]):
     change(runs[0], "saving.json", epochs=1.5)
     (runs[1] / "cost.jsonl").unlink()
     append(runs[1] / "cost.jsonl", [record("train", device="cuda:0", commit="1" * 40)])
-    assert "different numbers of epochs: 1.5 in 1 cheap; 3 in 2 good and 3 dear" in told(runs)
-    assert "1 x cpu in 1 cheap and 3 dear; 1 x cuda in 2 good" in told(runs)
-    assert "Different versions of the code ran" in told(runs)
+    assert "different numbers of epochs: 1.5 in 1 cheap; 3 in 2 good and 3 dear" in caveats_of(runs)
+    assert "1 x cpu in 1 cheap and 3 dear; 1 x cuda in 2 good" in caveats_of(runs)
+    assert "Different versions of the code ran" in caveats_of(runs)
 
 
 def test_an_unfinished_run_is_told_and_left_out_of_the_front(runs: list[Path], tmp_path: Path):
     (runs[1] / "done.json").unlink()
-    assert "2 good: This run is not finished" in told(runs)
-    assert [arm.name for arm in front_of(arms(runs), "flops", "test/accuracy")] == ["cheap", "dear"]
+    assert "2 good: This run is not finished" in caveats_of(runs)
+    assert [run.name for run in front_of(compared(runs), "flops", "test/accuracy")] == ["cheap", "dear"]
     text = write_comparison(runs, tmp_path / "out").read_text(encoding="utf-8")
     assert "2 good<small>not finished</small>" in text
     assert "Not drawn, as the cost or the figure is not known: 2 good." in text
@@ -187,13 +190,13 @@ def test_a_run_that_has_only_begun_has_its_place(runs: list[Path], tmp_path: Pat
     text = write_comparison([begun, *runs], tmp_path / "out").read_text(encoding="utf-8")
     assert "1 begun: Nothing was trained to the end here" in text
     assert "has no config.yaml to compare" in text
-    assert not drawable(arms([begun]), "flops", "test/accuracy")
+    assert not drawable(compared([begun]), "flops", "test/accuracy")
     assert "No two costs and figures are known" in write_comparison([begun], tmp_path / "x").read_text("utf-8")
 
 
 def test_runs_of_the_same_name_are_told_apart(tmp_path: Path):
     runs = [a_run_of(tmp_path / folder / "sst2", 0.5, 1e12) for folder in ("monday", "tuesday")]
-    assert [arm.label for arm in arms(runs)] == ["1 monday/sst2", "2 tuesday/sst2"]
+    assert [run.label for run in compared(runs)] == ["1 monday/sst2", "2 tuesday/sst2"]
 
 
 @pytest.fixture
@@ -215,29 +218,29 @@ def warmed_up(tmp_path: Path) -> list[Path]:
 
 
 def test_runs_that_differ_in_their_warm_up_are_charged_for_it(warmed_up: list[Path], tmp_path: Path):
-    found = arms(warmed_up)
+    found = compared(warmed_up)
     train, warming = 9.2e12, 2e8 * 50_000
-    assert [arm.total("flops") for arm in found] == [train + 6.3e12 + 3.1e10 + warming, train + warming, train]
-    assert [arm.selector for arm in found] == ["GOTD in the warm-up", "Random in the warm-up", "none"]
-    assert [arm.budget for arm in found] == [
+    assert [run.total("flops") for run in found] == [train + 6.3e12 + 3.1e10 + warming, train + warming, train]
+    assert [run.selector for run in found] == ["GOTD in the warm-up", "Random in the warm-up", "none"]
+    assert [run.budget for run in found] == [
         *["everything, keep rows 500 in the warm-up"] * 2,
         "everything, no warm-up",
     ]
-    assert [arm.left_out("device_s") for arm in found] == [6.1] * 3
-    assert [arm.name for arm in front_of(found, "flops", "test/accuracy")] == ["bare", "random", "gotd"]
+    assert [run.left_out("device_s") for run in found] == [6.1] * 3
+    assert [run.name for run in front_of(found, "flops", "test/accuracy")] == ["bare", "random", "gotd"]
     text = write_comparison(warmed_up, tmp_path / "out").read_text(encoding="utf-8")
-    assert {arm.total(unit) for arm in found for unit in UNITS} <= set(Page(text).figures)
-    assert {arm.warm_up(unit) for arm in found for unit in UNITS} <= set(Page(text).figures)
+    assert {run.total(unit) for run in found for unit in UNITS} <= set(Page(text).figures)
+    assert {run.warm_up(unit) for run in found for unit in UNITS} <= set(Page(text).figures)
     assert "The total is selection, warm-up and training." in text
     assert "GOTD in the warm-up" in text
     assert "Their warm-ups differ (1 gotd; 2 random; 3 bare), so each total holds" in text
-    assert "The pools" not in told(warmed_up)
+    assert "The pools" not in caveats_of(warmed_up)
 
 
 def test_a_warm_up_that_all_share_is_in_no_total(warmed_up: list[Path], tmp_path: Path):
     for alike in (warmed_up[:1], [warmed_up[0]] * 2, warmed_up[2:]):
-        assert {arm.total("flops") for arm in arms(alike)} == {9.2e12}
-        assert "warm-ups differ" not in told(alike)
+        assert {run.total("flops") for run in compared(alike)} == {9.2e12}
+        assert "warm-ups differ" not in caveats_of(alike)
     text = write_comparison([warmed_up[0]] * 2, tmp_path / "out").read_text(encoding="utf-8")
     assert "The total is selection and training." in text
     assert "GOTD in the warm-up" in text
@@ -245,12 +248,12 @@ def test_a_warm_up_that_all_share_is_in_no_total(warmed_up: list[Path], tmp_path
 
 def test_a_spared_choice_for_the_warm_up_is_charged_and_an_unknown_one_is_unknown(warmed_up: list[Path]):
     records = read_ledger(warmed_up[0] / "cost.jsonl")
-    before = [arm.total("flops") for arm in arms(warmed_up)]
+    before = [run.total("flops") for run in compared(warmed_up)]
     (warmed_up[0] / "cost.jsonl").unlink()
     append(warmed_up[0] / "cost.jsonl", [replace(one, cached=one.stage == "score") for one in records])
-    assert [arm.total("flops") for arm in arms(warmed_up)] == before
+    assert [run.total("flops") for run in compared(warmed_up)] == before
     (warmed_up[1] / "cost.jsonl").unlink()
-    assert [arm.total("flops") for arm in arms(warmed_up)] == [before[0], None, before[2]]
+    assert [run.total("flops") for run in compared(warmed_up)] == [before[0], None, before[2]]
 
 
 def test_settings_that_differ_are_listed(runs: list[Path], tmp_path: Path):

@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 from selectune.common.errors import CheckpointError, RunDirectoryError, SelectionError, UserError
 from selectune.common.files import check_folder, read_mapping
 from selectune.costs.ledger_file import LedgerError
-from selectune.data.checkpoint_files import check_files, n_positions, read_tokenizer
-from selectune.data.sources import ModelSource, find_model
+from selectune.data.sources import ModelSource, check_files, find_model, n_positions
+from selectune.data.tokens import load_tokenizer
 from selectune.lightning_modules.heads.base import load_network
 from selectune.runs.directory import Run
 from selectune.selection.manifest import Selection
@@ -61,7 +61,7 @@ def test_a_damaged_model_is_told_before_it_is_loaded(case: str, model_folder: Pa
     check_files(folder, "the model")
     damage(folder)
     with pytest.raises(CheckpointError, match=named) as told:
-        read_tokenizer(find_model(str(folder)).folder)
+        load_tokenizer(find_model(str(folder)).folder)
     assert "\n" not in str(told.value)
     assert "another" in str(told.value)
 
@@ -96,7 +96,7 @@ def test_rows_are_no_longer_than_the_positions_where_the_tokenizer_does_not_say(
     settings = json.loads((silent / "tokenizer_config.json").read_text())
     del settings["model_max_length"]
     (silent / "tokenizer_config.json").write_text(json.dumps(settings))
-    assert n_positions(silent) == read_tokenizer(silent).model_max_length == 512
+    assert n_positions(silent) == load_tokenizer(silent).model_max_length == 512
     more = ["--model.checkpoint", silent, "--data.max_length", "513", "--output", tmp_path / "run"]
     assert "at most 512 tokens" in here("fit", *arguments, *more, code=2)
 

@@ -15,6 +15,7 @@ from selectune.costs.record import add_up
 from selectune.costs.saving import Saving
 from selectune.costs.uninterrupted import split_costs
 from tests.conftest import REPOSITORY, Cli, metrics_of
+from tests.trainers import SaveAt
 
 
 def test_a_killed_run_goes_on_by_itself(cli: Cli, selecting: list[str], tmp_path: Path) -> None:
@@ -26,14 +27,14 @@ def test_a_killed_run_goes_on_by_itself(cli: Cli, selecting: list[str], tmp_path
             "--trainer.callbacks.marker", str(marker), "--trainer.callbacks.step", "5",
         ]  # fmt: skip
 
-    (tmp_path / "unbroken.killed").touch()
-    cli("fit", *killing("unbroken"), "--output", tmp_path / "unbroken", PYTHONPATH=str(REPOSITORY))
+    (tmp_path / "uninterrupted.killed").touch()
+    cli("fit", *killing("uninterrupted"), "--output", tmp_path / "uninterrupted", PYTHONPATH=str(REPOSITORY))
     cli("fit", *killing("run"), "--output", tmp_path / "run", code=-9, PYTHONPATH=str(REPOSITORY))
     assert not (tmp_path / "run" / "done.json").exists()
     cli("fit", *killing("run"), "--output", tmp_path / "run", PYTHONPATH=str(REPOSITORY))
-    unbroken, resumed = metrics_of(tmp_path / "unbroken"), metrics_of(tmp_path / "run")
+    uninterrupted, resumed = metrics_of(tmp_path / "uninterrupted"), metrics_of(tmp_path / "run")
     for name in ("val/loss", "test/loss", "test/accuracy"):
-        assert resumed[name] == pytest.approx(unbroken[name], abs=1e-6)
+        assert resumed[name] == pytest.approx(uninterrupted[name], abs=1e-6)
     records = read_ledger(tmp_path / "run" / "cost.jsonl")
     training = [record for record in records if record.stage == "train" and record.examples]
     assert [(record.attempt, record.finished) for record in training] == [(1, False), (2, True)]
@@ -48,18 +49,9 @@ def test_a_killed_run_goes_on_by_itself(cli: Cli, selecting: list[str], tmp_path
     lost = next(record for record in training if record.attempt == 1)
     assert spent["train"].flops == pytest.approx(lost.flops + training[1].flops)
     assert min(lost.flops, lost.examples, lost.wall_s) > 0
-    saving, whole = Saving.read(tmp_path / "run").flops, Saving.read(tmp_path / "unbroken").flops
+    saving, whole = Saving.read(tmp_path / "run").flops, Saving.read(tmp_path / "uninterrupted").flops
     apart = {"redone": 0.0, "selection_avoided": 0.0}  # the second run found the first one's signals
     assert vars(replace(saving, **apart)) == pytest.approx(vars(replace(whole, **apart)), rel=1e-12)
-
-
-class SaveAt(pl.Callback):
-    def __init__(self, file: Path, step: int) -> None:
-        self.file, self.step = file, step
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *args: object) -> None:
-        if trainer.global_step == self.step:
-            trainer.save_checkpoint(self.file)
 
 
 @pytest.mark.parametrize("step", [3, 7, 10])
@@ -79,11 +71,11 @@ def test_going_on_in_mid_epoch_gives_the_same_weights(
         return module
 
     torch.manual_seed(1)
-    unbroken = fit([CostLedger(tmp_path), SaveAt(tmp_path / "middle.ckpt", step)])
+    uninterrupted = fit([CostLedger(tmp_path), SaveAt(tmp_path / "middle.ckpt", step)])
     (whole,) = (record for record in read_ledger(tmp_path / "cost.jsonl") if record.stage == "train")
     torch.manual_seed(2)
     resumed = fit([CostLedger(tmp_path)], tmp_path / "middle.ckpt")
-    for name, weights in unbroken.state_dict().items():
+    for name, weights in uninterrupted.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], weights, atol=1e-6, rtol=0)
     records = read_ledger(tmp_path / "cost.jsonl")
     (rest,) = (record for record in records if record.stage == "train" and record.attempt == 2)

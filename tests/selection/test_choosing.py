@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from selectune.common.errors import CheckpointError, SelectionError, UserError
+from selectune.common.errors import CheckpointError, DataError, SelectionError, UserError
 from selectune.costs.ledger import Ledger
 from selectune.datamodules import TextClassification
 from selectune.lightning_modules import FineTuner
@@ -18,6 +18,9 @@ from selectune.selection.manifest import Selection
 from selectune.selection.stage import select_rows
 from selectune.selectors import IGSE, Chain, Deduplicate, EntropyInterval, KCenter, Nearest, Proxy, Search, TopK
 from selectune.selectors.base import Budget, Picked, Selector, Signals
+from selectune.selectors.interval_rules import finite
+from selectune.signals.compute import read_signals
+from selectune.signals.definitions import Rows
 from tests.trainers import trainer_for
 
 
@@ -49,16 +52,75 @@ def test_a_chain_scores_only_what_its_prefilter_left(choose: Any) -> None:
     assert set(selection.rows) <= set(alone.rows)
 
 
-def test_a_chain_of_signals_that_rows_have_for_themselves_is_the_pure_selector(choose: Any) -> None:
-    """What the stage does step by step is what `Chain.select` does with all signals at hand."""
+def test_a_chain_of_signals_that_rows_have_for_themselves_is_a_top_k_of_a_top_k(choose: Any) -> None:
     chain = Chain(TopK("information_entropy"), TopK("generative_entropy"), prefilter_keep=0.5)
     selection, _, module = choose(chain, keep_rows=30)
-    scores = {}
-    for name in ("information_entropy", "generative_entropy"):
-        one, _, _ = choose(TopK(name), keep=1.0)
-        scores[name] = one.scores
-    signals = Signals(scores | {"n_tokens": np.ones(len(module.pool), int), "text_hash": module.pool.text_hash})
-    np.testing.assert_array_equal(chain.select(signals, None, Budget(rows=30), 0).rows, selection.rows)
+    first, second = (choose(TopK(name), keep=1.0)[0].scores for name in ("information_entropy", "generative_entropy"))
+    keys = Signals({"text_hash": module.pool.text_hash}).tie_keys(0)
+    half = sorted(range(len(keys)), key=lambda row: (-round(first[row], 9), keys[row]))[: round(len(keys) / 2)]
+    best = sorted(half, key=lambda row: (-round(second[row], 9), keys[row]))[:30]
+    assert selection.rows.tolist() == sorted(best)
+    np.testing.assert_array_equal(selection.scores, np.round(second[selection.rows], 9))
+    assert set(selection.rows) != set(np.argsort(-second)[:30]), "the prefilter has a say"
+
+
+class Longest(TopK):
+    """Reports the one row that it picks; or finds a fault with it."""
+
+    def __init__(self, broken: bool = False) -> None:
+        super().__init__("n_tokens")
+        self.broken = broken
+
+    def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:
+        picked = super().select(pool, target, budget, seed)
+        (first,) = picked.rows
+        if self.broken:
+            finite(np.where(np.arange(pool.n_rows) == first, np.nan, picked.scores))
+        return replace(picked, diagnostics={"first": int(pool.row_ids[first])})
+
+
+def test_a_later_link_of_a_chain_names_rows_of_the_whole_pool(choose: Any) -> None:
+    prefilter = TopK("information_entropy")
+    selection, _, _ = choose(Chain(prefilter, Longest(), 0.5), keep_rows=1)
+    assert selection.manifest.diagnostics["selector"] == {"first": selection.rows[0]}
+    with pytest.raises(DataError, match=rf"\(rows {selection.rows[0]}\)"):
+        choose(Chain(prefilter, Longest(broken=True), 0.5), keep_rows=1)
+
+
+def test_a_signal_of_a_later_link_that_is_not_finite_names_rows_of_the_whole_pool(
+    choose: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half, _, _ = choose(TopK("information_entropy"), keep=0.5)
+
+    def read(definitions: Any, rows: Rows) -> Signals:
+        signals = read_signals(definitions, rows)
+        if "generative_entropy" not in signals:
+            return signals
+        broken = np.where(np.arange(len(rows)) == 5, np.nan, signals["generative_entropy"])
+        return Signals({**signals, "generative_entropy": broken}, signals.row_ids)
+
+    monkeypatch.setattr("selectune.selection.choose.read_signals", read)
+    with pytest.raises(CheckpointError, match=rf"\(rows {half.rows[5]}\)"):
+        choose(Chain(TopK("information_entropy"), TopK("generative_entropy"), 0.5), keep_rows=5)
+
+
+def test_a_search_in_a_chain_trains_on_rows_that_its_prefilter_left(
+    choose: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, _, _ = choose(TopK("information_entropy"), keep=0.5)
+    trained: list[np.ndarray] = []
+    trained_on = TextClassification.trained_on
+
+    def noted(module: TextClassification, rows: np.ndarray, source: Any) -> Any:
+        trained.append(rows)
+        return trained_on(module, rows, source)
+
+    monkeypatch.setattr(TextClassification, "trained_on", noted)
+    search = EntropyInterval("information_entropy", Search(bands=2, proxy=Proxy(max_steps=1)))
+    selection, _, _ = choose(Chain(TopK("information_entropy"), search, 0.5), keep_rows=30)
+    assert len(trained) == 2
+    assert all(set(rows) <= set(left.rows) for rows in trained)
+    assert selection.rows.tolist() in [rows.tolist() for rows in trained]
 
 
 def test_duplicates_are_dropped_before_they_are_scored(choose: Any, tmp_path: Path) -> None:
@@ -75,7 +137,7 @@ def test_a_search_keeps_the_band_whose_proxy_does_best_and_charges_all_of_them(c
     assert [band["position"] for band in found["bands"]] == [0.0, 0.5, 1.0]
     assert found["position"] == found["bands"][int(np.argmax(values))]["position"]
     assert all(band["rows"] == 30 for band in found["bands"])
-    charged = [record for record in ledger.records if record.stage == "select" and record.flops]
+    charged = [record for record in ledger.records if record.stage == "search" and record.flops]
     trained = [record for record in charged if record.examples == 30]
     assert len(trained) == 3, "a training for each band"
     n_dev = len(module.splits["dev"])
@@ -84,7 +146,7 @@ def test_a_search_keeps_the_band_whose_proxy_does_best_and_charges_all_of_them(c
 
     again, ledger, _ = choose(EntropyInterval("information_entropy", rule), keep_rows=30)
     np.testing.assert_array_equal(again.rows, selection.rows)
-    avoided = [record for record in ledger.records if record.stage == "select" and record.cached]
+    avoided = [record for record in ledger.records if record.stage == "search" and record.cached]
     assert len(avoided) == 6, "what was found before is shown as avoided"
     assert again.manifest.diagnostics["search"] == found
 

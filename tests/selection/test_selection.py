@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -29,23 +30,55 @@ def selection(pool: Pool = POOL) -> Selection:
     rows = np.array([1, 3])
     manifest = Manifest(
         n_rows=2, rows_hash=hash_rows(rows), pool_fingerprint=pool.fingerprint, pool_rows=4, pool_tokens=4,
-        pool_input_tokens=12, source=pool.source, revision=None, model="local:tiny", model_revision=None,
+        pool_input_tokens=12, source=pool.source, revision=None, scorer="local:tiny", scorer_revision="main",
         weights_hash="w", tokenizer_hash="t", selector={"class": "Mine", "arguments": {}},
         budget={"asked": {"keep": 0.5}, "rows": 2, "tokens": 2}, seed=0, signals=[],
     )  # fmt: skip
     return Selection(rows, np.array([0.1, 0.3]), manifest)
 
 
+WRITTEN = selection()
+
+
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
-    selection().write(tmp_path, POOL, {"entropy": np.arange(4.0)}, np.arange(4, dtype=np.uint64))
+    WRITTEN.write(tmp_path, POOL, {"entropy": np.arange(4.0)}, np.arange(4, dtype=np.uint64))
     return tmp_path
 
 
 def test_what_was_written_is_read(written: Path) -> None:
     read = Selection.read(written, POOL)
     assert read.rows.tolist() == [1, 3]
-    assert read.manifest == selection().manifest or read.manifest.request == selection().manifest.request
+    assert read.scores.tolist() == [0.1, 0.3]
+    assert read.manifest == WRITTEN.manifest
+
+
+EARLIER = """{
+  "n_rows": 2, "rows_hash": "%s", "pool_fingerprint": "%s", "pool_rows": 4, "pool_tokens": 4, "pool_input_tokens": 12,
+  "source": "local:made (4 rows)", "revision": null, "model": "local:tiny", "model_revision": "main",
+  "weights_hash": "w", "tokenizer_hash": "t", "selector": {"class": "Mine", "arguments": {}},
+  "budget": {"asked": {"keep": 0.5}, "rows": 2, "tokens": 2}, "seed": 0, "signals": [], "target": null,
+  "screened": null, "trained_on": null, "diagnostics": {}, "warnings": [], "costs": [], "versions": {"numpy": "2.3.0"},
+  "commit": "0123abc", "model_parameters": 7, "created_at": "2026-01-02T03:04:05+00:00"
+}"""
+
+
+def test_a_manifest_of_an_earlier_version_is_read(written: Path) -> None:
+    """It called the model that scored ``model``."""
+    text = EARLIER % (WRITTEN.manifest.rows_hash, POOL.fingerprint)
+    (written / "manifest.json").write_text(text)
+    read = Selection.read(written, POOL).manifest
+    changed = {"scorer_parameters": 7, "versions": {"numpy": "2.3.0"}, "commit": "0123abc"}
+    assert read == replace(WRITTEN.manifest, **changed, created_at="2026-01-02T03:04:05+00:00")
+
+
+@pytest.mark.parametrize("more", [{"model": "local:tiny"}, {"figure": 1}])
+def test_a_manifest_with_an_unknown_name_is_refused(written: Path, more: dict[str, object]) -> None:
+    content = json.loads((written / "manifest.json").read_text())
+    assert "model" not in content
+    (written / "manifest.json").write_text(json.dumps(content | more))
+    with pytest.raises(SelectionError, match="cannot be read"):
+        Selection.read(written, POOL)
 
 
 def test_source_rows_say_which_rows_of_the_file(written: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from selectune.selectors import Signals
+from selectune.selectors import IntervalRule, Signals
 
 THREE = ("information_entropy", "generative_entropy", "semantic_entropy")
 
@@ -22,6 +24,11 @@ def pool_of(n_rows: int, seed: int = 0, **scores: np.ndarray) -> Signals:
         THREE[2]: random.normal(3.0, 0.5, n_rows) + random.gamma(1.0, 0.5, n_rows),
     }
     return Signals(arrays | scores)
+
+
+def rows_of(rule: IntervalRule, *given: Any) -> np.ndarray:
+    """The rows of the band of a rule."""
+    return rule.band(*given).rows
 
 
 def permuted(pool: Signals, order: np.ndarray) -> Signals:

@@ -37,7 +37,7 @@ ROWS = Budget(rows=4)
 
 
 class Own(Selector):
-    """Answers whatever it is told to."""
+    """Answers a given answer."""
 
     def __init__(self, answer: Callable[[], Any]) -> None:
         self.answer = answer
@@ -99,11 +99,11 @@ FAULTS: dict[str, tuple[Callable[[], Any], str]] = {
 
 @pytest.mark.parametrize("case", FAULTS)
 def test_a_fault_is_one_sentence_that_names_the_class(case: str) -> None:
-    answer, said = FAULTS[case]
+    answer, part = FAULTS[case]
     with pytest.raises(SelectionError) as caught:
         checked_select(Own(answer), signals(), None, ROWS, 0)
     message = str(caught.value)
-    assert said in message
+    assert part in message
     assert "Own" in message
     assert "\n" not in message
 
@@ -186,7 +186,7 @@ def requiring(names: Any) -> Selector:
 
 
 @pytest.mark.parametrize(
-    ("selector", "said"),
+    ("selector", "part"),
     [
         (requiring(frozenset({"temperature"})), "no signal 'temperature', which requires of Requiring"),
         (requiring("loss"), "requires of Requiring is a str"),
@@ -198,10 +198,10 @@ def requiring(names: Any) -> Selector:
         (object(), "a object"),
     ],
 )
-def test_what_a_selector_asks_for_is_checked(selector: Any, said: str) -> None:
+def test_what_a_selector_asks_for_is_checked(selector: Any, part: str) -> None:
     with pytest.raises(SelectionError) as caught:
         check_selector(selector, ["loss", "embedding"])
-    assert said in str(caught.value)
+    assert part in str(caught.value)
 
 
 def test_a_method_that_should_be_a_property_is_told() -> None:

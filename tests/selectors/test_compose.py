@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from jsonargparse import ArgumentParser
 
-from selectune.common.errors import BudgetError, UserError
+from selectune.common.errors import BudgetError, DataError, SelectionError, UserError
 from selectune.selectors import (
     IGSE,
     Absolute,
@@ -18,6 +19,8 @@ from selectune.selectors import (
     EntropyInterval,
     KCenter,
     Nearest,
+    Picked,
+    Prototypes,
     Quantile,
     Random,
     Selector,
@@ -89,8 +92,8 @@ def test_it_needs_what_both_need_and_is_sized_by_the_last() -> None:
     assert chain.requires_target == {"embedding"}
     assert chain.sets_own_size
     assert not Chain(Deduplicate(), Random()).sets_own_size
-    assert chain.prefilter_budget(41) == Budget(rows=21)
-    assert Chain(Deduplicate(), Random()).prefilter_budget(41) == Budget()
+    picked = Chain(TopK("n_tokens"), Random(), 0.5).select(pool_of(41), None, Budget(rows=5), 0)
+    assert picked.diagnostics["prefilter"] == {"rows": 21}
     target = pool_of(3, embedding=np.eye(3))
     pool = pool_of(40, embedding=np.random.default_rng(0).normal(size=(40, 3)), generative_entropy=np.ones(40))
     assert len(chain.select(pool, target, Budget(), 0).rows) == 10
@@ -101,6 +104,56 @@ def test_a_budget_over_what_is_left_is_refused(budget: Budget) -> None:
     with pytest.raises(BudgetError, match=r"but TopK leaves \d+ of the pool; ask for fewer"):
         Chain(TopK("n_tokens"), Random(), 0.5).select(pool_of(100), None, budget, 0)
     assert len(Chain(TopK("n_tokens"), Random(), 0.5).select(pool_of(100), None, Budget(rows=50), 0).rows) == 50
+
+
+class Reporting(TopK):
+    """Reports the row that it ranks first."""
+
+    def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:
+        picked = super().select(pool, target, budget, seed)
+        return replace(picked, diagnostics={"first": int(pool.row_ids[picked.scores.argmax()])})
+
+
+def test_a_link_reports_rows_by_their_ids_in_the_whole_pool() -> None:
+    pool, link = pool_of(200), Reporting("generative_entropy")
+    for chain in (Chain(TopK("n_tokens"), link, 0.5), Chain(TopK("n_tokens"), Chain(Random(), link, 0.9), 0.5)):
+        picked = chain.select(pool, None, Budget(rows=1), 0)
+        described = picked.diagnostics["selector"]
+        assert described.get("selector", described) == {"first": picked.rows[0]}
+
+
+@pytest.mark.parametrize("link", [TopK("generative_entropy"), IGSE(), EntropyInterval(), KCenter(), Prototypes()])
+def test_a_link_that_fails_names_rows_by_their_ids_in_the_whole_pool(link: Selector) -> None:
+    shortest = TopK("n_tokens", largest=False)
+    bad = shortest.select(pool_of(200), None, Budget(rows=90), 0).rows[[20, 50, 80]]
+    embedding = np.random.default_rng(0).normal(size=(200, 4))
+    embedding[bad] = 0.0
+    pool = pool_of(200, embedding=embedding)
+    pool["generative_entropy"][bad] = np.nan
+    named = rf"\(rows {bad[0]}, {bad[1]}, {bad[2]}\)"
+    for chain in (Chain(shortest, link, 0.5), Chain(shortest, Chain(shortest, link, 0.9), 0.5)):
+        with pytest.raises(DataError, match=named):
+            chain.select(pool, None, Budget(rows=10), 0)
+
+
+def test_a_link_that_fails_on_a_target_names_its_rows() -> None:
+    random = np.random.default_rng(0)
+    pool, target = (pool_of(n, embedding=random.normal(size=(n, 4))) for n in (200, 9))
+    target["embedding"][2] = 0.0
+    with pytest.raises(DataError, match=r"the target .*\(rows 2\)"):
+        Chain(TopK("n_tokens"), Nearest(), 0.5).select(pool, target, Budget(rows=10), 0)
+
+
+def test_a_link_whose_answer_is_wrong_names_rows_by_their_ids_in_the_whole_pool() -> None:
+    class Unscored(TopK):
+        def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:
+            picked = super().select(pool, target, budget, seed)
+            return replace(picked, scores=np.where(np.arange(pool.n_rows) == 7, np.nan, 0.0))
+
+    pool = pool_of(200)
+    first = TopK("n_tokens").select(pool, None, Budget(rows=100), 0).rows
+    with pytest.raises(SelectionError, match=f"first: row {first[7]}"):
+        Chain(TopK("n_tokens"), Unscored("n_tokens"), 0.5).select(pool, None, Budget(rows=10), 0)
 
 
 def test_a_prefilter_must_be_told_how_much_it_leaves_unless_it_knows() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -16,12 +15,9 @@ from selectune.common.errors import DataError
 from selectune.selectors import entropy
 from selectune.selectors.entropy import (
     group_by_meaning,
-    least_confidence,
-    margin,
     meaning_entropy,
     miller_madow,
     plugin_entropy,
-    predictive_entropy,
 )
 
 Texts = list[list[int]]
@@ -99,59 +95,6 @@ def test_a_slice_of_the_rows_can_be_read_in_place() -> None:
 def test_tokens_and_offsets_that_make_no_sense_are_refused(ids: list, offsets: list, normalize: str) -> None:
     with pytest.raises(ValueError):
         plugin_entropy(np.array(ids), np.array(offsets), normalize=normalize)  # type: ignore[arg-type]
-
-
-# A classifier's prediction.
-
-LOGITS = st.integers(2, 5).flatmap(
-    lambda classes: st.lists(st.lists(st.floats(-1e4, 1e4), min_size=classes, max_size=classes), min_size=1, max_size=6)
-)
-OF_A_PREDICTION = [predictive_entropy, margin, least_confidence]
-
-
-def slow_shares(row: list[float]) -> list[float]:
-    weights = [math.exp(z - max(row)) for z in row]
-    return sorted((w / sum(weights) for w in weights), reverse=True)
-
-
-@given(LOGITS)
-def test_what_a_prediction_is_unsure_of_equals_a_slow_loop(logits: list[list[float]]) -> None:
-    shares = [slow_shares(row) for row in logits]
-    entropies = [-sum(p * math.log(p) for p in row if p > 0) for row in shares]
-    np.testing.assert_allclose(predictive_entropy(np.array(logits)), entropies, atol=1e-12)
-    np.testing.assert_allclose(margin(np.array(logits)), [row[0] - row[1] for row in shares], atol=1e-12)
-    np.testing.assert_allclose(least_confidence(np.array(logits)), [1 - row[0] for row in shares], atol=1e-12)
-
-
-@given(LOGITS)
-def test_what_a_prediction_is_unsure_of_lies_in_its_bounds(logits: list[list[float]]) -> None:
-    values, classes = np.array(logits), len(logits[0])
-    for measure, highest in zip(OF_A_PREDICTION, [math.log(classes), 1.0, 1 - 1 / classes], strict=True):
-        found = measure(values)
-        assert found.dtype == np.float64
-        assert ((found >= 0) & (found <= highest + 1e-15)).all()
-
-
-def test_the_surest_and_the_least_sure_prediction_reach_the_bounds() -> None:
-    logits = np.array([[7.0, 7.0, 7.0], [-np.inf, 3e4, -np.inf]])
-    np.testing.assert_allclose(predictive_entropy(logits), [math.log(3), 0.0])
-    np.testing.assert_allclose(margin(logits), [0.0, 1.0])
-    np.testing.assert_allclose(least_confidence(logits), [2 / 3, 0.0], atol=1e-15)
-    assert predictive_entropy(logits.astype(np.float16)[:1])[0] == pytest.approx(math.log(3))
-
-
-@pytest.mark.parametrize("measure", OF_A_PREDICTION)
-@pytest.mark.parametrize("bad", [[np.nan, 1.0], [np.inf, 1.0], [-np.inf, -np.inf]])
-def test_predictions_that_are_no_distribution_are_refused_by_row(
-    measure: Callable[[np.ndarray], np.ndarray], bad: list[float]
-) -> None:
-    logits = np.zeros((9, 2))
-    logits[[2, 7]] = bad
-    with pytest.raises(DataError, match=r"2 of 9 rows .*\(rows 2, 7\)"):
-        measure(logits)
-    for shape in [(4,), (4, 1)]:
-        with pytest.raises(DataError, match="two classes"):
-            measure(np.zeros(shape))
 
 
 # Meanings of continuations.

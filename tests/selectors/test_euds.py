@@ -28,7 +28,7 @@ from selectune.selectors import (
     Signals,
 )
 from selectune.selectors.euds import rank_quantiles
-from tests.selectors import THREE, permuted, pool_of
+from tests.selectors import THREE, permuted, pool_of, rows_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::selectune.common.errors.ConcentratedScores")
 
@@ -107,7 +107,9 @@ def test_the_sum_is_a_band_of_weighted_z_scores(budget: Budget, weights: list[fl
     total = sum(w * zscore(np.round(pool[name], 9)) for w, name in zip(weights or [1, 1, 1], THREE, strict=True))
     picked = select(IGSE(rule=Central(), combine="sum", weights=weights), pool, budget)
     np.testing.assert_allclose(picked.scores, total, atol=2e-9)
-    np.testing.assert_array_equal(picked.rows, Central()(picked.scores, budget, pool.tie_keys(0), pool["n_tokens"]))
+    np.testing.assert_array_equal(
+        picked.rows, rows_of(Central(), picked.scores, budget, pool.tie_keys(0), pool["n_tokens"])
+    )
 
 
 def test_an_entropy_that_is_the_same_everywhere_adds_nothing_to_the_sum_and_warns() -> None:
@@ -124,7 +126,7 @@ def test_one_entropy_keeps_the_band_of_its_rule(rule: IntervalRule) -> None:
     budget = Budget() if rule.sets_own_size else Budget(rows=50)
     selector = EntropyInterval("semantic_entropy", rule)
     picked = select(selector, pool, budget)
-    kept = rule(pool["semantic_entropy"], budget, pool.tie_keys(0), pool["n_tokens"])
+    kept = rows_of(rule, pool["semantic_entropy"], budget, pool.tie_keys(0), pool["n_tokens"])
     np.testing.assert_array_equal(picked.rows, kept)
     np.testing.assert_array_equal(picked.scores, np.round(pool["semantic_entropy"], 9))
     assert selector.requires == {"semantic_entropy"}
@@ -160,7 +162,7 @@ def test_with_a_rule_that_sets_its_own_size_the_box_is_inside_all_bands() -> Non
     pool = pool_of(400)
     rule = Quantile(0.2, 0.8)
     picked = select(IGSE(rule=rule), pool, Budget())
-    bands = [set(rule(pool[name], Budget(), pool.tie_keys(0), pool["n_tokens"]).tolist()) for name in THREE]
+    bands = [set(rows_of(rule, pool[name], Budget(), pool.tie_keys(0), pool["n_tokens"]).tolist()) for name in THREE]
     assert set(picked.rows.tolist()) == bands[0] & bands[1] & bands[2]
     assert picked.scores.tolist() == [sum(i not in band for band in bands) for i in range(400)]
     assert IGSE(rule=rule).sets_own_size

@@ -7,7 +7,7 @@ import pytest
 
 from selectune.common.errors import BudgetError, DataError, TransportError
 from selectune.selectors import GOTD, Budget, Chain, DomainScreen, Signals, TopK
-from selectune.selectors.gotd import even_weights
+from selectune.selectors.target import even_weights
 
 
 def signals(embeddings: np.ndarray, first: int = 0, domain: np.ndarray | None = None) -> Signals:
@@ -30,9 +30,9 @@ def test_rows_are_kept_that_move_the_pool_to_the_target() -> None:
     assert cloud[picked.rows].mean() > 0.9
     assert picked.scores[picked.rows].max() <= np.delete(picked.scores, picked.rows).min()
     assert picked.scores.mean() == pytest.approx(0, abs=1e-9), "a calibrated gradient keeps mass 1"
-    told = picked.diagnostics["transport"]
-    assert told["converged"]
-    assert told["distance_kept"] < told["distance"]
+    transport = picked.diagnostics["transport"]
+    assert transport["converged"]
+    assert transport["distance_kept"] < transport["distance"]
     assert picked.flops > 0
 
 
@@ -94,7 +94,7 @@ def test_several_targets_count_alike_in_a_screen_too() -> None:
         .diagnostics["distances"]
         for domain in (None, np.repeat([0, 1], [27, 3]).astype(np.int32))
     ]
-    apart = [told[1] - told[0] for told in distances]
+    apart = [each[1] - each[0] for each in distances]
     assert abs(apart[1]) < apart[0] / 2
 
 

@@ -17,6 +17,7 @@ from selectune.common.errors import BudgetError, ConcentratedScores, DataError
 from selectune.selectors import Absolute, Band, Budget, Central, Densest, IntervalRule, Quantile
 from selectune.selectors.base import ranked
 from selectune.selectors.interval_rules import concentration, finite
+from tests.selectors import rows_of
 
 Rows = list[tuple[int, int, int]]
 # (score in steps of a unit, tie key, tokens): few values, so that ties are common.
@@ -88,7 +89,7 @@ def test_densest_is_the_shortest_interval(rows: Rows, unit: float, data: st.Data
 def test_central_grows_from_the_median(rows: Rows, unit: float, data: st.DataObject) -> None:
     budget = data.draw(st.sampled_from(budgets(rows)))
     scores, keys, tokens = arrays(rows, unit)
-    assert Central()(scores, budget, keys, tokens).tolist() == sorted(slow_central(rows, budget))
+    assert rows_of(Central(), scores, budget, keys, tokens).tolist() == sorted(slow_central(rows, budget))
 
 
 @given(ROWS, st.data())
@@ -96,7 +97,7 @@ def test_a_budget_is_met(rows: Rows, data: st.DataObject) -> None:
     budget = data.draw(st.sampled_from(budgets(rows)))
     rule = data.draw(st.sampled_from([Densest(), Central()]))
     scores, keys, tokens = arrays(rows)
-    kept = rule(scores, budget, keys, tokens)
+    kept = rows_of(rule, scores, budget, keys, tokens)
     assert kept.dtype == np.int64
     assert kept.tolist() == sorted(set(kept.tolist()) & set(range(len(rows))))
     if budget.rows is not None:
@@ -110,7 +111,7 @@ def test_a_budget_is_met(rows: Rows, data: st.DataObject) -> None:
 def test_of_equally_short_intervals_the_one_nearest_the_median_is_kept() -> None:
     def densest(scores: list[float], keep: int) -> list[int]:
         n = len(scores)
-        return Densest()(np.array(scores), Budget(rows=keep), np.zeros(n, np.uint64), np.ones(n, int)).tolist()
+        return rows_of(Densest(), np.array(scores), Budget(rows=keep), np.zeros(n, np.uint64), np.ones(n, int)).tolist()
 
     assert densest([0.0, 0.1, 5.0, 5.1, 5.2, 9.0, 9.1], keep=2) == [2, 3]  # around 5.05 and 5.15; the median is 5.1
     assert densest([0.3, 0.1, 0.2], keep=2) == [1, 2]
@@ -126,27 +127,27 @@ def test_adjoining_quantiles_share_the_pool_out(rows: Rows, cuts: list[int]) -> 
         expected = [i for rank, i in enumerate(in_order(rows), 1) if low < (rank - 0.5) / len(rows) <= high]
         if not expected:
             with pytest.raises(BudgetError, match="keeps no row"):
-                Quantile(low, high)(scores, Budget(), keys, tokens)
+                rows_of(Quantile(low, high), scores, Budget(), keys, tokens)
             continue
-        assert Quantile(low, high)(scores, Budget(), keys, tokens).tolist() == sorted(expected)
+        assert rows_of(Quantile(low, high), scores, Budget(), keys, tokens).tolist() == sorted(expected)
         kept += expected
     assert sorted(kept) == list(range(len(rows)))
 
 
 @pytest.mark.parametrize("keep", [0.01, 0.16, 0.3, 0.5, 0.505, 1.0])
 def test_the_lowest_quantile_keeps_as_many_rows_as_the_same_fraction(keep: float) -> None:
-    rows = Quantile(0, keep)(np.arange(101.0), Budget(), np.zeros(101, np.uint64), np.ones(101, int))
+    rows = rows_of(Quantile(0, keep), np.arange(101.0), Budget(), np.zeros(101, np.uint64), np.ones(101, int))
     assert rows.tolist() == list(range(Budget.of(101, 101, keep=keep).rows or 0))
 
 
 def test_absolute_keeps_what_lies_inside_bounds_included() -> None:
     scores = np.array([0.1 + 0.2, 0.7, 0.31, -1.0, 0.7 + 1e-12])
     keys, tokens = np.zeros(5, np.uint64), np.ones(5, int)
-    assert Absolute(0.3, 0.7)(scores, Budget(), keys, tokens).tolist() == [0, 1, 2, 4]
-    assert Absolute(-np.inf, 0.3)(scores, Budget(), keys, tokens).tolist() == [0, 3]
+    assert rows_of(Absolute(0.3, 0.7), scores, Budget(), keys, tokens).tolist() == [0, 1, 2, 4]
+    assert rows_of(Absolute(-np.inf, 0.3), scores, Budget(), keys, tokens).tolist() == [0, 3]
     assert Absolute(0.31, 0.31).band(scores, Budget(), keys, tokens).low == 0.31
     with pytest.raises(BudgetError, match=r"Absolute\(low=2, high=3\) keeps no row: .* between -1 and 0.7"):
-        Absolute(2, 3)(scores, Budget(), keys, tokens)
+        rows_of(Absolute(2, 3), scores, Budget(), keys, tokens)
 
 
 @pytest.mark.parametrize("rule", [Densest(), Central(), Quantile(0.2, 0.7), Absolute(0.5, 1.5)])
@@ -156,8 +157,8 @@ def test_permuting_the_pool_permutes_the_band(rule: IntervalRule) -> None:
     keys = random.permutation(300).astype(np.uint64)
     order = random.permutation(300)
     for budget in [Budget()] if rule.sets_own_size else [Budget(rows=77), Budget(tokens=500)]:
-        kept = rule(scores, budget, keys, tokens)
-        again = rule(scores[order], budget, keys[order], tokens[order])
+        kept = rows_of(rule, scores, budget, keys, tokens)
+        again = rows_of(rule, scores[order], budget, keys[order], tokens[order])
         assert sorted(order[again].tolist()) == kept.tolist()
 
 
@@ -167,7 +168,9 @@ def test_noise_in_the_last_bits_changes_nothing(rows: Rows, seed: int) -> None:
     noisy = scores + np.random.default_rng(seed).normal(scale=1e-12, size=len(rows))
     for rule in (Densest(), Central()):
         budget = Budget(rows=(len(rows) + 1) // 2)
-        np.testing.assert_array_equal(rule(noisy, budget, keys, tokens), rule(scores, budget, keys, tokens))
+        np.testing.assert_array_equal(
+            rows_of(rule, noisy, budget, keys, tokens), rows_of(rule, scores, budget, keys, tokens)
+        )
 
 
 @pytest.mark.parametrize("rule", [Densest(), Central(), Quantile(0, 1), Absolute(0, 1)])
@@ -176,25 +179,25 @@ def test_scores_must_be_finite_numbers(rule: IntervalRule) -> None:
     scores[[3, 4, 5, 6, 8, 9]], scores[2] = np.nan, -np.inf
     budget = Budget() if rule.sets_own_size else Budget(rows=3)
     with pytest.raises(DataError, match=r"7 of 20 .*\(rows 2, 3, 4, 5, 6, \.\.\.\)"):
-        rule(scores, budget, np.zeros(20, np.uint64), np.ones(20, int))
+        rows_of(rule, scores, budget, np.zeros(20, np.uint64), np.ones(20, int))
     with pytest.raises(DataError, match="generative_entropy has shape"):
         finite(np.ones((4, 2)), "generative_entropy")
     with pytest.raises(DataError, match="at least one row"):
-        rule(scores[:0], budget, np.zeros(0, np.uint64), np.ones(0, int))
+        rows_of(rule, scores[:0], budget, np.zeros(0, np.uint64), np.ones(0, int))
 
 
 @pytest.mark.parametrize("budget", [Budget(), Budget(rows=0), Budget(rows=6), Budget(tokens=0), Budget(tokens=11)])
 @pytest.mark.parametrize("rule", [Densest(), Central()])
 def test_a_budget_must_lie_inside_the_pool(rule: IntervalRule, budget: Budget) -> None:
     with pytest.raises(BudgetError, match="budget"):
-        rule(np.arange(5.0), budget, np.zeros(5, np.uint64), np.full(5, 2))
+        rows_of(rule, np.arange(5.0), budget, np.zeros(5, np.uint64), np.full(5, 2))
 
 
 @pytest.mark.parametrize("budget", [Budget(rows=2), Budget(tokens=2)])
 @pytest.mark.parametrize("rule", [Quantile(0.2, 0.7), Absolute(0.5, 1.5)])
 def test_a_rule_with_its_own_bounds_takes_no_budget(rule: IntervalRule, budget: Budget) -> None:
     with pytest.raises(BudgetError, match="takes no budget"):
-        rule(np.arange(5.0), budget, np.zeros(5, np.uint64), np.ones(5, int))
+        rows_of(rule, np.arange(5.0), budget, np.zeros(5, np.uint64), np.ones(5, int))
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.5, 0.5), (0.7, 0.2), (-0.1, 0.5), (0.5, 1.1), (np.nan, 0.5)])
@@ -222,7 +225,7 @@ def test_a_config_can_name_each_rule() -> None:
 # Concentration.
 
 
-def told(scores: np.ndarray, budget: Budget, rule: IntervalRule | None = None) -> tuple[dict, list[str]]:
+def concentrated(scores: np.ndarray, budget: Budget, rule: IntervalRule | None = None) -> tuple[dict, list[str]]:
     keys = np.random.default_rng(5).permutation(len(scores)).astype(np.uint64)
     band = (rule or Densest()).band(scores, budget, keys, np.ones(len(scores), int))
     with warnings.catch_warnings(record=True) as caught:
@@ -234,7 +237,7 @@ def told(scores: np.ndarray, budget: Budget, rule: IntervalRule | None = None) -
 
 def test_ties_at_a_bound_warn_with_the_name_of_the_score() -> None:
     scores = np.repeat(np.arange(5.0), 100)
-    found, messages = told(scores, Budget(rows=150))
+    found, messages = concentrated(scores, Budget(rows=150))
     assert found == {"width": 1.0, "tied_rows": 150, "tied_share": 1.0, "tied_rows_left_out": 50}
     assert len(messages) == 1
     assert "semantic_entropy" in messages[0]
@@ -243,7 +246,7 @@ def test_ties_at_a_bound_warn_with_the_name_of_the_score() -> None:
 
 def test_a_band_of_few_values_that_is_kept_nearly_whole_is_not_called_random() -> None:
     scores = np.concatenate([np.zeros(98), np.full(98, 1e-3), np.arange(10.0, 100.0)])
-    found, messages = told(scores, Budget(rows=190))
+    found, messages = concentrated(scores, Budget(rows=190))
     assert (found["tied_rows"], found["tied_rows_left_out"]) == (190, 6)
     assert len(messages) == 1
     assert "a few values of it decide what is kept" in messages[0]
@@ -251,7 +254,7 @@ def test_a_band_of_few_values_that_is_kept_nearly_whole_is_not_called_random() -
 
 
 def test_a_band_without_width_warns() -> None:
-    found, messages = told(3.0 + np.random.default_rng(0).uniform(0, 1e-7, 1000), Budget(rows=100))
+    found, messages = concentrated(3.0 + np.random.default_rng(0).uniform(0, 1e-7, 1000), Budget(rows=100))
     assert found["width"] < 1e-6
     assert len(messages) == 1
     assert "close to random" in messages[0]
@@ -268,13 +271,13 @@ def test_what_chance_does_not_decide_does_not_warn() -> None:
         (few, Budget(), Absolute(1, 2)),
         (few, Budget(), Quantile(0.2, 0.6)),
     ]:
-        assert told(scores, budget, rule)[1] == []
-    assert told(few, Budget(), Quantile(0.2, 0.7))[1] != []
+        assert concentrated(scores, budget, rule)[1] == []
+    assert concentrated(few, Budget(), Quantile(0.2, 0.7))[1] != []
 
 
 def test_a_row_ties_only_with_another_row() -> None:
     scores = np.array([1.0, 1.0, 2.0, 3.0, 4.0, 4.0, 4.0])
-    found, _ = told(scores, Budget(rows=4), Central())
+    found, _ = concentrated(scores, Budget(rows=4), Central())
     assert found == {"width": 3.0, "tied_rows": 2, "tied_share": 0.5, "tied_rows_left_out": 3}
     band = Band(np.array([2, 3]), 2.0, 3.0)
     assert concentration(scores, band, Budget(rows=2), "x")["tied_rows"] == 0

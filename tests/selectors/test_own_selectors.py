@@ -69,11 +69,11 @@ def test_the_command_line_says_one_sentence(
 ) -> None:
     verb = "fit" if name.endswith("Twice") else "select"
     run = tmp_path / "run"
-    said = here(verb, *arguments, "--data.selector", name, "--data.keep", "0.1", "--output", run, code=2)
+    printed = here(verb, *arguments, "--data.selector", name, "--data.keep", "0.1", "--output", run, code=2)
     for part in CASES[name]:
-        assert part in said
-    assert said.count("error: ") == 1
-    assert "usage:" not in said
+        assert part in printed
+    assert printed.count("error: ") == 1
+    assert "usage:" not in printed
     assert not run.exists(), "the mended command finds its place"
 
 
@@ -91,7 +91,7 @@ def test_the_traceback_is_shown_where_it_is_asked_for(
 
 
 class Own(Selector):
-    """Picks as many rows as it is told to, whatever the budget."""
+    """Picks as many rows as it is asked to, whatever the budget."""
 
     def __init__(self, n_rows: int, requires: frozenset[str] = frozenset()) -> None:
         self.n_rows, self._requires = n_rows, requires
@@ -105,7 +105,7 @@ class Own(Selector):
 
 
 @pytest.mark.parametrize(
-    ("selector", "said"),
+    ("selector", "message"),
     [
         (Own(3), "Own picked 3 rows, but the budget is 5"),
         (Chain(Own(3), Random(), 0.5), "Own picked 3 rows, but the budget is 108"),
@@ -113,13 +113,15 @@ class Own(Selector):
         (Own(5, frozenset({"temperature"})), "which requires of Own names"),
     ],
 )
-def test_the_library_says_it_too(selector: Selector, said: str, data_folder: Path, model_folder: Path) -> None:
+def test_the_library_raises_the_same_sentence(
+    selector: Selector, message: str, data_folder: Path, model_folder: Path
+) -> None:
     data = TextClassification(str(data_folder), max_length=32, selector=selector, keep_rows=5)
     quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     trainer = pl.Trainer(**quiet, accelerator="cpu", max_epochs=1, enable_model_summary=False)
     with pytest.raises(SelectionError) as caught:
         trainer.fit(FineTuner(str(model_folder)), data)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_class_in_the_place_of_an_object_is_told(data_folder: Path) -> None:

@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser
 from selectune.common.errors import BudgetError, UserError
 from selectune.selectors import IGSE, Budget, EntropyInterval, IntervalRule, Placed, Proxy, Search
 from selectune.selectors.base import ranked
-from tests.selectors import permuted, pool_of
+from tests.selectors import permuted, pool_of, rows_of
 
 TOKENS = st.lists(st.integers(0, 4), min_size=1, max_size=12).filter(any)
 POSITIONS = st.sampled_from([0.0, 0.1, 0.25, 0.5, 2 / 3, 1.0])
@@ -29,7 +29,7 @@ def test_a_placed_band_is_the_shortest_run_from_its_start(tokens: list[int], at:
     while sum(sizes[i] for i in expected[:-1]) >= needed:
         expected.pop()
     scores = np.arange(len(tokens)) * 1.0
-    found = Placed(at)(scores, budget, np.zeros(len(tokens), np.uint64), np.array(tokens))
+    found = rows_of(Placed(at), scores, budget, np.zeros(len(tokens), np.uint64), np.array(tokens))
     assert found.tolist() == expected
 
 

@@ -97,8 +97,8 @@ def test_no_kill_changes_a_bit(
 ) -> None:
     monkeypatch.setenv("SELECTUNE_CACHE", "restored")
     monkeypatch.setattr(forward, "FLUSH_SECONDS", 0.0)
-    score(data_folder, model_folder, tmp_path / "unbroken", tmp_path / "reference", 1)
-    expected = arrays(tmp_path / "unbroken")
+    score(data_folder, model_folder, tmp_path / "uninterrupted", tmp_path / "reference", 1)
+    expected = arrays(tmp_path / "uninterrupted")
     assert sorted(name.rsplit("-", 1)[0] for name in expected) == sorted(NAMES)
 
     run, cache = tmp_path / "run", tmp_path / "cache"

@@ -46,7 +46,7 @@ def test_shards_merge_by_row_id(tmp_path: Path) -> None:
     np.testing.assert_array_equal(store.read(ENTROPY), np.arange(5) / 10)
     np.testing.assert_array_equal(store.read(EMBEDDING)[:, 1], -np.arange(5))
     assert store.has(ENTROPY)
-    assert sorted(record["wall_s"] for record in store.costs(ENTROPY)[1]) == [3.0, 5.0], "the last of each process"
+    assert sorted(record["wall_s"] for record in store.meta(ENTROPY)["costs"]) == [3.0, 5.0], "the last of each process"
     assert not shards.folder.exists()
 
 
@@ -109,7 +109,7 @@ def test_a_pass_that_was_killed_between_two_of_its_signals_is_not_made_again(tmp
     store.merge([ENTROPY], resumed, 4)
     np.testing.assert_array_equal(store.read(ENTROPY), np.arange(4) / 10)
     assert not list(tmp_path.rglob("*.npz"))
-    assert "alone" in store.costs(EMBEDDING)[0], "its pass made another signal too"
+    assert "alone" in store.meta(EMBEDDING)["pass"], "its pass made another signal too"
 
 
 @pytest.mark.parametrize("differs", ["a batch is missing", "another plan", "an entropy by a probe"])
@@ -148,8 +148,8 @@ def test_an_embedding_made_beside_others_costs_what_it_would_alone(tmp_path: Pat
     shards.append([outputs(0, [0, 1])], spent[0] | moment | {"encoder_share": 0.5})
     shards.append([outputs(1, [2])], spent[1] | moment | {"encoder_share": 0.25})
     store.merge([ENTROPY, EMBEDDING], shards, 3, more_costs=[cost(0, 9.0)])
-    (made_by, [_, whole]), (alone_by, [alone]) = store.costs(ENTROPY), store.costs(EMBEDDING)
-    assert made_by != alone_by
+    ([_, whole], [alone]) = (store.meta(each)["costs"] for each in (ENTROPY, EMBEDDING))
+    assert store.meta(ENTROPY)["pass"] != store.meta(EMBEDDING)["pass"]
     assert (whole["wall_s"], whole["flops"]) == (2.0, 100)
     assert (alone["wall_s"], alone["device_s"], alone["flops"], alone["energy_j"]) == (0.5, 1.0, 25.0, None)
     assert "alone" in alone["flops_method"]

@@ -11,7 +11,7 @@ from selectune.tables import bootstrap
 from selectune.tables.bootstrap import (
     REPLICATES,
     Difference,
-    Figures,
+    RowMetrics,
     difference,
     replicated,
     row_counts,
@@ -25,11 +25,11 @@ def made(n_seeds: int, n_rows: int, better: float, seed: int = 0) -> tuple[list[
     label = random.integers(3, size=n_rows)
     pairs = []
     for _ in range(n_seeds):
-        figures = []
+        row_metrics = []
         for share in (0.7 + better, 0.7):
             prediction = np.where(random.random(n_rows) < share, label, (label + 1) % 3)
-            figures.append({"row_id": np.arange(n_rows), "label": label, "prediction": prediction})
-        pairs.append(tuple(figures))
+            row_metrics.append({"row_id": np.arange(n_rows), "label": label, "prediction": prediction})
+        pairs.append(tuple(row_metrics))
     accuracy = [[float((one["label"] == one["prediction"]).mean()) for one in side] for side in zip(*pairs)]
     return accuracy[0], accuracy[1], pairs
 
@@ -89,8 +89,8 @@ def test_it_equals_a_slow_loop(metric: str, monkeypatch: pytest.MonkeyPatch) -> 
     assert (gap.low, gap.high) == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=1e-6)
 
 
-def slow(metric: str, figures: Figures, rows: np.ndarray) -> float:
-    label, prediction = figures["label"][rows], figures["prediction"][rows]
+def slow(metric: str, row_metrics: RowMetrics, rows: np.ndarray) -> float:
+    label, prediction = row_metrics["label"][rows], row_metrics["prediction"][rows]
     if metric != "macro_f1":
         return float((label == prediction).mean())
     measured = MulticlassF1Score(3, average="macro")(torch.from_numpy(prediction), torch.from_numpy(label))
@@ -121,11 +121,11 @@ def test_it_is_near_what_all_draws_of_a_tiny_case_give() -> None:
     assert gap.high == pytest.approx(np.quantile(all_means, 0.975), abs=1e-6)
 
 
-def test_without_figures_of_the_same_rows_seeds_alone_are_drawn() -> None:
+def test_without_row_metrics_of_the_same_rows_seeds_alone_are_drawn() -> None:
     ours, theirs, pairs = made(3, 50, 0.2)
     other_rows = [(a, dict(b) | {"row_id": b["row_id"] + 1}) for a, b in pairs]
-    for metric, figures in (("accuracy", [({}, {})] * 3), ("matthews", pairs), ("accuracy", other_rows)):
-        gap = difference(metric, ours, theirs, figures)
+    for metric, row_metrics in (("accuracy", [({}, {})] * 3), ("matthews", pairs), ("accuracy", other_rows)):
+        gap = difference(metric, ours, theirs, row_metrics)
         assert gap is not None
         assert not gap.over_rows
         gaps = np.subtract(ours, theirs)
@@ -134,13 +134,13 @@ def test_without_figures_of_the_same_rows_seeds_alone_are_drawn() -> None:
     assert difference("accuracy", [], [], []) is None
 
 
-def test_answers_are_drawn_by_their_figures() -> None:
-    figures = {"row_id": np.arange(4), "em": np.array([1.0, 0, 0, 1]), "f1": np.array([1.0, 0.5, 0, 1])}
+def test_answers_are_drawn_by_their_row_metrics() -> None:
+    row_metrics = {"row_id": np.arange(4), "em": np.array([1.0, 0, 0, 1]), "f1": np.array([1.0, 0.5, 0, 1])}
     counts = row_counts(4)
     for metric in ("em", "f1"):
-        expected = (counts * figures[metric]).sum(1) / 4
-        np.testing.assert_allclose(replicated(metric, figures, counts), expected, atol=1e-6)
-    assert replicated("accuracy", figures, counts) is None
+        expected = (counts * row_metrics[metric]).sum(1) / 4
+        np.testing.assert_allclose(replicated(metric, row_metrics, counts), expected, atol=1e-6)
+    assert replicated("accuracy", row_metrics, counts) is None
 
 
 def test_each_replicate_has_as_many_rows_and_seeds_as_there_are() -> None:

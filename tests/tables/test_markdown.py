@@ -1,4 +1,4 @@
-"""What a page says of its lines beside their figures."""
+"""Comparisons and warnings of a page."""
 
 from __future__ import annotations
 

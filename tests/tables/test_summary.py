@@ -13,7 +13,7 @@ from selectune.tables.summary import Line, summarise
 
 
 def runs(method: str, budget: str, values: list[float], **more: Any) -> list[Result]:
-    """A run a seed, without figures of its rows."""
+    """A run a seed, without metrics of its rows."""
     row = dict.fromkeys(("tokens_trained_on", "total_flops", "selection_flops", "total_device_s"), 1.0)
     return [
         Result(

@@ -153,8 +153,8 @@ def test_a_table_that_was_killed_does_only_what_is_missing(
     told = here("table", *arguments, "--cache", tmp_path / "other")
     assert f"{len(cells)} runs, {len(cells) - len(done)} to do" in told
     assert {cell: touched(killed / "cells" / cell) for cell in done} == before
-    ours, unbroken = lasting(killed), [row for row in lasting(finished_table) if row["seed"] == "0"]
-    for row, expected in zip(ours, unbroken, strict=True):
+    ours, uninterrupted = lasting(killed), [row for row in lasting(finished_table) if row["seed"] == "0"]
+    for row, expected in zip(ours, uninterrupted, strict=True):
         same = {name for name in row if not name.endswith("_flops")}
         assert {name: row[name] for name in same} == {name: expected[name] for name in same}
         for name in set(row) - same:

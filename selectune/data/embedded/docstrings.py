@@ -19,15 +19,12 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from importlib.metadata import Distribution, distributions
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from selectune.common.errors import DataError
 from selectune.common.files import atomic_folder
 from selectune.common.progress import progress
 from selectune.data.embedded import extract
-
-if TYPE_CHECKING:
-    pass
 
 FORMAT = 1  # part of the key: raise it whenever the same packages would give another corpus
 MASK = "_"
@@ -35,7 +32,7 @@ MASK = "_"
 _EXCLUDED = frozenset({"selectune", "pip", "setuptools", "wheel"})
 # Tests, other people's code, and what lies outside of site-packages.
 _SKIPPED = re.compile(r"(.*_)?(tests?|testing)|test_.*|conftest|_?vendor(ed.*)?|extern(als)?|\.\.|/")
-# What a library is called besides its distribution and its top-level packages. A distribution that is an alias is
+# Names of a library besides those of its distribution and its top-level packages. A distribution that is an alias is
 # the same library under another name, and takes its label.
 _ALIASES: Mapping[str, tuple[str, ...]] = {
     "huggingface-hub": ("hf-hub",),
@@ -91,10 +88,10 @@ def docstrings(
     target = cache / "embedded" / f"docstrings-{key}"
     if not target.is_dir():
         libraries = _libraries(installed)
-        texts = _distinct(_read(libraries, floor, cap))
-        enough = {name: found for name, found in texts.items() if len(found) >= at_least}
+        texts = _read(libraries, floor, cap)
+        enough = {name: of_library for name, of_library in texts.items() if len(of_library) >= at_least}
         if len(enough) < 2:
-            counts = Counter({name: len(found) for name, found in texts.items()}).most_common(5)
+            counts = Counter({name: len(of_library) for name, of_library in texts.items()}).most_common(5)
             raise DataError(
                 f"The embedded corpus needs at least two installed libraries with {at_least} docstrings or more; there "
                 f"are {', '.join(f'{name} ({count})' for name, count in counts) or 'none'} in "
@@ -102,11 +99,13 @@ def docstrings(
                 "name a data set of your own."
             )
         rows = sorted(
-            (key, text, name) for name, found in enough.items() for key, text in sorted(found.items())[:at_most]
+            (key, text, name)
+            for name, of_library in enough.items()
+            for key, text in sorted(of_library.items())[:at_most]
         )
-        facts = {"format": FORMAT, "key": key, "python": list(sys.version_info[:2]), **shape}
+        about = {"format": FORMAT, "key": key, "python": list(sys.version_info[:2]), **shape}
         with atomic_folder(target) as scratch:
-            _write(scratch, [(text, name) for _, text, name in rows], facts, libraries)
+            _write(scratch, [(text, name) for _, text, name in rows], about, libraries)
     return target
 
 
@@ -114,7 +113,7 @@ def docstrings(
 class _Library:
     versions: dict[str, str] = field(default_factory=dict)  # by distribution
     files: dict[str, Path] = field(default_factory=dict)  # by path relative to their root
-    names: set[str] = field(default_factory=set)  # what it is called, in lower case
+    names: set[str] = field(default_factory=set)  # in lower case
 
 
 def _digest(text: str) -> bytes:
@@ -123,14 +122,14 @@ def _digest(text: str) -> bytes:
 
 def _installed(roots: Sequence[Path]) -> dict[str, tuple[str, Distribution]]:
     """Return version and distribution by normalised name, sorted; the first root wins, as it does for an import."""
-    found: dict[str, tuple[str, Distribution]] = {}
+    installed: dict[str, tuple[str, Distribution]] = {}
     for root in roots:
         for distribution in distributions(path=[str(root)]):
             metadata = distribution.metadata  # parsed anew at each access
             name = re.sub(r"[-_.]+", "-", metadata["Name"] or "").lower()
             if name and name not in _EXCLUDED:
-                found.setdefault(name, (metadata["Version"] or "", distribution))
-    return dict(sorted(found.items()))
+                installed.setdefault(name, (metadata["Version"] or "", distribution))
+    return dict(sorted(installed.items()))
 
 
 def _libraries(installed: Mapping[str, tuple[str, Distribution]]) -> dict[str, _Library]:
@@ -171,8 +170,11 @@ def _masking(names: Iterable[str]) -> re.Pattern[str]:
     return re.compile(rf"(?:{'|'.join(either)})(?:\.\w+)*", re.IGNORECASE)
 
 
-def _read(libraries: Mapping[str, _Library], floor: int, cap: int) -> dict[str, set[str]]:
-    """Return the masked docstrings of each library."""
+def _read(libraries: Mapping[str, _Library], floor: int, cap: int) -> dict[str, dict[bytes, str]]:
+    """Return the masked docstrings of each library by their hash, in any case of letters.
+
+    A text that two libraries share has no right label, so it is left out; the same text within one is taken once.
+    """
     patterns = {name: _masking(library.names) for name, library in libraries.items()}
     files = [(path, name, file) for name, library in libraries.items() for path, file in library.files.items()]
     files.sort(key=lambda file: _digest(file[0]))  # large files and small ones mixed, so that workers end together
@@ -180,13 +182,15 @@ def _read(libraries: Mapping[str, _Library], floor: int, cap: int) -> dict[str, 
     # Cut for good only when it is masked: a name may lie across the end. Closed here: an error must end the workers.
     extraction = closing(_extract([file for *_, file in files], floor, 2 * cap))
     with progress("Reading docstrings", len(files)) as advance, extraction as extracted:
-        for (_, name, _), found in zip(files, extracted):
-            for text in found:
+        for (_, name, _), of_file in zip(files, extracted):
+            for text in of_file:
                 words = patterns[name].sub(MASK, text).split()
                 if len(words) >= floor:
                     texts[name].add(" ".join(words[:cap]))
             advance()
-    return texts
+    keyed = {name: {_digest(text.casefold()): text for text in sorted(own)} for name, own in texts.items()}
+    libraries_with = Counter(key for own in keyed.values() for key in own)
+    return {name: {key: text for key, text in own.items() if libraries_with[key] == 1} for name, own in keyed.items()}
 
 
 def _extract(files: Sequence[Path], floor: int, cap: int) -> Generator[list[str], None, None]:
@@ -211,28 +215,20 @@ def _extract(files: Sequence[Path], floor: int, cap: int) -> Generator[list[str]
             yield json.loads(line)
 
 
-def _distinct(texts: Mapping[str, set[str]]) -> dict[str, dict[bytes, str]]:
-    """Return each library's texts by their hash, in any case of letters.
-
-    A text that two libraries share has no right label, so it is left out; the same text within one is taken once.
-    """
-    keyed = {name: {_digest(text.casefold()): text for text in sorted(found)} for name, found in texts.items()}
-    libraries_with = Counter(key for found in keyed.values() for key in found)
-    return {
-        name: {key: text for key, text in found.items() if libraries_with[key] == 1} for name, found in keyed.items()
-    }
-
-
 def _write(
-    folder: Path, rows: Sequence[tuple[str, str]], facts: dict[str, Any], libraries: Mapping[str, _Library]
+    folder: Path, rows: Sequence[tuple[str, str]], about: dict[str, Any], libraries: Mapping[str, _Library]
 ) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
     from datasets import ClassLabel, Features, Value
 
+    from selectune.data.embedded.near_duplicates import components
+
     names = sorted({library for _, library in rows})
     schema = Features({"text": Value("string"), "label": ClassLabel(names=names)}).arrow_schema
-    held_out = _held_out([text for text, _ in rows])
+    texts = [text for text, _ in rows]
+    # a tenth, by hash, is the test split; near-duplicates are all on the side of their first
+    held_out = [_digest("held out " + texts[first].casefold())[0] < 26 for first in components(texts)]
     content = hashlib.blake2b(digest_size=16)
     counts: dict[str, dict[str, int]] = {name: {} for name in names}
     for split in ("train", "test"):
@@ -243,17 +239,10 @@ def _write(
         columns = {"text": [text for text, _ in part], "label": [names.index(library) for _, library in part]}
         pq.write_table(pa.table(columns, schema=schema), folder / f"{split}.parquet")
     about = {
-        **facts,
+        **about,
         "fingerprint": content.hexdigest(),
         "rows": len(rows),
         "mean_words": round(sum(len(text.split()) for text, _ in rows) / len(rows), 1),
         "libraries": {name: {"versions": libraries[name].versions, **counts[name]} for name in names},
     }
     (folder / "corpus.json").write_text(json.dumps(about, indent=2) + "\n")
-
-
-def _held_out(texts: Sequence[str]) -> list[bool]:
-    """Say which texts belong to the test split: a tenth, by hash, near-duplicates all on the side of their first."""
-    from selectune.data.embedded.near_duplicates import components
-
-    return [_digest("held out " + texts[first].casefold())[0] < 26 for first in components(texts)]

@@ -1,4 +1,4 @@
-"""Which texts share most of their words, so that a split can keep them on one side."""
+"""Groups of texts that share most of their words, so that a split can keep them on one side."""
 
 from __future__ import annotations
 
@@ -35,15 +35,10 @@ def components(texts: Sequence[str]) -> list[int]:
     return [root(i) for i in range(len(texts))]
 
 
-def _constants() -> np.ndarray:
-    """Return an odd multiplier and an offset for each hash function, uint64, shape (2, BANDS * ROWS)."""
-    stream = hashlib.shake_128(b"near duplicates").digest(2 * BANDS * ROWS * 8)
-    numbers = np.frombuffer(stream, dtype="<u8").reshape(2, -1).copy()
-    numbers[0] |= 1
-    return numbers
-
-
-_MULTIPLIERS, _OFFSETS = _constants()
+# An odd multiplier and an offset for each hash function, uint64, shape (BANDS * ROWS,).
+_STREAM = hashlib.shake_128(b"near duplicates").digest(2 * BANDS * ROWS * 8)
+_MULTIPLIERS, _OFFSETS = np.frombuffer(_STREAM, dtype="<u8").reshape(2, -1)
+_MULTIPLIERS = _MULTIPLIERS | 1
 
 
 def _marks(text: str) -> Iterator[str | bytes]:

@@ -49,16 +49,18 @@ def tiny_bert(
     shape = {"vocabulary": vocabulary, "layers": layers, "hidden": hidden, "heads": heads}
     content = json.loads((corpus / "corpus.json").read_text())["fingerprint"]
     makers = {name: version(name) for name in ("tokenizers", "transformers", "torch")}
-    facts = json.dumps([FORMAT, SEED, MAX_LENGTH, SPECIAL, content, shape, makers])
-    target = cache / "embedded" / f"docstrings-bert-{hashlib.blake2b(facts.encode(), digest_size=16).hexdigest()}"
+    recipe = json.dumps([FORMAT, SEED, MAX_LENGTH, SPECIAL, content, shape, makers])
+    target = cache / "embedded" / f"docstrings-bert-{hashlib.blake2b(recipe.encode(), digest_size=16).hexdigest()}"
     if not target.is_dir():
         import pyarrow.parquet as pq
+        from transformers import BertTokenizer
 
         texts = pq.read_table(corpus / "train.parquet", columns=["text"])["text"].to_pylist()
         console = terminal()
         shown = console.status("Training a vocabulary") if console else nullcontext()
         with shown, atomic_folder(target) as scratch:
-            _write_tokenizer(scratch, train_vocabulary(texts, vocabulary))
+            ids = {piece: i for i, piece in enumerate(train_vocabulary(texts, vocabulary))}
+            BertTokenizer(vocab=ids, do_lower_case=True, model_max_length=MAX_LENGTH).save_pretrained(scratch)
             _write_model(scratch, layers=layers, hidden=hidden, heads=heads)
     return target
 
@@ -83,13 +85,6 @@ def train_vocabulary(texts: Sequence[str], size: int) -> list[str]:
     inner = [piece for piece in train(len(SPECIAL), SPECIAL) if piece.startswith("##") and len(piece) == 3]
     pieces = train(size, [*SPECIAL, *inner])
     return [*SPECIAL, *(piece for piece in pieces if piece not in SPECIAL)]
-
-
-def _write_tokenizer(folder: Path, vocabulary: Sequence[str]) -> None:
-    from transformers import BertTokenizer
-
-    ids = {piece: i for i, piece in enumerate(vocabulary)}
-    BertTokenizer(vocab=ids, do_lower_case=True, model_max_length=MAX_LENGTH).save_pretrained(folder)
 
 
 def _write_model(folder: Path, layers: int, hidden: int, heads: int) -> None:

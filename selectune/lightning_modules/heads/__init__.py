@@ -1,4 +1,4 @@
-"""What a model is fine-tuned to do: its network, its loss and its metrics, one class a task."""
+"""Heads: the network, loss and metrics of each task."""
 
 from selectune.lightning_modules.heads.base import Head, Output, before_output, load_network, network_inputs, widest
 from selectune.lightning_modules.heads.classification import ClassificationHead, RegressionHead

@@ -1,4 +1,4 @@
-"""What every head is: its network, its loss and its metrics; and how a network is loaded and called."""
+"""The base of all heads (a network, a loss and metrics), and how a network is loaded and called."""
 
 from __future__ import annotations
 
@@ -8,65 +8,43 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchmetrics import MetricCollection
 
 from selectune.common.errors import CheckpointError, UserError
 from selectune.costs.flops import FlopModel, model_flops
 from selectune.data.sources import ModelSource
 
-if TYPE_CHECKING:
-    from torchmetrics import MetricCollection
-
 
 @dataclass(frozen=True)
 class Output:
-    """What a head makes of a batch.
+    """Loss and predictions of a batch."""
 
-    Args:
-        loss_sum: summed over the items, a scalar with a gradient.
-        items: what the loss is a mean over: rows of a classifier, or their summed weights; predicted tokens of a
-            language model.
-        predictions: for the metrics, shape (rows, ...).
-        targets: for the metrics, shape (rows, ...).
-    """
-
-    loss_sum: Tensor
-    items: float
-    predictions: Tensor
-    targets: Tensor
+    loss_sum: Tensor  # summed over the items, a scalar with a gradient
+    items: float  # rows of a classifier, or their summed weights; predicted tokens of a language model
+    predictions: Tensor  # for the metrics, shape (rows, ...)
+    targets: Tensor  # for the metrics, shape (rows, ...)
 
 
 class Head(ABC):
-    """A task of `FineTuner`. Its data module makes it, and it knows the batches of that data module.
+    """A task of `FineTuner`, made by the data module whose batches it reads."""
 
-    Attributes:
-        auto_class: the transformers class that builds the network.
-        monitor: the metric on ``dev`` that chooses the checkpoint.
-        mode: ``max`` or ``min`` of it.
-        row_figures: the columns that `of_rows` gives; none for a head whose metrics are not of rows.
-        state: numbers that belong to a checkpoint beside the network's weights.
-    """
-
-    auto_class: str
-    monitor: str
-    mode: str
-    row_figures: tuple[str, ...] = ()
+    auto_class: str  # the transformers class that builds the network
+    monitor: str  # the metric on ``dev`` that chooses the checkpoint
+    mode: str  # ``max`` or ``min`` of it
+    row_metrics: tuple[str, ...] = ()  # the columns that `of_rows` gives; none where metrics are not of rows
 
     def __init__(self) -> None:
-        self.state: dict[str, float] = {}
+        self.state: dict[str, float] = {}  # belongs to a checkpoint beside the network's weights
 
     def build(self, source: ModelSource, trained: bool = False) -> Any:
-        """The network, with float32 weights; parts that the checkpoint lacks start at random.
-
-        Args:
-            source: the checkpoint.
-            trained: refuse a checkpoint that lacks parts.
+        """The network of a checkpoint, with float32 weights; parts that the checkpoint lacks start at random.
 
         Raises:
-            CheckpointError: it cannot be loaded, or lacks what `trained` demands.
+            CheckpointError: it cannot be loaded, or it lacks parts and must be `trained`.
         """
         network, missing = load_network(self.auto_class, source, **self.config())
         if trained and missing:
@@ -77,7 +55,7 @@ class Head(ABC):
         return network
 
     def config(self) -> dict[str, Any]:
-        """What the network's config must say of the task."""
+        """Settings of the task in the network's config."""
         return {}
 
     @abstractmethod
@@ -85,8 +63,8 @@ class Head(ABC):
         """Loss and predictions of a batch."""
 
     def flops(self, network: Any, backward: bool) -> FlopModel:
-        """FLOPs of a row of so many tokens, forward alone or with the backward pass."""
-        return model_flops(network, _made_up_row, backward)
+        """FLOPs of a row by its number of tokens, forward alone or with the backward pass."""
+        return model_flops(network, lambda length: {"input_ids": torch.ones(1, length, dtype=torch.long)}, backward)
 
     def predict(self, network: nn.Module, batch: dict[str, Any]) -> dict[str, Any]:
         """Predictions of a batch's rows as columns of ``predictions.parquet``, each of length (rows,).
@@ -97,7 +75,7 @@ class Head(ABC):
         raise UserError(f"{type(self).__name__} makes no prediction of a row; use `test` instead.")
 
     def of_rows(self, output: Output) -> dict[str, Any]:
-        """Figures of each evaluated row from which the metrics follow, each of shape (rows,)."""
+        """The `row_metrics` of each evaluated row, each of shape (rows,)."""
         return {}
 
     def from_loss(self, loss: float) -> dict[str, float]:
@@ -105,7 +83,7 @@ class Head(ABC):
         return {}
 
     def after_validation(self, metrics: Mapping[str, Any]) -> None:
-        """Take what ``dev`` decides, such as a threshold, from its metrics, into `state`."""
+        """Store what ``dev`` decides, such as a threshold, in `state`."""
 
     def finish(self, network: Any) -> None:
         """Write what the exported model must know, such as a threshold, into its config."""
@@ -115,17 +93,12 @@ class Head(ABC):
         """Fresh metrics, fed with ``(predictions, targets)``."""
 
     def metrics_for(self, split: str) -> MetricCollection:
-        """Fresh metrics of ``val`` or of a held-out split, where they are not alike."""
+        """Fresh metrics of ``val`` or of a held-out split, where they differ."""
         return self.metrics()
 
 
-def _made_up_row(length: int) -> dict[str, Tensor]:
-    return {"input_ids": torch.ones(1, length, dtype=torch.long)}
-
-
 def load_network(auto_class: str, source: ModelSource, **config: Any) -> tuple[Any, list[str]]:
-    """A network from a model folder, its weights as float32, and the names of those that the folder lacks or has in
-    another shape.
+    """A network with float32 weights, and the names of those that its folder lacks or has in another shape.
 
     Raises:
         CheckpointError: the weights cannot be read, or are those of another model.
@@ -134,7 +107,7 @@ def load_network(auto_class: str, source: ModelSource, **config: Any) -> tuple[A
     from transformers.utils import logging
 
     verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # heads that start at random are expected here, and told by `missing_keys`
+    logging.set_verbosity_error()  # heads that start at random are expected here; `missing_keys` names them
     logging.disable_progress_bar()
     try:
         network, loading = getattr(transformers, auto_class).from_pretrained(
@@ -159,7 +132,7 @@ def load_network(auto_class: str, source: ModelSource, **config: Any) -> tuple[A
 
 
 def network_inputs(network: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
-    """What a network's forward takes of a batch; some architectures know no token types."""
+    """The arguments of a network's forward pass; some architectures know no token types."""
     inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
     # a GPT-2 takes token types too, but would add the embedding of token 0 for type 0
     if getattr(network.config, "type_vocab_size", 0) > 1 and _takes_token_types(type(network).forward):
@@ -167,17 +140,17 @@ def network_inputs(network: nn.Module, batch: dict[str, Any]) -> dict[str, Tenso
     return inputs
 
 
+@lru_cache
+def _takes_token_types(forward: Any) -> bool:
+    return "token_type_ids" in inspect.signature(forward).parameters
+
+
 def widest(device: torch.device) -> torch.dtype:
-    """The widest float that a device has: float64, on Apple's GPUs float32."""
+    """The widest float of a device: float64, on Apple's GPUs float32."""
     try:
         return torch.empty(0, dtype=torch.float64, device=device).dtype
     except TypeError:
         return torch.float32
-
-
-@lru_cache
-def _takes_token_types(forward: Any) -> bool:
-    return "token_type_ids" in inspect.signature(forward).parameters
 
 
 @contextmanager

@@ -1,45 +1,44 @@
-"""Heads of texts and of pairs of texts: one of C classes, or a number."""
+"""Heads that give a text, or a pair of texts, one of C classes or a number."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
+from torchmetrics import MetricCollection, PearsonCorrCoef, SpearmanCorrCoef
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score, MulticlassMatthewsCorrCoef
 
 from selectune.common.errors import DataError
 from selectune.lightning_modules.heads.base import Head, Output, network_inputs
-
-if TYPE_CHECKING:
-    from torchmetrics import MetricCollection
 
 CLASS_METRICS = ("accuracy", "macro_f1", "micro_f1", "matthews")
 NUMBER_METRICS = ("pearson", "spearman")
 
 
 class ClassificationHead(Head):
-    """One of C classes.
+    """Gives each row one of C classes.
 
     Args:
         labels: names of the classes, in the order of their numbers.
-        metrics: what is measured, of ``accuracy``, ``macro_f1`` (over the classes that occur), ``micro_f1`` and
-            ``matthews``; the first one chooses the checkpoint.
+        metrics: of ``accuracy``, ``macro_f1`` (over the classes that occur), ``micro_f1`` and ``matthews``; the first
+            one chooses the checkpoint.
         weights: of each class in the loss, in the order of their numbers; default all alike.
     """
 
     auto_class = "AutoModelForSequenceClassification"
     monitor, mode = "val/accuracy", "max"
-    row_figures = ("label", "prediction")
+    row_metrics = ("label", "prediction")
 
     def __init__(
         self, labels: list[str], metrics: Sequence[str] = ("accuracy", "macro_f1"), weights: list[float] | None = None
     ) -> None:
         super().__init__()
-        self.labels, self.measured = labels, check_metrics(metrics, CLASS_METRICS, "classes")
+        self.labels, self.names = labels, check_metrics(metrics, CLASS_METRICS, "classes")
         self.weights = None if weights is None else torch.tensor(weights)
-        self.monitor = f"val/{self.measured[0]}"
+        self.monitor = f"val/{self.names[0]}"
 
     def config(self) -> dict[str, Any]:
         """Number and names of the classes."""
@@ -57,43 +56,39 @@ class ClassificationHead(Head):
         """
         logits = network(**network_inputs(network, batch)).logits.float()
         labels = batch["labels"]
-        if self.weights is None:
-            loss = nn.functional.cross_entropy(logits, labels, reduction="sum")
-            return Output(loss, len(logits), logits.detach(), labels)
-        self.weights = self.weights.to(logits.device)
+        if self.weights is not None:
+            self.weights = self.weights.to(logits.device)
         loss = nn.functional.cross_entropy(logits, labels, self.weights, reduction="sum")
-        return Output(loss, float(self.weights[labels].sum()), logits.detach(), labels)
+        items = len(logits) if self.weights is None else float(self.weights[labels].sum())
+        return Output(loss, items, logits.detach(), labels)
 
     def predict(self, network: nn.Module, batch: dict[str, Any]) -> dict[str, Any]:
         """``prediction``, a class name, and the probability of each class."""
-        shares = network(**network_inputs(network, batch)).logits.float().softmax(-1).cpu().numpy()
-        names = [self.labels[i] for i in shares.argmax(1)]
-        return {"prediction": names} | {f"probability_{name}": shares[:, i] for i, name in enumerate(self.labels)}
+        probabilities = network(**network_inputs(network, batch)).logits.float().softmax(-1).cpu().numpy()
+        columns: dict[str, Any] = {"prediction": [self.labels[i] for i in probabilities.argmax(1)]}
+        return columns | {f"probability_{name}": probabilities[:, i] for i, name in enumerate(self.labels)}
 
     def of_rows(self, output: Output) -> dict[str, Any]:
-        """Numbers of the right and of the predicted class."""
+        """Numbers of the correct and of the predicted class."""
         return {"label": output.targets.cpu().numpy(), "prediction": output.predictions.argmax(-1).cpu().numpy()}
 
     def metrics(self) -> MetricCollection:
-        """What is measured, in the order asked for."""
-        from torchmetrics import MetricCollection
-        from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score, MulticlassMatthewsCorrCoef
-
+        """Fresh metrics, in the order asked for."""
         n = max(2, len(self.labels))
-        made: dict[str, Any] = {
+        known: dict[str, Any] = {
             "accuracy": MulticlassAccuracy(n, average="micro"),
             "macro_f1": MulticlassF1Score(n, average="macro"),
             "micro_f1": MulticlassF1Score(n, average="micro"),
             "matthews": MulticlassMatthewsCorrCoef(n),
         }
-        return MetricCollection({name: made[name] for name in self.measured})
+        return MetricCollection({name: known[name] for name in self.names})
 
 
 class RegressionHead(Head):
-    """A number.
+    """Gives each row a number.
 
     Args:
-        metrics: what is measured, of ``pearson`` and ``spearman``; the first one chooses the checkpoint.
+        metrics: of ``pearson`` and ``spearman``; the first one chooses the checkpoint.
     """
 
     auto_class = "AutoModelForSequenceClassification"
@@ -101,8 +96,8 @@ class RegressionHead(Head):
 
     def __init__(self, metrics: Sequence[str] = NUMBER_METRICS) -> None:
         super().__init__()
-        self.measured = check_metrics(metrics, NUMBER_METRICS, "numbers")
-        self.monitor = f"val/{self.measured[0]}"
+        self.names = check_metrics(metrics, NUMBER_METRICS, "numbers")
+        self.monitor = f"val/{self.names[0]}"
 
     def config(self) -> dict[str, Any]:
         """One output."""
@@ -119,23 +114,20 @@ class RegressionHead(Head):
         return {"prediction": network(**network_inputs(network, batch)).logits.float().squeeze(-1).cpu().numpy()}
 
     def metrics(self) -> MetricCollection:
-        """What is measured, in the order asked for."""
-        from torchmetrics import MetricCollection, PearsonCorrCoef, SpearmanCorrCoef
-
-        with warnings.catch_warnings():  # it keeps all predictions, and warns of it: a number a row is little
+        """Fresh metrics, in the order asked for."""
+        with warnings.catch_warnings():  # they keep all predictions, and warn of it: a number a row is little
             warnings.simplefilter("ignore")
-            made: dict[str, Any] = {"pearson": PearsonCorrCoef(), "spearman": SpearmanCorrCoef()}
-        return MetricCollection({name: made[name] for name in self.measured})
+            known: dict[str, Any] = {"pearson": PearsonCorrCoef(), "spearman": SpearmanCorrCoef()}
+        return MetricCollection({name: known[name] for name in self.names})
 
 
 def check_metrics(names: Sequence[str], known: Sequence[str], kind: str) -> list[str]:
     """Metrics by name, at least one and none twice.
 
     Raises:
-        DataError: one is unknown, or is none of labels of this kind.
+        DataError: a name is not one of `known`, those of labels of this kind.
     """
-    unknown = [name for name in names if name not in known]
-    if unknown:
+    if unknown := [name for name in names if name not in known]:
         raise DataError(
             f"There is no metric '{unknown[0]}' of labels that are {kind}; data.metrics may name {', '.join(known)}."
         )

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy
 
 from selectune.costs.flops import FlopModel
 from selectune.lightning_modules.heads.base import Head, Output, before_output, network_inputs
 
-if TYPE_CHECKING:
-    from torchmetrics import MetricCollection
-
 
 class LanguageModelHead(Head):
-    """Predicts tokens; the loss is a mean over the predicted tokens of all ranks and micro-batches.
-
-    Args:
-        vocabulary: number of tokens.
-    """
+    """Predicts tokens; the loss is the mean over the predicted ones of all ranks and micro-batches."""
 
     monitor, mode = "val/loss", "min"
 
@@ -30,9 +25,6 @@ class LanguageModelHead(Head):
 
     def metrics(self) -> MetricCollection:
         """Accuracy over the predicted tokens."""
-        from torchmetrics import MetricCollection
-        from torchmetrics.classification import MulticlassAccuracy
-
         return MetricCollection({"accuracy": MulticlassAccuracy(self.vocabulary, average="micro")})
 
     def from_loss(self, loss: float) -> dict[str, float]:
@@ -40,14 +32,7 @@ class LanguageModelHead(Head):
         return {"perplexity": math.exp(min(loss, 700.0))}
 
     def output(self, network: Any, batch: dict[str, Any], predicts: Tensor, targets: Tensor) -> Output:
-        """Loss and predictions where a network predicts something.
-
-        Args:
-            network: a language model.
-            batch: what it reads.
-            predicts: which positions' outputs predict something, bool, shape (rows, length).
-            targets: the tokens that they should predict, in the order of those positions.
-        """
+        """Loss and predictions where outputs predict a token, bool, shape (rows, length), and these tokens in order."""
         with before_output(network, lambda hidden: hidden[predicts]):
             logits = network(**network_inputs(network, batch)).logits.float()
         loss = nn.functional.cross_entropy(logits, targets, reduction="sum")
@@ -77,15 +62,13 @@ class MaskedLMHead(LanguageModelHead):
         sees the same ones.
         """
         ids = batch["input_ids"]
-        generator = None
-        if not network.training:
-            generator = torch.Generator(ids.device).manual_seed(int(batch["rows"][0]))
-        draw = torch.rand(ids.shape, generator=generator, device=ids.device)
-        kind = torch.rand(ids.shape, generator=generator, device=ids.device)
-        words = torch.randint(self.vocabulary, ids.shape, generator=generator, device=ids.device)
+        fixed = None if network.training else torch.Generator(ids.device).manual_seed(int(batch["rows"][0]))
+        draw = torch.rand(ids.shape, generator=fixed, device=ids.device)
+        kind = torch.rand(ids.shape, generator=fixed, device=ids.device)
+        words = torch.randint(self.vocabulary, ids.shape, generator=fixed, device=ids.device)
         masked = (draw < self.probability) & ~batch["special"]
         inputs = torch.where(masked & (kind < 0.8), self.mask_id, ids)
-        inputs = torch.where(masked & (kind >= 0.9), words, inputs)
+        inputs = torch.where(masked & (kind >= 0.9), words, inputs)  # in between the token stays
         return self.output(network, batch | {"input_ids": inputs}, masked, ids[masked])
 
     def flops(self, network: Any, backward: bool) -> FlopModel:
@@ -98,7 +81,7 @@ class MaskedLMHead(LanguageModelHead):
 
 
 class CausalLMHead(LanguageModelHead):
-    """Predicts each token from those before it; the first one of a text is predicted from nothing, and so not at all.
+    """Predicts each token of a text from those before it, and so not the first one.
 
     Args:
         vocabulary: number of tokens.
@@ -108,7 +91,7 @@ class CausalLMHead(LanguageModelHead):
 
     def forward(self, network: Any, batch: dict[str, Any]) -> Output:
         """Cross-entropy of the next token, in nats."""
-        there = batch["attention_mask"].bool()
-        followed = torch.zeros_like(there)
-        followed[:, :-1] = there[:, 1:]
-        return self.output(network, batch, followed, batch["input_ids"][:, 1:][there[:, 1:]])
+        real = batch["attention_mask"].bool()
+        followed = torch.zeros_like(real)
+        followed[:, :-1] = real[:, 1:]
+        return self.output(network, batch, followed, batch["input_ids"][:, 1:][real[:, 1:]])

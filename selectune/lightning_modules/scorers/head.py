@@ -8,11 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from selectune.common.errors import CheckpointError
 from selectune.common.flop_formulas import entropy_flops
 from selectune.data.sources import ModelSource
-from selectune.lightning_modules.heads import load_network, network_inputs, widest
-from selectune.lightning_modules.scorers.base import Scorer, states_of, stop_after
+from selectune.lightning_modules.heads import network_inputs, widest
+from selectune.lightning_modules.scorers.base import Scorer, load_trained, states_of, stop_after
 
 
 class HeadScorer(Scorer):
@@ -27,27 +26,26 @@ class HeadScorer(Scorer):
             logits = self.network(**network_inputs(self.network, batch)).logits
         logits = logits.to(widest(logits.device))
         logs = logits.log_softmax(-1)
-        shares = logs.exp()
-        first, second = shares.topk(2, dim=-1).values.unbind(-1)
-        found = {
-            "information_entropy": -(shares * logs).sum(-1),
+        probabilities = logs.exp()
+        first, second = probabilities.topk(2, dim=-1).values.unbind(-1)
+        values = {
+            "information_entropy": -(probabilities * logs).sum(-1),
             "margin": first - second,
             "least_confidence": 1 - first,
         }
         if "class_probability" in self.wanted:
-            several = self.network.config.problem_type == "multi_label_classification"  # classes have a yes or no each
-            of_classes = logits.sigmoid() if several else shares
-            found["class_probability"] = of_classes[:, self.probability_of]
+            several = self.network.config.problem_type == "multi_label_classification"  # each class is a yes or no
+            values["class_probability"] = (logits.sigmoid() if several else probabilities)[:, self.probability_of]
         if "label_loss" in self.wanted:
-            found["label_loss"] = -logs.gather(-1, batch["labels"].unsqueeze(-1)).squeeze(-1)
-        signals = {name: values.float() for name, values in found.items() if name in self.wanted}
+            values["label_loss"] = -logs.gather(-1, batch["labels"].unsqueeze(-1)).squeeze(-1)
+        signals = {name: value.float() for name, value in values.items() if name in self.wanted}
         if "embedding" in self.wanted:
             signals["embedding"] = self.embedding(states, batch)
         return signals
 
-    def analytic_flops(self) -> tuple[float, float]:
+    def own_flops(self) -> tuple[float, float, float]:
         """The entropy over the classes, of each row."""
-        return float(entropy_flops(1, self.network.config.num_labels)), 0.0
+        return 0.0, float(entropy_flops(1, self.network.config.num_labels)), 0.0
 
 
 class EncoderScorer(Scorer):
@@ -74,16 +72,10 @@ def load_classifier(source: ModelSource) -> Any:
     """A classifier with float32 weights and at least two classes.
 
     Raises:
-        CheckpointError: the checkpoint has no trained head of that kind.
+        CheckpointError: the checkpoint has no trained head of this kind.
     """
-    mend = (
+    remedy = (
         "predictive entropy, margin, least_confidence, label_loss and class_probability need one; give scorer.tune, or "
         "name the export of a finished run in scorer.checkpoint."
     )
-    try:
-        network, missing = load_network("AutoModelForSequenceClassification", source)
-    except ValueError as error:
-        raise CheckpointError(f"{source.described} is of a kind without a classification head, but {mend}") from error
-    if missing or network.config.num_labels < 2:
-        raise CheckpointError(f"{source.described} has no trained classification head, but {mend}")
-    return network
+    return load_trained("AutoModelForSequenceClassification", "classification", source, remedy, least_labels=2)

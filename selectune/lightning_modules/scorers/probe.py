@@ -1,32 +1,26 @@
-"""The entropy probe: a small perceptron that reads the vocabulary entropy of a position off its hidden states.
+"""The entropy probe: a small perceptron that predicts the vocabulary entropy of a position from its hidden states.
 
 H(p(. given x)) at a position is a smooth function of the hidden states there, and a perceptron of them costs a
 hundredth of the vocabulary product. It is fitted on exact entropies of a few rows, checked on others of the same pool,
-and given up when it ranks those badly:
-
-    fit, held_out = fit_rows(pool.text_hash, n_tokens)            # UnfitProbeError: the pool is too small
-    probe = fit_probe(states, entropies, math.log(n_vocabulary), seed=0)
-    check = check_probe(predicted, exact, n_tokens[held_out], n_tokens[fit])
-    check.demand()                                                # UnfitProbeError: it agrees too little
-    save_probe(probe, check, folder / "probe.safetensors")
+and given up when it ranks those badly.
 
 Nearest relative: J. Kossen, J. Han, M. Razzak, L. Schut, S. Malik, Y. Gal, "Semantic Entropy Probes: Robust and Cheap
 Hallucination Detection in LLMs", arXiv 2406.15927 (2024), linear probes of a generation's semantic entropy.
-What was tried and measured: docs/probe.md.
+Experiments and measurements: docs/probe.md.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from selectune.common.errors import DataError
@@ -51,7 +45,7 @@ class EntropyProbe(nn.Module):
     """Hidden states to entropies: a perceptron with two hidden layers of 256 units.
 
     Args:
-        width: of the hidden states of all its layers, side by side.
+        width: of the hidden states of all its layers, concatenated.
         max_entropy: ln of the vocabulary's size, nats; predictions are clamped to [0, max_entropy].
     """
 
@@ -67,8 +61,7 @@ class EntropyProbe(nn.Module):
 
     def unclamped(self, states: Tensor) -> Tensor:
         """`forward` without its bounds, which have no gradient, and in the precision of the states."""
-        hidden = F.relu(self.second(F.relu(self.first(states))))
-        return self.last(hidden).squeeze(1)
+        return self.last(F.relu(self.second(F.relu(self.first(states))))).squeeze(1)
 
     def flops(self) -> int:
         """FLOPs of one position: 2 (256 w + 256^2 + 256)."""
@@ -76,10 +69,8 @@ class EntropyProbe(nn.Module):
 
 
 def fit_flops(width: int, n_positions: int, epochs: int = EPOCHS) -> int:
-    """FLOPs of `fit_probe`: matrix products of every visit of a position, and AdamW at every step.
-
-    A visit is three times a forward pass, without the gradient of the states, which nobody needs.
-    """
+    """FLOPs of `fit_probe`: matrix products of every visit of a position, and AdamW at every step."""
+    # a visit is three times a forward pass, without the gradient of the states, which nobody needs
     visit = 3 * 2 * HIDDEN * (width + HIDDEN + 1) - 2 * HIDDEN * width
     n_parameters = HIDDEN * (width + 1 + HIDDEN + 1 + 1) + 1
     return epochs * (n_positions * visit + math.ceil(n_positions / BATCH) * adamw_flops(n_parameters))
@@ -88,11 +79,11 @@ def fit_flops(width: int, n_positions: int, epochs: int = EPOCHS) -> int:
 def fit_probe(states: Tensor, entropies: Tensor, max_entropy: float, seed: int, epochs: int = EPOCHS) -> EntropyProbe:
     """Fit a probe by least squares: AdamW over shuffled batches, one cycle of the learning rate.
 
-    States and entropies are standardised for it, and the probe that comes out has that folded into its weights.
+    States and entropies are standardised for it, and the returned probe has that folded into its weights.
     Global random states are left alone; the same seed and device give the same bits.
 
     Args:
-        states: of content positions of whole rows, layers side by side, any precision, shape (n, width).
+        states: of content positions of whole rows, layers concatenated, any precision, shape (n, width).
         entropies: exact ones of these positions, nats, shape (n,), on the same device.
         max_entropy: ln of the vocabulary's size, nats.
         seed: of the first weights and of the shuffles.
@@ -101,48 +92,65 @@ def fit_probe(states: Tensor, entropies: Tensor, max_entropy: float, seed: int, 
     Raises:
         DataError: there are no positions, or states or entropies that are not finite.
     """
-    _check_finite(states, entropies)
-    with _training(states.device.type), torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # not those of the GPUs, which are not needed and not restored
-        probe = EntropyProbe(states.shape[1], max_entropy).to(states.device)
-        std, mean = torch.std_mean(states.float(), dim=0, correction=0)
-        scale = torch.where(std > 0, 1 / std, 0.0)
-        target_std, target_mean = torch.std_mean(entropies.float(), dim=0, correction=0)
-        targets = (entropies.float() - target_mean) / target_std.clamp(min=1e-6)
+    if len(states) == 0:
+        raise DataError("There are no positions to fit an entropy probe on: the rows have no content.")
+    finite = torch.cat([block.isfinite().all(dim=1) for block in states.split(8192)]) & entropies.isfinite()
+    if n_bad := int((~finite).sum()):
+        raise DataError(
+            f"{n_bad} of {len(states)} positions have hidden states or entropies that are not finite; the scoring "
+            "model's weights are damaged or its precision is too low: name another scorer.checkpoint."
+        )
+    # one thread: a step is too small for two, which would wait for each other, on busy cores for minutes (tried)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        # gradients and float32, also inside a prediction loop that has turned both off
+        with (
+            torch.inference_mode(False), torch.enable_grad(), torch.autocast(states.device.type, enabled=False),
+            torch.random.fork_rng(devices=[]),
+        ):  # fmt: skip
+            return _fit(states, entropies, max_entropy, seed, epochs)
+    finally:
+        torch.set_num_threads(threads)
 
-        optimizer = torch.optim.AdamW(probe.parameters(), weight_decay=0.01, fused=True)
-        steps = epochs * math.ceil(len(states) / BATCH)
-        cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, steps, cycle_momentum=False)
-        for _ in range(epochs):
-            for chosen in torch.randperm(len(states)).to(states.device).split(BATCH):
-                standardised = (states[chosen].float() - mean) * scale
-                loss = F.mse_loss(probe.unclamped(standardised), targets[chosen])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                cycle.step()
-        _fold(probe, mean, scale, target_mean, target_std)
+
+def _fit(states: Tensor, entropies: Tensor, max_entropy: float, seed: int, epochs: int) -> EntropyProbe:
+    torch.default_generator.manual_seed(seed)  # not those of the GPUs, which are not needed and not restored
+    probe = EntropyProbe(states.shape[1], max_entropy).to(states.device)
+    std, mean = torch.std_mean(states.float(), dim=0, correction=0)
+    scale = torch.where(std > 0, 1 / std, 0.0)
+    target_std, target_mean = torch.std_mean(entropies.float(), dim=0, correction=0)
+    targets = (entropies.float() - target_mean) / target_std.clamp(min=1e-6)
+
+    optimizer = torch.optim.AdamW(probe.parameters(), weight_decay=0.01, fused=True)
+    steps = epochs * math.ceil(len(states) / BATCH)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, steps, cycle_momentum=False)
+    for _ in range(epochs):
+        for batch in torch.randperm(len(states)).to(states.device).split(BATCH):
+            standardised = (states[batch].float() - mean) * scale
+            loss = F.mse_loss(probe.unclamped(standardised), targets[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            cycle.step()
+
+    with torch.no_grad():  # the first layer standardises its input and the last undoes the target's, as affine maps
+        probe.first.weight.mul_(scale)
+        probe.first.bias.sub_(probe.first.weight @ mean)
+        probe.last.weight.mul_(target_std)
+        probe.last.bias.mul_(target_std).add_(target_mean)
     return probe.eval().requires_grad_(False)
 
 
 def fit_rows(
     text_hash: np.ndarray, lengths: np.ndarray, positions: int = POSITIONS, check_rows: int = CHECK_ROWS
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to fit a probe on and rows to check it on, chosen by the hash of their text alone.
+    """Rows to fit a probe on and rows to check it on, in the order of the hash of their text, which selects them.
 
     So they do not depend on the order of the pool (of equal texts the first stands for all) nor on the number of
     processes, and no text is in both. The check comes first: up to `check_rows` rows, and fewer where these would have
     more than 12,288 positions, but at least 128. Then rows to fit, up to and including the one that reaches
-    `positions`. Rows without content are left out.
-
-    Args:
-        text_hash: uint64, shape (n_rows,).
-        lengths: content positions of each row, integers, shape (n_rows,).
-        positions: to fit on.
-        check_rows: most rows to check on.
-
-    Returns:
-        Row ids to fit on and to check on, in the order of the hash.
+    `positions`. `lengths` are content positions of each row; rows without content are left out.
 
     Raises:
         UnfitProbeError: the pool is so small that exact entropies of these rows are over half of all the work.
@@ -165,31 +173,21 @@ def fit_rows(
 
 @dataclass(frozen=True)
 class ProbeCheck:
-    """How well a probe does on rows that it was not fitted on.
+    """Agreement of a probe with exact entropies, on rows that it was not fitted on."""
 
-    Args:
-        r2: share of the variance of the exact entropies of positions that it explains, at most 1.
-        spearman: rank correlation of its row means with the exact ones, in [-1, 1]; 0 where either is constant.
-        standard_error: of a row's mean, nats: the root of the mean squared error.
-        fit_rows: rows that it was fitted on.
-        fit_positions: positions of these.
-        check_rows: rows that it was checked on.
-        check_positions: positions of these.
-    """
-
-    r2: float
-    spearman: float
-    standard_error: float
-    fit_rows: int
+    r2: float  # share of the variance of the exact entropies of positions that it explains, at most 1
+    spearman: float  # rank correlation of its row means with the exact ones; 0 where either is constant
+    standard_error: float  # of a row's mean, nats: the root of the mean squared error
+    fit_rows: int  # that it was fitted on
     fit_positions: int
-    check_rows: int
+    check_rows: int  # that it was checked on
     check_positions: int
 
     def demand(self, least: float = MIN_AGREEMENT) -> None:
-        """Let a probe pass that ranks rows well.
+        """Refuse a probe that ranks rows badly.
 
         Raises:
-            UnfitProbeError: its rank correlation is under the stated agreement.
+            UnfitProbeError: its rank correlation is below `least`.
         """
         if self.spearman < least:
             raise UnfitProbeError(
@@ -202,19 +200,22 @@ def check_probe(predicted: np.ndarray, exact: np.ndarray, lengths: np.ndarray, f
     """Compare a probe with exact entropies on held-out rows.
 
     Args:
-        predicted: by the probe, of all content positions of these rows, one row after another, nats, shape (n,).
+        predicted: by the probe, of all content positions of these rows, row by row, nats, shape (n,).
         exact: of the same positions, nats, shape (n,).
         lengths: content positions of each held-out row, none of them 0, shape (rows,).
         fit_lengths: the same of the rows that the probe was fitted on.
     """
+    from scipy.stats import rankdata
+
     predicted, exact = predicted.astype(np.float64), exact.astype(np.float64)
     starts = np.cumsum(lengths) - lengths
     means = np.add.reduceat(predicted, starts) / lengths
     truth = np.add.reduceat(exact, starts) / lengths
-    spread = exact.var()
+    ranks, variance = (rankdata(means), rankdata(truth)), exact.var()
+    constant = min(np.ptp(each) for each in ranks) == 0
     return ProbeCheck(
-        r2=float(1 - ((predicted - exact) ** 2).mean() / spread) if spread > 0 else 0.0,
-        spearman=_spearman(means, truth),
+        r2=float(1 - ((predicted - exact) ** 2).mean() / variance) if variance > 0 else 0.0,
+        spearman=0.0 if constant else float(np.corrcoef(*ranks)[0, 1]),
         standard_error=float(np.sqrt(((means - truth) ** 2).mean())),
         fit_rows=len(fit_lengths),
         fit_positions=int(fit_lengths.sum()),
@@ -224,9 +225,7 @@ def check_probe(predicted: np.ndarray, exact: np.ndarray, lengths: np.ndarray, f
 
 
 def save_probe(probe: EntropyProbe, check: ProbeCheck, target: Path) -> None:
-    """Write a probe and its check into one safetensors file, the latter as JSON in its header, whole or not at all."""
-    from safetensors.torch import save
-
+    """Write a probe and its check, as JSON in the header, into one safetensors file, whole or not at all."""
     header = {"max_entropy": probe.max_entropy, "width": probe.width, "check": asdict(check)}
     tensors = {name: values.cpu().contiguous() for name, values in probe.state_dict().items()}
     with atomic_file(target) as partial:
@@ -239,8 +238,6 @@ def load_probe(source: Path) -> tuple[EntropyProbe, ProbeCheck]:
     Raises:
         DataError: the file is missing, damaged or of another kind.
     """
-    from safetensors import SafetensorError, safe_open
-
     try:
         with safe_open(source, framework="pt") as file:
             header = json.loads(file.metadata()["probe"])
@@ -251,47 +248,3 @@ def load_probe(source: Path) -> tuple[EntropyProbe, ProbeCheck]:
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise DataError(f"{source} is no entropy probe, or damaged; delete it, and it is fitted again.") from error
     return probe.eval().requires_grad_(False), check
-
-
-@contextmanager
-def _training(device_type: str) -> Iterator[None]:
-    """Gradients and float32, also inside a prediction loop that has turned both off.
-
-    One thread: a step is too small for two, which would wait for each other, on busy cores for minutes (tried).
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device_type, enabled=False):
-            yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-@torch.no_grad()
-def _fold(probe: EntropyProbe, mean: Tensor, scale: Tensor, target_mean: Tensor, target_std: Tensor) -> None:
-    """Let the first layer standardise its input and the last undo the target's, as the same affine maps."""
-    probe.first.weight.mul_(scale)
-    probe.first.bias.sub_(probe.first.weight @ mean)
-    probe.last.weight.mul_(target_std)
-    probe.last.bias.mul_(target_std).add_(target_mean)
-
-
-def _check_finite(states: Tensor, entropies: Tensor) -> None:
-    if len(states) == 0:
-        raise DataError("There are no positions to fit an entropy probe on: the rows have no content.")
-    finite = torch.cat([block.isfinite().all(dim=1) for block in states.split(8192)]) & entropies.isfinite()
-    if n_bad := int((~finite).sum()):
-        raise DataError(
-            f"{n_bad} of {len(states)} positions have hidden states or entropies that are not finite; the scoring "
-            "model's weights are damaged or its precision is too low: name another scorer.checkpoint."
-        )
-
-
-def _spearman(a: np.ndarray, b: np.ndarray) -> float:
-    from scipy.stats import rankdata
-
-    ranks = rankdata(a), rankdata(b)
-    if min(np.ptp(each) for each in ranks) == 0:
-        return 0.0
-    return float(np.corrcoef(*ranks)[0, 1])

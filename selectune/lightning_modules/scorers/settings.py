@@ -1,4 +1,4 @@
-"""What a config may say of scoring: the model, the estimator of each entropy, and how batches are made."""
+"""Settings of scoring: the model, the estimator of each entropy, and how batches are made."""
 
 from __future__ import annotations
 

@@ -14,39 +14,29 @@ Anderson: 3 and 14, with no factor to be set.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from selectune.selectors.transport.passes import Stream
 from selectune.selectors.transport.ranks import Ranks
 
 MEMORY = 10  # steps that Anderson's combination looks back; 5 take a third more at 0.02 std to an error of 1e-9
 WORSE = 2.0  # an accelerated step may so much exceed the least error so far, else the plain one is taken in its place
 CHECK_EVERY = 5  # iterations from one look at the lowest rows to the next, from the first on; one moves them too little
-TOLD = 50  # points of the history in the diagnostics
+HISTORY = 50  # points of the history in the diagnostics
 TINY = 1e-30  # a column sum below it has underflowed
-
-
-class Kernel(Protocol):
-    """What makes passes over the pool; see `selectune.selectors.transport.passes`."""
-
-    @property
-    def f(self) -> np.ndarray: ...  # noqa: D102
-
-    def step(self, g: np.ndarray) -> np.ndarray: ...  # noqa: D102
-
-    def soft_columns(self) -> np.ndarray: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
 class Stop:
-    """When a solve is done.
+    """The conditions on which a solve ends.
 
     Args:
         tolerance: of the marginal error, sum_j |column sum - b_j|.
-        max_iterations: most iterations.
-        lowest: how many rows of the pool will be kept, over all ranks; None where no rows are.
+        max_iterations: upper limit of iterations.
+        lowest: number of rows of the pool that will be kept, over all ranks; None where no rows are.
         churn: of the lowest rows, share that may have changed since five iterations before.
         highest: whether it is the highest rows that will be kept.
     """
@@ -58,137 +48,102 @@ class Stop:
     highest: bool = False
 
 
-@dataclass
 class Course:
-    """How a solve went.
+    """Errors and churns of a solve by iteration, and whether it has met `Stop`.
 
     Args:
-        g: the target's potential whose rows are exact.
-        converged: whether it met `Stop`.
-        errors: marginal error by iteration, where it was looked at.
-        churns: churn by iteration, where it was looked at.
-        fallbacks: accelerated steps that were taken back.
+        stop: the conditions.
+        ranks: that share the pool.
     """
 
-    g: np.ndarray
-    converged: bool = False
-    errors: dict[int, float] = field(default_factory=dict)
-    churns: dict[int, float] = field(default_factory=dict)
-    fallbacks: int = 0
+    def __init__(self, stop: Stop, ranks: Ranks) -> None:
+        self.stop, self.ranks = stop, ranks
+        self.converged, self.iterations, self.fallbacks = False, 0, 0
+        self.errors: dict[int, float] = {}
+        self.churns: dict[int, float] = {}  # where the lowest rows were looked at
+        self._lowest: np.ndarray | None = None  # at the last look
 
-    @property
-    def iterations(self) -> int:
-        """How many there were."""
-        return max(self.errors, default=0)
+    def ends(self, n: int, error: float, f: np.ndarray | None) -> bool:
+        """Record an iteration; whether it is the last.
+
+        Args:
+            n: its number, from 1.
+            error: its marginal error.
+            f: the pool's potential, this rank's rows, shape (n,); None where the lowest rows are not looked at.
+        """
+        self.iterations, self.errors[n] = n, error
+        if f is not None and self.stop.lowest is not None:
+            f = -f if self.stop.highest else f
+            now = f <= kth_lowest(f, self.stop.lowest, self.ranks)
+            new = now if self._lowest is None else now & ~self._lowest
+            counts = self.ranks.sum([np.count_nonzero(new), np.count_nonzero(now)])
+            self.churns[n], self._lowest = float(counts[0] / max(counts[1], 1)), now
+        steady = self.stop.lowest is None or self.churns.get(n, np.inf) <= self.stop.churn
+        self.converged = error <= self.stop.tolerance and steady
+        return self.converged or n >= self.stop.max_iterations
 
     def history(self) -> list[dict[str, Any]]:
         """At most 50 of the iterations, those that were looked at for churn first."""
         looked = sorted(self.errors, key=lambda n: (n not in self.churns and n != self.iterations, n))
-        if len(looked) > TOLD:
-            looked = [looked[i] for i in np.linspace(0, len(looked) - 1, TOLD).round().astype(int)]
+        if len(looked) > HISTORY:
+            looked = [looked[i] for i in np.linspace(0, len(looked) - 1, HISTORY).round().astype(int)]
         return [{"iteration": n, "marginal_error": self.errors[n], "churn": self.churns.get(n)} for n in sorted(looked)]
 
 
-def sinkhorn(kernel: Kernel, b: np.ndarray, eps: float, g: np.ndarray, stop: Stop, ranks: Ranks) -> Course:
-    """Iterate from a start until `stop`; the kernel is left at the g that is returned.
+def sinkhorn(kernel: Stream, g: np.ndarray, stop: Stop) -> tuple[np.ndarray, Course]:
+    """The target's potential after iterating from g until `stop`, and the course; the kernel is left at the result.
 
-    Args:
-        kernel: of this rank's rows.
-        b: weights of the target, positive, shape (m,).
-        eps: of the regulariser.
-        g: the start, shape (m,).
-        stop: when it is done.
-        ranks: who holds the other rows.
+    The weights of the target are positive.
     """
-    course, accelerate, watch = Course(g), Anderson(b), Watch(stop, ranks)
-    plain, least, n = g, np.inf, 0
+    b, eps, ranks = kernel.problem.b, kernel.problem.eps, kernel.problem.ranks
+    course, plain, least, n = Course(stop, ranks), g, np.inf, 0
+    steps: list[tuple[np.ndarray, np.ndarray]] = []  # of the acceleration: plain iterates and their residuals
     while True:
         n += 1
         columns = ranks.sum(kernel.step(g))
         error = float(np.abs(columns - b).sum())
-        course.g = g
-        course.errors[n] = error
-        if stop.lowest is not None and n % CHECK_EVERY == 1:
-            course.churns[n] = watch.churn(kernel.f)
-        steady = stop.lowest is None or course.churns.get(n, np.inf) <= stop.churn
-        course.converged = error <= stop.tolerance and steady
-        if course.converged or n >= stop.max_iterations:
-            return course
+        looks = stop.lowest is not None and n % CHECK_EVERY == 1
+        if course.ends(n, error, kernel.f if looks else None):
+            return g, course
         underflow = columns.min() < TINY * b.max() or not np.isfinite(error)
         if g is not plain and (underflow or error > WORSE * least):  # a plain step never adds to the error
             course.fallbacks += 1
-            accelerate.forget()
+            steps.clear()
             g = plain
-            continue
-        if underflow:
-            g, least = kernel.soft_columns(), np.inf
-            plain = g
-            accelerate.forget()
-            continue
-        residual = -eps * np.log(columns / b)
-        least, plain = min(least, error), g + residual
-        g = accelerate(g, residual, plain)
+        elif underflow:  # the logarithm of such columns says nothing, so they are computed in the log domain
+            g = plain = kernel.soft_columns()
+            least = np.inf
+            steps.clear()
+        else:
+            residual = -eps * np.log(columns / b)
+            least, plain = min(least, error), g + residual
+            steps = [*steps[-MEMORY:], (plain, residual)]
+            g = anderson(steps, np.sqrt(b))  # weighted by mass, as the marginal error is
 
 
-class Anderson:
+def anderson(steps: list[tuple[np.ndarray, np.ndarray]], root: np.ndarray) -> np.ndarray:
     """The next iterate of a fixed-point iteration from its last steps, by least squares over their residuals.
 
     Args:
-        weights: of the coordinates in the least squares, shape (m,).
+        steps: plain iterates and the residuals that led to them, the latest last; of one, its iterate is the next.
+        root: square roots of the coordinates' weights in the least squares, shape (m,).
     """
-
-    def __init__(self, weights: np.ndarray) -> None:
-        self.root = np.sqrt(weights)
-        self.forget()
-
-    def forget(self) -> None:
-        """Begin anew."""
-        self.points: list[np.ndarray] = []
-        self.residuals: list[np.ndarray] = []
-
-    def __call__(self, point: np.ndarray, residual: np.ndarray, plain: np.ndarray) -> np.ndarray:
-        """The next iterate; the first after `forget` is the plain one.
-
-        Args:
-            point: where we are.
-            residual: the plain step from there.
-            plain: where it leads.
-        """
-        self.points = [*self.points[-MEMORY:], plain]
-        self.residuals = [*self.residuals[-MEMORY:], residual]
-        if len(self.points) == 1:
-            return plain
-        changes = np.diff(self.residuals, axis=0).T
-        shares = np.linalg.lstsq(self.root[:, None] * changes, self.root * residual, rcond=1e-8)[0]
-        return np.asarray(plain - np.diff(self.points, axis=0).T @ shares)
-
-
-class Watch:
-    """How much the set of the lowest rows changes from one look to the next."""
-
-    def __init__(self, stop: Stop, ranks: Ranks) -> None:
-        self.lowest, self.sign, self.ranks = stop.lowest, -1.0 if stop.highest else 1.0, ranks
-        self.before: np.ndarray | None = None
-
-    def churn(self, f: np.ndarray) -> float:
-        """Share of the lowest rows that were not among them at the last look; 1 at the first.
-
-        Args:
-            f: the pool's potential, this rank's rows, shape (n,).
-        """
-        assert self.lowest is not None
-        f = self.sign * f
-        now = f <= kth_lowest(f, self.lowest, self.ranks)
-        new = now if self.before is None else now & ~self.before
-        self.before = now
-        counts = self.ranks.sum([np.count_nonzero(new), np.count_nonzero(now)])
-        return float(counts[0] / max(counts[1], 1))
+    plain, residual = steps[-1]
+    if len(steps) == 1:
+        return plain
+    points, residuals = zip(*steps)
+    changes = np.diff(residuals, axis=0).T
+    # Late residuals are nearly parallel; the cut-off leaves out directions that are rounding.
+    shares = np.linalg.lstsq(root[:, None] * changes, root * residual, rcond=1e-8)[0]
+    return np.asarray(plain - np.diff(points, axis=0).T @ shares)
 
 
 def kth_lowest(f: np.ndarray, k: int, ranks: Ranks) -> float:
-    """The k-th lowest value over all ranks; on several, found by bisection with one scalar at a time."""
+    """The k-th lowest value over all ranks."""
     if ranks.size == 1:
         return float(np.partition(f, k - 1)[k - 1])
+    # Bisection, as gathering f would send the whole pool's potential to each rank. It ends where no float64 lies
+    # between the bounds, so that no row is on the wrong side.
     low, high = float(ranks.min(f.min(initial=np.inf))), float(ranks.max(f.max(initial=-np.inf)))
     while low < (middle := (low + high) / 2) < high:
         if ranks.sum(np.count_nonzero(f <= middle)) >= k:

@@ -1,11 +1,11 @@
-"""One pass over the pool: given the target's potential g, the pool's potential f and what the plan sends where.
+"""One pass over the pool: from the target's potential g, the pool's potential f and the column sums of the plan.
 
 With h_j = (g_j - s(y_j)) / eps + ln b_j and L_ij = h_j + 2 scale <x_i, y_j> / eps, row i of the plan is
 a_i softmax_j(L_ij), and f_i = s(x_i) - eps logsumexp_j(L_ij). So the rows of the plan are always exact, g is all that
 an iteration remembers, and the sums of the plan's columns say how g must change.
 
-`Stream` makes L anew in each pass. `Dense` keeps K_ij = softmax_j(L_ij) of one pass, that is the kernel exp(-C / eps)
-with f and g absorbed into it [1]; while g stays near, a pass is two mat-vecs, both on a block that is in the cache:
+`Stream` computes L in each pass. `Dense` keeps K_ij = softmax_j(L_ij) of one pass, the kernel exp(-C / eps) with
+f and g absorbed into it [1]; while g stays near, a pass is two mat-vecs, both on a block that is in the cache:
 
     r = K v,  f_i = f_i at absorption - eps ln r_i,  columns = v * K^T (a / r),    v = exp((g - g at absorption) / eps)
 
@@ -15,14 +15,12 @@ with f and g absorbed into it [1]; while g stays near, a pass is two mat-vecs, b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from selectune.selectors.transport.ranks import Ranks
-from selectune.selectors.transport.rows import Rows
+from selectune.selectors.base import blocks
+from selectune.selectors.transport.problem import Problem
 
 CELLS = {"cpu": 2**20, "cuda": 2**26}  # of L at once, on the CPU and on any accelerator
 KERNEL_CELLS = {"cpu": 2**19, "cuda": 2**28}  # of K at once: 2 MB stay in a core's cache between the two mat-vecs
@@ -32,48 +30,13 @@ ABSORB = {torch.float32: 20.0, torch.float64: 100.0}
 SMALLEST = {torch.float32: 1e-30, torch.float64: 1e-200}
 
 
-@dataclass
-class Problem:
-    """A transport problem, one rank's share of it.
-
-    Args:
-        pool: this rank's rows.
-        target: all of the target's.
-        pool_squares: s(x), float64, shape (n,).
-        target_squares: s(y), float64, shape (m,).
-        a: weights of this rank's rows, float64, shape (n,); over all ranks they sum to 1.
-        b: weights of the target, positive, float64, shape (m,).
-        eps: of the regulariser, in units of the cost.
-        ranks: who holds the other rows.
-    """
-
-    pool: Rows
-    target: Rows
-    pool_squares: np.ndarray
-    target_squares: np.ndarray
-    a: np.ndarray
-    b: np.ndarray
-    eps: float
-    ranks: Ranks
-
-    def only(self, pool: np.ndarray | None = None, target: np.ndarray | None = None) -> Problem:
-        """The problem of some rows; weights stay as they are."""
-        x = slice(None) if pool is None else pool
-        y = slice(None) if target is None else target
-        return Problem(
-            self.pool if pool is None else self.pool.take(pool),
-            self.target if target is None else self.target.take(target),
-            self.pool_squares[x], self.target_squares[y], self.a[x], self.b[y], self.eps, self.ranks,
-        )  # fmt: skip
-
-
 class Stream:
-    """Passes that read the pool and make the cost anew; memory is O(n + m) and a block."""
+    """Passes that read the pool and compute the cost anew; memory is O(n + m) and a block."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem, self.pool = problem, problem.pool
         self.dtype, self.device = problem.pool.dtype, problem.pool.device
-        target = problem.target.block(0, problem.target.n)
+        target = problem.target.block()
         self.weights = (target * (2 * problem.pool.scale / problem.eps)).T.contiguous()  # (d, m)
         self.a = self.tensor(problem.a)
         self.kind = "cpu" if self.device.type == "cpu" else "cuda"
@@ -90,29 +53,25 @@ class Stream:
         """The pool's potential of the last step, float64, shape (n,)."""
         return self.problem.pool_squares - self.problem.eps * self.log_sums.cpu().numpy()
 
-    def take_f(self, f: np.ndarray) -> None:
-        """Let the last step's potential of the pool be this one."""
-        logs = torch.from_numpy((self.problem.pool_squares - f) / self.problem.eps)
-        self.log_sums = logs.to(self.device)
-
     def read(self, g: np.ndarray, keep: Tensor | None = None) -> np.ndarray:
         """A pass over the embeddings; `keep`, shape (n, m), takes the plan's rows, each summing to 1."""
         self.reads += 1
         problem = self.problem
         h = self.tensor((g - problem.target_squares) / problem.eps + np.log(problem.b))
+        # float64 across blocks: float32 sums over millions of rows would drift by more than the tolerance.
         columns = torch.zeros(len(g), dtype=torch.float64, device=self.device)
         room = torch.empty(0) if keep is not None else self.empty(min(self.rows_at_once, self.pool.n), len(g))
-        for start, stop, block in self.pool.blocks(self.rows_at_once):
-            cells = room[: stop - start] if keep is None else keep[start:stop]
+        for places, block in self.pool.blocks(self.rows_at_once):
+            cells = room[: len(block)] if keep is None else keep[places]
             torch.addmm(h, block, self.weights, out=cells)
-            largest = cells.amax(1)
+            largest = cells.amax(1)  # subtracted, so that no exponential overflows and each row keeps its largest entry
             sums = cells.sub_(largest[:, None]).exp_().sum(1)
-            self.log_sums[start:stop] = largest.double() + sums.double().log()
-            shares = self.a[start:stop] / sums
+            self.log_sums[places] = largest.double() + sums.double().log()
+            shares = self.a[places] / sums
             if keep is not None:
                 cells.div_(sums[:, None])
                 torch.nn.functional.threshold(cells, SMALLEST[self.dtype], 0.0, inplace=True)
-                shares = self.a[start:stop]
+                shares = self.a[places]
             columns += shares @ cells
         return columns.cpu().numpy()
 
@@ -123,17 +82,19 @@ class Stream:
         """
         self.reads += 1
         problem, m = self.problem, self.problem.target.n
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore"):  # rows of weight 0 have a log weight of -inf
             rows = self.tensor(np.log(problem.a)) - self.log_sums.to(self.dtype)
+        # A log-sum-exp over blocks: the sums so far are scaled down whenever a block has a higher maximum.
         top = torch.full((m,), -torch.inf, dtype=torch.float64, device=self.device)
         sums = torch.zeros_like(top)
-        for start, stop, block in self.pool.blocks(self.rows_at_once):
+        for places, block in self.pool.blocks(self.rows_at_once):
             cells = block @ self.weights
-            cells += rows[start:stop, None]
+            cells += rows[places, None]
             higher = torch.maximum(top, cells.amax(0).double())
-            base = torch.where(higher.isfinite(), higher, 0.0)
+            base = torch.where(higher.isfinite(), higher, 0.0)  # -inf - -inf would be NaN
             sums = sums * (top - base).exp() + cells.sub_(base.to(self.dtype)).exp_().sum(0).double()
             top = higher
+        # The same over ranks, which share the highest maximum first.
         shared = problem.ranks.max(top.cpu().numpy())
         total = problem.ranks.sum(sums.cpu().numpy() * np.exp(top.cpu().numpy() - shared))
         return problem.target_squares - problem.eps * (shared + np.log(total))
@@ -164,29 +125,26 @@ class Dense(Stream):
 
     def step(self, g: np.ndarray) -> np.ndarray:
         """As in `Stream`, from the kernel where g is near to what it has absorbed."""
-        if self.absorbed is not None:
-            away = (g - self.absorbed) / self.problem.eps
-            if np.abs(away).max() <= ABSORB[self.dtype]:
-                return self._kernel_pass(np.exp(away))
-        self.absorbed = g.copy()
-        self.absorptions += 1
-        self.sums.fill_(1.0)
-        return self.read(g, keep=self.kernel)
+        away = np.inf if self.absorbed is None else (g - self.absorbed) / self.problem.eps
+        if np.abs(away).max() > ABSORB[self.dtype]:
+            self.absorbed = g.copy()
+            self.absorptions += 1
+            self.sums.fill_(1.0)
+            return self.read(g, keep=self.kernel)
+        self.kernel_passes += 1
+        scalings = np.exp(away)
+        v = self.tensor(scalings)
+        columns = torch.zeros(len(v), dtype=torch.float64, device=self.device)
+        rows_at_once = max(1, KERNEL_CELLS[self.kind] // len(v))
+        for places in blocks(self.pool.n, rows_at_once):  # two mat-vecs on a block that is read from memory once
+            block, sums = self.kernel[places], self.sums[places]
+            torch.mv(block, v, out=sums)
+            columns += torch.mv(block.T, self.a[places] / sums)
+        return columns.cpu().numpy() * scalings
 
     def soft_columns(self) -> np.ndarray:
-        """As in `Stream`."""
+        """As in `Stream`; the next step absorbs anew, as its g may be far away."""
         self.log_sums += self.sums.double().log()
         self.sums.fill_(1.0)
         self.absorbed = None
         return super().soft_columns()
-
-    def _kernel_pass(self, scalings: np.ndarray) -> np.ndarray:
-        self.kernel_passes += 1
-        v = self.tensor(scalings)
-        columns = torch.zeros(len(v), dtype=torch.float64, device=self.device)
-        rows_at_once = max(1, KERNEL_CELLS[self.kind] // len(v))
-        for start in range(0, self.pool.n, rows_at_once):
-            block, sums = self.kernel[start : start + rows_at_once], self.sums[start : start + rows_at_once]
-            torch.mv(block, v, out=sums)
-            columns += torch.mv(block.T, self.a[start : start + rows_at_once] / sums)
-        return columns.cpu().numpy() * scalings

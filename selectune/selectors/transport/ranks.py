@@ -1,4 +1,7 @@
-"""What the ranks of a sharded solve tell each other: scalars, and vectors of the target's size."""
+"""Communication between the ranks of a sharded solve: scalars, and vectors of the target's size.
+
+Each rank holds a shard of the pool and the whole target.
+"""
 
 from __future__ import annotations
 
@@ -36,15 +39,21 @@ class Ranks:
         """Every rank's value, in order. It must be picklable."""
         if self.size == 1:
             return [value]
-        found: list[Any] = [None] * self.size
-        torch.distributed.all_gather_object(found, value, group=self.group)
-        return found
+        values: list[Any] = [None] * self.size
+        torch.distributed.all_gather_object(values, value, group=self.group)
+        return values
+
+    def raise_any(self, error: Exception | None) -> None:
+        """Raise the first error of any rank on all: if one rank alone stopped, the others would wait for it."""
+        for each in self.gather(error):
+            if each is not None:
+                raise each
 
     def _reduce(self, values: Any, operation: str) -> np.ndarray:
         values = np.array(values, dtype=np.float64)
         if self.size == 1:
             return values
-        nccl = torch.distributed.get_backend(self.group) == "nccl"
+        nccl = torch.distributed.get_backend(self.group) == "nccl"  # which reduces tensors on a GPU only
         tensor = torch.from_numpy(np.atleast_1d(values)).to("cuda" if nccl else "cpu")
         torch.distributed.all_reduce(tensor, getattr(torch.distributed.ReduceOp, operation), group=self.group)
         return tensor.cpu().numpy().reshape(values.shape)

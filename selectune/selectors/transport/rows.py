@@ -11,19 +11,17 @@ terms small, so that little is lost when they cancel.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from selectune.common.errors import DataError
-from selectune.selectors.transport.ranks import Ranks
+from selectune.selectors.base import blocks, listed
 
 Cost = Literal["sqeuclidean", "cosine"]
 SCALES = {"sqeuclidean": 1.0, "cosine": 0.5}
-NAMED = 5  # of the bad rows
 
 
 class Rows:
@@ -34,7 +32,7 @@ class Rows:
         cost: ``sqeuclidean`` or ``cosine``.
         dtype: of the blocks.
         device: of the blocks.
-        centre: what is taken off each row, float64, shape (d,).
+        centre: subtracted from each row, float64, shape (d,).
     """
 
     def __init__(
@@ -43,37 +41,33 @@ class Rows:
         self.array, self.cost, self.dtype, self.device = array, cost, dtype, device
         self.n, self.width = array.shape
         self.scale = SCALES[cost]
+        # Rows are centred in the precision that they are stored in: rounded before, a large common offset would have
+        # taken their digits.
         exact = dtype == torch.float64 or array.dtype == np.float64
         self._reading = torch.float64 if exact else torch.float32
         self.centre = torch.zeros(self.width, dtype=torch.float64) if centre is None else centre
         self._centre = self.centre.to(device, self._reading)
 
-    def block(self, start: int, stop: int) -> Tensor:
-        """Some rows, shape (stop - start, d)."""
+    def block(self, which: slice = slice(None)) -> Tensor:
+        """Some rows, default all, shape (block, d)."""
         # A copy: a slice of a read-only memory map is no tensor, and its pages can be dropped at once.
-        rows = torch.from_numpy(np.array(self.array[start:stop])).to(self.device, self._reading)
+        rows = torch.from_numpy(np.array(self.array[which])).to(self.device, self._reading)
         if self.cost == "cosine":
             rows = rows / rows.norm(dim=1, keepdim=True)
         return (rows - self._centre).to(self.dtype)
 
-    def blocks(self, rows_at_once: int) -> Iterator[tuple[int, int, Tensor]]:
-        """All rows: first, last + 1, and the block."""
-        for start in range(0, self.n, rows_at_once):
-            stop = min(start + rows_at_once, self.n)
-            yield start, stop, self.block(start, stop)
-
-    def about(self, centre: Tensor) -> Rows:
-        """The same rows, moved so that this point is 0."""
-        return Rows(self.array, self.cost, self.dtype, self.device, centre)
+    def blocks(self, rows_at_once: int) -> Iterator[tuple[slice, Tensor]]:
+        """All rows, block by block: their places and values."""
+        for places in blocks(self.n, rows_at_once):
+            yield places, self.block(places)
 
     def take(self, which: np.ndarray) -> Rows:
         """Some of the rows, copied."""
         return Rows(np.array(self.array[which]), self.cost, self.dtype, self.device, self.centre)
 
 
-@dataclass
-class Moments:
-    """Sums over rows, float64; those of shards add up.
+class Moments(NamedTuple):
+    """Sums over rows, float64; those of shards add up, field by field.
 
     Args:
         n: rows.
@@ -83,35 +77,24 @@ class Moments:
         products: of the outer products x x^T, shape (d, d); zeros where they were not wanted.
     """
 
-    n: float
+    n: float | np.ndarray
     squares: np.ndarray
     rows: np.ndarray
     weighted: np.ndarray
     products: np.ndarray
 
-    def total(self, ranks: Ranks) -> Moments:
-        """Of the shards of all ranks."""
-        return Moments(
-            float(ranks.sum(self.n)), *map(ranks.sum, (self.squares, self.rows, self.weighted, self.products))
-        )
-
 
 def read_moments(rows: Rows, rows_at_once: int, products: bool) -> tuple[np.ndarray, Moments]:
-    """One pass over rows: s(x) of each, float64, shape (n,), and their moments.
-
-    Args:
-        rows: to read.
-        rows_at_once: rows of a block.
-        products: whether the outer products are wanted, which cost O(n d^2).
-    """
+    """One pass over rows: s(x) of each, float64, shape (n,), and their moments; the products, O(n d^2), if wanted."""
     squares = np.empty(rows.n)
+    # float64 sums: the spread of the cost is a small difference of large sums over millions of rows.
     first = torch.zeros(rows.width, dtype=torch.float64, device=rows.device)
     weighted = torch.zeros_like(first)
     second = torch.zeros(rows.width, rows.width, dtype=torch.float64, device=rows.device)
-    for start, stop, block in rows.blocks(rows_at_once):
+    for places, block in rows.blocks(rows_at_once):
         block = block.double()
         own = rows.scale * block.square().sum(1)
-        squares[start:stop] = own.cpu().numpy()
+        squares[places] = own.cpu().numpy()
         first += block.sum(0)
         weighted += own @ block
         if products:
@@ -127,57 +110,29 @@ def cost_moments(pool: Moments, target: Moments, scale: float) -> tuple[float, f
 
         mean = E s(x) + E s(y)
         variance = var s(x) + var s(y) + 4 scale^2 tr(E[x x^T] E[y y^T]) - 4 scale <E x, E[s(y) y]>
-
-    Args:
-        pool: of all shards.
-        target: about its own mean.
-        scale: of the cost.
     """
-    mean, variance = 0.0, 4 * scale**2 * float((pool.products * target.products).sum()) / (pool.n * target.n)
+    pairs = float(pool.n * target.n)
+    mean, variance = 0.0, 4 * scale**2 * float((pool.products * target.products).sum()) / pairs
     for side in (pool, target):
         own, square = side.squares / side.n
         mean += own
         variance += square - own**2
-    variance -= 4 * scale * float(pool.rows @ target.weighted) / (pool.n * target.n)
-    return float(mean), float(np.sqrt(max(variance, 0.0)))
+    variance -= 4 * scale * float(pool.rows @ target.weighted) / pairs
+    return float(mean), float(np.sqrt(max(variance, 0.0)))  # below 0 is rounding
 
 
-def problem_of(
-    array: np.ndarray, name: str, squares: np.ndarray, cost: Cost, rows_at_once: int, offset: int = 0
-) -> str | None:
-    """What is wrong with embeddings, in a sentence, or None.
+def embedding_fault(array: np.ndarray, name: str, squares: np.ndarray, cost: Cost, offset: int = 0) -> DataError | None:
+    """The error of embeddings that are not finite, too large or, with the cosine, zero; None where all is well.
 
-    Args:
-        array: shape (n, d).
-        name: ``pool`` or ``target``.
-        squares: s(x) of each row, as `read_moments` gave them, shape (n,); where all are finite, nothing is wrong.
-        cost: with the cosine, zero rows are wrong, too.
-        rows_at_once: rows of a block.
-        offset: rows of the shards before this one.
+    ``squares`` are s(x) of each row, as `read_moments` gave them; ``offset`` counts the rows of the shards before.
     """
-    if np.isfinite(squares).all():
+    suspects = np.flatnonzero(~np.isfinite(squares))  # of whatever is wrong with a row, as 0 / 0 is NaN
+    if len(suspects) == 0:
         return None
-    bad: dict[str, list[int]] = {"not finite": [], "zero, which have no cosine": []}
-    for start in range(0, len(array), rows_at_once):
-        block = torch.from_numpy(np.array(array[start : start + rows_at_once]))
-        found = {"not finite": ~torch.isfinite(block).all(1)}
-        if cost == "cosine":
-            found["zero, which have no cosine"] = (block == 0).all(1)
-        for kind, rows in found.items():
-            bad[kind] += (torch.nonzero(rows).flatten() + start + offset).tolist()
-    for kind, rows_of_it in bad.items():
-        if rows_of_it:
-            named = ", ".join(map(str, rows_of_it[:NAMED])) + (", ..." if len(rows_of_it) > NAMED else "")
-            return f"{len(rows_of_it)} embeddings of the {name} are {kind} (rows {named}); leave these rows out."
-    return f"The embeddings of the {name} are too large to be squared; divide all of them by one number."
-
-
-def check_shape(array: np.ndarray, name: str) -> None:
-    """Refuse what is no matrix of floats.
-
-    Raises:
-        DataError: another shape, another type, or no width.
-    """
-    if array.ndim != 2 or array.dtype.kind != "f" or array.shape[1] == 0:
-        found = f"{array.dtype} of shape {array.shape}"
-        raise DataError(f"The embeddings of the {name} are {found}; give floats of shape (rows, width).")
+    not_finite = [row for row in suspects if not np.isfinite(array[row]).all()]
+    zero = [row for row in suspects if cost == "cosine" and not array[row].any()]
+    for kind, rows in (("not finite", not_finite), ("zero, which have no cosine", zero)):
+        if rows:
+            named = listed(np.array(rows) + offset)
+            return DataError(f"{len(rows)} embeddings of the {name} are {kind} (rows {named}); leave these rows out.")
+    return DataError(f"The embeddings of the {name} are too large to be squared; divide all of them by one number.")

@@ -34,7 +34,7 @@ def module(name: str, docs: list[str]) -> str:
 
 
 def prose(seed: str, count: int, length: int = 20) -> list[str]:
-    """Docstrings that are told apart by their words; every third names `seed`, their library."""
+    """Docstrings that differ by their words; every third names `seed`, their library."""
     rng = random.Random(seed)
     own = rng.sample(NOUNS, 6)
     texts = []

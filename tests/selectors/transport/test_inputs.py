@@ -1,4 +1,4 @@
-"""The moments of the cost against all pairs, and what bad input is told."""
+"""The moments of the cost against all pairs, and the errors of bad input."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ REFUSED: list[tuple[dict[str, Any], type[UserError], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("given", "kind", "told"), REFUSED)
-def test_bad_input_is_told_in_a_sentence(given: dict[str, Any], kind: type[UserError], told: str) -> None:
-    with pytest.raises(kind, match=told) as caught:
+@pytest.mark.parametrize(("given", "kind", "message"), REFUSED)
+def test_bad_input_is_refused_in_a_sentence(given: dict[str, Any], kind: type[UserError], message: str) -> None:
+    with pytest.raises(kind, match=message) as caught:
         dual_potentials(**({"pool": points(10, 4, 1), "target": GOOD, "device": "cpu"} | given))
     assert "\n" not in str(caught.value)
 
@@ -99,5 +99,5 @@ def test_auto_goes_by_size_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     for free in (10**9, 100):
         monkeypatch.setattr(backends, "free_bytes", lambda device, free=free: free)
         chosen[free] = dual_potentials(points(30, 4, 1), GOOD, device="cpu").diagnostics
-    assert [told["backend"] for told in chosen.values()] == ["dense", "stream"]
+    assert [each["backend"] for each in chosen.values()] == ["dense", "stream"]
     assert "GB" in chosen[100]["backend_why"]

@@ -44,10 +44,10 @@ def work(rank: int, size: int, folder: Path) -> None:
     x[N - 1] = np.nan
     try:
         dual_potentials(x[own], y, group=group)
-        told = "nothing"
+        message = "nothing"
     except UserError as error:
-        told = f"{chosen}: {error}"
-    (folder / f"told-{rank}.txt").write_text(told)
+        message = f"{chosen}: {error}"
+    (folder / f"message-{rank}.txt").write_text(message)
     torch.distributed.destroy_process_group()
 
 
@@ -75,5 +75,5 @@ def test_processes_give_the_potentials_of_one(size: int, tmp_path: Path, monkeyp
             assert distance == pytest.approx(one.distance, abs=1e-9)
             assert iterations == one.diagnostics["iterations"]
     for rank in range(size):
-        told = (tmp_path / f"told-{rank}.txt").read_text()
-        assert told == f"dense: 1 embeddings of the pool are not finite (rows {N - 1}); leave these rows out."
+        message = (tmp_path / f"message-{rank}.txt").read_text()
+        assert message == f"dense: 1 embeddings of the pool are not finite (rows {N - 1}); leave these rows out."

@@ -18,7 +18,7 @@ from selectune.selectors.transport import (
     calibrated_gradient,
     dual_potentials,
     passes,
-    sinkhorn_divergence,
+    sinkhorn_divergences,
 )
 
 BACKENDS = ("pot", "dense", "stream")
@@ -192,23 +192,23 @@ def test_not_converging_is_an_error_unless_allowed() -> None:
 @pytest.mark.parametrize("backend", ["auto", *BACKENDS])
 def test_diagnostics_are_json_and_say_what_was_done(backend: Any) -> None:
     x, y = points(60, 5, 1), points(20, 5, 2)
-    told = dual_potentials(x, y, backend=backend, lowest=6).diagnostics
-    assert json.loads(json.dumps(told)) == told
-    assert told["backend"] == ("pot" if backend == "auto" else backend)
-    assert told["eps"] == pytest.approx(0.05 * costs(x, y, "sqeuclidean").std())
-    assert told["eps_stated"] == "0.05 std"
-    assert told["converged"]
-    assert told["marginal_error"] <= told["tolerance"]
-    assert told["churn"] <= 1e-3
-    assert told["flops"] > 2 * 60 * 20 * 5
-    assert (told["n"], told["m"], told["d"], told["ranks"]) == (60, 20, 5, 1)
-    assert told["history"][-1]["iteration"] == told["iterations"]
+    diagnostics = dual_potentials(x, y, backend=backend, lowest=6).diagnostics
+    assert json.loads(json.dumps(diagnostics)) == diagnostics
+    assert diagnostics["backend"] == ("pot" if backend == "auto" else backend)
+    assert diagnostics["eps"] == pytest.approx(0.05 * costs(x, y, "sqeuclidean").std())
+    assert diagnostics["eps_stated"] == "0.05 std"
+    assert diagnostics["converged"]
+    assert diagnostics["marginal_error"] <= diagnostics["tolerance"]
+    assert diagnostics["churn"] <= 1e-3
+    assert diagnostics["flops"] > 2 * 60 * 20 * 5
+    assert (diagnostics["n"], diagnostics["m"], diagnostics["d"], diagnostics["ranks"]) == (60, 20, 5, 1)
+    assert diagnostics["history"][-1]["iteration"] == diagnostics["iterations"]
 
 
 def test_the_divergence_is_zero_between_equals_and_grows_with_distance() -> None:
     x, y = points(80, 5, 1), points(70, 5, 2)
     options: dict[str, Any] = {"eps": {"absolute": 1.0}, "tolerance": 1e-6}
-    assert sinkhorn_divergence(x, x[::-1].copy(), **options) == pytest.approx(0, abs=1e-6)
-    found = [sinkhorn_divergence(x, y + shift, **options) for shift in (0.0, 0.5, 1.0)]
-    assert 0 < found[0] < found[1] < found[2]
-    assert sinkhorn_divergence(y, x, **options) == pytest.approx(found[0], abs=1e-5)
+    assert sinkhorn_divergences([x], x[::-1].copy(), **options)[0] == pytest.approx([0], abs=1e-6)
+    near, farther, farthest = sinkhorn_divergences([y, y + 0.5, y + 1], x, **options)[0]
+    assert 0 < near < farther < farthest
+    assert sinkhorn_divergences([x], y, **options)[0] == pytest.approx([near], abs=1e-5)

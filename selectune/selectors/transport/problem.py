@@ -1,18 +1,17 @@
-"""From what a caller gives to a checked problem: shapes, weights, eps. An error on one rank is raised on all."""
+"""A transport problem, checked: rows, weights and eps. An error on one rank is raised on all."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from selectune.common.errors import DataError, TransportError
-from selectune.selectors.transport.passes import Problem
 from selectune.selectors.transport.ranks import Ranks
-from selectune.selectors.transport.rows import SCALES, Cost, Rows, check_shape, cost_moments, problem_of, read_moments
+from selectune.selectors.transport.rows import SCALES, Cost, Moments, Rows, cost_moments, embedding_fault, read_moments
 
 CELLS_AT_ONCE = 2**21  # of a block of embeddings
 WEIGHTS_TOLERANCE = 1e-6
@@ -38,8 +37,8 @@ class Eps:
     def __post_init__(self) -> None:
         given = {name: value for name, value in vars(self).items() if value is not None}
         if len(given) != 1:
-            found = " and ".join(given) or "none"
-            raise TransportError(f"eps wants exactly one of absolute, std and mean, and has {found}.")
+            names = " and ".join(given) or "none"
+            raise TransportError(f"eps wants exactly one of absolute, std and mean, and has {names}.")
         (name, value), *_ = given.items()
         if isinstance(value, bool) or not (isinstance(value, (int, float)) and np.isfinite(value) and value > 0):
             raise TransportError(f"eps.{name} must be a number above 0, not {value!r}.")
@@ -58,7 +57,7 @@ class Eps:
         return next(f"{value:g} {name}" for name, value in vars(self).items() if value is not None)
 
     def value(self, mean: float, std: float) -> float:
-        """In units of the cost.
+        """Eps in units of the cost, given the cost's moments.
 
         Raises:
             TransportError: it is relative to a deviation or mean that is 0.
@@ -72,6 +71,39 @@ class Eps:
 DEFAULT_EPS = Eps(std=0.05)
 
 
+@dataclass
+class Problem:
+    """A transport problem, one rank's share of it.
+
+    Args:
+        pool: this rank's rows.
+        target: all of the target's.
+        pool_squares: s(x), float64, shape (n,).
+        target_squares: s(y), float64, shape (m,).
+        a: weights of this rank's rows, float64, shape (n,); over all ranks they sum to 1.
+        b: weights of the target, float64, shape (m,).
+        eps: of the regulariser, in units of the cost.
+        ranks: that hold the other rows.
+    """
+
+    pool: Rows
+    target: Rows
+    pool_squares: np.ndarray
+    target_squares: np.ndarray
+    a: np.ndarray
+    b: np.ndarray
+    eps: float
+    ranks: Ranks
+
+    def only_pool(self, which: np.ndarray) -> Problem:
+        """The problem of some rows of the pool; weights stay as they are."""
+        return replace(self, pool=self.pool.take(which), pool_squares=self.pool_squares[which], a=self.a[which])
+
+    def only_target(self, which: np.ndarray) -> Problem:
+        """The problem of some rows of the target; weights stay as they are."""
+        return replace(self, target=self.target.take(which), target_squares=self.target_squares[which], b=self.b[which])
+
+
 def make_problem(
     pool: np.ndarray,
     target: np.ndarray,
@@ -83,18 +115,15 @@ def make_problem(
     device: torch.device,
     ranks: Ranks,
 ) -> tuple[Problem, dict[str, Any]]:
-    """The checked problem, and what is known of its cost.
+    """The checked problem, and sizes and moments of its cost for the diagnostics.
 
     Raises:
-        TransportError: weights or eps that are none, or ranks with different targets.
+        TransportError: weights or eps out of range, or ranks with different targets.
         DataError: embeddings that are missing, of different widths, not finite, or zero under the cosine.
     """
     if cost not in SCALES:
         raise TransportError(f"The cost is {cost!r}; choose {' or '.join(SCALES)}.")
-    failure = _refusal(pool, target, pool_weights, target_weights)
-    for told in ranks.gather(failure):
-        if told is not None:
-            raise told
+    ranks.raise_any(_array_fault(pool, target, pool_weights, target_weights))
     sizes = ranks.gather(len(pool))
     offset, n = sum(sizes[: ranks.rank]), sum(sizes)
     if n == 0:
@@ -107,22 +136,21 @@ def make_problem(
             raise TransportError(f"The weights of the {name} sum to {total:.9g}; divide them by that, to sum to 1.")
     a, b = a / totals["pool"], b / totals["target"]  # what is left of rounding would bound the marginal error
 
-    # One pass over the pool finds its moments, and squares that are not finite where a row is bad.
+    # One pass over the pool computes its moments, and squares that are not finite where a row is bad.
     rows_at_once, spread = max(1, CELLS_AT_ONCE // pool.shape[1]), eps.std is not None
     raw_squares, raw = read_moments(Rows(target, cost, torch.float64, device), rows_at_once, products=False)
     centre = torch.from_numpy(raw.rows / len(target))
     ys, xs = Rows(target, cost, dtype, device, centre), Rows(pool, cost, dtype, device, centre)
-    wrong = problem_of(target, "target", raw_squares, cost, rows_at_once)
-    if wrong is None:
+    fault = embedding_fault(target, "target", raw_squares, cost)
+    if fault is None:
         target_squares, of_target = read_moments(ys, rows_at_once, spread)
         pool_squares, own = read_moments(xs, rows_at_once, spread)
-        wrong = problem_of(pool, "pool", pool_squares, cost, rows_at_once, offset)
-    for sentence in ranks.gather(wrong):
-        if sentence is not None:
-            raise DataError(sentence)
+        fault = embedding_fault(pool, "pool", pool_squares, cost, offset)
+    ranks.raise_any(fault)
 
-    mean, std = cost_moments(own.total(ranks), of_target, xs.scale)
+    mean, std = cost_moments(Moments(*map(ranks.sum, own)), of_target, xs.scale)
     value = eps.value(mean, std)
+    # Ranks add up column sums by position, which would mean nothing if their targets differed.
     fingerprint = [*of_target.squares, *of_target.rows, *b[:1], value]
     if not np.array_equal(ranks.max(fingerprint), ranks.min(fingerprint)):
         raise TransportError("The ranks have different targets, weights or eps; give all of them the same.")
@@ -131,29 +159,26 @@ def make_problem(
     return Problem(xs, ys, pool_squares, target_squares, a, b, value, ranks), known
 
 
-def _refusal(
+def _array_fault(
     pool: np.ndarray, target: np.ndarray, pool_weights: np.ndarray | None, target_weights: np.ndarray | None
-) -> Exception | None:
-    """What is wrong with shapes and single weights on this rank."""
-    try:
-        for array, weights, name in ((pool, pool_weights, "pool"), (target, target_weights, "target")):
-            check_shape(array, name)
-            if weights is not None:
-                _check_weights(np.asarray(weights), len(array), name)
-        if len(target) == 0:
-            raise DataError("The target is empty; there is nothing to transport the pool to.")
-        if pool.shape[1] != target.shape[1]:
-            widths = pool.shape[1], target.shape[1]
-            raise DataError(f"The pool's embeddings are {widths[0]} wide, the target's {widths[1]}; use one model.")
-    except (DataError, TransportError) as error:
-        return error
+) -> DataError | TransportError | None:
+    """The error that shapes and single weights of this rank deserve, or None."""
+    for array, given, name in ((pool, pool_weights, "pool"), (target, target_weights, "target")):
+        if array.ndim != 2 or array.dtype.kind != "f" or array.shape[1] == 0:
+            kind = f"{array.dtype} of shape {array.shape}"
+            return DataError(f"The embeddings of the {name} are {kind}; give floats of shape (rows, width).")
+        if given is None:
+            continue
+        weights, n = np.asarray(given), len(array)
+        if weights.shape != (n,):
+            return TransportError(f"The weights of the {name} have shape {weights.shape}; {n} rows need shape ({n},).")
+        bad = np.flatnonzero(~np.isfinite(weights) | (weights < 0))
+        if len(bad):
+            weight = weights[bad[0]]
+            return TransportError(f"Row {bad[0]} of the {name} has the weight {weight}; weights are at least 0.")
+    if len(target) == 0:
+        return DataError("The target is empty; there is nothing to transport the pool to.")
+    if pool.shape[1] != target.shape[1]:
+        widths = pool.shape[1], target.shape[1]
+        return DataError(f"The pool's embeddings are {widths[0]} wide, the target's {widths[1]}; use one model.")
     return None
-
-
-def _check_weights(weights: np.ndarray, n: int, name: str) -> None:
-    if weights.shape != (n,):
-        raise TransportError(f"The weights of the {name} have shape {weights.shape}; {n} rows need shape ({n},).")
-    bad = np.flatnonzero(~np.isfinite(weights) | (weights < 0))
-    if len(bad):
-        row = int(bad[0])
-        raise TransportError(f"Row {row} of the {name} has the weight {weights[row]}; weights are at least 0.")

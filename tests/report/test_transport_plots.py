@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 
 from selectune.report.drawing import png
-from selectune.report.selection_plots import MAX_CLASSES
-from selectune.report.selection_section import came_from, domain_shares
-from selectune.report.transport_plots import course, course_of, plane
+from selectune.report.selection_plots import MAX_CLASSES, came_from, course, domain_shares, plane, transport_of
 from selectune.selection.examples import SHOWN, embedding_map
 from selectune.selectors import GOTD, Budget
 from tests.selectors.test_gotd import clouds, signals
@@ -33,7 +31,7 @@ def test_the_map_keeps_what_it_can_of_distances() -> None:
 def test_pictures_say_in_words_what_they_show() -> None:
     pool, target, _ = clouds()
     picked = GOTD().select(signals(pool), signals(target, 500), Budget(rows=20), 0)
-    told = course_of({"prefilter": {}, "selector": picked.diagnostics})
+    told = transport_of({"prefilter": {}, "selector": picked.diagnostics})
     assert told is not None
     figure, alt = course(told)
     assert f"{told['iterations']} iterations" in alt
@@ -63,7 +61,7 @@ def test_a_pool_of_many_data_sets_is_told_in_full() -> None:
 
 
 def test_runs_without_transport_have_no_such_picture() -> None:
-    assert course_of({"bands": {}}) is None
+    assert transport_of({"bands": {}}) is None
     assert domain_shares({}) is None
     told = {"a": {"pool": 3, "kept": 1}, "b": {"pool": 5, "kept": 0}}
     shares = domain_shares({"domains": told})

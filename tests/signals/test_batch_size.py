@@ -1,4 +1,4 @@
-"""The token budget of a scoring batch."""
+"""How many padded tokens a scoring batch holds."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from selectune.signals import batch_size as token_budget
-from selectune.signals.batch_size import CPU_TOKENS, largest_that_fits
+from selectune.signals.batch_size import CPU_TOKENS, batch_size, largest_that_fits
 
 
 def attempts(fits: int) -> tuple[list[int], object]:
@@ -32,7 +31,7 @@ def test_it_is_the_largest_doubling_that_fits(fits: int, expected: int) -> None:
 
 def test_it_is_a_constant_on_a_cpu() -> None:
     tried, attempt = attempts(0)
-    assert token_budget.token_budget(torch.device("cpu"), "key", attempt) == CPU_TOKENS
+    assert batch_size(torch.device("cpu"), "key", attempt) == CPU_TOKENS
     assert tried == []
 
 
@@ -45,9 +44,9 @@ def test_on_a_gpu_it_is_found_once_and_kept(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     tried, attempt = attempts(100_000)
     device = torch.device("cuda", 0)
-    assert token_budget.token_budget(device, "key", attempt) == 32_768, "half of what fits, for longer rows' sake"
+    assert batch_size(device, "key", attempt) == 32_768, "half of what fits, for longer rows' sake"
     before = len(tried)
-    assert token_budget.token_budget(device, "key", attempt) == 32_768
+    assert batch_size(device, "key", attempt) == 32_768
     assert len(tried) == before
-    assert token_budget.token_budget(device, "other", attempt) == 32_768
+    assert batch_size(device, "other", attempt) == 32_768
     assert len(tried) > before

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from selectune.tables.worker import ATTEMPT, why_it_failed
+from selectune.tables.running import ATTEMPT, why_it_failed
 
 LOGS = {
     "a mistake": ("error: There is no file a.csv; mend it.\n", "There is no file a.csv; mend it."),

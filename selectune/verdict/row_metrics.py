@@ -1,0 +1,146 @@
+"""Metrics as means of one value a held-out row, so that one interval serves them all.
+
+An accuracy is the mean of rows already. Macro F1 and Matthews' correlation are not, but smooth functions of the
+confusion matrix: the value of a row is then the metric plus n times its derivative by that row's weight. These values
+have exactly the metric as their mean, and their variance is the metric's to first order (the infinitesimal jackknife,
+Efron 1982, ch. 6). That is what a bootstrap over rows converges to, without its random draws: permuting rows changes
+nothing, and swapping two arms turns the sign and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from selectune.common.errors import UserError
+
+Rows = Mapping[str, np.ndarray]  # the columns of a run's test_scores.parquet, each of shape (n_rows,)
+IN_PERCENT = ("em", "f1")  # 0 to 100, as in SQuAD's script
+OF_CLASSES = ("accuracy", "micro_f1", "macro_f1", "matthews")
+
+
+@dataclass(frozen=True)
+class Values:
+    """One metric of one run, row by row.
+
+    Args:
+        values: float64, ascending by row id, shape (n_rows,); their mean is the metric.
+        floor: least variance of a difference of this metric, see `row_values`.
+    """
+
+    values: np.ndarray
+    floor: float
+
+
+def by_row_id(rows: Rows, name: str) -> Rows:
+    """The rows in ascending order of their ids.
+
+    Args:
+        rows: columns, with ``row_id``.
+        name: of the run, for messages.
+
+    Raises:
+        UserError: no ids, one id twice, or columns of different lengths.
+    """
+    if "row_id" not in rows:
+        raise UserError(f"The held-out rows of {name} have no row_id; test that run again.")
+    ids = np.asarray(rows["row_id"])
+    columns = {column: np.asarray(values) for column, values in rows.items()}
+    if any(values.shape != ids.shape for values in columns.values()) or ids.ndim != 1:
+        raise UserError(f"The columns of the held-out rows of {name} differ in length; test that run again.")
+    if len(np.unique(ids)) < len(ids):
+        raise UserError(f"A row_id occurs twice among the held-out rows of {name}; test that run again.")
+    order = np.argsort(ids)
+    return {column: values[order] for column, values in columns.items()}
+
+
+def row_values(metric: str, rows: Rows) -> Values | None:
+    """A metric row by row: accuracies, EM and F1 as they are, others by their derivatives (see the module).
+
+    The floor is the variance that one row makes on which two runs differ (one of each class where the metric weighs
+    classes alike). Without it, two runs that agree on 20 rows would be known to be equal for ever.
+
+    Args:
+        metric: its name, such as ``accuracy``.
+        rows: in order.
+
+    Returns:
+        None where the metric does not follow from the rows' columns.
+
+    Raises:
+        UserError: a value is not a number from 0 to 1, or a class not a number from 0.
+    """
+    n_rows = len(rows["row_id"])
+    if metric in IN_PERCENT and metric in rows:
+        values = rows[metric].astype(np.float64)
+        if not ((values >= 0) & (values <= 1)).all():
+            raise UserError(f"The column {metric} of the held-out rows must hold numbers from 0 to 1; test again.")
+        return Values(100 * values, (100 / n_rows) ** 2)
+    if metric not in OF_CLASSES or "label" not in rows or "prediction" not in rows:
+        return None
+    label, prediction = _classes(rows["label"]), _classes(rows["prediction"])
+    if metric == "macro_f1":
+        return _macro_f1(label, prediction)
+    if metric == "matthews":
+        return Values(_matthews(label, prediction), 1 / n_rows**2)
+    return Values((label == prediction).astype(np.float64), 1 / n_rows**2)
+
+
+def smallest_class(rows: Rows) -> int:
+    """The class with the fewest held-out rows, of those that have any; the lowest number of several."""
+    classes, counts = np.unique(_classes(rows["label"]), return_counts=True)
+    return int(classes[counts.argmin()])
+
+
+def _classes(numbers: np.ndarray) -> np.ndarray:
+    if not np.issubdtype(numbers.dtype, np.integer) or numbers.min(initial=0) < 0:
+        raise UserError("The held-out rows must hold classes as whole numbers from 0; test again.")
+    return numbers.astype(np.int64)
+
+
+def _macro_f1(label: np.ndarray, prediction: np.ndarray) -> Values:
+    """The mean F1 of the classes that are a label or a prediction, as torchmetrics has it."""
+    table = _counts(label, prediction)
+    hits, size = table.hits, table.labels + table.predictions
+    occurs = size > 0
+    f1 = np.divide(2 * hits, size, out=np.zeros_like(hits), where=occurs)
+    inverse = np.divide(1, size, out=np.zeros_like(hits), where=occurs)
+    # F1 = 2 hits / size: a row of class k adds 1 to size as a label, 1 as a prediction, and 2 to 2 hits when right.
+    slope = 2 * (label == prediction) * inverse[label] - (f1 * inverse)[label] - (f1 * inverse)[prediction]
+    n_classes = occurs.sum()
+    floor = ((1 / np.maximum(table.labels[occurs], 1)) ** 2).sum() / n_classes**2
+    return Values(f1.sum() / n_classes + len(label) * slope / n_classes, float(floor))
+
+
+def _matthews(label: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Matthews' correlation of several classes (Gorodkin 2004), 0 where one class is the only label or prediction."""
+    table = _counts(label, prediction)
+    n_rows = float(len(label))
+    covariance = table.hits.sum() * n_rows - table.labels @ table.predictions
+    of_labels, of_predictions = (
+        n_rows**2 - table.labels @ table.labels,
+        n_rows**2 - table.predictions @ table.predictions,
+    )
+    if of_labels == 0 or of_predictions == 0:
+        return np.zeros(len(label))
+    scale = np.sqrt(of_labels * of_predictions)
+    slope = (label == prediction) * n_rows + table.hits.sum() - table.predictions[label] - table.labels[prediction]
+    variances = (n_rows - table.labels[label]) / of_labels + (n_rows - table.predictions[prediction]) / of_predictions
+    return np.asarray(covariance / scale + n_rows * (slope - covariance * variances) / scale)
+
+
+class _Counts(NamedTuple):
+    """Rows of each class, float64, shape (n_classes,): as label, as prediction, as both at once."""
+
+    labels: np.ndarray
+    predictions: np.ndarray
+    hits: np.ndarray
+
+
+def _counts(label: np.ndarray, prediction: np.ndarray) -> _Counts:
+    n_classes = int(max(label.max(), prediction.max())) + 1
+    of = [np.bincount(one, minlength=n_classes) for one in (label, prediction, label[label == prediction])]
+    return _Counts(*(counts.astype(np.float64) for counts in of))

@@ -1,0 +1,47 @@
+"""Options of the Trainer that are out of range, or that Lightning refuses, are named."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any
+
+import pytest
+from lightning.pytorch import Trainer
+
+from selectune.common.errors import UserError
+from selectune.runs.trainer_options import PROCESSES_PER_CORE, made_trainer
+
+OPTIONS: dict[str, Any] = {
+    "accelerator": "cpu", "strategy": "auto", "devices": 1, "num_nodes": 1, "precision": None, "max_epochs": 1,
+    "max_steps": -1, "limit_train_batches": None, "accumulate_grad_batches": 1, "gradient_clip_val": None,
+    "val_check_interval": None, "check_val_every_n_epoch": 1, "log_every_n_steps": None, "logger": False,
+    "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False,
+}  # fmt: skip
+TRAINER = {
+    "max_epochs": (0, -3),
+    "max_steps": (0, -3),
+    "limit_train_batches": (0, 0.0, -1, 1.5),
+    "limit_val_batches": (-1, 1.5),
+    "accumulate_grad_batches": (0, -1),
+    "check_val_every_n_epoch": (0,),
+    "val_check_interval": (0, 0.0, -1),
+    "log_every_n_steps": (-1,),
+    "gradient_clip_val": (-1.0, math.nan),
+    "gradient_clip_algorithm": ("middle",),
+    "num_nodes": (0, -1),
+    "max_time": ("soon",),
+    "devices": (0, -1, "many", 10**5, PROCESSES_PER_CORE * (os.cpu_count() or 1) + 1),
+    "accelerator": ("abacus", "tpu"),
+    "strategy": ("together", "fsdp", "deepspeed", "ddp_spawn", "ddp_fork", object()),
+    "precision": ("8",),
+}
+
+
+@pytest.mark.parametrize("name", TRAINER)
+def test_an_option_of_the_trainer_is_named(name: str) -> None:
+    for value in TRAINER[name]:
+        with pytest.raises(UserError, match=f"trainer.{name}") as told:
+            made_trainer(Trainer, OPTIONS | {name: value})
+        assert "\n" not in str(told.value)
+    made_trainer(Trainer, OPTIONS | {"limit_val_batches": 0, "devices": PROCESSES_PER_CORE, "strategy": "ddp"})
