@@ -10,8 +10,9 @@ from selectune.forecast import estimate
 from selectune.report import command as report
 from selectune.runs.command import RunCLI, run_verb
 from selectune.tables import command as table
+from selectune.tables import compare
 
-OWN_PARSERS: dict[str, Any] = {"report": report, "table": table}  # verbs without a Trainer
+OWN_PARSERS: dict[str, Any] = {"compare": compare, "report": report, "table": table}  # verbs without a Trainer
 
 
 class SelectuneCLI(RunCLI):
@@ -33,6 +34,8 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _verb() -> None:
+    if sys.argv[1:2] == ["fit"] and "--compare" in sys.argv:
+        sys.argv = [sys.argv[0], "compare", *(word for word in sys.argv[2:] if word != "--compare")]
     own = OWN_PARSERS.get(sys.argv[1]) if sys.argv[1:2] else None
     if own is None:
         SelectuneCLI()

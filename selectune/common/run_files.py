@@ -43,11 +43,18 @@ class RunFiles:
         self.lock = path / ".lock"
         self.cell = path / "cell.json"  # the cell of a table that the run is
         self.log = path / "log.txt"  # what that cell printed
+        self.verdict = path / "verdict.json"
+        self.compare = path / "compare"  # the runs that this one is judged against
+        self.comparison = self.compare / "compare.json"  # their seeds
 
     @property
     def warm_up(self) -> RunFiles:
         """Files of the warm-up, which is a run in a folder of this one."""
         return RunFiles(self.path / "warm_up")
+
+    def rival(self, name: str, seed: int) -> Path:
+        """The run directory of a run that this one is judged against."""
+        return self.compare / f"{name}-{seed}"
 
     @property
     def finished(self) -> bool:
@@ -60,5 +67,5 @@ class RunFiles:
         return [
             self.done, self.metrics, self.costs, self.saving, self.forecast, self.report, self.predictions,
             self.row_metrics, self.training, self.path / "hparams.yaml", self.checkpoints, self.export, self.selection,
-            self.figures, self.warm_up.path, self.open_costs, self.config,
+            self.figures, self.warm_up.path, self.open_costs, self.verdict, self.compare, self.config,
         ]  # fmt: skip

@@ -20,8 +20,12 @@ from selectune.report.numbers import count, share
 from selectune.report.run_data import RunData
 from selectune.report.selection_section import selection_section
 from selectune.report.terms import terms_table
+from selectune.verdict.judge import write_verdict
+from selectune.verdict.verdict import Colour
 
 NO_CURVES = "No curve was logged: metrics.csv holds neither train/loss nor a figure of dev."
+MOODS: dict[Colour, str] = {"green": "gain", "red": "loss", "grey": "unknown"}
+NOT_JUDGED = "Not judged yet"
 UNKNOWN_SAVING = "What selection saved is not known: there is no saving.json."
 
 
@@ -53,6 +57,8 @@ def write_report(run_dir: Path, output: Path | None = None, finished: bool | Non
     """
     run = RunData.read(Path(run_dir), finished)
     folder = Path(output) if output else run.run_dir
+    if run.verdict is not None and folder == run.run_dir:
+        write_verdict(folder, run.verdict)
     forecast = forecast_table(run)
     selection = selection_section(run, folder)
     sections = [
@@ -76,18 +82,19 @@ def write_report(run_dir: Path, output: Path | None = None, finished: bool | Non
 def _head(run: RunData) -> str:
     started = min((record.started_at for record in run.records if not record.cached), default="")[:16]
     when = f" · started {escape(started.replace('T', ' '))} UTC" if started else ""
-    failed = run.training.problems if run.training and run.training.failed else ()
-    saving = run.saving.sentence() if run.saving else UNKNOWN_SAVING
-    claim, stop, more = " ".join([*(problem.message for problem in failed), saving]).partition(". ")
-    gains = [getattr(run.saving.main, unit).saving for unit in UNITS] if run.saving else []
-    known = [gain for gain in gains if gain is not None]
-    mood = "unknown" if not known else "loss" if min(known) < 0 else "gain"
-    if run.training and run.training.problems:  # a saving is no gain when the training did not work
+    verdict = run.verdict
+    if verdict is None:
+        failed = run.training.problems if run.training and run.training.failed else ()
+        saving = run.saving.sentence() if run.saving else UNKNOWN_SAVING
+        claim, more = NOT_JUDGED, " ".join([*(problem.message for problem in failed), saving])
         mood = "loss" if failed else "unknown"
+    else:
+        claim, more = verdict.headline, verdict.sentence.removeprefix(verdict.headline).lstrip(":, ")
+        more, mood = capital(more), MOODS[verdict.colour]
     box = f'<p class="box">{escape(run.unfinished)}</p>' if run.unfinished else ""
     return (
         f'<header><p class="run">selectune · run <b>{escape(run.name)}</b>{when}</p>'
-        f'<h1 class="{mood}">{escape(claim)}{stop.strip()}</h1>{f"<p>{escape(more)}</p>" if more else ""}'
+        f'<h1 class="{mood}">{escape(claim)}</h1><p>{escape(more)}</p>'
         f"{box}</header>"
     )
 

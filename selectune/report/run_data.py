@@ -21,6 +21,8 @@ from selectune.costs.saving import Saving
 from selectune.costs.uninterrupted import SplitCosts, split_costs
 from selectune.report.learning_curves import Curve, read_metrics
 from selectune.report.numbers import flop, seconds
+from selectune.verdict.judge import judge
+from selectune.verdict.verdict import Verdict
 
 STAGE_NAMES: dict[Stage, str] = {
     "prepare": "Preparing data",
@@ -128,6 +130,14 @@ class RunData:
         """The records as an uninterrupted run would have them, apart from what was done again."""
         epochs = self.saving.epochs if self.saving else None
         return split_costs(self.records, {"fit": self.saving.kept_rows * epochs} if self.saving and epochs else None)
+
+    @cached_property
+    def verdict(self) -> Verdict | None:
+        """The verdict on a finished fit; None for other runs, and where only rows to warm up on were selected."""
+        measured = any(name.startswith("test/") for name in self.metrics)
+        if self.unfinished or self.saving is None or not measured or self.selected_for == "warm_up":
+            return None
+        return judge(self.run_dir, self.metrics)
 
     @property
     def name(self) -> str:

@@ -11,6 +11,7 @@ from selectune.report.labels import metric
 from selectune.report.numbers import count, flop, seconds, share
 from selectune.report.page import kept_name
 from selectune.report.run_data import STAGE_NAMES, RunData
+from selectune.verdict.verdict import Verdict
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,12 +56,22 @@ def print_summary(run_dir: Path, console: Console | None = None) -> None:
     for name, value in run.metrics.items():
         if name.startswith("test/"):
             console.print(f"{plain(name)}: {metric(value)}", highlight=False)
-    if run.saving:
-        console.print(f"[bold]{plain(run.saving.sentence())}[/bold]")
-        if (pays := run.saving.break_even_sentence()) not in run.saving.sentence():
-            console.print(plain(pays))
+    if run.verdict is not None:
+        print_verdict(run.verdict, console)
+    elif run.saving:
+        console.print(plain(run.saving.sentence()))
     for line in run.warnings:
         console.print(f"[yellow]Warning:[/yellow] {plain(line)}")
+
+
+def print_verdict(verdict: Verdict, console: Console | None = None) -> None:
+    """Print a verdict, its headline in its colour."""
+    from rich.console import Console
+    from rich.markup import escape as plain
+
+    rest = verdict.sentence.removeprefix(verdict.headline)
+    colour = {"green": "green", "red": "red", "grey": "bright_black"}[verdict.colour]
+    (console or Console()).print(f"[bold {colour}]{plain(verdict.headline)}[/bold {colour}]{plain(rest)}")
 
 
 def _cells(total: Total) -> list[str]:

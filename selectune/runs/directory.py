@@ -59,7 +59,7 @@ class Run(RunFiles):
                 "estimate does not take --overwrite, as a forecast must not remove what a run has trained; use another "
                 "--output, or leave it out."
             )
-        beside = {self.lock, self.cell, self.log}  # a table makes them before the run begins
+        beside = {self.lock, self.cell, self.log, self.compare}  # made before the run begins
         files = list(self.path.iterdir()) if self.path.is_dir() else []
         exists = any(file not in beside and not PARTIAL.fullmatch(file.name) for file in files)
         if exists and not self.config.is_file():
@@ -70,7 +70,7 @@ class Run(RunFiles):
         self._take_lock()
         clear_partials(self.path, mine=True)
         if exists and overwrite and verb in WRITERS:
-            self._remove_written()
+            self.remove()
             exists = False
         if exists and verb in WRITERS:
             self._check_config(verb, config, ckpt_path)
@@ -97,12 +97,13 @@ class Run(RunFiles):
         warm_up = self.warm_up
         results = [self.manifest, warm_up.manifest, self.checkpoints, warm_up.checkpoints, warm_up.export]
         if not any(result.exists() for result in results):
-            self._remove_written()
+            self.remove()
             self.lock.unlink(missing_ok=True)
             if not any(self.path.iterdir()):
                 self.path.rmdir()
 
-    def _remove_written(self) -> None:
+    def remove(self) -> None:
+        """Remove everything that a run wrote here."""
         for target in self.written:
             shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
 

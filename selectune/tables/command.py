@@ -58,7 +58,7 @@ def main(args: list[str]) -> int:
     if given.dry_run:
         _list(table, cells, output)
         return 0
-    with _alone_in(output):
+    with alone_in(output):
         try:
             return _run(table, cells, output, given.jobs, given.keep_models)
         except KeyboardInterrupt:
@@ -186,8 +186,8 @@ def _check_begun(cells: list[Cell], output: Path) -> None:
 
 
 @contextmanager
-def _alone_in(output: Path) -> Iterator[None]:
-    """Lock a table's folder, so that no two commands run the same cells."""
+def alone_in(output: Path) -> Iterator[None]:
+    """Lock a folder of runs, so that no two commands run the same ones."""
     try:
         output.mkdir(parents=True, exist_ok=True)
         lock = (output / ".lock").open("w")
@@ -195,5 +195,5 @@ def _alone_in(output: Path) -> Iterator[None]:
         raise RunDirectoryError(f"{output} cannot be written ({error.strerror}); use another --output.") from None
     with lock as handle:
         if not take_lock(handle):
-            raise RunDirectoryError(f"{output} is in use by another `table`; wait for it, or use another --output.")
+            raise RunDirectoryError(f"{output} is in use by another command; wait for it, or use another --output.")
         yield

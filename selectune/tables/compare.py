@@ -3,7 +3,7 @@
 python main.py compare --config configs/euds/sst2.yaml --seeds 3 --output RUN
 
 It runs the fit itself in ``RUN``, and in ``RUN/compare`` all rows, random rows at the same total cost, and all rows for
-fewer epochs at the same total cost; with several seeds, all of them at each. Every one is a plain run, and all share one
+fewer epochs at the same total cost; with several seeds, all of them at each. Every one is a plain run, and they share a
 cache. A run that is done is kept, so the same command continues where it stopped.
 """
 
@@ -26,6 +26,8 @@ from selectune.common.errors import RunDirectoryError, UserError
 from selectune.common.files import check_folder, read_mapping, use_cache, write_json
 from selectune.common.run_files import RunFiles
 from selectune.common.training_outcome import TrainingOutcome
+from selectune.costs.saving import Saving
+from selectune.report import print_verdict, write_report
 from selectune.report.numbers import seconds
 from selectune.runs.command import NOT_IN_CONFIG
 from selectune.runs.directory import Run, differences
@@ -34,9 +36,11 @@ from selectune.tables.grid import BUDGETS, Cell
 from selectune.tables.layers import Config, setting, with_settings
 from selectune.tables.reading import LONGEST, fit_parser
 from selectune.tables.running import run_cells
+from selectune.verdict.evidence import ARMS
+from selectune.verdict.judge import judge, total_flops
 
-SELECTED, ALL, RANDOM, FEWER = "selected", "all", "random", "fewer"
-RIVALS = (ALL, RANDOM, FEWER)
+SELECTED = "selected"
+ALL, RANDOM, FEWER = ARMS
 DESCRIPTION = "Run a fit with a selection, its rivals at the same total cost, and judge the selection."
 
 
@@ -47,7 +51,7 @@ class Comparison:
     Args:
         output: the run directory of the fit that is judged; the other runs lie in ``compare`` inside it.
         seeds: of the runs; the first is the config's own, in `output`.
-        rivals: of `RIVALS`, those to run.
+        rivals: of `ARMS`, those to run.
         config: of the fit, as its ``config.yaml`` holds it.
     """
 
@@ -60,17 +64,20 @@ class Comparison:
         """The run directory of the fit or of a rival at a seed."""
         if name == SELECTED and seed == self.seeds[0]:
             return self.output
-        return RunFiles(self.output).compare / f"{name}-{seed}"
+        return RunFiles(self.output).rival(name, seed)
 
     def cell(self, name: str, seed: int, changes: dict[str, Any]) -> Cell:
         """A run that starts from the same weights as the fit does.
 
         A warm-up is run once, by the fit at its first seed, and the others start from what it gave.
         """
-        folder, needs = self.folder(name, seed), ()
+        folder = self.folder(name, seed)
+        needs: tuple[Path, ...] = ()
         if folder != self.output and self.config.get("warm_up"):
             changes = changes | {"warm_up": None, "model.checkpoint": str(RunFiles(self.output).warm_up.export)}
             needs = (self.output,)
+        if seed != self.seeds[0]:  # splits, selection and weights are all drawn anew
+            changes = {"data.seed": None, "model.seed": None} | changes
         config = with_settings(self.config, changes | {"seed_everything": seed})
         return Cell(name, name, "none", seed, folder, config, needs=needs, shown=folder == self.output)
 
@@ -101,10 +108,10 @@ class Comparison:
         outcome = TrainingOutcome.read(whole)
         cost, full = total_flops(fit), total_flops(whole)
         if outcome is None or cost is None or not full:
-            raise UserError(f"The FLOPs of {fit} or {whole} are not known; leave fewer out of --rivals.")
+            raise UserError(f"The FLOPs of {fit} or {whole} are not known; leave fewer_epochs out of --rivals.")
         accumulated = int(setting(self.config, "trainer.accumulate_grad_batches") or 1)
         batches = min(outcome.steps, max(1, round(outcome.steps * cost / full)))
-        epochs = max(1, round(batches * _epochs(whole) / outcome.steps))
+        epochs = max(1, round(batches / outcome.steps * (Saving.read(whole).epochs or 1)))
         every = max(1, batches // epochs // accumulated) * accumulated
         return {
             "trainer.max_steps": max(1, every * epochs // accumulated),
@@ -124,9 +131,9 @@ def main(args: list[str]) -> int:
     checks.at_least("--seeds", given.seeds, 1)
     checks.at_least("--jobs", given.jobs, 1)
     checks.not_negative("--margin", given.margin)
-    rivals = tuple(name for name in RIVALS if name in given.rivals)
+    rivals = tuple(name for name in ARMS if name in given.rivals)
     if FEWER in rivals and ALL not in rivals:
-        raise UserError("--rivals has fewer without all, whose cost says how many steps fewer epochs are; add all.")
+        raise UserError("--rivals has fewer_epochs without all_rows, whose cost says how many steps those are; add it.")
     check_folder(given.output, "--output", RunDirectoryError)
     use_cache(given.cache)
     normalise = _normaliser()
@@ -136,8 +143,9 @@ def main(args: list[str]) -> int:
     comparison = Comparison(Path(given.output), list(range(first, first + given.seeds)), rivals, config)
     files = RunFiles(comparison.output)
     if given.overwrite and files.config.is_file():
-        Run(comparison.output).clear()
+        Run(comparison.output).remove()
     with alone_in(files.compare):
+        write_json(files.comparison, {"seeds": comparison.seeds, "margin": given.margin})
         try:
             failed = run_all(comparison, given.jobs, normalise)
         except KeyboardInterrupt:
@@ -145,7 +153,8 @@ def main(args: list[str]) -> int:
             return STOPPED
         finally:
             if files.finished:
-                _report(comparison, given.margin)
+                write_report(comparison.output)
+                print_verdict(judge(comparison.output))
     return 1 if failed else 0
 
 
@@ -244,7 +253,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--output", required=True, help="Run directory of the fit; its rivals go to compare/ inside.")
     parser.add_argument("--seeds", type=int, default=3, help="Seeds of each run, from seed_everything on; default 3.")
-    parser.add_argument("--rivals", nargs="+", choices=RIVALS, default=list(RIVALS), help="Default all three.")
+    parser.add_argument("--rivals", nargs="+", choices=ARMS, default=list(ARMS), help="Default all three.")
     parser.add_argument("--margin", type=float, default=1.0, help="Points within which two results count as the same.")
     parser.add_argument("--jobs", type=int, default=1, help="Runs at a time; they share out the cores.")
     parser.add_argument("--cache", default=None, help="Cache folder; default SELECTUNE_CACHE.")

@@ -38,6 +38,7 @@ class Cell:
         needs: folders of the runs that must be done first.
         match: method whose run of the same task, budget and seed these are random rows for; empty for none.
         by: what is then the same, as in `Method`.
+        shown: print its output here instead of into ``log.txt``.
     """
 
     task: str
@@ -50,6 +51,7 @@ class Cell:
     needs: tuple[Path, ...] = ()
     match: str = ""
     by: str = ""
+    shown: bool = False
 
     @property
     def name(self) -> str:

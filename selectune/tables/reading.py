@@ -163,16 +163,22 @@ class _Parsers(RunCLI):
         raise _BuiltError
 
 
+def fit_parser() -> Any:
+    """The parser of ``fit``, which raises instead of ending the process."""
+    with contextlib.suppress(_BuiltError):
+        _Parsers()
+    parser = _Parsers.parsers._parser("fit")
+    parser.exit_on_error = False
+    return parser
+
+
 def check_configs(cells: Iterable[Cell]) -> None:
     """Parse each cell's config; the first seed stands for the others.
 
     Raises:
         UserError: a setting is unknown, or of a wrong type.
     """
-    with contextlib.suppress(_BuiltError):
-        _Parsers()
-    parser = _Parsers.parsers._parser("fit")
-    parser.exit_on_error = False
+    parser = fit_parser()
     first: dict[tuple[str, str, str], Cell] = {}
     for cell in cells:
         first.setdefault((cell.task, cell.method, cell.budget), cell)

@@ -125,10 +125,11 @@ def _run_cell(cell: Cell, threads: int, keep_models: bool, environment: dict[str
     """Run a cell as ``fit`` does, its output in ``log.txt``, and end the process with ``fit``'s exit code."""
     os.environ.clear()  # the server may have been started in another environment than the table's
     os.environ.update(environment)
-    log = os.open(RunFiles(cell.folder).log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    for stream in (1, 2):
-        os.dup2(log, stream)
-    os.write(log, f"{ATTEMPT}{datetime.now(UTC).isoformat(timespec='seconds')}\n".encode())
+    if not cell.shown:
+        log = os.open(RunFiles(cell.folder).log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        for stream in (1, 2):
+            os.dup2(log, stream)
+        os.write(log, f"{ATTEMPT}{datetime.now(UTC).isoformat(timespec='seconds')}\n".encode())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
 

@@ -9,6 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from selectune.common.errors import UserError
+from selectune.common.files import read_mapping, write_json
+from selectune.common.run_files import RunFiles
+from selectune.common.training_outcome import TrainingOutcome
+from selectune.costs.saving import Saving
 from selectune.verdict.evidence import ARMS, Arm, ArmName, Cost, Evidence, Metric
 from selectune.verdict.intervals import (
     ClassChange,
@@ -20,12 +26,6 @@ from selectune.verdict.intervals import (
 )  # fmt: skip
 from selectune.verdict.row_metrics import IN_PERCENT, Rows, row_values
 from selectune.verdict.verdict import Verdict
-
-from selectune.common.errors import UserError
-from selectune.common.files import read_mapping, write_json
-from selectune.common.run_files import RunFiles
-from selectune.common.training_outcome import TrainingOutcome
-from selectune.costs.saving import Saving
 
 # The metric that decides: the first of these that a run has.
 HEADLINES = ("accuracy", "f1", "em", "micro_f1", "macro_f1", "matthews", "pearson", "spearman", "perplexity", "loss")
@@ -103,7 +103,7 @@ def judge(folder: Path, metrics: Mapping[str, float] | None = None, margin: floa
     """
     run = Judged.read(folder, metrics)
     compared = _compared(run.files)
-    seed = compared.get("seed", 0)
+    seed = compared["seeds"][0] if compared else 0
     runs = {seed: run} | _finished(run.files, compared, "selected")
     metric = headline(run.metrics)
     saving = run.saving
@@ -152,6 +152,12 @@ def headline(metrics: Iterable[str]) -> Metric:
     return Metric(name, scale, name not in LOWER_IS_BETTER)  # type: ignore[arg-type]
 
 
+def total_flops(folder: Path) -> float | None:
+    """FLOPs of a finished run's selection and training, as if it had not been interrupted; None when unknown."""
+    terms = Saving.read(folder).flops
+    return _total(terms.selection, terms.training)
+
+
 def compare_command(folder: Path) -> str:
     """The command that runs the rivals that a run lacks."""
     return f"python main.py compare --config {RunFiles(folder).config} --output {folder}"
@@ -159,7 +165,7 @@ def compare_command(folder: Path) -> str:
 
 def _compared(files: RunFiles) -> dict[str, Any]:
     """What ``compare`` was asked; empty where it was not run."""
-    return read_mapping(files.comparison, DAMAGED, "seed", "margin") if files.comparison.is_file() else {}
+    return read_mapping(files.comparison, DAMAGED, "seeds", "margin") if files.comparison.is_file() else {}
 
 
 def _finished(files: RunFiles, compared: Mapping[str, Any], name: str) -> dict[int, Judged]:
@@ -169,9 +175,7 @@ def _finished(files: RunFiles, compared: Mapping[str, Any], name: str) -> dict[i
     return {seed: Judged.read(folder) for seed, folder in found if RunFiles(folder).finished}
 
 
-def _arm(
-    name: ArmName, metric: Metric, runs: Mapping[int, Judged], rivals: Mapping[int, Judged], run: Judged
-) -> Arm:
+def _arm(name: ArmName, metric: Metric, runs: Mapping[int, Judged], rivals: Mapping[int, Judged], run: Judged) -> Arm:
     """What a rival cost and came to, at the seeds that the fit was run at too."""
     rivals = {seed: rival for seed, rival in rivals.items() if seed in runs}
     command = compare_command(run.files.path)
