@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 COLUMNS = COST_COLUMNS[:6]  # those that fit into 80 characters
 
 
-def print_summary(run_dir: Path, console: Console | None = None) -> None:
+def print_summary(run_dir: Path, console: Console | None = None, finished: bool | None = None) -> None:
     """Print the saving, the costs by stage and the held-out metrics of a run.
 
     Args:
         run_dir: of the run.
         console: where to; default the terminal.
+        finished: whether the run is; None looks for ``done.json``.
 
     Raises:
         UserError: there is no such directory, or a file of it is damaged.
@@ -35,7 +36,7 @@ def print_summary(run_dir: Path, console: Console | None = None) -> None:
     from rich.table import Table
 
     console = console or Console()
-    run = RunData.read(Path(run_dir))
+    run = RunData.read(Path(run_dir), finished)
     if run.records:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
         for name in COLUMNS:

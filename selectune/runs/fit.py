@@ -155,7 +155,7 @@ def _report(job: Job, metrics: dict[str, float]) -> None:
     savings = next(callback for callback in callbacks if isinstance(callback, Savings))
     savings.refresh(job.trainer)  # the held-out evaluation is in the ledger by now
     write_report(job.run.path, finished=True)
-    print_summary(job.run.path)
+    print_summary(job.run.path, finished=True)
     if savings.saving is not None and savings.saving.scorer_ratio is not None:
         print(savings.saving.scorer_ratio.sentence())
     job.run.drop_previous()

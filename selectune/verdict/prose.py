@@ -61,7 +61,7 @@ def sentence(word: Word, evidence: Evidence) -> str:
         name, change = evidence.smallest_class.name, evidence.smallest_class.difference
         against = _change(ACCURACY, change, "all rows")
         clauses.append(f"on the smallest class, {name} ({change.n_rows:,} held-out rows), accuracy is {against}")
-    return f"{opening}: {'; '.join([*clauses, *_intervals(evidence), *_margin(word, evidence), *_not_run(evidence)])}."
+    return f"{opening}: {'; '.join([*clauses, *_intervals(evidence), *_margin(word, evidence), *_not_run(word, evidence)])}."
 
 
 def cost_against_all_rows(evidence: Evidence) -> str:
@@ -158,8 +158,10 @@ def _margin(word: Word, evidence: Evidence) -> Iterator[str]:
         yield f"a difference of up to {margin} counts as none"
 
 
-def _not_run(evidence: Evidence) -> Iterator[str]:
-    """The arms that were not run, or to no end, and the command that runs them."""
+def _not_run(word: Word, evidence: Evidence) -> Iterator[str]:
+    """The arms that were not run, or to no end, and the command that runs them; none beside a failed training."""
+    if word == Word.TRAINING_FAILED:
+        return
     unknown = [(name, arm) for name in ARMS if (arm := evidence.arm(name)).difference is None]
     for (problem, command), arms in groupby(unknown, key=lambda pair: (pair[1].problem, pair[1].command)):
         names = [name for name, _ in arms]
