@@ -81,14 +81,12 @@ def dual_potentials(
         backend: ``pot`` (the reference), ``dense`` (the kernel is kept), ``stream`` (memory O(n + m)), or ``auto``.
         tolerance: stop when sum_j |column sum of the plan - b_j|, in [0, 2], is at most this; row sums are exact.
         max_iterations: upper limit of iterations.
-        lowest: number of rows with the smallest f that will be kept; the solve then waits until they stand still.
+        lowest: number of rows of smallest f (``highest``: largest) that will be kept; the solve waits for them to settle.
         churn: share of the lowest that may still change in five iterations.
-        highest: watch the rows with the largest f instead.
         allow_unconverged: return the potentials of the last iteration, and say so in the diagnostics.
-        dtype: of ``dense`` and ``stream``, float32 by default, or float64; sums over blocks and results are float64.
-        device: default ``cuda`` where it is available; POT runs on the CPU.
-        group: of `torch.distributed`, when each of its processes gives its own rows and weights of the pool, which sum
-            to 1 over all, and the whole target; an iteration sums one vector of the target's size over them.
+        dtype, device: of ``dense`` and ``stream``, default float32 on ``cuda`` where it is; results are float64.
+        group: of `torch.distributed`, whose processes each give rows and weights of the pool, and the whole target; the
+            weights sum to 1 over all. An iteration sums one vector of the target's size over the processes.
 
     Raises:
         TransportError: weights, eps or options out of range; no convergence.
