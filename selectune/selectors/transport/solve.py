@@ -81,7 +81,7 @@ def dual_potentials(
         backend: ``pot`` (the reference), ``dense`` (the kernel is kept), ``stream`` (memory O(n + m)), or ``auto``.
         tolerance: stop when sum_j |column sum of the plan - b_j|, in [0, 2], is at most this; row sums are exact.
         max_iterations: upper limit of iterations.
-        lowest: number of rows of smallest f (``highest``: largest) that will be kept; the solve waits for them to settle.
+        lowest: number of rows of smallest f (``highest``: largest) that will be kept; the solve lets them settle.
         churn: share of the lowest that may still change in five iterations.
         allow_unconverged: return the potentials of the last iteration, and say so in the diagnostics.
         dtype, device: of ``dense`` and ``stream``, default float32 on ``cuda`` where it is; results are float64.
