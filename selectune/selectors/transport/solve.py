@@ -79,13 +79,13 @@ def dual_potentials(
         cost: ``sqeuclidean``, |x - y|^2, or ``cosine``, 1 - cos(x, y).
         eps: of the regulariser: ``absolute``, or relative to the ``std`` or ``mean`` of the cost over all pairs.
         backend: ``pot`` (the reference), ``dense`` (the kernel is kept), ``stream`` (memory O(n + m)), or ``auto``.
-        tolerance, max_iterations: stop when sum_j |column sum of the plan - b_j|, in [0, 2], is at most this, or then.
+        tolerance: stop when sum_j |column sum of the plan - b_j|, in [0, 2], is at most this; row sums are exact.
+        max_iterations: upper limit of iterations.
         lowest: number of rows of smallest f (``highest``: largest) that will be kept; the solve lets them settle.
         churn: share of the lowest that may still change in five iterations.
         allow_unconverged: return the potentials of the last iteration, and say so in the diagnostics.
         dtype, device: of ``dense`` and ``stream``, default float32 on ``cuda`` where it is; results are float64.
-        group: of `torch.distributed`, whose processes each give their rows of the pool (all weights sum to 1) and all of
-            the target; an iteration sums one vector of the target's size over them.
+        group: of processes that each give some rows of the pool, all weights summing to 1, and all of the target.
 
     Raises:
         TransportError: weights, eps or options out of range; no convergence.
