@@ -119,6 +119,20 @@ def edges_between_modules(root: Path) -> set[tuple[str, str]]:
     return {(own, other) for own, other in found if not own.startswith(f"{other}.")}
 
 
+def levels(statements: list[ast.stmt]) -> int:
+    """Levels of blocks in the body of a function; functions and classes inside it start anew, and so does ``elif``."""
+    deepest = 0
+    for statement in statements:
+        if isinstance(statement, ast.If | ast.For | ast.While | ast.With | ast.Try):
+            orelse = statement.orelse if isinstance(statement, ast.If | ast.For | ast.While | ast.Try) else []
+            chained = isinstance(statement, ast.If) and len(orelse) == 1 and isinstance(orelse[0], ast.If)
+            final = [] if not isinstance(statement, ast.Try) else statement.finalbody
+            handled = [line for one in getattr(statement, "handlers", []) for line in one.body]
+            inner = levels([*statement.body, *handled, *final, *([] if chained else orelse)])
+            deepest = max(deepest, 1 + inner, levels(orelse) if chained else 0)
+    return deepest
+
+
 def counts(root: Path) -> dict[str, float | str]:
     """The numbers that this script prints, by name."""
     files = files_of(root)
@@ -137,6 +151,7 @@ def counts(root: Path) -> dict[str, float | str]:
         "functions": len(functions),
         "median lines of a function": median(lengths),
         "functions over 60 lines": sum(length > 60 for length in lengths),
+        "functions over 4 levels": sum(levels(function.body) > 4 for function in functions),
         "files over 300 lines": sum(count > 300 for count in lines.values()),
         "longest file": f"{longest.relative_to(root)} ({lines[longest]})",
         "places (folders and loose modules)": len({place for edge in between for place in edge}),

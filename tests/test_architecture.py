@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.structure import PACKAGE, RUNGS, circles, climbing, edges_between_modules, files_of, imports_of
+from tests.structure import PACKAGE, RUNGS, circles, climbing, counts, edges_between_modules, files_of, imports_of
 
 
 def test_no_import_climbs() -> None:
@@ -41,6 +41,12 @@ def test_a_circle_of_files_is_found_though_one_import_is_for_types_alone(tmp_pat
     (tmp_path / PACKAGE / "data" / "a.py").write_text(types)
     (tmp_path / PACKAGE / "data" / "b.py").write_text("from selectune.data.a import A\n")
     assert circles(edges_between_modules(tmp_path)) == [["selectune.data.a", "selectune.data.b"]]
+
+
+def test_no_file_and_no_function_is_too_long_to_read() -> None:
+    numbers = counts(REPOSITORY)
+    too_long = ("files over 300 lines", "functions over 60 lines", "functions over 4 levels")
+    assert {name: numbers[name] for name in too_long} == dict.fromkeys(too_long, 0)
 
 
 def test_circles_are_found() -> None:

@@ -199,16 +199,14 @@ def tokenize(
         ids, types, special, lengths = map(np.concatenate, zip(*_chunks(texts_of, n_rows, tokenizer, max_length)))
         return TokenizedRows(ids, types, special, offsets_of(lengths))
     if not folder.is_dir():
-        with atomic_folder(folder) as partial:
-            lengths = np.empty(n_rows, dtype=np.int64)
-            done = 0
-            with ExitStack() as stack:
-                files = [stack.enter_context((partial / f"{name}.bin").open("wb")) for name in DTYPES]
-                for *arrays, chunk in _chunks(texts_of, n_rows, tokenizer, max_length):
-                    for file, array in zip(files, arrays):
-                        file.write(array.tobytes())
-                    lengths[done : done + len(chunk)] = chunk
-                    done += len(chunk)
+        with atomic_folder(folder) as partial, ExitStack() as stack:
+            lengths, done = np.empty(n_rows, dtype=np.int64), 0
+            files = [stack.enter_context((partial / f"{name}.bin").open("wb")) for name in DTYPES]
+            for *arrays, chunk in _chunks(texts_of, n_rows, tokenizer, max_length):
+                for file, array in zip(files, arrays):
+                    file.write(array.tobytes())
+                lengths[done : done + len(chunk)] = chunk
+                done += len(chunk)
             np.save(partial / "offsets.npy", offsets_of(lengths))
     ids, types, special = (np.memmap(folder / f"{name}.bin", kind, mode="r") for name, kind in DTYPES.items())
     return TokenizedRows(ids, types, special, np.load(folder / "offsets.npy", allow_pickle=False))

@@ -80,6 +80,7 @@ class Selecting(Stages[_Known]):
 
     def signals(self, selector: Selector, pool: Signals) -> _Known:
         """The signals of a sample of a pool and of the target, scored once for each selector."""
+        # `again` walks the same selectors at other budgets of the last one, whose rows to choose from stay the same.
         if id(selector) not in self._known:
             rows = self.rows if pool.n_rows == len(self.rows) else self.rows.take(pool.row_ids)
             signals, sample = self._sampled(selector, selector.requires, rows)

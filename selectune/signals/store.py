@@ -10,7 +10,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -65,16 +65,14 @@ class SignalStore:
         """The folder of a signal, whether or not it is stored."""
         return self.root / definition.pool[:16] / definition.model[:16] / f"{definition.name}-{definition.key}"
 
-    @contextmanager
-    def lock(self, pool: str, model: str) -> Iterator[None]:
+    def lock(self, pool: str, model: str) -> AbstractContextManager[None]:
         """Hold all passes of a model over a pool: another process that wants one waits until this one is through.
 
         Raises:
-            UserError: the other is not through after 20 minutes.
+            UserError: on entry, when the other is not through after 20 minutes.
         """
         folder = self.root / pool[:16] / model[:16]
-        with locked(folder / "scoring.lock", WAIT_SECONDS, f"computing the same signals in {folder}"):
-            yield
+        return locked(folder / "scoring.lock", WAIT_SECONDS, f"computing the same signals in {folder}")
 
     def has(self, definition: Definition) -> bool:
         """Whether a signal is stored whole. A damaged one is removed with a warning, to be computed again."""

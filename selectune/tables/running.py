@@ -59,30 +59,27 @@ def run_cells(
     waiting, running = list(todo), dict[int, tuple[Cell, BaseProcess, float]]()
     failed = set[Path]()
     context = multiprocessing.get_context("forkserver")
-    with _server(context, threads):
-        try:
-            while waiting or running:
-                for cell in list(waiting):
-                    if lost := [folder for folder in cell.needs if folder in failed]:
-                        waiting.remove(cell)
-                        failed.add(cell.folder)
-                        yield Outcome(cell, 0.0, f"it needs {lost[0].name}, which failed")
-                    elif len(running) < jobs and all(RunFiles(folder).finished for folder in cell.needs):
-                        waiting.remove(cell)
-                        on_start(cell)
-                        process = context.Process(target=_run_cell, args=(cell, threads, keep_models, dict(os.environ)))
-                        process.start()
-                        running[process.sentinel] = cell, process, time.monotonic()
-                for sentinel in wait(list(running)) if running else []:
-                    cell, process, began = running.pop(sentinel)  # type: ignore[arg-type, assignment]
-                    process.join()
-                    outcome = Outcome(cell, time.monotonic() - began)
-                    if process.exitcode not in (0, 3) or not cell.done:  # 3: the training failed, a result too
-                        failed.add(cell.folder)
-                        outcome.failure = why_it_failed(RunFiles(cell.folder).log, process.exitcode)
-                    yield outcome
-        finally:
-            _end([process for _, process, _ in running.values()])
+    with _server(context, threads), _ended(running):
+        while waiting or running:
+            for cell in list(waiting):
+                if lost := [folder for folder in cell.needs if folder in failed]:
+                    waiting.remove(cell)
+                    failed.add(cell.folder)
+                    yield Outcome(cell, 0.0, f"it needs {lost[0].name}, which failed")
+                elif len(running) < jobs and all(RunFiles(folder).finished for folder in cell.needs):
+                    waiting.remove(cell)
+                    on_start(cell)
+                    process = context.Process(target=_run_cell, args=(cell, threads, keep_models, dict(os.environ)))
+                    process.start()
+                    running[process.sentinel] = cell, process, time.monotonic()
+            for sentinel in wait(list(running)) if running else []:
+                cell, process, began = running.pop(sentinel)  # type: ignore[arg-type, assignment]
+                process.join()
+                outcome = Outcome(cell, time.monotonic() - began)
+                if process.exitcode not in (0, 3) or not cell.done:  # 3: the training failed, a result too
+                    failed.add(cell.folder)
+                    outcome.failure = why_it_failed(RunFiles(cell.folder).log, process.exitcode)
+                yield outcome
 
 
 def threads_of(jobs: int) -> int:
@@ -110,15 +107,21 @@ def _server(context: multiprocessing.context.ForkServerContext, threads: int) ->
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
-def _end(processes: list[BaseProcess]) -> None:
-    for process in processes:
-        process.terminate()
-    until = time.monotonic() + GRACE_S
-    for process in processes:
-        process.join(max(0.0, until - time.monotonic()))
-        if process.is_alive():
-            process.kill()
-            process.join()
+@contextmanager
+def _ended(running: dict[int, tuple[Cell, BaseProcess, float]]) -> Iterator[None]:
+    """End the processes that are still running when the block is left."""
+    try:
+        yield
+    finally:
+        processes = [process for _, process, _ in running.values()]
+        for process in processes:
+            process.terminate()
+        until = time.monotonic() + GRACE_S
+        for process in processes:
+            process.join(max(0.0, until - time.monotonic()))
+            if process.is_alive():
+                process.kill()
+                process.join()
 
 
 def _run_cell(cell: Cell, threads: int, keep_models: bool, environment: dict[str, str]) -> None:

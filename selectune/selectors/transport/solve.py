@@ -81,14 +81,11 @@ def dual_potentials(
         backend: ``pot`` (the reference), ``dense`` (the kernel is kept), ``stream`` (memory O(n + m)), or ``auto``.
         tolerance: stop when sum_j |column sum of the plan - b_j|, in [0, 2], is at most this; row sums are exact.
         max_iterations: upper limit of iterations.
-        lowest: number of rows with the smallest f that will be kept; the solve then waits until they stand still.
+        lowest: number of rows of smallest f (``highest``: largest) that will be kept; the solve lets them settle.
         churn: share of the lowest that may still change in five iterations.
-        highest: watch the rows with the largest f instead.
         allow_unconverged: return the potentials of the last iteration, and say so in the diagnostics.
-        dtype: of ``dense`` and ``stream``, float32 by default, or float64; sums over blocks and results are float64.
-        device: default ``cuda`` where it is available; POT runs on the CPU.
-        group: of `torch.distributed`, when each of its processes gives its own rows and weights of the pool, which sum
-            to 1 over all, and the whole target; an iteration sums one vector of the target's size over them.
+        dtype, device: of ``dense`` and ``stream``, default float32 on ``cuda`` where it is; results are float64.
+        group: of processes that each give some rows of the pool, all weights summing to 1, and all of the target.
 
     Raises:
         TransportError: weights, eps or options out of range; no convergence.
@@ -104,9 +101,9 @@ def dual_potentials(
     with _exact_products(), torch.no_grad():
         problem, known = make_problem(pool, target, pool_weights, target_weights, cost, eps, dtype, device, ranks)
         f, g, course, work = backends.run_backend(problem, used, stop, spread=eps.std is not None)
-    distance = float(ranks.sum(f @ problem.a)) + float(g @ problem.b)
     if not course.converged and not allow_unconverged:
         raise _unconverged(course)
+    distance = float(ranks.sum(f @ problem.a)) + float(g @ problem.b)
     diagnostics = known | {
         "backend": used, "backend_why": reason, "eps": problem.eps, "dtype": str(dtype).removeprefix("torch."),
         "device": str(device), "converged": course.converged, "iterations": course.iterations,
