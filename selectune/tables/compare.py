@@ -147,15 +147,14 @@ def main(args: list[str]) -> int:
     with alone_in(files.compare):
         write_json(files.comparison, {"seeds": comparison.seeds, "margin": given.margin})
         try:
-            failed = run_all(comparison, given.jobs, normalise)
+            code = 1 if run_all(comparison, given.jobs, normalise) else 0
         except KeyboardInterrupt:
             print("\nStopped; the same command continues from there.", file=sys.stderr)
-            return STOPPED
-        finally:
-            if files.finished:
-                write_report(comparison.output)
-                print_verdict(judge(comparison.output))
-    return 1 if failed else 0
+            code = STOPPED
+        if files.finished:
+            write_report(comparison.output)
+            print_verdict(judge(comparison.output))
+    return code
 
 
 def run_all(comparison: Comparison, jobs: int, normalise: Callable[[Any], Config]) -> bool:
@@ -201,7 +200,9 @@ def _check_same(cell: Cell) -> None:
         return
     mend = "use another --output, or --overwrite"
     differs = differences(read_mapping(file, mend, error=RunDirectoryError), cell.config)
-    if differs:
+    # A run may have been moved with its rivals, whose configs name its place.
+    places = () if cell.shown else ("model.checkpoint", "data.init_args.selector.init_args.match")
+    if differs := [name for name in differs if name not in places]:
         raise RunDirectoryError(
             f"{cell.folder} holds a run of another config (it differs in {', '.join(differs[:5])}); {mend}."
         )

@@ -1,0 +1,130 @@
+"""The verb ``compare``: a fit beside its rivals, and the verdict on it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from selectune.cli import main
+from selectune.common.run_files import RunFiles
+from selectune.verdict.evidence import ARMS
+from selectune.verdict.judge import judge, read_verdict, total_flops
+from tests.conftest import Here, Shared, sentences, write_split
+from tests.processes import start_server
+
+RIVALS = [f"{arm}-0" for arm in ARMS]
+
+
+def options(data: Path, model: Path) -> list[str]:
+    """A task that the tiny model learns, with half of its rows."""
+    return [
+        "--data", "TextClassification", "--data.dataset", str(data), "--data.max_length", "32",
+        "--data.selector", "TopK", "--data.selector.signal", "n_tokens", "--data.keep", "0.5",
+        "--model.checkpoint", str(model), "--model.learning_rate", "1e-2",
+        "--data.batch_size", "16", "--trainer.max_epochs", "6", "--trainer.accelerator", "cpu",
+        "--trainer.enable_progress_bar", "false",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def short_texts(shared: Shared) -> Path:
+    """A data set that the tiny model learns in seconds."""
+
+    def make(folder: Path) -> None:
+        write_split(folder / "train.parquet", *sentences(240, seed=1, length=(1, 3)))
+        write_split(folder / "test.parquet", *sentences(80, seed=2, length=(1, 3)))
+
+    return shared("short_texts", make)
+
+
+@pytest.fixture(scope="session")
+def compared(shared: Shared, short_texts: Path, model_folder: Path) -> Path:
+    """A run that was compared at one seed; to be read."""
+
+    def make(folder: Path) -> None:
+        start_server()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SELECTUNE_CACHE", str(folder / "cache"))
+            patch.setenv("OMP_NUM_THREADS", "1")
+            patch.setattr("sys.argv", ["main.py"])
+            given = [*options(short_texts, model_folder), "--seeds", "1", "--output", str(folder / "run")]
+            main(["fit", "--compare", *given])
+
+    return shared("compared", make) / "run"
+
+
+def test_every_rival_is_a_whole_run_and_those_of_the_same_cost_cost_the_same(compared: Path) -> None:
+    files = RunFiles(compared)
+    assert sorted(path.name for path in files.compare.iterdir() if path.is_dir()) == sorted(RIVALS)
+    costs = {name: total_flops(files.compare / name) for name in RIVALS}
+    own = total_flops(compared)
+    assert own is not None
+    for name in ("random_rows-0", "fewer_epochs-0"):
+        assert costs[name] == pytest.approx(own, rel=0.05)
+
+
+def test_the_verdict_file_the_page_and_a_second_judgement_agree(compared: Path) -> None:
+    verdict = judge(compared)
+    assert read_verdict(compared) == verdict
+    assert all(verdict.evidence.arm(name).difference is not None for name in ARMS)
+    assert verdict.evidence.all_rows.cost is not None
+    assert not verdict.evidence.all_rows.cost.estimated  # a measured run takes the place of an estimate
+    page = RunFiles(compared).report.read_text()
+    assert verdict.headline in page
+    assert "not run" not in verdict.sentence
+
+
+def test_a_page_is_the_same_however_often_it_is_made(compared: Path, tmp_path: Path, here: Here) -> None:
+    copy = Path(shutil.copytree(compared, tmp_path / "run"))
+    here("report", copy)
+    first = {file: RunFiles(copy).path.joinpath(file).read_bytes() for file in ("report.html", "verdict.json")}
+    here("report", copy)
+    assert first == {file: (copy / file).read_bytes() for file in first}
+
+
+def test_a_rival_that_is_missing_is_named_with_the_command_that_runs_it_alone(
+    compared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: Here
+) -> None:
+    copy = Path(shutil.copytree(compared, tmp_path / "run"))
+    shutil.rmtree(RunFiles(copy).compare / "fewer_epochs-0")
+    verdict = judge(copy)
+    command = verdict.evidence.fewer_epochs.command
+    assert verdict.evidence.fewer_epochs.difference is None
+    assert command in verdict.sentence
+    assert str(copy) in command
+    other = {name: (RunFiles(copy).compare / name / "done.json").stat().st_mtime_ns for name in RIVALS[:2]}
+    start_server()
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    here(*command.split()[2:], "--seeds", "1")
+    assert other == {name: (RunFiles(copy).compare / name / "done.json").stat().st_mtime_ns for name in RIVALS[:2]}
+    assert judge(copy).evidence.fewer_epochs.difference is not None
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        (["--data.selector", "null", "--data.keep", "null"], "data.selector"),
+        (["--margin", "-1"], "--margin"),
+        (["--seeds", "0"], "--seeds"),
+        (["--rivals", "fewer_epochs"], "--rivals"),
+        (["--trainer.epochs", "3"], "trainer.epochs"),
+    ],
+)
+def test_a_mistake_ends_in_a_sentence_before_anything_is_run(
+    more: list[str], named: str, data_folder: Path, model_folder: Path, tmp_path: Path, here: Here
+) -> None:
+    printed = here("compare", *options(data_folder, model_folder), "--output", tmp_path / "run", *more, code=2)
+    assert named in printed
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_of_another_config_is_refused_and_left_as_it_is(compared: Path, tmp_path: Path, here: Here) -> None:
+    copy = Path(shutil.copytree(compared, tmp_path / "run"))
+    config = RunFiles(copy).config
+    printed = here("compare", "--config", config, "--data.keep", "0.4", "--seeds", "1", "--output", copy, code=2)
+    assert "data.init_args.keep" in printed
+    assert all((RunFiles(copy).compare / name).is_dir() for name in RIVALS)
+    assert json.loads(RunFiles(copy).verdict.read_text())["schema"] == 1
