@@ -61,7 +61,8 @@ def sentence(word: Word, evidence: Evidence) -> str:
         name, change = evidence.smallest_class.name, evidence.smallest_class.difference
         against = _change(ACCURACY, change, "all rows")
         clauses.append(f"on the smallest class, {name} ({change.n_rows:,} held-out rows), accuracy is {against}")
-    return f"{opening}: {'; '.join([*clauses, *_intervals(evidence), *_margin(word, evidence), *_not_run(word, evidence)])}."
+    clauses += [*_intervals(evidence), *_margin(word, evidence), *_not_run(word, evidence)]
+    return f"{opening}: {'; '.join(clauses)}."
 
 
 def cost_against_all_rows(evidence: Evidence) -> str:
