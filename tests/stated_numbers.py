@@ -175,7 +175,7 @@ def saved_by_box() -> str:
 def squad_f1(full: bool) -> list[str]:
     """F1 of SQuAD's runs in per cent, the best first."""
     found = [float(run["test/f1"]) for run in runs("euds", task="squad") if (run["method"] == "full") == full]
-    return [f"{100 * value:.1f}" for value in sorted(found, reverse=True)]
+    return [f"{value:.1f}" for value in sorted(found, reverse=True)]
 
 
 def best_of_seed_2() -> str:

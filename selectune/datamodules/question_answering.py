@@ -111,7 +111,7 @@ class QuestionAnswering(SelectionDataModule):
         """EM and F1 of never giving an answer: the share of held-out questions that have none."""
         answers = self._answers(self.splits["test"], f"the test split of {self.dataset}")
         share = float(np.mean([not texts for texts in answers]))
-        return {"em": share, "f1": share}
+        return {"em": 100 * share, "f1": 100 * share}
 
     def head(self) -> QuestionAnsweringHead:
         """Start and end of the answer."""

@@ -140,8 +140,8 @@ def _show_selection(job: Job, data: SelectionDataModule) -> None:
     rows, manifest = data.selected.rows, data.selected.manifest
     flops = "unknown FLOPs" if spent.flops is None else f"{spent.flops / 1e9:,.1f} GFLOP"
     print(
-        f"selected {manifest.budget['rows']:,} of {len(data.pool):,} rows and {manifest.budget['tokens']:,} of "
-        f"{manifest.pool_tokens:,} tokens; cost so far: {spent.device_s:,.1f} s, {flops}"
+        f"selected {manifest.budget['rows']:,} of {len(data.pool):,} rows and {manifest.budget['input_tokens']:,} of "
+        f"{manifest.pool_input_tokens:,} tokens; cost so far: {spent.device_s:,.1f} s, {flops}"
     )
     dropped = np.setdiff1d(np.arange(len(data.pool)), rows)
     for kind, some in (("kept", rows), ("dropped", dropped)):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from selectune.report.numbers import count, flop, seconds, share
-from selectune.tables.bootstrap import LEVEL, REPLICATES, Difference
 from selectune.tables.grid import NO_BUDGET
 from selectune.tables.results import Result
-from selectune.tables.summary import RANDOM, Group, Line
+from selectune.tables.summary import FRACTIONS, RANDOM, Group, Line
+from selectune.verdict.intervals import LEVEL, Difference
+from selectune.verdict.row_metrics import IN_PERCENT
 
-IN_PER_CENT = {"accuracy", "macro_f1", "micro_f1", "matthews", "pearson", "spearman", "em", "f1"}
 UNKNOWN = "\N{EN DASH}"
 MATCHED = {
     "rows": "as many random rows", "tokens": "random rows of as many tokens",
@@ -24,12 +24,11 @@ READING = f"""## How to read it
 - **Total cost** is selecting, warming up and training, means over seeds. Selecting is charged in full to each run, also
   where stored signals spared it. Preparing data and evaluating are left out.
 - **Difference to random**: to the method `{RANDOM}` at the same budget and the same seeds, with its {100 * LEVEL:.0f} %
-  interval from {REPLICATES:,} bootstrap replicates. They draw seeds and held-out rows anew, both methods on the same
-  ones; those marked * draw seeds alone, as their metric does not follow from figures of rows.
+  interval, paired over seeds and held-out rows; with one seed it is over rows alone. Those marked * are over seeds
+  alone, as their metric does not follow from rows. ``summary.csv`` has p, and p corrected for the number of methods.
 - **Device time** is that of the processor while other runs shared it, and a stored signal's is that of the run that
   made it: look at FLOPs first.
-- With few seeds an interval is too narrow: it cannot know what other seeds would do. One that holds 0 says that the
-  table does not tell the two apart.
+- An interval that holds 0 says that the table does not tell the two apart.
 """
 
 
@@ -67,7 +66,7 @@ def markdown(groups: list[Group], prepared: Result | None, done: int, cells: int
 def table_of(group: Group) -> str:
     """The lines of a task at a budget, and the gains of methods over random rows that are matched to them."""
     metric = group.metric
-    heads = [heading.format(metric=metric + (" (%)" if metric in IN_PER_CENT else "")) for heading in HEADINGS]
+    heads = [heading.format(metric=metric + (" (%)" if metric in FRACTIONS else "")) for heading in HEADINGS]
     rows = [heads, ["---", *["---:"] * (len(heads) - 1)], *(_cells(metric, line) for line in group.lines)]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     gains = [
@@ -102,9 +101,11 @@ def _difference(metric: str, gap: Difference | None, n: int) -> str:
         text = metric_text(metric, abs(value))
         numbers.append(("" if float(text) == 0 else "+" if value > 0 else "\N{MINUS SIGN}") + text)
     seeds = "" if gap.n_seeds == n else f" ({gap.n_seeds} seed{'s' if gap.n_seeds > 1 else ''})"
-    return f"{numbers[0]} [{numbers[1]}, {numbers[2]}]{'' if gap.over_rows else '*'}{seeds}"
+    return f"{numbers[0]} [{numbers[1]}, {numbers[2]}]{'*' if gap.over == 'seeds' else ''}{seeds}"
 
 
 def metric_text(metric: str, value: float) -> str:
-    """A metric in per cent where it lies between 0 and 1, else to three digits."""
-    return f"{100 * value:.1f}" if metric in IN_PER_CENT else f"{value:.3g}"
+    """A metric: fractions in per cent, EM and F1 of answers as they are, from 0 to 100, others to three digits."""
+    if metric in FRACTIONS or metric in IN_PERCENT:
+        return f"{value * (100 if metric in FRACTIONS else 1):.1f}"
+    return f"{value:.3g}"

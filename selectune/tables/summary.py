@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from selectune.tables.bootstrap import Difference, difference
+from selectune.common.errors import UserError
 from selectune.tables.grid import NO_BUDGET
 from selectune.tables.results import Result, write_rows
+from selectune.verdict.intervals import Difference, corrected, difference_of_seeds, paired_difference
+from selectune.verdict.row_metrics import IN_PERCENT
 
 RANDOM = "random"
+FRACTIONS = ("accuracy", "macro_f1", "micro_f1", "matthews", "pearson", "spearman")
 COLUMNS = (
     "task", "budget", "metric", "method", "mean", "sd", "n", "tokens_trained_on", "total_flops", "selection_flops",
-    "total_device_s", "versus_random", "low", "high", "over_rows", "matches", "by", "matched_versus_this",
-    "matched_low", "matched_high",
+    "total_device_s", "versus_random", "low", "high", "p", "p_holm", "over_rows", "matches", "by",
+    "matched_versus_this", "matched_low", "matched_high", "unit",
 )  # fmt: skip
 
 
@@ -90,8 +94,14 @@ def summarise(results: list[Result]) -> list[Group]:
                 if of == task and at in (budget, NO_BUDGET)
             ]
             metric = next(result.cell.metric for result in results if result.cell.task == task)
-            groups.append(Group(task, budget, metric, lines))
+            groups.append(Group(task, budget, metric, _with_corrected(lines)))
     return groups
+
+
+def _with_corrected(lines: list[Line]) -> list[Line]:
+    """The lines, their p corrected for how many methods are compared with random rows."""
+    adjusted = iter(corrected([line.versus_random for line in lines if line.versus_random is not None]))
+    return [line if line.versus_random is None else replace(line, versus_random=next(adjusted)) for line in lines]
 
 
 def _line(results: list[Result], random: list[Result], matched: list[Result]) -> Line:
@@ -122,26 +132,32 @@ def compare(results: list[Result], others: list[Result]) -> Difference | None:
     """The difference of two methods over the seeds that both have; None where it is unknown."""
     if not results or not others:
         return None
-    ours, theirs = ({result.cell.seed: result for result in some} for some in (results, others))
-    pairs = [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs)]
-    firsts, seconds = [one.headline for one, _ in pairs], [other.headline for _, other in pairs]
-    if any(math.isnan(value) for value in firsts + seconds):
+    by_seed = [{result.cell.seed: result for result in some} for some in (results, others)]
+    pairs = [(by_seed[0][seed], by_seed[1][seed]) for seed in sorted(by_seed[0].keys() & by_seed[1])]
+    first, second = ({pair[i].cell.seed: pair[i] for pair in pairs} for i in (0, 1))
+    if not pairs or any(math.isnan(result.headline) for pair in pairs for result in pair):
         return None
-    row_metrics = [(one.row_metrics(), other.row_metrics()) for one, other in pairs]
-    return difference(results[0].cell.metric, firsts, seconds, row_metrics)
+    ours, theirs = ({seed: result.row_metrics() for seed, result in some.items()} for some in (first, second))
+    if all((*ours.values(), *theirs.values())):
+        with suppress(UserError):  # of other held-out rows: the seeds' metrics are compared
+            if (paired := paired_difference(results[0].cell.metric, ours, theirs)) is not None:
+                return paired
+    return difference_of_seeds(*({seed: result.headline for seed, result in some.items()} for some in (first, second)))
 
 
 def write_summary(groups: list[Group], file: Path) -> None:
-    """Write ``summary.csv``, a row a line of ``table.md``; metrics as fractions, FLOPs, seconds."""
+    """Write ``summary.csv``, a row a line of ``table.md``; metrics in their ``unit``, FLOPs, seconds."""
     rows = []
     for group in groups:
         for line in group.lines:
             row: dict[str, Any] = {"task": group.task, "budget": group.budget, "metric": group.metric}
+            row["unit"] = "0 to 100" if group.metric in IN_PERCENT else "fraction" if group.metric in FRACTIONS else ""
             row |= {"method": line.method, "mean": line.mean, "sd": line.sd, "n": line.n}
             row |= {"tokens_trained_on": line.tokens, "total_flops": line.flops, "total_device_s": line.device_s}
             row["selection_flops"] = line.selection_flops
             if gap := line.versus_random:
-                row |= {"versus_random": gap.value, "low": gap.low, "high": gap.high, "over_rows": gap.over_rows}
+                row |= {"versus_random": gap.value, "low": gap.low, "high": gap.high, "p": gap.p}
+                row |= {"p_holm": gap.p_holm, "over_rows": gap.over != "seeds"}
             if line.match is not None:
                 row |= {"matches": line.match.method, "by": line.match.by}
                 if gain := line.match.gain:

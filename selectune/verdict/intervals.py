@@ -242,7 +242,8 @@ def _t_interval(value: float, parts: Sequence[tuple[float, int]], n_seeds: int, 
     from scipy.special import stdtrit  # lazy: half a second
 
     def half_width(p: float) -> float:
-        return math.sqrt(sum(float(stdtrit(freedom, p / 2)) ** 2 * variance for variance, freedom in parts))
+        # a quantile of one degree of freedom may be 1e299, whose square is no float
+        return math.hypot(*(float(stdtrit(freedom, p / 2)) * math.sqrt(variance) for variance, freedom in parts))
 
     low, high = -300.0, 0.0  # log10 p, halved until no number lies between
     while low < (middle := (low + high) / 2) < high:

@@ -140,7 +140,7 @@ def test_a_fixed_threshold_is_not_tuned(data: QuestionAnswering) -> None:
         data.null_threshold = None
     metrics.update(torch.tensor([[3.0, 1.0, 1.0], [2.0, 0.0, 0.5]]), torch.tensor([True, True]))
     found = {name: float(value) for name, value in metrics.compute().items()}
-    assert found == {"em": 0, "f1": 0.25, "has_ans_em": 0, "has_ans_f1": 0.25, "null_threshold": 2.5}
+    assert found == {"em": 0, "f1": 25, "has_ans_em": 0, "has_ans_f1": 25, "null_threshold": 2.5}
 
 
 def changed(key: str, row: int, value: Any) -> dict[str, list]:
@@ -190,4 +190,4 @@ def test_bad_lengths(tmp_path: Path, model_folder: Path) -> None:
 def test_never_answering_is_right_where_there_is_no_answer(data: QuestionAnswering) -> None:
     without = np.mean([not answers["text"] for answers in data.splits["test"]["answers"]])
     assert 0 < without < 1
-    assert data.constant_metrics() == {"em": without, "f1": without}
+    assert data.constant_metrics() == pytest.approx({"em": 100 * without, "f1": 100 * without})

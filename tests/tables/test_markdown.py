@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from selectune.tables.bootstrap import Difference
 from selectune.tables.markdown import markdown, table_of
 from selectune.tables.summary import Group, Line, Match
+from selectune.verdict.intervals import Difference
 
 RANDOM = Line("random", "0.5", 0.7, 0.01, 3, 900.0, 1e9, 0.0, 10.0, None)
-BAND = replace(RANDOM, method="band", mean=0.72, versus_random=Difference(0.02, -0.01, 0.05, 3, True))
-DEARER = Match("band", "cost", Difference(-0.03, -0.05, -0.01, 3, True))
+BAND = replace(
+    RANDOM, method="band", mean=0.72, versus_random=Difference(0.02, -0.01, 0.05, 0.2, 3, 60, "seeds and rows")
+)
+DEARER = Match("band", "cost", Difference(-0.03, -0.05, -0.01, 0.01, 3, 60, "seeds and rows"))
 GROUP = Group("reviews", "0.5", "accuracy", [RANDOM, BAND, replace(RANDOM, method="same_cost", match=DEARER)])
 
 

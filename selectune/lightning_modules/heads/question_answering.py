@@ -182,6 +182,7 @@ class AnswerMetric(Metric):
     def compute(self) -> dict[str, Tensor]:
         """The metrics, by name."""
         null_odds, em, f1 = dim_zero_cat(self.predictions).cpu().double().numpy().T
+        em, f1 = 100 * em, 100 * f1  # 0 to 100, as SQuAD's script has them
         has_answer = dim_zero_cat(self.has_answer).cpu().numpy()
         if not self.head.null_answers:
             return {name: torch.tensor(values.mean()).float() for name, values in (("em", em), ("f1", f1))}
