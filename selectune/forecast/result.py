@@ -1,4 +1,4 @@
-"""A forecast: the cost of each stage, whether selecting will pay, and the assumptions."""
+"""A forecast: the cost of each stage, whether selecting will be cheaper, and the assumptions."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from selectune.costs.scorer_ratio import PAYS_BELOW, ScorerRatio
 
 SCHEMA = 1
 HALVINGS = 12
+PRICE = "What that does to the held-out metric only a trial tells: `fit --compare`."
 SHOWN = ("wall_s", "device_s", "flops", "peak_rss_bytes", "peak_cuda_bytes", "examples", "tokens")
 
 
@@ -135,7 +136,7 @@ def advice(scorer: ScorerRatio | None, saving: Saving) -> str:
 
 
 def _verdict(saving: Saving, scorer: str = "") -> str:
-    """Whether selecting will pay, in FLOPs, or in both units where they disagree; empty where that is not known."""
+    """Whether selecting will be cheaper, in FLOPs, or in both units where they disagree; empty where that is not known."""
     unit, losing = saving.unit, saving.losing
     terms = getattr(saving, unit)
     if not terms.selection or terms.full_training is None or terms.saving is None or not saving.epochs:
@@ -153,10 +154,10 @@ def _verdict(saving: Saving, scorer: str = "") -> str:
         f"{' but '.join([*gains.values(), *losses.values()])} of {WHOLE[saving.part]}."
     )
     if losing is None:
-        return f"Selection will {'pay' if gains else 'NOT pay'}: {sentence}"
+        return f"Selecting will {'be' if gains else 'NOT be'} cheaper: {sentence}{f' {PRICE}' if gains else ''}"
     won = next(iter(gains))
     return (
-        f"Selection will pay in {UNIT_NAMES[won]} but NOT in {UNIT_NAMES[losing]}: {sentence} "
+        f"Selecting will be cheaper in {UNIT_NAMES[won]} but NOT in {UNIT_NAMES[losing]}: {sentence} {PRICE} "
         f"{saving.break_even_sentence(losing)}"
     )
 

@@ -10,7 +10,7 @@ from selectune.costs.compute_saving import compute_saving
 from selectune.costs.saving import Saving
 from selectune.costs.scorer_ratio import ScorerRatio
 from selectune.forecast import Forecast
-from selectune.forecast.result import advice, break_even_keep
+from selectune.forecast.result import PRICE, advice, break_even_keep
 from tests.costs.records import record
 
 
@@ -45,12 +45,13 @@ def a_forecast(saving: Saving, keep: float, epochs: float, scorer: ScorerRatio |
 def test_a_loss_is_said_as_plainly_as_a_gain() -> None:
     bert = ScorerRatio("bert-base", "bert-base", 110, 110, 0.4)
     assert a_forecast(a_saving(1300, 0.5), 0.5, 1, bert).sentence() == (
-        "Selection will NOT pay: selecting from 1.0M rows with bert-base costs 1.30 times one epoch of training on all "
-        "of them: with 1 epoch at keep 0.5 you lose 0.800 times the FLOPs of training on everything."
+        "Selecting will NOT be cheaper: selecting from 1.0M rows with bert-base costs 1.30 times one epoch of training "
+        "on all of them: with 1 epoch at keep 0.5 you lose 0.800 times the FLOPs of training on everything."
     )
     sentence = a_forecast(a_saving(300, 0.1, 3), 0.1, 3).sentence()
-    assert sentence.startswith("Selection will pay: selecting from 1.0M rows costs 0.300 times one epoch")
-    assert sentence.endswith("with 3 epochs at keep 0.1 you save 80 % of the FLOPs of training on everything.")
+    assert sentence.startswith("Selecting will be cheaper: selecting from 1.0M rows costs 0.300 times one epoch")
+    assert "with 3 epochs at keep 0.1 you save 80 % of the FLOPs of training on everything." in sentence
+    assert sentence.endswith(PRICE)  # no gain without its price
 
 
 def test_a_smaller_scorer_is_proposed_where_it_is_not_small() -> None:
@@ -78,7 +79,7 @@ def devices_disagree(flops: float, seconds: float) -> Saving:
 
 def test_where_flops_and_time_disagree_both_are_said() -> None:
     made = a_forecast(devices_disagree(100, 700), 0.5, 1)
-    assert made.sentence().startswith("Selection will pay in FLOPs but NOT in device time: ")
+    assert made.sentence().startswith("Selecting will be cheaper in FLOPs but NOT in device time: ")
     both = "you save 40 % of the FLOPs but lose 0.200 times the device time of training on everything. "
     assert both in made.sentence()
     assert made.sentence().endswith("In device time it pays from 2 uses on (other heads, models or seeds trained on "
@@ -87,7 +88,7 @@ def test_where_flops_and_time_disagree_both_are_said() -> None:
         "In FLOPs it pays up to keep 0.40. In FLOPs it pays for itself in its first use, and each reuse saves more."
     )
     made = a_forecast(devices_disagree(700, 100), 0.5, 1)
-    assert made.sentence().startswith("Selection will pay in device time but NOT in FLOPs: ")
+    assert made.sentence().startswith("Selecting will be cheaper in device time but NOT in FLOPs: ")
     assert "In FLOPs it pays from 2 uses on" in made.sentence()
     for flops, seconds in ((100, 200), (700, 800)):
         made = a_forecast(devices_disagree(flops, seconds), 0.5, 1)

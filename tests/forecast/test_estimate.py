@@ -89,7 +89,7 @@ def test_a_selection_that_costs_more_than_it_saves_is_said_before_and_after(
     losing = [*selecting, "--scorer.generative.estimator", "masked_pseudo", "--data.keep", "0.9"]
     losing += ["--trainer.max_epochs", "1", "--output", str(run)]
     output = here("estimate", *losing)
-    assert "Selection will NOT pay: selecting from 216 rows with local:tiny costs" in output
+    assert "Selecting will NOT be cheaper: selecting from 216 rows with local:tiny costs" in output
     assert "with 1 epoch at keep 0.9 you lose" in output
     assert "It pays at no keep ratio." in output
     assert "as large as the model. Selection pays when it is 5 to 10 times smaller (Yin & Rush 2025)" in output
@@ -111,7 +111,7 @@ def test_one_epoch_at_a_small_keep_pays_up_to_a_ratio(here: Here, selecting: lis
     here("estimate", *selecting, "--trainer.max_epochs", "8", "--output", tmp_path / "run")
     content = forecast_of(tmp_path / "run")
     assert content["saving"]["flops"] > 0
-    assert content["sentence"].startswith("Selection will pay")  # a busy machine may lose time
+    assert content["sentence"].startswith("Selecting will be cheaper")  # a busy machine may lose time
     keep = content["break_even_keep"]
     at_bound = [*selecting, "--trainer.max_epochs", "8", "--data.keep", f"{keep:.4f}"]
     here("estimate", *at_bound, "--output", tmp_path / "bound")
