@@ -136,7 +136,7 @@ def advice(scorer: ScorerRatio | None, saving: Saving) -> str:
 
 
 def _verdict(saving: Saving, scorer: str = "") -> str:
-    """Whether selecting will be cheaper, in FLOPs, or in both units where they disagree; empty where that is not known."""
+    """Whether selecting will be cheaper, in FLOPs, or in both units where they disagree; empty where it is unknown."""
     unit, losing = saving.unit, saving.losing
     terms = getattr(saving, unit)
     if not terms.selection or terms.full_training is None or terms.saving is None or not saving.epochs:
