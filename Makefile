@@ -19,7 +19,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 quickstart: $(READY)
-	$(BIN)/python main.py fit --config configs/quickstart.yaml --output runs/quickstart-$$(date +%Y%m%d-%H%M%S)
+	$(BIN)/python main.py fit --compare --config configs/quickstart.yaml --seeds 1 --jobs 2 --output runs/quickstart-$$(date +%Y%m%d-%H%M%S)
 
 # a thread each, as two processes whose threads wait for each other are slower than one
 test: $(READY)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from argparse import ArgumentError
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -81,24 +81,18 @@ class Comparison:
         config = with_settings(self.config, changes | {"seed_everything": seed})
         return Cell(name, name, "none", seed, folder, config, needs=needs, shown=folder == self.output)
 
-    def first(self) -> list[Cell]:
-        """The fit and all rows at each seed; what they cost sizes the other rivals."""
-        cells = [self.cell(SELECTED, seed, {}) for seed in self.seeds]
-        if {ALL, FEWER} & set(self.rivals):
-            cells += [self.cell(ALL, seed, _select(None)) for seed in self.seeds]
-        return cells
-
-    def second(self) -> list[Cell]:
-        """Random rows and fewer epochs, at the seeds whose first runs are done."""
-        cells = []
-        for seed in self.seeds:
-            fit, whole = self.folder(SELECTED, seed), self.folder(ALL, seed)
-            if RANDOM in self.rivals and RunFiles(fit).finished:
-                matched = {"class_path": "Random", "init_args": {"match": str(fit), "by": "cost"}}
-                cells.append(self.cell(RANDOM, seed, _select(matched)))
-            if FEWER in self.rivals and RunFiles(fit).finished and RunFiles(whole).finished:
-                cells.append(self.cell(FEWER, seed, _select(None) | self._fewer(fit, whole)))
-        return cells
+    def stages(self) -> Iterator[list[Cell]]:
+        """The runs, in stages: what a later one runs costs as much as a run of an earlier one did."""
+        yield [self.cell(SELECTED, seed, {}) for seed in self.seeds]
+        done = [seed for seed in self.seeds if RunFiles(self.folder(SELECTED, seed)).finished]
+        cells = [self.cell(ALL, seed, _select(None)) for seed in done if ALL in self.rivals]
+        for seed in done if RANDOM in self.rivals else ():
+            matched = {"match": str(self.folder(SELECTED, seed)), "by": "cost"}
+            cells.append(self.cell(RANDOM, seed, _select({"class_path": "Random", "init_args": matched})))
+        yield cells
+        pairs = [(seed, self.folder(SELECTED, seed), self.folder(ALL, seed)) for seed in done if FEWER in self.rivals]
+        whole = [pair for pair in pairs if RunFiles(pair[2]).finished]
+        yield [self.cell(FEWER, seed, _select(None) | self._fewer(*folders)) for seed, *folders in whole]
 
     def _fewer(self, fit: Path, whole: Path) -> dict[str, Any]:
         """Trainer settings with which all rows cost what a fit with its selection did, the schedule compressed.
@@ -162,12 +156,16 @@ def run_all(comparison: Comparison, jobs: int, normalise: Callable[[Any], Config
 
     A fit whose training failed is judged without rivals: their cost would tell nothing more.
     """
-    failed = _run(comparison.first()[:1], 1, normalise)
+    stages = comparison.stages()
+    selected = next(stages)
+    failed = _run(selected[:1], 1, normalise)
     outcome = TrainingOutcome.read(comparison.output)
     if failed or (outcome is not None and outcome.failed):
         return failed
-    failed = _run(comparison.first(), jobs, normalise)
-    return _run(comparison.second(), jobs, normalise) or failed
+    failed = _run(selected[1:], jobs, normalise)
+    for cells in stages:
+        failed = _run(cells, jobs, normalise) or failed
+    return failed
 
 
 def _run(cells: Sequence[Cell], jobs: int, normalise: Callable[[Any], Config]) -> bool:
