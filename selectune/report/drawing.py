@@ -8,7 +8,6 @@ from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from html import escape
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,16 +115,21 @@ class Picture:
     note: str = ""
 
 
-def show(pictures: Iterable[Picture], folder: Path, prefix: str = "") -> str:
-    """Pictures as HTML; each is also written to ``figures/<prefix><name>.png`` of a folder."""
-    shown = ""
+@dataclass(frozen=True)
+class Shown:
+    """A picture in a page: its content in base64, and its size in pixels of the page."""
+
+    picture: Picture
+    content: str
+    width: int
+    height: int
+
+
+def show(pictures: Iterable[Picture], folder: Path, prefix: str = "") -> list[Shown]:
+    """Pictures for a page; each is also written to ``figures/<prefix><name>.png`` of a folder."""
+    shown = []
     for picture in pictures:
         content = write_png(picture.figure, RunFiles(folder).figures / f"{prefix}{picture.name}.png")
         width, height = (round(96 * inches) for inches in picture.figure.get_size_inches())
-        note = f'<p class="note">{escape(picture.note)}</p>' if picture.note else ""
-        shown += (
-            f"<figure><figcaption>{escape(picture.title)}</figcaption>"
-            f'<img src="data:image/png;base64,{b64encode(content).decode()}" alt="{escape(picture.alt)}" '
-            f'width="{width}" height="{height}">{note}</figure>'
-        )
+        shown.append(Shown(picture, b64encode(content).decode(), width, height))
     return shown

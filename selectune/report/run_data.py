@@ -161,6 +161,11 @@ class RunData:
         return "warm_up" if self.warm_up_manifest and not self.manifest else "fit"
 
     @property
+    def selects(self) -> bool:
+        """Whether rows were left out, of the fine-tuning or of the warm-up."""
+        return any(kept < pool for kept, pool in self.sizes.values())
+
+    @property
     def sizes(self) -> dict[str, tuple[int, int]]:
         """Rows and tokens of `selected_for`, each kept and of the pool; empty when unknown."""
         return self.sizes_of(self.selected_for)

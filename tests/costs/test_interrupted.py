@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from selectune.report.html_tables import cost_table
+from selectune.report.terms import terms_table
 
 from selectune.costs import ledger as module
 from selectune.costs.compute_saving import compute_saving
 from selectune.costs.ledger import Ledger, StageCost, append, read_ledger
 from selectune.costs.record import CostRecord, Kept, add_up
 from selectune.costs.uninterrupted import split_costs
-from selectune.report.html_tables import cost_table
 from selectune.report.run_data import RunData
-from selectune.report.terms import terms_table
 from tests.costs.acted_run import EPOCHS, KEPT, POOL, Machine, fit
 from tests.costs.records import record
 
