@@ -58,7 +58,7 @@ def missing_pictures(run: RunData) -> str:
 
 
 def cost_bars(run: RunData, unit: Unit) -> list[Bar]:
-    """Steps from training on everything down to selection and training, and the difference; else of the stages alone; empty where one is unknown.
+    """Steps from training on everything down to selection and training; else the stages; empty where one is unknown.
 
     Where rows were selected for the warm-up alone, the steps are the warm-up's, and fine-tuning stands below them.
     """

@@ -137,13 +137,10 @@ def terms_table(saving: Saving, beside: Saving | None = None) -> Table:
     saved = Row("Saving", [number(terms.saving, share) for terms in by_unit.values()])
     more = [Row("Break-even, in uses of the selection", [_uses(terms) for terms in by_unit.values()])]
     if (ratio := saving.scorer_ratio) is not None:
+        times: Formatter = "{:.3g} times".format
         known = {"parameters": ratio.parameters, "FLOPs a token": ratio.flops_per_token}
         more += [
-            Row(
-                f"Scoring model, {name}",
-                [number(value, lambda part: f"{part:.3g} times"), ""],
-                mark="of the model that is trained",
-            )
+            Row(f"Scoring model, {name}", [number(value, times), ""], mark="of the trained model's")
             for name, value in known.items()
             if value is not None
         ]

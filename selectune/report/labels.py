@@ -23,10 +23,8 @@ METRIC_NAMES = {
     "loss": "Loss",
 }
 # Shown times 100: accuracy and F1 of classes in per cent, EM and F1 of answers from 0 to 100.
-SCALED = {name: f"{SPACE}%" for name in ("accuracy", "macro_f1", "micro_f1", "majority_accuracy")} | {
-    "em": "",
-    "f1": "",
-}
+SCALED = {"em": "", "f1": ""}
+SCALED |= {name: f"{SPACE}%" for name in ("accuracy", "macro_f1", "micro_f1", "majority_accuracy")}
 
 
 def capital(text: str) -> str:

@@ -22,8 +22,8 @@ from selectune.report.run_tables import manifest_table
 from selectune.report.selection_data import SelectionData
 
 N_EXAMPLES = 10  # of the kept rows, and of the dropped ones
+ROUNDING = 5e-10  # scores are rounded to 1e-9
 MAX_COLUMNS = 3  # of signals beside a text
-REASONS = {"too_low": "too low", "too_high": "too high"}
 PLANE = (
     "A sample of each, on the two directions in which their embeddings vary most. What is near here can be far in the "
     "other directions."
@@ -117,25 +117,11 @@ def _example(one: dict[str, Any], selection: SelectionData, signals: list[str]) 
     """A row of the pool: its values, with those outside of what was kept marked, and its text."""
     cells: list[Cell] = []
     for name in signals:
-        stored = selection.signals.get(name)
-        value = one.get(name) if stored is None else float(stored[one["row_id"]])
+        known = name in selection.signals
+        value = float(selection.signals[name][one["row_id"]]) if known else one.get(name)
         low, high = selection.intervals.get(name, (-np.inf, np.inf))
-        width = (
-            high - low
-            if np.isfinite(high - low)
-            else 10.0
-            if stored is None
-            else float(np.nanmax(stored) - np.nanmin(stored))
-        )
+        width = float(high - low if name in selection.intervals else np.ptp(selection.known(name)[0]) if known else 10)
         shown = cell(value, partial(in_digits, width=width))  # type: ignore[arg-type]
-        side = (
-            ""
-            if value is None
-            else " (too low)"
-            if value < low - 5e-10
-            else " (too high)"
-            if value > high + 5e-10
-            else ""
-        )
-        cells.append([shown, side] if side else shown)  # type: ignore[list-item]
+        outside = "too low" if (value or 0) < low - ROUNDING else "too high" if (value or 0) > high + ROUNDING else ""
+        cells.append([shown, f" ({outside})"] if outside else shown)  # type: ignore[list-item]
     return Row(count(one["row_id"]), [*cells, one["text"]])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from selectune.common.files import read_mapping
 from selectune.common.run_files import RunFiles
 from selectune.costs.saving import UNIT_NAMES, Saving, Unit
@@ -28,7 +30,8 @@ LOOKS = {  # of the arms: colour, marker, line
     "fewer_epochs": ("#cc79a7", "^", "-."),
 }
 NOTE = (
-    "A bar is the 95 % interval of the difference from this run: where it crosses the run's line, no difference shows."
+    "A bar is the 95 % interval of the difference from this run, cut at the edge: where it crosses this run's line, no "
+    "difference shows."
 )
 
 
@@ -64,7 +67,7 @@ def _drawn(run: RunData, evidence: Evidence, unit: Unit, curves: Mapping[str, Cu
         axes[1].set_ylabel(f"{axis_label(name)}, validation")
         words.append(f"Beside it: {name.replace('_', ' ')} on the validation split by cost so far, of the first seed.")
     for axis in axes:
-        axis.set_xlim(left=0)
+        axis.set_xlim(0, 1.06 * axis.get_xlim()[1])
         axis.xaxis.set_major_locator(MaxNLocator(4))
         axis.xaxis.set_major_formatter(lambda value, _: UNIT_FORMATS[unit](value))
         axis.grid(alpha=0.25, lw=0.6)
@@ -114,9 +117,11 @@ def _draw_arms(axis: Axes, run: RunData, evidence: Evidence, unit: Unit) -> list
             )
             words.append(f"{label}: {prose.score(evidence.metric, arm.score)} for {UNIT_FORMATS[unit](at)}{told}.")
     axis.set_ylabel(f"{axis_label(name)}, held-out")
-    if factor(name) == 100:  # an interval of few seeds may be wider than what there is
-        low, high = axis.get_ylim()
-        axis.set_ylim(max(low, -3), min(high, 103))
+    scores = [scale * one for one in (score, *(evidence.arm(arm).score for arm in ARMS)) if one is not None]
+    room = 1.5 * (max(scores) - min(scores)) or 0.1 * abs(max(scores)) or 1.0  # an interval may be far wider
+    low, high = axis.get_ylim()
+    most = 101 if factor(name) == 100 else np.inf
+    axis.set_ylim(max(low, min(scores) - room), min(high, max(scores) + room, most))
     return words
 
 

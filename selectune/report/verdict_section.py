@@ -76,7 +76,7 @@ def _tiles(evidence: Evidence) -> list[Tile]:
     name = capital(prose.metric_name(evidence.metric))
     cost = _cost_tile(evidence.cost, evidence.all_rows.cost)
     against = {arm: _metric_tile(evidence, arm, f"{name} against {text}") for arm, text in (
-        ("all_rows", "all rows"), ("random_rows", "random rows at the same cost")
+        ("all_rows", "all rows"), ("random_rows", "random rows")
     )}  # fmt: skip
     return [cost, *against.values()]
 
@@ -95,9 +95,9 @@ def _cost_tile(cost: Cost, all_rows: Cost | None) -> Tile:
     if not ratios or all_rows is None:
         return Tile("Cost against all rows", "not known", [])
     (unit, ratio), *others = ratios.items()
-    notes: list[Cell] = [UNIT_NAMES[unit]]  # type: ignore[index]
-    notes += [[f"{UNIT_NAMES[name]} ", number(other - 1, signed_share)] for name, other in others]  # type: ignore[index]
-    return Tile("Cost against all rows", number(ratio - 1, signed_share), [*notes, MEASURED[all_rows.estimated]])
+    notes: list[Cell] = [[f"{UNIT_NAMES[name]} ", number(other - 1, signed_share)] for name, other in others]  # type: ignore[index]
+    value: Cell = [number(ratio - 1, signed_share), f" {UNIT_NAMES[unit]}"]  # type: ignore[index]
+    return Tile("Cost against all rows", value, [*notes, MEASURED[all_rows.estimated]])
 
 
 def _metric_tile(evidence: Evidence, name: ArmName, title: str) -> Tile:
@@ -106,9 +106,10 @@ def _metric_tile(evidence: Evidence, name: ArmName, title: str) -> Tile:
         return Tile(title, arm.problem or "not run", [], arm.command)
     value, low, high = change(evidence.metric, difference)
     notes: list[Cell] = [["95 % interval ", low, " to ", high], over(difference)]
-    more = evidence.relative_cost(name)
-    if name == "random_rows" and abs(more - 1) > FAIR:
-        notes.append(["cost of random rows: ", number(more, "{:.2f} times".format), " that of this run"])
+    ratio = evidence.relative_cost(name)
+    if name != "all_rows":
+        times = number(ratio, "{:.2f} times".format)
+        notes.append("at the same total cost" if abs(ratio - 1) <= FAIR else ["at ", times, " the cost of this run"])
     unit = "" if evidence.metric.scale == "plain" else " points"
     return Tile(title, [value, unit], notes)
 
@@ -143,7 +144,7 @@ def arms_table(verdict: Verdict) -> Table:
         mark = "cost estimated" if arm.cost and arm.cost.estimated else ""
         rows.append(Row(ARM_NAMES[name], [*_cost_cells(arm.cost), *_arm_cells(evidence, arm)], mark=mark))
     columns = ("", "FLOPs", "Device time", capital(prose.metric_name(evidence.metric)),
-               "This run less it", "95 % interval", "p (Holm)", "Over")  # fmt: skip
+               "Difference", "95 % interval", "p (Holm)", "Over")  # fmt: skip
     return Table("arms", columns, [Group(rows)])
 
 
@@ -165,7 +166,7 @@ def _score(evidence: Evidence, value: float | None) -> Cell:
 
 
 def in_metric(run: RunData) -> str:
-    """What a run's saving cost in its metric, in one sentence that stands beside the saving; or that it is not known."""
+    """What a run's saving cost in its metric, in one sentence to stand beside the saving; or that it is not known."""
     evidence = run.verdict.evidence if run.verdict else None
     if evidence is None or (difference := evidence.all_rows.difference) is None:
         return "What that cost in accuracy is not known, as it was not compared with training on all rows."
