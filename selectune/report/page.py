@@ -78,7 +78,12 @@ def _terms(run: RunData) -> dict[str, Any] | None:
         return None
     main = run.saving.main
     table = terms_table(main, run.saving if main is not run.saving else None)
-    return {"table": table, "break_even": main.break_even_sentence(), "definition": main.definition}
+    return {
+        "table": table,
+        "break_even": main.break_even_sentence(),
+        "definition": main.definition,
+        "scorer": main.scorer_ratio,
+    }
 
 
 def _warm_up_terms(run: RunData) -> Any:

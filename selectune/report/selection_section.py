@@ -121,7 +121,7 @@ def _example(one: dict[str, Any], selection: SelectionData, signals: list[str]) 
         value = float(selection.signals[name][one["row_id"]]) if known else one.get(name)
         low, high = selection.intervals.get(name, (-np.inf, np.inf))
         width = float(high - low if name in selection.intervals else np.ptp(selection.known(name)[0]) if known else 10)
-        shown = cell(value, partial(in_digits, width=width))  # type: ignore[arg-type]
+        shown = cell(value, partial(in_digits, width=width))
         outside = "too low" if (value or 0) < low - ROUNDING else "too high" if (value or 0) > high + ROUNDING else ""
         cells.append([shown, f" ({outside})"] if outside else shown)  # type: ignore[list-item]
     return Row(count(one["row_id"]), [*cells, one["text"]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -94,7 +95,9 @@ def _draw_arms(axis: Axes, run: RunData, evidence: Evidence, unit: Unit) -> list
             words.append(f"{label}: not run.")
         elif arm.score is None:
             axis.axvline(at, color=colour, lw=1.2, ls=line, label=f"{label}, cost alone")
-            words.append(f"{label}: {UNIT_FORMATS[unit](at)}{' (estimated)' if arm.cost.estimated else ''}, not run.")
+            words.append(
+                f"{label}: {UNIT_FORMATS[unit](at)}{' (estimated)' if arm.cost and arm.cost.estimated else ''}, not run."
+            )
         else:
             bars, told = None, ""
             if (difference := arm.difference) is not None:
@@ -119,9 +122,9 @@ def _draw_arms(axis: Axes, run: RunData, evidence: Evidence, unit: Unit) -> list
     axis.set_ylabel(f"{axis_label(name)}, held-out")
     scores = [scale * one for one in (score, *(evidence.arm(arm).score for arm in ARMS)) if one is not None]
     room = 1.5 * (max(scores) - min(scores)) or 0.1 * abs(max(scores)) or 1.0  # an interval may be far wider
-    low, high = axis.get_ylim()
-    most = 101 if factor(name) == 100 else np.inf
-    axis.set_ylim(max(low, min(scores) - room), min(high, max(scores) + room, most))
+    bottom, top = axis.get_ylim()
+    most = 101.0 if factor(name) == 100 else np.inf
+    axis.set_ylim(max(bottom, min(scores) - room), min(top, max(scores) + room, most))
     return words
 
 
@@ -140,7 +143,8 @@ def _curves(run: RunData, name: str, unit: Unit) -> dict[str, Curve]:
     if not seeds:
         return {}
     by_cost = {}
-    for arm, folder in {"selected": files.path, **{arm: files.rival(arm, seeds[0]) for arm in ARMS}}.items():
+    folders: dict[str, Path] = {"selected": files.path} | {arm: files.rival(arm, seeds[0]) for arm in ARMS}
+    for arm, folder in folders.items():
         if not RunFiles(folder).saving.is_file():
             continue
         curves = read_metrics(RunFiles(folder).metrics)[1]

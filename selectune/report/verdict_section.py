@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from selectune.costs.saving import UNIT_NAMES, UNITS
+from selectune.costs.saving import UNIT_NAMES, UNITS, Terms
 from selectune.report.cells import Cell, Group, Number, Row, Table, cell, number
 from selectune.report.labels import capital
 from selectune.report.numbers import flop, seconds, share
@@ -22,7 +22,6 @@ ARM_NAMES: dict[ArmName, str] = {
     "random_rows": "Random rows, same total cost",
     "fewer_epochs": "All rows for fewer epochs, same total cost",
 }
-NOT_KNOWN = prose.HEADLINES[Word.NOT_KNOWN_YET]
 MEASURED = {True: "all rows estimated from this run's cost a token", False: "all rows measured"}
 
 
@@ -49,24 +48,23 @@ class Top:
 def top_of(run: RunData) -> Top:
     """The verdict on a run; of one that cannot be judged, that it is not known, and why."""
     problems = [problem.message for problem in run.training.problems] if run.training and run.training.failed else []
-    if run.verdict is not None:
-        verdict = run.verdict
+    if (verdict := run.verdict) is not None:
         rest = capital(verdict.sentence.removeprefix(verdict.headline).lstrip(":, "))
         return Top(verdict.colour, verdict.headline, [*problems, rest], _tiles(verdict.evidence))
-    failed = prose.HEADLINES[Word.TRAINING_FAILED]
-    sentences = [*problems, run.unfinished] if problems or run.unfinished else [_why_not_judged(run)]
-    return Top("red" if problems else "grey", failed if problems else NOT_KNOWN, list(filter(None, sentences)), [
-        _cost_of(run), *(Tile(f"Metric against {arm}", "not known", []) for arm in ("all rows", "random rows"))
-    ])  # fmt: skip
+    word = Word.TRAINING_FAILED if problems else Word.NOT_KNOWN_YET
+    unfinished = [run.unfinished] if run.unfinished else []
+    sentences = [*problems, *unfinished, *([] if problems else [_why_not_judged(run)])]
+    tiles = [_cost_of(run), *(Tile(f"Metric against {arm}", "not known", []) for arm in ("all rows", "random rows"))]
+    return Top("red" if problems else "grey", prose.HEADLINES[word], sentences, tiles)
 
 
 def _why_not_judged(run: RunData) -> str:
-    if run.saving is None:
-        return "Nothing was trained here, so how these rows compare with all rows, or with random ones, is not known."
+    if run.unfinished or run.saving is None:
+        return "How training on these rows compares with all rows, and with random ones of the same cost, is not known."
     if run.selected_for == "warm_up":
         return (
-            "Rows were selected for the warm-up alone, and what that gave is known only beside another run: run the "
-            "same config with warm_up.data.selector Random, and compare both with `python main.py report RUN RUN`."
+            "Rows were selected for the warm-up alone. What that gave is not known from one run: run the same config "
+            "with warm_up.data.selector Random, and compare both with `python main.py report RUN RUN`."
         )
     return "There is no metric on held-out data, so what the selection gave is not known; give data.test_split."
 
@@ -74,20 +72,24 @@ def _why_not_judged(run: RunData) -> str:
 def _tiles(evidence: Evidence) -> list[Tile]:
     """Cost against all rows, and the metric against all rows and against random rows of the same cost."""
     name = capital(prose.metric_name(evidence.metric))
-    cost = _cost_tile(evidence.cost, evidence.all_rows.cost)
-    against = {arm: _metric_tile(evidence, arm, f"{name} against {text}") for arm, text in (
-        ("all_rows", "all rows"), ("random_rows", "random rows")
-    )}  # fmt: skip
-    return [cost, *against.values()]
+    return [
+        _cost_tile(evidence.cost, evidence.all_rows.cost),
+        _metric_tile(evidence, "all_rows", f"{name} against all rows"),
+        _metric_tile(evidence, "random_rows", f"{name} against random rows"),
+    ]
 
 
 def _cost_of(run: RunData) -> Tile:
     """The cost tile of a run without a verdict, from its saving."""
     if run.saving is None:
         return Tile("Cost against all rows", "not known", [])
-    terms = [getattr(run.saving.main, unit) for unit in UNITS]
-    spent = [None if None in (one.selection, one.training) else one.selection + one.training for one in terms]
-    return _cost_tile(Cost(*spent), Cost(*(one.full_training for one in terms), terms[0].full_is_estimated))
+    flops, device_s = (getattr(run.saving.main, unit) for unit in UNITS)
+    full = Cost(flops.full_training, device_s.full_training, flops.full_is_estimated)
+    return _cost_tile(Cost(_total(flops), _total(device_s)), full)
+
+
+def _total(terms: Terms) -> float | None:
+    return None if terms.selection is None or terms.training is None else terms.selection + terms.training
 
 
 def _cost_tile(cost: Cost, all_rows: Cost | None) -> Tile:
