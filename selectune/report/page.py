@@ -69,6 +69,8 @@ def write_report(run_dir: Path, output: Path | None = None, finished: bool | Non
 def cost_content(run: RunData, folder: Path, prefix: str = "") -> dict[str, Any]:
     """The saving of a run and what it cost in the metric, the waterfalls, and a sentence for each that is missing."""
     said = [run.saving.sentence(), *([in_metric(run)] if run.selects else [])] if run.saving else []
+    if run.verdict is not None and run.verdict.evidence.n_seeds > 1:
+        said.append("These are the costs of one seed, and those of the verdict means over its seeds.")
     return {"saving": said, "pictures": show(cost_pictures(run), folder, prefix), "missing": missing_pictures(run)}
 
 
@@ -77,13 +79,7 @@ def _terms(run: RunData) -> dict[str, Any] | None:
     if run.saving is None:
         return None
     main = run.saving.main
-    table = terms_table(main, run.saving if main is not run.saving else None)
-    return {
-        "table": table,
-        "break_even": main.break_even_sentence(),
-        "definition": main.definition,
-        "scorer": main.scorer_ratio,
-    }
+    return {"table": terms_table(main, run.saving if main is not run.saving else None), "saving": main}
 
 
 def _warm_up_terms(run: RunData) -> Any:

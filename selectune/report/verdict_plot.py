@@ -95,9 +95,7 @@ def _draw_arms(axis: Axes, run: RunData, evidence: Evidence, unit: Unit) -> list
             words.append(f"{label}: not run.")
         elif arm.score is None:
             axis.axvline(at, color=colour, lw=1.2, ls=line, label=f"{label}, cost alone")
-            words.append(
-                f"{label}: {UNIT_FORMATS[unit](at)}{' (estimated)' if arm.cost and arm.cost.estimated else ''}, not run."
-            )
+            words.append(f"{label}: cost alone, {UNIT_FORMATS[unit](at)}; not run.")
         else:
             bars, told = None, ""
             if (difference := arm.difference) is not None:
@@ -123,7 +121,7 @@ def _draw_arms(axis: Axes, run: RunData, evidence: Evidence, unit: Unit) -> list
     scores = [scale * one for one in (score, *(evidence.arm(arm).score for arm in ARMS)) if one is not None]
     room = 1.5 * (max(scores) - min(scores)) or 0.1 * abs(max(scores)) or 1.0  # an interval may be far wider
     bottom, top = axis.get_ylim()
-    most = 101.0 if factor(name) == 100 else np.inf
+    most = 100 + 0.1 * room if factor(name) == 100 else np.inf
     axis.set_ylim(max(bottom, min(scores) - room), min(top, max(scores) + room, most))
     return words
 
