@@ -30,9 +30,10 @@ LOOKS = {  # of the arms: colour, marker, line
     "random_rows": ("#0072b2", "D", ":"),
     "fewer_epochs": ("#cc79a7", "^", "-."),
 }
+ASIDE = {"all_rows": 0, "random_rows": -9, "fewer_epochs": 9}  # points, as arms of the same cost would hide each other
 NOTE = (
     "A bar is the 95 % interval of the difference from this run, cut at the edge: where it crosses this run's line, no "
-    "difference shows."
+    "difference shows. Marks of the same cost stand side by side."
 )
 
 
@@ -66,9 +67,9 @@ def _drawn(run: RunData, evidence: Evidence, unit: Unit, curves: Mapping[str, Cu
             colour, marker, line = _look(run, arm)
             axes[1].plot(curve.steps, factor(name) * curve.values, color=colour, marker=marker, ms=3.5, ls=line, lw=1.6)
         axes[1].set_ylabel(f"{axis_label(name)}, validation")
+        axes[1].set_xlim(left=0)
         words.append(f"Beside it: {name.replace('_', ' ')} on the validation split by cost so far, of the first seed.")
     for axis in axes:
-        axis.set_xlim(0, 1.06 * axis.get_xlim()[1])
         axis.xaxis.set_major_locator(MaxNLocator(4))
         axis.xaxis.set_major_formatter(lambda value, _: UNIT_FORMATS[unit](value))
         axis.grid(alpha=0.25, lw=0.6)
@@ -81,14 +82,18 @@ def _drawn(run: RunData, evidence: Evidence, unit: Unit, curves: Mapping[str, Cu
 
 def _draw_arms(axis: Axes, run: RunData, evidence: Evidence, unit: Unit) -> list[str]:
     """Draw the run, the arms, and the levels of all rows and random rows; returns the text alternative."""
+    from matplotlib.transforms import offset_copy
+
     scale, name = 100 if evidence.metric.name in prose.IN_PER_CENT else 1, evidence.metric.name
     cost, score = getattr(evidence.cost, unit), evidence.score or 0.0
     colour, *_ = _look(run, "selected")
     axis.axhline(scale * score, color=colour, lw=1.4)
     axis.plot(cost, scale * score, "o", ms=11, color=colour, label="this run", zorder=4)
+    ends: list[float] = []
+    arms = {arm: evidence.arm(arm) for arm in ARMS}
     words = [f"This run: {prose.score(evidence.metric, score)} for {UNIT_FORMATS[unit](cost)}."]
-    for arm_name in ARMS:
-        arm, (colour, marker, line) = evidence.arm(arm_name), LOOKS[arm_name]
+    for arm_name, arm in arms.items():
+        colour, marker, line = LOOKS[arm_name]
         at = getattr(arm.cost, unit) if arm.cost else None
         label = prose.ARM_NAMES[arm_name]
         if at is None:
@@ -99,30 +104,26 @@ def _draw_arms(axis: Axes, run: RunData, evidence: Evidence, unit: Unit) -> list
         else:
             bars, told = None, ""
             if (difference := arm.difference) is not None:
-                bars = [[scale * (difference.high - difference.value)], [scale * (difference.value - difference.low)]]
+                below, above = scale * (difference.high - difference.value), scale * (difference.value - difference.low)
+                bars, ends = [[below], [above]], [*ends, scale * arm.score - below, scale * arm.score + above]
                 value, low, high = (bound.text for bound in change(evidence.metric, difference))
                 told = f"; this run less it {value}, 95 % interval {low} to {high}, {over(difference)}"
             if arm_name != "fewer_epochs":
                 axis.axhline(scale * arm.score, color=colour, lw=1, ls=line)
+            aside = offset_copy(axis.transData, axis.get_figure(root=True), x=ASIDE[arm_name], units="points")
             axis.errorbar(
-                at,
-                scale * arm.score,
-                yerr=bars,
-                fmt=marker,
-                ms=8,
-                color=colour,
-                capsize=4,
-                lw=1.4,
-                label=label,
-                zorder=3,
-            )
+                at, scale * arm.score, yerr=bars, fmt=marker, ms=8, color=colour, capsize=4, lw=1.4, label=label,
+                transform=aside,
+            )  # fmt: skip
             words.append(f"{label}: {prose.score(evidence.metric, arm.score)} for {UNIT_FORMATS[unit](at)}{told}.")
     axis.set_ylabel(f"{axis_label(name)}, held-out")
-    scores = [scale * one for one in (score, *(evidence.arm(arm).score for arm in ARMS)) if one is not None]
+    costs = [getattr(arm.cost, unit) for arm in arms.values() if arm.cost and getattr(arm.cost, unit)]
+    axis.set_xlim(0, 1.1 * max([cost, *costs]) or 1.0)
+    scores = [scale * score, *(scale * arm.score for arm in arms.values() if arm.score is not None)]
     room = 1.5 * (max(scores) - min(scores)) or 0.1 * abs(max(scores)) or 1.0  # an interval may be far wider
-    bottom, top = axis.get_ylim()
-    most = 100 + 0.1 * room if factor(name) == 100 else np.inf
-    axis.set_ylim(max(bottom, min(scores) - room), min(top, max(scores) + room, most))
+    least, most = min([*ends, *scores]) - room / 20, max([*ends, *scores]) + room / 20
+    top = 100 + room / 20 if factor(name) == 100 else np.inf
+    axis.set_ylim(max(least, min(scores) - room), min(most, max(scores) + room, top))
     return words
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from selectune.costs.saving import UNIT_NAMES, UNITS, Terms
+from selectune.costs.saving import UNIT_NAMES, UNITS, WHOLE, Terms
 from selectune.report.cells import Cell, Group, Number, Row, Table, cell, number
 from selectune.report.labels import capital
 from selectune.report.numbers import flop, seconds, share
@@ -22,7 +22,7 @@ ARM_NAMES: dict[ArmName, str] = {
     "random_rows": "Random rows, same total cost",
     "fewer_epochs": "All rows for fewer epochs, same total cost",
 }
-MEASURED = {True: "all rows estimated from this run's cost a token", False: "all rows measured"}
+MEASURED = {True: "against an estimate from this run's cost a token", False: "both measured"}
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ def _cost_of(run: RunData) -> Tile:
         return Tile("Cost against all rows", "not known", [])
     flops, device_s = (getattr(run.saving.main, unit) for unit in UNITS)
     full = Cost(flops.full_training, device_s.full_training, flops.full_is_estimated)
-    return _cost_tile(Cost(_total(flops), _total(device_s)), full)
+    tile = _cost_tile(Cost(_total(flops), _total(device_s)), full)
+    return tile if run.selected_for == "fit" else replace(tile, name=f"Cost against {WHOLE[run.selected_for]}")
 
 
 def _total(terms: Terms) -> float | None:
