@@ -55,7 +55,7 @@ def print_summary(run_dir: Path, console: Console | None = None, finished: bool 
         console.print(f"{selected_name(name, run)} kept: {count(kept)} of {count(pool)} ({part})")
     for name, value in run.metrics.items():
         if name.startswith("test/"):
-            console.print(f"{plain(name)}: {value:.4f}", highlight=False)
+            console.print(f"{plain(name)}: " + f"{value:.4f}".replace("-", "\N{MINUS SIGN}"), highlight=False)
     if run.verdict is not None:
         print_verdict(run.verdict, console)
     elif run.saving:

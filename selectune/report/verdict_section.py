@@ -131,9 +131,9 @@ def change(metric: Metric, difference: Difference) -> list[Number]:
 
 
 def over(difference: Difference) -> str:
-    """The seeds and rows of an interval: "3 seeds, 1,000 rows"; with one seed, that it says nothing about others."""
+    """The seeds and rows of an interval: "3 seeds, 1,000 rows"; of one seed, that another may differ."""
     if difference.over == "rows":
-        return f"{difference.n_rows:,} rows, one seed: another is not in it"
+        return f"{difference.n_rows:,} rows of one seed; another may differ"
     rows = f", {difference.n_rows:,} rows" if difference.over != "seeds" else ""
     return f"{difference.n_seeds} seeds{rows}"
 
