@@ -21,6 +21,7 @@ METRIC_NAMES = {
     "em": "Exact match",
     "f1": "F1",
     "loss": "Loss",
+    "perplexity": "Perplexity",
 }
 # Shown times 100: accuracy and F1 of classes in per cent, EM and F1 of answers from 0 to 100.
 SCALED = {"em": "", "f1": ""}

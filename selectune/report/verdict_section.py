@@ -106,15 +106,16 @@ def _cost_tile(cost: Cost, all_rows: Cost | None) -> Tile:
 def _metric_tile(evidence: Evidence, name: ArmName, title: str) -> Tile:
     arm = evidence.arm(name)
     if (difference := arm.difference) is None:
-        return Tile(title, arm.problem or "not run", [], arm.command)
-    value, low, high = change(evidence.metric, difference)
-    notes: list[Cell] = [["95 % interval ", low, " to ", high], over(difference)]
+        value, notes = ("no result", [arm.problem]) if arm.problem else ("not run", [])
+        return Tile(title, value, notes, arm.command)
+    points, low, high = change(evidence.metric, difference)
+    about: list[Cell] = [["95 % interval ", low, " to ", high], over(difference)]
     ratio = evidence.relative_cost(name)
     if name != "all_rows":
         times = number(ratio, "{:.2f} times".format)
-        notes.append("at the same total cost" if abs(ratio - 1) <= FAIR else ["at ", times, " the cost of this run"])
+        about.append("at the same total cost" if abs(ratio - 1) <= FAIR else ["at ", times, " the cost of this run"])
     unit = "" if evidence.metric.scale == "plain" else " points"
-    return Tile(title, [value, unit], notes)
+    return Tile(title, [points, unit], about)
 
 
 def change(metric: Metric, difference: Difference) -> list[Number]:
@@ -144,7 +145,7 @@ def arms_table(verdict: Verdict) -> Table:
     rows = [Row("This run", [*_cost_cells(evidence.cost), _score(evidence, evidence.score), "", "", "", ""])]
     for name in ARMS:
         arm = evidence.arm(name)
-        mark = "cost estimated" if arm.cost and arm.cost.estimated else ""
+        mark = arm.problem or ("cost estimated" if arm.cost and arm.cost.estimated else "")
         rows.append(Row(ARM_NAMES[name], [*_cost_cells(arm.cost), *_arm_cells(evidence, arm)], mark=mark))
     columns = ("", "FLOPs", "Device time", capital(prose.metric_name(evidence.metric)),
                "Difference", "95 % interval", "p (Holm)", "Over")  # fmt: skip
@@ -157,7 +158,7 @@ def _cost_cells(cost: Cost | None) -> list[Cell]:
 
 def _arm_cells(evidence: Evidence, arm: Arm) -> list[Cell]:
     if (difference := arm.difference) is None:
-        return [_score(evidence, arm.score), arm.problem or "not run", "", "", ""]
+        return [_score(evidence, arm.score), "no result" if arm.problem else "not run", "", "", ""]
     value, low, high = change(evidence.metric, difference)
     p = difference.p if difference.p_holm is None else difference.p_holm
     p_value = number(p, lambda value: "< 0.001" if (value or 0) < 0.001 else f"{value:.3f}")

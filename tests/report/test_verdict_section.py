@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from selectune.costs.saving import Saving
 from selectune.report import RunData, write_report
 from selectune.report.verdict_plot import cost_accuracy
 from selectune.report.verdict_section import in_metric
@@ -74,6 +75,27 @@ def test_a_saving_stands_beside_what_it_cost(judged):
     run = RunData.read(judged(CASES["costs accuracy"].evidence))
     assert "−36.1 points against all rows" in in_metric(run)
     assert "is not known" in in_metric(RunData.read(a_run(run.run_dir / "another"), finished=False))
+
+
+def test_all_rows_that_were_run_take_the_place_of_an_estimate_and_their_curve_is_drawn(tmp_path: Path):
+    run = a_run(tmp_path / "run")
+    whole = a_run(run / "compare" / "all_rows-0")
+    (run / "compare" / "compare.json").write_text(json.dumps({"seeds": [0], "margin": 1.0}))
+    for folder in (run, whole):
+        (folder / "done.json").write_text(json.dumps({"metrics": {"test/accuracy": 0.7421}}))
+    measured, own = Saving.read(whole).flops.training, Saving.read(run).flops
+    data = RunData.read(run)
+    assert data.saving is not None
+    assert data.saving.flops.full_training == measured
+    assert data.saving.flops.saving == 1 - (own.selection + own.training) / measured
+    assert not data.saving.flops.full_is_estimated
+    picture = cost_accuracy(data)
+    assert picture is not None
+    _, curves = picture.figure.axes
+    for line in curves.lines:  # what the first seed cost when it was validated, of 600 steps
+        at = [own.selection + own.training * step / 600 for step in (200, 400)]
+        np.testing.assert_allclose(line.get_xydata(), np.column_stack([at, [61.0, 73.12]]))
+    assert len(curves.lines) == 2
 
 
 def test_what_cannot_be_judged_is_grey_and_says_what_is_not_known(tmp_path: Path):
