@@ -23,7 +23,7 @@ def caveats(runs: Sequence[ComparedRun]) -> Iterator[str]:
         if run.data.unfinished:
             yield f"{run.label}: {run.data.unfinished} It stands in no picture of costs."
     if held_out := _differing_arguments(runs, ("class_path", *HELD_OUT)):
-        yield f"The held-out sets differ, so their figures do not compare: {held_out}."
+        yield f"The held-out sets differ, so their metrics do not compare: {held_out}."
     elif values := _by_value(runs, [run.data.metrics.get("test/majority_accuracy") for run in runs]):
         yield f"The held-out sets differ, as the share of their largest class does: {values}."
     fingerprints = _by_value(runs, [_fingerprint(run.data.manifest) for run in runs])
@@ -33,15 +33,15 @@ def caveats(runs: Sequence[ComparedRun]) -> Iterator[str]:
         reason = f"the seed, which draws dev and the pool, is {seeds}" if seeds else ""
         reason = _differing_arguments(runs, POOL) or reason
         values = f"fingerprint {fingerprints}" if fingerprints else f"rows {rows}"
-        yield f"The pools that rows were chosen from differ: {values}{f' ({reason})' if reason else ''}."
+        yield f"The pools that rows were selected from differ: {values}{f' ({reason})' if reason else ''}."
     if fingerprints := _by_value(runs, [_fingerprint(run.data.warm_up_manifest) for run in runs]):
-        yield f"The pools that rows to warm up on were chosen from differ: fingerprint {fingerprints}."
+        yield f"The pools that rows to warm up on were selected from differ: fingerprint {fingerprints}."
     if values := _by_value(runs, [None if run.epochs is None else round(run.epochs, 2) for run in runs]):
         yield f"They trained for different numbers of epochs: {values}."
     if any(run.with_warm_up for run in runs):
         groups = _groups(runs, [run.warm_up_settings or str(run.warmed_up) for run in runs])
         alike = "; ".join(joined(labels) for labels in groups.values()) if len(groups) > 1 else ""
-        yield f"Their warm-ups differ ({alike}), so each total holds what choosing for it and warming up took."
+        yield f"Their warm-ups differ ({alike}), so each total holds what selecting for it and warming up took."
     if values := _by_value(runs, [_devices(run) for run in runs]):
         yield f"They ran on different devices, so their seconds do not compare: {values}."
     commits = [{record.commit for record in run.data.records if not record.cached} for run in runs]

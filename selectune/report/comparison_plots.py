@@ -9,9 +9,9 @@ import numpy as np
 
 from selectune.costs.saving import UNIT_NAMES, UNITS, Unit
 from selectune.report.compared_runs import ComparedRun, parts_of_total
+from selectune.report.cost_tables import UNIT_FORMATS
 from selectune.report.drawing import COLOURS, INK, legend, panels, styled
-from selectune.report.html_tables import UNIT_FORMATS
-from selectune.report.labels import cut, joined, metric, metric_name
+from selectune.report.labels import axis_label, cut, factor, joined, metric, metric_name
 from selectune.report.learning_curves import is_loss
 
 if TYPE_CHECKING:
@@ -69,16 +69,17 @@ def metric_against_cost(runs: Sequence[ComparedRun], name: str) -> tuple[Figure,
     for axis, unit in zip(axes, units):
         known, front = drawable(runs, unit, name), front_of(runs, unit, name)
         _draw_dots(axis, known, front, unit, name)
-        axis.set(xlabel=f"{parts_of_total(runs)}, {UNIT_NAMES[unit]}", ylabel=title.lower())
+        axis.set(xlabel=f"{parts_of_total(runs)}, {UNIT_NAMES[unit]}", ylabel=f"{axis_label(name)}, held-out")
         dots = [
-            f"{run.label} {metric(run.data.metrics[name])} for {UNIT_FORMATS[unit](run.total(unit))}" for run in known
+            f"{run.label} {metric(name, run.data.metrics[name])} for {UNIT_FORMATS[unit](run.total(unit))}"
+            for run in known
         ]
         words.append(
-            f"In {UNIT_NAMES[unit]}: {'; '.join(dots)}. On the Pareto front, from cheap to dear: "
+            f"In {UNIT_NAMES[unit]}: {'; '.join(dots)}. On the Pareto front, from cheap to expensive: "
             f"{joined([run.label for run in front])}."
         )
         if left_out := [run.label for run in runs if run not in known]:
-            words.append(f"Not drawn, as the cost or the figure is not known: {joined(left_out)}.")
+            words.append(f"Not drawn, as the cost or the metric is not known: {joined(left_out)}.")
     legend(figure, columns=3, markerscale=0.7)
     return figure, " ".join(words)
 
@@ -86,7 +87,7 @@ def metric_against_cost(runs: Sequence[ComparedRun], name: str) -> tuple[Figure,
 def _draw_dots(axis: Axes, known: Sequence[ComparedRun], front: Sequence[ComparedRun], unit: Unit, name: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    places = {run.number: (float(run.total(unit) or 0.0), run.data.metrics[name]) for run in known}
+    places = {run.number: (float(run.total(unit) or 0.0), factor(name) * run.data.metrics[name]) for run in known}
     costs, values = zip(*places.values())
     least, most = min(costs), max(costs)
     if least > 0 and most > 30 * least:
@@ -101,7 +102,7 @@ def _draw_dots(axis: Axes, known: Sequence[ComparedRun], front: Sequence[Compare
     axis.set_ylim(min(values) - room, max(values) + room)
     axis.grid(alpha=0.25, lw=0.6)
     steps = zip(*(places[run.number] for run in front))
-    axis.step(*steps, where="post", color=COLOURS["saved"], lw=1.8, label="Pareto front", zorder=2)
+    axis.step(*steps, where="post", color=COLOURS["training"], lw=1.8, label="Pareto front", zorder=2)
     for run in known:
         on_front = run in front
         colour = COLOURS["training"] if on_front else INK

@@ -1,4 +1,4 @@
-"""Waterfalls of a run's costs: from training on everything down to what selecting saved."""
+"""Waterfalls of a run's costs: from training on everything down to selection and training."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from selectune.costs.record import Part, totals
 from selectune.costs.saving import SELECTION, UNIT_NAMES, UNITS, WHOLE, Saving, Terms, Unit
+from selectune.report.cost_tables import UNIT_FORMATS
 from selectune.report.drawing import COLOURS, Picture, panels, styled
-from selectune.report.html_tables import UNIT_FORMATS
 from selectune.report.labels import capital
 from selectune.report.numbers import Formatter
 from selectune.report.run_data import STAGE_NAMES, RunData
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NAMES: dict[Part, tuple[str, str]] = {
-    "fit": ("Training on the subset", "Selection and training"),
-    "warm_up": ("Warming up on the chosen", "Choosing and warming up"),
+    "fit": ("Training on the selected rows", "Selection and training"),
+    "warm_up": ("Warming up on the selected rows", "Selecting and warming up"),
 }
-Kind = Literal["full", "selection", "training", "total", "saved", "lost", "shared"]  # gives a bar its colour
+Kind = Literal["full", "selection", "training", "total", "less", "more", "shared"]  # gives a bar its colour
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def missing_pictures(run: RunData) -> str:
 
 
 def cost_bars(run: RunData, unit: Unit) -> list[Bar]:
-    """Steps from training on everything down to what was saved; else of the stages alone; empty where one is unknown.
+    """Steps from training on everything down to selection and training; else the stages; empty where one is unknown.
 
     Where rows were selected for the warm-up alone, the steps are the warm-up's, and fine-tuning stands below them.
     """
@@ -91,8 +91,8 @@ def _saving_bars(saving: Saving, unit: Unit) -> list[Bar]:
             at += value
     both = terms.selection + terms.training
     bars += [Bar(subset, at, both, "training"), Bar(total, 0, both, "total")]
-    gained = terms.full_training >= both
-    bars.append(Bar("Saved" if gained else "Lost", both, terms.full_training, "saved" if gained else "lost"))
+    kind: Kind = "less" if terms.full_training >= both else "more"
+    bars.append(Bar("Difference", both, terms.full_training, kind))
     return bars
 
 
@@ -105,9 +105,9 @@ def waterfall(bars: Sequence[Bar], write: Formatter) -> tuple[Figure, str]:
     for index, bar in enumerate(bars):
         low, high = sorted((bar.start, bar.end))
         names.append(f"{bar.label}{' (estimated)' if bar.estimated else ''}")
-        value = {"saved": "\N{MINUS SIGN}", "lost": "+"}.get(bar.kind, "") + write(high - low)
+        value = {"less": "\N{MINUS SIGN}", "more": "+"}.get(bar.kind, "") + write(high - low)
         words.append(f"{names[-1]}: {value}")
-        colour = COLOURS[bar.kind]
+        colour = COLOURS["full" if bar.kind in ("less", "more") else bar.kind]  # only a verdict is green or red
         look: dict[str, Any] = {"color": "white", "hatch": "////"} if bar.estimated else {"color": colour}
         axis.barh(index, max(high - low, most / 300), 0.66, left=low, **look | {"edgecolor": colour})
         axis.text(high + most / 60, index, value, va="center", fontweight="bold")

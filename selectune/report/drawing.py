@@ -8,10 +8,11 @@ from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from html import escape
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from selectune.common.files import atomic_file
 from selectune.common.run_files import RunFiles
@@ -86,14 +87,15 @@ def whole_numbers(axis: Axis) -> None:
 def png(figure: Figure) -> bytes:
     """The picture as PNG; the same picture gives the same bytes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.image import imsave
+    from PIL import Image
 
     canvas, buffer = FigureCanvasAgg(figure), BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a class in another script; alt has it
         canvas.draw()  # once, where savefig draws twice
-    no_version: Any = {"Software": None}
-    imsave(buffer, canvas.buffer_rgba(), format="png", dpi=DPI, metadata=no_version)
+    # A palette takes a third of the space of true colours, and pictures of few colours look the same.
+    colours = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).quantize(128, dither=Image.Dither.NONE)
+    colours.save(buffer, format="png", dpi=(DPI, DPI), optimize=True)
     return buffer.getvalue()
 
 
@@ -116,16 +118,21 @@ class Picture:
     note: str = ""
 
 
-def show(pictures: Iterable[Picture], folder: Path, prefix: str = "") -> str:
-    """Pictures as HTML; each is also written to ``figures/<prefix><name>.png`` of a folder."""
-    shown = ""
+@dataclass(frozen=True)
+class Shown:
+    """A picture in a page: its content in base64, and its size in pixels of the page."""
+
+    picture: Picture
+    content: str
+    width: int
+    height: int
+
+
+def show(pictures: Iterable[Picture], folder: Path, prefix: str = "") -> list[Shown]:
+    """Pictures for a page; each is also written to ``figures/<prefix><name>.png`` of a folder."""
+    shown = []
     for picture in pictures:
         content = write_png(picture.figure, RunFiles(folder).figures / f"{prefix}{picture.name}.png")
         width, height = (round(96 * inches) for inches in picture.figure.get_size_inches())
-        note = f'<p class="note">{escape(picture.note)}</p>' if picture.note else ""
-        shown += (
-            f"<figure><figcaption>{escape(picture.title)}</figcaption>"
-            f'<img src="data:image/png;base64,{b64encode(content).decode()}" alt="{escape(picture.alt)}" '
-            f'width="{width}" height="{height}">{note}</figure>'
-        )
+        shown.append(Shown(picture, b64encode(content).decode(), width, height))
     return shown

@@ -4,47 +4,53 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from html import escape
+from dataclasses import dataclass
 from typing import Any
 
 from selectune.costs.record import Part, Total, add_up
 from selectune.costs.saving import UNIT_NAMES, UNITS, Saving
-from selectune.report.html_tables import bullets, cell, row, table
+from selectune.report.cells import Group, Row, Table, cell
 from selectune.report.labels import capital
 from selectune.report.numbers import Formatter, flop, memory, seconds, share
 from selectune.report.run_data import STAGE_NAMES, RunData
+from selectune.report.verdict_section import signed_share
 
 ABOVE = (("", 1), ("FLOPs", 3), ("Wall time", 3), ("Peak memory", 2))
 COLUMNS = ("Stage", *2 * ("forecast", "measured", "off by"), "forecast", "measured")
 
 
-def forecast_table(run: RunData) -> str:
-    """Forecast and measured costs of each stage, the saving, and assumptions of the forecast; empty without one."""
+@dataclass(frozen=True)
+class ForecastSection:
+    """A forecast beside what came of it: its own sentence, the costs, the saving, and its assumptions."""
+
+    sentence: str
+    costs: Table
+    savings: Table | None
+    notes: list[str]
+
+
+def forecast_section(run: RunData) -> ForecastSection | None:
+    """Forecast and measured costs of each stage, the saving, and assumptions of the forecast; None without one."""
     forecast = run.forecast
     if not forecast:
-        return ""
-    rows, spent = "", Total()
+        return None
+    rows, spent = [], Total()
     for stage, part, expected in _stages(forecast):
         records = [record for record in run.costs.kept if record.stage == stage and record.part in part.split("+")]
         measured = add_up(records) if records else None
         spent += measured or Total()
-        label = STAGE_NAMES.get(stage, stage)  # type: ignore[call-overload]
-        label += " for the warm-up" if part == "warm_up" and stage != "warm_up" else ""
-        rows += _row(label, expected, measured)
-    body = f"<tbody>{rows}</tbody>"
+        name = STAGE_NAMES.get(stage, stage)  # type: ignore[call-overload]
+        name += " for the warm-up" if part == "warm_up" and stage != "warm_up" else ""
+        rows.append(_row(name, expected, measured))
+    groups = [Group(rows)]
     if total := _mapping(forecast.get("total")):
-        body += f'<tbody class="sum">{_row("These stages", total, spent, with_memory=False)}</tbody>'
+        groups.append(Group([_row("These stages", total, spent, with_memory=False)], kind="sum"))
     sentence, assumptions, device = (forecast.get(name) for name in ("sentence", "assumptions", "device"))
     notes = [str(one) for one in assumptions] if isinstance(assumptions, list) else []
-    if isinstance(device, str):
-        notes.append(f"Forecast for {device}.")
+    notes += [f"Forecast for {device}."] if isinstance(device, str) else []
     notes.append("What a cache spared counts as measured by what it cost when it was made.")
-    return (
-        (f"<p>{escape(sentence)}</p>" if isinstance(sentence, str) else "")
-        + table(COLUMNS, body, "costs", ABOVE)
-        + _savings(run)
-        + bullets(notes, "note")
-    )
+    costs = Table("costs", COLUMNS, groups, ABOVE)
+    return ForecastSection(sentence if isinstance(sentence, str) else "", costs, _savings(run), notes)
 
 
 def _stages(forecast: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -60,24 +66,24 @@ def _stages(forecast: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]
             yield stage, str(costs.get("part") or before or "fit"), costs
 
 
-def _row(label: str, forecast: dict[str, Any], measured: Total | None, with_memory: bool = True) -> str:
+def _row(name: str, forecast: dict[str, Any], measured: Total | None, with_memory: bool = True) -> Row:
     cells = []
-    for name, write in (("flops", flop), ("wall_s", seconds)):
-        before, after = _number(forecast, name), getattr(measured, name) if measured else None
+    for quantity, write in (("flops", flop), ("wall_s", seconds)):
+        before, after = _number(forecast, quantity), getattr(measured, quantity) if measured else None
         off = before / after - 1 if before is not None and after else None
-        cells += [cell(before, write), cell(after, write), cell(off, _signed)]
+        cells += [cell(before, write), cell(after, write), cell(off, signed_share)]
     expected, peak = None, None
     if with_memory:
         expected = _number(forecast, "peak_rss_bytes")
         peak = max(measured.peak_rss_bytes, measured.peak_cuda_bytes or 0) if measured else None
-    return row(escape(label), [*cells, cell(expected, memory), cell(peak, memory)])
+    return Row(name, [*cells, cell(expected, memory), cell(peak, memory)])
 
 
-def _savings(run: RunData) -> str:
+def _savings(run: RunData) -> Table | None:
     """The saving and the break-even, forecast and measured."""
     measured = run.saving.main if run.saving else None
     expected = _expected_saving(run.forecast, measured.part if measured else None)
-    of = " of the warm-up's choice" if measured and measured.part == "warm_up" else ""
+    of = " of the warm-up's selection" if measured and measured.part == "warm_up" else ""
     lines: list[tuple[str, float | None, float | None, Formatter]] = []
     for unit in UNITS:
         saved: float | None = getattr(measured, unit).saving if measured else None
@@ -85,12 +91,12 @@ def _savings(run: RunData) -> str:
     uses = measured.flops.break_even_uses if measured else None
     lines.append((f"Break-even{of}, in uses of the selection", expected["break_even_uses"], uses, "{:,.2f}".format))
     lines.append(("Break-even, in the share kept", _number(run.forecast, "break_even_keep"), None, share))
-    rows = "".join(
-        row(capital(label), [cell(before, write), cell(after, write)])
-        for label, before, after, write in lines
+    rows = [
+        Row(capital(name), [cell(before, write), cell(after, write)])
+        for name, before, after, write in lines
         if before is not None
-    )
-    return table(("", "Forecast", "Measured"), f"<tbody>{rows}</tbody>", "terms") if rows else ""
+    ]
+    return Table("terms", ("", "Forecast", "Measured"), [Group(rows)]) if rows else None
 
 
 def _expected_saving(forecast: dict[str, Any], part: Part | None) -> dict[str, float | None]:
@@ -119,7 +125,3 @@ def _number(content: dict[str, Any], name: str) -> float | None:
 
 def _mapping(content: Any) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
-
-
-def _signed(value: float | None) -> str:
-    return f"{'+' if (value or 0) > 0 else ''}{share(value)}"

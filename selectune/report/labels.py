@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from selectune.report.numbers import count, share
+from selectune.report.numbers import SPACE, count, share
+from selectune.verdict.judge import HEADLINES
 
 METRIC_NAMES = {
     "accuracy": "Accuracy",
@@ -20,8 +21,11 @@ METRIC_NAMES = {
     "em": "Exact match",
     "f1": "F1",
     "loss": "Loss",
+    "perplexity": "Perplexity",
 }
-HEADLINES = ("accuracy", "f1", "em", "micro_f1", "macro_f1", "matthews", "pearson", "spearman", "perplexity", "loss")
+# Shown times 100: accuracy and F1 of classes in per cent, EM and F1 of answers from 0 to 100.
+SCALED = {"em": "", "f1": ""}
+SCALED |= {name: f"{SPACE}%" for name in ("accuracy", "macro_f1", "micro_f1", "majority_accuracy")}
 
 
 def capital(text: str) -> str:
@@ -88,13 +92,28 @@ def cut(name: str, width: int = 40) -> str:
 
 def metric_name(name: str) -> str:
     """The metric "test/accuracy" in words: "Accuracy"."""
-    short = name.partition("/")[2]
+    short = name.rpartition("/")[2]
     return METRIC_NAMES.get(short, short)
 
 
-def metric(value: float | None) -> str:
-    """A metric with four decimals."""
-    return "unknown" if value is None else f"{value:.4f}".replace("-", "\N{MINUS SIGN}")
+def metric(name: str, value: float | None) -> str:
+    """A metric as the field writes it: "74.2 %" of accuracy, "81.2" of EM and F1 of answers, else four decimals."""
+    if value is None:
+        return "unknown"
+    if (short := name.rpartition("/")[2]) in SCALED:
+        return f"{100 * value:.1f}{SCALED[short]}".replace("-", "\N{MINUS SIGN}")
+    return f"{value:.4f}".replace("-", "\N{MINUS SIGN}")
+
+
+def factor(name: str) -> int:
+    """What a metric is multiplied by where it is shown."""
+    return 100 if name.rpartition("/")[2] in SCALED else 1
+
+
+def axis_label(name: str) -> str:
+    """A metric with its unit, for an axis: "Accuracy (%)"."""
+    unit = SCALED.get(name.rpartition("/")[2])
+    return metric_name(name) + ("" if unit is None else f" ({unit.strip()})" if unit else " (0 to 100)")
 
 
 def headline(metrics: Iterable[str]) -> str | None:

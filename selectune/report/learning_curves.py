@@ -13,14 +13,15 @@ import numpy as np
 
 from selectune.common.errors import UserError
 from selectune.report.drawing import legend, panels, styled
-from selectune.report.labels import cut, metric_name
+from selectune.report.labels import axis_label, cut, factor, metric, metric_name
 from selectune.report.numbers import count
+from selectune.verdict.judge import LOWER_IS_BETTER
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Okabe & Ito (2008) without the yellow, which is lost on white; a second round has other dashes and markers.
-CYCLE = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#000000")
+CYCLE = ("#0072b2", "#e69f00", "#cc79a7", "#56b4e9", "#000000", "#d55e00", "#009e73")
 DASHES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 MAX_MARKED = 40
@@ -82,56 +83,56 @@ def _number(cell: Any) -> float | None:
 
 @styled()
 def learning_curves(runs: Mapping[str, Mapping[str, Curve]], headline: str | None) -> tuple[Figure, str] | None:
-    """Training loss and the headline metric on ``dev`` by step, a colour a run; None where nothing was logged.
+    """Training loss and the headline metric of validation by step, a colour a run; None where nothing was logged.
 
     Args:
         runs: the curves of each run, by the name to show.
-        headline: the metric of held-out data whose counterpart on ``dev`` is drawn, such as "test/accuracy".
+        headline: the metric of held-out data whose counterpart of validation is drawn, such as "test/accuracy".
     """
-    dev = next((name for curves in runs.values() if (name := _dev_metric(curves, headline))), None)
-    drawn = [metric for metric in ("train/loss", dev) if metric and any(metric in curves for curves in runs.values())]
+    validation = next((name for curves in runs.values() if (name := _validation_metric(curves, headline))), None)
+    drawn = [name for name in ("train/loss", validation) if name and any(name in curves for curves in runs.values())]
     if not drawn:
         return None
     figure, axes = panels(len(drawn), 2.9)
     words = []
-    for axis, metric in zip(axes, drawn):
-        title = f"{metric_name(metric)} {'on dev' if metric.startswith('val/') else 'of training'}"
-        for index, (name, curves) in enumerate(runs.items()):
-            if curve := curves.get(metric):
+    for axis, name in zip(axes, drawn):
+        split = "validation" if name.startswith("val/") else "training"
+        for index, (run, curves) in enumerate(runs.items()):
+            if curve := curves.get(name):
                 marker = MARKERS[index % len(MARKERS)] if len(curve.steps) <= MAX_MARKED else ""
                 axis.plot(
-                    curve.steps, curve.values, color=CYCLE[index % len(CYCLE)], marker=marker, ms=4.5, lw=1.6,
-                    label=cut(name, 28), ls=DASHES[index // len(CYCLE) % len(DASHES)],
+                    curve.steps, factor(name) * curve.values, color=CYCLE[index % len(CYCLE)], marker=marker, ms=4.5,
+                    lw=1.6, label=cut(run, 28), ls=DASHES[index // len(CYCLE) % len(DASHES)],
                 )  # fmt: skip
-                about = f"{name}: " if len(runs) > 1 else ""
-                words.append(f"{about}{title} {_in_words(curve, is_loss(metric))}.")
-        axis.set(xlabel="optimizer steps", ylabel=title)
+                about = f"{run}: " if len(runs) > 1 else ""
+                words.append(f"{about}{metric_name(name)}, {split}: {_in_words(curve, name)}.")
+        axis.set(xlabel="optimizer steps", ylabel=f"{axis_label(name)}, {split}")
         axis.set_xlim(left=0)
         axis.grid(alpha=0.25, lw=0.6)
     if len(runs) > 1:
         legend(figure, columns=min(len(runs), 3), markerscale=1)
-    silent = [name for name, curves in runs.items() if not any(metric in curves for metric in drawn)]
+    silent = [run for run, curves in runs.items() if not any(name in curves for name in drawn)]
     if silent:
         words.append(f"Nothing was logged by {', '.join(silent)}.")
     return figure, f"Learning curves. {' '.join(words)}"
 
 
-def _dev_metric(curves: Mapping[str, Curve], headline: str | None) -> str | None:
-    """The metric of ``dev`` to draw: the headline's counterpart, else the first, else the loss."""
+def _validation_metric(curves: Mapping[str, Curve], headline: str | None) -> str | None:
+    """The metric of validation to draw: the headline's counterpart, else the first, else the loss."""
     names = [name for name in curves if name.startswith("val/")]
     wanted = f"val/{headline.partition('/')[2]}" if headline else ""
     others = [name for name in names if name != "val/loss"]
     return wanted if wanted in names else next(iter(others or names), None)
 
 
-def _in_words(curve: Curve, lower_is_better: bool) -> str:
-    """First, last and best value: "0.5000 at step 19, 0.6000 at step 59, highest 0.6250 at step 39"."""
-    points = [f"{value:.4f} at step {count(step)}" for step, value in zip(curve.steps, curve.values)]
-    best = int(np.argmin(curve.values) if lower_is_better else np.argmax(curve.values))
-    extreme = "lowest" if lower_is_better else "highest"
+def _in_words(curve: Curve, name: str) -> str:
+    """First, last and best value: "50.0 % at step 19, 60.0 % at step 59, highest 62.5 % at step 39"."""
+    points = [f"{metric(name, value)} at step {count(step)}" for step, value in zip(curve.steps, curve.values)]
+    best = int(np.argmin(curve.values) if is_loss(name) else np.argmax(curve.values))
+    extreme = "lowest" if is_loss(name) else "highest"
     return points[0] if len(points) == 1 else f"{points[0]}, {points[-1]}, {extreme} {points[best]}"
 
 
 def is_loss(metric: str) -> bool:
     """Whether less of a metric is better."""
-    return metric.rpartition("/")[2] in ("loss", "perplexity")
+    return metric.rpartition("/")[2] in LOWER_IS_BETTER

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,12 @@ from typing import Any
 import yaml
 
 from selectune.common.errors import UserError
+from selectune.common.files import read_mapping
 from selectune.common.run_files import RunFiles
 from selectune.common.training_outcome import TrainingOutcome
 from selectune.costs.ledger import read_ledger
 from selectune.costs.record import CostRecord, Part, Stage, distinct
-from selectune.costs.saving import Saving
+from selectune.costs.saving import UNITS, Saving
 from selectune.costs.uninterrupted import SplitCosts, split_costs
 from selectune.report.learning_curves import Curve, read_metrics
 from selectune.report.numbers import flop, seconds
@@ -48,7 +49,7 @@ class RunData:
     Args:
         run_dir: of the run.
         records: of ``cost.jsonl``.
-        saving: of ``saving.json``.
+        saving: of ``saving.json``; against training on all rows as ``compare`` measured it, where it did.
         manifest: of ``selection/manifest.json``.
         metrics: the last value of each column of ``metrics.csv``.
         config: the text of ``config.yaml``.
@@ -103,7 +104,7 @@ class RunData:
         return cls(
             run_dir=run_dir,
             records=records,
-            saving=Saving.read(run_dir) if files.saving.exists() else None,
+            saving=_measured(Saving.read(run_dir), files) if files.saving.exists() else None,
             manifest=manifest,
             metrics=metrics,
             config=_read_text(files.config, "restore it, or run again into a new folder"),
@@ -161,6 +162,11 @@ class RunData:
         return "warm_up" if self.warm_up_manifest and not self.manifest else "fit"
 
     @property
+    def selects(self) -> bool:
+        """Whether rows were left out, of the fine-tuning or of the warm-up."""
+        return any(kept < pool for kept, pool in self.sizes.values())
+
+    @property
     def sizes(self) -> dict[str, tuple[int, int]]:
         """Rows and tokens of `selected_for`, each kept and of the pool; empty when unknown."""
         return self.sizes_of(self.selected_for)
@@ -177,6 +183,27 @@ class RunData:
         except (KeyError, TypeError, ValueError):
             return {}
         return {"Rows": rows, "Tokens": tokens}
+
+
+def _measured(saving: Saving, files: RunFiles) -> Saving:
+    """The saving against what all rows cost at the run's own seed, where ``compare`` ran them, else as it is."""
+    if not files.comparison.is_file():
+        return saving
+    whole = files.rival("all_rows", read_mapping(files.comparison, "run compare again", "seeds")["seeds"][0])
+    if not RunFiles(whole).finished:
+        return saving
+    changed = {}
+    for unit in UNITS:
+        terms, full = getattr(saving, unit), getattr(Saving.read(whole), unit).training
+        if full and terms.selection is not None and terms.training is not None:
+            changed[unit] = replace(
+                terms,
+                full_training=full,
+                full_is_estimated=False,
+                saving=1 - (terms.selection + terms.training) / full,
+                break_even_uses=terms.selection / (full - terms.training) if full > terms.training else None,
+            )
+    return replace(saving, **changed)
 
 
 def _read_text(path: Path, fix: str) -> str:

@@ -1,10 +1,10 @@
-"""The part of a page that shows a selection: pictures in the page and beside it, and rows as examples."""
+"""The part of a page that shows a selection: pictures, and rows that were kept and dropped."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -12,38 +12,54 @@ import numpy as np
 
 from selectune.common.run_files import RunFiles
 from selectune.report import selection_plots as draw
-from selectune.report.drawing import Picture, show
-from selectune.report.html_tables import data, group_row, row, table
-from selectune.report.labels import between, joined, label, number
+from selectune.report.cells import Cell, Group, Row, Table, cell
+from selectune.report.drawing import Picture, Shown, show
+from selectune.report.labels import between, joined, label
+from selectune.report.labels import number as in_digits
 from selectune.report.numbers import count
 from selectune.report.run_data import RunData
+from selectune.report.run_tables import manifest_table
 from selectune.report.selection_data import SelectionData
 
-KINDS = {"kept": "kept", "too_low": "too low", "too_high": "too high", "not_kept": "not kept"}
+N_EXAMPLES = 10  # of the kept rows, and of the dropped ones
+ROUNDING = 5e-10  # scores are rounded to 1e-9
+MAX_COLUMNS = 3  # of signals beside a text
 PLANE = (
-    "A sample of each, on the two directions in which their embeddings vary most together. What is near here can be "
-    "far in the other directions."
+    "A sample of each, on the two directions in which their embeddings vary most. What is near here can be far in the "
+    "other directions."
 )
 COURSE = (
-    "The marginal error says how far the plan still is from the target's weights; churn, what part of the lowest rows "
-    "changed since the iteration before that was looked at. Distances are regularised, at the same eps."
+    "The marginal error is the distance of the plan from the target's weights; churn is the share of the lowest rows "
+    "that changed since the check before. Distances are regularised, at the same eps."
 )
 
 
-def selection_section(run: RunData, folder: Path, prefix: str = "") -> str:
-    """Pictures of a selection, also written to ``figures/`` of a folder, and examples of rows; empty without one.
+@dataclass(frozen=True)
+class SelectionSection:
+    """A selection as a page shows it; without ``scores.parquet`` it has neither pictures nor examples."""
+
+    scored: bool
+    pictures: list[Shown]
+    examples: Table | None
+    seed: Any
+    manifest: Table
+
+
+def selection_section(run: RunData, folder: Path, prefix: str = "") -> SelectionSection | None:
+    """Pictures of a selection, also written to ``figures/`` of a folder, and examples of rows; None without one.
 
     Raises:
         UserError: a file of the selection is damaged.
     """
     if not run.manifest:
-        return ""
+        return None
+    manifest = manifest_table(run.manifest)
     selection = SelectionData.read(RunFiles(run.run_dir).selection, run.manifest)
     if selection is None:
-        return "<p>There is no selection/scores.parquet, so there are no pictures of the rows.</p>"
+        return SelectionSection(False, [], None, None, manifest)
     diagnostics = run.manifest.get("diagnostics")
-    pictures = selection_pictures(selection, diagnostics if isinstance(diagnostics, dict) else {})
-    return show(pictures, folder, prefix) + _examples(selection.described)
+    pictures = show(selection_pictures(selection, diagnostics if isinstance(diagnostics, dict) else {}), folder, prefix)
+    return SelectionSection(True, pictures, examples_table(selection), selection.described.get("seed"), manifest)
 
 
 def selection_pictures(selection: SelectionData, diagnostics: dict[str, Any]) -> Iterator[Picture]:
@@ -70,22 +86,42 @@ def selection_pictures(selection: SelectionData, diagnostics: dict[str, Any]) ->
         yield Picture("transport", "The transport", *draw.course(solve), COURSE)
 
 
-def _examples(described: dict[str, Any]) -> str:
-    """Rows of each kind as a table, a group for each signal."""
-    head = ("", "Value", "Row", "Text, shortened")
-    body = ""
-    for name, signal in (described.get("signals") or {}).items():
-        interval = (signal["low"], signal["high"]) if signal.get("low") is not None else None
-        values = [one["value"] for rows in signal["rows"].values() for one in rows]
-        write = partial(number, width=interval[1] - interval[0] if interval else float(np.ptp(values or [0.0])))
-        title = label(name) + (f": kept from {between(interval, name)}" if interval else "")
-        lines = group_row(escape(title), len(head))
+def examples_table(selection: SelectionData) -> Table | None:
+    """Ten rows that were kept and ten that were dropped, or as many as are known, with the signals that decided.
+
+    ``examples.json`` has rows of each kind for each signal: here they are taken in turn, each row once.
+    """
+    described = selection.described.get("signals") or {}
+    drawn: dict[str, list[list[dict[str, Any]]]] = {"Kept": [], "Dropped": []}
+    for name, signal in described.items():
         for kind, rows in signal["rows"].items():
-            for one in rows:
-                cells = [data(one["value"], write), data(one["row_id"], count), escape(one["text"])]
-                lines += row(KINDS.get(kind, escape(kind)), cells)
-        body += f"<tbody>{lines}</tbody>"
-    if not body:
-        return ""
-    note = f"Rows drawn at random (seed {described.get('seed')}), up to three of each kind."
-    return f'<h3>Examples</h3>{table(head, body, "examples")}<p class="note">{escape(note)}</p>'
+            drawn["Kept" if kind == "kept" else "Dropped"].append([{name: one["value"]} | one for one in rows])
+    signals = list(described)[:MAX_COLUMNS]
+    groups = []
+    for title, lists in drawn.items():
+        rows = {one["row_id"]: one for one in reversed(list(_in_turn(lists)))}  # of equal rows the first
+        lines = [_example(one, selection, signals) for one in list(reversed(rows.values()))[:N_EXAMPLES]]
+        groups += [Group(lines, title)] if lines else []
+    bands = [between(selection.intervals.get(name), name) for name in signals]
+    columns = [f"{label(name)}{f', kept {band}' if band else ''}" for name, band in zip(signals, bands)]
+    return Table("examples", ("Row", *columns, "Text, shortened"), groups) if groups else None
+
+
+def _in_turn(lists: list[list[Any]]) -> Iterator[Any]:
+    """The first of each list, the second of each, and so on."""
+    for place in range(max(map(len, lists), default=0)):
+        yield from (some[place] for some in lists if place < len(some))
+
+
+def _example(one: dict[str, Any], selection: SelectionData, signals: list[str]) -> Row:
+    """A row of the pool: its values, with those outside of what was kept marked, and its text."""
+    cells: list[Cell] = []
+    for name in signals:
+        known = name in selection.signals
+        value = float(selection.signals[name][one["row_id"]]) if known else one.get(name)
+        low, high = selection.intervals.get(name, (-np.inf, np.inf))
+        width = float(high - low if name in selection.intervals else np.ptp(selection.known(name)[0]) if known else 10)
+        shown = cell(value, partial(in_digits, width=width))
+        outside = "too low" if (value or 0) < low - ROUNDING else "too high" if (value or 0) > high + ROUNDING else ""
+        cells.append([shown, f" ({outside})"] if outside else shown)  # type: ignore[list-item]
+    return Row(count(one["row_id"]), [*cells, one["text"]])

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selectune.costs.record import Total, add_up
-from selectune.report.html_tables import COST_COLUMNS, GROUPS, all_spent, cost_cells, cost_groups
-from selectune.report.labels import metric
+from selectune.report.cost_tables import COST_COLUMNS, GROUPS, all_spent, cost_cells, cost_groups
 from selectune.report.numbers import count, flop, seconds, share
-from selectune.report.page import kept_name
 from selectune.report.run_data import STAGE_NAMES, RunData
+from selectune.report.run_tables import selected_name
 from selectune.verdict.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -41,11 +40,11 @@ def print_summary(run_dir: Path, console: Console | None = None, finished: bool 
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
         for name in COLUMNS:
             table.add_column(name, justify="left" if name == "Stage" else "right", no_wrap=True)
-        for group, stages in cost_groups(run.records):
+        for group, stages in cost_groups(run):
             table.add_row(f"[italic]{GROUPS[group][0]}[/italic]")
             for stage, total in stages.items():
                 table.add_row(f"  {STAGE_NAMES[stage]}", *_cells(total))
-        table.add_row("[bold]Total spent[/bold]", *_cells(all_spent(run.records)))
+        table.add_row("[bold]Total spent[/bold]", *_cells(all_spent(run)))
         console.print(table)
     if run.costs.redone:
         again = add_up(run.costs.redone)
@@ -53,10 +52,10 @@ def print_summary(run_dir: Path, console: Console | None = None, finished: bool 
         console.print(f"redone after an interruption: {spent}, in the total and not in the saving", highlight=False)
     for name, (kept, pool) in run.sizes.items():
         part = share(kept / pool) if pool else ""
-        console.print(f"{kept_name(name, run)}: {count(kept)} of {count(pool)} ({part})")
+        console.print(f"{selected_name(name, run)} kept: {count(kept)} of {count(pool)} ({part})")
     for name, value in run.metrics.items():
         if name.startswith("test/"):
-            console.print(f"{plain(name)}: {metric(value)}", highlight=False)
+            console.print(f"{plain(name)}: " + f"{value:.4f}".replace("-", "\N{MINUS SIGN}"), highlight=False)
     if run.verdict is not None:
         print_verdict(run.verdict, console)
     elif run.saving:

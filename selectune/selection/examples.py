@@ -20,7 +20,7 @@ from selectune.common.run_files import SelectionFiles
 from selectune.selectors.base import rounded
 from selectune.selectors.euds import rank_quantiles
 
-N_EXAMPLES = 3
+N_EXAMPLES = 10
 N_CHARACTERS = 160
 SCORE = "score"
 SHOWN = 600  # rows of each kind on the map

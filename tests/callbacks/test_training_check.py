@@ -20,6 +20,7 @@ from selectune.common.training_outcome import Problem, TrainingOutcome, ends, lo
 from selectune.costs.ledger import Ledger
 from selectune.runs.directory import Run
 from tests.conftest import Here
+from tests.report.pages import Page
 from tests.trainers import trainer_for
 
 
@@ -184,10 +185,11 @@ def test_a_failed_fit_ends_with_3_and_everything_is_written(here: Here, argument
     assert not (run / "export").exists()
     assert not list(run.glob("checkpoints/*")), "no checkpoint is worth keeping"
     assert "step 2" in json.loads((run / "done.json").read_text())["failure"]
-    page = (run / "report.html").read_text()
-    assert '<h1 class="loss">The training failed at step 2' in page
-    here("report", run)
-    assert '<h1 class="loss">The training failed at step 2' in (run / "report.html").read_text()
+    for _ in range(2):
+        text = (run / "report.html").read_text()
+        assert Page(text).headline[0] == "red"
+        assert "The training failed at step 2" in text
+        here("report", run)
     assert "finished run" in here(*fit, "--output", run, code=2), "it does not begin again by itself"
 
 
@@ -202,7 +204,9 @@ def test_a_failed_warm_up_stops_the_run_and_stays_so(
         assert "warm_up.learning_rate" in printed
     assert not (tmp_path / "run" / "warm_up" / "export").exists()
     assert not (tmp_path / "run" / "done.json").exists()
-    assert '<h1 class="loss">The warm-up failed' in (tmp_path / "run" / "report.html").read_text()
+    text = (tmp_path / "run" / "report.html").read_text()
+    assert Page(text).headline == ("red", "Training failed")
+    assert "The warm-up failed" in text
 
 
 def test_a_scorer_that_cannot_be_tuned_stops_the_run(here: Here, arguments: list[str], tmp_path: Path) -> None:

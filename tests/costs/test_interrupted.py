@@ -19,10 +19,8 @@ from selectune.costs import ledger as module
 from selectune.costs.compute_saving import compute_saving
 from selectune.costs.ledger import Ledger, StageCost, append, read_ledger
 from selectune.costs.record import CostRecord, Kept, add_up
+from selectune.costs.saving import Saving
 from selectune.costs.uninterrupted import split_costs
-from selectune.report.html_tables import cost_table
-from selectune.report.run_data import RunData
-from selectune.report.terms import terms_table
 from tests.costs.acted_run import EPOCHS, KEPT, POOL, Machine, fit
 from tests.costs.records import record
 
@@ -210,12 +208,11 @@ def interrupted_run(folder: Path) -> Path:
 def test_the_report_and_the_terminal_tell_of_redone_work_where_there_was_some(tmp_path: Path) -> None:
     from rich.console import Console
 
-    from selectune.report import print_summary
+    from selectune.report import print_summary, write_report
     from tests.report.pages import Page, a_run
 
     for run, some in ((interrupted_run(tmp_path / "resumed"), True), (a_run(tmp_path / "whole"), False)):
-        facts = RunData.read(run)
-        page = cost_table(facts) + terms_table(facts.saving)
+        page = write_report(run).read_text(encoding="utf-8")
         console = Console(record=True, width=100)
         print_summary(run, console)
         output = console.export_text().replace("\N{NO-BREAK SPACE}", " ")
@@ -223,4 +220,4 @@ def test_the_report_and_the_terminal_tell_of_redone_work_where_there_was_some(tm
         if some:
             assert "redone after an interruption: 1.50 TFLOP, 3.50 s" in output
             assert {1.5e12, 3.5} <= set(Page(page).figures)
-            assert facts.saving.flops.training == pytest.approx(9.2e12)  # type: ignore[union-attr]
+            assert Saving.read(run).flops.training == pytest.approx(9.2e12)

@@ -86,7 +86,7 @@ def test_the_checkpoint_follows_the_monitor(
     assert {"val/matthews", "test/matthews"} <= set(found)
     assert "test/accuracy" not in found
     assert (tmp_path / "run" / "checkpoints" / "best.ckpt").is_file()
-    assert "Test matthews correlation" in (tmp_path / "run" / "report.html").read_text()
+    assert "Matthews correlation" in (tmp_path / "run" / "report.html").read_text()
 
 
 # Labels.

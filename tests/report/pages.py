@@ -113,6 +113,9 @@ class Page(HTMLParser):
         self.scripts = 0
         self.ids: list[str] = []
         self.links: list[str] = []
+        self.headline = ("", "")  # its colour and its words
+        self.rows: dict[str, int] = {}  # examples of each kind
+        self._reading = ""
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -121,10 +124,24 @@ class Page(HTMLParser):
         self.scripts += tag == "script"
         self.asked += [str(given[name]) for name in ("src", "href", "xlink:href", "srcset", "action") if name in given]
         self.links += [str(given["href"])] if tag == "a" else []
+        if tag == "h1":
+            self.headline, self._reading = (str(given.get("class")), ""), "headline"
+        elif tag == "table":
+            self._reading = str(given.get("class"))
+        elif tag == "th" and self._reading == "examples" and given.get("scope") == "rowgroup":
+            self._reading = "kind"
+        elif tag == "tr" and self.rows and self._reading == "examples" and given.get("class") != "group":
+            self.rows[list(self.rows)[-1]] += 1
         if tag == "data":
             self.figures.append(float(str(given["value"])))
         if tag in ("img", "svg"):  # of an svg nothing here would be its text alternative
             self.pictures.append(given)
+
+    def handle_data(self, data: str) -> None:
+        if self._reading == "headline":
+            self.headline, self._reading = (self.headline[0], data), ""
+        elif self._reading == "kind":
+            self.rows[data], self._reading = 0, "examples"
 
     @property
     def without_words(self) -> list[dict[str, str | None]]:

@@ -30,7 +30,7 @@ def test_the_page_of_a_run_is_silent_and_alone(tmp_path: Path):
     opened = open_page(path)
     assert opened.console == opened.requests == []
     page = Page(opened.dom)
-    assert len(page.pictures) == 7
+    assert len(page.pictures) == 8
     assert page.without_words == []
     assert page.figures == Page(path.read_text(encoding="utf-8")).figures
     assert costs_in(run / "cost.jsonl") <= set(page.figures)

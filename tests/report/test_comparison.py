@@ -82,21 +82,21 @@ def test_the_front_is_named_whatever_the_order_of_the_runs(runs: list[Path], tmp
         for unit in UNITS:
             assert [run.name for run in front_of(compared(list(order)), unit, "test/accuracy")] == ["cheap", "good"]
     text = write_comparison(runs, tmp_path / "out").read_text(encoding="utf-8")
-    assert "Best for their cost: cheap and good in FLOPs and device time." in text
-    assert "Pareto front in FLOPs, from cheap to dear: 1 cheap (0.6000 for 3.00" in text
+    assert Page(text).headline == ("grey", "Best for their cost: cheap and good in FLOPs and device time")
+    assert "Pareto front in FLOPs, from cheap to expensive: 1 cheap (60.0" in text
 
 
 def test_the_picture_has_a_dot_for_each_run_and_the_front_as_a_line(runs: list[Path]):
     figure, alt = metric_against_cost(compared(runs), "test/accuracy")
     for axis, unit in zip(figure.axes, UNITS):
         front, *dots = axis.lines
-        points = [(run.total(unit), run.data.metrics["test/accuracy"]) for run in compared(runs)]
+        points = [(run.total(unit), 100 * run.data.metrics["test/accuracy"]) for run in compared(runs)]
         assert [tuple(dot.get_xydata()[0]) for dot in dots] == points
         assert [tuple(point) for point in front.get_xydata()] == points[:2]
         assert [text.get_text() for text in axis.texts] == ["1", "2", "3"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["Pareto front", "1 cheap", "2 good"]
-    assert "3 dear 0.7500 for 21.0" in alt.replace("\N{NO-BREAK SPACE}", " ")
-    assert alt.count("from cheap to dear: 1 cheap and 2 good.") == 2
+    assert "3 dear 75.0 % for 21.0" in alt.replace("\N{NO-BREAK SPACE}", " ")
+    assert alt.count("from cheap to expensive: 1 cheap and 2 good.") == 2
     assert png(figure).startswith(b"\x89PNG")
 
 
@@ -142,7 +142,9 @@ def test_pictures_of_many_selections_are_left_to_the_runs_own_reports(tmp_path: 
 
 def test_runs_that_are_alike_have_no_caveats(runs: list[Path], tmp_path: Path):
     assert caveats_of(runs) == ""
-    assert "Nothing that is known speaks against it." in write_comparison(runs, tmp_path / "out").read_text("utf-8")
+    assert "Nothing that is known speaks against comparing these runs." in write_comparison(
+        runs, tmp_path / "out"
+    ).read_text("utf-8")
 
 
 def test_what_does_not_compare_is_told_with_who_has_what(runs: list[Path]):
@@ -154,7 +156,7 @@ def test_what_does_not_compare_is_told_with_who_has_what(runs: list[Path]):
     (runs[1] / "config.yaml").write_text(CONFIG.replace("seed_everything: 0", "seed_everything: 1"))
     change(runs[1] / "selection", "manifest.json", pool_fingerprint="77aa" * 8)
     assert (
-        "pools that rows were chosen from differ: fingerprint c4d1e88bc4d1 in 1 cheap and 3 dear; 77aa"
+        "pools that rows were selected from differ: fingerprint c4d1e88bc4d1 in 1 cheap and 3 dear; 77aa"
         in caveats_of(runs)
     )
     assert "(the seed, which draws dev and the pool, is 0 in 1 cheap and 3 dear; 1 in 2 good)" in caveats_of(runs)
@@ -181,7 +183,7 @@ def test_an_unfinished_run_is_told_and_left_out_of_the_front(runs: list[Path], t
     assert [run.name for run in front_of(compared(runs), "flops", "test/accuracy")] == ["cheap", "dear"]
     text = write_comparison(runs, tmp_path / "out").read_text(encoding="utf-8")
     assert "2 good<small>not finished</small>" in text
-    assert "Not drawn, as the cost or the figure is not known: 2 good." in text
+    assert "Not drawn, as the cost or the metric is not known: 2 good." in text
 
 
 def test_a_run_that_has_only_begun_has_its_place(runs: list[Path], tmp_path: Path):
@@ -189,9 +191,11 @@ def test_a_run_that_has_only_begun_has_its_place(runs: list[Path], tmp_path: Pat
     append(begun / "cost.jsonl", [record("prepare")])
     text = write_comparison([begun, *runs], tmp_path / "out").read_text(encoding="utf-8")
     assert "1 begun: Nothing was trained to the end here" in text
-    assert "has no config.yaml to compare" in text
+    assert "No config.yaml to compare: 1 begun." in text
     assert not drawable(compared([begun]), "flops", "test/accuracy")
-    assert "No two costs and figures are known" in write_comparison([begun], tmp_path / "x").read_text("utf-8")
+    assert "Not known: no two runs have both a cost and a metric" in write_comparison(
+        [begun], tmp_path / "x"
+    ).read_text("utf-8")
 
 
 def test_runs_of_the_same_name_are_told_apart(tmp_path: Path):

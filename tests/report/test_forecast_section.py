@@ -17,7 +17,8 @@ from selectune.costs.saving import Saving
 from selectune.costs.scorer_ratio import ScorerRatio
 from selectune.forecast.result import Forecast
 from selectune.report import RunData, write_report
-from selectune.report.forecast_section import forecast_table
+from selectune.report.cells import Cell, Number
+from selectune.report.forecast_section import forecast_section
 from tests.costs.records import record
 from tests.report.pages import NASTY, Page, a_run, a_warmed_up_run
 
@@ -36,6 +37,11 @@ FORECAST: dict[str, Any] = {
     "assumptions": ["This machine, as it was.", NASTY],
     "device": "cpu",
 }
+
+
+def text_of(cell: Cell) -> str:
+    """The words of a cell."""
+    return cell if isinstance(cell, str) else cell.text if isinstance(cell, Number) else "".join(map(text_of, cell))
 
 
 def page_of(run: Path, forecast: Any) -> tuple[str, Page]:
@@ -91,7 +97,7 @@ def test_of_a_choice_for_the_warm_up_its_saving_is_compared(tmp_path: Path):
     text, page = page_of(run, forecast)
     came = Saving.read(run).main.flops
     assert {0.625, 0.0625, came.saving, came.break_even_uses} <= set(page.figures)
-    assert "Saving of the warm-up's choice in FLOPs" in html.unescape(text)
+    assert "Saving of the warm-up's selection in FLOPs" in html.unescape(text)
 
 
 def test_a_forecast_of_the_fine_tuning_alone_is_not_held_against_the_warm_ups_saving(tmp_path: Path):
@@ -106,10 +112,16 @@ def test_anything_may_be_missing_or_of_another_kind(tmp_path: Path, name: str | 
     run = a_run(tmp_path)
     for value in (None, "words", [1], {"score": 3, "fit/train": {"wall_s": True, "flops": None}}):
         (run / "forecast.json").write_text(json.dumps(FORECAST | {name: value} if name else value))
-        table = forecast_table(RunData.read(run))
-        assert ("<table" in table) == bool(name or isinstance(value, dict))
-        assert "None" not in table
-        assert "nan" not in table
+        section = forecast_section(RunData.read(run))
+        assert (section is not None) == bool(name or isinstance(value, dict))
+        shown = [
+            text_of(cell)
+            for table in ((section.costs, section.savings) if section else ())
+            for group in (table.groups if table else ())
+            for row in group.rows
+            for cell in row.cells
+        ]
+        assert not {"None", "nan"} & set(" ".join(shown).split())
 
 
 def test_a_damaged_forecast_is_a_sentence(tmp_path: Path):

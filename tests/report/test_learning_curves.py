@@ -34,11 +34,14 @@ def test_a_curve_has_each_step_once_in_order(tmp_path: Path):
 def test_the_picture_draws_the_cells_and_its_words_say_them(tmp_path: Path):
     _, curves = curves_of(tmp_path, "0,9,2.5,,,\n0,19,1.25,,,\n0,19,,0.5,1.9,\n1,39,,0.625,2.0,\n1,59,,0.6,,\n")
     figure, alt = learning_curves({"one": curves}, "test/accuracy")
+    alt = alt.replace("\N{NO-BREAK SPACE}", " ")
     loss, accuracy = figure.axes
     assert loss.lines[0].get_xydata().tolist() == [[9, 2.5], [19, 1.25]]
-    assert accuracy.lines[0].get_xydata().tolist() == [[19, 0.5], [39, 0.625], [59, 0.6]]
-    assert "Loss of training 2.5000 at step 9, 1.2500 at step 19, lowest 1.2500 at step 19" in alt
-    assert "Accuracy on dev 0.5000 at step 19, 0.6000 at step 59, highest 0.6250 at step 39" in alt
+    assert accuracy.lines[0].get_xydata().tolist() == [[19, 50.0], [39, 62.5], [59, 60.0]]
+    assert "Loss, training: 2.5000 at step 9, 1.2500 at step 19, lowest 1.2500 at step 19" in alt
+    assert "Accuracy, validation: 50.0 % at step 19, 60.0 % at step 59, highest 62.5 % at step 39" in alt.replace(
+        "\N{NO-BREAK SPACE}", " "
+    )
 
 
 def test_runs_are_told_apart_by_more_than_colour(tmp_path: Path):
@@ -50,11 +53,11 @@ def test_runs_are_told_apart_by_more_than_colour(tmp_path: Path):
     assert png(figure).startswith(b"\x89PNG")
 
 
-def test_without_the_headline_another_figure_of_dev_is_drawn(tmp_path: Path):
+def test_without_the_headline_another_metric_of_validation_is_drawn(tmp_path: Path):
     _, curves = curves_of(tmp_path, "0,19,,0.5,1.9,\n")
-    assert "Accuracy on dev" in learning_curves({"one": curves}, "test/em")[1]
+    assert "Accuracy, validation" in learning_curves({"one": curves}, "test/em")[1]
     _, curves = curves_of(tmp_path, "0,19,,,1.9,\n")
-    assert "Loss on dev" in learning_curves({"one": curves}, "test/em")[1]
+    assert "Loss, validation" in learning_curves({"one": curves}, "test/em")[1]
     assert "Nothing was logged by two" in learning_curves({"one": curves, "two": {}}, None)[1]
     assert learning_curves({"one": {}}, None) is None
 
