@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import Mock
 
 import pytest
 
@@ -172,6 +173,9 @@ def test_a_command_of_a_chapter_is_taken(chapter: Chapter, tmp_path: Path, monke
             Path(named[1]).write_text(text)
     for text in (text for language, text in chapter.blocks if language == "bash"):
         for verb, *arguments in commands(text):
+            if "--compare" in arguments:
+                verb = "compare"
+                arguments.remove("--compare")
             if verb in OWN_PARSERS:
                 _is_parsed(OWN_PARSERS[verb], arguments, monkeypatch)
                 continue
@@ -188,6 +192,12 @@ def _is_parsed(command: Any, arguments: list[str], monkeypatch: pytest.MonkeyPat
     class ParsedError(Exception):
         pass
 
+    if command is OWN_PARSERS["compare"]:  # parses its own options, and those of fit
+        with monkeypatch.context() as patch:
+            patch.setattr(command, "alone_in", Mock(side_effect=ParsedError))
+            with pytest.raises(ParsedError):
+                command.main(arguments)
+        return
     parse = command.ArgumentParser.parse_args
 
     def parsed(parser: Any, args: list[str]) -> None:

@@ -19,6 +19,7 @@ MASKS = (
     (r" *[\d,.]+\s[MG]B\b", " <memory>"),
     (r"(test/loss: ).*", r"\1<metric>"),
     (r"(of the FLOPs).* device time .*", r"\1 <and the device time>"),
+    (r"(fewer FLOPs than training on all rows) and [^,;]* device time", r"\1 <and the device time>"),
     (r"\d{8}-\d{6}", "<time>"),
     (r"─+", "─"),
     (r"(?m) +$", ""),

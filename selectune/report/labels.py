@@ -23,9 +23,8 @@ METRIC_NAMES = {
     "loss": "Loss",
     "perplexity": "Perplexity",
 }
-# Shown times 100: accuracy and F1 of classes in per cent, EM and F1 of answers from 0 to 100.
-SCALED = {"em": "", "f1": ""}
-SCALED |= {name: f"{SPACE}%" for name in ("accuracy", "macro_f1", "micro_f1", "majority_accuracy")}
+PER_CENT = ("accuracy", "macro_f1", "micro_f1", "majority_accuracy")  # fractions that are shown times 100
+HUNDRED = ("em", "f1", "has_ans_em", "has_ans_f1", "no_ans_em", "no_ans_f1")  # of answers, from 0 to 100 already
 
 
 def capital(text: str) -> str:
@@ -100,20 +99,22 @@ def metric(name: str, value: float | None) -> str:
     """A metric as the field writes it: "74.2 %" of accuracy, "81.2" of EM and F1 of answers, else four decimals."""
     if value is None:
         return "unknown"
-    if (short := name.rpartition("/")[2]) in SCALED:
-        return f"{100 * value:.1f}{SCALED[short]}".replace("-", "\N{MINUS SIGN}")
+    short = name.rpartition("/")[2]
+    if short in PER_CENT or short in HUNDRED:
+        unit = f"{SPACE}%" if short in PER_CENT else ""
+        return f"{factor(name) * value:.1f}{unit}".replace("-", "\N{MINUS SIGN}")
     return f"{value:.4f}".replace("-", "\N{MINUS SIGN}")
 
 
 def factor(name: str) -> int:
     """What a metric is multiplied by where it is shown."""
-    return 100 if name.rpartition("/")[2] in SCALED else 1
+    return 100 if name.rpartition("/")[2] in PER_CENT else 1
 
 
 def axis_label(name: str) -> str:
     """A metric with its unit, for an axis: "Accuracy (%)"."""
-    unit = SCALED.get(name.rpartition("/")[2])
-    return metric_name(name) + ("" if unit is None else f" ({unit.strip()})" if unit else " (0 to 100)")
+    short = name.rpartition("/")[2]
+    return metric_name(name) + (" (%)" if short in PER_CENT else " (0 to 100)" if short in HUNDRED else "")
 
 
 def headline(metrics: Iterable[str]) -> str | None:

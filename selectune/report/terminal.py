@@ -58,8 +58,10 @@ def print_summary(run_dir: Path, console: Console | None = None, finished: bool 
             console.print(f"{plain(name)}: " + f"{value:.4f}".replace("-", "\N{MINUS SIGN}"), highlight=False)
     if run.verdict is not None:
         print_verdict(run.verdict, console)
-    elif run.saving:
-        console.print(plain(run.saving.sentence()))
+    if run.saving:
+        cost = run.saving.sentence()
+        pays = run.saving.break_even_sentence()
+        console.print(f"Counting cost alone: {plain(cost)}{'' if pays in cost else f' {plain(pays)}'}")
     for line in run.warnings:
         console.print(f"[yellow]Warning:[/yellow] {plain(line)}")
 

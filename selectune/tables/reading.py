@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from argparse import ArgumentError
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
@@ -165,8 +166,13 @@ class _Parsers(RunCLI):
 
 def fit_parser() -> Any:
     """The parser of ``fit``, which raises instead of ending the process."""
-    with contextlib.suppress(_BuiltError):
-        _Parsers()
+    given = sys.argv
+    sys.argv = [given[0], "fit"]  # the parser of a verb is built where it is asked for
+    try:
+        with contextlib.suppress(_BuiltError):
+            _Parsers()
+    finally:
+        sys.argv = given
     parser = _Parsers.parsers._parser("fit")
     parser.exit_on_error = False
     return parser

@@ -180,21 +180,20 @@ class AnswerMetric(Metric):
         self.has_answer.append(target)
 
     def compute(self) -> dict[str, Tensor]:
-        """The metrics, by name."""
+        """The metrics, by name; EM and F1 from 0 to 100, as SQuAD's script has them."""
         null_odds, em, f1 = dim_zero_cat(self.predictions).cpu().double().numpy().T
-        em, f1 = 100 * em, 100 * f1  # 0 to 100, as SQuAD's script has them
         has_answer = dim_zero_cat(self.has_answer).cpu().numpy()
         if not self.head.null_answers:
-            return {name: torch.tensor(values.mean()).float() for name, values in (("em", em), ("f1", f1))}
+            return {name: torch.tensor(100 * values.mean()).float() for name, values in (("em", em), ("f1", f1))}
         threshold = self.head.threshold
         if self.tune and self.head.null_threshold is None:
             threshold = squad.best_threshold(null_odds, f1, has_answer)
         metrics: dict[str, float] = {}
         for name, values in (("em", em), ("f1", f1)):
             reached = squad.with_threshold(null_odds, values, has_answer, threshold)
-            metrics[name] = reached.mean()
+            metrics[name] = 100 * reached.mean()
             for kind, rows in (("has_ans", has_answer), ("no_ans", ~has_answer)):
                 if rows.any():
-                    metrics[f"{kind}_{name}"] = reached[rows].mean()
+                    metrics[f"{kind}_{name}"] = 100 * reached[rows].mean()
         metrics[THRESHOLD] = threshold
         return {name: torch.tensor(value).float() for name, value in metrics.items()}
