@@ -28,6 +28,7 @@ DEFINITIONS: dict[Part, str] = {
     "fit": "1 - (selection + training on the subset) / training on everything, same epochs",
     "warm_up": "1 - (selection + warming up on the subset) / warming up on the whole pool, same epochs",
 }
+SHARED = (2, 5, 10)  # trainings that share a selection, in `Saving.shared_sentence`
 WHOLE: dict[Part, str] = {"fit": "training on everything", "warm_up": "warming up on the whole pool"}
 LATER = ("scorer_ratio", "part", "warm_up")  # fields that files of earlier versions lack
 
@@ -153,6 +154,20 @@ class Saving:
         if uses == 1:
             return f"In {name} it pays for itself in its first use, and each reuse saves more."
         return f"In {name} it pays from {uses:,} uses on (other heads, models or seeds trained on the same rows)."
+
+    def shared_sentence(self) -> str:
+        """The saving where several trainings share one selection, each charged its part; empty where it is no matter."""
+        terms: Terms = getattr(self, self.unit)
+        if not terms.selection or not terms.full_training or terms.training is None:
+            return ""
+
+        def part(uses: int) -> str:
+            saved = 1 - (terms.selection / uses + terms.training) / terms.full_training  # type: ignore[operator]
+            amount = f"{percent(saved)} less" if saved > 0 else f"{percent(-saved)} more"
+            return f"over {uses} trainings {amount}"
+
+        cases = ", ".join(map(part, SHARED))
+        return f"Charged in full above; the selection shared {cases} {UNIT_NAMES[self.unit]} than {WHOLE[self.part]}."
 
     def _gap(self) -> str:
         if not self.device_s.training:

@@ -183,3 +183,14 @@ def test_a_warm_up_has_a_saving_of_its_own() -> None:
     assert Saving.from_json(whole.to_json()) == whole
     both = replace(compute_saving([*records, record("score", flops=5)], 7, 70, 50, 500), warm_up=warm_up)
     assert both.main is both
+
+
+def test_a_selection_that_several_trainings_share_is_charged_by_parts() -> None:
+    saving = saving_of(an_honest_run())  # selection 100, training 200, everything 800
+    assert saving.flops.saving == 1 - 300 / 800
+    sentence = saving.shared_sentence()
+    assert (
+        "shared over 2 trainings 69 % less, over 5 trainings 72 % less, over 10 trainings 74 % less FLOPs" in sentence
+    )
+    nothing = [record("train", flops=200, tokens=250, device_s=2.0)]
+    assert saving_of(nothing).shared_sentence() == ""
