@@ -156,7 +156,7 @@ class Saving:
         return f"In {name} it pays from {uses:,} uses on (other heads, models or seeds trained on the same rows)."
 
     def shared_sentence(self) -> str:
-        """The saving where several trainings share one selection, each charged its part; empty where it is no matter."""
+        """The saving where several trainings share one selection, each charged its part; empty without a selection."""
         terms: Terms = getattr(self, self.unit)
         if not terms.selection or not terms.full_training or terms.training is None:
             return ""
