@@ -158,7 +158,8 @@ def run_all(comparison: Comparison, jobs: int, normalise: Callable[[Any], Config
     """
     stages = comparison.stages()
     selected = next(stages)
-    failed = _run(selected[:1], 1, normalise)
+    # Alone, yet with as many threads as each of the others has, so that device times compare.
+    failed = _run(selected[:1], jobs, normalise)
     outcome = TrainingOutcome.read(comparison.output)
     if failed or (outcome is not None and outcome.failed):
         return failed
