@@ -81,7 +81,7 @@ def cost_table(run: RunData) -> Table:
 
 
 def cost_notes(run: RunData) -> Iterator[str]:
-    """How the costs were counted, and on what."""
+    """The methods and devices by which costs were counted."""
     methods: dict[str, list[str]] = {}
     for stage, method in sorted({(record.stage, record.flops_method) for record in run.records}):
         methods.setdefault(method, []).append(STAGE_NAMES[stage].lower())

@@ -107,7 +107,7 @@ def metric(name: str, value: float | None) -> str:
 
 
 def factor(name: str) -> int:
-    """What a metric is multiplied by where it is shown."""
+    """The factor of a metric where it is shown."""
     return 100 if name.rpartition("/")[2] in PER_CENT else 1
 
 

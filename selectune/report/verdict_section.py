@@ -37,7 +37,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Top:
-    """What a page says first; the sentences below the headline are one paragraph each."""
+    """The top of a page; the sentences below the headline are one paragraph each."""
 
     colour: Colour
     headline: str
@@ -170,7 +170,7 @@ def _score(evidence: Evidence, value: float | None) -> Cell:
 
 
 def in_metric(run: RunData) -> str:
-    """What a run's saving cost in its metric, in one sentence to stand beside the saving; or that it is not known."""
+    """The price of a run's saving in its metric, in one sentence to stand beside the saving; or that it is unknown."""
     evidence = run.verdict.evidence if run.verdict else None
     if evidence is None or (difference := evidence.all_rows.difference) is None:
         return "What that cost in accuracy is not known, as it was not compared with training on all rows."

@@ -159,7 +159,7 @@ class RunCLI(LightningCLI):
         return made_trainer(self.trainer_class, settings | {"num_sanity_val_steps": 0} | kwargs)
 
     def job(self) -> Job:
-        """What the command line asked for."""
+        """The job that the command line asks for."""
         assert self.subcommand is not None
         text = self._parser(self.subcommand).dump(self.options, skip_none=False)
         config = {key: value for key, value in yaml.safe_load(text).items() if key not in NOT_IN_CONFIG}

@@ -59,7 +59,7 @@ class WarmUp:
 
 @dataclass(frozen=True)
 class Job:
-    """What the command line asked a verb to do."""
+    """A verb and all that the command line gave it."""
 
     trainer: pl.Trainer  # for the main fit and the evaluations; its strategy starts the other ranks
     make_trainer: Callable[..., pl.Trainer]  # makes one of the same devices for another stage

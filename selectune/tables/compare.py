@@ -116,7 +116,7 @@ class Comparison:
 
 
 def main(args: list[str]) -> int:
-    """Run ``compare``. Returns the exit code: 0, 1 when a run failed, 130 when it was stopped.
+    """Run ``compare``. Returns the exit code: 0, 1 a run failed, 3 the fit's loss was not finite, 130 it was stopped.
 
     Raises:
         UserError: an option or a setting is wrong, nothing is selected, or a folder holds a run of another config.
@@ -148,6 +148,8 @@ def main(args: list[str]) -> int:
         if files.finished:
             write_report(comparison.output)
             print_verdict(judge(comparison.output))
+            outcome = TrainingOutcome.read(comparison.output)
+            code = 3 if code == 0 and outcome is not None and outcome.not_finite is not None else code
     return code
 
 

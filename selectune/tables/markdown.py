@@ -25,7 +25,7 @@ READING = f"""## How to read it
   where stored signals spared it. Preparing data and evaluating are left out.
 - **Difference to random**: to the method `{RANDOM}` at the same budget and the same seeds, with its {100 * LEVEL:.0f} %
   interval, paired over seeds and held-out rows; with one seed it is over rows alone. Those marked * are over seeds
-  alone, as their metric does not follow from rows. ``summary.csv`` has p, and p corrected for the number of methods.
+  alone, as their metric does not follow from rows. `summary.csv` has p, and p corrected for the number of methods.
 - **Device time** is that of the processor while other runs shared it, and a stored signal's is that of the run that
   made it: look at FLOPs first.
 - An interval that holds 0 says that the table does not tell the two apart.

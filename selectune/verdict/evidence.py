@@ -1,4 +1,4 @@
-"""What a verdict is made of: costs, metrics and differences of a run and of the arms that it is compared with."""
+"""Evidence of a verdict: costs, metrics and differences of a run and of the arms that it is compared with."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ class Metric:
 
     @property
     def unit(self) -> float:
-        """What stands for one point in values of the metric; 1 where it has no points."""
+        """One point in values of the metric; 1 where it has no points."""
         return 0.01 if self.scale == "fraction" else 1.0
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run cost in all, the selection included; the mean over its seeds.
+    """Total cost of a run, the selection included; the mean over its seeds.
 
     Args:
         flops: floating-point operations, None when unknown.

@@ -1,4 +1,4 @@
-"""How much a run's metric differs from that of an arm it is compared with, with a 95 % interval and p.
+"""The difference of a run's metric to that of an arm it is compared with, with a 95 % interval and p.
 
 Both are tested on the same held-out rows with the same seeds, so the difference is taken row by row and seed by seed.
 Two things in it are chance: which rows were held out, and which seeds were drawn. With values ``d[s, i]`` of S seeds
@@ -68,7 +68,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class ClassChange:
-    """What became of the accuracy on the smallest class.
+    """The change of accuracy on the smallest class.
 
     Args:
         name: of the class.

@@ -105,8 +105,8 @@ def judge(folder: Path, metrics: Mapping[str, float] | None = None, margin: floa
     compared = _compared(run.files)
     seed = compared["seeds"][0] if compared else 0
     runs = {seed: run} | _finished(run.files, compared, "selected")
-    metric = headline(run.metrics)
-    saving = run.saving
+    rivals = {name: _finished(run.files, compared, name) for name in ARMS}
+    metric, saving = headline(run.metrics), run.saving
     evidence = Evidence(
         metric=metric,
         score=_mean([one.score(metric) for one in runs.values()]),
@@ -115,10 +115,10 @@ def judge(folder: Path, metrics: Mapping[str, float] | None = None, margin: floa
         kept_rows=saving.kept_rows,
         pool_rows=saving.pool_rows,
         n_seeds=len(runs),
-        smallest_class=_smallest_class(runs, _finished(run.files, compared, "all_rows")),
+        smallest_class=_smallest_class(runs, rivals["all_rows"]),
         cost=_cost(runs.values()),
         margin=compared.get("margin") if margin is None else margin,
-        **{name: _arm(name, metric, runs, _finished(run.files, compared, name), run) for name in ARMS},
+        **{name: _arm(name, metric, runs, rivals[name], run) for name in ARMS},
     )
     return Verdict(_with_corrected(evidence))
 
@@ -164,19 +164,18 @@ def compare_command(folder: Path) -> str:
 
 
 def _compared(files: RunFiles) -> dict[str, Any]:
-    """What ``compare`` was asked; empty where it was not run."""
+    """Seeds and margin of ``compare``; empty where it was not run."""
     return read_mapping(files.comparison, DAMAGED, "seeds", "margin") if files.comparison.is_file() else {}
 
 
 def _finished(files: RunFiles, compared: Mapping[str, Any], name: str) -> dict[int, Judged]:
     """The finished runs of a rival, or of the fit at further seeds, by seed."""
-    folders = [files.rival(name, seed) for seed in compared.get("seeds", ())]
-    found = zip(compared.get("seeds", ()), folders)
-    return {seed: Judged.read(folder) for seed, folder in found if RunFiles(folder).finished}
+    folders = {seed: files.rival(name, seed) for seed in compared.get("seeds", ())}
+    return {seed: Judged.read(folder) for seed, folder in folders.items() if RunFiles(folder).finished}
 
 
 def _arm(name: ArmName, metric: Metric, runs: Mapping[int, Judged], rivals: Mapping[int, Judged], run: Judged) -> Arm:
-    """What a rival cost and came to, at the seeds that the fit was run at too."""
+    """Cost and metric of a rival, at the seeds that the fit was run at too."""
     rivals = {seed: rival for seed, rival in rivals.items() if seed in runs}
     command = compare_command(run.files.path)
     if not rivals:

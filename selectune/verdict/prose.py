@@ -137,7 +137,7 @@ def _change(metric: Metric, difference: Difference, arm: str, at: str = SAME_COS
 
 
 def _intervals(evidence: Evidence) -> Iterator[str]:
-    """What the ranges are."""
+    """Say what the ranges are."""
     over = []
     for _, difference in evidence.differences():
         seeds = [f"{difference.n_seeds} seeds"] if difference.over != "rows" else []

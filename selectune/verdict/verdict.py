@@ -19,7 +19,7 @@ DERIVED = ("word", "colour", "headline", "sentence")  # in the file for its read
 
 @dataclass(frozen=True)
 class Verdict:
-    """What selecting cost and what it gave. Everything it says follows from the evidence.
+    """The cost of selecting and what it gave. Everything it says follows from the evidence.
 
     Args:
         evidence: costs, metrics and differences.

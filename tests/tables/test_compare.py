@@ -10,6 +10,7 @@ import pytest
 
 from selectune.cli import main
 from selectune.common.run_files import RunFiles
+from selectune.verdict.decision import Word
 from selectune.verdict.evidence import ARMS
 from selectune.verdict.judge import judge, read_verdict, total_flops
 from tests.conftest import Here, Shared, sentences, write_split
@@ -128,3 +129,15 @@ def test_a_folder_of_another_config_is_refused_and_left_as_it_is(compared: Path,
     assert "data.init_args.keep" in printed
     assert all((RunFiles(copy).compare / name).is_dir() for name in RIVALS)
     assert json.loads(RunFiles(copy).verdict.read_text())["schema"] == 1
+
+
+def test_a_fit_whose_loss_is_not_finite_ends_with_3_and_no_rival_is_run(
+    short_texts: Path, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: Here
+) -> None:
+    start_server()
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    given = [*options(short_texts, model_folder), "--model.learning_rate", "1e30", "--output", tmp_path / "run"]
+    here("fit", "--compare", *given, code=3)
+    verdict = judge(tmp_path / "run")
+    assert (verdict.word, verdict.colour) == (Word.TRAINING_FAILED, "red")
+    assert not [path for path in RunFiles(tmp_path / "run").compare.iterdir() if path.is_dir()]
