@@ -10,7 +10,20 @@ if TYPE_CHECKING:
 
 
 class UserError(ValueError):
-    """A mistake that the user can fix; its message says what is wrong, where, and how to fix it."""
+    """A mistake that the user can fix.
+
+    Args:
+        message: what is wrong, where, and how to fix it.
+        option: the option or argument to change, spelled as in the message; None where it is none, or several.
+        path: the file or folder to look at.
+        rows: ids of the rows to look at.
+    """
+
+    def __init__(
+        self, message: str, *, option: str | None = None, path: object = None, rows: Sequence[int] = ()
+    ) -> None:
+        super().__init__(message)
+        self.option, self.path, self.rows = option, path, list(rows)
 
 
 class DataError(UserError):
@@ -26,13 +39,14 @@ class BadRowsError(DataError):
     """
 
     def __init__(self, problem: str, rows: Sequence[int] = ()) -> None:
-        self.problem, self.rows = problem, rows
+        self.problem = problem
         named = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
-        super().__init__(problem.replace("{rows}", named))
+        super().__init__(problem.replace("{rows}", named), rows=rows)
 
     def with_ids(self, row_ids: np.ndarray) -> DataError:
         """The same error with the ids of the rows in the whole pool, shape (n_rows,); it is not renumbered again."""
-        return DataError(str(BadRowsError(self.problem, row_ids[self.rows].tolist())))
+        renumbered = row_ids[self.rows].tolist()
+        return DataError(str(BadRowsError(self.problem, renumbered)), rows=renumbered)
 
 
 class BudgetError(UserError):
@@ -59,13 +73,14 @@ class NoRoomError(UserError, OSError):
     """A full file system; the earlier content of the file stays. Path, bytes needed and bytes free where known."""
 
     def __init__(self, path: object = None, needed: int | None = None, free: int | None = None) -> None:
-        self.path, self.needed, self.free = path, needed, free
+        self.needed, self.free = needed, free
         wanted = "" if needed is None else f": it needs {needed / 1e6:,.1f} MB"
         if needed is not None and free is not None:
             wanted += f", and {free / 1e6:,.1f} MB are free"
         super().__init__(
             f"There is no room left on the disk for {path or 'what is written'}{wanted}; make room, then start the "
-            "same command again, which goes on from where this one was."
+            "same command again, which goes on from where this one was.",
+            path=path,
         )
 
     def __str__(self) -> str:

@@ -51,13 +51,17 @@ class Budget:
             raise BudgetError(f"The budget is given twice, by {' and '.join(given)}; keep one of them.")
         for unit, value, most in (("rows", keep_rows, n_rows), ("tokens", keep_tokens, n_tokens)):
             if value is not None and not 0 < value <= most:
-                raise BudgetError(f"data.keep_{unit} is {value}, but the pool has {most} {unit}; ask for 1 to {most}.")
+                raise BudgetError(
+                    f"data.keep_{unit} is {value}, but the pool has {most} {unit}; ask for 1 to {most}.",
+                    option=f"data.keep_{unit}",
+                )
         if keep is None:
             return cls(rows=keep_rows, tokens=keep_tokens)
         checks.share("data.keep", keep, BudgetError)
         rows = int(n_rows * keep + 0.5)
         if rows < 1:
-            raise BudgetError(f"data.keep is {keep:g}, which comes to no row of {n_rows}; keep more.")
+            message = f"data.keep is {keep:g}, which comes to no row of {n_rows}; keep more."
+            raise BudgetError(message, option="data.keep")
         return cls(rows=rows)
 
     @property
@@ -245,7 +249,8 @@ def check_budget(budget: Budget, n_tokens: np.ndarray, of: str = "This selector"
     ``of`` is the selector or rule that needs it, for the message.
     """
     if not budget.is_set:
-        raise BudgetError(f"{of} needs a budget; give data.keep, data.keep_rows or data.keep_tokens.")
+        message = f"{of} needs a budget; give data.keep, data.keep_rows or data.keep_tokens."
+        raise BudgetError(message, option="data.keep")
     filled, asked = cumulative_sizes(n_tokens, budget)
     if not 0 < asked <= filled[-1]:
         unit = "rows" if budget.tokens is None else "tokens"

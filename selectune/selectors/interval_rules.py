@@ -72,7 +72,8 @@ class IntervalRule(ABC):
         elif budget.is_set:
             raise BudgetError(
                 f"{self} fixes its own bounds and takes no budget; "
-                "leave out data.keep, data.keep_rows and data.keep_tokens, or choose another rule."
+                "leave out data.keep, data.keep_rows and data.keep_tokens, or choose another rule.",
+                option="data.keep",
             )
         order = ranked(scores, tie_keys)
         ordered = scores[order]
