@@ -145,7 +145,7 @@ def from_abstracts(task: str, method: str) -> str:
 
 
 def comparisons() -> tuple[str, str]:
-    """How many of EUDS's lines compare a selector with as many random rows, and with 0 in the interval of that."""
+    """Number of EUDS's lines that compare a selector with as many random rows, and with 0 in the interval of that."""
     of_selectors = [line for line in lines("euds", matches="") if line["method"] != "full" and line["versus_random"]]
     with_0 = [line for line in of_selectors if float(line["low"]) <= 0 <= float(line["high"])]
     return str(len(of_selectors)), str(len(with_0))

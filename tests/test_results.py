@@ -84,7 +84,7 @@ def test_the_findings_show_whole_tables(file: Path) -> None:
 
 
 def groups_of(lines: list[dict[str, str]]) -> list[Group]:
-    """What `summarise` had made of the runs."""
+    """The summary of the runs, as `summarise` made it."""
     groups = []
     for (task, budget, metric), of in groupby(lines, key=lambda line: (line["task"], line["budget"], line["metric"])):
         groups.append(Group(task, budget, metric, [line_of(line) for line in of]))

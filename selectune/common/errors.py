@@ -30,6 +30,10 @@ class DataError(UserError):
     """A data set that is missing, empty, or not of the form that the task needs."""
 
 
+class EmptyDataError(DataError):
+    """A file, or a split of a data set, without rows."""
+
+
 class BadRowsError(DataError):
     """Rows of a pool that cannot be used. The message names the first five of them.
 
@@ -92,7 +96,11 @@ class TrainingError(RuntimeError):
 
 
 class ConcentratedScores(UserWarning):
-    """Scores so concentrated that selecting by them is close to random."""
+    """Scores so concentrated that selecting by them is close to random, or that a few values of them decide."""
+
+    def __init__(self, message: str, close_to_random: bool = True) -> None:
+        super().__init__(message)
+        self.close_to_random = close_to_random
 
 
 class DamagedCheckpoint(UserWarning):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from selectune.common.errors import DataError
+from selectune.common.errors import DataError, EmptyDataError
 from selectune.common.progress import progress
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def check_texts(dataset: Dataset, columns: Sequence[str], where: str) -> None:
     for column in columns:
         check_column(dataset, column, where)
     if len(dataset) == 0:
-        raise DataError(f"{where} has no rows; a split must have at least one.")
+        raise EmptyDataError(f"{where} has no rows; a split must have at least one.")
     for column in columns:
         check_one_type(dataset, column, where)
         empty: list[int] = []
@@ -115,7 +115,8 @@ def check_texts(dataset: Dataset, columns: Sequence[str], where: str) -> None:
         if empty:
             raise DataError(
                 f"{where} has {len(empty)} row(s) without a text in column '{column}' (rows {first_few(empty)}); "
-                "remove or fill them."
+                "remove or fill them.",
+                rows=empty,
             )
 
 

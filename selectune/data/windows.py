@@ -252,7 +252,9 @@ def make_windows(
         raise DataError(
             f"{len(tight)} question(s) of {where} (rows {first_few(tight)}) are too long for data.max_length "
             f"{max_length}: they leave no more context than data.doc_stride {stride}; raise the one, or lower the "
-            "other or data.max_question_tokens."
+            "other or data.max_question_tokens.",
+            option="data.max_length",
+            rows=tight.tolist(),
         )
     size = np.diff(context_offsets)[context_of]
     step = room - stride

@@ -76,7 +76,8 @@ class QuestionAnswering(SelectionDataModule):
         if max_length <= max_question_tokens + doc_stride:
             raise DataError(
                 f"data.max_length {max_length} leaves no room for a new part of the context beside data.doc_stride "
-                f"{doc_stride} and data.max_question_tokens {max_question_tokens}; raise it, or lower them."
+                f"{doc_stride} and data.max_question_tokens {max_question_tokens}; raise it, or lower them.",
+                option="data.max_length",
             )
 
     def clean(self, split: Dataset, where: str) -> tuple[Dataset, np.ndarray]:
@@ -103,7 +104,8 @@ class QuestionAnswering(SelectionDataModule):
             if bad:
                 raise DataError(
                     f"{len(bad)} row(s) of {where}, column '{self.answers_column}' (rows {first_few(bad)}) have an "
-                    "answer that is not in the context where its answer_start says; correct or remove them."
+                    "answer that is not in the context where its answer_start says; correct or remove them.",
+                    rows=bad,
                 )
         return {}
 
@@ -160,6 +162,7 @@ class QuestionAnswering(SelectionDataModule):
         if bad:
             raise DataError(
                 f"{len(bad)} row(s) of {where} (rows {first_few(bad)}) hold no answers in column "
-                f"'{self.answers_column}'; each must have the lists 'text' and 'answer_start', of one length."
+                f"'{self.answers_column}'; each must have the lists 'text' and 'answer_start', of one length.",
+                rows=bad,
             )
         return answers

@@ -71,7 +71,7 @@ class Selecting(Stages[_Known]):
     _charging: bool = True
 
     def again(self, selector: Selector, rows: Rows, budget: Budget) -> Picked:
-        """What would be kept at another budget; nothing is charged."""
+        """The selection at another budget; nothing is charged."""
         self._charging = False
         try:
             return self.choose(selector, rows, budget)

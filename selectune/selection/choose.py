@@ -194,7 +194,9 @@ class Chooser(Stages[tuple[Signals, Signals | None]]):
             raise CheckpointError(
                 f"{name} of {len(bad):,} of {len(values):,} rows is not finite (rows {named}): the weights of "
                 f"{self.scoring.source.described} are damaged, or {self.scoring.precision} is too coarse for them; "
-                "name another scorer.checkpoint, or scorer.precision 32."
+                "name another scorer.checkpoint, or scorer.precision 32.",
+                option="scorer.checkpoint",
+                rows=signals.row_ids[bad].tolist(),
             )
         return signals
 

@@ -1,4 +1,4 @@
-"""What the report shows of a selection beside its scores: some rows as examples, and the classes before and after.
+"""Data of the report about a selection, beside its scores: some rows as examples, and the classes before and after.
 
 A run directory holds row ids and numbers, but no texts and labels; so these few are written when rows are selected.
 """
@@ -102,7 +102,7 @@ def read(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except ValueError as error:
-        raise UserError(f"{file} is damaged ({error}); remove it, or select again.") from None
+        raise UserError(f"{file} is damaged ({error}); remove it, or select again.", path=file) from None
     return described if isinstance(described, dict) else {}
 
 

@@ -19,7 +19,7 @@ ALWAYS = frozenset({"n_tokens", "input_tokens", "text_hash", "domain"})
 
 @dataclass(frozen=True)
 class Budget:
-    """How much of the pool to keep: ``rows`` or ``tokens`` (of the scoring tokenizer), or neither.
+    """Size of a selection, in ``rows`` or in ``tokens`` (of the scoring tokenizer), or in neither.
 
     Neither is right only for a rule that fixes its own bounds, such as ``Absolute``. ``counted`` names the signal that
     counts a row's tokens: ``n_tokens``, or ``input_tokens``, special ones included.
@@ -38,7 +38,7 @@ class Budget:
         keep_rows: int | None = None,
         keep_tokens: int | None = None,
     ) -> Budget:
-        """The budget that ``data.keep``, ``data.keep_rows`` or ``data.keep_tokens`` means for a pool of this size.
+        """Budget for a pool of this size, from ``data.keep``, ``data.keep_rows`` or ``data.keep_tokens``.
 
         ``keep`` is a fraction of the rows, 0 < keep <= 1, rounded to the nearest row.
 
@@ -104,7 +104,7 @@ class Signals(Mapping[str, np.ndarray]):
 
     @property
     def row_ids(self) -> np.ndarray:
-        """What these rows are called in diagnostics and messages: their ids in the whole pool, shape (n_rows,)."""
+        """Ids of these rows in the whole pool, by which diagnostics and messages name them, shape (n_rows,)."""
         return np.arange(self.n_rows) if self._row_ids is None else self._row_ids
 
     def take(self, rows: np.ndarray, names: Iterable[str] | None = None) -> Signals:
@@ -187,7 +187,7 @@ class Selector(ABC):
 
     @property
     def leaves_unscored(self) -> bool:
-        """Whether rows that it drops before they are scored have the score NaN; no other score may be NaN."""
+        """Whether rows dropped before scoring get the score NaN; no other score may be NaN."""
         return False
 
     @abstractmethod

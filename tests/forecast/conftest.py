@@ -1,4 +1,4 @@
-"""What the tests of forecasts share."""
+"""Fixtures of the tests of forecasts."""
 
 from __future__ import annotations
 

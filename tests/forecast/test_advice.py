@@ -1,4 +1,4 @@
-"""What a forecast says: the break-even, and what it advises."""
+"""The sentences of a forecast: break-even and advice."""
 
 from __future__ import annotations
 

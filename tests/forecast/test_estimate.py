@@ -184,18 +184,9 @@ def test_questions_are_forecast_by_their_windows(here: Here, model_folder: Path,
 
 
 def test_a_warm_up_with_its_selector_is_forecast(
-    here: Here, selecting: list[str], data_folder: Path, tmp_path: Path
+    here: Here, selecting: list[str], warming: list[str], tmp_path: Path
 ) -> None:
-    data = {
-        "class_path": "LanguageModeling",
-        "init_args": {
-            "dataset": str(data_folder), "max_length": 16, "window": 8, "join": True, "max_train_rows": 150,
-            "selector": {"class_path": "EntropyInterval"}, "keep": 0.5,
-        },
-    }  # fmt: skip
-    config = {"warm_up": {"data": data, "max_epochs": 2, "learning_rate": 5.0e-3}}
-    (tmp_path / "warm_up.yaml").write_text(yaml.safe_dump(config))
-    settings = ["--config", tmp_path / "warm_up.yaml", *selecting, "--output", tmp_path / "run"]
+    settings = [*warming, *selecting, "--output", tmp_path / "run"]
     output = here("estimate", *settings)
     assert "stands in for the warmed-up model" in output
     assert "local:tiny, warmed up" in output

@@ -1,4 +1,4 @@
-"""What a forecast refuses, as the fit does, and what it leaves alone."""
+"""A forecast refuses what the fit refuses, and leaves finished runs alone."""
 
 from __future__ import annotations
 

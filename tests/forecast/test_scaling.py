@@ -1,4 +1,4 @@
-"""How what was measured is scaled: to the whole target, to several ranks, to another machine."""
+"""Measurements are scaled to the whole target, to several ranks, to another machine."""
 
 from __future__ import annotations
 

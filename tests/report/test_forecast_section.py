@@ -20,6 +20,7 @@ from selectune.report import RunData, write_report
 from selectune.report.cells import Cell, Number
 from selectune.report.forecast_section import forecast_section
 from tests.costs.records import record
+from tests.mistakes import mistake
 from tests.report.pages import NASTY, Page, a_run, a_warmed_up_run
 
 FORECAST: dict[str, Any] = {
@@ -127,7 +128,7 @@ def test_anything_may_be_missing_or_of_another_kind(tmp_path: Path, name: str | 
 def test_a_damaged_forecast_is_a_sentence(tmp_path: Path):
     run = a_run(tmp_path / "run")
     (run / "forecast.json").write_text("{")
-    with pytest.raises(UserError, match=r"forecast\.json"):
+    with mistake(UserError, run / "forecast.json"):
         write_report(run)
 
 

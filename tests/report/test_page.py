@@ -24,6 +24,7 @@ from selectune.selectors.base import Budget
 from selectune.selectors.baselines import Random
 from selectune.selectors.euds import IGSE
 from tests.costs.records import record
+from tests.mistakes import mistake
 from tests.report.made_up_selection import choose, made_up_labels, made_up_signals, put
 from tests.report.pages import NASTY, Page, a_run, a_warmed_up_run
 
@@ -257,7 +258,7 @@ def test_an_empty_run_has_a_report(tmp_path: Path):
 
 
 def test_a_run_that_is_not_there_is_a_sentence(tmp_path: Path):
-    with pytest.raises(UserError, match="nowhere"):
+    with mistake(UserError, tmp_path / "nowhere"):
         write_report(tmp_path / "nowhere")
 
 

@@ -103,7 +103,7 @@ def test_a_screen_names_data_sets_and_says_which_rows_of_the_whole_pool_it_leave
 
 @pytest.mark.parametrize(("mode", "best"), [("max", 1.0), ("min", 0.5)])
 def test_a_search_in_a_chain_trains_proxies_on_rows_of_the_whole_pool(mode: str, best: float) -> None:
-    """What scores best is the band whose rows, by their ids in the whole pool, are the fittest."""
+    """The band is kept whose proxy scores best; proxies get row ids of the whole pool."""
     given, rule, metrics = Given(mode), Search(bands=3, proxy=Proxy(max_steps=7)), iter([0.5, 0.2, 0.9])
     trained: list[np.ndarray] = []
 

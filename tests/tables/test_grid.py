@@ -9,6 +9,7 @@ from selectune.common.errors import UserError
 from selectune.tables.grid import Cell
 from selectune.tables.layers import setting
 from selectune.tables.reading import read_table
+from tests.mistakes import mistake
 from tests.tables.conftest import Write
 
 METHODS = {
@@ -112,12 +113,12 @@ def test_a_bad_table_is_told_in_a_sentence(case: str, write: Write) -> None:
 
 
 def test_a_missing_config_and_a_match_elsewhere_are_told(write: Write, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"nowhere\.yaml"):
+    with mistake(UserError, "nowhere.yaml"):
         read_table(write(tasks={"a": TASK | {"config": "nowhere.yaml"}})).cells(tmp_path)
     methods: dict[str, Any] = {"none": {"set": {"data": None}}}
-    with pytest.raises(UserError, match="budgets: none"):
+    with mistake(UserError, "'none'", "budgets: none"):
         read_table(write(methods=methods)).cells(tmp_path)
     methods = {"box": {"budgets": [0.25]}, "same": {"match": "box"}}
     tasks = {"a": TASK | {"budgets": [0.25, 0.5]}}
-    with pytest.raises(UserError, match=r"budget 0\.5"):
+    with mistake(UserError, "'same'", "'box'", 0.5):
         read_table(write(methods=methods, tasks=tasks)).cells(tmp_path)
