@@ -39,7 +39,7 @@ BAD_DATA = {
     "missing label": ({"text": TEXTS, "label": [None, *LABELS[1:]]}, ["'train'", 1, 0]),
     "nan label": ({"text": TEXTS, "label": [float("nan"), *map(float, LABELS[1:])]}, ["'train'", 1, 0]),
     "empty texts": ({"text": ["", " ", *TEXTS[2:]], "label": LABELS}, ["'text'", 2, "0, 1"]),
-    "empty split": ({"text": pa.array([], pa.string()), "label": pa.array([], pa.int64())}, ["train.parquet"]),
+    "empty split": ({"text": pa.array([], pa.string()), "label": pa.array([], pa.int64())}, ["test.parquet"]),
 }  # fmt: skip
 
 
@@ -109,7 +109,7 @@ def test_a_checkpoint_without_the_head_that_a_signal_needs(
     AutoTokenizer.from_pretrained(model_folder).save_pretrained(bare)
     sentence = told("fit", *selecting, "--model.checkpoint", bare, "--output", tmp_path / "run")
     assert names(sentence, "masked-LM", "scorer.checkpoint")
-    assert names(told("test", *selecting, "--output", tmp_path / "test"), "classifier.weight", "--output")
+    assert names(told("test", *selecting, "--output", tmp_path / "test"), "local:tiny", "--output")
 
 
 def test_a_folder_that_is_no_run_is_left_alone(told: Told, arguments: list[str], tmp_path: Path) -> None:

@@ -9,6 +9,11 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+def first_few(values: Sequence[object] | np.ndarray, n: int = 5) -> str:
+    """The first `n` values in a list for a message, with ``...`` for the others."""
+    return ", ".join(map(str, values[:n])) + (", ..." if len(values) > n else "")
+
+
 class UserError(ValueError):
     """A mistake that the user can fix.
 
@@ -44,8 +49,7 @@ class BadRowsError(DataError):
 
     def __init__(self, problem: str, rows: Sequence[int] = ()) -> None:
         self.problem = problem
-        named = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
-        super().__init__(problem.replace("{rows}", named), rows=rows)
+        super().__init__(problem.replace("{rows}", first_few(rows)), rows=rows)
 
     def with_ids(self, row_ids: np.ndarray) -> DataError:
         """The same error with the ids of the rows in the whole pool, shape (n_rows,); it is not renumbered again."""

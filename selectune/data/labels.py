@@ -11,8 +11,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from selectune.common.errors import DataError
-from selectune.data.pool import first_few
+from selectune.common.errors import DataError, first_few
 
 if TYPE_CHECKING:
     from datasets import Dataset

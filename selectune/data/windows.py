@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from selectune.common.errors import CheckpointError, DataError
-from selectune.data.pool import first_few
+from selectune.common.errors import CheckpointError, DataError, first_few
 from selectune.data.tokens import TokenizedRows, flat, offsets_of
 
 if TYPE_CHECKING:

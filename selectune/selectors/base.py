@@ -113,8 +113,13 @@ class Signals(Mapping[str, np.ndarray]):
         return Signals({name: self._arrays[name][rows] for name in wanted}, self.row_ids[rows])
 
     def tie_keys(self, seed: int) -> np.ndarray:
-        """hash(seed, text) of every row, uint64, shape (n_rows,): the order among rows of equal score."""
-        return _mix(np.asarray(self._arrays["text_hash"]).astype(np.uint64) ^ _mix(np.uint64(seed % 2**64)))
+        """`tie_keys` of every row, uint64, shape (n_rows,)."""
+        return tie_keys(self._arrays["text_hash"], seed)
+
+
+def tie_keys(text_hash: np.ndarray, seed: int) -> np.ndarray:
+    """hash(seed, text) of rows by the hash of their text, uint64: the order among rows of equal score."""
+    return _mix(np.asarray(text_hash).astype(np.uint64) ^ _mix(np.uint64(seed % 2**64)))
 
 
 def _mix(x: np.ndarray | np.uint64) -> np.ndarray:
@@ -133,7 +138,7 @@ def unit_interval(words: np.ndarray) -> np.ndarray:
 
 def uniforms(seed: int, text_hash: np.ndarray, samples: int, step: int) -> np.ndarray:
     """Draws in [0, 1) from hash(seed, text, sample, step), float64, shape (n_rows * samples,), row by row."""
-    keys = Signals({"text_hash": text_hash}).tie_keys(seed)
+    keys = tie_keys(text_hash, seed)
     places = _mix(np.arange(samples, dtype=np.uint64) * np.uint64(2**32) + np.uint64(step))
     return unit_interval(_mix(keys[:, None] ^ places).ravel())
 
@@ -261,8 +266,3 @@ def blocks(n_rows: int, at_once: int) -> Iterator[slice]:
     """Slices that go through the rows in blocks, so that a memory map is never read whole."""
     for start in range(0, n_rows, at_once):
         yield slice(start, min(start + at_once, n_rows))
-
-
-def listed(rows: np.ndarray) -> str:
-    """The first five row ids, for a message: ``3, 9, 11, 12, 13, ...``."""
-    return ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")

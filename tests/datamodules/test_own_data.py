@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from selectune import LanguageModeling, QuestionAnswering, TextClassification
-from selectune.common.errors import DataError
+from selectune.common.errors import BadRowsError, DataError
 from selectune.data.texts import Texts
 from selectune.selectors import Nearest
 from tests.conftest import Here, sentences
@@ -159,7 +159,7 @@ def test_csv_files_of_other_tasks_and_targets(tmp_path: Path) -> None:
     with mistake(DataError, option="data.separator"):
         LanguageModeling([str(file)], separator=";")
     file.write_text("id,question,context,answers\n" + "1,who,me,\"{'text': ['me'], 'answer_start': [0]}\"\n" * 9)
-    with mistake(DataError, "'answers'", rows=list(range(9))):
+    with mistake(BadRowsError, "'answers'", rows=list(range(9))):
         QuestionAnswering(str(file)).load()
 
 

@@ -15,7 +15,7 @@ import pytest
 from selectune import FineTuner, Random, TextClassification
 from selectune.callbacks.export import export
 from selectune.cli import main
-from selectune.common.errors import DataError
+from selectune.common.errors import BadRowsError, DataError
 from selectune.datamodules.text_classification import strip_post
 from tests.conftest import metrics_of, sentences
 from tests.mistakes import mistake, warned
@@ -281,7 +281,7 @@ def test_rows_without_a_text_are_refused_or_dropped(tmp_path: Path) -> None:
     train["other"], test["other"] = train["text"][::-1], list(test["text"])
     train["text"][4], train["other"][9] = "  ", None
     folder = str(write(tmp_path / "d", train=train, test=test))
-    with mistake(DataError, "'train'", "'text'", 1, rows=[4]):
+    with mistake(BadRowsError, "'train'", "'text'", 1, rows=[4]):
         TextClassification(folder, pair_column="other", strip_headers=True).load()
     data = TextClassification(folder, pair_column="other", drop_empty=True)
     with warned(UserWarning, 2, 60):
