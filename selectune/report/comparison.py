@@ -13,12 +13,13 @@ from urllib.parse import quote
 from selectune.common.run_files import RunFiles
 from selectune.costs.saving import UNIT_NAMES, UNITS, Unit
 from selectune.report.caveats import caveats, differing_settings
-from selectune.report.cells import Cell, Group, Row, Table, cell
+from selectune.report.cells import Cell, Group, Row, Table, cell, number
 from selectune.report.compared_runs import ComparedRun, common_metric, compared_runs, parts_of_total
-from selectune.report.comparison_plots import front_of, metric_against_cost
+from selectune.report.comparison_plots import front_of, measured_at, metric_against_cost
 from selectune.report.cost_tables import UNIT_FORMATS
 from selectune.report.drawing import Picture, Shown, show
 from selectune.report.labels import capital, joined, metric, metric_name
+from selectune.report.measured import Measured
 from selectune.report.numbers import count, share
 from selectune.report.page import cost_content, curves
 from selectune.report.render import write_page
@@ -94,10 +95,19 @@ def _results(runs: Sequence[ComparedRun]) -> Table:
     for run in runs:
         sizes = run.data.sizes_of("fit")
         cells = [cell(sizes[name][0] if sizes else None, count) for name in ("Rows", "Tokens")]
-        cells += [cell(run.data.metrics.get(name), partial(metric, name)) for name in names]
+        cells += [_measured(run.data.measured.get(name)) for name in names]
+        held_out = [one for name, one in run.data.measured.items() if name in names]
+        cells.append(joined(list(dict.fromkeys(one.rows for one in held_out))))
         rows.append(_row(run, [*cells, top_of(run.data).headline]))
     titles = [{"test/majority_accuracy": "Largest class always"}.get(name) or metric_name(name) for name in names]
-    return Table("runs results", ("Run", "Rows", "Tokens", *titles, "Verdict"), [Group(rows)])
+    return Table("runs results", ("Run", "Rows", "Tokens", *titles, "Measured on", "Verdict"), [Group(rows)])
+
+
+def _measured(one: Measured | None) -> Cell:
+    """A metric with its interval below it."""
+    if one is None or one.bounds is None:
+        return cell(one.value if one else None, partial(metric, one.name if one else ""))
+    return [number(one.value, partial(metric, one.name)), " (", *one.interval, ")"]
 
 
 def _costs(runs: Sequence[ComparedRun]) -> Table:
@@ -137,7 +147,8 @@ def _selected_to_warm_up(run: ComparedRun) -> bool:
 def _against_cost(runs: Sequence[ComparedRun], name: str, folder: Path) -> list[Shown]:
     drawn = metric_against_cost(runs, name)
     title = f"{metric_name(name)} against the cost of {parts_of_total(runs)}"
-    note = "Numbers are those of the runs; those of the filled dots stand on the Pareto front."
+    note = "Numbers are those of the runs; those of the filled dots stand on the Pareto front. "
+    note += "A line through a dot is the metric's 95 % interval over the held-out rows, of one seed."
     return show([Picture("figure_against_cost", title, *drawn, note)], folder) if drawn else []
 
 
@@ -145,11 +156,8 @@ def _front_in_words(runs: Sequence[ComparedRun], unit: Unit, name: str) -> str:
     front = front_of(runs, unit, name)
     if not front:
         return f"In {UNIT_NAMES[unit]} no run is known well enough."
-    steps = [
-        f"{run.label} ({metric(name, run.data.metrics[name])} for {UNIT_FORMATS[unit](run.total(unit))})"
-        for run in front
-    ]
-    return f"Pareto front in {UNIT_NAMES[unit]}, from cheap to expensive: {joined(steps)}."
+    steps = [f"{run.label}: {measured_at(run, unit, name)}" for run in front]
+    return f"Pareto front in {UNIT_NAMES[unit]}, from cheap to expensive: {'; '.join(steps)}."
 
 
 def _run(run: ComparedRun, folder: Path, drawn: bool) -> dict[str, Any]:

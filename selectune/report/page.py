@@ -10,7 +10,7 @@ from selectune.report.cost_plots import cost_pictures, missing_pictures
 from selectune.report.cost_tables import cost_notes, cost_table, energy, terms_table
 from selectune.report.drawing import Picture, Shown, show
 from selectune.report.forecast_section import forecast_section
-from selectune.report.labels import headline
+from selectune.report.labels import headline, joined
 from selectune.report.learning_curves import NOT_LOGGED, learning_curves
 from selectune.report.render import write_page
 from selectune.report.run_data import RunData
@@ -49,7 +49,7 @@ def write_report(run_dir: Path, output: Path | None = None, finished: bool | Non
         started=started[:16].replace("T", " "),
         top=top_of(run),
         plot=show([plot] if plot else [], folder),
-        arms=arms_table(run.verdict) if run.verdict else None,
+        arms=arms_table(run),
         metrics=metrics_table(run),
         sizes=sizes_table(run),
         cost=cost_content(run, folder),
@@ -93,5 +93,11 @@ def curves(runs: Mapping[str, RunData], metric: str | None, folder: Path) -> lis
     drawn = learning_curves({name: run.curves for name, run in runs.items()}, metric)
     if drawn is None:
         return []
-    note = "" if any("train/loss" in run.curves for run in runs.values()) else NOT_LOGGED
-    return show([Picture("curves", "Loss and validation metric by step", *drawn, note)], folder)
+    notes = [] if any("train/loss" in run.curves for run in runs.values()) else [NOT_LOGGED]
+    measured = [(label, one) for label, run in runs.items() for one in run.measured.values()]
+    rows = {label: one.rows for label, one in measured if one.name.startswith("val/")}
+    if rows:
+        alike = len(set(rows.values())) == 1
+        over = rows.popitem()[1] if alike else joined([f"{n_rows} in {label}" for label, n_rows in rows.items()])
+        notes.append(f"The metric of validation is over {over}.")
+    return show([Picture("curves", "Loss and validation metric by step", *drawn, " ".join(notes))], folder)

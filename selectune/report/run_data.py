@@ -21,8 +21,10 @@ from selectune.costs.record import CostRecord, Part, Stage, distinct
 from selectune.costs.saving import UNITS, Saving
 from selectune.costs.uninterrupted import SplitCosts, split_costs
 from selectune.report.learning_curves import Curve, read_metrics
+from selectune.report.measured import Measured, measured
 from selectune.report.numbers import flop, seconds
 from selectune.verdict.judge import judge
+from selectune.verdict.row_metrics import read_rows
 from selectune.verdict.verdict import Verdict
 
 STAGE_NAMES: dict[Stage, str] = {
@@ -131,6 +133,11 @@ class RunData:
         """The records as an uninterrupted run would have them, apart from what was done again."""
         epochs = self.saving.epochs if self.saving else None
         return split_costs(self.records, {"fit": self.saving.kept_rows * epochs} if self.saving and epochs else None)
+
+    @cached_property
+    def measured(self) -> dict[str, Measured]:
+        """Its metrics on the validation split and on held-out data, with what they were measured on."""
+        return measured(self.metrics, read_rows(RunFiles(self.run_dir).row_metrics), self.costs.kept)
 
     @cached_property
     def verdict(self) -> Verdict | None:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from selectune.common.run_files import RunFiles
-from selectune.report.cells import Group, Row, Table, cell, number
+from selectune.report.cells import Cell, Group, Row, Table, number
 from selectune.report.labels import metric, metric_name, part_of
 from selectune.report.numbers import count
 from selectune.report.run_data import RunData
@@ -15,15 +15,15 @@ from selectune.report.run_data import RunData
 
 def metrics_table(run: RunData) -> Table | None:
     """Metrics on held-out data beside the last ones on the validation split; None where there are none."""
-    names = dict.fromkeys(name.partition("/")[2] for name in run.metrics if name.startswith(("val/", "test/")))
-    rows = [
-        Row(
-            metric_name(name),
-            [cell(run.metrics.get(f"{split}/{name}"), partial(metric, name)) for split in ("test", "val")],
-        )
-        for name in names
-    ]
-    return Table("terms", ("Metric", "Held-out data", "Validation (last)"), [Group(rows)]) if rows else None
+    rows = []
+    for name in dict.fromkeys(name.partition("/")[2] for name in run.measured):
+        tested, validated = (run.measured.get(f"{split}/{name}") for split in ("test", "val"))
+        values = [number(one.value, partial(metric, name)) if one else "–" for one in (tested, validated)]
+        over = [one.over if one else "" for one in (tested, validated)]
+        interval: Cell = tested.interval if tested else ""
+        rows.append(Row(metric_name(name), [values[0], interval, over[0], values[1], over[1]]))
+    columns = ("Metric", "Held-out data", "95 % interval", "Over", "Validation (last)", "Over")
+    return Table("terms", columns, [Group(rows)]) if rows else None
 
 
 def sizes_table(run: RunData) -> Table | None:

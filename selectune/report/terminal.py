@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from selectune.costs.record import Total, add_up
 from selectune.report.cost_tables import COST_COLUMNS, GROUPS, all_spent, cost_cells, cost_groups
+from selectune.report.measured import ONE_SEED
 from selectune.report.numbers import count, flop, seconds, share
 from selectune.report.run_data import STAGE_NAMES, RunData
 from selectune.report.run_tables import selected_name
@@ -53,9 +54,7 @@ def print_summary(run_dir: Path, console: Console | None = None, finished: bool 
     for name, (kept, pool) in run.sizes.items():
         part = share(kept / pool) if pool else ""
         console.print(f"{selected_name(name, run)} kept: {count(kept)} of {count(pool)} ({part})")
-    for name, value in run.metrics.items():
-        if name.startswith("test/"):
-            console.print(f"{plain(name)}: " + f"{value:.4f}".replace("-", "\N{MINUS SIGN}"), highlight=False)
+    _print_metrics(run, "test/", console)
     if run.verdict is not None:
         print_verdict(run.verdict, console)
     if run.saving:
@@ -64,6 +63,27 @@ def print_summary(run_dir: Path, console: Console | None = None, finished: bool 
         console.print(f"Counting cost alone: {plain(cost)}{'' if pays in cost else f' {plain(pays)}'}")
     for line in run.warnings:
         console.print(f"[yellow]Warning:[/yellow] {plain(line)}")
+
+
+def print_metrics(run_dir: Path, split: str) -> None:
+    """Print the metrics of a run on a split, ``val`` or ``test``, with what they were measured on.
+
+    Raises:
+        UserError: a file of the run is damaged.
+    """
+    from rich.console import Console
+
+    _print_metrics(RunData.read(Path(run_dir)), f"{split}/", Console())
+
+
+def _print_metrics(run: RunData, prefix: str, console: Console) -> None:
+    from rich.markup import escape as plain
+
+    known = [one for name, one in run.measured.items() if name.startswith(prefix)]
+    for one in known:
+        console.print(plain(one.sentence()), highlight=False)
+    if any(one.bounds for one in known):
+        console.print(ONE_SEED)
 
 
 def print_verdict(verdict: Verdict, console: Console | None = None) -> None:

@@ -16,7 +16,7 @@ from selectune.report.drawing import Picture, legend, panels, styled
 from selectune.report.labels import axis_label, factor, metric_name
 from selectune.report.learning_curves import Curve, read_metrics
 from selectune.report.run_data import RunData
-from selectune.report.verdict_section import change, over
+from selectune.report.verdict_section import change, measured_over, over
 from selectune.verdict import prose
 from selectune.verdict.evidence import ARMS, Evidence
 
@@ -91,7 +91,8 @@ def _draw_arms(axis: Axes, run: RunData, evidence: Evidence, unit: Unit) -> list
     axis.plot(cost, scale * score, "o", ms=11, color=colour, label="this run", zorder=4)
     ends: list[float] = []
     arms = {arm: evidence.arm(arm) for arm in ARMS}
-    words = [f"This run: {prose.score(evidence.metric, score)} for {UNIT_FORMATS[unit](cost)}."]
+    run_score = f"{prose.score(evidence.metric, score)} over {measured_over(run, evidence)}"
+    words = [f"This run: {run_score}, for {UNIT_FORMATS[unit](cost)}."]
     for arm_name, arm in arms.items():
         colour, marker, line = LOOKS[arm_name]
         at = getattr(arm.cost, unit) if arm.cost else None

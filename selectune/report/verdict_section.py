@@ -15,7 +15,7 @@ from selectune.verdict import prose
 from selectune.verdict.decision import Word
 from selectune.verdict.evidence import ARMS, FAIR, Arm, ArmName, Cost, Evidence, Metric
 from selectune.verdict.intervals import Difference
-from selectune.verdict.verdict import Colour, Verdict
+from selectune.verdict.verdict import Colour
 
 ARM_NAMES: dict[ArmName, str] = {
     "all_rows": "All rows",
@@ -139,10 +139,13 @@ def over(difference: Difference) -> str:
     return f"{difference.n_seeds} seeds{rows}"
 
 
-def arms_table(verdict: Verdict) -> Table:
-    """The run and the arms that it is judged against: cost, metric and difference."""
-    evidence = verdict.evidence
-    rows = [Row("This run", [*_cost_cells(evidence.cost), _score(evidence, evidence.score), "", "", "", ""])]
+def arms_table(run: RunData) -> Table | None:
+    """The run and the arms that it is judged against: cost, metric and difference; None without a verdict."""
+    if run.verdict is None:
+        return None
+    evidence = run.verdict.evidence
+    score = _score(evidence, evidence.score)
+    rows = [Row("This run", [*_cost_cells(evidence.cost), score, "", "", "", measured_over(run, evidence)])]
     for name in ARMS:
         arm = evidence.arm(name)
         mark = arm.problem or ("cost estimated" if arm.cost and arm.cost.estimated else "")
@@ -167,6 +170,13 @@ def _arm_cells(evidence: Evidence, arm: Arm) -> list[Cell]:
 
 def _score(evidence: Evidence, value: float | None) -> Cell:
     return cell(value, lambda value: prose.score(evidence.metric, value or 0.0))
+
+
+def measured_over(run: RunData, evidence: Evidence) -> str:
+    """The seeds and rows that the metric of a run is the mean over: "3 seeds, 1,000 rows"."""
+    one = run.measured.get(f"test/{evidence.metric.name}")
+    rows = [one.rows] if one and one.n_rows else []
+    return ", ".join([f"{evidence.n_seeds} seed{'s' if evidence.n_seeds > 1 else ''}", *rows])
 
 
 def in_metric(run: RunData) -> str:
