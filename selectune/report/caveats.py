@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from selectune.report.compared_runs import ComparedRun
-from selectune.report.labels import joined
 from selectune.report.numbers import count
+from selectune.verdict.prose import joined
 
 # Arguments of a data module that decide which rows a metric is measured on.
 HELD_OUT = (

@@ -9,10 +9,11 @@ import numpy as np
 
 from selectune.costs.saving import UNIT_NAMES, UNITS, Unit
 from selectune.report.compared_runs import ComparedRun, parts_of_total
-from selectune.report.cost_tables import UNIT_FORMATS
-from selectune.report.drawing import COLOURS, FAINT, INK, legend, panels, styled
-from selectune.report.labels import axis_label, cut, factor, joined, metric, metric_name
+from selectune.report.drawing import COLOURS, FAINT, INK, by_cost, legend, panels, styled
+from selectune.report.labels import axis_label, cut, factor, metric, metric_name
 from selectune.report.learning_curves import is_loss
+from selectune.report.numbers import UNIT_FORMATS
+from selectune.verdict.prose import joined
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,8 +91,6 @@ def measured_at(run: ComparedRun, unit: Unit, name: str) -> str:
 
 
 def _draw_dots(axis: Axes, known: Sequence[ComparedRun], front: Sequence[ComparedRun], unit: Unit, name: str) -> None:
-    from matplotlib.ticker import MaxNLocator
-
     places = {run.number: (float(run.total(unit) or 0.0), factor(name) * run.data.metrics[name]) for run in known}
     costs, values = zip(*places.values())
     least, most = min(costs), max(costs)
@@ -101,8 +100,7 @@ def _draw_dots(axis: Axes, known: Sequence[ComparedRun], front: Sequence[Compare
         axis.xaxis.set_minor_formatter("")
     else:
         axis.set_xlim(0, most * 1.12 or 1)
-        axis.xaxis.set_major_locator(MaxNLocator(4))
-    axis.xaxis.set_major_formatter(lambda value, _: UNIT_FORMATS[unit](value))
+    by_cost(axis, unit)
     bounds = {run.number: run.data.measured[name].bounds for run in known}
     intervals = {number: factor(name) * np.array(ends) for number, ends in bounds.items() if ends}
     for number, (low, high) in intervals.items():
@@ -110,7 +108,6 @@ def _draw_dots(axis: Axes, known: Sequence[ComparedRun], front: Sequence[Compare
     ends = [*values, *(end for both in intervals.values() for end in both)]
     room = (max(ends) - min(ends)) * 0.22 or abs(max(ends)) * 0.1 or 0.1
     axis.set_ylim(min(ends) - room, max(ends) + room)
-    axis.grid(alpha=0.25, lw=0.6)
     steps = zip(*(places[run.number] for run in front))
     axis.step(*steps, where="post", color=COLOURS["training"], lw=1.8, label="Pareto front", zorder=2)
     for run in known:

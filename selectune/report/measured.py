@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from selectune.costs.record import CostRecord
-from selectune.report.cells import Number, number
-from selectune.report.labels import metric
 from selectune.report.numbers import count
 from selectune.verdict.intervals import interval_of_metric
 from selectune.verdict.row_metrics import Rows
@@ -43,14 +41,6 @@ class Measured:
         short = self.name.rpartition("/")[2]
         answers = next((words for prefix, words in ANSWERS.items() if short.startswith(prefix)), "")
         return f"those of {self.rows} {answers}" if answers else self.rows
-
-    @property
-    def interval(self) -> list[str | Number]:
-        """Its interval: "71.4 % to 77.0 %"; a dash where there is none."""
-        if self.bounds is None:
-            return ["–"]
-        low, high = (number(bound, lambda value: metric(self.name, value)) for bound in self.bounds)
-        return [low, " to ", high]
 
     def sentence(self) -> str:
         """For the terminal: "test/accuracy: 0.7421 (95 % interval 0.7140 to 0.7702 over 1,000 rows)"."""
