@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from selectune.costs.record import Total, add_up
-from selectune.report.cost_tables import COST_COLUMNS, GROUPS, all_spent, cost_cells, cost_groups
+from selectune.costs.record import Total
+from selectune.report.measured import ONE_SEED
 from selectune.report.numbers import count, flop, seconds, share
 from selectune.report.run_data import STAGE_NAMES, RunData
-from selectune.report.run_tables import selected_name
 from selectune.verdict.verdict import Verdict
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-COLUMNS = COST_COLUMNS[:6]  # those that fit into 80 characters
+COLUMNS = ("Stage", "FLOPs", "Device time", "Wall time", "Rows", "Tokens")
+GROUPS = {"fit": "This task", "warm_up": "Warm-up's data", "avoided": "Avoided"}
 
 
 def print_summary(run_dir: Path, console: Console | None = None, finished: bool | None = None) -> None:
@@ -40,22 +40,19 @@ def print_summary(run_dir: Path, console: Console | None = None, finished: bool 
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
         for name in COLUMNS:
             table.add_column(name, justify="left" if name == "Stage" else "right", no_wrap=True)
-        for group, stages in cost_groups(run):
-            table.add_row(f"[italic]{GROUPS[group][0]}[/italic]")
+        for group, stages in run.cost_groups.items():
+            table.add_row(f"[italic]{GROUPS[group]}[/italic]")
             for stage, total in stages.items():
                 table.add_row(f"  {STAGE_NAMES[stage]}", *_cells(total))
-        table.add_row("[bold]Total spent[/bold]", *_cells(all_spent(run)))
+        table.add_row("[bold]Total spent[/bold]", *_cells(run.spent))
         console.print(table)
     if run.costs.redone:
-        again = add_up(run.costs.redone)
-        spent = f"{flop(again.flops)}, {seconds(again.device_s)}"
+        spent = f"{flop(run.redone.flops)}, {seconds(run.redone.device_s)}"
         console.print(f"redone after an interruption: {spent}, in the total and not in the saving", highlight=False)
     for name, (kept, pool) in run.sizes.items():
         part = share(kept / pool) if pool else ""
-        console.print(f"{selected_name(name, run)} kept: {count(kept)} of {count(pool)} ({part})")
-    for name, value in run.metrics.items():
-        if name.startswith("test/"):
-            console.print(f"{plain(name)}: " + f"{value:.4f}".replace("-", "\N{MINUS SIGN}"), highlight=False)
+        console.print(f"{name} kept: {count(kept)} of {count(pool)} ({part})")
+    _print_metrics(run, "test/", console)
     if run.verdict is not None:
         print_verdict(run.verdict, console)
     if run.saving:
@@ -64,6 +61,27 @@ def print_summary(run_dir: Path, console: Console | None = None, finished: bool 
         console.print(f"Counting cost alone: {plain(cost)}{'' if pays in cost else f' {plain(pays)}'}")
     for line in run.warnings:
         console.print(f"[yellow]Warning:[/yellow] {plain(line)}")
+
+
+def print_metrics(run_dir: Path, split: str) -> None:
+    """Print the metrics of a run on a split, ``val`` or ``test``, with what they were measured on.
+
+    Raises:
+        UserError: a file of the run is damaged.
+    """
+    from rich.console import Console
+
+    _print_metrics(RunData.read(Path(run_dir)), f"{split}/", Console())
+
+
+def _print_metrics(run: RunData, prefix: str, console: Console) -> None:
+    from rich.markup import escape as plain
+
+    known = [one for name, one in run.measured.items() if name.startswith(prefix)]
+    for one in known:
+        console.print(plain(one.sentence()), highlight=False)
+    if any(one.bounds for one in known):
+        console.print(ONE_SEED)
 
 
 def print_verdict(verdict: Verdict, console: Console | None = None) -> None:
@@ -77,4 +95,5 @@ def print_verdict(verdict: Verdict, console: Console | None = None) -> None:
 
 
 def _cells(total: Total) -> list[str]:
-    return [write(value) for value, write in cost_cells(total)][: len(COLUMNS) - 1]
+    rows = [count(value) if value else "–" for value in (total.examples, total.tokens)]
+    return [flop(total.flops), seconds(total.device_s), seconds(total.wall_s), *rows]

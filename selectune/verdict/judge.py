@@ -8,8 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from selectune.common.errors import UserError
 from selectune.common.files import read_mapping, write_json
 from selectune.common.run_files import RunFiles
@@ -24,7 +22,7 @@ from selectune.verdict.intervals import (
     difference_of_seeds,
     paired_difference,
 )  # fmt: skip
-from selectune.verdict.row_metrics import IN_PERCENT, Rows, row_values
+from selectune.verdict.row_metrics import IN_PERCENT, Rows, always_largest, read_rows, row_values
 from selectune.verdict.verdict import Verdict
 
 # The metric that decides: the first of these that a run has.
@@ -72,12 +70,7 @@ class Judged:
     @cached_property
     def rows(self) -> Rows:
         """Columns of ``test_scores.parquet``; none of a task whose metrics are not of rows."""
-        import pyarrow.parquet as pq
-
-        if not self.files.row_metrics.is_file():
-            return {}
-        table = pq.read_table(self.files.row_metrics)
-        return {name: table[name].to_numpy() for name in table.column_names}
+        return read_rows(self.files.row_metrics)
 
     @property
     def failed(self) -> bool:
@@ -228,9 +221,7 @@ def _majority(metric: Metric, run: Judged) -> float | None:
     """The metric of always answering the largest class of the held-out rows; None without classes."""
     if "label" not in run.rows:
         return None
-    labels = run.rows["label"]
-    constant = np.full_like(labels, np.bincount(labels).argmax())
-    values = row_values(metric.name, {**run.rows, "prediction": constant})
+    values = row_values(metric.name, always_largest(run.rows))
     return None if values is None else float(values.values.mean())
 
 

@@ -175,7 +175,7 @@ def test_a_choice_for_the_warm_up_alone_is_told_the_same_way_everywhere(tmp_path
 def test_before_anything_is_trained_the_manifest_tells_what_to_warm_up_on(tmp_path: Path):
     run = a_warmed_up_run(tmp_path / "run")
     (run / "saving.json").unlink()
-    assert RunData.read(run).sizes == {"Rows": (500, 40_000), "Tokens": (50_000, 4_100_000)}
+    assert RunData.read(run).sizes == {"Warm-up rows": (500, 40_000), "Warm-up tokens": (50_000, 4_100_000)}
 
 
 def test_a_warm_ups_choice_beside_a_selection_has_a_waterfall_of_its_own(tmp_path: Path):
