@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from selectune.costs.record import Total, add_up
+from selectune.costs.record import Stage, Total, add_up
 from selectune.report.cost_tables import COST_COLUMNS, GROUPS, all_spent, cost_cells, cost_groups
 from selectune.report.numbers import count, flop, seconds, share
 from selectune.report.run_data import STAGE_NAMES, RunData
@@ -29,23 +30,13 @@ def print_summary(run_dir: Path, console: Console | None = None, finished: bool 
     Raises:
         UserError: there is no such directory, or a file of it is damaged.
     """
-    from rich import box
     from rich.console import Console
     from rich.markup import escape as plain
-    from rich.table import Table
 
     console = console or Console()
     run = RunData.read(Path(run_dir), finished)
     if run.records:
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-        for name in COLUMNS:
-            table.add_column(name, justify="left" if name == "Stage" else "right", no_wrap=True)
-        for group, stages in cost_groups(run):
-            table.add_row(f"[italic]{GROUPS[group][0]}[/italic]")
-            for stage, total in stages.items():
-                table.add_row(f"  {STAGE_NAMES[stage]}", *_cells(total))
-        table.add_row("[bold]Total spent[/bold]", *_cells(all_spent(run)))
-        console.print(table)
+        print_costs(COLUMNS, cost_groups(run), {"Total spent": all_spent(run)}, console)
     if run.costs.redone:
         again = add_up(run.costs.redone)
         spent = f"{flop(again.flops)}, {seconds(again.device_s)}"
@@ -76,5 +67,27 @@ def print_verdict(verdict: Verdict, console: Console | None = None) -> None:
     (console or Console()).print(f"[bold {colour}]{plain(verdict.headline)}[/bold {colour}]{plain(rest)}")
 
 
-def _cells(total: Total) -> list[str]:
-    return [write(value) for value, write in cost_cells(total)][: len(COLUMNS) - 1]
+def print_costs(
+    columns: Sequence[str],
+    groups: Iterable[tuple[str, dict[Stage, Total]]],
+    sums: dict[str, Total],
+    console: Console,
+) -> None:
+    """Print the totals of the stages of some `GROUPS`, and sums by name, in some of `COST_COLUMNS`."""
+    from rich import box
+    from rich.table import Table
+
+    def cells(total: Total) -> list[str]:
+        written = {name: write(value) for name, (value, write) in zip(COST_COLUMNS[1:], cost_cells(total))}
+        return [written[name] for name in columns[1:]]
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in columns:
+        table.add_column(name, justify="left" if name == "Stage" else "right", no_wrap=True)
+    for group, stages in groups:
+        table.add_row(f"[italic]{GROUPS[group][0]}[/italic]")
+        for stage, total in stages.items():
+            table.add_row(f"  {STAGE_NAMES[stage]}", *cells(total))
+    for name, total in sums.items():
+        table.add_row(f"[bold]{name}[/bold]", *cells(total))
+    console.print(table)
