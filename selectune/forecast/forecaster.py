@@ -24,7 +24,6 @@ from selectune.forecast.result import break_even_keep
 from selectune.forecast.sampled_selection import Selecting
 from selectune.lightning_modules import FineTuner
 from selectune.runs.job import Job, Start
-from selectune.selection.manifest import Selection
 from selectune.selection.request import SelectionRequest
 from selectune.selection.stage import earlier_selection, scoring_model
 from selectune.selection.trainings import first_by_hash
@@ -39,43 +38,18 @@ SAVES: dict[Part, float] = {"fit": 4 / 3, "warm_up": 1}  # whole checkpoints of 
 class PartForecast:
     """A part of the run whose selection and training were charged."""
 
-    part: Part
-    data: SelectionDataModule  # that trains on the kept rows, as far as a sample tells which these are
-    model: str  # name of the model that is trained
-    trained: Trained
-    epochs: float
+    saving: Saving
+    ratio: ScorerRatio | None  # of its scorer; None where no model scores
     selecting: Selecting | None  # where rows are selected here
-    earlier: Selection | None  # where an earlier selection is used
+    lengths: np.ndarray  # tokens of each row of the pool, as the saving counts them
+    whole: np.ndarray  # row ids that the saving compares with
 
-    @property
-    def lengths(self) -> np.ndarray:
-        """Tokens of each row of the pool, as a saving counts them."""
-        by_scorer = self.part == "warm_up" and self.selecting is not None
-        return self.selecting.rows.tokens.lengths if by_scorer else self.data.encoded("train").input_tokens
-
-    @property
-    def whole(self) -> np.ndarray:
-        """Row ids that a saving compares with: for a warm-up those that a pre-screen leaves, if there is one."""
-        screened = self.selecting.screened if self.selecting and self.part == "warm_up" else None
-        return np.arange(len(self.lengths)) if screened is None else screened
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """Rows and tokens, kept and of the pool, as `compute_saving` takes them."""
-        kept, whole, lengths = self.data.train_rows, self.whole, self.lengths
-        sizes = [len(kept), int(lengths[kept].sum()), len(whole), int(lengths[whole].sum())]
-        if self.earlier is not None and self.part == "warm_up":
-            manifest = self.earlier.manifest
-            pool = manifest.screened or {"rows": manifest.pool_rows, "input_tokens": manifest.pool_input_tokens}
-            sizes = [manifest.n_rows, manifest.budget["input_tokens"], pool["rows"], pool["input_tokens"]]
-        return dict(zip(("kept_rows", "kept_tokens", "pool_rows", "pool_tokens"), sizes))
-
-    def break_even_keep(self, saving: Saving) -> float | None:
+    def break_even_keep(self) -> float | None:
         """The largest keep ratio at which selecting pays; None where it is not for the user to set."""
-        selecting = self.selecting
-        if selecting is None or selecting.request.selector is None or selecting.request.selector.sets_own_size:
+        selecting, lengths, whole = self.selecting, self.lengths, self.whole
+        selector = selecting.request.selector if selecting else None
+        if selecting is None or selector is None or selector.sets_own_size:
             return None
-        selector, lengths, whole = selecting.request.selector, self.lengths, self.whole
 
         def kept_share(keep: float) -> float | None:
             try:
@@ -84,18 +58,7 @@ class PartForecast:
                 return None
             return float(lengths[rows].sum() / lengths[whole].sum())
 
-        return break_even_keep(kept_share, saving)
-
-    def scorer_ratio(self, costs: EstimatedCosts, same: bool) -> ScorerRatio | None:
-        """The scorer relative to the model; `same` where the checkpoint scores that the training starts from."""
-        if self.earlier is not None:
-            scorer, parameters = self.earlier.manifest.scorer, self.earlier.manifest.scorer_parameters
-        elif self.selecting is not None:
-            source = self.selecting.scoring.source
-            scorer, parameters = self.model if same else source.described, n_parameters(source.folder)
-        else:
-            return None
-        return ScorerRatio.of(costs.records, scorer, self.model, parameters, self.trained.parameters, self.part)
+        return break_even_keep(kept_share, self.saving)
 
 
 @dataclass
@@ -131,33 +94,35 @@ class Forecaster:
             raise UserError(
                 "Validations by the clock cannot be forecast; give trainer.val_check_interval in batches or as a share."
             )
-        fit = parts["fit"] = self._part("fit", job.data, model, job.trainer, folder / "model", name)
-        limit = job.trainer.limit_test_batches
-        self._charge_evaluation(fit.data, job.data.held_out, "fit", fit.trained, "evaluate", limit)
+        parts["fit"] = self._part("fit", job.data, model, job.trainer, folder / "model", name)
 
-        saving, warm_up = self._saving(fit), parts.get("warm_up")
-        if warm_up and (warm_up.selecting or warm_up.earlier is not None):
-            saving = replace(saving, warm_up=self._saving(warm_up))
-        for sizes in (part.sizes for part in parts.values() if part.selecting):
+        saving = parts["fit"].saving
+        if "warm_up" in self.start.requests:
+            saving = replace(saving, warm_up=parts["warm_up"].saving)
+        for one in (part.saving for part in parts.values() if part.selecting):
             self.notes.append(
-                f"With {sizes['kept_rows']:,} of {sizes['pool_rows']:,} rows about "
-                f"{percent(sizes['kept_tokens'] / sizes['pool_tokens'])} of the tokens are kept: an estimate, from "
-                "rows that were scored and the lengths of all."
+                f"With {one.kept_rows:,} of {one.pool_rows:,} rows about {percent(one.kept_tokens / one.pool_tokens)} "
+                "of the tokens are kept: an estimate, from rows that were scored and the lengths of all."
             )
         main = parts[saving.main.part]
-        ratio = main.scorer_ratio(self.estimated, same=job.scorer.checkpoint is None)
-        return saving, main.break_even_keep(saving.main), ratio
+        return saving, main.break_even_keep(), main.ratio
 
     def _part(
         self, part: Part, data: SelectionDataModule, tuner: FineTuner, trainer: pl.Trainer, folder: Path, model: str
     ) -> PartForecast:
         """Charge the selection and the training of a part; the trained model is left in the folder's ``export``."""
-        request, selecting, earlier, rows = self.start.requests.get(part), None, None, np.arange(len(data.pool))
+        request, earlier, selecting = self.start.requests.get(part), None, None
+        rows, scorer, weights = np.arange(len(data.pool)), "", None
         if request is not None and request.earlier is not None:
-            earlier = earlier_selection(request, self.estimated)
-            rows = earlier.rows
+            selection = earlier_selection(request, self.estimated)
+            rows, earlier = selection.rows, selection.manifest
+            scorer, weights = earlier.scorer, earlier.scorer_parameters
         elif request is not None:
             selecting, rows = self._select(request, tuner, folder / "scorer")
+            source = selecting.scoring.source
+            # a scorer that is not named is the model that the training starts from
+            scorer = source.described if self.job.scorer.checkpoint else model
+            weights = n_parameters(source.folder)
         mine = data.trained_on(rows, tuner.source)
         mine.check_shares(self.estimated.world_size)
         trained = time_training(tuner, mine, self._trainer_for, folder)
@@ -166,7 +131,21 @@ class Forecaster:
             until = self._trainer_for(max_epochs=proxy.max_epochs, max_steps=proxy.max_steps, limit_val_batches=0)
             self._charge_training(mine, tried, until, part, "search", trained)
             self._charge_evaluation(mine, ("dev",), part, trained, "search")
-        return PartForecast(part, mine, model, trained, epochs, selecting, earlier)
+        if part == "fit":
+            limit = trainer.limit_test_batches
+            self._charge_evaluation(mine, mine.held_out, part, trained, "evaluate", limit)
+
+        lengths = mine.encoded("train").input_tokens
+        whole = np.arange(len(lengths))
+        if part == "warm_up" and selecting:  # against what a pre-screen leaves, in tokens of the scorer
+            lengths = selecting.rows.tokens.lengths
+            whole = whole if selecting.screened is None else selecting.screened
+        sizes = [len(rows), len(whole), int(lengths[rows].sum()), int(lengths[whole].sum())]
+        if part == "warm_up" and earlier:
+            pool = earlier.screened or {"rows": earlier.pool_rows, "input_tokens": earlier.pool_input_tokens}
+            sizes = [earlier.n_rows, pool["rows"], earlier.budget["input_tokens"], pool["input_tokens"]]
+        ratio = ScorerRatio.of(self.estimated.records, scorer, model, weights, trained.parameters, part)
+        return PartForecast(self._saving(part, epochs, sizes), ratio, selecting, lengths, whole)
 
     def _select(self, request: SelectionRequest, tuner: FineTuner, folder: Path) -> tuple[Selecting, np.ndarray]:
         """Charge a selection, and give its rows; throw-away weights of its scorer go into the folder."""
@@ -239,9 +218,9 @@ class Forecaster:
             cost = at_pace_of(trained.evaluations, sum(times * [once], Total()))
             self.estimated.charge(stage, part, cost, parallel=True)
 
-    def _saving(self, done: PartForecast) -> Saving:
-        """The saving of a part, computed from the estimated records as from a ledger."""
-        saving = compute_saving(self.estimated.records, **done.sizes, epochs=done.epochs, part=done.part)
+    def _saving(self, part: Part, epochs: float, sizes: Sequence[int]) -> Saving:
+        """The saving of a part of such sizes, computed from the estimated records as from a ledger."""
+        saving = compute_saving(self.estimated.records, *sizes, epochs=epochs, part=part)
         known = None not in (saving.flops.selection, saving.flops.training, saving.flops.saving)
         if known or self.estimated.speed is None:
             return saving

@@ -61,12 +61,11 @@ class Memory:
 
 @dataclass
 class Scored:
-    """Rows that were scored and their signals by name, with what scoring others takes."""
+    """Rows that were scored and their signals by name, with what scoring whole pools one after the other takes."""
 
     rows: np.ndarray  # row ids, ascending
     values: dict[str, np.ndarray]
-    cost_of: Callable[[TokenizedRows], Total]  # of scoring some rows, without the start
-    start: Total  # until the first batch
+    cost_of: Callable[..., Total]  # from making the scorer on, by the tokens of each pool
 
 
 def time_scoring(scorer: Scorer, began: float, rows: Rows, scoring: ScoringModel, device: torch.device) -> Scored:
@@ -78,7 +77,7 @@ def time_scoring(scorer: Scorer, began: float, rows: Rows, scoring: ScoringModel
     flops, product = None, 0.0
     with suppress(UnfitFlopsError):
         flops, product = scorer.flops()
-    start = Total(device_s=time.perf_counter() - began, flops=0.0)
+    start = Total(device_s=time.perf_counter() - began)
     work_of = partial(plans.scoring, flops=flops, product=product, passes_of=scorer.passes_of)
 
     lengths, pad_id = rows.tokens.lengths, int(scoring.tokenizer.pad_token_id or 0)
@@ -112,13 +111,14 @@ def time_scoring(scorer: Scorer, began: float, rows: Rows, scoring: ScoringModel
     peak = memory.peak(scoring.max_batch_tokens / most)
     measured = replace(work_of(rows.tokens, timed), device_s=seconds, peak_rss_bytes=peak)
 
-    def cost_of(tokens: TokenizedRows) -> Total:
-        return at_pace_of(measured, work_of(tokens, plan_batches(tokens.lengths, scoring.max_batch_tokens)))
+    def cost_of(*pools: TokenizedRows) -> Total:
+        plans_of = ((tokens, plan_batches(tokens.lengths, scoring.max_batch_tokens)) for tokens in pools)
+        return sum((at_pace_of(measured, work_of(*plan)) for plan in plans_of), start)
 
     scored = np.concatenate(timed)
     by_row = np.argsort(scored)
     values = {name: np.concatenate([one[name] for one in signals])[by_row] for name in scorer.wanted}
-    return Scored(scored[by_row], values, cost_of, start)
+    return Scored(scored[by_row], values, cost_of)
 
 
 def time_probe(rows: Rows, scoring: ScoringModel, device: torch.device) -> tuple[EntropyProbe, Scored, Total]:
@@ -143,8 +143,7 @@ def time_probe(rows: Rows, scoring: ScoringModel, device: torch.device) -> tuple
     fit_probe(states, states[:, 0].abs(), 1.0, 0, epochs=1)
     fit_s = (time.perf_counter() - began) * flops / fit_flops(width, TRIED_POSITIONS, 1)
     fitting = Total(device_s=fit_s, flops=flops + probe.flops() * n_held_out)
-    reading = exact.cost_of(rows.tokens.take(fit)) + exact.cost_of(rows.tokens.take(held_out))
-    return probe, exact, exact.start + reading + fitting
+    return probe, exact, exact.cost_of(rows.tokens.take(fit), rows.tokens.take(held_out)) + fitting
 
 
 @dataclass

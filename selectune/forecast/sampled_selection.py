@@ -178,7 +178,7 @@ class Selecting(Stages[_Known]):
         began = time.perf_counter()
         scorer = make_scorer([definition.name for definition in definitions], scoring, probe)
         scored = time_scoring(scorer, began, rows, scoring, device)
-        self.estimated.charge("score", part, scored.start + scored.cost_of(rows.tokens), parallel=True)
+        self.estimated.charge("score", part, scored.cost_of(rows.tokens), parallel=True)
         return [scored, *exact]
 
     def _semantic(self, embeddings: np.ndarray, sample: np.ndarray, rows: Rows) -> np.ndarray:

@@ -28,15 +28,9 @@ WORK: dict[str, Any] = {"examples": 10, "tokens": 90, "padded_tokens": 100, "flo
 
 
 def trainer_of(*callbacks: pl.Callback, **options: Any) -> pl.Trainer:
-    quiet = {
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-    }
-    return pl.Trainer(
-        accelerator="cpu", num_sanity_val_steps=0, callbacks=[*callbacks], **dict.fromkeys(names, False), **options
-    )
+    names = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+    quiet: dict[str, Any] = dict.fromkeys(names, False)
+    return pl.Trainer(accelerator="cpu", num_sanity_val_steps=0, callbacks=[*callbacks], **quiet, **options)
 
 
 @pytest.mark.parametrize(

@@ -66,14 +66,12 @@ def test_ranks_share_a_large_solve_and_each_does_a_small_one(monkeypatch: pytest
 
 @pytest.mark.parametrize("stage", ["solve", "train"])
 def test_what_is_unknown_in_flops_is_unknown_in_time_on_another_machine(stage: str) -> None:
-    sizes = {"kept_rows": 50, "pool_rows": 100, "kept_tokens": 500, "pool_tokens": 1000}
-    done = SimpleNamespace(sizes=sizes, part="fit", epochs=2.0)
     for speed in (None, 50.0):
         estimated = EstimatedCosts("cpu", 1, speed)
         for name in ("score", "solve", "train"):
             flops = None if name == stage else 100.0
             estimated.charge(name, "fit", Total(7.0, 7.0, flops, 50, 500, 500))  # type: ignore[arg-type]
-        saving = Forecaster(None, None, estimated)._saving(done)  # type: ignore[arg-type]
+        saving = Forecaster(None, None, estimated)._saving("fit", 2.0, (50, 100, 500, 1000))  # type: ignore[arg-type]
         assert saving.flops.saving is None
         assert (saving.device_s.saving is None) == (speed is not None)
         assert getattr(saving.device_s, "training" if stage == "train" else stage) == (None if speed else 7.0)
