@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -132,18 +131,17 @@ class Forecaster:
             self._charge_training(mine, tried, until, part, "search", trained)
             self._charge_evaluation(mine, ("dev",), part, trained, "search")
         if part == "fit":
-            limit = trainer.limit_test_batches
-            self._charge_evaluation(mine, mine.held_out, part, trained, "evaluate", limit)
+            self._charge_evaluation(mine, mine.held_out, part, trained, "evaluate", trainer.limit_test_batches)
 
         lengths = mine.encoded("train").input_tokens
         whole = np.arange(len(lengths))
         if part == "warm_up" and selecting:  # against what a pre-screen leaves, in tokens of the scorer
             lengths = selecting.rows.tokens.lengths
             whole = whole if selecting.screened is None else selecting.screened
-        sizes = [len(rows), len(whole), int(lengths[rows].sum()), int(lengths[whole].sum())]
+        sizes = len(rows), len(whole), int(lengths[rows].sum()), int(lengths[whole].sum())
         if part == "warm_up" and earlier:
             pool = earlier.screened or {"rows": earlier.pool_rows, "input_tokens": earlier.pool_input_tokens}
-            sizes = [earlier.n_rows, pool["rows"], earlier.budget["input_tokens"], pool["input_tokens"]]
+            sizes = earlier.n_rows, pool["rows"], earlier.budget["input_tokens"], pool["input_tokens"]
         ratio = ScorerRatio.of(self.estimated.records, scorer, model, weights, trained.parameters, part)
         return PartForecast(self._saving(part, epochs, sizes), ratio, selecting, lengths, whole)
 
@@ -198,14 +196,13 @@ class Forecaster:
         writing = Total(device_s=saves * epochs * trained.save_s * ranks)
         self.estimated.charge(stage, part, at_pace_of(trained.steps, work) + writing, parallel=True)
         if validations:
-            limit = trainer.limit_val_batches
-            self._charge_evaluation(data, ("dev",), part, trained, "evaluate", limit, validations)
+            self._charge_evaluation(data, ("dev",), part, trained, "evaluate", trainer.limit_val_batches, validations)
         return epochs
 
     def _charge_evaluation(
         self,
         data: SelectionDataModule,
-        splits: Sequence[str],
+        splits: tuple[str, ...],
         part: Part,
         trained: Trained,
         stage: Stage,
@@ -218,7 +215,7 @@ class Forecaster:
             cost = at_pace_of(trained.evaluations, sum(times * [once], Total()))
             self.estimated.charge(stage, part, cost, parallel=True)
 
-    def _saving(self, part: Part, epochs: float, sizes: Sequence[int]) -> Saving:
+    def _saving(self, part: Part, epochs: float, sizes: tuple[int, int, int, int]) -> Saving:
         """The saving of a part of such sizes, computed from the estimated records as from a ledger."""
         saving = compute_saving(self.estimated.records, *sizes, epochs=epochs, part=part)
         known = None not in (saving.flops.selection, saving.flops.training, saving.flops.saving)

@@ -96,8 +96,7 @@ def training(
     lengths = tokens.lengths
     sampler = TrainSampler(lengths[rows], data.batch_size, stage_seed(data.seed, "shuffle"), 0, world_size)
     per_epoch = _limited(len(sampler), trainer.limit_train_batches)
-    endless = trainer.max_epochs in (None, -1)
-    epochs: int = sys.maxsize if endless else trainer.max_epochs  # type: ignore[assignment]
+    epochs = sys.maxsize if trainer.max_epochs in (None, -1) else int(trainer.max_epochs or 0)
 
     def epoch_of(n_batches: int) -> Total:
         batches: list[tuple[np.ndarray, tuple[FlopModel | None, ...]]] = []
@@ -108,7 +107,7 @@ def training(
                 batches += [*((part, (forward, both)) for part in first), (last, (both,))]
         return work_of(tokens, batches)
 
-    total, steps, whole = Total(flops=0.0), 0, None
+    total, steps, whole = Total(flops=0.0), 0, Total()
     done: list[int] = []  # batches of each epoch
     for epoch in range(epochs):
         left = math.inf if trainer.max_steps < 0 else (trainer.max_steps - steps) * accumulated
@@ -118,7 +117,7 @@ def training(
         done.append(n_batches)
         steps += math.ceil(n_batches / accumulated)
         sampler.set_epoch(epoch)
-        as_before = whole is not None and n_batches == per_epoch and len(rows) * epochs > ROWS_TO_PLAN
+        as_before = epoch > 0 and n_batches == per_epoch and len(rows) * epochs > ROWS_TO_PLAN
         whole = whole if as_before else epoch_of(n_batches)
         total += whole
     total += Total(flops=None if a_step is None else a_step * steps * world_size)

@@ -70,7 +70,7 @@ def test_what_is_unknown_in_flops_is_unknown_in_time_on_another_machine(stage: s
         estimated = EstimatedCosts("cpu", 1, speed)
         for name in ("score", "solve", "train"):
             flops = None if name == stage else 100.0
-            estimated.charge(name, "fit", Total(7.0, 7.0, flops, 50, 500, 500))  # type: ignore[arg-type]
+            estimated.charge(name, "fit", Total(7.0, 7.0, flops, 50, 500, 500))
         saving = Forecaster(None, None, estimated)._saving("fit", 2.0, (50, 100, 500, 1000))  # type: ignore[arg-type]
         assert saving.flops.saving is None
         assert (saving.device_s.saving is None) == (speed is not None)
