@@ -15,7 +15,7 @@ from selectune.common.checks import LAST_SEED
 from selectune.common.errors import BudgetError, DataError, UserError
 from selectune.data.texts import Texts
 from selectune.datamodules import LanguageModeling, QuestionAnswering, TextClassification
-from selectune.forecast import Machine
+from selectune.forecast.estimate import speed_of
 from selectune.lightning_modules import FineTuner
 from selectune.lightning_modules.scorers.settings import Generative, ScorerSettings, Semantic, Tune
 from selectune.runs.job import WarmUp
@@ -65,8 +65,8 @@ def texts(**arguments: Any) -> Texts:
     return Texts("docstrings", **arguments)
 
 
-def machine(device_flops: float = 1e12, utilisation: float = 0.5) -> Machine | None:
-    return Machine.of(device_flops, utilisation)
+def machine(device_flops: float = 1e12, utilisation: float = 0.5) -> float | None:
+    return speed_of(device_flops, utilisation)
 
 
 RANGES: list[tuple[Callable[..., Any], str, tuple[tuple, tuple]]] = [

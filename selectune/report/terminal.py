@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from selectune.costs.record import Total
+from selectune.costs.record import Stage, Total
 from selectune.report.measured import ONE_SEED
-from selectune.report.numbers import count, flop, seconds, share
+from selectune.report.numbers import count, flop, memory, seconds, share
 from selectune.report.run_data import STAGE_NAMES, RunData
 from selectune.verdict.verdict import Verdict
 
@@ -29,23 +30,13 @@ def print_summary(run_dir: Path, console: Console | None = None, finished: bool 
     Raises:
         UserError: there is no such directory, or a file of it is damaged.
     """
-    from rich import box
     from rich.console import Console
     from rich.markup import escape as plain
-    from rich.table import Table
 
     console = console or Console()
     run = RunData.read(Path(run_dir), finished)
     if run.records:
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-        for name in COLUMNS:
-            table.add_column(name, justify="left" if name == "Stage" else "right", no_wrap=True)
-        for group, stages in run.cost_groups.items():
-            table.add_row(f"[italic]{GROUPS[group]}[/italic]")
-            for stage, total in stages.items():
-                table.add_row(f"  {STAGE_NAMES[stage]}", *_cells(total))
-        table.add_row("[bold]Total spent[/bold]", *_cells(run.spent))
-        console.print(table)
+        print_costs(COLUMNS, run.cost_groups, {"Total spent": run.spent}, console)
     if run.costs.redone:
         spent = f"{flop(run.redone.flops)}, {seconds(run.redone.device_s)}"
         console.print(f"redone after an interruption: {spent}, in the total and not in the saving", highlight=False)
@@ -94,6 +85,27 @@ def print_verdict(verdict: Verdict, console: Console | None = None) -> None:
     (console or Console()).print(f"[bold {colour}]{plain(verdict.headline)}[/bold {colour}]{plain(rest)}")
 
 
-def _cells(total: Total) -> list[str]:
-    rows = [count(value) if value else "–" for value in (total.examples, total.tokens)]
-    return [flop(total.flops), seconds(total.device_s), seconds(total.wall_s), *rows]
+def print_costs(
+    columns: Sequence[str], groups: Mapping[str, dict[Stage, Total]], sums: dict[str, Total], console: Console
+) -> None:
+    """Print the totals of the stages of some `GROUPS`, and sums by name, in some of the columns of `_cells`."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in columns:
+        table.add_column(name, justify="left" if name == "Stage" else "right", no_wrap=True)
+    for group, stages in groups.items():
+        table.add_row(f"[italic]{GROUPS[group]}[/italic]")
+        for stage, total in stages.items():
+            table.add_row(f"  {STAGE_NAMES[stage]}", *(_cells(total)[name] for name in columns[1:]))
+    for name, total in sums.items():
+        table.add_row(f"[bold]{name}[/bold]", *(_cells(total)[name] for name in columns[1:]))
+    console.print(table)
+
+
+def _cells(total: Total) -> dict[str, str]:
+    rows, tokens = (count(value) if value else "–" for value in (total.examples, total.tokens))
+    times = {"Device time": seconds(total.device_s), "Wall time": seconds(total.wall_s)}
+    peak = memory(max(total.peak_rss_bytes, total.peak_cuda_bytes or 0))
+    return {"FLOPs": flop(total.flops), **times, "Rows": rows, "Tokens": tokens, "Peak memory": peak}
