@@ -25,7 +25,7 @@ from selectune.tables.reading import check_configs, read_table
 from selectune.tables.remaining_time import remaining_rows, remaining_seconds
 from selectune.tables.results import Result, read_result, write_csv
 from selectune.tables.running import Outcome, run_cells
-from selectune.tables.summary import summarise, write_summary
+from selectune.tables.summary import summarise, write_summary, write_verdicts
 
 STOPPED = 130  # as a shell says of what Ctrl-C ended
 
@@ -81,6 +81,7 @@ def write_table(table: Table, cells: list[Cell], output: Path) -> list[Result]:
     write_csv(results, output / "table.csv")
     groups = summarise([result for result in results if not result.no_headline])
     write_summary(groups, output / "summary.csv")
+    write_verdicts(groups, output / "verdicts.json")
     picture = draw(groups, output / "table.png")
     prepared = next((result for result in done if result.cell.keeps_models), None)
     rows = sum(not cell.keeps_models for cell in cells)
