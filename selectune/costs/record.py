@@ -110,8 +110,9 @@ class CostRecord:
             ValueError: a field is missing or has a value that it cannot have; the message names it.
         """
         record: CostRecord = from_json(cls, content, later=LATER, left_out=None)
-        for costs in (record, *(record.kept or ())):
-            _check(costs)
+        _check(record)
+        for kept in record.kept or ():
+            _check(kept)
         return record
 
 

@@ -109,7 +109,7 @@ def read_result(cell: Cell, output: Path) -> Result:
     problems = [problem.message for outcome in outcomes if outcome for problem in outcome.problems]
     row["warnings"] = " ".join([*problems, *warm_up_manifest.get("warnings", []), *manifest.get("warnings", [])])
     spent = [record for record in distinct(read_ledger(files.costs)) if not record.cached]
-    judged = Judged.read(cell.folder)
+    judged = Judged.read(cell.folder, done["metrics"])
     if cell.selects_in != "data":  # what was selected for the warm-up is judged, whose cost all share else
         part, cost = saving.warm_up or saving, Cost(row["total_flops"], row["total_device_s"])
         judged = replace(judged, kept_rows=part.kept_rows, pool_rows=part.pool_rows, cost=cost, cost_of_all_rows=None)
