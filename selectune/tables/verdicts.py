@@ -43,19 +43,19 @@ def compare(method: Results, other: Results) -> Difference | None:
 
 
 def comparable(*methods: Results) -> list[Mapping[int, Judged]]:
-    """The runs of methods by seed, without their held-out rows where these differ: their metrics are compared then."""
+    """The runs of methods by seed; without held-out rows where these differ or are one: metrics are compared then."""
     runs: list[Mapping[int, Judged]] = [{one.cell.seed: one.judged for one in method} for method in methods]
     tested = {_tested_on(run) for of_method in runs for run in of_method.values()}
-    if len(tested) == 1:
+    if len(tested) == 1 and len(next(iter(tested))[0]) > 1:
         return runs
     return [{seed: replace(run, rows={}) for seed, run in of_method.items()} for of_method in runs]
 
 
-def _tested_on(run: Judged) -> tuple[bytes, bytes]:
+def _tested_on(run: Judged) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Ids and labels of the held-out rows of a run, in the order of the ids."""
-    ids = run.rows.get("row_id", np.empty(0))
+    ids = run.rows.get("row_id", np.empty(0, np.int64))
     order = np.argsort(ids)
-    return ids[order].tobytes(), run.rows.get("label", ids)[order].tobytes()
+    return tuple(ids[order].tolist()), tuple(run.rows.get("label", ids)[order].tolist())
 
 
 def _rivals(method: Results, beside: Mapping[str, Results]) -> dict[ArmName, Results]:

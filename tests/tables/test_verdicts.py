@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,14 +94,21 @@ def test_runs_that_others_are_compared_with_are_not_judged() -> None:
 
 
 def test_runs_tested_on_other_rows_are_compared_by_their_metrics() -> None:
-    full = [
-        Result(one.cell, one.row, 1.0, Judged(metrics={"accuracy": 0.8}, kept_rows=9, pool_rows=9, cost=Cost(4.0, 4.0)))
-        for one in FULL
-    ]
-    metrics = [Result(one.cell, one.row, 1.0, one.judged) for one in BAND]
-    for one in metrics:
-        one.judged.metrics["accuracy"] = 0.8  # type: ignore[index]
-    difference = verdicts(metrics, full)["band"].evidence.all_rows.difference
+    metrics = {"accuracy": 0.8}
+    band = [replace(one, judged=replace(one.judged, metrics=metrics)) for one in BAND]
+    full = [replace(one, judged=replace(one.judged, metrics=metrics, rows={})) for one in FULL]
+    difference = verdicts(band, full)["band"].evidence.all_rows.difference
+    assert difference is not None
+    assert difference.over == "seeds"
+
+
+def test_of_one_held_out_row_the_metrics_are_compared() -> None:
+    def tested_on_one(results: list[Result]) -> list[Result]:
+        rows = {"row_id": np.arange(1), "label": np.arange(1), "prediction": np.arange(1)}
+        metrics = {"accuracy": 1.0}
+        return [replace(one, judged=replace(one.judged, rows=rows, metrics=metrics)) for one in results]
+
+    difference = verdicts(tested_on_one(BAND), tested_on_one(FULL))["band"].evidence.all_rows.difference
     assert difference is not None
     assert difference.over == "seeds"
 
