@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from selectune.costs.record import Stage, Total
 from selectune.report.measured import ONE_SEED
@@ -86,7 +86,7 @@ def print_verdict(verdict: Verdict, console: Console | None = None) -> None:
 
 
 def print_costs(
-    columns: Sequence[str], groups: Mapping[str, dict[Stage, Total]], sums: dict[str, Total], console: Console
+    columns: Sequence[str], groups: Mapping[Any, dict[Stage, Total]], sums: dict[str, Total], console: Console
 ) -> None:
     """Print the totals of the stages of some `GROUPS`, and sums by name, in some of the columns of `_cells`."""
     from rich import box
