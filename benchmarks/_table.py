@@ -1,4 +1,4 @@
-"""What the benchmarks share: rows in long form, one printed table, ``--csv`` and ``--check``."""
+"""Output of the benchmarks: rows in long form, one printed table, ``--csv`` and ``--check``."""
 
 from __future__ import annotations
 

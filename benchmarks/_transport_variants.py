@@ -210,7 +210,7 @@ def reference(folder: Path, eps: float) -> dict[str, float]:
 
 
 def marginal_error(x: np.ndarray, y: np.ndarray, eps: float, duals: Duals) -> float:
-    """What row and column sums of the plan of these potentials are off, together, in float64."""
+    """Total error of the row and column sums of the plan of these potentials, in float64."""
     y = y.astype(np.float64)
     columns, off = np.zeros(len(y)), 0.0
     for start in range(0, len(x), 2000):

@@ -1,4 +1,4 @@
-"""How far the cheap estimate of generative entropy agrees with masking: `masked` against `masked_pseudo`.
+"""Agreement of the cheap estimate of generative entropy with masking: `masked` against `masked_pseudo`.
 
     python benchmarks/agreement.py                              # 1,000 rows each of SST-2 and AG News
     python benchmarks/agreement.py --csv results/agreement.csv  # the numbers in long form too

@@ -1,4 +1,4 @@
-"""How often the verdict's 95 % interval holds the true difference, on simulated held-out scores.
+"""Coverage of the verdict's 95 % interval on simulated held-out scores: how often it holds the true difference.
 
     python benchmarks/interval_coverage.py                                     # 1,000 draws a cell, some minutes
     python benchmarks/interval_coverage.py --csv results/interval_coverage.csv
@@ -42,7 +42,7 @@ SHARES = (0.5, 0.3, 0.16, 0.04)  # of the classes
 
 @dataclass(frozen=True)
 class World:
-    """What is random about two arms.
+    """The random part of two compared runs.
 
     Args:
         taste: standard deviation of what makes a row easier for one arm than for the other, whatever the seed.
@@ -59,7 +59,7 @@ class World:
         return self.seed_sd / 100 * spread / norm.pdf(norm.ppf(ACCURACIES[0]))
 
     def right(self, n_seeds: int, n_rows: int, random: np.random.Generator) -> np.ndarray:
-        """Which arm is right on which row with which seed, bool, shape (2, n_seeds, n_rows)."""
+        """Whether each run is right on each row with each seed, bool, shape (2, n_seeds, n_rows)."""
         spread = math.sqrt(1 + DIFFICULTY**2 + self.taste**2 + self.luck**2)
         level = np.array([norm.ppf(accuracy) * spread for accuracy in ACCURACIES])[:, None, None]
         shared = DIFFICULTY * random.standard_normal((1, 1, n_rows))

@@ -1,4 +1,4 @@
-"""How fast rows are scored, against the forward pass that they cannot do without.
+"""Speed of scoring rows, against the forward pass that it cannot do without.
 
     python benchmarks/scoring.py                          # both cases, under 30 minutes on two cores
     python benchmarks/scoring.py --cases imdb --rows 500  # one case, less of it

@@ -1,4 +1,4 @@
-"""How long the command line takes to say anything, against the import that it cannot do without.
+"""Time until the command line prints anything, against the import that it cannot do without.
 
     python benchmarks/startup.py                          # the table, of 7 pairs
     python benchmarks/startup.py --csv results/startup.csv  # the numbers in long form too

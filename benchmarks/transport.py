@@ -1,4 +1,4 @@
-"""How fast and how exact the transport of a pool to a target is, against other solvers.
+"""Speed and exactness of the transport of a pool to a target, against other solvers.
 
     python benchmarks/transport.py                           # all cases, within 20 minutes on two cores
     python benchmarks/transport.py --cases n20k_std0.05 --variants dense ott  # some of them
@@ -134,7 +134,7 @@ def find_eps(folder: Path, stated: dict[str, float]) -> float:
 
 
 def child(command: list[str]) -> dict[str, Any]:
-    """What this script prints last when it is run with some options, in a process of its own."""
+    """The last line that this script prints when it is run with some options, in a process of its own."""
     done = subprocess.run([sys.executable, __file__, *command], stdout=subprocess.PIPE, text=True)
     if done.returncode:
         sys.exit(f"{__file__} {' '.join(command)} ended with {done.returncode}")

@@ -24,27 +24,9 @@ REPOSITORY = Path(__file__).parent.parent
 # Real data and weights are for tests marked `real_data` alone; the others must not find any by their names.
 REAL = {name: found for name in ("SELECTUNE_DATA", "SELECTUNE_MODELS") if (found := os.environ.pop(name, None))}
 WORDS = [
-    "red",
-    "blue",
-    "green",
-    "fast",
-    "slow",
-    "big",
-    "small",
-    "cat",
-    "dog",
-    "bird",
-    "runs",
-    "sleeps",
-    "eats",
-    "over",
-    "under",
-    "the",
-    "a",
-    "and",
-    "then",
-    "never",
-]
+    "red", "blue", "green", "fast", "slow", "big", "small", "cat", "dog", "bird", "runs",
+    "sleeps", "eats", "over", "under", "the", "a", "and", "then", "never",
+]  # fmt: skip
 SELECTOR = ("--data.selector", "IGSE", "--data.keep", "0.25", "--scorer.max_batch_tokens", "512")
 GOOD, BAD = ["fine", "great", "lovely"], ["poor", "awful", "dull"]
 
@@ -293,3 +275,18 @@ def metrics_of(run: Path) -> dict[str, float]:
 
 def manifest_of(run: Path) -> dict:
     return json.loads((run / "selection" / "manifest.json").read_text())
+
+
+@pytest.fixture
+def warming(tmp_path: Path, data_folder: Path) -> list[str]:
+    """A config that warms up on a selection of its own."""
+    data = {
+        "class_path": "LanguageModeling",
+        "init_args": {
+            "dataset": str(data_folder), "max_length": 16, "window": 8, "join": True, "max_train_rows": 150,
+            "selector": {"class_path": "EntropyInterval"}, "keep": 0.5,
+        },
+    }  # fmt: skip
+    config = {"warm_up": {"data": data, "max_epochs": 2, "learning_rate": 5.0e-3}}
+    (tmp_path / "warm_up.yaml").write_text(json.dumps(config))
+    return ["--config", str(tmp_path / "warm_up.yaml")]

@@ -62,7 +62,7 @@ def checkpoints(config: dict[str, Any]) -> Iterator[str]:
 
 
 def folder_name(arguments: dict[str, Any]) -> Path:
-    """What the folder of a data set is called in the root."""
+    """Name of a data set's folder in the root."""
     name = arguments.get("local_name") or arguments["dataset"].rsplit("/", 1)[-1]
     return Path(name, *filter(None, [arguments.get("config_name")]))
 

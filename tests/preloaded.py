@@ -1,4 +1,4 @@
-"""What the server of `tests.processes` imports before it forks: all that a run imports somewhere on its way."""
+"""Imports of the server of `tests.processes` before it forks: all that a run imports somewhere on its way."""
 
 import gc
 

@@ -154,7 +154,7 @@ class _Moved:
 
 
 def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """What is a tensor, or are tensors in a list, changed."""
+    """A tensor, or each tensor of a list, changed."""
     if isinstance(value, Tensor):
         return change(value)
     if isinstance(value, (list, tuple)) and any(isinstance(one, Tensor) for one in value):

@@ -33,7 +33,7 @@ FORKS.set_forkserver_preload(["tests.preloaded"])
 def run_main(
     arguments: Sequence[str], folder: Path, environment: Mapping[str, str], draws: bool = False, timeout: float = 500
 ) -> subprocess.CompletedProcess[str]:
-    """What ``python main.py`` does with these arguments in a process of its own, as `subprocess.run` tells it.
+    """Outcome of ``python main.py`` with these arguments in a process of its own, as `subprocess.run` returns it.
 
     Args:
         arguments: of the command line.
@@ -61,7 +61,7 @@ def run_main(
 def run_ranks(
     arguments: Sequence[str], folder: Path, environment: Mapping[str, str], size: int = 2
 ) -> list[subprocess.CompletedProcess[str]]:
-    """What ``torchrun main.py`` does with these arguments on so many processes of this machine, rank by rank."""
+    """Outcome of ``torchrun main.py`` with these arguments in so many processes of this machine, by rank."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -115,9 +115,23 @@ def points(table: str, task: str, method: str, column: str = "versus_random", **
     return f"{abs(100 * of(table, task, method, column, **budget)):.1f}"
 
 
-def matched(task: str, by: str) -> str:
-    """The difference of EUDS's box at 16 % to random rows of as many tokens or the same cost, in points."""
-    return points("euds", task, f"random_same_{by}", "matched_versus_this", budget="0.16")
+VERSUS = {"random": ("versus_random", "low", "high"), "same": ("matched_versus_this", "matched_low", "matched_high")}
+
+
+def interval(table: str, task: str, method: str, against: str = "random", **budget: str) -> list[str]:
+    """Size of a difference in points, and the bounds of its interval without their signs."""
+    columns = VERSUS.get(against, (f"versus_{against}", f"low_{against}", f"high_{against}"))
+    return [points(table, task, method, column, **budget) for column in columns]
+
+
+def matched(task: str, by: str) -> list[str]:
+    """The difference of EUDS's box at 16 % to random rows of as many tokens or the same cost, as `interval` has it."""
+    return interval("euds", task, f"random_same_{by}", "same", budget="0.16")
+
+
+def words(table: str, word: str = "", **equal: str) -> str:
+    """How many verdicts of a table there are, or have a word."""
+    return str(sum(line["verdict"] == word if word else bool(line["verdict"]) for line in lines(table, **equal)))
 
 
 def box_to(other: str, task: str) -> str:
@@ -144,9 +158,10 @@ def from_abstracts(task: str, method: str) -> str:
     return f"{100 * sum(int(run['from/pool_cs_abstracts']) for run in of_method) / rows:.0f}"
 
 
-def comparisons() -> tuple[str, str]:
-    """How many of EUDS's lines compare a selector with as many random rows, and with 0 in the interval of that."""
-    of_selectors = [line for line in lines("euds", matches="") if line["method"] != "full" and line["versus_random"]]
+def comparisons(table: str = "euds") -> tuple[str, str]:
+    """Lines of a table that compare a selector with as many random rows, and those with 0 in the interval of that."""
+    others = ("full", "none")
+    of_selectors = [line for line in lines(table, matches="") if line["method"] not in others and line["versus_random"]]
     with_0 = [line for line in of_selectors if float(line["low"]) <= 0 <= float(line["high"])]
     return str(len(of_selectors)), str(len(with_0))
 
@@ -192,9 +207,17 @@ DOCSTRINGS = (FINDINGS, "Entropies on docstrings, the table that needs no downlo
 BENCHMARK = ("docs/probe.md", "The benchmark")
 
 STATEMENTS = [
-    Statement(*README, lambda: [matched("sst2", "cost"), matched("ag_news", "cost")]),
-    Statement(*README, lambda: [*comparisons(), points("euds", "ag_news", "igse_box", budget="0.5")]),
-    Statement(*README, lambda: [points("quick", "docstrings", "igse_box")]),
+    Statement(
+        *README,
+        lambda: [
+            words("euds", "costs_accuracy", task="sst2", budget="0.16"),
+            words("euds", task="sst2", budget="0.16"),
+            words("euds", "not_known_yet", task="sst2", budget="0.16"),
+        ],
+    ),
+    Statement(*README, lambda: [*matched("sst2", "cost"), *matched("ag_news", "cost")]),
+    Statement(*README, lambda: [*comparisons(), *interval("euds", "ag_news", "igse_box", budget="0.5")]),
+    Statement(*README, lambda: interval("quick", "docstrings", "igse_box")),
     Statement(*README, lambda: [times_the_cost("gotd", task, "gotd") for task in ("chemprot", "sciie")]),
     Statement("docs/guide.md", "Choosing a selector", lambda: [agreement("sst2"), agreement("ag_news")]),
     row("docs/methods.md", "`generative_entropy`", lambda: [agreement("sst2"), agreement("ag_news")]),
@@ -212,9 +235,17 @@ STATEMENTS = [
     Statement(
         *EUDS,
         lambda: [
+            words("euds"),
+            *(words("euds", word) for word in ("costs_accuracy", "loses_to_random", "not_known_yet")),
+        ],
+    ),
+    Statement(
+        *EUDS,
+        lambda: [
             *comparisons(),
-            points("euds", "ag_news", "igse_box", budget="0.5"),
             comparisons()[0],
+            *interval("euds", "ag_news", "igse_box", budget="0.16"),
+            *interval("euds", "ag_news", "igse_box", budget="0.5"),
             tokens_trained_on(min),
             tokens_trained_on(max),
         ],
@@ -225,8 +256,8 @@ STATEMENTS = [
             euds_rows("random_same_cost", min),
             euds_rows("random_same_cost", max),
             euds_rows("igse_box", max, task="sst2"),
-            matched("sst2", "cost"),
-            matched("ag_news", "cost"),
+            *matched("sst2", "cost"),
+            *matched("ag_news", "cost"),
             euds_rows("igse_box", min, task="sst2"),
             selecting("euds", "sst2", "igse_box", budget="0.16"),
             selecting("euds", "ag_news", "igse_box", budget="0.16"),
@@ -235,7 +266,7 @@ STATEMENTS = [
     Statement(
         *EUDS,
         lambda: [
-            matched("sst2", "tokens"),
+            *matched("sst2", "tokens"),
             euds_rows("random_same_tokens", min, task="sst2"),
             euds_rows("random_same_tokens", max, task="sst2"),
         ],
@@ -248,7 +279,8 @@ STATEMENTS = [
             *(mean("euds", "ag_news", "igse_box", budget=budget) for budget in ("0.16", "0.5")),
             mean("euds", "ag_news", "full", budget="0.5"),
             saved_by_box(),
-            box_to("full", "sst2"),
+            *interval("euds", "sst2", "igse_box", "all_rows", budget="0.16"),
+            *interval("euds", "ag_news", "igse_box", "all_rows", budget="0.16"),
         ],
     ),
     Statement(
@@ -261,8 +293,18 @@ STATEMENTS = [
         ],
     ),
     Statement(*EUDS, lambda: [squad_f1(full=False)[0], *squad_f1(full=True)]),
-    Statement(*GOTD, lambda: [points("gotd", "sciie", "gotd")]),
-    Statement(*GOTD, lambda: [points("gotd", "sciie", "none"), times_the_cost("gotd", "sciie", "random", "none")]),
+    Statement(
+        *GOTD,
+        lambda: [*comparisons("gotd"), *interval("gotd", "sciie", "gotd"), words("gotd", "not_known_yet")],
+    ),
+    Statement(
+        *GOTD,
+        lambda: [
+            points("gotd", "sciie", "none"),
+            times_the_cost("gotd", "sciie", "random", "none"),
+            *interval("gotd", "sciie", "none")[1:],
+        ],
+    ),
     Statement(
         *GOTD,
         lambda: [from_abstracts(task, of) for task in ("sciie", "chemprot") for of in ("gotd", "tapt_c", "dsir")],
@@ -272,8 +314,15 @@ STATEMENTS = [
     Statement(
         *DOCSTRINGS,
         lambda: [
-            points("quick", "docstrings", "igse_box"),
+            *interval("quick", "docstrings", "igse_box"),
             *(times_the_cost("quick", "docstrings", method) for method in ("generative", "igse_box")),
+        ],
+    ),
+    Statement(
+        *DOCSTRINGS,
+        lambda: [
+            *interval("quick", "docstrings", "igse_box", "all_rows"),
+            *interval("quick", "docstrings", "generative", "all_rows"),
         ],
     ),
     Statement(*DOCSTRINGS, lambda: [mean("quick", "docstrings", "full"), mean("quick", "docstrings", "random")]),

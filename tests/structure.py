@@ -106,7 +106,7 @@ def circles(edges: set[tuple[str, str]]) -> list[list[str]]:
 
 
 def edges_between_modules(root: Path) -> set[tuple[str, str]]:
-    """Which file imports which as it is loaded or for types, as dotted names; a file's own packages are left out."""
+    """Pairs of files of which one imports the other at load time or for types; a file's own packages are left out."""
     modules, found = {dotted(file, root) for file in files_of(root)}, set()
     for file in files_of(root):
         own = dotted(file, root)

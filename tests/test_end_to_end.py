@@ -13,6 +13,7 @@ import pytest
 from selectune.costs.ledger import read_ledger, totals
 from selectune.costs.saving import Saving
 from tests.conftest import Cli, Here, Ranks, manifest_of, metrics_of
+from tests.mistakes import names
 
 TWO = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
 
@@ -51,7 +52,7 @@ def test_one_command_leaves_a_whole_run(finished: Path) -> None:
 
 
 def test_a_finished_run_is_not_touched(copy_of_finished: Path, here: Here, selecting: list[str]) -> None:
-    assert "finished" in here("fit", *selecting, "--output", copy_of_finished, code=2)
+    assert names(here("fit", *selecting, "--output", copy_of_finished, code=2), copy_of_finished, "--overwrite")
 
 
 def test_the_config_of_a_run_gives_it_again(finished: Path, here: Here, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from selectune.costs.ledger import read_ledger
 from selectune.tables.grid import Cell
 from selectune.tables.results import read_result
 from tests.conftest import Cli, Here, Ranks, manifest_of, metrics_of, sentences
+from tests.mistakes import names
 
 
 @pytest.fixture
@@ -150,18 +151,18 @@ def test_a_forecast_of_a_screened_choice(cli: Cli, warming: list[str], arguments
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "named"),
     [
-        ({"keep_rows": 300}, "keep_rows is 300"),
-        ({"target": "nowhere.csv"}, "There is no file nowhere.csv"),
-        ({"selector": {"class_path": "GOTD", "init_args": {"eps": {"std": -1.0}}}}, "above 0"),
-        ({"max_train_rows": None, "dataset": []}, "at least one"),
+        ({"keep_rows": 300}, ["data.keep_rows", 300]),
+        ({"target": "nowhere.csv"}, ["nowhere.csv", "data.dataset"]),
+        ({"selector": {"class_path": "GOTD", "init_args": {"eps": {"std": -1.0}}}}, ["eps.std", -1.0]),
+        ({"max_train_rows": None, "dataset": []}, []),
     ],
 )
 def test_mistakes_end_in_a_sentence(
-    here: Here, warming: list[str], arguments: list[str], tmp_path: Path, more: dict, told: str
+    here: Here, warming: list[str], arguments: list[str], tmp_path: Path, more: dict, named: list[object]
 ) -> None:
     (tmp_path / "more.yaml").write_text(yaml.safe_dump({"warm_up": {"data": {"init_args": more}}}))
     said = here("fit", *warming, "--config", tmp_path / "more.yaml", *arguments, "--output", tmp_path / "run", code=2)
-    assert told in said
+    assert names(said, *named)
     assert not (tmp_path / "run").exists()

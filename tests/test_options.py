@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from selectune.common.checks import LAST_SEED
 from selectune.common.errors import BudgetError, DataError, UserError
 from selectune.data.texts import Texts
 from selectune.datamodules import LanguageModeling, QuestionAnswering, TextClassification
-from selectune.forecast import Machine
+from selectune.forecast.estimate import speed_of
 from selectune.lightning_modules import FineTuner
 from selectune.lightning_modules.scorers.settings import Generative, ScorerSettings, Semantic, Tune
 from selectune.runs.job import WarmUp
@@ -25,6 +24,7 @@ from selectune.selectors.band_search import Placed, Proxy, Search
 from selectune.selectors.base import Budget
 from selectune.selectors.interval_rules import Absolute, Quantile
 from tests.conftest import Here, sentences
+from tests.mistakes import mistake, names
 
 NAN, INF = math.nan, math.inf
 LIMIT = ((0, -3), (1, -1))
@@ -65,8 +65,8 @@ def texts(**arguments: Any) -> Texts:
     return Texts("docstrings", **arguments)
 
 
-def machine(device_flops: float = 1e12, utilisation: float = 0.5) -> Machine | None:
-    return Machine.of(device_flops, utilisation)
+def machine(device_flops: float = 1e12, utilisation: float = 0.5) -> float | None:
+    return speed_of(device_flops, utilisation)
 
 
 RANGES: list[tuple[Callable[..., Any], str, tuple[tuple, tuple]]] = [
@@ -131,29 +131,31 @@ def test_a_class_takes_the_ends_of_a_range_and_names_what_lies_beyond(
     for value in inside:
         make(**{argument: value})
     for value in beyond:
-        with pytest.raises(UserError, match=argument) as told:
+        with pytest.raises(UserError) as caught:
             make(**{argument: value})
-        assert {f"{value:g}", str(value)} & set(re.split(r"[ ,;()=]+|\.$", str(told.value)))
-        assert "\n" not in str(told.value)
+        message = str(caught.value)
+        assert names(message, argument)
+        assert names(message, f"{value:g}") or names(message, value)
+        assert "\n" not in message
 
 
 def test_a_share_that_comes_to_no_row_is_refused() -> None:
     assert Budget.of(10, 10, keep=0.05) == Budget(rows=1)
-    with pytest.raises(BudgetError, match="no row of 10"):
+    with mistake(BudgetError, 0.049, 10, option="data.keep"):
         Budget.of(10, 10, keep=0.049)
 
 
 @pytest.mark.parametrize(
-    "make",
+    ("make", "column", "second"),
     [
-        lambda: classification(label_column="text"),
-        lambda: classification(pair_column="text"),
-        lambda: classification(text_column="b", pair_column="a", label_column="a"),
-        lambda: answering(context_column="question"),
+        (lambda: classification(label_column="text"), "text", "label_column"),
+        (lambda: classification(pair_column="text"), "text", "pair_column"),
+        (lambda: classification(text_column="b", pair_column="a", label_column="a"), "a", "label_column"),
+        (lambda: answering(context_column="question"), "question", "context_column"),
     ],
 )
-def test_one_column_does_not_serve_twice(make: Callable[[], Any]) -> None:
-    with pytest.raises(DataError, match="are both"):
+def test_one_column_does_not_serve_twice(make: Callable[[], Any], column: str, second: str) -> None:
+    with mistake(DataError, f"'{column}'", option=f"data.{second}"):
         make()
 
 
@@ -166,7 +168,7 @@ def test_one_column_does_not_serve_twice(make: Callable[[], Any]) -> None:
     ],
 )
 def test_an_optimizer_that_cannot_be_made_is_told_at_once(arguments: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match=r"model\.optimizer"):
+    with mistake(UserError, "model.optimizer"):
         fine_tuner(**arguments)
     fine_tuner(optimizer=lambda groups: torch.optim.SGD(groups, lr=0.1))
 
@@ -186,33 +188,35 @@ def small(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> list[
 
 RANDOM = ["--data.selector", "Random"]
 WARM_UP = ["--warm_up.data", "LanguageModeling", "--warm_up.data.dataset", "docstrings"]
-COMMAND_LINE: dict[str, tuple[list[str], str]] = {
-    "no epochs": (["--trainer.max_epochs", "0"], "trainer.max_epochs"),
-    "no end": (["--trainer.max_epochs", "-1"], "needs an end"),
-    "learning rate 0": (["--model.learning_rate", "0"], "model.learning_rate"),
-    "learning rate nan": (["--model.learning_rate", ".nan"], "model.learning_rate"),
-    "seed below 0": (["--seed_everything", "-1"], "seed_everything"),
-    "seed too large": (["--seed_everything", "100000000000000000000"], "seed_everything"),
-    "seed of the data": (["--data.seed", "-1"], "data.seed"),
-    "only special tokens": (["--data.max_length", "2"], "give at least 3"),
-    "no row": ([*RANDOM, "--data.keep", "1e-9"], "comes to no row"),
-    "more rows than there are": ([*RANDOM, "--data.keep_rows", "41"], "data.keep_rows is 41"),
-    "one text twice": (["--data.label_column", "text"], "data.label_column"),
-    "tokens of the scorer": ([*RANDOM, "--data.keep", "0.5", "--scorer.max_batch_tokens", "-1"], "max_batch_tokens"),
-    "tuning on nothing": (["--scorer.tune.rows", "0"], "scorer.tune.rows"),
-    "warm-up without epochs": ([*WARM_UP, "--warm_up.max_epochs", "0"], "warm_up.max_epochs"),
-    "data of the warm-up": ([*WARM_UP, "--warm_up.data.window", "0"], "data.window"),
+COMMAND_LINE: dict[str, tuple[list[str], list[object]]] = {
+    "no epochs": (["--trainer.max_epochs", "0"], ["trainer.max_epochs"]),
+    "no end": (["--trainer.max_epochs", "-1"], ["trainer.max_epochs"]),
+    "learning rate 0": (["--model.learning_rate", "0"], ["model.learning_rate"]),
+    "learning rate nan": (["--model.learning_rate", ".nan"], ["model.learning_rate"]),
+    "seed below 0": (["--seed_everything", "-1"], ["seed_everything"]),
+    "seed too large": (["--seed_everything", "100000000000000000000"], ["seed_everything"]),
+    "seed of the data": (["--data.seed", "-1"], ["data.seed"]),
+    "only special tokens": (["--data.max_length", "2"], ["data.max_length", 2, 3]),
+    "no row": ([*RANDOM, "--data.keep", "1e-9"], ["data.keep", "1e-09"]),
+    "more rows than there are": ([*RANDOM, "--data.keep_rows", "41"], ["data.keep_rows", 41]),
+    "one text twice": (["--data.label_column", "text"], ["data.label_column"]),
+    "tokens of the scorer": ([*RANDOM, "--data.keep", "0.5", "--scorer.max_batch_tokens", "-1"], ["max_batch_tokens"]),
+    "tuning on nothing": (["--scorer.tune.rows", "0"], ["scorer.tune.rows"]),
+    "warm-up without epochs": ([*WARM_UP, "--warm_up.max_epochs", "0"], ["warm_up.max_epochs"]),
+    "data of the warm-up": ([*WARM_UP, "--warm_up.data.window", "0"], ["data.window"]),
     "a rule": (
         ["--data.selector", "EntropyInterval", "--data.selector.rule", "Quantile", "--data.selector.rule.low", "0.4",
          "--data.selector.rule.high", "0.2"],
-        "0 <= low < high <= 1",
+        ["0 <= low < high <= 1"],
     ),
-    "transport": (["--data.selector", "GOTD", "--data.selector.eps", "{std: 0}", "--data.keep", "0.5"], "eps.std"),
-    "a strategy that spawns": (["--trainer.strategy", "ddp_spawn", "--trainer.devices", "2"], "use ddp"),
-    "an unknown accelerator": (["--trainer.accelerator", "abacus"], "trainer.accelerator"),
-    "processes without a row": (["--trainer.devices", "2", "--data.batch_size", "1"], "each needs a row"),
-    "an empty output": (["--output", ""], "--output is empty"),
-    "an empty cache": (["--cache", ""], "--cache is empty"),
+    "transport": (["--data.selector", "GOTD", "--data.selector.eps", "{std: 0}", "--data.keep", "0.5"], ["eps.std"]),
+    "a strategy that spawns": (
+        ["--trainer.strategy", "ddp_spawn", "--trainer.devices", "2"], ["trainer.strategy", "ddp_spawn", "ddp"],
+    ),
+    "an unknown accelerator": (["--trainer.accelerator", "abacus"], ["trainer.accelerator"]),
+    "processes without a row": (["--trainer.devices", "2", "--data.batch_size", "1"], ["data.batch_size", 1, 2]),
+    "an empty output": (["--output", ""], ["--output"]),
+    "an empty cache": (["--cache", ""], ["--cache"]),
 }  # fmt: skip
 
 
@@ -220,7 +224,7 @@ COMMAND_LINE: dict[str, tuple[list[str], str]] = {
 def test_the_command_line_says_it_in_one_sentence(case: str, here: Here, small: list[str], tmp_path: Path) -> None:
     more, named = COMMAND_LINE[case]
     told = here("fit", *small, "--output", tmp_path / "run", *more, code=2)
-    assert named in told.partition("error: ")[2]
+    assert names(told.partition("error: ")[2], *named)
     assert told.count("error: ") == 1
     assert "usage:" not in told
     assert not (tmp_path / "run").exists()
@@ -229,7 +233,7 @@ def test_the_command_line_says_it_in_one_sentence(case: str, here: Here, small: 
 def test_one_class_is_nothing_to_learn(here: Here, small: list[str], tmp_path: Path) -> None:
     one = small[3].replace("train.csv", "one.csv")
     told = here("fit", *small, "--data.dataset", one, "--output", tmp_path / "run", code=2)
-    assert "one class" in told
+    assert names(told, "'0'", "data.label_column")
     assert not (tmp_path / "run").exists()
 
 
@@ -245,7 +249,7 @@ def test_99_processes_are_not_started(
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     more = ["--trainer.devices", "99", "--data.batch_size", "198", "--output", str(tmp_path / "run")]
     for verb in ("fit", "select"):
-        assert "trainer.devices is 99" in here(verb, *small, *more, code=2)
+        assert names(here(verb, *small, *more, code=2), "trainer.devices", 99)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the README and `docs/` show is run, as it stands there, and every file that they name is there.
+"""Every block of the README and `docs/` is run as it stands there, and every file that they name exists.
 
 The first chapter runs each time; of the others each command is built up to its verb, and run by the slow tests. The
 blocks run in a folder that looks like a clone whose set-up is done. The data sets and models that they name are

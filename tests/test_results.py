@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_1samp
+from verdicts import TABLES, groups_of, summary_file
 
 from selectune.tables.markdown import table_of
-from selectune.tables.summary import Group, Line, Match
-from selectune.verdict.intervals import Difference
+from selectune.tables.summary import write_summary
 from tests.conftest import REPOSITORY
 from tests.stated_numbers import NUMBER, STATEMENTS, Statement, rows_of, states
 
@@ -76,44 +76,36 @@ def test_a_summary_is_that_of_its_runs(file: Path) -> None:
             assert float(line[column]) == pytest.approx(np.mean([float(run[column]) for run in found]), rel=1e-6)
 
 
-@pytest.mark.parametrize("file", SUMMARIES, ids=lambda file: file.name)
-def test_the_findings_show_whole_tables(file: Path) -> None:
+@pytest.mark.parametrize("table", TABLES)
+def test_a_summary_has_the_intervals_and_verdicts_of_its_runs(table: str, tmp_path: Path) -> None:
+    assert {summary_file(name) for name in TABLES} == set(SUMMARIES)
+    write_summary(groups_of(table), tmp_path / "summary.csv")
+    assert rows_of(tmp_path / "summary.csv") == rows_of(summary_file(table)), "run benchmarks/verdicts.py"
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_the_findings_show_whole_tables(table: str) -> None:
     page = (REPOSITORY / "docs" / "findings.md").read_text()
-    for group in groups_of(rows_of(file)):
+    for group in groups_of(table):
         assert table_of(group) in page, f"paste this into docs/findings.md:\n{table_of(group)}"
 
 
-def groups_of(lines: list[dict[str, str]]) -> list[Group]:
-    """What `summarise` had made of the runs."""
-    groups = []
-    for (task, budget, metric), of in groupby(lines, key=lambda line: (line["task"], line["budget"], line["metric"])):
-        groups.append(Group(task, budget, metric, [line_of(line) for line in of]))
-    return groups
-
-
-def line_of(line: dict[str, str]) -> Line:
-    numbers = {name: float(line[name]) for name in ("mean", "sd", "total_flops", "selection_flops", "total_device_s")}
-    found = None
-    if line["versus_random"]:
-        value, low, high = (float(line[name]) for name in ("versus_random", "low", "high"))
-        found = Difference(value, low, high, 1.0, int(line["n"]), 0, "rows" if line["over_rows"] == "True" else "seeds")
-    return Line(
-        method=line["method"],
-        budget=line["budget"],
-        mean=numbers["mean"],
-        sd=numbers["sd"],
-        n=int(line["n"]),
-        tokens=float(line["tokens_trained_on"]),
-        flops=numbers["total_flops"],
-        selection_flops=numbers["selection_flops"],
-        device_s=numbers["total_device_s"],
-        versus_random=found,
-        match=match_of(line),
-    )
-
-
-def match_of(line: dict[str, str]) -> Match | None:
-    if not line.get("matches"):
-        return None
-    value, low, high = (float(line[name]) for name in ("matched_versus_this", "matched_low", "matched_high"))
-    return Match(line["matches"], line["by"], Difference(value, low, high, 1.0, int(line["n"]), 0, "rows"))
+def test_an_interval_of_a_committed_difference_is_the_t_interval_over_its_seeds() -> None:
+    checked = 0
+    for file in SUMMARIES:
+        runs = rows_of(file.with_name(file.name.replace("_summary", "")))
+        for line in (line for line in rows_of(file) if line["versus_random"]):
+            random, ours = (
+                {
+                    run["seed"]: float(run[f"test/{line['metric']}"])
+                    for run in runs
+                    if (run["task"], run["method"]) == (line["task"], method)
+                    and run["budget"] in (line["budget"], "none")
+                }
+                for method in ("random", line["method"])
+            )
+            gaps = [value - random[seed] for seed, value in ours.items()]
+            expected = ttest_1samp(gaps, 0).confidence_interval(0.95)
+            assert (float(line["low"]), float(line["high"])) == pytest.approx(tuple(expected), rel=1e-6, abs=1e-8)
+            checked += 1
+    assert checked == 44

@@ -13,7 +13,7 @@ LAST_SEED = 2**32 - 1  # of numpy
 def refuse_unless(holds: bool, name: str, value: object, may_be: str, error: type[UserError] = UserError) -> None:
     """Raise an error with an argument's name, as a config spells it (``data.keep``), its value and what it may be."""
     if not holds:
-        raise error(f"{name} is {value}, but must be {may_be}.")
+        raise error(f"{name} is {value}, but must be {may_be}.", option=name)
 
 
 def at_least(name: str, value: float | None, least: float, error: type[UserError] = UserError) -> None:
@@ -63,5 +63,6 @@ def distinct_columns(columns: Mapping[str, str | None]) -> None:
     for argument, column in columns.items():
         if column is not None and (other := named.setdefault(column, argument)) != argument:
             raise DataError(
-                f"data.{other} and data.{argument} are both '{column}'; name another column in one of them."
+                f"data.{other} and data.{argument} are both '{column}'; name another column in one of them.",
+                option=f"data.{argument}",
             )

@@ -57,7 +57,7 @@ def check_folder(given: str, option: str, error: type[UserError] = UserError) ->
         error: the class to raise.
     """
     if not given:
-        raise error(f"{option} is empty; name a folder, or leave it out.")
+        raise error(f"{option} is empty; name a folder, or leave it out.", option=option)
     place = Path(given).absolute()
     while True:  # up to what exists
         try:
@@ -65,19 +65,22 @@ def check_folder(given: str, option: str, error: type[UserError] = UserError) ->
             break
         except (FileNotFoundError, NotADirectoryError) as missing:
             if place.is_symlink():
-                raise error(f"{option} cannot be {given}, as {place} is a link to nothing; name another.") from missing
+                message = f"{option} cannot be {given}, as {place} is a link to nothing; name another."
+                raise error(message, option=option) from missing
             place = place.parent
         except (OSError, ValueError) as refused:
             reason = getattr(refused, "strerror", None) or refused
-            raise error(f"{option} cannot be {given[:200]} ({reason}); name another folder.") from refused
+            message = f"{option} cannot be {given[:200]} ({reason}); name another folder."
+            raise error(message, option=option) from refused
     if not stat.S_ISDIR(kind):
-        raise error(f"{option} cannot be {given}, as {place} is a file; name another folder.")
+        raise error(f"{option} cannot be {given}, as {place} is a file; name another folder.", option=option)
     try:
         with TemporaryDirectory(prefix=".selectune-", dir=place):
             pass
     except OSError as refused:
         raise error(
-            f"{option} cannot be {given}, as {place} cannot be written ({refused.strerror}); name another folder."
+            f"{option} cannot be {given}, as {place} cannot be written ({refused.strerror}); name another folder.",
+            option=option,
         ) from refused
 
 
@@ -97,9 +100,9 @@ def read_mapping(file: Path, fix: str, *keys: str, error: type[UserError] = User
         text = file.read_text(encoding="utf-8")
         content = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
     except (OSError, ValueError, yaml.YAMLError) as damage:
-        raise error(f"{file} is damaged ({' '.join(str(damage).split())}); {fix}.") from damage
+        raise error(f"{file} is damaged ({' '.join(str(damage).split())}); {fix}.", path=file) from damage
     if not isinstance(content, dict) or not content.keys() >= set(keys):
-        raise error(f"{file} is damaged (it holds no {' and '.join(keys) or 'settings'}); {fix}.")
+        raise error(f"{file} is damaged (it holds no {' and '.join(keys) or 'settings'}); {fix}.", path=file)
     return content
 
 

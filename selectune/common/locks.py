@@ -48,7 +48,8 @@ def locked(file: Path, wait_s: float, doing: str) -> Iterator[None]:
         if not take_lock(handle, wait_s):
             raise UserError(
                 f"Another run is {doing} and has not finished after {wait_s / 60:.0f} minutes; start again when it "
-                "has, or use another --cache."
+                "has, or use another --cache.",
+                option="--cache",
             )
         try:
             yield

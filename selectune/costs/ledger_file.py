@@ -68,8 +68,9 @@ def read_ledger(path: Path) -> list[CostRecord]:
             if number == len(lines):
                 warnings.warn(f"The last line of {path} was torn by a kill and is left out.", stacklevel=2)
                 continue
+            reason = str(error).rstrip(".")
             raise LedgerError(
-                f"Line {number} of the ledger {path} is damaged: {error}; correct it, or remove it and lose its cost."
+                f"Line {number} of the ledger {path} is damaged: {reason}; correct it, or remove it and lose its cost."
             ) from None
     return records
 

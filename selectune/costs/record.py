@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import subprocess
 from collections.abc import Iterable
@@ -13,6 +12,8 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, get_args
+
+from selectune.common.typed_json import from_json
 
 Stage = Literal[
     "prepare", "tune_scorer", "warm_up", "score", "solve", "select", "diagnose", "pilot", "search", "train", "evaluate",
@@ -39,7 +40,7 @@ class Kept:
     rank: int
     wall_s: float
     device_s: float
-    flops: int | float | None
+    flops: float | None
     energy_j: float | None
     examples: int
     tokens: int
@@ -48,7 +49,9 @@ class Kept:
     @classmethod
     def of(cls, content: dict[str, Any]) -> Kept:
         """All costs of a record, or of an earlier `Kept`, given as JSON; raises as `CostRecord.from_json` does."""
-        return cls(**_checked(content, cls))
+        kept: Kept = from_json(cls, content, left_out=None)
+        _check(kept)
+        return kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +63,7 @@ class CostRecord:
     part: Part  # the data that it served, the top-level ``data`` ("fit") or ``warm_up.data`` ("warm_up")
     wall_s: float  # seconds from start to end, pauses left out
     device_s: float  # seconds that this process held its device; they add up over ranks, while `wall_s` does not
-    flops: int | float | None  # floating-point operations, a multiply-add being two; None when unknown, which is not 0
+    flops: float | None  # floating-point operations, a multiply-add being two; None when unknown, which is not 0
     flops_method: str  # how they were counted, or why they were not
     energy_j: float | None  # joules, None when not measured
     energy_source: str  # the meter, or "not measured: " and why
@@ -106,56 +109,26 @@ class CostRecord:
         Raises:
             ValueError: a field is missing or has a value that it cannot have; the message names it.
         """
-        given = _checked(content, cls)
-        if given.get("kept") is not None:
-            given["kept"] = tuple(map(Kept.of, given["kept"]))
-        return cls(**given)
+        record: CostRecord = from_json(cls, content, later=LATER, left_out=None)
+        _check(record)
+        for kept in record.kept or ():
+            _check(kept)
+        return record
 
 
-def _checked(content: Any, kind: type[CostRecord | Kept]) -> dict[str, Any]:
-    """The fields of a kind that a JSON object holds; those that earlier versions lack may be missing."""
-    if not isinstance(content, dict):
-        raise ValueError("it is no JSON object")
-    names = [field.name for field in fields(kind)]
-    if missing := [name for name in names if name not in content and name not in LATER]:
-        raise ValueError(f"it lacks {', '.join(missing)}")
-    given = {name: content[name] for name in names if name in content}
-    for name, value in given.items():
-        if not _VALID[name](value):
-            raise ValueError(f"{name} is {value!r}")
-    return given
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
-
-
-def _is_count(value: Any) -> bool:
-    return _is_number(value) and isinstance(value, int)
-
-
-def _is_moment(value: Any) -> bool:
+def _check(costs: CostRecord | Kept) -> None:
+    """Refuse values out of their range, as a damaged file holds them."""
+    given = asdict(costs)
+    wrong = [name for name, value in given.items() if isinstance(value, int | float) and value < 0]
+    wrong += [name for name in ("world_size", "attempt") if given.get(name) == 0]
+    wrong += ["schema"] if given.get("schema", SCHEMA) not in READABLE else []
     try:
-        return datetime.fromisoformat(value).tzinfo is not None
-    except (TypeError, ValueError):
-        return False
-
-
-_VALID = {
-    "schema": lambda value: _is_count(value) and value in READABLE,
-    "stage": lambda value: value in STAGES,
-    "part": lambda value: value in get_args(Part),
-    **dict.fromkeys(("wall_s", "device_s"), _is_number),
-    **dict.fromkeys(("flops", "energy_j"), lambda value: value is None or _is_number(value)),
-    **dict.fromkeys(("flops_method", "energy_source", "device", "commit"), lambda value: isinstance(value, str)),
-    **dict.fromkeys(("peak_rss_bytes", "examples", "tokens", "padded_tokens", "rank"), _is_count),
-    "peak_cuda_bytes": lambda value: value is None or _is_count(value),
-    **dict.fromkeys(("world_size", "attempt"), lambda value: _is_count(value) and value > 0),
-    **dict.fromkeys(("cached", "finished"), lambda value: isinstance(value, bool)),
-    "started_at": _is_moment,
-    "work": lambda value: value is None or isinstance(value, str),
-    "kept": lambda value: value is None or isinstance(value, list | tuple),
-}
+        zone = datetime.fromisoformat(costs.started_at).tzinfo
+    except ValueError:
+        zone = None
+    wrong += ["started_at"] if zone is None else []
+    if wrong:
+        raise ValueError(f"{wrong[0]} is {given[wrong[0]]!r}")
 
 
 def distinct(records: Iterable[CostRecord]) -> list[CostRecord]:
@@ -175,7 +148,7 @@ class Total:
 
     wall_s: float = 0.0
     device_s: float = 0.0
-    flops: int | float | None = 0
+    flops: float | None = 0
     examples: int = 0
     tokens: int = 0
     padded_tokens: int = 0

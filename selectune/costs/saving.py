@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from selectune.common.errors import UserError
 from selectune.common.files import write_json
 from selectune.common.run_files import RunFiles
+from selectune.common.typed_json import from_json
 from selectune.costs.record import Part, Stage
 from selectune.costs.scorer_ratio import ScorerRatio
 
@@ -30,7 +31,7 @@ DEFINITIONS: dict[Part, str] = {
 }
 SHARED = (2, 5, 10)  # trainings that share a selection, in `Saving.shared_sentence`
 WHOLE: dict[Part, str] = {"fit": "training on everything", "warm_up": "warming up on the whole pool"}
-LATER = ("scorer_ratio", "part", "warm_up")  # fields that files of earlier versions lack
+LATER = ("scorer_ratio", "part", "warm_up", "search", "redone")  # fields that files of earlier versions lack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,43 +180,14 @@ class Saving:
         return {"sentence": self.sentence(), **asdict(self)}
 
     @classmethod
-    def from_json(cls, content: dict[str, Any]) -> Saving:
-        """The saving that `to_json` gave.
+    def from_json(cls, content: Any) -> Saving:
+        """The saving that `to_json` gave, or that of an earlier version.
 
         Raises:
-            KeyError: a field is missing.
-            TypeError: something else than a mapping stands in a mapping's place, or a field is not known.
-            ValueError: a field has a value that it cannot have; the message names it.
+            UserError: a field is missing, not known, or has a value that it cannot have; the message names it.
         """
-        names = [field.name for field in fields(cls) if field.name in content or field.name not in LATER]
-        given = {name: content[name] for name in names} | {unit: Terms(**content[unit]) for unit in UNITS}
-        if given.get("scorer_ratio") is not None:
-            given["scorer_ratio"] = ScorerRatio(**given["scorer_ratio"])
-        if given.get("warm_up") is not None:
-            given["warm_up"] = cls.from_json(given["warm_up"])
-        saving = cls(**given)
-        saving._check()
+        saving: Saving = from_json(cls, content, "saving", later=LATER, left_out=["sentence"])
         return saving
-
-    def _check(self) -> None:
-        """Refuse values that a saving cannot have, as a damaged file holds them."""
-        if self.part not in DEFINITIONS or not isinstance(self.definition, str):
-            raise ValueError(f"part is {self.part!r} and definition {self.definition!r}")
-        required = {name: getattr(self, name) for name in ("kept_rows", "pool_rows", "kept_tokens", "pool_tokens")}
-        optional: dict[str, Any] = {"epochs": self.epochs}
-        if ratio := self.scorer_ratio:
-            required["scorer_ratio.model_parameters"] = ratio.model_parameters
-            optional["scorer_ratio.scorer_parameters"] = ratio.scorer_parameters
-            optional["scorer_ratio.flops_per_token"] = ratio.flops_per_token
-        for unit in UNITS:
-            terms = asdict(getattr(self, unit))
-            if not isinstance(estimated := terms.pop("full_is_estimated"), bool):
-                raise ValueError(f"{unit}.full_is_estimated is {estimated!r}")
-            optional |= {f"{unit}.{name}": value for name, value in terms.items()}
-        known = required | {name: value for name, value in optional.items() if value is not None}
-        for name, value in known.items():
-            if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-                raise ValueError(f"{name} is {value!r}")
 
     def write(self, run_dir: Path) -> None:
         """Write ``saving.json`` into a run, whole or not at all."""
@@ -231,8 +203,10 @@ class Saving:
         path = RunFiles(run_dir).saving
         try:
             return cls.from_json(json.loads(path.read_text()))
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path} is damaged ({error!r}); remove it, or run again into a new folder.") from None
+        except ValueError as error:
+            raise UserError(
+                f"{path} is damaged ({str(error).rstrip('.')}); remove it, or run again into a new folder."
+            ) from None
 
 
 def percent(fraction: float) -> str:

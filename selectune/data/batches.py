@@ -43,6 +43,11 @@ def split_batch(rows: np.ndarray, lengths: np.ndarray, max_tokens: int) -> list[
     return [rows[part] for part in plan_batches(lengths[rows], max_tokens)]
 
 
+def limited(n_batches: int, limit: int | float) -> int:
+    """Number of batches under a limit of Lightning's: a number, or as a float a share of them."""
+    return min(n_batches, limit) if isinstance(limit, int) else int(n_batches * limit)
+
+
 class PlannedBatches(Dataset):
     """A data set whose item is one batch of a plan, made by `collate`; for `batch_loader`."""
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import datasets
 import pyarrow as pa
 
-from selectune.common.errors import DataError
+from selectune.common.errors import DataError, EmptyDataError
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -60,7 +60,7 @@ class CsvBuilder(datasets.ArrowBasedBuilder):
                     )
                 yield f"{number}-{part}", table.select(columns)
         if columns is None:
-            raise DataError(f"{files[0][0]} has no rows; a split must have at least one.")
+            raise EmptyDataError(f"{files[0][0]} has no rows; a split must have at least one.")
 
 
 def read_csv(files: Any, separator: str, encoding: str) -> Dataset:
@@ -127,7 +127,7 @@ def _rows(file: str, lines: Iterator[str] | Any, separator: str) -> Iterator[lis
             yield row
         line = reader.line_num + 1
     if not width:
-        raise DataError(f"The file {file} is empty; data.dataset needs one with a header and rows.")
+        raise EmptyDataError(f"The file {file} is empty; data.dataset needs one with a header and rows.")
 
 
 def _columns(file: str, header: Sequence[str], separator: str) -> dict[str, int]:

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
-from selectune.common.errors import DataError
+from selectune.common.errors import DataError, EmptyDataError
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -27,7 +27,7 @@ PLAIN = {"name", "version", "data_dir", "data_files", "description", "sep", "del
 
 @dataclass(frozen=True)
 class FileFormat:
-    r"""How text files are written.
+    r"""Format of text files: separator and encoding.
 
     Args:
         separator: of the columns of csv files, one character, or ``tab``; default the comma, of ``.tsv`` the tab.
@@ -68,7 +68,7 @@ def load_file(path: Path, how: FileFormat) -> dict[str, Dataset]:
     if not path.is_file():
         raise DataError(f"There is no file {path}; check data.dataset (relative paths start at {Path.cwd()}).")
     if path.stat().st_size == 0:
-        raise DataError(f"The file {path} is empty; data.dataset needs one with a header and rows.")
+        raise EmptyDataError(f"The file {path} is empty; data.dataset needs one with a header and rows.")
     kind = READERS[path.suffix.lower()]
     how.check(kind, path.name)
     return {"train": _load_split(kind, [str(path)], how, path)}
@@ -173,7 +173,7 @@ def _data_error(error: Exception, where: str | Path, hub: bool) -> DataError:
             "the name and the network, or put a copy into the folder that SELECTUNE_DATA names."
         )
     if empty := _empty_file(Path(where)):
-        return DataError(f"{empty} has no rows; a split must have at least one.")
+        return EmptyDataError(f"{empty} has no rows; a split must have at least one.")
     if any(isinstance(part, UnicodeError) or "UTF8" in str(part) for part in (error, error.__cause__)):
         return DataError(f"{where} is not UTF-8; name its encoding, for instance --data.encoding cp1252 or utf-16.")
     return DataError(f"The data in {where} could not be read ({cause}); check the files or data.dataset.")

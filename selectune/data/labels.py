@@ -11,8 +11,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from selectune.common.errors import DataError
-from selectune.data.pool import first_few
+from selectune.common.errors import DataError, first_few
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -61,9 +60,10 @@ def with_class_labels(split: Dataset, column: str, where: str) -> Dataset:
     )
     missing = [i for i, label in enumerate(labels) if label is None]
     if missing and len(missing) == len(labels):
-        raise DataError(f"{where} has no label in any row, {HIDDEN}")
+        raise DataError(f"{where} has no label in any row, {HIDDEN}", option="data.test_split", rows=missing)
     if missing:
-        raise DataError(f"{where} has {len(missing)} row(s) without a label (first: row {missing[0]}); fill them.")
+        message = f"{where} has {len(missing)} row(s) without a label (first: row {missing[0]}); fill them."
+        raise DataError(message, rows=missing)
     if getattr(split.features[column], "names", None):
         return split
     stripped = [label for label in given if isinstance(label, str) and label != SPACE.sub("", label)]
@@ -106,10 +106,11 @@ def numbers_of(labels: Sequence[float | int | None], where: str) -> np.ndarray:
     bad = np.flatnonzero(~np.isfinite(numbers))
     if len(bad):
         raise DataError(
-            f"{where} has {len(bad)} row(s) whose label is no finite number (first: row {bad[0]}); correct them."
+            f"{where} has {len(bad)} row(s) whose label is no finite number (first: row {bad[0]}); correct them.",
+            rows=bad.tolist(),
         )
     if len(numbers) > 1 and (numbers == -1).all():
-        raise DataError(f"The labels of {where} are hidden (all -1), {HIDDEN}")
+        raise DataError(f"The labels of {where} are hidden (all -1), {HIDDEN}", option="data.test_split")
     return numbers.astype(np.float32)
 
 
@@ -142,7 +143,7 @@ class Classes:
         """
         distinct = sorted(set(labels), key=lambda label: (str(label), 0) if isinstance(label, str) else ("", label))
         if distinct == [-1]:
-            raise DataError(f"The labels of {where} are hidden (all -1), {HIDDEN}")
+            raise DataError(f"The labels of {where} are hidden (all -1), {HIDDEN}", option="data.test_split")
         names = [str(label) for label in distinct]
         whole = all(isinstance(label, int) for label in distinct)
         if not whole and all(map(NUMBER.fullmatch, names)):
@@ -172,7 +173,8 @@ class Classes:
         unknown = sorted((label for label, number in numbers.items() if number is None), key=str)
         if unknown == [-1]:
             hidden = sum(label == -1 for label in labels)
-            raise DataError(f"{hidden:,} of {len(labels):,} labels of {where} are hidden (-1), {HIDDEN}")
+            message = f"{hidden:,} of {len(labels):,} labels of {where} are hidden (-1), {HIDDEN}"
+            raise DataError(message, option="data.test_split")
         if unknown:
             raise DataError(
                 f"{where} has the label '{unknown[0]}', but the train split has only {first_few(self.names, 20)}; "

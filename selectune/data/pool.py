@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from selectune.common.errors import DataError
+from selectune.common.errors import BadRowsError, DataError, EmptyDataError
 from selectune.common.progress import progress
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def check_texts(dataset: Dataset, columns: Sequence[str], where: str) -> None:
     for column in columns:
         check_column(dataset, column, where)
     if len(dataset) == 0:
-        raise DataError(f"{where} has no rows; a split must have at least one.")
+        raise EmptyDataError(f"{where} has no rows; a split must have at least one.")
     for column in columns:
         check_one_type(dataset, column, where)
         empty: list[int] = []
@@ -113,10 +113,8 @@ def check_texts(dataset: Dataset, columns: Sequence[str], where: str) -> None:
                 if text is None or not text.strip():
                     empty.append(row)
         if empty:
-            raise DataError(
-                f"{where} has {len(empty)} row(s) without a text in column '{column}' (rows {first_few(empty)}); "
-                "remove or fill them."
-            )
+            message = f"{where} has {len(empty)} row(s) without a text in column '{column}' (rows {{rows}}); "
+            raise BadRowsError(message + "remove or fill them.", empty)
 
 
 def check_column(dataset: Dataset, column: str, where: str, option: str | None = None) -> None:
@@ -130,8 +128,3 @@ def check_one_type(dataset: Dataset, column: str, where: str) -> None:
     """Raise DataError for a column of a json file that mixes types: its reader drops the text ``"null"``."""
     if type(dataset.features[column]).__name__ == "Json":
         raise DataError(f"{where} mixes texts and other values in column '{column}'; store all of them as texts.")
-
-
-def first_few(values: Sequence[object] | np.ndarray, n: int = 5) -> str:
-    """The first `n` values in a list for a message, with ``...`` for the others."""
-    return ", ".join(map(str, values[:n])) + (", ..." if len(values) > n else "")

@@ -26,7 +26,8 @@ def name_splits(
         train = names[0]
     for option, name in (("train_split", train), ("dev_split", dev), ("test_split", test)):
         if name is not None and name not in names:
-            raise DataError(f"There is no split '{name}'; it has {', '.join(names)}. Check data.{option}.")
+            message = f"There is no split '{name}'; it has {', '.join(names)}. Check data.{option}."
+            raise DataError(message, option=f"data.{option}")
     others = [name for name in names if name != train]
     test = test or next((name for name in ("test", *DEV_NAMES) if name in others and name != dev), None)
     if test is None and others and dev is None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selectune.common import checks
-from selectune.common.errors import DataError
+from selectune.common.errors import DataError, EmptyDataError
 from selectune.common.seeds import stage_seed
 from selectune.data.data_files import FileFormat
 from selectune.data.pool import Pool, check_texts
@@ -91,7 +91,7 @@ def concatenate(texts: Sequence[Texts], root: str | None, seed: int, column: str
     from datasets import concatenate_datasets
 
     if not texts:
-        raise DataError("A list of data sets is empty; name at least one.")
+        raise EmptyDataError("A list of data sets is empty; name at least one.")
     splits, rows, sources = zip(*(part.load(root, seed, column) for part in texts))
     revisions = [source.revision or "none" for source in sources]
     names = [part.local_name or Path(part.dataset).stem for part in texts]
@@ -130,7 +130,8 @@ def find_target(target: Any, dev: Pool, outer: Pool | None, root: str | None, se
     else:
         raise DataError(
             "data.target is train, which means the rows of the top-level data for a warm-up's; name dev, or other "
-            "texts."
+            "texts.",
+            option="data.target",
         )
     if max_rows is None or max_rows >= len(rows):
         return rows

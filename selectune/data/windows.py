@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from selectune.common.errors import CheckpointError, DataError
-from selectune.data.pool import first_few
+from selectune.common.errors import CheckpointError, DataError, first_few
 from selectune.data.tokens import TokenizedRows, flat, offsets_of
 
 if TYPE_CHECKING:
@@ -252,7 +251,9 @@ def make_windows(
         raise DataError(
             f"{len(tight)} question(s) of {where} (rows {first_few(tight)}) are too long for data.max_length "
             f"{max_length}: they leave no more context than data.doc_stride {stride}; raise the one, or lower the "
-            "other or data.max_question_tokens."
+            "other or data.max_question_tokens.",
+            option="data.max_length",
+            rows=tight.tolist(),
         )
     size = np.diff(context_offsets)[context_of]
     step = room - stride

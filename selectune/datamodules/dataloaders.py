@@ -19,6 +19,7 @@ from selectune.data.batches import (
     RowBatches,
     TrainSampler,
     batch_loader,
+    limited,
     plan_batches,
     split_batch,
 )
@@ -75,8 +76,7 @@ class Loaders(TaskData):
         trainer: Any = self.trainer
         if trainer is None or trainer.check_val_every_n_epoch is None or trainer.limit_val_batches == 0:
             return
-        interval, limit, n_batches = trainer.val_check_interval, trainer.limit_train_batches, self.n_train_batches()
-        n_batches = min(n_batches, limit) if isinstance(limit, int) else int(n_batches * limit)
+        interval, n_batches = trainer.val_check_interval, limited(self.n_train_batches(), trainer.limit_train_batches)
         if isinstance(interval, int) and interval > n_batches:
             raise UserError(
                 f"trainer.val_check_interval is {interval}, but an epoch has {n_batches} batches; lower it, or set "

@@ -60,7 +60,8 @@ class LanguageModeling(SelectionDataModule):
         if of_one and not isinstance(dataset, str):
             raise DataError(
                 f"data.{of_one[0]} belongs to one data set, but data.dataset lists several; give it in the list, as "
-                f"{{dataset: NAME, {of_one[0]}: ...}}."
+                f"{{dataset: NAME, {of_one[0]}: ...}}.",
+                option=f"data.{of_one[0]}",
             )
         if window is not None and window < 2:
             raise DataError(f"data.window is {window}, but a segment must have at least 2 {window_unit}.")

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from selectune.common import checks
-from selectune.common.errors import DataError
-from selectune.data.pool import check_column, first_few
+from selectune.common.errors import BadRowsError, DataError
+from selectune.data.pool import check_column
 from selectune.data.windows import BatchRows, Windows, make_windows
 from selectune.datamodules.base import SelectionDataModule
 from selectune.lightning_modules.heads import QuestionAnsweringHead
@@ -76,7 +76,8 @@ class QuestionAnswering(SelectionDataModule):
         if max_length <= max_question_tokens + doc_stride:
             raise DataError(
                 f"data.max_length {max_length} leaves no room for a new part of the context beside data.doc_stride "
-                f"{doc_stride} and data.max_question_tokens {max_question_tokens}; raise it, or lower them."
+                f"{doc_stride} and data.max_question_tokens {max_question_tokens}; raise it, or lower them.",
+                option="data.max_length",
             )
 
     def clean(self, split: Dataset, where: str) -> tuple[Dataset, np.ndarray]:
@@ -101,9 +102,10 @@ class QuestionAnswering(SelectionDataModule):
             pairs = enumerate(zip(split[self.context_column], answers))
             bad = [i for i, (context, row) in pairs if any(s < 0 or not context.startswith(text, s) for text, s in row)]
             if bad:
-                raise DataError(
-                    f"{len(bad)} row(s) of {where}, column '{self.answers_column}' (rows {first_few(bad)}) have an "
-                    "answer that is not in the context where its answer_start says; correct or remove them."
+                raise BadRowsError(
+                    f"{len(bad)} row(s) of {where}, column '{self.answers_column}' (rows {{rows}}) have an "
+                    "answer that is not in the context where its answer_start says; correct or remove them.",
+                    bad,
                 )
         return {}
 
@@ -158,8 +160,9 @@ class QuestionAnswering(SelectionDataModule):
                 bad.append(i)
             answers.append([(text, start) for text, start in pairs if str(text).strip()])
         if bad:
-            raise DataError(
-                f"{len(bad)} row(s) of {where} (rows {first_few(bad)}) hold no answers in column "
-                f"'{self.answers_column}'; each must have the lists 'text' and 'answer_start', of one length."
+            raise BadRowsError(
+                f"{len(bad)} row(s) of {where} (rows {{rows}}) hold no answers in column "
+                f"'{self.answers_column}'; each must have the lists 'text' and 'answer_start', of one length.",
+                bad,
             )
         return answers

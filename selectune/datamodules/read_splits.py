@@ -71,9 +71,11 @@ def _checked(data: TaskData, source: DataSource) -> tuple[dict[str, Dataset], di
     more, names = data.more_test_splits, list(source.splits)
     for name in more:
         if name not in names:
-            raise DataError(f"There is no split '{name}'; it has {', '.join(names)}. Check data.more_test_splits.")
+            message = f"There is no split '{name}'; it has {', '.join(names)}. Check data.more_test_splits."
+            raise DataError(message, option="data.more_test_splits")
         if name in (data.train_split, data.dev_split, data.test_split) or more.count(name) > 1:
-            raise DataError(f"One split cannot serve twice, but data.more_test_splits names '{name}' as well; drop it.")
+            message = f"One split cannot serve twice, but data.more_test_splits names '{name}' as well; drop it."
+            raise DataError(message, option="data.more_test_splits")
     others = [name for name in names if name not in more]  # a further held-out split serves as nothing else
     roles = name_splits(others, data.train_split, data.dev_split, data.test_split)
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from selectune.common import checks
-from selectune.common.errors import DataError
+from selectune.common.errors import DataError, EmptyDataError
 from selectune.data.labels import Classes, labels_of, numbers_of, with_class_labels, with_number_labels
 from selectune.datamodules.base import SelectionDataModule
 from selectune.lightning_modules.heads import ClassificationHead, RegressionHead
@@ -110,7 +110,7 @@ class TextClassification(SelectionDataModule):
             left = _filled(texts)
             split, rows = Dataset.from_dict(split[:] | texts, features=split.features).select(left), rows[left]
         if not len(rows):
-            raise DataError(f"{where} has no row with a text; check data.text_column.")
+            raise EmptyDataError(f"{where} has no row with a text; check data.text_column.")
         if lost := n_rows - len(rows):
             warnings.warn(f"{where} has {lost:,} of {n_rows:,} rows without a text; they are dropped.", stacklevel=2)
         return split, rows

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from dataclasses import replace
 
 import numpy as np
 
-from selectune.selectors.base import Budget, Picked, Selector, Signals
+from selectune.selectors.base import Budget, Picked, Signals
 
 NEIGHBOURS = 5
 SMALLEST = 8  # rows of a sample that a selector is tried on
@@ -42,21 +42,9 @@ def extrapolated(
     return {name: np.asarray(signal)[donor] for name, signal in values.items()}
 
 
-class OnSample(NamedTuple):
-    """The selection of a sample, and the cost of the selector on the pool."""
-
-    picked: Picked  # of the sample
-    flops: float | None  # for the pool; None when unknown
-    seconds: float  # for the pool
-    note: str  # how they were extrapolated
-
-
 def on_sample(
-    select: Callable[[Signals, Budget], tuple[Picked, float]],
-    signals: Signals,
-    budget: Budget,
-    n_rows: int,
-) -> OnSample:
+    select: Callable[[Signals, Budget], tuple[Picked, float]], signals: Signals, budget: Budget, n_rows: int
+) -> tuple[Picked, float]:
     """Run a selector on a sample and on half of it, and extrapolate its cost as a power of the number of rows.
 
     Args:
@@ -64,6 +52,9 @@ def on_sample(
         signals: of the sample.
         budget: of the whole pool.
         n_rows: of the whole pool.
+
+    Returns:
+        The selection from the sample, with the FLOPs of one from the whole pool; and the seconds of that.
     """
     whole = np.arange(signals.n_rows)
 
@@ -71,26 +62,20 @@ def on_sample(
         return select(signals.take(rows), share_of(budget, len(rows) / n_rows))
 
     picked, seconds = run(whole)
-    power, note = 1.0, "in proportion to its rows"
+    power = 1.0
     if len(whole) >= 2 * SMALLEST:
         half = whole[::2]
-        picked_half, seconds_half = run(half)
+        of_half, seconds_of_half = run(half)
         ratio = len(whole) / len(half)
-        if picked.flops and picked_half.flops:
-            power = float(np.log(picked.flops / picked_half.flops) / np.log(ratio))
-        elif seconds_half > 0:
-            power = float(np.clip(np.log(seconds / seconds_half) / np.log(ratio), 1.0, 2.0))
-        note = f"from {len(half):,} and {len(whole):,} rows, as the power {power:.2f} of their number"
+        if picked.flops and of_half.flops:
+            power = float(np.log(picked.flops / of_half.flops) / np.log(ratio))
+        elif seconds_of_half > 0:
+            power = float(np.clip(np.log(seconds / seconds_of_half) / np.log(ratio), 1.0, 2.0))
     growth = (n_rows / len(whole)) ** power
-    return OnSample(picked, None if picked.flops is None else picked.flops * growth, seconds * growth, note)
+    return replace(picked, flops=None if picked.flops is None else picked.flops * growth), seconds * growth
 
 
 def share_of(budget: Budget, share: float) -> Budget:
     """The same budget for a share of the rows."""
     rows, tokens = (None if n is None else max(1, round(n * share)) for n in (budget.rows, budget.tokens))
     return Budget(rows, tokens)
-
-
-def looks_at_vectors(selector: Selector, signals: Mapping[str, np.ndarray]) -> bool:
-    """Whether a selector compares rows by vectors, so that copies of one row would interfere with each other."""
-    return any(signals[name].ndim > 1 for name in selector.requires if name in signals)

@@ -1,82 +1,53 @@
-"""Estimated cost records, one per stage, in the ledger's format."""
+"""Estimated costs: some work at the pace of a sample of it, and records of stages in the ledger's format."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
 
-from selectune.costs.meters import peak_cuda, peak_rss
-from selectune.costs.record import STAGES, CostRecord, Part, Stage, code_version
-from selectune.forecast.measure import Memory
-from selectune.forecast.plans import Work
+from selectune.costs.ledger import Ledger
+from selectune.costs.record import Part, Stage, Total
 
 
-@dataclass
-class EstimatedCosts:
-    """Estimated cost records of a run."""
+def at_pace_of(sample: Total, work: Total) -> Total:
+    """Work with the seconds of one device, in proportion to FLOPs, or to padded tokens where FLOPs are unknown.
 
-    device: str  # that the run will hold
-    world_size: int  # processes of the run
-    speed: float | None = None  # FLOPs a second of another machine; None takes the seconds that were measured here
-    records: list[CostRecord] = field(default_factory=list)
-    _rss: int = 0
-    _cuda: int | None = None
+    The sample is what was measured of such work; the peak of memory is taken from it.
+    """
+    seconds = 0.0
+    if sample.flops and work.flops is not None:
+        seconds = sample.device_s * work.flops / sample.flops
+    elif sample.padded_tokens:
+        seconds = sample.device_s * work.padded_tokens / sample.padded_tokens
+    return replace(work, device_s=seconds, peak_rss_bytes=sample.peak_rss_bytes)
 
-    def charge(
-        self,
-        stage: Stage,
-        part: Part,
-        work: Work,
-        seconds: float,
-        method: str,
-        memory: Memory | None = None,
-        parallel: bool = False,
-    ) -> None:
-        """Add a stage.
 
-        Args:
-            stage: as in a ledger.
-            part: as in a ledger.
-            work: over all ranks.
-            seconds: of one device that does it all.
-            method: how the FLOPs were counted.
-            memory: that it takes; default what this process took so far.
-            parallel: whether the ranks share it; else rank 0 does it alone.
-        """
-        if self.speed is not None and work.flops:
-            seconds = work.flops / self.speed
-        self._rss = max(self._rss, memory.peak_rss if memory else peak_rss())  # peaks count from a process's start
-        cuda = memory.peak_cuda if memory else peak_cuda()
-        self._cuda = cuda if self._cuda is None else max(self._cuda, cuda or 0)
-        started = datetime.now(UTC) + timedelta(microseconds=len(self.records))  # the start identifies a record
-        self.records.append(
-            CostRecord(
-                stage=stage,
-                part=part,
-                wall_s=seconds / (self.world_size if parallel else 1),
-                device_s=seconds,
-                flops=work.flops,
-                flops_method=method,
-                energy_j=None,
-                energy_source="not measured: a forecast",
-                peak_rss_bytes=self._rss,
-                peak_cuda_bytes=self._cuda,
-                examples=work.examples,
-                tokens=work.tokens,
-                padded_tokens=work.padded_tokens,
-                world_size=self.world_size,
-                rank=0,
-                device=self.device,
-                cached=False,
-                attempt=1,
-                finished=True,
-                commit=code_version(),
-                started_at=started.isoformat(timespec="microseconds"),
-            )
+class EstimatedCosts(Ledger):
+    """A ledger of stages that have not run.
+
+    Args:
+        device: that the run will hold.
+        world_size: processes of the run.
+        speed: FLOPs a second of another machine; None takes the seconds that were measured here.
+    """
+
+    def __init__(self, device: str, world_size: int, speed: float | None = None) -> None:
+        super().__init__(device=device, world_size=world_size)
+        self.speed, self._peak_rss = speed, 0
+
+    def charge(self, stage: Stage, part: Part, cost: Total, parallel: bool = False) -> None:
+        """Add a stage at its cost over all ranks, in seconds of one device; ``parallel`` where the ranks share it."""
+        seconds = cost.flops / self.speed if self.speed is not None and cost.flops else cost.device_s
+        forecast = self.stage(stage, part, kept=())
+        forecast.add(cost.examples, cost.tokens, cost.padded_tokens, cost.flops, "forecast")
+        record = forecast.so_far(finished=True)
+        # peaks count from a process's start
+        self._peak_rss = max(self._peak_rss, record.peak_rss_bytes, cost.peak_rss_bytes)
+        record = replace(
+            record,
+            wall_s=seconds / (self.world_size if parallel else 1),
+            device_s=seconds,
+            energy_j=None,
+            energy_source="not measured: a forecast",
+            peak_rss_bytes=self._peak_rss,
         )
-
-    @property
-    def unscaled(self) -> list[Stage]:
-        """Stages whose time on another machine is not known, as their FLOPs are not."""
-        unknown = {record.stage for record in self.records if record.flops is None and not record.cached}
-        return [stage for stage in STAGES if self.speed is not None and stage in unknown]
+        self.add(record)

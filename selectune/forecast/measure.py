@@ -1,180 +1,214 @@
-"""A few real batches of scoring, timed, and the memory that batches take."""
+"""A few real batches of scoring, training and evaluating, on throw-away weights, timed; and the memory they take."""
 
 from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import suppress
+from copy import copy
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import lightning.pytorch as pl
 import numpy as np
 import psutil
 import torch
 
+from selectune.callbacks import CostLedger
+from selectune.callbacks.export import export
 from selectune.costs.flops import FlopModel, UnfitFlopsError
-from selectune.costs.meters import finish_kernels, peak_cuda, peak_rss
+from selectune.costs.ledger import Ledger
+from selectune.costs.meters import finish_kernels, peak_rss
+from selectune.costs.record import Total, add_up
 from selectune.data.batches import plan_batches
+from selectune.data.tokens import TokenizedRows
 from selectune.forecast import plans
+from selectune.forecast.ledger import at_pace_of
 from selectune.lightning_modules.scorers.language import LanguageScorer, load_language_model
-from selectune.lightning_modules.scorers.probe import EntropyProbe, UnfitProbeError, fit_flops, fit_probe, fit_rows
+from selectune.lightning_modules.scorers.probe import EntropyProbe, fit_flops, fit_probe, fit_rows
 from selectune.signals.definitions import Rows, ScoringModel
-from selectune.signals.probe import refuse_masking
 
 if TYPE_CHECKING:
+    from selectune.datamodules.base import SelectionDataModule
+    from selectune.lightning_modules import FineTuner
     from selectune.lightning_modules.scorers.base import Scorer
-    from selectune.signals.store import Definition
+    from selectune.signals.forward import TrainerFor
 
 SECONDS = 15.0  # for each network and each training
 ROWS = 1024  # that are scored, at most
 CPU_TOKENS = 2048  # of a batch that is timed on a CPU, where larger ones are no faster
 TRIED_POSITIONS = 4096  # that a probe is fitted on
+STEPS = 64
+SKIPPED = 2  # first batches of training, which are slow
 
 
-def scaled_seconds(work: plans.Work, seconds: float, flops: float | None, tokens: int) -> float:
-    """Seconds of work at the speed of a sample: by FLOPs, or by padded tokens where FLOPs are unknown.
-
-    `seconds`, `flops` and (padded) `tokens` are those of the sample.
-    """
-    if flops and work.flops is not None:
-        return seconds * work.flops / flops
-    return seconds * work.padded_tokens / tokens if tokens else 0.0
-
-
-@dataclass
 class Memory:
-    """Peak memory inside the context, if its batches were `scale` times larger."""
+    """Peak memory from here on."""
 
-    scale: float = 1.0
-    peak_rss: int = 0
-    peak_cuda: int | None = None
-
-    def __enter__(self) -> Memory:
+    def __init__(self) -> None:
         self._before, self._highest = psutil.Process().memory_info().rss, peak_rss()
-        return self
 
-    def __exit__(self, *error: object) -> None:
-        highest = peak_rss()
-        now = psutil.Process().memory_info().rss
+    def peak(self, scale: float) -> int:
+        """The peak, if the batches since then were so many times larger."""
+        highest, now = peak_rss(), psutil.Process().memory_info().rss
         # A peak from before, as of loading a model, is not due to the batches.
         grown = max(0, (highest if highest > self._highest else now) - self._before)
-        self.peak_rss = max(highest, int(self._before + grown * self.scale))
-        self.peak_cuda = peak_cuda()
+        return max(highest, int(self._before + grown * scale))
 
 
 @dataclass
 class Scored:
-    """Rows that were scored, their signals by name, and the cost of the batches that were timed."""
+    """Rows that were scored and their signals by name, with what scoring whole pools one after the other takes."""
 
     rows: np.ndarray  # row ids, ascending
     values: dict[str, np.ndarray]
-    seconds: float  # of the timed batches, as are the following two
-    flops: float | None  # None when unknown
-    tokens: int  # padded
-    model: FlopModel | None  # of a padded row; None when unknown
-    product: float  # FLOPs at each token of a text
-    method: str  # how the FLOPs were counted, or why not
-    start_s: float  # seconds until the first batch
-    memory: Memory
+    cost_of: Callable[..., Total]  # from making the scorer on, by the tokens of each pool
 
 
-def time_scoring(scorer: Scorer, start_s: float, rows: Rows, scoring: ScoringModel, device: torch.device) -> Scored:
+def time_scoring(scorer: Scorer, began: float, rows: Rows, scoring: ScoringModel, device: torch.device) -> Scored:
     """Score rows of a pool, of all lengths, until there are enough of them or the time is up.
 
-    `start_s` are the seconds that it took to make the scorer.
+    Making the scorer `began` then.
     """
-    began = time.perf_counter()
     scorer = scorer.to(device)
-    model, product = None, 0.0
-    try:
-        model, product = scorer.flops()
-        method = model.method
-    except UnfitFlopsError as error:
-        method = str(error)
-    start_s += time.perf_counter() - began
+    flops, product = None, 0.0
+    with suppress(UnfitFlopsError):
+        flops, product = scorer.flops()
+    start = Total(device_s=time.perf_counter() - began)
+    work_of = partial(plans.scoring, flops=flops, product=product, passes_of=scorer.passes_of)
 
-    lengths = rows.tokens.lengths
+    lengths, pad_id = rows.tokens.lengths, int(scoring.tokenizer.pad_token_id or 0)
     sample = np.argsort(-lengths, kind="stable")[np.linspace(0, len(lengths) - 1, min(ROWS, len(lengths))).astype(int)]
     most = scoring.max_batch_tokens if device.type == "cuda" else min(CPU_TOKENS, scoring.max_batch_tokens)
     batches = [sample[part] for part in plan_batches(lengths[sample], most)]
     order = np.random.default_rng(0).permutation(len(batches))  # so that those that are timed have all lengths
     half = torch.bfloat16 if scoring.precision == "bf16" else None
-    parts: list[tuple[np.ndarray, dict[str, np.ndarray]]] = []
-    seconds, flops, tokens = 0.0, 0.0, 0
-    with Memory(scoring.max_batch_tokens / most) as memory:
-        for place, i in enumerate([order[0], *order]):  # the first one is slow, and done twice
-            batch = _scoring_batch(rows, batches[i], scoring, device)
-            finish_kernels()
-            began = time.perf_counter()
-            with torch.inference_mode(), torch.autocast(device.type, half, enabled=half is not None):
-                values = scorer.predict_step(batch, 0)
-            finish_kernels()
-            if place == 0:
-                continue
-            seconds += time.perf_counter() - began
-            n_rows, length = batch["input_ids"].shape
-            tokens += n_rows * length
-            if model is not None:
-                flops += model.of_batch(n_rows, length) * scorer.passes(batch)
-                flops += int((~batch["special"]).sum()) * product
-            parts.append((batches[i], values))
-            if seconds > SECONDS and len(parts) >= min(3, len(batches)):
-                break
-    ids = np.concatenate([part for part, _ in parts])
-    by_row = np.argsort(ids)
-    values = {name: np.concatenate([values[name] for _, values in parts])[by_row] for name in scorer.wanted}
-    known = None if model is None else flops
-    return Scored(ids[by_row], values, seconds, known, tokens, model, product, method, start_s, memory)
+    timed: list[np.ndarray] = []
+    signals: list[dict[str, np.ndarray]] = []
+    seconds, memory = 0.0, Memory()
+    for place, i in enumerate([order[0], *order]):  # the first one is slow, and done twice
+        ids = batches[i]
+        batch: dict[str, Any] = dict(rows.tokens.padded(ids, pad_id))
+        if rows.labels is not None:
+            batch["labels"] = torch.from_numpy(rows.labels[ids])
+        batch = {name: values.to(device) for name, values in batch.items()}
+        batch |= {"rows": ids, "index": 0, "text_hash": rows.pool.text_hash[ids]}
+        finish_kernels()
+        began = time.perf_counter()
+        with torch.inference_mode(), torch.autocast(device.type, half, enabled=half is not None):
+            values = scorer.predict_step(batch, 0)
+        finish_kernels()
+        if place == 0:
+            continue
+        seconds += time.perf_counter() - began
+        timed.append(ids)
+        signals.append(values)
+        if seconds > SECONDS and len(timed) >= min(3, len(batches)):
+            break
+    peak = memory.peak(scoring.max_batch_tokens / most)
+    measured = replace(work_of(rows.tokens, timed), device_s=seconds, peak_rss_bytes=peak)
+
+    def cost_of(*pools: TokenizedRows) -> Total:
+        plans_of = ((tokens, plan_batches(tokens.lengths, scoring.max_batch_tokens)) for tokens in pools)
+        return sum((at_pace_of(measured, work_of(*plan)) for plan in plans_of), start)
+
+    scored = np.concatenate(timed)
+    by_row = np.argsort(scored)
+    values = {name: np.concatenate([one[name] for one in signals])[by_row] for name in scorer.wanted}
+    return Scored(scored[by_row], values, cost_of)
 
 
-def _scoring_batch(rows: Rows, ids: np.ndarray, scoring: ScoringModel, device: torch.device) -> dict[str, Any]:
-    batch: dict[str, Any] = dict(rows.tokens.padded(ids, int(scoring.tokenizer.pad_token_id or 0)))
-    if rows.labels is not None:
-        batch["labels"] = torch.from_numpy(rows.labels[ids])
-    batch = {name: values.to(device) for name, values in batch.items()}
-    return batch | {"rows": ids, "index": 0, "text_hash": rows.pool.text_hash[ids]}
-
-
-@dataclass(frozen=True)
-class Probe:
-    """A probe that is not fitted yet, with its cost until it is fitted and checked."""
-
-    probe: EntropyProbe  # of random weights; it takes the time of a fitted one
-    exact: Scored  # the exact entropies that it learns
-    work: plans.Work
-    seconds: float
-
-
-def probe_of(
-    definitions: list[Definition], rows: Rows, scoring: ScoringModel, device: torch.device
-) -> Probe | str | None:
-    """The probe of a pass; None where none is asked for, and the reason where entropies will be exact all the same.
+def time_probe(rows: Rows, scoring: ScoringModel, device: torch.device) -> tuple[EntropyProbe, Scored, Total]:
+    """A probe of random weights, which takes the time of a fitted one; the exact entropies that it learns; and the
+    cost until it is fitted and checked.
 
     Raises:
-        UserError: the estimator is one that a probe cannot stand in for.
+        UnfitProbeError: a probe does not pay for itself in such a pool.
     """
-    if not any(definition.arguments.get("head") == "probe" for definition in definitions):
-        return None
-    refuse_masking(scoring)
     began = time.perf_counter()
-    try:
-        fit, held_out = fit_rows(rows.pool.text_hash, rows.n_tokens)
-    except UnfitProbeError as error:
-        return f"Entropies will be computed exactly, as {error}."
+    fit, held_out = fit_rows(rows.pool.text_hash, rows.n_tokens)
     network = load_language_model(scoring.source, scoring.estimator)
     scorer = LanguageScorer(network, ["generative_entropy"], scoring.estimator)
-    exact = time_scoring(scorer, time.perf_counter() - began, rows, scoring, device)
-    read = plans.Work()
-    for ids in (fit, held_out):
-        some = rows.tokens.take(ids)
-        read += plans.scoring(some, scoring.max_batch_tokens, exact.model, exact.product, scorer.passes_of)
+    exact = time_scoring(scorer, began, rows, scoring, device)
     width = int(network.config.hidden_size) * len(scoring.layers)
     probe = EntropyProbe(width, math.log(network.config.vocab_size)).requires_grad_(False)
-    positions = [int(rows.n_tokens[ids].sum()) for ids in (fit, held_out)]
-    fitted = float(fit_flops(width, positions[0]))
+    n_fit, n_held_out = (int(rows.n_tokens[ids].sum()) for ids in (fit, held_out))
+    flops = float(fit_flops(width, n_fit))
 
     states = torch.from_numpy(np.random.default_rng(0).normal(size=(TRIED_POSITIONS, width))).float().to(device)
     began = time.perf_counter()
     fit_probe(states, states[:, 0].abs(), 1.0, 0, epochs=1)
-    fit_s = (time.perf_counter() - began) * fitted / fit_flops(width, TRIED_POSITIONS, 1)
-    seconds = scaled_seconds(read, exact.seconds, exact.flops, exact.tokens) + exact.start_s + fit_s
-    return Probe(probe, exact, read + plans.Work(flops=fitted + probe.flops() * positions[1]), seconds)
+    fit_s = (time.perf_counter() - began) * flops / fit_flops(width, TRIED_POSITIONS, 1)
+    fitting = Total(device_s=fit_s, flops=flops + probe.flops() * n_held_out)
+    return probe, exact, exact.cost_of(rows.tokens.take(fit), rows.tokens.take(held_out)) + fitting
+
+
+@dataclass
+class Trained:
+    """Costs of training and evaluating with one head, as measured."""
+
+    forward: FlopModel | None  # of a row; None when unknown, as are the following two
+    both: FlopModel | None  # with the backward pass
+    a_step: float | None  # FLOPs of a step of the optimizer
+    steps: Total  # of the timed batches
+    evaluations: Total  # likewise
+    save_s: float  # seconds that writing a whole checkpoint takes
+    parameters: int  # of the network
+
+
+class _FewBatches(CostLedger):
+    """A ledger of the batches after the first ones, which ends the training where it has enough of them."""
+
+    batches = 0
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        self.batches += 1
+        assert self._training is not None
+        if self.batches == SKIPPED:
+            self._training = self.ledger.open(self.stage)
+        if self.batches >= SKIPPED + STEPS or (self._training.seconds > SECONDS and self.batches > SKIPPED + 2):
+            trainer.should_stop = True
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        assert self._evaluation is not None
+        self._evaluation.pause()  # what follows does not grow with the batches
+
+    def flops(self, module: FineTuner) -> tuple[FlopModel | None, FlopModel | None, int | None]:
+        """FLOPs of a row forward, of a row with the backward pass, and of a step; None when unknown."""
+        forward, both = (self._flops_of(module, backward) for backward in (False, True))
+        known = [model if isinstance(model, FlopModel) else None for model in (forward, both)]
+        return known[0], known[1], self._step
+
+
+def time_training(module: FineTuner, data: SelectionDataModule, trainer_for: TrainerFor, folder: Path) -> Trained:
+    """Train some steps, whose weights are thrown away, and evaluate some batches of ``dev``.
+
+    Args:
+        module: fresh.
+        data: that it trains on, see `SelectionDataModule.trained_on`.
+        trainer_for: see `TrainerFor`; its Trainers write nothing.
+        folder: where the model is left as ``export``, in Hugging Face format, for what comes after.
+    """
+    costs = _FewBatches(ledger=Ledger())
+    trainer = trainer_for(callbacks=[costs], max_epochs=1000, max_steps=SKIPPED + STEPS, limit_val_batches=0)
+    trainer.fit(module, data, weights_only=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    began = time.perf_counter()
+    trainer.save_checkpoint(folder / "timed.ckpt")
+    save_s = time.perf_counter() - began
+    (folder / "timed.ckpt").unlink()
+    export(module, data, folder / "export")
+
+    small = copy(data)
+    if torch.device(trainer.strategy.root_device).type == "cpu":
+        small.max_batch_tokens = min(CPU_TOKENS, data.max_batch_tokens)
+    forward, both, a_step = costs.flops(module)  # counted before evaluating is timed
+    evaluator = trainer_for(callbacks=[costs], max_epochs=1, limit_val_batches=4)
+    evaluator.validate(module, small, verbose=False, weights_only=True)
+    steps, evaluations = (add_up([record]) for record in costs.ledger.records)
+    parameters = sum(weight.numel() for weight in module.network.parameters())
+    return Trained(forward, both, a_step, steps, evaluations, save_s, parameters)

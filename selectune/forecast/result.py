@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from selectune.common.files import write_json
-from selectune.common.run_files import RunFiles
-from selectune.costs.record import CostRecord, Stage, Total, add_up, totals
+from selectune.costs.record import TRAINING, CostRecord, Part, Stage, Total, totals
 from selectune.costs.saving import UNIT_NAMES, UNITS, WHOLE, Saving, percent, times
 from selectune.costs.scorer_ratio import PAYS_BELOW, ScorerRatio
 
@@ -32,12 +29,36 @@ class Forecast:
     assumptions: list[str]  # in sentences
     device: str  # that the times are of
     wall_s: float = 0.0  # that making the forecast took
-    advice: str = ""
+
+    def spent(self, *parts: Part) -> dict[Stage, Total]:
+        """The total of each stage that will run, for some parts."""
+        return totals(record for record in self.records if record.part in parts).spent
 
     @property
     def total(self) -> Total:
         """All stages."""
-        return sum(totals(self.records).spent.values(), Total())
+        return sum(self.spent(*TRAINING).values(), Total())
+
+    @property
+    def advice(self) -> str:
+        """A smaller scorer, where the scoring model is not much smaller than the trained one; else empty."""
+        scorer = self.scorer
+        if scorer is None or scorer.parameters is None or scorer.parameters <= PAYS_BELOW:
+            return ""
+        terms = self.saving.main.flops
+        alike = 0.8 <= scorer.parameters <= 1.25
+        size = "is as large as" if alike else f"has {times(scorer.parameters)} the weights of"
+        sentence = (
+            f"The scorer {size} the model. Selection pays when it is 5 to 10 times smaller (Yin & Rush 2025): name one "
+            f"of about {_many(scorer.model_parameters * PAYS_BELOW)} weights in scorer.checkpoint"
+        )
+        if not terms.score or terms.selection is None or not terms.full_training or terms.training is None:
+            return f"{sentence}."
+        scored = terms.score * PAYS_BELOW / scorer.parameters
+        better = 1 - (terms.selection - terms.score + scored + terms.training) / terms.full_training
+        if better <= 0:
+            return f"{sentence}; that alone will not make this selection pay."
+        return f"{sentence}, and about {percent(better)} of the FLOPs would be saved."
 
     def sentence(self) -> str:
         """The headline: the cost of the selection in epochs, and the saving or loss, for the warm-up's data too."""
@@ -61,17 +82,19 @@ class Forecast:
 
     def to_json(self) -> dict[str, Any]:
         """As ``forecast.json`` holds it: each stage once, over both parts, with the parts under it."""
-        stages: dict[Stage, dict[str, Any]] = {}
-        for stage, total in totals(self.records).spent.items():
-            of_stage = [record for record in self.records if record.stage == stage and not record.cached]
-            parts = sorted({record.part for record in of_stage})
-            of = {part: _shown(add_up(record for record in of_stage if record.part == part)) for part in parts}
-            stages[stage] = {"part": "+".join(parts), **_shown(total), "parts": of}
+
+        def shown(total: Total) -> dict[str, Any]:
+            return {name: getattr(total, name) for name in SHOWN}
+
+        stages, of_parts = {}, {part: self.spent(part) for part in TRAINING}
+        for stage, total in self.spent(*TRAINING).items():
+            parts = {part: shown(spent[stage]) for part, spent in of_parts.items() if stage in spent}
+            stages[stage] = {"part": "+".join(parts), **shown(total), "parts": parts}
         main = self.saving.main
         return {
             "schema": SCHEMA,
             "stages": stages,
-            "total": _shown(self.total),
+            "total": shown(self.total),
             "saving": {unit: getattr(main, unit).saving for unit in UNITS},
             "terms": self.saving.to_json(),
             "break_even_keep": self.break_even_keep,
@@ -83,10 +106,6 @@ class Forecast:
             "device": self.device,
             "estimate_s": self.wall_s,
         }
-
-    def write(self, run_dir: Path) -> None:
-        """Write ``forecast.json`` into a run, whole or not at all."""
-        write_json(RunFiles(run_dir).forecast, self.to_json())
 
 
 def break_even_keep(kept_share: Callable[[float], float | None], saving: Saving) -> float | None:
@@ -116,25 +135,6 @@ def break_even_keep(kept_share: Callable[[float], float | None], saving: Saving)
     return low
 
 
-def advice(scorer: ScorerRatio | None, saving: Saving) -> str:
-    """A smaller scorer, where the scoring model is not much smaller than the trained one; else empty."""
-    if scorer is None or scorer.parameters is None or scorer.parameters <= PAYS_BELOW:
-        return ""
-    terms = saving.main.flops
-    size = "is as large as" if 0.8 <= scorer.parameters <= 1.25 else f"has {times(scorer.parameters)} the weights of"
-    sentence = (
-        f"The scorer {size} the model. Selection pays when it is 5 to 10 times smaller (Yin & Rush 2025): name one of "
-        f"about {_many(scorer.model_parameters * PAYS_BELOW)} weights in scorer.checkpoint"
-    )
-    if not terms.score or terms.selection is None or not terms.full_training or terms.training is None:
-        return f"{sentence}."
-    scored = terms.score * PAYS_BELOW / scorer.parameters
-    better = 1 - (terms.selection - terms.score + scored + terms.training) / terms.full_training
-    if better <= 0:
-        return f"{sentence}; that alone will not make this selection pay."
-    return f"{sentence}, and about {percent(better)} of the FLOPs would be saved."
-
-
 def _verdict(saving: Saving, scorer: str = "") -> str:
     """Whether selecting will be cheaper, in FLOPs, or in both units where they disagree; empty where it is unknown."""
     unit, losing = saving.unit, saving.losing
@@ -160,10 +160,6 @@ def _verdict(saving: Saving, scorer: str = "") -> str:
         f"Selecting will be cheaper in {UNIT_NAMES[won]} but NOT in {UNIT_NAMES[losing]}: {sentence} {PRICE} "
         f"{saving.break_even_sentence(losing)}"
     )
-
-
-def _shown(total: Total) -> dict[str, Any]:
-    return {name: getattr(total, name) for name in SHOWN}
 
 
 def _many(n: float) -> str:

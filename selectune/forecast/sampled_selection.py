@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import time
 import warnings
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,11 +13,11 @@ import numpy as np
 import torch
 
 from selectune.common.files import default_cache
-from selectune.costs.record import Stage
-from selectune.forecast import plans
-from selectune.forecast.extrapolate import extrapolated, looks_at_vectors, on_sample
+from selectune.costs.record import Total
+from selectune.forecast.extrapolate import extrapolated, on_sample
 from selectune.forecast.ledger import EstimatedCosts
-from selectune.forecast.measure import Probe, Scored, probe_of, scaled_seconds, time_scoring
+from selectune.forecast.measure import Scored, time_probe, time_scoring
+from selectune.lightning_modules.scorers.probe import UnfitProbeError
 from selectune.selection.choose import Stages, labels_of
 from selectune.selectors.band_search import Proxy
 from selectune.selectors.base import Budget, Picked, Selector, Signals, first_of, ranked
@@ -26,6 +27,7 @@ from selectune.selectors.transport.backends import POT_CELLS
 from selectune.signals.definitions import Rows
 from selectune.signals.derived import semantic_entropy, text_signal
 from selectune.signals.forward import make_scorer, networks_of
+from selectune.signals.probe import refuse_masking
 from selectune.signals.store import SignalStore
 
 TRIED_ROWS = 4096  # of k-means
@@ -58,48 +60,41 @@ class Selecting(Stages[_Known]):
 
     Args:
         estimated: what is charged.
-        device: that scores.
         notes: what a reader should know.
         proxies: row ids and settings of the proxy runs that a search will make, which the caller charges.
     """
 
     estimated: EstimatedCosts
-    device: torch.device
     notes: list[str] = field(default_factory=list)
     proxies: list[tuple[np.ndarray, Proxy]] = field(default_factory=list)
     _known: dict[int, _Known] = field(default_factory=dict)
-    _charging: bool = True
 
-    def again(self, selector: Selector, rows: Rows, budget: Budget) -> Picked:
+    def again(self, selector: Selector, budget: Budget) -> Picked:
         """What would be kept at another budget; nothing is charged."""
-        self._charging = False
-        try:
-            return self.choose(selector, rows, budget)
-        finally:
-            self._charging = True
+        other = copy(self)
+        other.estimated, other.notes, other.proxies = EstimatedCosts("cpu", 1), [], []  # which are thrown away
+        return other.choose(selector, self.rows, budget)
 
     def signals(self, selector: Selector, pool: Signals) -> _Known:
         """The signals of a sample of a pool and of the target, scored once for each selector."""
         # `again` walks the same selectors at other budgets of the last one, whose rows to choose from stay the same.
         if id(selector) not in self._known:
             rows = self.rows if pool.n_rows == len(self.rows) else self.rows.take(pool.row_ids)
-            signals, sample = self._sampled(selector, selector.requires, rows)
+            signals, sample = self._sampled(selector.requires, rows)
             target, share = None, 1.0
             if selector.requires_target:
                 assert self.request.target is not None
                 tokens = self.request.tokenized(self.request.target, self.scoring.tokenizer)
                 others = Rows(self.request.target, tokens)
-                target, some = self._sampled(selector, selector.requires_target, others)
+                target, some = self._sampled(selector.requires_target, others)
                 share = 1.0 if some is None else len(others) / len(some)
             self._known[id(selector)] = _Known(pool, signals, sample, target, share)
         return self._known[id(selector)]
 
     def proxy(self, row_ids: np.ndarray, settings: Proxy) -> None:
         """Note a proxy run for the caller; which band it speaks for is not known."""
-        if self._charging:
-            self.proxies.append((row_ids, settings))
-            if NO_PROXY not in self.notes:
-                self.notes.append(NO_PROXY)
+        self.proxies.append((row_ids, settings))
+        self.notes.append(NO_PROXY)
 
     def select(self, selector: Selector, signals: _Known, budget: Budget) -> Picked:
         """The rows that a selector will pick; its time and FLOPs are charged for the whole pool and target."""
@@ -114,32 +109,26 @@ class Selecting(Stages[_Known]):
 
         if known.sample is None:
             picked, seconds = timed(known.signals, budget)
-            flops, note = picked.flops, ""
         else:
-            tried = on_sample(timed, known.signals, budget, pool.n_rows)
-            flops, seconds, note = tried.flops, tried.seconds, f"; {tried.note}"
+            picked, seconds = on_sample(timed, known.signals, budget, pool.n_rows)
             # rows of the pool that are as long as those which were picked of the sample
             kept = np.zeros(len(known.sample))
-            kept[tried.picked.rows] = 1.0
+            kept[picked.rows] = 1.0
             score = extrapolated(np.log1p(pool["n_tokens"])[:, None], known.sample, {"kept": kept}, SEED)["kept"]
             asked = budget if budget.is_set else Budget(rows=max(1, round(float(score.sum()))))
             rows = first_of(ranked(-score, pool.tie_keys(seed)), asked, pool["n_tokens"])
-            picked = replace(tried.picked, rows=rows, scores=score)
-        if self._charging:
-            share, repeats = known.target_share, 1
-            if selector.collective and known.target is not None:
-                # A solve that is too small to share is done by every rank.
-                cells = pool.n_rows * known.target.n_rows * share
-                if getattr(selector, "backend", "auto") in ("auto", "pot") and cells <= POT_CELLS:
-                    repeats = self.estimated.world_size
-            stage: Stage = "select" if flops == 0 else "solve"
-            method = "no arithmetic" if flops == 0 else picked.flops_method + note
-            work = plans.Work(pool.n_rows, flops=None if flops is None else flops * share * repeats)
-            seconds = seconds * share * repeats
-            self.estimated.charge(stage, self.request.part, work, seconds, method, parallel=selector.collective)
+            picked = replace(picked, rows=rows, scores=score)
+        times = known.target_share
+        if selector.collective and known.target is not None and getattr(selector, "backend", "auto") in ("auto", "pot"):
+            # A solve that is too small to share is done by every rank.
+            cells = pool.n_rows * known.target.n_rows * known.target_share
+            times *= self.estimated.world_size if cells <= POT_CELLS else 1
+        flops = None if picked.flops is None else picked.flops * times
+        cost = Total(device_s=seconds * times, flops=flops, examples=pool.n_rows)
+        self.estimated.charge("select" if flops == 0 else "solve", self.request.part, cost, selector.collective)
         return picked
 
-    def _sampled(self, selector: Selector, names: frozenset[str], rows: Rows) -> tuple[Signals, np.ndarray | None]:
+    def _sampled(self, names: frozenset[str], rows: Rows) -> tuple[Signals, np.ndarray | None]:
         """Signals of a sample and its positions; of all rows, and None, where rows are not compared by vectors."""
         scoring = self.scoring
         wanted = [scoring.define(name, rows.pool) for name in scoring.with_sources(names)]
@@ -153,12 +142,12 @@ class Selecting(Stages[_Known]):
         text: dict[str, np.ndarray] = {}
         for name in (each.name for each in wanted if each.kind == "text"):
             began = time.perf_counter()
-            text[name], flops, method = text_signal(name, rows, scoring)
-            work = plans.Work(len(rows), flops=flops)
-            self.estimated.charge("solve", self.request.part, work, time.perf_counter() - began, method)
-        forward = [definition for definition in wanted if definition.kind == "forward"]
-        scored = [self._forward(definitions, rows) for definitions in networks_of(forward, scoring)]
+            text[name], flops, _ = text_signal(name, rows, scoring)
+            cost = Total(device_s=time.perf_counter() - began, flops=flops, examples=len(rows))
+            self.estimated.charge("solve", self.request.part, cost)
         of_all = Signals(text | rows.always, rows.row_ids)
+        passes = networks_of([definition for definition in wanted if definition.kind == "forward"], scoring)
+        scored = [one for definitions in passes for one in self._forward(definitions, rows)]
         if not scored:
             return of_all, None
         sample = functools.reduce(np.intersect1d, [one.rows for one in scored])
@@ -166,38 +155,31 @@ class Selecting(Stages[_Known]):
         if any(definition.kind == "derived" for definition in wanted):
             values["semantic_entropy"] = self._semantic(values["embedding"], sample, rows)
         values = {name: v for name, v in values.items() if name in names}
-        if looks_at_vectors(selector, values):
+        if any(v.ndim > 1 for v in values.values()):  # copies of a row would interfere with each other
             some = of_all.take(sample)
             return Signals(values | dict(some), some.row_ids), sample
-        features = [np.log1p(rows.n_tokens), *(v for name, v in text.items() if v.ndim == 1)]
-        return Signals(
-            extrapolated(np.stack(features, axis=1), sample, values, SEED) | dict(of_all), rows.row_ids
-        ), None
+        features = [np.log1p(rows.n_tokens), *(v for v in text.values() if v.ndim == 1)]
+        whole = extrapolated(np.stack(features, axis=1), sample, values, SEED)
+        return Signals(whole | dict(of_all), rows.row_ids), None
 
-    def _forward(self, definitions: list[Any], rows: Rows) -> Scored:
-        scoring, names = self.scoring, [definition.name for definition in definitions]
-        probe = probe_of(definitions, rows, scoring, self.device)
-        if isinstance(probe, str):
-            self.notes.append(probe)
-        ready, part = probe if isinstance(probe, Probe) else None, self.request.part
-        if ready:
-            method = "probe: three forward passes a visit, AdamW"
-            self.estimated.charge(
-                "tune_scorer", part, ready.work, ready.seconds, method, ready.exact.memory, parallel=True
-            )
-            self.notes.append("The entropy probe is taken to agree well enough to serve.")
+    def _forward(self, definitions: list[Any], rows: Rows) -> list[Scored]:
+        """The signals of a pass, and after them the exact entropies that a probe of it learns."""
+        scoring, part, device = self.scoring, self.request.part, torch.device(self.estimated.device)
+        probe, exact = None, []
+        if any(definition.arguments.get("head") == "probe" for definition in definitions):
+            refuse_masking(scoring)
+            try:
+                probe, learned, cost = time_probe(rows, scoring, device)
+                self.estimated.charge("tune_scorer", part, cost, parallel=True)
+                self.notes.append("The entropy probe is taken to agree well enough to serve.")
+                exact = [learned]
+            except UnfitProbeError as error:
+                self.notes.append(f"Entropies will be computed exactly, as {error}.")
         began = time.perf_counter()
-        scorer = make_scorer(names, scoring, ready.probe if ready else None)
-        scored = time_scoring(scorer, time.perf_counter() - began, rows, scoring, self.device)
-        work = plans.scoring(rows.tokens, scoring.max_batch_tokens, scored.model, scored.product, scorer.passes_of)
-        seconds = scaled_seconds(work, scored.seconds, scored.flops, scored.tokens) + scored.start_s
-        self.estimated.charge("score", part, work, seconds, scored.method, scored.memory, parallel=True)
-        if ready:
-            both = np.intersect1d(scored.rows, ready.exact.rows)
-            scored.values = {name: v[np.isin(scored.rows, both)] for name, v in scored.values.items()}
-            scored.values |= {n: v[np.isin(ready.exact.rows, both)] for n, v in ready.exact.values.items()}
-            scored.rows = both
-        return scored
+        scorer = make_scorer([definition.name for definition in definitions], scoring, probe)
+        scored = time_scoring(scorer, began, rows, scoring, device)
+        self.estimated.charge("score", part, scored.cost_of(rows.tokens), parallel=True)
+        return [scored, *exact]
 
     def _semantic(self, embeddings: np.ndarray, sample: np.ndarray, rows: Rows) -> np.ndarray:
         """Among prototypes of the sample; what those of the whole pool will cost is charged."""
@@ -210,6 +192,6 @@ class Selecting(Stages[_Known]):
         began = time.perf_counter()
         kmeans(many, k, SEED, iterations=2)
         seconds = (time.perf_counter() - began) * flops / kmeans_flops(len(many), width, k, iterations=2)
-        method = "k-means: 2 d a distance (analytic)"
-        self.estimated.charge("solve", self.request.part, plans.Work(n_rows, flops=flops), seconds, method)
+        cost = Total(device_s=seconds, flops=flops, examples=n_rows)
+        self.estimated.charge("solve", self.request.part, cost)
         return entropies

@@ -19,6 +19,7 @@ from selectune.common import checks
 from selectune.common.errors import UserError
 from selectune.common.ranks import gather
 from selectune.common.seeds import current_seed, seed_stage
+from selectune.data.batches import limited
 from selectune.data.sources import ModelSource, find_model
 from selectune.lightning_modules.heads import Head, Output, widest
 
@@ -152,8 +153,7 @@ class FineTuner(pl.LightningModule):
         that a resumed epoch could not go on from its middle.
         """
         trainer: Any = self.trainer
-        batches, limit = trainer.datamodule.n_train_batches(), trainer.limit_train_batches
-        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+        batches = limited(trainer.datamodule.n_train_batches(), trainer.limit_train_batches)
         epochs = trainer.max_epochs if trainer.max_epochs not in (None, -1) else math.inf
         steps = math.ceil(batches / trainer.accumulate_grad_batches) * epochs
         steps = min(steps, trainer.max_steps if trainer.max_steps >= 0 else math.inf)

@@ -10,6 +10,6 @@ from __future__ import annotations
 from selectune.report.comparison import write_comparison
 from selectune.report.page import write_report
 from selectune.report.run_data import RunData
-from selectune.report.terminal import print_summary, print_verdict
+from selectune.report.terminal import print_metrics, print_summary, print_verdict
 
-__all__ = ["RunData", "print_summary", "print_verdict", "write_comparison", "write_report"]
+__all__ = ["RunData", "print_metrics", "print_summary", "print_verdict", "write_comparison", "write_report"]

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from selectune.report.compared_runs import ComparedRun
-from selectune.report.labels import joined
 from selectune.report.numbers import count
+from selectune.verdict.prose import joined
 
 # Arguments of a data module that decide which rows a metric is measured on.
 HELD_OUT = (
@@ -40,8 +40,8 @@ def caveats(runs: Sequence[ComparedRun]) -> Iterator[str]:
         yield f"They trained for different numbers of epochs: {values}."
     if any(run.with_warm_up for run in runs):
         groups = _groups(runs, [run.warm_up_settings or str(run.warmed_up) for run in runs])
-        alike = "; ".join(joined(labels) for labels in groups.values()) if len(groups) > 1 else ""
-        yield f"Their warm-ups differ ({alike}), so each total holds what selecting for it and warming up took."
+        alike = f" ({'; '.join(joined(labels) for labels in groups.values())})" if len(groups) > 1 else ""
+        yield f"Their warm-ups differ{alike}, so each total holds what selecting for it and warming up took."
     if values := _by_value(runs, [_devices(run) for run in runs]):
         yield f"They ran on different devices, so their seconds do not compare: {values}."
     commits = [{record.commit for record in run.data.records if not record.cached} for run in runs]

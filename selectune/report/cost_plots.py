@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from selectune.costs.record import Part, totals
 from selectune.costs.saving import SELECTION, UNIT_NAMES, UNITS, WHOLE, Saving, Terms, Unit
-from selectune.report.cost_tables import UNIT_FORMATS
 from selectune.report.drawing import COLOURS, Picture, panels, styled
 from selectune.report.labels import capital
-from selectune.report.numbers import Formatter
+from selectune.report.numbers import UNIT_FORMATS, Formatter
 from selectune.report.run_data import STAGE_NAMES, RunData
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import warnings
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,8 @@ import numpy as np
 
 from selectune.common.files import atomic_file
 from selectune.common.run_files import RunFiles
+from selectune.costs.saving import Unit
+from selectune.report.numbers import UNIT_FORMATS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +35,7 @@ STYLE: Any = {  # of matplotlib
     "font.size": 10.5, "axes.labelsize": 10.5, "axes.titlesize": 10.5, "legend.fontsize": 10.5, "xtick.labelsize": 9.5,
     "ytick.labelsize": 9.5, "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK,
     "ytick.color": INK, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
-    "text.parse_math": False,  # a class may be called "$5 to $10"
+    "grid.alpha": 0.25, "grid.linewidth": 0.6, "text.parse_math": False,  # a class may be called "$5 to $10"
 }  # fmt: skip
 
 
@@ -75,6 +77,16 @@ def legend(figure: Figure, columns: int | None = None, markerscale: float = 2, l
         figure.legend(handles.values(), handles.keys(), loc=loc, ncols=columns, markerscale=markerscale)
 
 
+def by_cost(axis: Axes, unit: Unit) -> None:
+    """Ticks of a few costs in their unit along the bottom, and a grid."""
+    from matplotlib.ticker import MaxNLocator
+
+    if axis.get_xscale() == "linear":
+        axis.xaxis.set_major_locator(MaxNLocator(4))
+    axis.xaxis.set_major_formatter(lambda value, _: UNIT_FORMATS[unit](value))
+    axis.grid(True)
+
+
 def whole_numbers(axis: Axis) -> None:
     """Ticks at whole numbers, with commas between thousands."""
     from matplotlib.ticker import MaxNLocator
@@ -109,30 +121,23 @@ def write_png(figure: Figure, file: Path) -> bytes:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture with the name of its file, the title above it, its text alternative and the note below it."""
+    """A picture: the name of its file, the title above it, its text alternative, the note below it, and its PNG."""
 
     name: str
     title: str
     figure: Figure
     alt: str
     note: str = ""
+    content: str = ""  # the PNG in base64, once it is drawn
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels of the page."""
+        width, height = self.figure.get_size_inches()
+        return round(96 * width), round(96 * height)
 
 
-@dataclass(frozen=True)
-class Shown:
-    """A picture in a page: its content in base64, and its size in pixels of the page."""
-
-    picture: Picture
-    content: str
-    width: int
-    height: int
-
-
-def show(pictures: Iterable[Picture], folder: Path, prefix: str = "") -> list[Shown]:
-    """Pictures for a page; each is also written to ``figures/<prefix><name>.png`` of a folder."""
-    shown = []
-    for picture in pictures:
-        content = write_png(picture.figure, RunFiles(folder).figures / f"{prefix}{picture.name}.png")
-        width, height = (round(96 * inches) for inches in picture.figure.get_size_inches())
-        shown.append(Shown(picture, b64encode(content).decode(), width, height))
-    return shown
+def show(pictures: Iterable[Picture], folder: Path, prefix: str = "") -> list[Picture]:
+    """Draw pictures for a page; each is also written to ``figures/<prefix><name>.png`` of a folder."""
+    files = ((picture, RunFiles(folder).figures / f"{prefix}{picture.name}.png") for picture in pictures)
+    return [replace(one, content=b64encode(write_png(one.figure, file)).decode()) for one, file in files]

@@ -9,14 +9,11 @@ from typing import Any
 
 from selectune.costs.record import Part, Total, add_up
 from selectune.costs.saving import UNIT_NAMES, UNITS, Saving
-from selectune.report.cells import Group, Row, Table, cell
-from selectune.report.labels import capital
-from selectune.report.numbers import Formatter, flop, memory, seconds, share
+from selectune.report.numbers import Formatter, element, share
 from selectune.report.run_data import STAGE_NAMES, RunData
-from selectune.report.verdict_section import signed_share
 
-ABOVE = (("", 1), ("FLOPs", 3), ("Wall time", 3), ("Peak memory", 2))
-COLUMNS = ("Stage", *2 * ("forecast", "measured", "off by"), "forecast", "measured")
+Costs = dict[str, float | None]  # FLOPs, seconds and memory
+Line = tuple[str, Costs, Costs]  # a name, what was forecast, and what came
 
 
 @dataclass(frozen=True)
@@ -24,8 +21,9 @@ class ForecastSection:
     """A forecast beside what came of it: its own sentence, the costs, the saving, and its assumptions."""
 
     sentence: str
-    costs: Table
-    savings: Table | None
+    stages: list[Line]
+    total: list[Line]  # one line, or none where the forecast has no total
+    savings: list[tuple[str, str, str]]
     notes: list[str]
 
 
@@ -41,16 +39,15 @@ def forecast_section(run: RunData) -> ForecastSection | None:
         spent += measured or Total()
         name = STAGE_NAMES.get(stage, stage)  # type: ignore[call-overload]
         name += " for the warm-up" if part == "warm_up" and stage != "warm_up" else ""
-        rows.append(_row(name, expected, measured))
-    groups = [Group(rows)]
-    if total := _mapping(forecast.get("total")):
-        groups.append(Group([_row("These stages", total, spent, with_memory=False)], kind="sum"))
+        rows.append((name, _expected(expected), _came(measured)))
+    memory: Costs = {"memory": None}  # of a sum it means nothing
+    total = _mapping(forecast.get("total"))
+    totals = [("These stages", _expected(total) | memory, _came(spent) | memory)] if total else []
     sentence, assumptions, device = (forecast.get(name) for name in ("sentence", "assumptions", "device"))
     notes = [str(one) for one in assumptions] if isinstance(assumptions, list) else []
     notes += [f"Forecast for {device}."] if isinstance(device, str) else []
     notes.append("What a cache spared counts as measured by what it cost when it was made.")
-    costs = Table("costs", COLUMNS, groups, ABOVE)
-    return ForecastSection(sentence if isinstance(sentence, str) else "", costs, _savings(run), notes)
+    return ForecastSection(sentence if isinstance(sentence, str) else "", rows, totals, _savings(run), notes)
 
 
 def _stages(forecast: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -66,20 +63,19 @@ def _stages(forecast: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]
             yield stage, str(costs.get("part") or before or "fit"), costs
 
 
-def _row(name: str, forecast: dict[str, Any], measured: Total | None, with_memory: bool = True) -> Row:
-    cells = []
-    for quantity, write in (("flops", flop), ("wall_s", seconds)):
-        before, after = _number(forecast, quantity), getattr(measured, quantity) if measured else None
-        off = before / after - 1 if before is not None and after else None
-        cells += [cell(before, write), cell(after, write), cell(off, signed_share)]
-    expected, peak = None, None
-    if with_memory:
-        expected = _number(forecast, "peak_rss_bytes")
-        peak = max(measured.peak_rss_bytes, measured.peak_cuda_bytes or 0) if measured else None
-    return Row(name, [*cells, cell(expected, memory), cell(peak, memory)])
+def _expected(forecast: dict[str, Any]) -> Costs:
+    quantities = {"flops": "flops", "wall_s": "wall_s", "memory": "peak_rss_bytes"}
+    return {name: _number(forecast, quantity) for name, quantity in quantities.items()}
 
 
-def _savings(run: RunData) -> Table | None:
+def _came(measured: Total | None) -> Costs:
+    if measured is None:
+        return dict.fromkeys(("flops", "wall_s", "memory"))
+    memory = max(measured.peak_rss_bytes, measured.peak_cuda_bytes or 0)
+    return {"flops": measured.flops, "wall_s": measured.wall_s, "memory": memory}
+
+
+def _savings(run: RunData) -> list[tuple[str, str, str]]:
     """The saving and the break-even, forecast and measured."""
     measured = run.saving.main if run.saving else None
     expected = _expected_saving(run.forecast, measured.part if measured else None)
@@ -91,12 +87,11 @@ def _savings(run: RunData) -> Table | None:
     uses = measured.flops.break_even_uses if measured else None
     lines.append((f"Break-even{of}, in uses of the selection", expected["break_even_uses"], uses, "{:,.2f}".format))
     lines.append(("Break-even, in the share kept", _number(run.forecast, "break_even_keep"), None, share))
-    rows = [
-        Row(capital(name), [cell(before, write), cell(after, write)])
+    return [
+        (name, element(before, write), "–" if after is None else element(after, write))
         for name, before, after, write in lines
         if before is not None
     ]
-    return Table("terms", ("", "Forecast", "Measured"), [Group(rows)]) if rows else None
 
 
 def _expected_saving(forecast: dict[str, Any], part: Part | None) -> dict[str, float | None]:

@@ -79,11 +79,6 @@ def part_of(part: float, whole: float) -> str:
     return share(part / whole if whole else 0.0)
 
 
-def joined(names: list[str]) -> str:
-    """Names as an enumeration: "a, b and c"."""
-    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
-
-
 def cut(name: str, width: int = 40) -> str:
     """A name of at most so many characters."""
     return name if len(name) <= width else name[: width - 1] + "…"

@@ -108,7 +108,7 @@ def learning_curves(runs: Mapping[str, Mapping[str, Curve]], headline: str | Non
                 words.append(f"{about}{metric_name(name)}, {split}: {_in_words(curve, name)}.")
         axis.set(xlabel="optimizer steps", ylabel=f"{axis_label(name)}, {split}")
         axis.set_xlim(left=0)
-        axis.grid(alpha=0.25, lw=0.6)
+        axis.grid(True)
     if len(runs) > 1:
         legend(figure, columns=min(len(runs), 3), markerscale=1)
     silent = [run for run, curves in runs.items() if not any(name in curves for name in drawn)]

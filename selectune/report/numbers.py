@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+
+from markupsafe import Markup
+
+from selectune.costs.saving import Unit
 
 Formatter = Callable[[float | None], str]
 SPACE = "\N{NO-BREAK SPACE}"
@@ -52,7 +57,22 @@ def share(value: float | None) -> str:
     return UNKNOWN if value is None else f"{100 * value:.1f}{SPACE}%".replace("-", "\N{MINUS SIGN}")
 
 
+def signed_share(value: float | None) -> str:
+    """A relative change in per cent: "+4.0 %"."""
+    return f"{'+' if (value or 0) > 0 else ''}{share(value)}"
+
+
 def three_digits(value: float) -> str:
     """Three significant digits, but at most two behind the point: "0.04", "4.20", "42.0", "4,200"."""
     size = abs(value)
     return "0" if size == 0 else f"{value:,.{2 if size < 9.995 else 1 if size < 99.95 else 0}f}"
+
+
+UNIT_FORMATS: dict[Unit, Formatter] = {"flops": flop, "device_s": seconds}
+
+
+def element(value: float | None, write: Formatter) -> Markup:
+    """A number as a formatter writes it, in an element that holds its exact value; in none where it is not known."""
+    if value is None or not math.isfinite(value):
+        return Markup.escape(write(value))
+    return Markup('<data value="{}">{}</data>').format(repr(value), write(value))

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from selectune.common.run_files import RunFiles
+from selectune.report.cost_notes import cost_notes, energy
 from selectune.report.cost_plots import cost_pictures, missing_pictures
-from selectune.report.cost_tables import cost_notes, cost_table, energy, terms_table
-from selectune.report.drawing import Picture, Shown, show
+from selectune.report.drawing import Picture, show
 from selectune.report.forecast_section import forecast_section
 from selectune.report.labels import headline
 from selectune.report.learning_curves import NOT_LOGGED, learning_curves
 from selectune.report.render import write_page
 from selectune.report.run_data import RunData
-from selectune.report.run_tables import metrics_table, replay_command, sizes_table
 from selectune.report.selection_section import selection_section
 from selectune.report.verdict_plot import cost_accuracy
-from selectune.report.verdict_section import arms_table, in_metric, top_of
+from selectune.report.verdict_section import in_metric, top_of
 from selectune.verdict.judge import write_verdict
+from selectune.verdict.prose import joined
 
 
 def write_report(run_dir: Path, output: Path | None = None, finished: bool | None = None) -> Path:
@@ -49,18 +51,13 @@ def write_report(run_dir: Path, output: Path | None = None, finished: bool | Non
         started=started[:16].replace("T", " "),
         top=top_of(run),
         plot=show([plot] if plot else [], folder),
-        arms=arms_table(run.verdict) if run.verdict else None,
-        metrics=metrics_table(run),
-        sizes=sizes_table(run),
+        metrics=list(dict.fromkeys(name.partition("/")[2] for name in run.measured)),
         cost=cost_content(run, folder),
-        stages=cost_table(run) if run.records else None,
         notes=list(cost_notes(run)),
         energy=energy(run),
-        terms=_terms(run),
         forecast=forecast_section(run),
         selection=selection_section(run, folder),
         warm_up=selection_section(warm_up, folder, "warm_up-") if warm_up else None,
-        warm_up_terms=_warm_up_terms(run),
         curves=curves({run.name: run}, headline(run.metrics), folder),
         replay=replay_command(run),
     )
@@ -74,24 +71,23 @@ def cost_content(run: RunData, folder: Path, prefix: str = "") -> dict[str, Any]
     return {"saving": said, "pictures": show(cost_pictures(run), folder, prefix), "missing": missing_pictures(run)}
 
 
-def _terms(run: RunData) -> dict[str, Any] | None:
-    """The terms of the main saving; where rows were selected for the warm-up alone, they are the warm-up's."""
-    if run.saving is None:
-        return None
-    main = run.saving.main
-    return {"table": terms_table(main, run.saving if main is not run.saving else None), "saving": main}
+def replay_command(run: RunData) -> str:
+    """The command that does a run again; empty for a run without a config."""
+    verb = "fit" if any(record.stage == "train" for record in run.records) else "select"
+    config = shlex.quote(str(RunFiles(run.run_dir).config))
+    return f"python main.py {verb} --config {config} --output NEW" if run.config else ""
 
 
-def _warm_up_terms(run: RunData) -> Any:
-    """The terms of a warm-up's selection beside another selection; else None, as `_terms` has them."""
-    beside = run.saving is not None and run.saving.main is run.saving and run.saving.warm_up is not None
-    return terms_table(run.saving.warm_up) if beside and run.saving and run.saving.warm_up else None
-
-
-def curves(runs: Mapping[str, RunData], metric: str | None, folder: Path) -> list[Shown]:
+def curves(runs: Mapping[str, RunData], metric: str | None, folder: Path) -> list[Picture]:
     """Training curves of runs by their name; none where nothing was logged."""
     drawn = learning_curves({name: run.curves for name, run in runs.items()}, metric)
     if drawn is None:
         return []
-    note = "" if any("train/loss" in run.curves for run in runs.values()) else NOT_LOGGED
-    return show([Picture("curves", "Loss and validation metric by step", *drawn, note)], folder)
+    notes = [] if any("train/loss" in run.curves for run in runs.values()) else [NOT_LOGGED]
+    measured = [(label, one) for label, run in runs.items() for one in run.measured.values()]
+    rows = {label: one.rows for label, one in measured if one.name.startswith("val/")}
+    if rows:
+        alike = len(set(rows.values())) == 1
+        over = rows.popitem()[1] if alike else joined([f"{n_rows} in {label}" for label, n_rows in rows.items()])
+        notes.append(f"The metric of validation is over {over}.")
+    return show([Picture("curves", "Loss and validation metric by step", *drawn, " ".join(notes))], folder)

@@ -2,11 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from selectune.common.files import atomic_file
 from selectune.common.run_files import RunFiles
+from selectune.costs.saving import UNIT_NAMES, UNITS, WHOLE
+from selectune.report import labels, numbers
+from selectune.report.run_data import STAGE_NAMES
+from selectune.report.verdict_section import change, measured_over, over
+from selectune.verdict import prose
+from selectune.verdict.evidence import FAIR
+
+# Filters of numbers; each takes `unknown` as well, to show in place of None.
+FORMATS: dict[str, Callable[..., str]] = {
+    "flop": numbers.flop,
+    "seconds": numbers.seconds,
+    "memory": numbers.memory,
+    "count": numbers.count,
+    "share": numbers.share,
+    "signed_share": numbers.signed_share,
+    "in_unit": lambda value, unit: numbers.UNIT_FORMATS[unit](value),
+    "metric": lambda value, name: labels.metric(name, value),
+    "score": lambda value, metric: prose.score(metric, value),
+    "p_value": lambda value: "< 0.001" if value < 0.001 else f"{value:.3f}",
+    "written": lambda value, pattern: pattern.format(value),
+}
+FILTERS: dict[str, Callable[..., Any]] = {
+    "capital": labels.capital,
+    "change": change,
+    "measured_over": measured_over,
+    "metric_name": labels.metric_name,
+    "name_of_metric": prose.metric_name,
+    "over": over,
+    "part_of": labels.part_of,
+}
+GLOBALS = {"fair": FAIR, "stage_names": STAGE_NAMES, "unit_names": UNIT_NAMES, "units": UNITS, "whole": WHOLE}
 
 
 def write_page(folder: Path, template: str, **content: Any) -> Path:
@@ -23,8 +55,36 @@ def write_page(folder: Path, template: str, **content: Any) -> Path:
         loader=PackageLoader("selectune.report"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
+    environment.filters |= FILTERS | {"in_words": in_words} | {name: _shown(write) for name, write in FORMATS.items()}
+    environment.globals |= GLOBALS
     page = environment.get_template(template).render(content)
     path = RunFiles(folder).report
     with atomic_file(path) as partial:
         partial.write_text(page, encoding="utf-8")
     return path
+
+
+def _shown(write: Callable[..., str]) -> Callable[..., str]:
+    """A filter that shows a number with its exact value."""
+
+    def shown(value: float | None, *how: Any, unknown: str | None = None) -> str:
+        if value is None and unknown is not None:
+            return unknown
+        return numbers.element(value, lambda known: write(known, *how))
+
+    return shown
+
+
+def in_words(value: Any) -> str:
+    """A value of a manifest in a line: a class as its call, a mapping as pairs."""
+    if isinstance(value, dict) and "class" in value:
+        arguments = value.get("arguments") or {}
+        inside = ", ".join(f"{name}={in_words(each)}" for name, each in arguments.items())
+        return f"{str(value['class']).rpartition('.')[2]}({inside})"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {in_words(each)}" for name, each in value.items()) or "none"
+    if isinstance(value, list):
+        return "; ".join(map(in_words, value)) or "none"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return "none" if value is None else str(value)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 
@@ -17,12 +17,14 @@ from selectune.common.files import read_mapping
 from selectune.common.run_files import RunFiles
 from selectune.common.training_outcome import TrainingOutcome
 from selectune.costs.ledger import read_ledger
-from selectune.costs.record import CostRecord, Part, Stage, distinct
+from selectune.costs.record import CostRecord, Part, Stage, Total, add_up, distinct, totals
 from selectune.costs.saving import UNITS, Saving
 from selectune.costs.uninterrupted import SplitCosts, split_costs
 from selectune.report.learning_curves import Curve, read_metrics
+from selectune.report.measured import Measured, measured
 from selectune.report.numbers import flop, seconds
 from selectune.verdict.judge import judge
+from selectune.verdict.row_metrics import read_rows
 from selectune.verdict.verdict import Verdict
 
 STAGE_NAMES: dict[Stage, str] = {
@@ -132,6 +134,29 @@ class RunData:
         epochs = self.saving.epochs if self.saving else None
         return split_costs(self.records, {"fit": self.saving.kept_rows * epochs} if self.saving and epochs else None)
 
+    @property
+    def cost_groups(self) -> dict[str, dict[Stage, Total]]:
+        """Totals by stage of what each part took, ``fit`` and ``warm_up``, and of what was ``avoided``."""
+        spent = {part: [record for record in self.records if record.part == part] for part in get_args(Part)}
+        groups = {part: totals(records).spent for part, records in spent.items()}
+        groups["avoided"] = totals(self.records).avoided
+        return {name: stages for name, stages in groups.items() if stages}
+
+    @property
+    def spent(self) -> Total:
+        """Everything that it spent, without avoided costs."""
+        return sum(totals(self.records).spent.values(), Total())
+
+    @property
+    def redone(self) -> Total:
+        """The part of it that was spent on work done again after an interruption."""
+        return add_up(self.costs.redone)
+
+    @cached_property
+    def measured(self) -> dict[str, Measured]:
+        """Its metrics on the validation split and on held-out data, with what they were measured on."""
+        return measured(self.metrics, read_rows(RunFiles(self.run_dir).row_metrics), self.costs.kept)
+
     @cached_property
     def verdict(self) -> Verdict | None:
         """The verdict on a finished fit; None for other runs, and where only rows to warm up on were selected."""
@@ -168,8 +193,13 @@ class RunData:
 
     @property
     def sizes(self) -> dict[str, tuple[int, int]]:
-        """Rows and tokens of `selected_for`, each kept and of the pool; empty when unknown."""
-        return self.sizes_of(self.selected_for)
+        """Rows and tokens of `selected_for`, each kept and of the pool, by their names; empty when unknown."""
+        sizes = self.sizes_of(self.selected_for)
+        return (
+            {f"Warm-up {name.lower()}": both for name, both in sizes.items()}
+            if self.selected_for == "warm_up"
+            else sizes
+        )
 
     def sizes_of(self, part: Part) -> dict[str, tuple[int, int]]:
         """Rows and tokens that a part trained on, each kept and of the pool; empty when unknown."""

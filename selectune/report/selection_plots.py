@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selectune.report.drawing import COLOURS, FAINT, INK, legend, panels, styled, whole_numbers
-from selectune.report.labels import between, capital, cut, joined, kept_of, label, medians, name_of, part_of
+from selectune.report.labels import between, capital, cut, kept_of, label, medians, name_of, part_of
 from selectune.report.numbers import count, share
 from selectune.report.selection_data import SelectionData
+from selectune.verdict.prose import joined
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

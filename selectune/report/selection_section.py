@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,13 @@ import numpy as np
 
 from selectune.common.run_files import RunFiles
 from selectune.report import selection_plots as draw
-from selectune.report.cells import Cell, Group, Row, Table, cell
-from selectune.report.drawing import Picture, Shown, show
-from selectune.report.labels import between, joined, label
+from selectune.report.drawing import Picture, show
+from selectune.report.labels import between, label
 from selectune.report.labels import number as in_digits
-from selectune.report.numbers import count
+from selectune.report.numbers import count, element
 from selectune.report.run_data import RunData
-from selectune.report.run_tables import manifest_table
 from selectune.report.selection_data import SelectionData
+from selectune.verdict.prose import joined
 
 N_EXAMPLES = 10  # of the kept rows, and of the dropped ones
 ROUNDING = 5e-10  # scores are rounded to 1e-9
@@ -34,15 +33,18 @@ COURSE = (
 )
 
 
+Example = tuple[str, list[str], str]  # number of a row, its values, its text
+
+
 @dataclass(frozen=True)
 class SelectionSection:
     """A selection as a page shows it; without ``scores.parquet`` it has neither pictures nor examples."""
 
     scored: bool
-    pictures: list[Shown]
-    examples: Table | None
-    seed: Any
-    manifest: Table
+    pictures: Sequence[Picture] = ()
+    columns: Sequence[str] = ()  # of the examples, between the row's number and its text
+    examples: Mapping[str, list[Example]] = field(default_factory=dict)  # by kind
+    seed: Any = None
 
 
 def selection_section(run: RunData, folder: Path, prefix: str = "") -> SelectionSection | None:
@@ -53,13 +55,15 @@ def selection_section(run: RunData, folder: Path, prefix: str = "") -> Selection
     """
     if not run.manifest:
         return None
-    manifest = manifest_table(run.manifest)
     selection = SelectionData.read(RunFiles(run.run_dir).selection, run.manifest)
     if selection is None:
-        return SelectionSection(False, [], None, None, manifest)
+        return SelectionSection(False)
     diagnostics = run.manifest.get("diagnostics")
     pictures = show(selection_pictures(selection, diagnostics if isinstance(diagnostics, dict) else {}), folder, prefix)
-    return SelectionSection(True, pictures, examples_table(selection), selection.described.get("seed"), manifest)
+    signals = list(selection.described.get("signals") or {})[:MAX_COLUMNS]
+    bands = [between(selection.intervals.get(name), name) for name in signals]
+    columns = [f"{label(name)}{f', kept {band}' if band else ''}" for name, band in zip(signals, bands)]
+    return SelectionSection(True, pictures, columns, examples_of(selection, signals), selection.described.get("seed"))
 
 
 def selection_pictures(selection: SelectionData, diagnostics: dict[str, Any]) -> Iterator[Picture]:
@@ -86,7 +90,7 @@ def selection_pictures(selection: SelectionData, diagnostics: dict[str, Any]) ->
         yield Picture("transport", "The transport", *draw.course(solve), COURSE)
 
 
-def examples_table(selection: SelectionData) -> Table | None:
+def examples_of(selection: SelectionData, signals: Sequence[str]) -> dict[str, list[Example]]:
     """Ten rows that were kept and ten that were dropped, or as many as are known, with the signals that decided.
 
     ``examples.json`` has rows of each kind for each signal: here they are taken in turn, each row once.
@@ -96,15 +100,12 @@ def examples_table(selection: SelectionData) -> Table | None:
     for name, signal in described.items():
         for kind, rows in signal["rows"].items():
             drawn["Kept" if kind == "kept" else "Dropped"].append([{name: one["value"]} | one for one in rows])
-    signals = list(described)[:MAX_COLUMNS]
-    groups = []
+    examples = {}
     for title, lists in drawn.items():
         rows = {one["row_id"]: one for one in reversed(list(_in_turn(lists)))}  # of equal rows the first
-        lines = [_example(one, selection, signals) for one in list(reversed(rows.values()))[:N_EXAMPLES]]
-        groups += [Group(lines, title)] if lines else []
-    bands = [between(selection.intervals.get(name), name) for name in signals]
-    columns = [f"{label(name)}{f', kept {band}' if band else ''}" for name, band in zip(signals, bands)]
-    return Table("examples", ("Row", *columns, "Text, shortened"), groups) if groups else None
+        if rows:
+            examples[title] = [_example(one, selection, signals) for one in list(reversed(rows.values()))[:N_EXAMPLES]]
+    return examples
 
 
 def _in_turn(lists: list[list[Any]]) -> Iterator[Any]:
@@ -113,15 +114,15 @@ def _in_turn(lists: list[list[Any]]) -> Iterator[Any]:
         yield from (some[place] for some in lists if place < len(some))
 
 
-def _example(one: dict[str, Any], selection: SelectionData, signals: list[str]) -> Row:
+def _example(one: dict[str, Any], selection: SelectionData, signals: Sequence[str]) -> Example:
     """A row of the pool: its values, with those outside of what was kept marked, and its text."""
-    cells: list[Cell] = []
+    cells: list[str] = []
     for name in signals:
         known = name in selection.signals
         value = float(selection.signals[name][one["row_id"]]) if known else one.get(name)
         low, high = selection.intervals.get(name, (-np.inf, np.inf))
         width = float(high - low if name in selection.intervals else np.ptp(selection.known(name)[0]) if known else 10)
-        shown = cell(value, partial(in_digits, width=width))
+        shown = "–" if value is None else element(value, partial(in_digits, width=width))
         outside = "too low" if (value or 0) < low - ROUNDING else "too high" if (value or 0) > high + ROUNDING else ""
-        cells.append([shown, f" ({outside})"] if outside else shown)  # type: ignore[list-item]
-    return Row(count(one["row_id"]), [*cells, one["text"]])
+        cells.append(shown + f" ({outside})" if outside else shown)
+    return count(one["row_id"]), cells, one["text"]

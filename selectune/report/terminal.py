@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from selectune.costs.record import Total, add_up
-from selectune.report.cost_tables import COST_COLUMNS, GROUPS, all_spent, cost_cells, cost_groups
-from selectune.report.numbers import count, flop, seconds, share
+from selectune.costs.record import Stage, Total
+from selectune.report.measured import ONE_SEED
+from selectune.report.numbers import count, flop, memory, seconds, share
 from selectune.report.run_data import STAGE_NAMES, RunData
-from selectune.report.run_tables import selected_name
 from selectune.verdict.verdict import Verdict
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-COLUMNS = COST_COLUMNS[:6]  # those that fit into 80 characters
+COLUMNS = ("Stage", "FLOPs", "Device time", "Wall time", "Rows", "Tokens")
+GROUPS = {"fit": "This task", "warm_up": "Warm-up's data", "avoided": "Avoided"}
 
 
 def print_summary(run_dir: Path, console: Console | None = None, finished: bool | None = None) -> None:
@@ -29,33 +30,20 @@ def print_summary(run_dir: Path, console: Console | None = None, finished: bool 
     Raises:
         UserError: there is no such directory, or a file of it is damaged.
     """
-    from rich import box
     from rich.console import Console
     from rich.markup import escape as plain
-    from rich.table import Table
 
     console = console or Console()
     run = RunData.read(Path(run_dir), finished)
     if run.records:
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-        for name in COLUMNS:
-            table.add_column(name, justify="left" if name == "Stage" else "right", no_wrap=True)
-        for group, stages in cost_groups(run):
-            table.add_row(f"[italic]{GROUPS[group][0]}[/italic]")
-            for stage, total in stages.items():
-                table.add_row(f"  {STAGE_NAMES[stage]}", *_cells(total))
-        table.add_row("[bold]Total spent[/bold]", *_cells(all_spent(run)))
-        console.print(table)
+        print_costs(COLUMNS, run.cost_groups, {"Total spent": run.spent}, console)
     if run.costs.redone:
-        again = add_up(run.costs.redone)
-        spent = f"{flop(again.flops)}, {seconds(again.device_s)}"
+        spent = f"{flop(run.redone.flops)}, {seconds(run.redone.device_s)}"
         console.print(f"redone after an interruption: {spent}, in the total and not in the saving", highlight=False)
     for name, (kept, pool) in run.sizes.items():
         part = share(kept / pool) if pool else ""
-        console.print(f"{selected_name(name, run)} kept: {count(kept)} of {count(pool)} ({part})")
-    for name, value in run.metrics.items():
-        if name.startswith("test/"):
-            console.print(f"{plain(name)}: " + f"{value:.4f}".replace("-", "\N{MINUS SIGN}"), highlight=False)
+        console.print(f"{name} kept: {count(kept)} of {count(pool)} ({part})")
+    _print_metrics(run, "test/", console)
     if run.verdict is not None:
         print_verdict(run.verdict, console)
     if run.saving:
@@ -64,6 +52,27 @@ def print_summary(run_dir: Path, console: Console | None = None, finished: bool 
         console.print(f"Counting cost alone: {plain(cost)}{'' if pays in cost else f' {plain(pays)}'}")
     for line in run.warnings:
         console.print(f"[yellow]Warning:[/yellow] {plain(line)}")
+
+
+def print_metrics(run_dir: Path, split: str) -> None:
+    """Print the metrics of a run on a split, ``val`` or ``test``, with what they were measured on.
+
+    Raises:
+        UserError: a file of the run is damaged.
+    """
+    from rich.console import Console
+
+    _print_metrics(RunData.read(Path(run_dir)), f"{split}/", Console())
+
+
+def _print_metrics(run: RunData, prefix: str, console: Console) -> None:
+    from rich.markup import escape as plain
+
+    known = [one for name, one in run.measured.items() if name.startswith(prefix)]
+    for one in known:
+        console.print(plain(one.sentence()), highlight=False)
+    if any(one.bounds for one in known):
+        console.print(ONE_SEED)
 
 
 def print_verdict(verdict: Verdict, console: Console | None = None) -> None:
@@ -76,5 +85,27 @@ def print_verdict(verdict: Verdict, console: Console | None = None) -> None:
     (console or Console()).print(f"[bold {colour}]{plain(verdict.headline)}[/bold {colour}]{plain(rest)}")
 
 
-def _cells(total: Total) -> list[str]:
-    return [write(value) for value, write in cost_cells(total)][: len(COLUMNS) - 1]
+def print_costs(
+    columns: Sequence[str], groups: Mapping[Any, dict[Stage, Total]], sums: dict[str, Total], console: Console
+) -> None:
+    """Print the totals of the stages of some `GROUPS`, and sums by name, in some of the columns of `_cells`."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in columns:
+        table.add_column(name, justify="left" if name == "Stage" else "right", no_wrap=True)
+    for group, stages in groups.items():
+        table.add_row(f"[italic]{GROUPS[group]}[/italic]")
+        for stage, total in stages.items():
+            table.add_row(f"  {STAGE_NAMES[stage]}", *(_cells(total)[name] for name in columns[1:]))
+    for name, total in sums.items():
+        table.add_row(f"[bold]{name}[/bold]", *(_cells(total)[name] for name in columns[1:]))
+    console.print(table)
+
+
+def _cells(total: Total) -> dict[str, str]:
+    rows, tokens = (count(value) if value else "–" for value in (total.examples, total.tokens))
+    times = {"Device time": seconds(total.device_s), "Wall time": seconds(total.wall_s)}
+    peak = memory(max(total.peak_rss_bytes, total.peak_cuda_bytes or 0))
+    return {"FLOPs": flop(total.flops), **times, "Rows": rows, "Tokens": tokens, "Peak memory": peak}

@@ -11,12 +11,12 @@ import numpy as np
 from selectune.common.files import read_mapping
 from selectune.common.run_files import RunFiles
 from selectune.costs.saving import UNIT_NAMES, Saving, Unit
-from selectune.report.cost_tables import UNIT_FORMATS
-from selectune.report.drawing import Picture, legend, panels, styled
+from selectune.report.drawing import Picture, by_cost, legend, panels, styled
 from selectune.report.labels import axis_label, factor, metric_name
 from selectune.report.learning_curves import Curve, read_metrics
+from selectune.report.numbers import UNIT_FORMATS
 from selectune.report.run_data import RunData
-from selectune.report.verdict_section import change, over
+from selectune.report.verdict_section import change, measured_over, over
 from selectune.verdict import prose
 from selectune.verdict.evidence import ARMS, Evidence
 
@@ -57,8 +57,6 @@ def cost_accuracy(run: RunData) -> Picture | None:
 
 @styled()
 def _drawn(run: RunData, evidence: Evidence, unit: Unit, curves: Mapping[str, Curve]) -> tuple[Figure, str]:
-    from matplotlib.ticker import MaxNLocator
-
     name = evidence.metric.name
     figure, axes = panels(2 if curves else 1, 3.1)
     words = _draw_arms(axes[0], run, evidence, unit)
@@ -70,9 +68,7 @@ def _drawn(run: RunData, evidence: Evidence, unit: Unit, curves: Mapping[str, Cu
         axes[1].set_xlim(left=0)
         words.append(f"Beside it: {name.replace('_', ' ')} on the validation split by cost so far, of the first seed.")
     for axis in axes:
-        axis.xaxis.set_major_locator(MaxNLocator(4))
-        axis.xaxis.set_major_formatter(lambda value, _: UNIT_FORMATS[unit](value))
-        axis.grid(alpha=0.25, lw=0.6)
+        by_cost(axis, unit)
     axes[0].set_xlabel(f"total cost, {UNIT_NAMES[unit]}")
     if curves:
         axes[1].set_xlabel(f"cost so far, {UNIT_NAMES[unit]}")
@@ -84,14 +80,16 @@ def _draw_arms(axis: Axes, run: RunData, evidence: Evidence, unit: Unit) -> list
     """Draw the run, the arms, and the levels of all rows and random rows; returns the text alternative."""
     from matplotlib.transforms import offset_copy
 
-    scale, name = 100 if evidence.metric.name in prose.IN_PER_CENT else 1, evidence.metric.name
+    name = evidence.metric.name
+    scale = factor(name)
     cost, score = getattr(evidence.cost, unit), evidence.score or 0.0
     colour, *_ = _look(run, "selected")
     axis.axhline(scale * score, color=colour, lw=1.4)
     axis.plot(cost, scale * score, "o", ms=11, color=colour, label="this run", zorder=4)
     ends: list[float] = []
     arms = {arm: evidence.arm(arm) for arm in ARMS}
-    words = [f"This run: {prose.score(evidence.metric, score)} for {UNIT_FORMATS[unit](cost)}."]
+    run_score = f"{prose.score(evidence.metric, score)} over {measured_over(run, evidence)}"
+    words = [f"This run: {run_score}, for {UNIT_FORMATS[unit](cost)}."]
     for arm_name, arm in arms.items():
         colour, marker, line = LOOKS[arm_name]
         at = getattr(arm.cost, unit) if arm.cost else None
@@ -106,7 +104,7 @@ def _draw_arms(axis: Axes, run: RunData, evidence: Evidence, unit: Unit) -> list
             if (difference := arm.difference) is not None:
                 below, above = scale * (difference.high - difference.value), scale * (difference.value - difference.low)
                 bars, ends = [[below], [above]], [*ends, scale * arm.score - below, scale * arm.score + above]
-                value, low, high = (bound.text for bound in change(evidence.metric, difference))
+                value, low, high = (bound.striptags() for bound in change(evidence.metric, difference))
                 told = f"; this run less it {value}, 95 % interval {low} to {high}, {over(difference)}"
             if arm_name != "fewer_epochs":
                 axis.axhline(scale * arm.score, color=colour, lw=1, ls=line)
@@ -122,7 +120,7 @@ def _draw_arms(axis: Axes, run: RunData, evidence: Evidence, unit: Unit) -> list
     scores = [scale * score, *(scale * arm.score for arm in arms.values() if arm.score is not None)]
     room = 1.5 * (max(scores) - min(scores)) or 0.1 * abs(max(scores)) or 1.0  # an interval may be far wider
     least, most = min([*ends, *scores]) - room / 20, max([*ends, *scores]) + room / 20
-    top = 100 + room / 20 if factor(name) == 100 else np.inf
+    top = 100 + room / 20 if scale == 100 else np.inf
     axis.set_ylim(max(least, min(scores) - room), min(most, max(scores) + room, top))
     return words
 

@@ -19,12 +19,12 @@ from selectune.callbacks.export import export
 from selectune.callbacks.predictions import write_predictions
 from selectune.callbacks.training_check import demand_trained, finite_weights, training_failure
 from selectune.common.errors import TrainingError, UserError
-from selectune.common.ranks import on_rank_zero
+from selectune.common.ranks import barrier, on_rank_zero
 from selectune.common.training_outcome import TrainingOutcome
 from selectune.costs.record import add_up
 from selectune.datamodules.base import SelectionDataModule
 from selectune.lightning_modules.fine_tuner import FineTuner
-from selectune.report import print_summary, write_report
+from selectune.report import print_metrics, print_summary, write_report
 from selectune.runs.directory import Run
 from selectune.runs.job import Job, Start, abandoned_on_mistakes, begin
 from selectune.runs.metrics_log import MetricsLog
@@ -53,6 +53,7 @@ def fit(job: Job) -> None:
     if on_rank_zero(lambda: job.keep_models) and finite_weights(job.model):
         export(job.model, data, job.run.export)
     metrics = {name: float(value) for name, value in job.trainer.callback_metrics.items()}
+    barrier()  # until all ranks have written what they evaluated, which the report counts
     on_rank_zero(lambda: _report(job, metrics))
     demand_trained(job.trainer)
 
@@ -82,7 +83,11 @@ def evaluate(job: Job, verb: str) -> Any:
     if verb == "predict":
         predictions: Any = job.trainer.predict(job.model, job.data, ckpt_path=checkpoint, weights_only=True)
         return write_predictions(job.run.predictions, predictions or [])
-    return getattr(job.trainer, verb)(job.model, job.data, ckpt_path=checkpoint, weights_only=True)
+    evaluate_with = getattr(job.trainer, verb)
+    metrics = evaluate_with(job.model, job.data, ckpt_path=checkpoint, weights_only=True, verbose=False)
+    barrier()
+    on_rank_zero(lambda: print_metrics(job.run.path, {"validate": "val"}.get(verb, verb)))
+    return metrics
 
 
 def _selected(

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from selectune.common.errors import CheckpointError, SelectionError
+from selectune.common.errors import CheckpointError, SelectionError, first_few
 from selectune.common.ranks import broadcast, on_all_ranks, on_rank_zero, process_group, world
 from selectune.selection.manifest import describe
 from selectune.selection.matched_budget import matched_budget
@@ -190,11 +190,13 @@ class Chooser(Stages[tuple[Signals, Signals | None]]):
             if values.ndim > 1 or values.dtype.kind != "f" or np.isfinite(values).all():
                 continue
             bad = np.flatnonzero(~np.isfinite(values))
-            named = ", ".join(map(str, signals.row_ids[bad[:3]])) + (", ..." if len(bad) > 3 else "")
+            ids = signals.row_ids[bad]
             raise CheckpointError(
-                f"{name} of {len(bad):,} of {len(values):,} rows is not finite (rows {named}): the weights of "
-                f"{self.scoring.source.described} are damaged, or {self.scoring.precision} is too coarse for them; "
-                "name another scorer.checkpoint, or scorer.precision 32."
+                f"{name} of {len(bad):,} of {len(values):,} rows is not finite (rows {first_few(ids, 3)}): the weights "
+                f"of {self.scoring.source.described} are damaged, or {self.scoring.precision} is too coarse for them; "
+                "name another scorer.checkpoint, or scorer.precision 32.",
+                option="scorer.checkpoint",
+                rows=ids.tolist(),
             )
         return signals
 

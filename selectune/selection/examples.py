@@ -1,11 +1,10 @@
-"""What the report shows of a selection beside its scores: some rows as examples, and the classes before and after.
+"""Data of the report about a selection, beside its scores: some rows as examples, and the classes before and after.
 
 A run directory holds row ids and numbers, but no texts and labels; so these few are written when rows are selected.
 """
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from selectune.common.errors import UserError
-from selectune.common.files import write_json
+from selectune.common.files import read_mapping, write_json
 from selectune.common.run_files import SelectionFiles
 from selectune.selectors.base import rounded
 from selectune.selectors.euds import rank_quantiles
@@ -97,13 +95,7 @@ def read(folder: Path) -> dict[str, Any]:
         UserError: the file is damaged.
     """
     file = SelectionFiles(folder).examples
-    try:
-        described = json.loads(file.read_text())
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise UserError(f"{file} is damaged ({error}); remove it, or select again.") from None
-    return described if isinstance(described, dict) else {}
+    return read_mapping(file, "remove it, or select again") if file.is_file() else {}
 
 
 def kept_intervals(

@@ -159,7 +159,8 @@ class Selection:
             ) from None
         except (ValueError, TypeError, KeyError, OSError) as error:
             raise SelectionError(
-                f"The selection in {folder} cannot be read ({error}); remove that folder, and select again."
+                f"The selection in {folder} cannot be read ({error}); remove that folder, and select again.",
+                path=folder,
             ) from error
         if manifest.pool_fingerprint != pool.fingerprint:
             raise SelectionError(
@@ -169,7 +170,8 @@ class Selection:
                 "the same data, seed and data.max_train_rows."
             )
         if hash_rows(rows) != manifest.rows_hash or len(rows) != manifest.n_rows:
-            raise SelectionError(f"The rows in {folder} are not those of its manifest; make the selection again.")
+            message = f"The rows in {folder} are not those of its manifest; make the selection again."
+            raise SelectionError(message, path=SelectionFiles(folder).rows)
         return cls(rows, scores, manifest)
 
 

@@ -32,7 +32,7 @@ from selectune.selection.choose import Chooser, labels_of
 from selectune.selection.manifest import Manifest, Selection, hash_rows, trained_on
 from selectune.selection.request import SelectionRequest
 from selectune.selection.trainings import Trainings, tuned_key
-from selectune.selectors.base import Picked, Signals
+from selectune.selectors.base import Picked, tie_keys
 from selectune.selectors.checking import check_selector
 from selectune.signals.batch_size import batch_size_for
 from selectune.signals.compute import charge_avoided, recorded
@@ -242,7 +242,7 @@ def _write(chooser: Chooser, picked: Picked, asked: dict[str, Any], folder: Path
             request.labels if request.label_names is not None else None,
             list(request.label_names or ()) or None, request.seed,
         )  # fmt: skip
-        keys = Signals({"text_hash": pool.text_hash}).tie_keys(request.seed)
+        keys = tie_keys(pool.text_hash, request.seed)
         if chooser.compared is not None:
             ids, embeddings, targets = chooser.compared
             kept = np.flatnonzero(np.isin(ids, picked.rows))

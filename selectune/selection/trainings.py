@@ -27,7 +27,7 @@ from selectune.lightning_modules.scorers.settings import Tune
 from selectune.selection.manifest import hash_rows
 from selectune.selection.request import SelectionRequest, Trainable
 from selectune.selectors.band_search import Proxy
-from selectune.selectors.base import Signals
+from selectune.selectors.base import tie_keys
 from selectune.signals.compute import charge_avoided, held_by_rank_zero, recorded
 from selectune.signals.definitions import ScoringModel
 from selectune.signals.forward import TrainerFor
@@ -130,5 +130,5 @@ def _key(*parts: Any) -> str:
 
 def first_by_hash(data: Trainable, n_rows: int | None) -> np.ndarray:
     """Rows that a scorer is tuned on: so many, drawn by the hash of their text."""
-    keys = Signals({"text_hash": data.pool.text_hash}).tie_keys(data.seed)
+    keys = tie_keys(data.pool.text_hash, data.seed)
     return np.sort(np.argsort(keys, kind="stable")[:n_rows])

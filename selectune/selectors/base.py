@@ -19,7 +19,7 @@ ALWAYS = frozenset({"n_tokens", "input_tokens", "text_hash", "domain"})
 
 @dataclass(frozen=True)
 class Budget:
-    """How much of the pool to keep: ``rows`` or ``tokens`` (of the scoring tokenizer), or neither.
+    """Size of a selection, in ``rows`` or in ``tokens`` (of the scoring tokenizer), or in neither.
 
     Neither is right only for a rule that fixes its own bounds, such as ``Absolute``. ``counted`` names the signal that
     counts a row's tokens: ``n_tokens``, or ``input_tokens``, special ones included.
@@ -38,7 +38,7 @@ class Budget:
         keep_rows: int | None = None,
         keep_tokens: int | None = None,
     ) -> Budget:
-        """The budget that ``data.keep``, ``data.keep_rows`` or ``data.keep_tokens`` means for a pool of this size.
+        """Budget for a pool of this size, from ``data.keep``, ``data.keep_rows`` or ``data.keep_tokens``.
 
         ``keep`` is a fraction of the rows, 0 < keep <= 1, rounded to the nearest row.
 
@@ -51,13 +51,17 @@ class Budget:
             raise BudgetError(f"The budget is given twice, by {' and '.join(given)}; keep one of them.")
         for unit, value, most in (("rows", keep_rows, n_rows), ("tokens", keep_tokens, n_tokens)):
             if value is not None and not 0 < value <= most:
-                raise BudgetError(f"data.keep_{unit} is {value}, but the pool has {most} {unit}; ask for 1 to {most}.")
+                raise BudgetError(
+                    f"data.keep_{unit} is {value}, but the pool has {most} {unit}; ask for 1 to {most}.",
+                    option=f"data.keep_{unit}",
+                )
         if keep is None:
             return cls(rows=keep_rows, tokens=keep_tokens)
         checks.share("data.keep", keep, BudgetError)
         rows = int(n_rows * keep + 0.5)
         if rows < 1:
-            raise BudgetError(f"data.keep is {keep:g}, which comes to no row of {n_rows}; keep more.")
+            message = f"data.keep is {keep:g}, which comes to no row of {n_rows}; keep more."
+            raise BudgetError(message, option="data.keep")
         return cls(rows=rows)
 
     @property
@@ -100,7 +104,7 @@ class Signals(Mapping[str, np.ndarray]):
 
     @property
     def row_ids(self) -> np.ndarray:
-        """What these rows are called in diagnostics and messages: their ids in the whole pool, shape (n_rows,)."""
+        """Ids of these rows in the whole pool, by which diagnostics and messages name them, shape (n_rows,)."""
         return np.arange(self.n_rows) if self._row_ids is None else self._row_ids
 
     def take(self, rows: np.ndarray, names: Iterable[str] | None = None) -> Signals:
@@ -109,8 +113,13 @@ class Signals(Mapping[str, np.ndarray]):
         return Signals({name: self._arrays[name][rows] for name in wanted}, self.row_ids[rows])
 
     def tie_keys(self, seed: int) -> np.ndarray:
-        """hash(seed, text) of every row, uint64, shape (n_rows,): the order among rows of equal score."""
-        return _mix(np.asarray(self._arrays["text_hash"]).astype(np.uint64) ^ _mix(np.uint64(seed % 2**64)))
+        """`tie_keys` of every row, uint64, shape (n_rows,)."""
+        return tie_keys(self._arrays["text_hash"], seed)
+
+
+def tie_keys(text_hash: np.ndarray, seed: int) -> np.ndarray:
+    """hash(seed, text) of rows by the hash of their text, uint64: the order among rows of equal score."""
+    return _mix(np.asarray(text_hash).astype(np.uint64) ^ _mix(np.uint64(seed % 2**64)))
 
 
 def _mix(x: np.ndarray | np.uint64) -> np.ndarray:
@@ -129,7 +138,7 @@ def unit_interval(words: np.ndarray) -> np.ndarray:
 
 def uniforms(seed: int, text_hash: np.ndarray, samples: int, step: int) -> np.ndarray:
     """Draws in [0, 1) from hash(seed, text, sample, step), float64, shape (n_rows * samples,), row by row."""
-    keys = Signals({"text_hash": text_hash}).tie_keys(seed)
+    keys = tie_keys(text_hash, seed)
     places = _mix(np.arange(samples, dtype=np.uint64) * np.uint64(2**32) + np.uint64(step))
     return unit_interval(_mix(keys[:, None] ^ places).ravel())
 
@@ -183,7 +192,7 @@ class Selector(ABC):
 
     @property
     def leaves_unscored(self) -> bool:
-        """Whether rows that it drops before they are scored have the score NaN; no other score may be NaN."""
+        """Whether rows dropped before scoring get the score NaN; no other score may be NaN."""
         return False
 
     @abstractmethod
@@ -245,7 +254,8 @@ def check_budget(budget: Budget, n_tokens: np.ndarray, of: str = "This selector"
     ``of`` is the selector or rule that needs it, for the message.
     """
     if not budget.is_set:
-        raise BudgetError(f"{of} needs a budget; give data.keep, data.keep_rows or data.keep_tokens.")
+        message = f"{of} needs a budget; give data.keep, data.keep_rows or data.keep_tokens."
+        raise BudgetError(message, option="data.keep")
     filled, asked = cumulative_sizes(n_tokens, budget)
     if not 0 < asked <= filled[-1]:
         unit = "rows" if budget.tokens is None else "tokens"
@@ -256,8 +266,3 @@ def blocks(n_rows: int, at_once: int) -> Iterator[slice]:
     """Slices that go through the rows in blocks, so that a memory map is never read whole."""
     for start in range(0, n_rows, at_once):
         yield slice(start, min(start + at_once, n_rows))
-
-
-def listed(rows: np.ndarray) -> str:
-    """The first five row ids, for a message: ``3, 9, 11, 12, 13, ...``."""
-    return ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")

@@ -54,7 +54,10 @@ class Random(Selector):
     ) -> None:
         checks.one_of("Random's by", by, ("rows", "tokens", "cost"))
         if match is None and by != "rows":
-            raise UserError(f"Random has no run to match by {by}; name its folder in match, or leave out by.")
+            raise UserError(
+                f"Random has no run to match by {by}; name its folder in match, or leave out by.",
+                option="Random's match",
+            )
         self.match, self.by, self.even = match, by, even
 
     @property
@@ -103,7 +106,7 @@ class TopK(Selector):
 def domains_of(pool: Signals, name: str) -> np.ndarray:
     """Number of each row's data set, shape (n_rows,); a DataError where the pool is made of one."""
     if "domain" not in pool:
-        raise DataError(ONE_DOMAIN.format(name=name))
+        raise DataError(ONE_DOMAIN.format(name=name), option="data.dataset")
     return pool["domain"]
 
 

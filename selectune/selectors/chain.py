@@ -12,6 +12,8 @@ from selectune.selectors.base import ALWAYS, Budget, Picked, Selector, Signals
 from selectune.selectors.checking import checked_select
 from selectune.selectors.interval_rules import cumulative_sizes
 
+PREFILTER_KEEP = "Chain's prefilter_keep"
+
 
 class Chain(Selector):
     """Let one selector narrow the pool for the next, which meets the budget among what is left.
@@ -34,10 +36,15 @@ class Chain(Selector):
     def __init__(self, prefilter: Selector, selector: Selector, prefilter_keep: float | None = None) -> None:
         name = type(prefilter).__name__
         if prefilter.sets_own_size and prefilter_keep is not None:
-            raise UserError(f"{name} fixes its own bounds, so Chain takes no prefilter_keep; leave it out.")
+            raise UserError(
+                f"{name} fixes its own bounds, so Chain takes no prefilter_keep; leave it out.", option=PREFILTER_KEEP
+            )
         if not prefilter.sets_own_size and prefilter_keep is None:
-            raise UserError(f"Chain needs to know how many rows {name} leaves; give prefilter_keep, such as 0.5.")
-        checks.share("Chain's prefilter_keep", prefilter_keep, BudgetError)
+            raise UserError(
+                f"Chain needs to know how many rows {name} leaves; give prefilter_keep, such as 0.5.",
+                option=PREFILTER_KEEP,
+            )
+        checks.share(PREFILTER_KEEP, prefilter_keep, BudgetError)
         self.prefilter, self.selector, self.prefilter_keep = prefilter, selector, prefilter_keep
 
     @property
@@ -80,7 +87,8 @@ class Chain(Selector):
             unit, name = "rows" if budget.tokens is None else "tokens", type(self.prefilter).__name__
             raise BudgetError(
                 f"The budget is {asked} {unit}, but {name} leaves {filled[-1]} of the pool; ask for fewer, or let it "
-                "leave more (prefilter_keep, or its bounds)."
+                "leave more (prefilter_keep, or its bounds).",
+                option=PREFILTER_KEEP,
             )
         second = select(self.selector, left, budget)
 

@@ -60,7 +60,8 @@ def check_selector(selector: Any, known: Iterable[str] | None = None) -> None:
     """
     if not isinstance(selector, Selector):
         kind = f"the class {selector.__name__}" if isinstance(selector, type) else _kind(selector)
-        raise SelectionError(f"data.selector is {kind}, but must be an object of a subclass of Selector.")
+        message = f"data.selector is {kind}, but must be an object of a subclass of Selector."
+        raise SelectionError(message, option="data.selector")
     for inner in ("prefilter", "selector"):  # of a Chain, whose own requires would not name the one that is wrong
         if isinstance(part := getattr(selector, inner, None), Selector):
             check_selector(part, known)
@@ -134,7 +135,8 @@ def _checked_scores(given: Any, name: str, row_ids: np.ndarray, scored: np.ndarr
         )
     bad = row_ids[scored][np.isnan(scores[scored])]
     if len(bad):
-        raise SelectionError(f"{len(bad)} of {n_rows} scores of {name} are NaN (first: row {bad[0]}).")
+        message = f"{len(bad)} of {n_rows} scores of {name} are NaN (first: row {bad[0]})."
+        raise SelectionError(message, rows=bad.tolist())
     return scores
 
 

@@ -133,7 +133,8 @@ def check_embeddings(embeddings: np.ndarray, of: str = "the pool") -> None:
             "score these rows again, or leave them out.",
             bad.tolist(),
         )
-        raise error if of == "the pool" else DataError(str(error))  # the ids of a chain's rows are not a target's
+        # the ids of a chain's rows are not a target's
+        raise error if of == "the pool" else DataError(str(error), rows=error.rows)
 
 
 def unit_rows(rows: np.ndarray) -> np.ndarray:

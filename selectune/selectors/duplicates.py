@@ -53,7 +53,8 @@ class Deduplicate(Selector):
         if budget.is_set:
             raise BudgetError(
                 "Deduplicate keeps one row of each group and takes no budget; leave out data.keep, data.keep_rows and "
-                "data.keep_tokens, or chain another selector to it (Chain)."
+                "data.keep_tokens, or chain another selector to it (Chain).",
+                option="data.keep",
             )
         texts, text_of = np.unique(pool["text_hash"], return_inverse=True)
         group_of, diagnostics = text_of, {"exact_duplicates": pool.n_rows - len(texts)}

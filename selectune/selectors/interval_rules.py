@@ -1,4 +1,4 @@
-"""Interval rules: where the band of a score that is kept begins and ends.
+"""Interval rules: they place the band of scores that is kept.
 
 The paper (EUDS, Li et al. 2025) keeps the samples whose entropy lies inside an optimal interval; how the interval is
 placed is this project's definition. All rules sort the rows by (score rounded to 9 decimals, tie key, row id) and keep
@@ -72,7 +72,8 @@ class IntervalRule(ABC):
         elif budget.is_set:
             raise BudgetError(
                 f"{self} fixes its own bounds and takes no budget; "
-                "leave out data.keep, data.keep_rows and data.keep_tokens, or choose another rule."
+                "leave out data.keep, data.keep_rows and data.keep_tokens, or choose another rule.",
+                option="data.keep",
             )
         order = ranked(scores, tie_keys)
         ordered = scores[order]
@@ -196,7 +197,7 @@ def finite(scores: np.ndarray, name: str = "the score") -> np.ndarray:
 
 
 def concentration(scores: np.ndarray, band: Band, budget: Budget, name: str) -> dict[str, Any]:
-    """How far a band of some scores is decided by ties, for the manifest; warns where they decide much of it.
+    """Share of a band that ties decide, for the manifest; warns where it is large.
 
     A row ties at a bound when its score is the band's lowest or highest and another row of the pool has the same.
 
@@ -213,17 +214,16 @@ def concentration(scores: np.ndarray, band: Band, budget: Budget, name: str) -> 
     at_bound = np.isin(values, [bound for bound in (band.low, band.high) if np.count_nonzero(values == bound) > 1])
     tied = int(np.count_nonzero(at_bound[band.rows]))
     share, left_out = tied / len(band.rows), int(np.count_nonzero(at_bound)) - tied
-    reason, effect = "", "selection by it is close to random"
+    reason, effect, few_values = "", "selection by it is close to random", False
     if width < NARROW and len(band.rows) > 1:
         reason = f"the band kept is {width:.1e} wide"
     elif share > MANY_TIES and (budget.is_set or left_out):
         reason = f"{share:.0%} of the rows kept tie at a bound of the band, and {left_out} equal rows are left out"
         if left_out < MANY_TIES * tied:
-            effect = "a few values of it decide what is kept"
+            effect, few_values = "a few values of it decide what is kept", True
     if reason and len(band.rows) < len(values):
-        warnings.warn(
-            f"{name} is concentrated ({reason}), so {effect}; use another entropy or estimator, or several (IGSE).",
-            ConcentratedScores,
-            stacklevel=3,
+        message = (
+            f"{name} is concentrated ({reason}), so {effect}; use another entropy or estimator, or several (IGSE)."
         )
+        warnings.warn(ConcentratedScores(message, close_to_random=not few_values), stacklevel=3)
     return {"width": width, "tied_rows": tied, "tied_share": share, "tied_rows_left_out": left_out}

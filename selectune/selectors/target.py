@@ -17,7 +17,8 @@ class Comparing(Selector):
     def target_of(self, pool: Signals, target: Signals | None) -> Signals:
         """The target, if it is given, and its embeddings and the pool's are of one width, finite and not zero."""
         if target is None:
-            raise DataError(f"{type(self).__name__} needs a target to compare the pool with; name data.target.")
+            name = type(self).__name__
+            raise DataError(f"{name} needs a target to compare the pool with; name data.target.", option="data.target")
         if "embedding" in self.requires_target:
             check_embeddings(target["embedding"], "the target")
             check_embeddings(pool["embedding"])

@@ -1,4 +1,4 @@
-"""How many padded tokens a scoring batch holds: a constant on CPU, found by trial on a GPU and kept in the cache."""
+"""Size of a scoring batch in padded tokens: a constant on CPU, found by trial on a GPU and kept in the cache."""
 
 from __future__ import annotations
 
@@ -41,8 +41,11 @@ def batch_size_for(scoring: ScoringModel, names: list[str], device: torch.device
 def batch_size(device: torch.device, key: str, attempt: Callable[[int], None]) -> int:
     """Padded tokens of a scoring batch, decided by rank 0: on a GPU half of what fits, to leave room for longer rows.
 
-    The result is kept under the key, of model, signals, precision and length of rows, so that later runs plan the same
-    batches. An ``attempt`` scores a made-up batch of so many tokens; `torch.OutOfMemoryError` where they do not fit.
+    Args:
+        device: that scores.
+        key: of model, signals, precision and length of rows; the result is cached under it, so that later runs plan the
+            same batches.
+        attempt: score a made-up batch of so many tokens; raises `torch.OutOfMemoryError` where they do not fit.
     """
     if device.type != "cuda":
         return CPU_TOKENS

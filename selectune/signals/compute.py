@@ -39,18 +39,18 @@ def compute_signals(
     if not wanted:
         return []
     store = SignalStore(default_cache())
-    # A pass that makes embeddings beside other signals makes them at no cost of their own. So a selection is charged
-    # alike whether or not its embeddings lie in the cache, and whatever pass made them: nothing where a pass that is
-    # wanted makes them too, and else the encoder's part of a pass.
+    # A pass that computes other signals too gives embeddings at no extra cost. So that a selection costs the same
+    # whether or not its embeddings are cached, and whichever pass computed them, they are charged nothing where one of
+    # the passes needed here would compute them too, and otherwise the encoder's part of a pass.
     passes = networks_of([one for one in wanted if one.kind == "forward"], scoring)
     shared = [each for each in passes if len(each) > 1 and any(one.name == "embedding" for one in each)]
     free = {one.key for each in shared for one in each if one.name == "embedding"}
     # Rank 0 holds the passes for all ranks, so that another run that wants the same signals waits for them.
     with held_by_rank_zero(store.lock(rows.pool.fingerprint, scoring.weights_hash)):
         missing = on_rank_zero(lambda: {one.key for one in wanted if not store.has(one)})
-        # what a kill left between the last signal of a pass and the end of its shards
+        # remove what a process that was killed after storing the last signal of a pass left of its shards
         on_rank_zero(lambda: store.sweep(one for one in wanted if one.kind != "text"))
-        # where the encoder's part of a pass is done again now, the rest of it is what was spared
+        # where embeddings are computed again now, of the stored signals of their pass only the rest was avoided
         again = [each for each in shared if any(one.key in free & missing for one in each)]
         rest_of = {one.key for each in again for one in each} - missing
 
@@ -61,7 +61,7 @@ def compute_signals(
         for todo in networks_of([one for one in wanted if one.kind == "forward" and one.key in missing], scoring):
             probe, notes, costs = find_probe(todo, rows, scoring, store, ledger, part)
             forward_pass(todo, rows, scoring, store, trainer_for, ledger, part, probe, notes, costs)
-            # shards of a run that was killed are not free; an embedding is, but beside what was made with it
+            # shards that an earlier, killed run wrote are charged as avoided; embeddings only where they are alone
             charge([one for one in todo if one.key not in free] or todo)
 
         def solve_the_rest() -> None:
@@ -82,7 +82,7 @@ def read_signals(definitions: Iterable[Definition], rows: Rows) -> Signals:
 
 
 def read_notes(definitions: Iterable[Definition]) -> dict[str, Any]:
-    """What was noted when signals were computed, by name; nothing for most."""
+    """Notes stored with signals as they were computed, by name; most signals have none."""
     store = SignalStore(default_cache())
     return {definition.name: notes for definition in definitions if (notes := store.meta(definition)["notes"])}
 

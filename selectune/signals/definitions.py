@@ -70,7 +70,7 @@ class Rows:
 
 @dataclass
 class ScoringModel:
-    """The model that scores, with what its signals are keyed by.
+    """The model that scores, and all that the keys of its signals are made of.
 
     Args:
         source: where it was found.
@@ -92,22 +92,22 @@ class ScoringModel:
 
     @cached_property
     def weights_hash(self) -> str:
-        """Of the weights and the config, untuned; computed by rank 0."""
+        """Hash of the weights and the config before tuning, computed by rank 0."""
         return on_rank_zero(lambda: weights_hash(self.source.folder))
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """Of the scoring model."""
+        """The scoring model's tokenizer."""
         return load_tokenizer(self.source.folder)
 
     @cached_property
     def tokenizer_hash(self) -> str:
-        """Of the tokenizer."""
+        """Hash of the tokenizer."""
         return tokenizer_hash(self.tokenizer)
 
     @cached_property
     def estimator(self) -> Estimator:
-        """Of the generative entropy: as asked for, else ``masked`` or, for a model without that head, ``causal``."""
+        """The one asked for, else ``masked`` or, for a model without that head, ``causal``."""
         if self.settings.generative.estimator:
             return self.settings.generative.estimator
         from transformers import AutoConfig
@@ -133,7 +133,8 @@ class ScoringModel:
         if not layers or layers[0] < 0 or layers[-1] > depth:
             raise UserError(
                 f"scorer.generative.layers is {asked}, but {self.source.described} has layers 0 (the embeddings) to "
-                f"{depth}; name some of these."
+                f"{depth}; name some of these.",
+                option="scorer.generative.layers",
             )
         return layers
 
@@ -151,8 +152,8 @@ class ScoringModel:
         return int(AutoConfig.from_pretrained(str(self.source.folder)).num_hidden_layers)
 
     def kind(self, name: str) -> str:
-        """How a signal is computed: ``text``, ``derived``, or by a pass of the ``language``, ``head``, ``sampled`` or
-        ``encoder`` network.
+        """Kind of a signal: ``text``, ``derived``, or the network whose pass computes it: ``language``, ``head``,
+        ``sampled`` or ``encoder``.
 
         Raises:
             UserError: there is no such signal.

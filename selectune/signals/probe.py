@@ -80,7 +80,8 @@ def refuse_masking(scoring: ScoringModel) -> None:
     if scoring.estimator == "masked_pseudo":
         raise UserError(
             "A probe reads the states of one pass with nothing masked, so scorer.generative.estimator masked_pseudo "
-            "cannot have head: probe; choose the estimator masked, or head: exact."
+            "cannot have head: probe; choose the estimator masked, or head: exact.",
+            option="scorer.generative.estimator",
         )
 
 

@@ -29,7 +29,7 @@ WAIT_SECONDS = 1200  # below the half hour after which waiting ranks give up
 
 @dataclass(frozen=True)
 class Definition:
-    """What a signal is, to the last argument: two signals with the same definition are the same array.
+    """A signal and everything that its values depend on: two signals with the same definition are the same array.
 
     Args:
         name: e.g. ``generative_entropy``.
@@ -91,7 +91,7 @@ class SignalStore:
         return np.load(self.folder(definition) / "values.npy", mmap_mode="r", allow_pickle=False)
 
     def meta(self, definition: Definition) -> dict[str, Any]:
-        """What is stored beside the values of a signal.
+        """Metadata stored beside the values of a signal.
 
         Returns:
             ``pass``: names the pass that computed it; ``costs``: that pass's cost records, which all its signals share
@@ -102,8 +102,8 @@ class SignalStore:
         return content
 
     def write(self, definition: Definition, values: np.ndarray, costs: list[dict[str, Any]]) -> None:
-        """Store a signal. The caller holds the lock of its model; that of a signal of the text, which is of the
-        tokenizer alone, is taken here."""
+        """Store a signal. The caller holds the lock of its model; for a signal of the text, whose key has no model but
+        the tokenizer, the lock is taken here."""
         text = definition.kind == "text"
         with self.lock(definition.pool, definition.model) if text else nullcontext():
             if text and self.folder(definition).is_dir():
@@ -123,7 +123,7 @@ class SignalStore:
     ) -> None:
         """Merge the shards of a pass over a pool by row id, and remove them once all signals that it serves are stored.
 
-        Notes, by name, and cost records of what the pass needed beside itself are stored with the signals.
+        Notes by signal, and cost records of work that the pass needed beforehand, are stored with the signals.
 
         Raises:
             RuntimeError: the shards hold a row twice or not at all.
@@ -154,7 +154,7 @@ class SignalStore:
         self.sweep(definitions)
 
     def sweep(self, definitions: Iterable[Definition]) -> None:
-        """Remove what killed processes left beside some signals: half-written files, and shards that nobody needs.
+        """Remove what killed processes left beside some signals: half-written files, and shards no longer needed.
 
         The caller holds the lock of the pool and the model, so no process is at work there.
         """
@@ -174,7 +174,7 @@ class SignalStore:
 
 
 class Shards:
-    """What the ranks of a pass have finished so far: files of some planned batches each, written whole.
+    """Finished batches of a pass, of all ranks: files that hold some planned batches each.
 
     Args:
         folder: of the pass; its name says pool, model, definitions and plan.
@@ -185,11 +185,11 @@ class Shards:
 
     @classmethod
     def of(cls, store: SignalStore, definitions: list[Definition], plan: dict[str, Any]) -> Shards:
-        """The shards of a pass over one pool with one model, for rank 0, which notes what the pass serves.
+        """The shards of a pass over one pool with one model; rank 0 calls it, and notes the signals of the pass.
 
         The plan says how many ``batches`` there are, and whether a ``probe`` stands in for the head.
         """
-        # What the values depend on beside the definition; a probe stands in for the signals that ask for one alone.
+        # All that values depend on beside the definition; a probe only replaces the head for signals that ask for it.
         exact = {name: value for name, value in plan.items() if name != "probe"}
         signals = {
             store.folder(one).name: plan if one.arguments.get("head") == "probe" else exact for one in definitions
@@ -209,7 +209,7 @@ class Shards:
     def append(self, outputs: list[dict[str, np.ndarray]], cost: dict[str, Any]) -> None:
         """Write some batches' outputs as one file: ``batches``, ``rows`` and an array a signal.
 
-        With them goes the process's cost record of this pass so far, so that a killed one's work and cost are known.
+        The process's cost record of this pass so far is stored with them: so the cost of a killed process is known.
         """
         with atomic_file(self.folder / f"{uuid.uuid4().hex}.npz") as partial, partial.open("wb") as handle:
             arrays: dict[str, Any] = {name: np.concatenate([output[name] for output in outputs]) for name in outputs[0]}
@@ -255,7 +255,7 @@ def serves(folder: Path) -> dict[str, Any]:
 
 
 def part_of_cost(cost: dict[str, Any], share: float | None) -> dict[str, Any]:
-    """A cost record of a share of some work's FLOPs, which seconds and joules are taken to follow.
+    """The cost record of a share of some work's FLOPs; seconds and joules are taken to be in proportion.
 
     Where the share is not known (None), it is the record of the whole.
     """

@@ -24,8 +24,8 @@ from selectune.tables.plot import draw
 from selectune.tables.reading import check_configs, read_table
 from selectune.tables.remaining_time import remaining_rows, remaining_seconds
 from selectune.tables.results import Result, read_result, write_csv
-from selectune.tables.running import Outcome, run_cells
-from selectune.tables.summary import summarise, write_summary
+from selectune.tables.running import Outcome, check_launch, run_cells
+from selectune.tables.summary import summarise, write_summary, write_verdicts
 
 STOPPED = 130  # as a shell says of what Ctrl-C ended
 
@@ -54,6 +54,7 @@ def main(args: list[str]) -> int:
     output = Path(given.output).resolve()
     cells = table.cells(output)
     check_configs(cells)
+    check_launch("table", [cell.config for cell in cells])
     _check_begun(cells, output)
     if given.dry_run:
         _list(table, cells, output)
@@ -81,6 +82,7 @@ def write_table(table: Table, cells: list[Cell], output: Path) -> list[Result]:
     write_csv(results, output / "table.csv")
     groups = summarise([result for result in results if not result.no_headline])
     write_summary(groups, output / "summary.csv")
+    write_verdicts(groups, output / "verdicts.json")
     picture = draw(groups, output / "table.png")
     prepared = next((result for result in done if result.cell.keeps_models), None)
     rows = sum(not cell.keeps_models for cell in cells)

@@ -35,7 +35,7 @@ from selectune.tables.command import STOPPED, alone_in
 from selectune.tables.grid import BUDGETS, Cell
 from selectune.tables.layers import Config, setting, with_settings
 from selectune.tables.reading import LONGEST, fit_parser
-from selectune.tables.running import run_cells
+from selectune.tables.running import check_launch, run_cells
 from selectune.verdict.evidence import ARMS
 from selectune.verdict.judge import judge, total_flops
 
@@ -132,6 +132,7 @@ def main(args: list[str]) -> int:
     use_cache(given.cache)
     normalise = _normaliser()
     config = normalise(rest)
+    check_launch("compare", [config])
     _check_selects(config)
     first = int(config["seed_everything"])
     comparison = Comparison(Path(given.output), list(range(first, first + given.seeds)), rivals, config)

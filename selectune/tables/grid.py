@@ -20,6 +20,7 @@ NAME = re.compile(r"[A-Za-z0-9_.]+")
 NO_BUDGET = "none"
 BUDGETS = ("keep", "keep_rows", "keep_tokens")
 PREPARED = "prepare"
+RANDOM = "random"  # the method that all others are compared with
 PLACE = ("task", "method", "budget", "seed")
 
 
@@ -39,6 +40,7 @@ class Cell:
         match: method whose run of the same task, budget and seed these are random rows for; empty for none.
         by: what is then the same, as in `Method`.
         shown: print its output here instead of into ``log.txt``.
+        selects_in: dotted name of the data that methods select rows of.
     """
 
     task: str
@@ -52,6 +54,7 @@ class Cell:
     match: str = ""
     by: str = ""
     shown: bool = False
+    selects_in: str = "data"
 
     @property
     def name(self) -> str:
@@ -67,6 +70,22 @@ class Cell:
     def done(self) -> bool:
         """Whether its run is finished."""
         return RunFiles(self.folder).finished
+
+    @property
+    def selects(self) -> bool:
+        """Whether it trains on selected rows of the data that methods select rows of."""
+        return any(setting(self.config, f"{self.selects_in}.{name}") is not None for name in ("selector", "selection"))
+
+    @property
+    def whole(self) -> bool:
+        """Whether it trains on all rows of that data; a run without a warm-up does not train on its rows at all."""
+        return setting(self.config, self.selects_in) is not None and not self.selects
+
+    @property
+    def length(self) -> tuple[Any, ...]:
+        """Epochs and steps that it trains for, in the warm-up too."""
+        names = ("max_epochs", "max_steps")
+        return tuple(setting(self.config, f"{part}.{name}") for part in ("trainer", "warm_up") for name in names)
 
     @property
     def keeps_models(self) -> bool:
@@ -207,7 +226,8 @@ class Table(Layers):
         folder = output / "cells" / f"{task_name}-{method_name}-{budget}-{seed}"
         match, by = (method.match, method.by) if method.match is not None else ("", "")
         config = with_settings(config, changes)
-        return Cell(task_name, method_name, budget, seed, folder, config, task.metric, tuple(needs), match, by)
+        place = task_name, method_name, budget, seed, folder, config, task.metric
+        return Cell(*place, tuple(needs), match, by, selects_in=selecting)
 
     def _lay(self, config: Config, layers: Layers) -> Config:
         """A config with layers over it; their files are searched for here and in the folders above the table's own."""

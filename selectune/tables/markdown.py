@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from selectune.report.numbers import count, flop, seconds, share
-from selectune.tables.grid import NO_BUDGET
+from selectune.tables.grid import NO_BUDGET, RANDOM
 from selectune.tables.results import Result
-from selectune.tables.summary import FRACTIONS, RANDOM, Group, Line
+from selectune.tables.summary import FRACTIONS, Group, Line
 from selectune.verdict.intervals import LEVEL, Difference
 from selectune.verdict.row_metrics import IN_PERCENT
 
@@ -16,7 +16,7 @@ MATCHED = {
 }  # fmt: skip
 HEADINGS = (
     "method", "{metric}", "n", "tokens trained on", "total cost", "of it selecting", "device time",
-    "difference to random",
+    "difference to random", "difference to all rows", "verdict",
 )  # fmt: skip
 READING = f"""## How to read it
 
@@ -26,6 +26,10 @@ READING = f"""## How to read it
 - **Difference to random**: to the method `{RANDOM}` at the same budget and the same seeds, with its {100 * LEVEL:.0f} %
   interval, paired over seeds and held-out rows; with one seed it is over rows alone. Those marked * are over seeds
   alone, as their metric does not follow from rows. `summary.csv` has p, and p corrected for the number of methods.
+- **Verdict**: was selecting worth it? Judged as `compare` judges a run, against the methods of this table that train on
+  all rows, for as many epochs and for fewer, and against random rows of the same total cost, or else as many of them.
+  With a rival that the table lacks, or one of another cost, it may not be known yet. `verdicts.json` says each in a
+  sentence with all its differences. What others are compared with is not judged.
 - **Device time** is that of the processor while other runs shared it, and a stored signal's is that of the run that
   made it: look at FLOPs first.
 - An interval that holds 0 says that the table does not tell the two apart.
@@ -80,6 +84,7 @@ def table_of(group: Group) -> str:
 def _cells(metric: str, line: Line) -> list[str]:
     spread = "" if line.sd is None else f" ± {metric_text(metric, line.sd)}"
     known = line.flops and line.selection_flops is not None
+    verdict = line.verdict
     return [
         line.method,
         metric_text(metric, line.mean) + spread,
@@ -89,6 +94,8 @@ def _cells(metric: str, line: Line) -> list[str]:
         share(line.selection_flops / line.flops) if known else UNKNOWN,  # type: ignore[operator]
         seconds(line.device_s),
         _difference(metric, line.versus_random, line.n),
+        _difference(metric, None if verdict is None else verdict.evidence.all_rows.difference, line.n),
+        UNKNOWN if verdict is None else verdict.headline,
     ]
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from selectune.report.drawing import COLOURS, legend, panels, styled, write_png
 from selectune.report.numbers import flop
-from selectune.tables.grid import NO_BUDGET
+from selectune.tables.grid import NO_BUDGET, RANDOM
 from selectune.tables.markdown import metric_text
-from selectune.tables.summary import FRACTIONS, RANDOM, Group, Line
+from selectune.tables.summary import FRACTIONS, Group, Line
 
 HUES = [COLOURS[kind] for kind in ("training", "selection", "saved", "lost", "full")]
 MARKERS = "osD^vP*X"

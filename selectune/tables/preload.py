@@ -1,4 +1,4 @@
-"""What the server of the workers imports, once for all cells; and which commit that is, before files change under it.
+"""Imports of the server that workers are forked from, done once for all cells, and the commit of the code then.
 
 The server computes nothing, since a fork loses the threads of whatever computes; the one thread that pyarrow's
 allocator starts looks after itself in a fork.

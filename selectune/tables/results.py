@@ -8,11 +8,9 @@ import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from selectune.common.files import atomic_file, read_mapping
 from selectune.common.run_files import RunFiles
@@ -24,6 +22,8 @@ from selectune.costs.saving import SELECTION, UNITS, Saving
 from selectune.costs.uninterrupted import uninterrupted
 from selectune.tables.grid import PLACE, Cell
 from selectune.tables.layers import read_config, without_place
+from selectune.verdict.evidence import Cost
+from selectune.verdict.judged import Judged
 
 FROM = "from/"  # begins the columns of a pool's data sets
 STEPS = ("selection", "warm_up", "training", "total")
@@ -43,11 +43,13 @@ class Result:
         cell: that was run.
         row: of ``table.csv``, without the cell's place.
         seconds: that its run took, over all attempts.
+        judged: the run as a verdict needs it.
     """
 
     cell: Cell
     row: dict[str, Any]
     seconds: float
+    judged: Judged
 
     @property
     def headline(self) -> float:
@@ -64,16 +66,6 @@ class Result:
             f"The runs of task '{self.cell.task}' have no metric '{self.cell.metric}', but {names}; correct the task's "
             "metric, and give the command again: what is done stays."
         )
-
-    def row_metrics(self) -> dict[str, np.ndarray]:
-        """Metrics of each held-out row, by column, with ``row_id``; empty where the head has none."""
-        import pyarrow.parquet as pq
-
-        file = RunFiles(self.cell.folder).row_metrics
-        if not file.is_file():
-            return {}
-        table = pq.read_table(file)
-        return {name: table[name].to_numpy() for name in table.column_names}
 
 
 def read_result(cell: Cell, output: Path) -> Result:
@@ -117,7 +109,11 @@ def read_result(cell: Cell, output: Path) -> Result:
     problems = [problem.message for outcome in outcomes if outcome for problem in outcome.problems]
     row["warnings"] = " ".join([*problems, *warm_up_manifest.get("warnings", []), *manifest.get("warnings", [])])
     spent = [record for record in distinct(read_ledger(files.costs)) if not record.cached]
-    return Result(cell, row, add_up(spent).wall_s)
+    judged = Judged.read(cell.folder, done["metrics"])
+    if cell.selects_in != "data":  # what was selected for the warm-up is judged, whose cost all share else
+        part, cost = saving.warm_up or saving, Cost(row["total_flops"], row["total_device_s"])
+        judged = replace(judged, kept_rows=part.kept_rows, pool_rows=part.pool_rows, cost=cost, cost_of_all_rows=None)
+    return Result(cell, row, add_up(spent).wall_s, judged)
 
 
 def write_csv(results: list[Result], file: Path) -> None:

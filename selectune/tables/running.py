@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,9 +24,12 @@ from pathlib import Path
 from textwrap import shorten
 
 import yaml
+from lightning.fabric.plugins.environments import SLURMEnvironment
 
+from selectune.common.errors import UserError
 from selectune.common.run_files import RunFiles
 from selectune.tables.grid import Cell
+from selectune.tables.layers import Config, setting
 
 GRACE_S = 10.0  # between asking a worker to end and ending it
 ATTEMPT = "=== attempt of "  # begins a line of the log
@@ -80,6 +83,33 @@ def run_cells(
                     failed.add(cell.folder)
                     outcome.failure = why_it_failed(RunFiles(cell.folder).log, process.exitcode)
                 yield outcome
+
+
+def check_launch(verb: str, configs: Iterable[Config]) -> None:
+    """Refuse processes that another program started, and runs that would wait for such: a worker launches its own.
+
+    Args:
+        verb: that runs cells, for the message.
+        configs: of the cells.
+
+    Raises:
+        UserError: several processes run the verb, or a run needs processes that nobody would start.
+    """
+    tasks = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", 1)))
+    if tasks > 1 or "LOCAL_RANK" in os.environ:
+        raise UserError(
+            f"{verb} starts the processes of each of its runs by itself: start it once, without torchrun or srun, and "
+            "say trainer.devices alone."
+        )
+    for config in configs:
+        if (setting(config, "trainer.num_nodes") or 1) > 1:
+            raise UserError(f"{verb} runs on one machine, but trainer.num_nodes is over 1; give 1.")
+        devices = setting(config, "trainer.devices")
+        if SLURMEnvironment.detect() and devices not in (None, 1, "1", "auto"):
+            raise UserError(
+                f"trainer.devices is {devices}, but in a Slurm job each process of a run must be a task, and {verb} is "
+                "one task: set SLURM_JOB_NAME=interactive, with which each run starts its own processes."
+            )
 
 
 def threads_of(jobs: int) -> int:

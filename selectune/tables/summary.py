@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import math
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from selectune.common.errors import UserError
-from selectune.tables.grid import NO_BUDGET
+from selectune.common.files import write_json
+from selectune.tables.grid import NO_BUDGET, RANDOM
 from selectune.tables.results import Result, write_rows
-from selectune.verdict.intervals import Difference, corrected, difference_of_seeds, paired_difference
+from selectune.tables.verdicts import compare, judge_method
+from selectune.verdict.evidence import ARMS
+from selectune.verdict.intervals import Difference, corrected
 from selectune.verdict.row_metrics import IN_PERCENT
+from selectune.verdict.verdict import Verdict
 
-RANDOM = "random"
 FRACTIONS = ("accuracy", "macro_f1", "micro_f1", "matthews", "pearson", "spearman")
 COLUMNS = (
     "task", "budget", "metric", "method", "mean", "sd", "n", "tokens_trained_on", "total_flops", "selection_flops",
     "total_device_s", "versus_random", "low", "high", "p", "p_holm", "over_rows", "matches", "by",
-    "matched_versus_this", "matched_low", "matched_high", "unit",
+    "matched_versus_this", "matched_low", "matched_high", "unit", "verdict",
+    *(f"{column}_{arm}" for arm in ARMS for column in ("versus", "low", "high")),
 )  # fmt: skip
 
 
@@ -50,6 +51,7 @@ class Line:
         versus_random: the difference to random rows of the same budget; None for random itself, and where unknown.
         match: of random rows that are matched to another method.
         warned: warnings of selections and trainings, one entry a run that had any.
+        verdict: against the table's runs that do not select; None for these and for random rows.
     """
 
     method: str
@@ -64,6 +66,7 @@ class Line:
     versus_random: Difference | None
     match: Match | None = None
     warned: tuple[str, ...] = ()
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True)
@@ -87,12 +90,8 @@ def summarise(results: list[Result]) -> list[Group]:
     groups = []
     for task, names in budgets.items():
         for budget in [name for name in dict.fromkeys(names) if name != NO_BUDGET] or [NO_BUDGET]:
-            random = runs.get((task, budget, RANDOM), [])
-            lines = [
-                _line(of_method, [] if method == RANDOM else random, runs.get((task, at, of_method[0].cell.match), []))
-                for (of, at, method), of_method in runs.items()
-                if of == task and at in (budget, NO_BUDGET)
-            ]
+            beside = {key[2]: some for key, some in runs.items() if key[0] == task and key[1] in (budget, NO_BUDGET)}
+            lines = [_line(of_method, beside) for of_method in beside.values()]
             metric = next(result.cell.metric for result in results if result.cell.task == task)
             groups.append(Group(task, budget, metric, _with_corrected(lines)))
     return groups
@@ -104,7 +103,8 @@ def _with_corrected(lines: list[Line]) -> list[Line]:
     return [line if line.versus_random is None else replace(line, versus_random=next(adjusted)) for line in lines]
 
 
-def _line(results: list[Result], random: list[Result], matched: list[Result]) -> Line:
+def _line(results: list[Result], beside: dict[str, list[Result]]) -> Line:
+    """The line of a method, with `beside` being the results of each method of the group."""
     values = [result.headline for result in results]
     cell = results[0].cell
 
@@ -122,27 +122,11 @@ def _line(results: list[Result], random: list[Result], matched: list[Result]) ->
         flops=mean("total_flops"),
         selection_flops=mean("selection_flops"),
         device_s=mean("total_device_s"),
-        versus_random=compare(results, random),
-        match=Match(cell.match, cell.by, compare(matched, results)) if cell.match else None,
+        versus_random=None if cell.method == RANDOM else compare(results, beside.get(RANDOM, [])),
+        match=Match(cell.match, cell.by, compare(beside.get(cell.match, []), results)) if cell.match else None,
         warned=tuple(result.row["warnings"] for result in results if result.row["warnings"]),
+        verdict=judge_method(results, beside),
     )
-
-
-def compare(results: list[Result], others: list[Result]) -> Difference | None:
-    """The difference of two methods over the seeds that both have; None where it is unknown."""
-    if not results or not others:
-        return None
-    by_seed = [{result.cell.seed: result for result in some} for some in (results, others)]
-    pairs = [(by_seed[0][seed], by_seed[1][seed]) for seed in sorted(by_seed[0].keys() & by_seed[1])]
-    first, second = ({pair[i].cell.seed: pair[i] for pair in pairs} for i in (0, 1))
-    if not pairs or any(math.isnan(result.headline) for pair in pairs for result in pair):
-        return None
-    ours, theirs = ({seed: result.row_metrics() for seed, result in some.items()} for some in (first, second))
-    if all((*ours.values(), *theirs.values())):
-        with suppress(UserError):  # of other held-out rows: the seeds' metrics are compared
-            if (paired := paired_difference(results[0].cell.metric, ours, theirs)) is not None:
-                return paired
-    return difference_of_seeds(*({seed: result.headline for seed, result in some.items()} for some in (first, second)))
 
 
 def write_summary(groups: list[Group], file: Path) -> None:
@@ -162,5 +146,20 @@ def write_summary(groups: list[Group], file: Path) -> None:
                 row |= {"matches": line.match.method, "by": line.match.by}
                 if gain := line.match.gain:
                     row |= {"matched_versus_this": gain.value, "matched_low": gain.low, "matched_high": gain.high}
+            if line.verdict is not None:
+                row["verdict"] = line.verdict.word
+                for arm, gap in line.verdict.evidence.differences():
+                    row |= {f"versus_{arm}": gap.value, f"low_{arm}": gap.low, f"high_{arm}": gap.high}
             rows.append(row)
     write_rows(COLUMNS, rows, file)
+
+
+def write_verdicts(groups: list[Group], file: Path) -> None:
+    """Write ``verdicts.json``: for each method that is judged its place in the table, and its ``verdict.json``."""
+    verdicts = [
+        {"task": group.task, "budget": group.budget, "method": line.method, "verdict": line.verdict.to_json()}
+        for group in groups
+        for line in group.lines
+        if line.verdict is not None
+    ]
+    write_json(file, verdicts)

@@ -26,7 +26,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from selectune.common.errors import UserError
-from selectune.verdict.row_metrics import Rows, Values, by_row_id, row_values, smallest_class
+from selectune.verdict.row_metrics import IN_PERCENT, Rows, Values, by_row_id, row_values, smallest_class
 
 Over = Literal["seeds and rows", "rows", "seeds"]
 LEVEL = 0.95
@@ -133,6 +133,32 @@ def interval(gaps: np.ndarray, floor: float = 0.0) -> Difference:
     rows -= float((noise * noise).sum()) / ((n_seeds - 1) * (n_rows - 1)) / (n_seeds * n_rows)
     parts = [(seeds, n_seeds - 1), (max(rows, floor - seeds, 0.0), n_rows - 1)]
     return _t_interval(value, parts, n_seeds, n_rows, "seeds and rows")
+
+
+def interval_of_metric(metric: str, rows: Rows, value: float) -> tuple[float, float] | None:
+    """Bounds of the 95 % interval of one run's metric over its held-out rows, cut where the metric's range ends.
+
+    With one seed it says nothing about another.
+
+    Args:
+        metric: its name, such as ``accuracy``, ``macro_f1`` or ``em``.
+        rows: the columns of ``test_scores.parquet``.
+        value: the metric as it was measured.
+
+    Returns:
+        None where the metric does not follow from the rows, they are those of another test, or fewer than two.
+
+    Raises:
+        UserError: a value is no number, or a row comes twice.
+    """
+    known = row_values(metric, by_row_id(rows, "the run")) if rows else None
+    if known is None or len(known.values) < 2:
+        return None
+    whole = interval(known.values[None], known.floor)
+    if not math.isclose(whole.value, value, rel_tol=1e-4, abs_tol=1e-6):
+        return None
+    least, most = -1 if metric == "matthews" else 0, 100 if metric in IN_PERCENT else 1
+    return max(whole.low, least), min(whole.high, most)
 
 
 def difference_of_seeds(run: Mapping[int, float], arm: Mapping[int, float]) -> Difference | None:

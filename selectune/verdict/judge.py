@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from selectune.common.errors import UserError
 from selectune.common.files import read_mapping, write_json
 from selectune.common.run_files import RunFiles
-from selectune.common.training_outcome import TrainingOutcome
 from selectune.costs.saving import Saving
 from selectune.verdict.evidence import ARMS, Arm, ArmName, Cost, Evidence, Metric
 from selectune.verdict.intervals import (
@@ -24,70 +20,13 @@ from selectune.verdict.intervals import (
     difference_of_seeds,
     paired_difference,
 )  # fmt: skip
-from selectune.verdict.row_metrics import IN_PERCENT, Rows, row_values
+from selectune.verdict.judged import DAMAGED, Judged, add
+from selectune.verdict.row_metrics import IN_PERCENT
 from selectune.verdict.verdict import Verdict
 
 # The metric that decides: the first of these that a run has.
 HEADLINES = ("accuracy", "f1", "em", "micro_f1", "macro_f1", "matthews", "pearson", "spearman", "perplexity", "loss")
 LOWER_IS_BETTER = ("perplexity", "loss")
-DAMAGED = "run it again into a new folder"
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A finished run, as far as a verdict needs it.
-
-    Args:
-        files: of the run.
-        metrics: on the held-out split, by name without ``test/``.
-    """
-
-    files: RunFiles
-    metrics: Mapping[str, float]
-
-    @classmethod
-    def read(cls, folder: Path, metrics: Mapping[str, float] | None = None) -> Judged:
-        """A run in a folder; `metrics` are those of one that has not written ``done.json`` yet.
-
-        Raises:
-            UserError: a file is damaged.
-        """
-        files = RunFiles(folder)
-        if metrics is None:
-            metrics = read_mapping(files.done, DAMAGED, "metrics")["metrics"]
-        assert metrics is not None
-        test = {name.removeprefix("test/"): float(metrics[name]) for name in metrics if name.startswith("test/")}
-        return cls(files, test)
-
-    @cached_property
-    def saving(self) -> Saving:
-        """Its costs, as if it had not been interrupted."""
-        return Saving.read(self.files.path)
-
-    @cached_property
-    def outcome(self) -> TrainingOutcome | None:
-        """Whether its training worked."""
-        return TrainingOutcome.read(self.files.path)
-
-    @cached_property
-    def rows(self) -> Rows:
-        """Columns of ``test_scores.parquet``; none of a task whose metrics are not of rows."""
-        import pyarrow.parquet as pq
-
-        if not self.files.row_metrics.is_file():
-            return {}
-        table = pq.read_table(self.files.row_metrics)
-        return {name: table[name].to_numpy() for name in table.column_names}
-
-    @property
-    def failed(self) -> bool:
-        """Whether its loss or its weights were not finite."""
-        return self.outcome is not None and self.outcome.not_finite is not None
-
-    def score(self, metric: Metric) -> float | None:
-        """Its metric, EM and F1 of answers from 0 to 100."""
-        values = row_values(metric.name, self.rows) if self.rows else None
-        return self.metrics.get(metric.name) if values is None else float(values.values.mean())
 
 
 def judge(folder: Path, metrics: Mapping[str, float] | None = None, margin: float | None = None) -> Verdict:
@@ -101,26 +40,54 @@ def judge(folder: Path, metrics: Mapping[str, float] | None = None, margin: floa
     Raises:
         UserError: a file is damaged, or runs were tested on different rows.
     """
-    run = Judged.read(folder, metrics)
-    compared = _compared(run.files)
+    run, files = Judged.read(folder, metrics), RunFiles(folder)
+    compared = _compared(files)
     seed = compared["seeds"][0] if compared else 0
-    runs = {seed: run} | _finished(run.files, compared, "selected")
-    rivals = {name: _finished(run.files, compared, name) for name in ARMS}
-    metric, saving = headline(run.metrics), run.saving
+    runs = {seed: run} | _finished(files, compared, "selected")
+    rivals = {name: _finished(files, compared, name) for name in ARMS}
+    margin = compared.get("margin") if margin is None else margin
+    return judge_runs(headline(run.metrics), runs, rivals, margin, compare_command(folder))
+
+
+def judge_runs(
+    metric: Metric,
+    runs: Mapping[int, Judged],
+    rivals: Mapping[ArmName, Mapping[int, Judged]],
+    margin: float | None = None,
+    command: str = "",
+) -> Verdict:
+    """Judge a selection against its rivals, whichever command ran them.
+
+    Args:
+        metric: that decides.
+        runs: with the selection, by seed; at least one.
+        rivals: by arm and seed; those at other seeds than the runs' are left out.
+        margin: points that do not matter; None for the default.
+        command: that runs the rivals that are missing, for the reader.
+
+    Raises:
+        UserError: runs were tested on different rows.
+    """
+    first = next(iter(runs.values()))
+    paired = {name: {seed: one for seed, one in rivals.get(name, {}).items() if seed in runs} for name in ARMS}
+    arms = {name: _arm(name, metric, runs, paired[name], command) for name in ARMS}
+    known = {name: arm.difference for name, arm in arms.items() if arm.difference is not None}
+    for name, difference in zip(known, corrected(list(known.values()))):
+        arms[name] = replace(arms[name], difference=difference)
     evidence = Evidence(
         metric=metric,
         score=_mean([one.score(metric) for one in runs.values()]),
-        majority=_majority(metric, run),
+        majority=first.majority(metric),
         loss_failed=any(one.failed for one in runs.values()),
-        kept_rows=saving.kept_rows,
-        pool_rows=saving.pool_rows,
+        kept_rows=first.kept_rows,
+        pool_rows=first.pool_rows,
         n_seeds=len(runs),
-        smallest_class=_smallest_class(runs, rivals["all_rows"]),
+        smallest_class=_smallest_class(runs, paired["all_rows"]),
         cost=_cost(runs.values()),
-        margin=compared.get("margin") if margin is None else margin,
-        **{name: _arm(name, metric, runs, rivals[name], run) for name in ARMS},
+        margin=margin,
+        **arms,
     )
-    return Verdict(_with_corrected(evidence))
+    return Verdict(evidence)
 
 
 def write_verdict(folder: Path, verdict: Verdict) -> None:
@@ -155,7 +122,7 @@ def headline(metrics: Iterable[str]) -> Metric:
 def total_flops(folder: Path) -> float | None:
     """FLOPs of a finished run's selection and training, as if it had not been interrupted; None when unknown."""
     terms = Saving.read(folder).flops
-    return _total(terms.selection, terms.training)
+    return add(terms.selection, terms.training)
 
 
 def compare_command(folder: Path) -> str:
@@ -174,82 +141,50 @@ def _finished(files: RunFiles, compared: Mapping[str, Any], name: str) -> dict[i
     return {seed: Judged.read(folder) for seed, folder in folders.items() if RunFiles(folder).finished}
 
 
-def _arm(name: ArmName, metric: Metric, runs: Mapping[int, Judged], rivals: Mapping[int, Judged], run: Judged) -> Arm:
+def _arm(name: ArmName, metric: Metric, runs: Mapping[int, Judged], rivals: Mapping[int, Judged], command: str) -> Arm:
     """Cost and metric of a rival, at the seeds that the fit was run at too."""
-    rivals = {seed: rival for seed, rival in rivals.items() if seed in runs}
-    command = compare_command(run.files.path)
     if not rivals:
-        return Arm(cost=_estimated(run.saving) if name == "all_rows" else None, command=command)
-    failed = [seed for seed, rival in rivals.items() if rival.failed]
-    if failed:
-        return Arm(cost=_cost(rivals.values()), problem=f"its loss was not a number at seed {failed[0]}")
-    difference = _difference(metric, runs, rivals)
+        estimate = next(iter(runs.values())).cost_of_all_rows if name == "all_rows" else None
+        return Arm(cost=estimate, command=command)
+    cost = _cost(rivals.values())
+    if failed := [seed for seed, rival in rivals.items() if rival.failed]:
+        return Arm(cost=cost, problem=f"its loss was not a number at seed {failed[0]}")
+    difference = difference_of_runs(metric, runs, rivals)
     problem = "" if difference else f"one seed has no interval of {metric.name}"
-    score = _mean([one.score(metric) for one in rivals.values()])
-    return Arm(difference, _cost(rivals.values()), score, problem, command)
+    return Arm(difference, cost, _mean([one.score(metric) for one in rivals.values()]), problem, command)
 
 
-def _difference(metric: Metric, runs: Mapping[int, Judged], rivals: Mapping[int, Judged]) -> Difference | None:
-    known = all(one.rows for one in (*runs.values(), *rivals.values()))
-    if known:
-        ours, theirs = ({seed: one.rows for seed, one in some.items()} for some in (runs, rivals))
+def difference_of_runs(metric: Metric, runs: Mapping[int, Judged], others: Mapping[int, Judged]) -> Difference | None:
+    """The difference of a metric between runs and others, by seed: paired by held-out row too where these are known.
+
+    Returns:
+        None where the metric of a run is not known, or one seed alone has no interval of it.
+
+    Raises:
+        UserError: no seed in common, or runs were tested on different rows.
+    """
+    if all(one.rows for one in (*runs.values(), *others.values())):
+        ours, theirs = ({seed: one.rows for seed, one in some.items()} for some in (runs, others))
         if (paired := paired_difference(metric.name, ours, theirs)) is not None:
             return paired
-    scores = [{seed: one.score(metric) for seed, one in some.items()} for some in (runs, rivals)]
+    scores = [{seed: one.score(metric) for seed, one in some.items()} for some in (runs, others)]
     if any(score is None for some in scores for score in some.values()):
         return None
     return difference_of_seeds(*scores)  # type: ignore[arg-type]
 
 
-def _with_corrected(evidence: Evidence) -> Evidence:
-    """With p corrected for the number of rivals."""
-    known = list(evidence.differences())
-    adjusted = zip([name for name, _ in known], corrected([difference for _, difference in known]))
-    arms = {name: replace(evidence.arm(name), difference=difference) for name, difference in adjusted}
-    return replace(evidence, **arms)  # type: ignore[arg-type]
-
-
 def _smallest_class(runs: Mapping[int, Judged], whole: Mapping[int, Judged]) -> ClassChange | None:
-    whole = {seed: one for seed, one in whole.items() if seed in runs and one.rows}
+    whole = {seed: one for seed, one in whole.items() if one.rows}
     if not whole or not all(one.rows for one in runs.values()):
         return None
     ours, theirs = ({seed: one.rows for seed, one in some.items()} for some in (runs, whole))
-    return change_of_smallest_class(ours, theirs, _class_names(next(iter(runs.values())).files))
-
-
-def _class_names(files: RunFiles) -> list[str]:
-    """Names of the classes, from the exported model; none where it was not kept."""
-    config = files.export / "config.json"
-    names = read_mapping(config, DAMAGED).get("id2label", {}) if config.is_file() else {}
-    return [str(names[key]) for key in sorted(names, key=int)]
-
-
-def _majority(metric: Metric, run: Judged) -> float | None:
-    """The metric of always answering the largest class of the held-out rows; None without classes."""
-    if "label" not in run.rows:
-        return None
-    labels = run.rows["label"]
-    constant = np.full_like(labels, np.bincount(labels).argmax())
-    values = row_values(metric.name, {**run.rows, "prediction": constant})
-    return None if values is None else float(values.values.mean())
+    return change_of_smallest_class(ours, theirs, next(iter(runs.values())).classes)
 
 
 def _cost(runs: Iterable[Judged]) -> Cost:
-    """Selection and training, the mean over seeds; None in a unit that is not known of all."""
-    terms = [(one.saving.flops, one.saving.device_s) for one in runs]
-    flops, device_s = (_mean([_total(run[unit].selection, run[unit].training) for run in terms]) for unit in (0, 1))
-    return Cost(flops, device_s)
-
-
-def _estimated(saving: Saving) -> Cost | None:
-    flops, device_s = saving.flops.full_training, saving.device_s.full_training
-    if flops is None and device_s is None:
-        return None
-    return Cost(flops, device_s, estimated=saving.flops.full_is_estimated)
-
-
-def _total(selection: float | None, training: float | None) -> float | None:
-    return None if selection is None or training is None else selection + training
+    """The mean over seeds; None in a unit that is not known of all."""
+    costs = [one.cost for one in runs]
+    return Cost(_mean([cost.flops for cost in costs]), _mean([cost.device_s for cost in costs]))
 
 
 def _mean(values: list[float | None]) -> float | None:

@@ -78,7 +78,7 @@ def cost_against_all_rows(evidence: Evidence) -> str:
         return ""
     first, *others = clauses
     first = f"{'an estimated ' if evidence.cost.estimated or all_rows.estimated else ''}{first} training on all rows"
-    return _joined([first, *(clause.removesuffix(" than").removesuffix(" as") for clause in others)])
+    return joined([first, *(clause.removesuffix(" than").removesuffix(" as") for clause in others)])
 
 
 def metric_name(metric: Metric) -> str:
@@ -111,7 +111,7 @@ def _at_the_same_cost(evidence: Evidence) -> Iterator[str]:
     known = [(name, difference) for name, difference in evidence.differences() if name != "all_rows"]
     for at, arms in groupby(known, key=lambda arm: _at_cost(evidence, arm[0])):
         changes = [_change(evidence.metric, change, ARM_NAMES[name], at) for name, change in arms]
-        yield f"{at}, it is {_joined(changes)}" if at.endswith(SAME_COST[3:]) else f"it is {_joined(changes)}"
+        yield f"{at}, it is {joined(changes)}" if at.endswith(SAME_COST[3:]) else f"it is {joined(changes)}"
 
 
 def _at_cost(evidence: Evidence, arm: ArmName) -> str:
@@ -166,7 +166,7 @@ def _not_run(word: Word, evidence: Evidence) -> Iterator[str]:
     unknown = [(name, arm) for name in ARMS if (arm := evidence.arm(name)).difference is None]
     for (problem, command), arms in groupby(unknown, key=lambda pair: (pair[1].problem, pair[1].command)):
         names = [name for name, _ in arms]
-        others = _joined([ARM_NAMES[name] for name in names if name != "all_rows"])
+        others = joined([ARM_NAMES[name] for name in names if name != "all_rows"])
         listed = [*(["all rows"] if "all_rows" in names else []), *([f"{SAME_COST}, {others}"] if others else [])]
         state = f"no result to compare with ({problem})" if problem else "not run yet"
         runs = f" (`{command}` runs {'this' if len(names) == 1 else 'these'}{' again' if problem else ''})"
@@ -213,5 +213,6 @@ def _more_or_less(change: float, less: str, more: str, same: str) -> str:
     return f"{amount} {less if change < 0 else more}"
 
 
-def _joined(names: Sequence[str]) -> str:
+def joined(names: Sequence[str]) -> str:
+    """Names as an enumeration: "a, b and c"."""
     return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)

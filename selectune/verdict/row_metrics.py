@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +34,24 @@ class Values:
 
     values: np.ndarray
     floor: float
+
+
+def read_rows(file: Path) -> Rows:
+    """The columns of a ``test_scores.parquet``; none where there is no such file, as of a task without row metrics.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not file.is_file():
+        return {}
+    try:
+        table = pq.read_table(file)
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{file} is damaged ({error}); test that run again.") from None
+    return {name: table[name].to_numpy() for name in table.column_names}
 
 
 def by_row_id(rows: Rows, name: str) -> Rows:
@@ -79,6 +98,8 @@ def row_values(metric: str, rows: Rows) -> Values | None:
         if not ((values >= 0) & (values <= 1)).all():
             raise UserError(f"The column {metric} of the held-out rows must hold numbers from 0 to 1; test again.")
         return Values(100 * values, (100 / n_rows) ** 2)
+    if metric == "majority_accuracy" and "label" in rows:
+        metric, rows = "accuracy", always_largest(rows)
     if metric not in OF_CLASSES or "label" not in rows or "prediction" not in rows:
         return None
     label, prediction = _classes(rows["label"]), _classes(rows["prediction"])
@@ -87,6 +108,12 @@ def row_values(metric: str, rows: Rows) -> Values | None:
     if metric == "matthews":
         return Values(_matthews(label, prediction), 1 / n_rows**2)
     return Values((label == prediction).astype(np.float64), 1 / n_rows**2)
+
+
+def always_largest(rows: Rows) -> Rows:
+    """The rows as if each was predicted to be of the class that most of them have."""
+    labels = _classes(rows["label"])
+    return {**rows, "prediction": np.full_like(labels, np.bincount(labels).argmax())}
 
 
 def smallest_class(rows: Rows) -> int:

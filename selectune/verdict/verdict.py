@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import types
-from dataclasses import asdict, dataclass, fields, is_dataclass
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from selectune.common.errors import UserError
+from selectune.common.typed_json import from_json
 from selectune.verdict import prose
 from selectune.verdict.decision import Word, decide
 from selectune.verdict.evidence import Evidence
@@ -62,32 +62,6 @@ class Verdict:
             raise UserError(f"verdict.json is not of schema {SCHEMA}; make the report of this run again.")
         numbers = {name: value for name, value in content.items() if name not in ("schema", *DERIVED)}
         try:
-            return cls(_built(Evidence, numbers, "verdict"))
+            return cls(from_json(Evidence, numbers, "verdict"))
         except UserError as error:
             raise UserError(f"verdict.json is damaged: {error} Make the report of this run again.") from None
-
-
-def _built(kind: Any, content: Any, name: str) -> Any:
-    """A value of a type, from its JSON: a dataclass, a literal, a number, a text, or None where that is allowed.
-
-    Raises:
-        UserError: it is another; the message names it.
-    """
-    if get_origin(kind) in (Union, types.UnionType):
-        if content is None:
-            return None
-        options = [one for one in get_args(kind) if one is not type(None)]
-        return _built(options[0], content, name)
-    if is_dataclass(kind):
-        if not isinstance(content, dict) or content.keys() != {field.name for field in fields(kind)}:
-            raise UserError(f"{name} does not have the fields of a {kind.__name__}.")  # type: ignore[union-attr]
-        hints = get_type_hints(kind)
-        return kind(**{key: _built(hints[key], value, f"{name}.{key}") for key, value in content.items()})  # type: ignore[operator]
-    if get_origin(kind) is Literal:
-        fits = content in get_args(kind)
-    else:
-        number = (int, float) if kind is float else kind
-        fits = isinstance(content, number) and isinstance(content, bool) == (kind is bool)
-    if not fits:
-        raise UserError(f"{name} is {content!r}.")
-    return content

@@ -20,6 +20,7 @@ from selectune.common.training_outcome import Problem, TrainingOutcome, ends, lo
 from selectune.costs.ledger import Ledger
 from selectune.runs.directory import Run
 from tests.conftest import Here
+from tests.mistakes import mistake, names, warned
 from tests.report.pages import Page
 from tests.trainers import trainer_for
 
@@ -52,7 +53,7 @@ def test_a_loss_that_is_nan_stops_the_fit_at_the_next_check(
     data: TextClassification, model_folder: Path, tmp_path: Path
 ) -> None:
     made = trainer(CostLedger(tmp_path), Export(tmp_path / "export"), log_every_n_steps=2, min_epochs=3)
-    with pytest.warns(UserWarning, match="model.learning_rate"):
+    with warned(UserWarning, "model.learning_rate"):
         made.fit(FineTuner(str(model_folder), learning_rate=1e30), data)
     assert made.global_step == 2, "of 15"
     failure = check_of(made).failure
@@ -68,7 +69,7 @@ def test_weights_that_the_last_step_spoilt_are_found_without_its_loss(
     made = trainer(max_steps=1, limit_val_batches=0)
     module = FineTuner(str(model_folder), warmup=0)
     module.learning_rate = math.inf  # which a constructor refuses
-    with pytest.warns(UserWarning, match="model.learning_rate"):
+    with warned(UserWarning, "model.learning_rate"):
         made.fit(module, data)
     assert check_of(made).failure is not None
 
@@ -90,7 +91,7 @@ def test_a_loss_that_stays_infinite_is_a_failure(
     module = Spoilt(str(model_folder), learning_rate=1e-3)
     module.steps = tuple(range(3, 15))
     made = trainer(log_every_n_steps=1)
-    with pytest.warns(UserWarning, match="step 4 "):
+    with warned(UserWarning, 4):
         made.fit(module, data)
     assert made.global_step == 7
 
@@ -190,7 +191,7 @@ def test_a_failed_fit_ends_with_3_and_everything_is_written(here: Here, argument
         assert Page(text).headline[0] == "red"
         assert "The training failed at step 2" in text
         here("report", run)
-    assert "finished run" in here(*fit, "--output", run, code=2), "it does not begin again by itself"
+    assert names(here(*fit, "--output", run, code=2), run, "--overwrite"), "it does not begin again by itself"
 
 
 def test_a_failed_warm_up_stops_the_run_and_stays_so(
@@ -213,7 +214,7 @@ def test_a_scorer_that_cannot_be_tuned_stops_the_run(here: Here, arguments: list
     tuned = ["--scorer.tune.rows", "40", "--scorer.tune.learning_rate", "1e30", "--scorer.max_batch_tokens", "512"]
     margin = ["--data.selector", "TopK", "--data.selector.signal", "margin", "--data.keep", "0.2"]
     printed = here("select", *arguments, *margin, *tuned, "--output", tmp_path / "run", code=3)
-    assert "lower scorer.tune.learning_rate" in printed
+    assert names(printed, "scorer.tune.learning_rate")
     assert not list((tmp_path / "cache" / "scorers").glob("*/export"))
 
 
@@ -221,7 +222,7 @@ def test_signals_of_a_broken_checkpoint_are_a_mistake(
     here: Here, selecting: list[str], broken: Path, tmp_path: Path
 ) -> None:
     own = ["--data.selector", "EntropyInterval", "--model.checkpoint", broken, "--output", tmp_path / "run"]
-    assert "generative_entropy of 216 of 216 rows is not finite" in here("fit", *selecting, *own, code=2)
+    assert names(here("fit", *selecting, *own, code=2), "generative_entropy", 216, "scorer.checkpoint")
     assert not (tmp_path / "run").exists(), "the corrected command finds its place"
 
 
@@ -274,7 +275,7 @@ def test_an_outcome_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert TrainingOutcome.read(tmp_path) == outcome
     assert not outcome.failed
     (tmp_path / "training.json").write_text("{")
-    with pytest.raises(UserError, match=r"training\.json"):
+    with mistake(UserError, tmp_path / "training.json"):
         TrainingOutcome.read(tmp_path)
     assert TrainingOutcome.read(tmp_path / "nowhere") is None
 
@@ -287,5 +288,5 @@ def test_a_training_that_failed_is_demanded_back() -> None:
     check = TrainingCheck()
     demand_trained(SimpleNamespace(callbacks=[check]))
     check._of_fit.append(Problem("not_finite", "It failed."))
-    with pytest.raises(TrainingError, match="It failed"):
+    with mistake(TrainingError, "It failed."):
         demand_trained(SimpleNamespace(callbacks=[check]))

@@ -20,7 +20,7 @@ class Killed(BaseException):
 
 
 class Machine:
-    """What outlives an attempt: the disk, with a cache and checkpoints, and a clock that moves by work alone."""
+    """State that outlives an attempt: the disk, with a cache and checkpoints, and a clock that moves by work alone."""
 
     def __init__(self, run: Path) -> None:
         self.run, self.now, self.finished = run, 0.0, False

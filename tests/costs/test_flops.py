@@ -18,6 +18,7 @@ from selectune.callbacks import CostLedger
 from selectune.common.flop_formulas import adamw_flops, entropy_flops, logsumexp_flops, softmax_flops
 from selectune.costs.flops import FlopModel, UnfitFlopsError, count_flops, measure_flops, model_flops
 from selectune.lightning_modules.heads import ClassificationHead
+from tests.mistakes import mistake, warned
 
 VOCABULARY = 300
 
@@ -205,7 +206,7 @@ def test_flops_that_are_not_quadratic_are_refused():
     def cubic(length: int) -> None:
         torch.ones(length, length) @ torch.ones(length, length)
 
-    with pytest.raises(UnfitFlopsError, match=r"not counted: .* not quadratic .* L=8,16,24, checked at 32"):
+    with mistake(UnfitFlopsError, "L=8,16,24", 32):
         measure_flops(cubic)
 
 
@@ -221,7 +222,7 @@ def test_attention_that_was_not_counted_is_said():
         def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
             return self.layer(input_ids[..., None].expand(-1, -1, 4).float())
 
-    with pytest.warns(UserWarning, match="attention of Deaf was not counted"):
+    with warned(UserWarning, "Deaf"):
         model_flops(Deaf(), lambda length: {"input_ids": torch.ones(1, length)}, backward=False)
 
 

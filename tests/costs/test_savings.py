@@ -16,6 +16,7 @@ from selectune.costs.compute_saving import compute_saving
 from selectune.costs.record import CostRecord, totals
 from selectune.costs.saving import Saving
 from tests.costs.records import an_honest_run, record
+from tests.mistakes import mistake
 
 
 def saving_of(records: list[CostRecord], kept: int = 250, pool: int = 1000, **epochs: float) -> Saving:
@@ -143,7 +144,7 @@ def test_a_saving_survives_its_file(tmp_path: Path):
 
 def test_a_damaged_saving_is_named(tmp_path: Path):
     (tmp_path / "saving.json").write_text('{"flops": {}}')
-    with pytest.raises(UserError, match=r"saving\.json is damaged"):
+    with mistake(UserError, tmp_path / "saving.json"):
         Saving.read(tmp_path)
 
 
@@ -158,7 +159,7 @@ def test_a_value_of_another_kind_is_a_sentence(tmp_path: Path, name: str, wrong:
     (content if name in content and name != "saving" else content["device_s"])[name] = wrong
     for stored in (content, saving_of(an_honest_run()).to_json() | {"warm_up": content}):
         (tmp_path / "saving.json").write_text(json.dumps(stored))
-        with contextlib.nullcontext() if fits else pytest.raises(UserError, match=r"saving\.json is damaged"):
+        with contextlib.nullcontext() if fits else mistake(UserError, tmp_path / "saving.json"):
             Saving.read(tmp_path)
 
 

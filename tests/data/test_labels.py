@@ -10,6 +10,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 
 from selectune.common.errors import DataError
 from selectune.data.labels import Classes, class_label, labels_of, numbers_of, with_class_labels, with_number_labels
+from tests.mistakes import mistake, warned
 
 
 def read(labels: list, **more: object) -> Dataset:
@@ -50,7 +51,7 @@ def test_a_label_is_compared_by_what_it_says(written: object, compared: object) 
         (["good", "good ", "bad"], ["bad", "good"]),
     ],
 )
-@pytest.mark.filterwarnings("ignore:.*white space")
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_classes_are_named_as_labels_are_written_numbers_in_their_order(labels: list, names: list[str]) -> None:
     classes = classes_of(labels)
     assert list(classes.names) == names
@@ -60,7 +61,7 @@ def test_classes_are_named_as_labels_are_written_numbers_in_their_order(labels: 
 
 @pytest.mark.parametrize("train", [[1, 2, 5], ["1", "2", "5"], [1.0, 2.0, 5.0]])
 @pytest.mark.parametrize("test", [[5, 1], ["5", "1"], [5.0, 1.0], ["5.0", " 1"]])
-@pytest.mark.filterwarnings("ignore:.*white space")
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_splits_may_write_a_class_in_other_ways(train: list, test: list) -> None:
     assert classes_of(train).encode(read(test)["label"][:], "test").tolist() == [2, 0]
 
@@ -75,7 +76,7 @@ def test_a_data_set_that_names_its_classes_stays_as_it_is() -> None:
     turned = read([0, 2], features=Features({"label": ClassLabel(names=["neg ", "5", "pos"])}))
     assert classes.encode(labels_of(turned, "label"), "test").tolist() == [1, 0], "each split goes by its own names"
     hidden = read([-1, -1], features=features)
-    with pytest.raises(DataError, match="hidden"):
+    with mistake(DataError, -1, option="data.test_split"):
         classes.encode(labels_of(hidden, "label"), "test")
 
 
@@ -86,21 +87,21 @@ def test_labels_that_need_no_change_are_left_in_place() -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "message"),
+    ("labels", "named", "fields"),
     [
-        ([0.0, 1.0, float("nan")], r"1 row\(s\) without a label \(first: row 2\)"),
-        (["a", None, ""], r"2 row\(s\) without a label \(first: row 1\)"),
-        ([None, None], "no label in any row"),
-        ([[1], [2]], r"such as '\[1\]'"),
-        ([-1, -1], "hidden"),
-        ([0.5, 1.0], "data.regression true.*numbers_are_classes true"),
-        (["3.6", "3.7", "other"], "numbers such as 3.6"),
-        (["3,6", "3,7"], "numbers such as 3,6"),
-        ([f"{i / 10}" for i in range(50)], "50 different"),
+        ([0.0, 1.0, float("nan")], [1, 2], {"option": None, "rows": [2]}),
+        (["a", None, ""], [2, 1], {"option": None, "rows": [1, 2]}),
+        ([None, None], [], {"option": "data.test_split", "rows": [0, 1]}),
+        ([[1], [2]], ["'[1]'"], {}),
+        ([-1, -1], [-1], {"option": "data.test_split", "rows": []}),
+        ([0.5, 1.0], [0.5, "--data.regression true", "--data.numbers_are_classes true"], {}),
+        (["3.6", "3.7", "other"], [3.6, "--data.regression"], {}),
+        (["3,6", "3,7"], ["3,6", "--data.regression"], {}),
+        ([f"{i / 10}" for i in range(50)], [50, "--data.regression"], {}),
     ],
 )
-def test_labels_that_are_no_classes_are_refused(labels: list, message: str) -> None:
-    with pytest.raises(DataError, match=message):
+def test_labels_that_are_no_classes_are_refused(labels: list, named: list[object], fields: dict[str, object]) -> None:
+    with mistake(DataError, *named, **fields):
         classes_of(labels)
 
 
@@ -110,22 +111,24 @@ def test_numbers_can_be_classes_where_one_insists() -> None:
     assert classes_of(["good", "bad", "3.6"]).names == ("3.6", "bad", "good"), "names for the most part"
 
 
-@pytest.mark.parametrize(("values", "message"), [([-1, -1], "hidden"), ([0, 5], "label '5'"), (["x"], "label 'x'")])
-def test_labels_of_another_split_must_be_known(values: list, message: str) -> None:
-    with pytest.raises(DataError, match=message):
+@pytest.mark.parametrize(
+    ("values", "named"), [([-1, -1], [-1, "--data.test_split"]), ([0, 5], ["'5'"]), (["x"], ["'x'"])]
+)
+def test_labels_of_another_split_must_be_known(values: list, named: list[object]) -> None:
+    with mistake(DataError, *named):
         classes_of([0, 1]).encode(values, "test")
 
 
 @pytest.mark.parametrize(
-    ("labels", "message"),
+    ("labels", "named"),
     [
-        (["good", "good ", "\ufeffbad"], r"2 label\(s\) with white space.*'good '"),
-        (["Good", "good", "bad"], "'Good' and 'good'"),
-        (list(range(20, 60)), "40 classes that are numbers, 20 to 59.*data.regression"),
+        (["good", "good ", "\ufeffbad"], [2, "'good '"]),
+        (["Good", "good", "bad"], ["'Good'", "'good'"]),
+        (list(range(20, 60)), [40, 20, 59, "--data.regression"]),
     ],
 )
-def test_what_may_be_meant_otherwise_is_noted_once(labels: list, message: str) -> None:
-    with pytest.warns(UserWarning, match=message) as caught:
+def test_what_may_be_meant_otherwise_is_noted_once(labels: list, named: list[object]) -> None:
+    with warned(UserWarning, *named) as caught:
         classes_of(labels)
     assert len(caught) == 1
 
@@ -143,5 +146,5 @@ def test_numbers_written_as_texts_are_read() -> None:
     np.testing.assert_array_equal(numbers_of(split["label"][:], "train"), np.array([1, 2.5, 100], np.float32))
     whole = Dataset.from_dict({"label": ["3", "1"]})
     assert with_number_labels(whole, "label", "train")["label"][:] == [3, 1]
-    with pytest.raises(DataError, match="'n/a'"):
+    with mistake(DataError, "'n/a'", "data.regression"):
         with_number_labels(Dataset.from_dict({"label": ["1", "n/a"]}), "label", "train")

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from selectune.common.errors import CheckpointError, DataError
+from selectune.common.errors import CheckpointError, DataError, EmptyDataError
 from selectune.data.sources import find_data, find_model, weights_hash
 from tests.conftest import sentences, write_split
+from tests.mistakes import mistake
 
 
 def make(folder: Path, rows: int = 20) -> Path:
@@ -58,7 +59,7 @@ def test_the_environment_names_a_root(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("SELECTUNE_DATA", str(tmp_path))
     assert find_data("org/reviews").described == "local:reviews (20 rows)"
     monkeypatch.setenv("SELECTUNE_DATA", str(tmp_path / "nowhere"))
-    with pytest.raises(DataError, match="not a folder"):
+    with mistake(DataError, tmp_path / "nowhere", "data.root", "SELECTUNE_DATA"):
         find_data("org/reviews")
 
 
@@ -88,10 +89,10 @@ def test_a_folder_with_several_splits(tmp_path: Path) -> None:
 
 def test_an_unreadable_file_says_so(tmp_path: Path) -> None:
     (tmp_path / "bad.parquet").write_bytes(b"no parquet at all")
-    with pytest.raises(DataError, match=r"bad\.parquet could not be read"):
+    with mistake(DataError, tmp_path / "bad.parquet", "ArrowInvalid"):
         find_data(str(tmp_path / "bad.parquet"))
     (tmp_path / "empty.csv").touch()
-    with pytest.raises(DataError, match="is empty"):
+    with mistake(EmptyDataError, tmp_path / "empty.csv"):
         find_data(str(tmp_path / "empty.csv"))
 
 
@@ -100,9 +101,9 @@ def test_models_by_root_folder_and_name(model_folder: Path, monkeypatch: pytest.
     monkeypatch.setenv("SELECTUNE_MODELS", str(model_folder.parent))
     assert find_model("someone/tiny").folder == model_folder
     assert len(weights_hash(model_folder)) == 32
-    with pytest.raises(CheckpointError, match="could not be had from the hub"):
+    with mistake(CheckpointError, "someone/else", "SELECTUNE_MODELS"):
         find_model("someone/else")
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "config.json").write_text("{}")
-    with pytest.raises(CheckpointError, match=r"no \*\.safetensors"):
+    with mistake(CheckpointError, "local:old", "*.safetensors"):
         find_model(str(tmp_path / "old"))

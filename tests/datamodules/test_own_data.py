@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from selectune import LanguageModeling, QuestionAnswering, TextClassification
-from selectune.common.errors import DataError
+from selectune.common.errors import BadRowsError, DataError
 from selectune.data.texts import Texts
 from selectune.selectors import Nearest
 from tests.conftest import Here, sentences
+from tests.mistakes import mistake, warned
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +75,7 @@ def test_classes_of_any_file(kind: str, labels: list, names: list[str], tmp_path
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
 def test_a_row_without_a_label_is_refused(kind: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"2 row\(s\) without a label \(first: row 1\)"):
+    with mistake(DataError, 2, f"missing.{kind}", rows=[1, 3]):
         load(write(tmp_path / f"missing.{kind}", ["a", None, "b", None] + ["a"] * 9))
 
 
@@ -91,24 +92,24 @@ def test_the_same_content_is_one_pool_however_it_is_written(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("train", "test", "message"),
+    ("train", "test", "named"),
     [
         ([1, 2], ["1.0", "2"], None),
         (["1", "2"], [2, 2], None),
-        ([1, 2], ["1", "x"], "label 'x'"),
-        ([1, 2], [0, 1], "label '0'"),
-        ([0, 1], [-1, -1], "hidden"),
-        (["a", "b"], [None, None], "no label in any row"),
+        ([1, 2], ["1", "x"], ["'x'"]),
+        ([1, 2], [0, 1], ["'0'"]),
+        ([0, 1], [-1, -1], [-1, "--data.test_split"]),
+        (["a", "b"], [None, None], ["'test'", "--data.test_split"]),
     ],
 )
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_splits_whose_labels_differ_in_type(
-    kind: str, train: list, test: list, message: str | None, tmp_path: Path
+    kind: str, train: list, test: list, named: list[object] | None, tmp_path: Path
 ) -> None:
     write(tmp_path / f"train.{kind}", train * 10)
     write(tmp_path / f"test.{kind}", test * 5)
-    if message is not None:
-        with pytest.raises(DataError, match=message):
+    if named is not None:
+        with mistake(DataError, *named):
             load(tmp_path)
         return
     data = load(tmp_path)
@@ -126,7 +127,7 @@ def test_names_beside_numbers_that_do_not_begin_at_0(tmp_path: Path) -> None:
 
 def test_a_column_of_mixed_types_is_refused(tmp_path: Path) -> None:
     """The reader of json files would take the text ``"null"`` in it for nothing."""
-    with pytest.raises(DataError, match="column 'label'"):
+    with mistake(DataError, "mixed.jsonl", "'label'"):
         load(write(tmp_path / "mixed.jsonl", [1, "null", True] * 9))
 
 
@@ -134,7 +135,7 @@ def test_a_column_of_mixed_types_is_refused(tmp_path: Path) -> None:
 def test_the_encoding_of_json_files(content: str, saved_in: str, tmp_path: Path) -> None:
     file = tmp_path / "mine.jsonl"
     file.write_bytes((content * 9).encode(saved_in))
-    with pytest.raises(DataError, match=r"data\.encoding"):
+    with mistake(DataError, file, "--data.encoding"):
         load(file)
     file.write_bytes('{"text": "é", "label": 1}\n{"text": "null", "label": 0}\n'.encode(saved_in) * 9)
     if saved_in == "latin-1":
@@ -153,12 +154,12 @@ def test_csv_files_of_other_tasks_and_targets(tmp_path: Path) -> None:
     assert request is not None
     assert request.target is not None
     assert request.target.texts()[:3] == [("NA",), ("null",), ("007",)]
-    with pytest.raises(DataError, match=r"data\.separator"):
+    with mistake(DataError, "data.separator", "'both'"):
         Texts(str(file), separator="both")
-    with pytest.raises(DataError, match=r"data\.separator belongs to one data set"):
+    with mistake(DataError, option="data.separator"):
         LanguageModeling([str(file)], separator=";")
     file.write_text("id,question,context,answers\n" + "1,who,me,\"{'text': ['me'], 'answer_start': [0]}\"\n" * 9)
-    with pytest.raises(DataError, match="hold no answers"):
+    with mistake(BadRowsError, "'answers'", rows=list(range(9))):
         QuestionAnswering(str(file)).load()
 
 
@@ -172,7 +173,7 @@ def test_class_names_flow_through_a_run(here: Here, model_folder: Path, tmp_path
         "--data.selector", "Random", "--data.keep", "0.5", "--model.checkpoint", model_folder,
         "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false",
     ]  # fmt: skip
-    with pytest.warns(UserWarning, match="white space"):
+    with warned(UserWarning, "'5 stars '"):
         here("fit", *arguments, "--output", "run")
     names = ["5 stars", "null"]
     config = json.loads((tmp_path / "run" / "export" / "config.json").read_text())
@@ -180,7 +181,7 @@ def test_class_names_flow_through_a_run(here: Here, model_folder: Path, tmp_path
     assert config["label2id"] == {"5 stars": 0, "null": 1}
     examples = json.loads((tmp_path / "run" / "selection" / "examples.json").read_text())
     assert examples["classes"]["names"] == names
-    with pytest.warns(UserWarning, match="white space"):
+    with warned(UserWarning, "'5 stars '"):
         here("predict", "--config", "run/config.yaml", "--output", "run")
     predicted = pq.read_table(tmp_path / "run" / "predictions.parquet")
     assert set(predicted["prediction"].to_pylist()) <= set(names)

@@ -7,6 +7,7 @@ import pytest
 
 from selectune.common.errors import DataError
 from selectune.data.splits import name_splits, stratified_sample
+from tests.mistakes import mistake
 
 
 def test_metrics_come_from_test_and_dev_is_a_validation_split_left_over() -> None:
@@ -19,11 +20,14 @@ def test_metrics_come_from_test_and_dev_is_a_validation_split_left_over() -> Non
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
-    [({"test": "held_out"}, "no split 'held_out'"), ({"dev": "test", "test": "test"}, "cannot serve twice")],
+    ("arguments", "option", "named"),
+    [
+        ({"test": "held_out"}, "data.test_split", ["'held_out'", "train, test"]),
+        ({"dev": "test", "test": "test"}, None, ["train, test, test"]),
+    ],
 )
-def test_wrong_splits_are_named(arguments: dict[str, str], message: str) -> None:
-    with pytest.raises(DataError, match=message):
+def test_wrong_splits_are_named(arguments: dict[str, str], option: str | None, named: list[str]) -> None:
+    with mistake(DataError, *named, option=option):
         name_splits(["train", "test"], **arguments)
 
 

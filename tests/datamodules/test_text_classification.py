@@ -15,9 +15,10 @@ import pytest
 from selectune import FineTuner, Random, TextClassification
 from selectune.callbacks.export import export
 from selectune.cli import main
-from selectune.common.errors import DataError
+from selectune.common.errors import BadRowsError, DataError
 from selectune.datamodules.text_classification import strip_post
 from tests.conftest import metrics_of, sentences
+from tests.mistakes import mistake, warned
 
 
 def write(folder: Path, **splits: dict[str, list]) -> Path:
@@ -51,18 +52,18 @@ def test_the_first_metric_selects_the_checkpoint() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "named"),
     [
-        ({"metrics": ["f2"]}, "no metric 'f2'.*accuracy, macro_f1, micro_f1, matthews"),
-        ({"metrics": ["pearson"]}, "no metric 'pearson'"),
-        ({"metrics": ["accuracy"], "regression": True}, "pearson, spearman"),
-        ({"metrics": []}, "at least one"),
-        ({"metrics": ["accuracy", "accuracy"]}, "none twice"),
-        ({"class_weights": "balanced", "regression": True}, "there are none"),
+        ({"metrics": ["f2"]}, ["data.metrics", "'f2'", "accuracy, macro_f1, micro_f1, matthews"]),
+        ({"metrics": ["pearson"]}, ["data.metrics", "'pearson'"]),
+        ({"metrics": ["accuracy"], "regression": True}, ["data.metrics", "'accuracy'", "pearson, spearman"]),
+        ({"metrics": []}, ["data.metrics"]),
+        ({"metrics": ["accuracy", "accuracy"]}, ["data.metrics"]),
+        ({"class_weights": "balanced", "regression": True}, ["data.class_weights", "data.regression"]),
     ],
 )
-def test_wrong_arguments_are_refused_before_any_data_is_read(arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(DataError, match=message):
+def test_wrong_arguments_are_refused_before_any_data_is_read(arguments: dict[str, Any], named: list[str]) -> None:
+    with mistake(DataError, *named):
         TextClassification("x", **arguments)
 
 
@@ -108,19 +109,21 @@ def test_labels_of_numbers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "message"),
+    ("labels", "named", "fields"),
     [
-        ([0.5, float("nan"), 1.0, 2.0], "1 row.*no finite number.*row 1"),
-        ([0.5, None, 1.0, 2.0], "no finite number"),
-        (["a", "b", "c", "d"], "must be numbers"),
-        ([-1.0, -1.0, -1.0, -1.0], "hidden"),
+        ([0.5, float("nan"), 1.0, 2.0], [1], {"rows": [1]}),
+        ([0.5, None, 1.0, 2.0], [1], {"rows": [1]}),
+        (["a", "b", "c", "d"], ["'b'", "data.regression"], {}),
+        ([-1.0, -1.0, -1.0, -1.0], [-1], {"option": "data.test_split"}),
     ],
 )
-def test_labels_that_are_no_numbers_are_refused(labels: list, message: str, tmp_path: Path) -> None:
+def test_labels_that_are_no_numbers_are_refused(
+    labels: list, named: list[object], fields: dict[str, Any], tmp_path: Path
+) -> None:
     texts = ["one", "two", "three", "four"]
     train = split(40, 1) | {"label": ["b" if labels[0] == "a" else 1.5] * 40}
     folder = write(tmp_path / "d", train=train, test={"text": texts, "label": labels})
-    with pytest.raises(DataError, match=message):
+    with mistake(DataError, *named, **fields):
         TextClassification(str(folder), regression=True).load()
 
 
@@ -144,7 +147,7 @@ def test_a_class_that_the_selection_lost_is_named(tmp_path: Path, model_folder: 
     data = TextClassification(
         str(write(tmp_path / "d", train=train, test=test)), max_length=32, selector=Random(), keep_rows=1, batch_size=8
     )
-    with pytest.warns(UserWarning, match=r"no row of class\(es\) (rare|common)"):
+    with warned(UserWarning, "rare"):
         trainer().fit(FineTuner(str(model_folder)), data)
 
 
@@ -158,7 +161,7 @@ def test_weights_of_classes(tmp_path: Path) -> None:
     data.load()
     assert data.head().weights.tolist() == [1.0, 2.0]  # type: ignore[union-attr]
     for wrong in ([1.0], [1.0, 0.0], [1.0, float("nan")]):
-        with pytest.raises(DataError, match="2 numbers over 0, one for each of 0, 1"):
+        with mistake(DataError, "data.class_weights", wrong, 2, "0, 1"):
             TextClassification(folder, class_weights=wrong).load()
 
 
@@ -218,13 +221,13 @@ def test_a_further_split_serves_as_nothing_else(tmp_path: Path) -> None:
     assert {role: len(part) for role, part in data.splits.items()} == {
         "train": 72, "dev": 8, "test": 10, "test/validation": 10,
     }  # fmt: skip
-    for arguments, message in (
-        ({"more_test_splits": ["none"]}, "no split 'none'"),
-        ({"more_test_splits": ["validation"], "dev_split": "validation"}, "cannot serve twice"),
-        ({"more_test_splits": ["train"]}, "cannot serve twice"),
-        ({"more_test_splits": ["matched", "matched"]}, "cannot serve twice"),
+    for arguments, named in (
+        ({"more_test_splits": ["none"]}, ["'none'", "matched, mismatched, test, train, validation"]),
+        ({"more_test_splits": ["validation"], "dev_split": "validation"}, ["'validation'"]),
+        ({"more_test_splits": ["train"]}, ["'train'"]),
+        ({"more_test_splits": ["matched", "matched"]}, ["'matched'"]),
     ):
-        with pytest.raises(DataError, match=message):
+        with mistake(DataError, *named, option="data.more_test_splits"):
             TextClassification(str(folder), **arguments).load()  # type: ignore[arg-type]
 
 
@@ -262,7 +265,7 @@ def test_stripped_posts_are_what_is_scored_and_rows_left_empty_are_dropped(tmp_p
         train["text"][row] = "From: x\n\n> quote only"
     folder = str(write(tmp_path / "d", train=train, test=test))
     data = TextClassification(folder, strip_headers=True)
-    with pytest.warns(UserWarning, match="'train' of .* has 3 of 60 rows without a text; they are dropped"):
+    with warned(UserWarning, "'train'", 3, 60):
         data.load()
     assert len(data.pool) + len(data.splits["dev"]) == 57
     assert not {0, 7, 30} & set(data.pool.source_rows.tolist())
@@ -278,12 +281,12 @@ def test_rows_without_a_text_are_refused_or_dropped(tmp_path: Path) -> None:
     train["other"], test["other"] = train["text"][::-1], list(test["text"])
     train["text"][4], train["other"][9] = "  ", None
     folder = str(write(tmp_path / "d", train=train, test=test))
-    with pytest.raises(DataError, match="1 row"):
+    with mistake(BadRowsError, "'train'", "'text'", 1, rows=[4]):
         TextClassification(folder, pair_column="other", strip_headers=True).load()
     data = TextClassification(folder, pair_column="other", drop_empty=True)
-    with pytest.warns(UserWarning, match="2 of 60 rows"):
+    with warned(UserWarning, 2, 60):
         data.load()
     assert not {4, 9} & set(data.pool.source_rows.tolist())
     assert [text for text, _ in data.pool.texts()] == [train["text"][row] for row in data.pool.source_rows]
-    with pytest.raises(DataError, match="no column 'nothing'"):
+    with mistake(DataError, "'nothing'", "text, label, other"):
         TextClassification(folder, text_column="nothing", drop_empty=True).load()

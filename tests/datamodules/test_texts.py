@@ -10,13 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from selectune.common.errors import DataError
+from selectune.common.errors import DataError, EmptyDataError
 from selectune.data.pool import Pool
 from selectune.data.splits import even_sample
 from selectune.data.texts import Texts
 from selectune.datamodules import LanguageModeling, TextClassification
 from selectune.selectors import Nearest
 from tests.conftest import sentences
+from tests.mistakes import mistake
 
 
 @pytest.fixture
@@ -112,7 +113,7 @@ def test_targets(three: list[Path], data_folder: Path) -> None:
 
 
 def test_a_split_that_is_named_is_the_one_that_is_taken(three: list[Path]) -> None:
-    with pytest.raises(DataError, match="no split 'validation'"):
+    with mistake(DataError, "'validation'", "train"):
         LanguageModeling([Texts(str(three[0]), split="validation")]).load()
 
 
@@ -140,13 +141,13 @@ def test_a_pair_can_be_the_target_of_a_warm_up(three: list[Path], tmp_path: Path
 
 
 def test_mistakes_are_reported(three: list[Path]) -> None:
-    with pytest.raises(DataError, match="top-level data for a warm-up"):
+    with mistake(DataError, option="data.target"):
         target_of(module(three, target="train"))
-    with pytest.raises(DataError, match="belongs to one data set"):
+    with mistake(DataError, option="data.config_name"):
         module(three, config_name="en")
-    with pytest.raises(DataError, match="at least one"):
+    with mistake(EmptyDataError):
         LanguageModeling([]).load()
-    with pytest.raises(DataError, match="no column 'text'"):
+    with mistake(DataError, "'text'", "body"):
         LanguageModeling([str(three[2])]).load()
-    with pytest.raises(DataError, match="max_target_rows is 0"):
+    with mistake(DataError, 0, option="data.max_target_rows"):
         module(three, max_target_rows=0)

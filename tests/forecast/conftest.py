@@ -1,4 +1,4 @@
-"""What the tests of forecasts share."""
+"""Fixtures of the tests of forecasts."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from selectune.forecast import training
+from selectune.forecast import measure
 
 
 @pytest.fixture(autouse=True)
 def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Times are not tested here."""
-    monkeypatch.setattr(training, "STEPS", 6)
+    monkeypatch.setattr(measure, "STEPS", 6)
 
 
 def forecast_of(run: Path) -> dict[str, Any]:

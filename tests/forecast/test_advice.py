@@ -1,4 +1,4 @@
-"""What a forecast says: the break-even, and what it advises."""
+"""The sentences of a forecast: break-even and advice."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from selectune.costs.compute_saving import compute_saving
 from selectune.costs.saving import Saving
 from selectune.costs.scorer_ratio import ScorerRatio
 from selectune.forecast import Forecast
-from selectune.forecast.result import PRICE, advice, break_even_keep
+from selectune.forecast.result import PRICE, break_even_keep
 from tests.costs.records import record
 
 
@@ -52,6 +52,10 @@ def test_a_loss_is_said_as_plainly_as_a_gain() -> None:
     assert sentence.startswith("Selecting will be cheaper: selecting from 1.0M rows costs 0.300 times one epoch")
     assert "with 3 epochs at keep 0.1 you save 80 % of the FLOPs of training on everything." in sentence
     assert sentence.endswith(PRICE)  # no gain without its price
+
+
+def advice(scorer: ScorerRatio | None, saving: Saving) -> str:
+    return Forecast([], saving, None, scorer, [], "cpu").advice
 
 
 def test_a_smaller_scorer_is_proposed_where_it_is_not_small() -> None:

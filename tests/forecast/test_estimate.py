@@ -14,6 +14,7 @@ from selectune.costs.saving import Saving
 from selectune.forecast import measure
 from tests.conftest import Here, metrics_of
 from tests.forecast.conftest import forecast_of
+from tests.mistakes import names
 from tests.squad_data import squad_rows, write_squad
 
 
@@ -61,7 +62,7 @@ def test_a_fit_goes_on_where_its_forecast_lies_and_computes_the_same(
     # And the finished run may be forecast again, but not under another config.
     here("estimate", *selecting, "--output", run)
     assert (run / "done.json").is_file()
-    assert "another config" in here("estimate", *selecting, "--data.keep", "0.5", "--output", run, code=2)
+    assert names(here("estimate", *selecting, "--data.keep", "0.5", "--output", run, code=2), run, "--overwrite")
 
 
 def test_another_machine_is_stated_with_its_utilisation(here: Here, selecting: list[str], tmp_path: Path) -> None:
@@ -71,13 +72,13 @@ def test_another_machine_is_stated_with_its_utilisation(here: Here, selecting: l
     for name in ("train", "score", "evaluate"):
         stage = forecast_of(tmp_path / "run")["stages"][name]
         assert stage["wall_s"] == pytest.approx(stage["flops"] / (3e12 * 0.25))
-    for bad, complaint in (
-        (["--device_flops", "3e12"], "takes both"),
-        (["--utilisation", "0.5"], "takes both"),
-        (["--device_flops", "3e12", "--utilisation", "1.5"], "at most 1"),
-        (["--device_flops", "0", "--utilisation", "0.5"], "FLOPs a second"),
+    for bad, named in (
+        (["--device_flops", "3e12"], ["--device_flops", "--utilisation"]),
+        (["--utilisation", "0.5"], ["--device_flops", "--utilisation"]),
+        (["--device_flops", "3e12", "--utilisation", "1.5"], ["--utilisation", 1.5]),
+        (["--device_flops", "0", "--utilisation", "0.5"], ["--device_flops", 0]),
     ):
-        assert complaint in here("estimate", *selecting, *bad, "--output", tmp_path / "bad", code=2)
+        assert names(here("estimate", *selecting, *bad, "--output", tmp_path / "bad", code=2), *named)
         assert not (tmp_path / "bad").exists(), "nothing is left of a mistake"
 
 
@@ -184,18 +185,9 @@ def test_questions_are_forecast_by_their_windows(here: Here, model_folder: Path,
 
 
 def test_a_warm_up_with_its_selector_is_forecast(
-    here: Here, selecting: list[str], data_folder: Path, tmp_path: Path
+    here: Here, selecting: list[str], warming: list[str], tmp_path: Path
 ) -> None:
-    data = {
-        "class_path": "LanguageModeling",
-        "init_args": {
-            "dataset": str(data_folder), "max_length": 16, "window": 8, "join": True, "max_train_rows": 150,
-            "selector": {"class_path": "EntropyInterval"}, "keep": 0.5,
-        },
-    }  # fmt: skip
-    config = {"warm_up": {"data": data, "max_epochs": 2, "learning_rate": 5.0e-3}}
-    (tmp_path / "warm_up.yaml").write_text(yaml.safe_dump(config))
-    settings = ["--config", tmp_path / "warm_up.yaml", *selecting, "--output", tmp_path / "run"]
+    settings = [*warming, *selecting, "--output", tmp_path / "run"]
     output = here("estimate", *settings)
     assert "stands in for the warmed-up model" in output
     assert "local:tiny, warmed up" in output
@@ -255,11 +247,11 @@ def test_several_devices_share_the_work_and_each_makes_every_step(
 
 
 def test_what_a_fit_refuses_a_forecast_refuses(here: Here, selecting: list[str], tmp_path: Path) -> None:
-    for more, complaint in (
-        (["--data.text_column", "body"], "no column 'body'"),
-        (["--trainer.max_epochs", "-1"], "needs an end"),
-        (["--data.keep", "1.5"], "at most 1"),
-        (["--model.checkpoint", str(tmp_path / "nowhere")], "nowhere"),
+    for more, named in (
+        (["--data.text_column", "body"], ["'body'"]),
+        (["--trainer.max_epochs", "-1"], ["trainer.max_epochs"]),
+        (["--data.keep", "1.5"], ["data.keep", 1.5]),
+        (["--model.checkpoint", str(tmp_path / "nowhere")], [tmp_path / "nowhere"]),
     ):
-        assert complaint in here("estimate", *selecting, *more, "--output", tmp_path / "run", code=2)
+        assert names(here("estimate", *selecting, *more, "--output", tmp_path / "run", code=2), *named)
         assert not (tmp_path / "run").exists()

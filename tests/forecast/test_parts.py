@@ -13,62 +13,68 @@ import pytest
 
 from selectune import CostLedger, FineTuner, TextClassification
 from selectune.common.errors import UserError
+from selectune.costs.flops import FlopModel
+from selectune.costs.ledger import Ledger
+from selectune.costs.record import Total
 from selectune.data.batches import plan_batches
-from selectune.forecast import Machine, measure, plans, training
+from selectune.forecast import measure, plans
+from selectune.forecast.estimate import speed_of
 from selectune.forecast.extrapolate import extrapolated, on_sample, share_of
-from selectune.forecast.forecaster import _schedule
-from selectune.forecast.ledger import EstimatedCosts
-from selectune.forecast.measure import scaled_seconds
+from selectune.forecast.ledger import EstimatedCosts, at_pace_of
 from selectune.selectors import Budget, Picked, Signals
+from tests.mistakes import mistake
 from tests.selectors import pool_of
+
+WORK: dict[str, Any] = {"examples": 10, "tokens": 90, "padded_tokens": 100, "flops": 1000.0}
+
+
+def trainer_of(*callbacks: pl.Callback, **options: Any) -> pl.Trainer:
+    names = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+    quiet: dict[str, Any] = dict.fromkeys(names, False)
+    return pl.Trainer(accelerator="cpu", num_sanity_val_steps=0, callbacks=[*callbacks], **quiet, **options)
 
 
 @pytest.mark.parametrize(
-    ("options", "schedule"),
+    "options",
     [
-        ({"max_epochs": 2}, plans.Schedule(2)),
-        ({"max_epochs": 3, "max_steps": 9}, plans.Schedule(3, 9)),
-        ({"max_epochs": 2, "accumulate_grad_batches": 3}, plans.Schedule(2, accumulate=3)),
-        ({"max_epochs": 2, "limit_train_batches": 4}, plans.Schedule(2, limit=4)),
-        ({"max_epochs": 1, "limit_train_batches": 0.5}, plans.Schedule(1, limit=0.5)),
+        {"max_epochs": 2},
+        {"max_epochs": 3, "max_steps": 9},
+        {"max_steps": 9},
+        {"max_epochs": 2, "accumulate_grad_batches": 3},
+        {"max_epochs": 2, "limit_train_batches": 4},
+        {"max_epochs": 1, "limit_train_batches": 0.5},
     ],
 )
-def test_a_planned_fit_is_the_fit(
-    options: dict[str, Any], schedule: plans.Schedule, data_folder: Path, model_folder: Path
-) -> None:
+def test_a_planned_fit_is_the_fit(options: dict[str, Any], data_folder: Path, model_folder: Path) -> None:
     """To the last token and FLOP, with batches that are cut into micro-batches."""
     data = TextClassification(str(data_folder), max_length=32, seed=3, max_batch_tokens=200)
     data.load()
     mine = data.trained_on(np.arange(0, 216, 3), FineTuner(str(model_folder)).source)
     costs, module = CostLedger(), FineTuner(str(model_folder), seed=3)
-    trainer = pl.Trainer(
-        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, num_sanity_val_steps=0, callbacks=[costs], limit_val_batches=0, **options,
-    )  # fmt: skip
+    trainer = trainer_of(costs, limit_val_batches=0, **options)
     trainer.fit(module, mine)
     (spent,) = [one for one in costs.ledger.records if one.stage == "train"]
     assert module.head is not None
     forward, both = (module.head.flops(module.network, backward) for backward in (False, True))
     weights = sum(each.numel() for each in module.network.parameters())
-    fit = plans.training(mine, mine.train_rows, schedule, 1, forward, both, 14 * weights)
-    planned = fit.work
+    planned, epochs, _ = plans.training(mine, mine.train_rows, trainer, 1, forward, both, 14 * weights)
     assert planned.flops == pytest.approx(spent.flops, rel=1e-12)
     assert (planned.examples, planned.tokens) == (spent.examples, spent.tokens)
     assert planned.padded_tokens == spent.padded_tokens
-    assert planned.steps == trainer.global_step
     batches = trainer.fit_loop.epoch_loop.batch_progress.total.processed
-    assert fit.epochs == pytest.approx(batches / trainer.num_training_batches), "as the saving counts them"
-    assert plans.training(mine, mine.train_rows, schedule, 1, None, both, 1.0).work.flops is None, "unknown stays so"
+    assert epochs == pytest.approx(batches / trainer.num_training_batches), "as the saving counts them"
+    assert plans.training(mine, mine.train_rows, trainer, 1, None, both, 1.0)[0].flops is None, "unknown stays so"
 
 
 def test_two_ranks_share_a_batch_and_both_step(data_folder: Path, model_folder: Path) -> None:
     data = TextClassification(str(data_folder), max_length=32, seed=3)
     data.load(FineTuner(str(model_folder)).source)
     data.setup("fit")
-    rows = np.arange(100)
-    one = plans.training(data, rows, plans.Schedule(1), 1, None, None, None).work
-    two = plans.training(data, rows, plans.Schedule(1), 2, None, None, None).work
-    assert (one.examples, one.tokens, one.steps) == (two.examples, two.tokens, two.steps)
+    rows, nothing = np.arange(100), FlopModel(0.0, 0.0, 0.0, "free")
+    trainer = trainer_of(max_epochs=1)
+    one, two = (plans.training(data, rows, trainer, ranks, nothing, nothing, 1.0)[0] for ranks in (1, 2))
+    assert (one.examples, one.tokens) == (two.examples, two.tokens)
+    assert two.flops == 2 * (one.flops or 0) > 0, "of the steps"
     assert two.padded_tokens <= one.padded_tokens, "each rank pads its own share"
 
 
@@ -97,10 +103,10 @@ def test_work_on_a_sample_is_taken_to_grow_as_a_power_of_its_rows(power: float) 
         rows = np.arange(budget.rows or 0)
         return Picked(rows, np.zeros(signals.n_rows), {}, 3.0 * signals.n_rows**power, "made up"), 0.1
 
-    found = on_sample(select, pool_of(200), Budget(rows=10_000), 100_000)
-    assert found.flops == pytest.approx(3.0 * 100_000**power, rel=1e-6)
-    assert len(found.picked.rows) == 20
-    assert f"power {power:.2f}" in found.note
+    picked, seconds = on_sample(select, pool_of(200), Budget(rows=10_000), 100_000)
+    assert picked.flops == pytest.approx(3.0 * 100_000**power, rel=1e-6)
+    assert seconds == pytest.approx(0.1 * 500**power, rel=1e-6)
+    assert len(picked.rows) == 20
 
 
 def test_a_budget_is_scaled_with_the_rows() -> None:
@@ -110,46 +116,42 @@ def test_a_budget_is_scaled_with_the_rows() -> None:
 
 
 def test_seconds_follow_flops_or_tokens_or_another_machine() -> None:
-    work = plans.Work(10, 90, 100, 1000.0)
-    assert scaled_seconds(work, seconds=2.0, flops=500.0, tokens=10) == 4.0
-    assert scaled_seconds(replace(work, flops=None), seconds=2.0, flops=500.0, tokens=10) == 20.0
-    assert scaled_seconds(work, seconds=0.0, flops=None, tokens=0) == 0.0
+    work, sample = Total(**WORK), Total(device_s=2.0, flops=500.0, padded_tokens=10, peak_rss_bytes=7)
+    assert at_pace_of(sample, work) == replace(work, device_s=4.0, peak_rss_bytes=7)
+    assert at_pace_of(sample, replace(work, flops=None)).device_s == 20.0
+    assert at_pace_of(Total(flops=None), work).device_s == 0.0
     estimated = EstimatedCosts("cuda:0", world_size=4, speed=50.0)
-    estimated.charge("train", "fit", work, 7.0, "by hand", parallel=True)
-    estimated.charge("solve", "fit", work, 7.0, "by hand")
-    estimated.charge("select", "fit", replace(work, flops=0.0), 7.0, "no arithmetic")
+    estimated.charge("train", "fit", work, parallel=True)
+    estimated.charge("solve", "fit", work)
+    estimated.charge("select", "fit", replace(work, flops=0.0, device_s=7.0))
     assert [(each.device_s, each.wall_s) for each in estimated.records] == [(20.0, 5.0), (20.0, 20.0), (7.0, 7.0)]
     assert len({each.identity for each in estimated.records}) == 3
 
 
+def test_what_is_charged_is_what_a_ledger_holds() -> None:
+    estimated = EstimatedCosts("cpu", world_size=2)
+    estimated.charge("train", "warm_up", Total(**WORK, peak_rss_bytes=10**15))
+    estimated.charge("solve", "fit", Total(flops=None))
+    train, solve = estimated.records
+    assert {name: getattr(train, name) for name in WORK} == WORK
+    assert (train.part, train.world_size, train.cached, train.finished) == ("warm_up", 2, False, True)
+    assert solve.flops is None
+    assert train.peak_rss_bytes == solve.peak_rss_bytes == 10**15, "peaks count from a process's start"
+
+
 def test_a_machine_that_cannot_be_is_refused() -> None:
-    assert Machine.of(None, None) is None
-    assert Machine.of(1e12, 1.0) == Machine(1e12, 1.0)
+    assert speed_of(None, None) is None
+    assert speed_of(1e12, 0.5) == 5e11
     for given in ((1e12, None), (None, 0.5), (-1.0, 0.5), (float("inf"), 0.5), (1e12, 0.0), (1e12, float("nan"))):
         with pytest.raises(UserError):
-            Machine.of(*given)
-
-
-def test_work_adds_up() -> None:
-    one, two = plans.Work(1, 2, 3, 4.0, 5), plans.Work(10, 20, 30, None, 50)
-    assert one + one == one.times(2)
-    assert (one + two).flops is None
+            speed_of(*given)
 
 
 def test_what_several_devices_share_ends_sooner() -> None:
-    work = plans.Work(10, 90, 100, 1000.0)
     estimated = EstimatedCosts("cpu", world_size=4)
-    estimated.charge("select", "fit", work, 8.0, "a proxy run", parallel=True)
-    estimated.charge("solve", "fit", work, 8.0, "on rank 0 alone")
+    estimated.charge("select", "fit", Total(device_s=8.0), parallel=True)
+    estimated.charge("solve", "fit", Total(device_s=8.0))
     assert [(each.device_s, each.wall_s) for each in estimated.records] == [(8.0, 2.0), (8.0, 8.0)]
-
-
-def test_stages_without_known_flops_have_no_time_on_another_machine() -> None:
-    for speed, unscaled in ((None, []), (50.0, ["solve"])):
-        estimated = EstimatedCosts("cpu", world_size=1, speed=speed)
-        estimated.charge("solve", "fit", plans.Work(10, flops=None), 7.0, "not counted")
-        estimated.charge("train", "fit", plans.Work(10, flops=100.0), 7.0, "by hand")
-        assert estimated.unscaled == unscaled
 
 
 @pytest.mark.parametrize(
@@ -170,19 +172,15 @@ def test_validations_are_those_of_the_fit(options: dict[str, Any], data_folder: 
     data.load()
     mine = data.trained_on(np.arange(72), FineTuner(str(model_folder)).source)
     costs, module = CostLedger(), FineTuner(str(model_folder), seed=3)
-    trainer = pl.Trainer(
-        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, num_sanity_val_steps=0, callbacks=[costs], **options,
-    )  # fmt: skip
+    trainer = trainer_of(costs, **options)
     trainer.fit(module, mine)
-    schedule = _schedule(trainer)
-    fit = plans.training(mine, mine.train_rows, schedule, 1, None, None, None)
-    planned = plans.evaluating([mine.tokens["dev"]], 100, 1, None, schedule.eval_limit).times(fit.validations)
+    work, _, validations = plans.training(mine, mine.train_rows, trainer, 1, None, None, None)
+    planned = plans.evaluating([mine.tokens["dev"]], 100, 1, None, trainer.limit_val_batches)
     spent = [one for one in costs.ledger.records if one.stage == "evaluate"]
-    assert planned.examples == sum(one.examples for one in spent)
-    assert planned.padded_tokens == sum(one.padded_tokens for one in spent)
+    assert validations * planned.examples == sum(one.examples for one in spent)
+    assert validations * planned.padded_tokens == sum(one.padded_tokens for one in spent)
     trained = sum(one.examples for one in costs.ledger.records if one.stage == "train")
-    assert fit.work.examples == trained
+    assert work.examples == trained
 
 
 def test_a_limit_is_of_each_rank_and_of_all_splits_in_turn(data_folder: Path, model_folder: Path) -> None:
@@ -196,10 +194,10 @@ def test_a_limit_is_of_each_rank_and_of_all_splits_in_turn(data_folder: Path, mo
     first = plans.evaluating([dev, dev], 100, 2, None, n_batches // 2)
     assert abs(first.examples - len(dev)) <= len(dev) / 2
     assert plans.evaluating([dev], 100, 2, None, 0).examples == 0
-    with pytest.raises(UserError, match="leaves none"):
+    with mistake(UserError, 0.01):
         plans.evaluating([dev], 10_000, 1, None, 0.01)
-    with pytest.raises(UserError, match="val_check_interval is 500"):
-        plans.training(data, np.arange(72), plans.Schedule(1, interval=500), 1, None, None, None)
+    with mistake(UserError, "trainer.val_check_interval", 500):
+        plans.training(data, np.arange(72), trainer_of(max_epochs=1, val_check_interval=500), 1, None, None, None)
 
 
 def test_a_timer_counts_steps_of_the_optimizer(
@@ -208,15 +206,15 @@ def test_a_timer_counts_steps_of_the_optimizer(
     data = TextClassification(str(data_folder), max_length=32, seed=3, batch_size=8)
     data.load()
     module = FineTuner(str(model_folder), seed=3)
-    timer = training._Timer()
-    trainer = pl.Trainer(
-        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False, max_epochs=1,
-        enable_model_summary=False, callbacks=[timer], limit_val_batches=0, accumulate_grad_batches=3,
-    )  # fmt: skip
-    monkeypatch.setattr(training, "STEPS", 9)
+    timer = measure._FewBatches(ledger=Ledger())
+    timer._flops[True] = FlopModel(0.0, 0.0, 0.0, "free")
+    monkeypatch.setattr(measure, "STEPS", 9)
+    trainer = trainer_of(timer, max_epochs=1, limit_val_batches=0, accumulate_grad_batches=3)
     trainer.fit(module, data.trained_on(np.arange(200), module.source))
-    assert timer.batches - training.SKIPPED == 9
-    assert timer.steps == 3
+    (sample,) = timer.ledger.records
+    assert sample.examples == 9 * 8, "without the first batches"
+    weights = sum(each.numel() for each in module.network.parameters())
+    assert sample.flops == 3 * 14 * weights
 
 
 def test_a_peak_of_before_is_not_multiplied(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,6 +229,5 @@ def test_a_peak_of_before_is_not_multiplied(monkeypatch: pytest.MonkeyPatch) -> 
         held = iter(SimpleNamespace(rss=rss) for rss in now)
         process = SimpleNamespace(memory_info=lambda held=held: next(held))
         monkeypatch.setattr(measure.psutil, "Process", lambda process=process: process)
-        with measure.Memory(8.0 if expected != 900 else 2.0) as memory:
-            pass
-        assert memory.peak_rss == expected
+        memory = measure.Memory()
+        assert memory.peak(8.0 if expected != 900 else 2.0) == expected

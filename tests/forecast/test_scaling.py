@@ -1,4 +1,4 @@
-"""How what was measured is scaled: to the whole target, to several ranks, to another machine."""
+"""Measurements are scaled to the whole target, to several ranks, to another machine."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from selectune.forecast import plans
+from selectune.costs.record import Total
 from selectune.forecast import sampled_selection as selecting
-from selectune.forecast.forecaster import Forecaster, _Done
+from selectune.forecast.forecaster import Forecaster
 from selectune.forecast.ledger import EstimatedCosts
 from selectune.forecast.sampled_selection import Selecting, _Known
 from selectune.selectors import Budget, Picked, Selector, Signals
@@ -42,7 +41,7 @@ def charged(
     clock = iter(range(100))
     monkeypatch.setattr(selecting.time, "perf_counter", lambda: float(next(clock)))
     estimated, request, pool = EstimatedCosts("cpu", ranks), SimpleNamespace(seed=0, part="fit"), pool_of(20)
-    work = Selecting(request, None, estimated, torch.device("cpu"))  # type: ignore[arg-type]
+    work = Selecting(request, None, estimated)  # type: ignore[arg-type]
     known = _Known(pool, pool, None, pool_of(n_target), share)
     work.select(Solver(collective), known, Budget(rows=5))
     monkeypatch.undo()
@@ -67,14 +66,12 @@ def test_ranks_share_a_large_solve_and_each_does_a_small_one(monkeypatch: pytest
 
 @pytest.mark.parametrize("stage", ["solve", "train"])
 def test_what_is_unknown_in_flops_is_unknown_in_time_on_another_machine(stage: str) -> None:
-    sizes = {"kept_rows": 50, "pool_rows": 100, "kept_tokens": 500, "pool_tokens": 1000}
-    done = _Done(SimpleNamespace(sizes=sizes, part="fit"), None, None, 2.0, "model")  # type: ignore[arg-type]
     for speed in (None, 50.0):
         estimated = EstimatedCosts("cpu", 1, speed)
         for name in ("score", "solve", "train"):
             flops = None if name == stage else 100.0
-            estimated.charge(name, "fit", plans.Work(50, 500, 500, flops), 7.0, "made up")  # type: ignore[arg-type]
-        saving = Forecaster(None, None, estimated)._saving(done)  # type: ignore[arg-type]
+            estimated.charge(name, "fit", Total(7.0, 7.0, flops, 50, 500, 500))
+        saving = Forecaster(None, None, estimated)._saving("fit", 2.0, (50, 100, 500, 1000))  # type: ignore[arg-type]
         assert saving.flops.saving is None
         assert (saving.device_s.saving is None) == (speed is not None)
         assert getattr(saving.device_s, "training" if stage == "train" else stage) == (None if speed else 7.0)

@@ -14,6 +14,7 @@ from selectune.data.tokens import TokenizedRows, load_tokenizer, tokenize
 from selectune.lightning_modules.heads import load_network
 from selectune.lightning_modules.scorers.head import EncoderScorer, HeadScorer, load_classifier
 from tests.conftest import sentences
+from tests.mistakes import mistake
 
 NAMES = ["information_entropy", "margin", "least_confidence", "label_loss", "embedding"]
 
@@ -69,5 +70,5 @@ def test_embeddings_alone_need_no_head(model_folder: Path, tmp_path: Path, token
 
 
 def test_a_checkpoint_without_a_classifier_is_refused(model_folder: Path) -> None:
-    with pytest.raises(CheckpointError, match="classification"):
+    with mistake(CheckpointError, "local:tiny", "classification"):
         load_classifier(ModelSource(model_folder, "local:tiny"))

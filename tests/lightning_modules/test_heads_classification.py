@@ -18,6 +18,7 @@ from selectune import Export, FineTuner, TextClassification
 from selectune.common.errors import DataError
 from selectune.lightning_modules.heads import ClassificationHead, RegressionHead
 from tests.conftest import sentences
+from tests.mistakes import mistake
 from tests.trainers import NoDropout, trainer_for
 
 N_CLASSES = 5
@@ -81,7 +82,7 @@ def test_metrics_are_those_asked_for_and_the_first_one_is_watched() -> None:
     assert set(head.metrics()) == {"matthews", "accuracy"}
     assert head.monitor == "val/matthews"
     assert RegressionHead(["spearman"]).monitor == "val/spearman"
-    with pytest.raises(DataError, match="pearson"):
+    with mistake(DataError, "'pearson'", "data.metrics"):
         ClassificationHead(["a", "b"], ["pearson"])
 
 

@@ -16,6 +16,7 @@ from selectune.data.sources import ModelSource
 from selectune.data.tokens import TokenizedRows, load_tokenizer, tokenize
 from selectune.lightning_modules.scorers.language import LanguageScorer, load_language_model
 from tests.conftest import sentences
+from tests.mistakes import mistake
 
 LANGUAGE = ["generative_entropy", "loss"]
 NAMES = [*LANGUAGE, "embedding"]
@@ -221,9 +222,9 @@ def test_a_checkpoint_without_the_head_is_refused(model_folder: Path, tmp_path: 
     from transformers import AutoModel
 
     AutoModel.from_pretrained(model_folder).save_pretrained(tmp_path)
-    with pytest.raises(CheckpointError, match="masked-LM"):
+    with mistake(CheckpointError, "local:bare", "masked-LM"):
         load_language_model(ModelSource(tmp_path, "local:bare"), "masked")
-    with pytest.raises(CheckpointError, match="masked_pseudo"):
+    with mistake(CheckpointError, "masked_pseudo"):
         LanguageScorer(
             load_language_model(ModelSource(model_folder, "local:tiny"), "masked"), NAMES, "masked_pseudo", k=2
         )

@@ -23,7 +23,7 @@ OPTIONS = (
 
 @dataclass(frozen=True)
 class Opened:
-    """What became of a page.
+    """Outcome of loading a page.
 
     Args:
         dom: as the browser built it.

@@ -103,7 +103,7 @@ def a_warmed_up_run(run: Path, selector: str = "GOTD", tokens: int = 50_000, acc
 
 
 class Page(HTMLParser):
-    """What a page shows and asks for."""
+    """A page's content and the addresses that it loads."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -155,12 +155,12 @@ class Page(HTMLParser):
 
     @property
     def fetched(self) -> list[str]:
-        """What a browser would ask for beside the page itself; links that people may follow are not."""
+        """Addresses that a browser loads with the page; links that people may follow are not among them."""
         return [one for one in self.asked if not one.startswith("data:") and one not in self.links]
 
 
 def costs_in(ledger: Path) -> set[float | None]:
-    """What a page has to show of a ledger: FLOPs and seconds of each stage, by whose data it served, and the sum."""
+    """FLOPs and seconds of a ledger that a page has to show: of each stage and part of the run, and in total."""
     records = read_ledger(ledger)
     parts = [totals(record for record in records if record.part == part).spent for part in ("fit", "warm_up")]
     found = [total for part in parts for total in part.values()]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from selectune.common.errors import UserError
 from selectune.report.drawing import png
 from selectune.report.learning_curves import learning_curves, read_metrics
+from tests.mistakes import mistake
 
 HEAD = "epoch,step,train/loss,val/accuracy,val/loss,test/f1\n"
 
@@ -64,5 +64,5 @@ def test_without_the_headline_another_metric_of_validation_is_drawn(tmp_path: Pa
 
 def test_a_file_that_is_no_text_is_a_sentence(tmp_path: Path):
     (tmp_path / "metrics.csv").write_bytes(np.arange(256, dtype=np.uint8).tobytes())
-    with pytest.raises(UserError, match=r"metrics\.csv"):
+    with mistake(UserError, tmp_path / "metrics.csv"):
         read_metrics(tmp_path / "metrics.csv")

@@ -24,6 +24,7 @@ from selectune.selectors.base import Budget
 from selectune.selectors.baselines import Random
 from selectune.selectors.euds import IGSE
 from tests.costs.records import record
+from tests.mistakes import mistake
 from tests.report.made_up_selection import choose, made_up_labels, made_up_signals, put
 from tests.report.pages import NASTY, Page, a_run, a_warmed_up_run
 
@@ -174,7 +175,7 @@ def test_a_choice_for_the_warm_up_alone_is_told_the_same_way_everywhere(tmp_path
 def test_before_anything_is_trained_the_manifest_tells_what_to_warm_up_on(tmp_path: Path):
     run = a_warmed_up_run(tmp_path / "run")
     (run / "saving.json").unlink()
-    assert RunData.read(run).sizes == {"Rows": (500, 40_000), "Tokens": (50_000, 4_100_000)}
+    assert RunData.read(run).sizes == {"Warm-up rows": (500, 40_000), "Warm-up tokens": (50_000, 4_100_000)}
 
 
 def test_a_warm_ups_choice_beside_a_selection_has_a_waterfall_of_its_own(tmp_path: Path):
@@ -257,7 +258,7 @@ def test_an_empty_run_has_a_report(tmp_path: Path):
 
 
 def test_a_run_that_is_not_there_is_a_sentence(tmp_path: Path):
-    with pytest.raises(UserError, match="nowhere"):
+    with mistake(UserError, tmp_path / "nowhere"):
         write_report(tmp_path / "nowhere")
 
 

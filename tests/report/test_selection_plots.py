@@ -18,6 +18,7 @@ from selectune.report.selection_plots import histograms, lengths, pairs, sampled
 from selectune.selectors.base import Budget, Picked, Selector
 from selectune.selectors.baselines import Random
 from selectune.selectors.euds import IGSE, EntropyInterval
+from tests.mistakes import mistake
 from tests.report.made_up_selection import choose, made_up_labels, made_up_signals, put
 
 N_ROWS = 800
@@ -209,7 +210,7 @@ def test_the_same_picture_is_the_same_file_whatever_the_users_style(tmp_path: Pa
 def test_scores_that_cannot_be_read_are_a_sentence(tmp_path: Path):
     selected_by(tmp_path, IGSE())
     (tmp_path / "selection" / "scores.parquet").write_bytes(b"PAR1 torn")
-    with pytest.raises(UserError, match=r"scores\.parquet"):
+    with mistake(UserError, tmp_path / "selection" / "scores.parquet"):
         SelectionData.read(tmp_path / "selection", {})
     assert SelectionData.read(tmp_path / "nowhere", {}) is None
 

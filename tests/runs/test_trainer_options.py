@@ -11,6 +11,7 @@ from lightning.pytorch import Trainer
 
 from selectune.common.errors import UserError
 from selectune.runs.trainer_options import PROCESSES_PER_CORE, made_trainer
+from tests.mistakes import mistake
 
 OPTIONS: dict[str, Any] = {
     "accelerator": "cpu", "strategy": "auto", "devices": 1, "num_nodes": 1, "precision": None, "max_epochs": 1,
@@ -41,7 +42,6 @@ TRAINER = {
 @pytest.mark.parametrize("name", TRAINER)
 def test_an_option_of_the_trainer_is_named(name: str) -> None:
     for value in TRAINER[name]:
-        with pytest.raises(UserError, match=f"trainer.{name}") as told:
+        with mistake(UserError, f"trainer.{name}"):
             made_trainer(Trainer, OPTIONS | {name: value})
-        assert "\n" not in str(told.value)
     made_trainer(Trainer, OPTIONS | {"limit_val_batches": 0, "devices": PROCESSES_PER_CORE, "strategy": "ddp"})

@@ -5,25 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import yaml
 
 from selectune.costs.ledger import read_ledger
 from tests.conftest import Cli, manifest_of, metrics_of
-
-
-@pytest.fixture
-def warming(tmp_path: Path, data_folder: Path) -> list[str]:
-    """A config that warms up on a selection of its own."""
-    data = {
-        "class_path": "LanguageModeling",
-        "init_args": {
-            "dataset": str(data_folder), "max_length": 16, "window": 8, "join": True, "max_train_rows": 150,
-            "selector": {"class_path": "EntropyInterval"}, "keep": 0.5,
-        },
-    }  # fmt: skip
-    config = {"warm_up": {"data": data, "max_epochs": 2, "learning_rate": 5.0e-3}}
-    (tmp_path / "warm_up.yaml").write_text(yaml.safe_dump(config))
-    return ["--config", str(tmp_path / "warm_up.yaml")]
 
 
 def test_one_fit_is_two(cli: Cli, warming: list[str], selecting: list[str], tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from selectune.selectors.base import Budget, Picked, Selector, Signals, rounded
 from selectune.selectors.baselines import Random
 from selectune.selectors.euds import IGSE, EntropyInterval
 from selectune.selectors.interval_rules import Quantile
+from tests.mistakes import mistake
 from tests.report.made_up_selection import NAMES, made_up_labels, made_up_signals, made_up_texts
 
 N_ROWS = 600
@@ -191,5 +192,5 @@ def test_what_is_written_is_read_again(tmp_path: Path):
     assert json.loads((tmp_path / "examples.json").read_text()) == given
     assert examples.read(tmp_path / "older") == {}
     (tmp_path / "examples.json").write_text("{")
-    with pytest.raises(UserError, match="damaged"):
+    with mistake(UserError, path=tmp_path / "examples.json"):
         examples.read(tmp_path)

@@ -16,6 +16,7 @@ from selectune.costs.ledger import append
 from selectune.selection.matched_budget import matched_budget
 from selectune.selectors import Budget, Picked, Random, Signals
 from tests.costs.records import record
+from tests.mistakes import mistake, warned
 from tests.selectors import permuted, pool_of
 
 
@@ -77,14 +78,14 @@ def test_a_selection_without_its_run_is_matched_by_rows_and_tokens_alone(run: Pa
     folder = run / "selection"
     assert len(match(folder, "rows", pool_of(300)).rows) == 40
     assert match(folder, "tokens", pool_of(300)).diagnostics["budget"] == {"input_tokens": 680}
-    with pytest.raises(SelectionError, match="not a finished run"):
+    with mistake(SelectionError, folder, "saving.json"):
         match(folder, "cost", pool_of(300))
 
 
 def test_no_more_than_the_pool_can_cost_as_much(run: Path) -> None:
     finish(run, selection=1e6, training=1.0)
     pool = pool_of(300)
-    with pytest.warns(UserWarning, match="would be 680000680 tokens, but the pool has"):
+    with warned(UserWarning, run, 680000680):
         picked = match(run, "cost", pool)
     assert picked.diagnostics["budget"] == {"input_tokens": int(pool["input_tokens"].sum())}
     assert picked.rows.tolist() == list(range(300))
@@ -92,14 +93,14 @@ def test_no_more_than_the_pool_can_cost_as_much(run: Path) -> None:
 
 def test_a_run_that_cannot_be_matched_is_refused(run: Path, tmp_path: Path) -> None:
     pool = pool_of(300)
-    with pytest.raises(SelectionError, match=r"no selection in .*elsewhere to match"):
+    with mistake(SelectionError, tmp_path / "elsewhere"):
         match(tmp_path / "elsewhere", "rows", pool)
-    with pytest.raises(SelectionError, match="chose from 300 rows, but this pool has 299"):
+    with mistake(SelectionError, run, 300, 299):
         match(run, "tokens", pool_of(299))
     for selection, training in [(None, 1.0), (1.0, None), (1.0, 0.0)]:
         finish(run, selection, training)
-        with pytest.raises(SelectionError, match=r"FLOPs of .* are not known"):
+        with mistake(SelectionError, run, "cost.jsonl"):
             match(run, "cost", pool)
     (run / "selection" / "manifest.json").write_text("{}")
-    with pytest.raises(SelectionError, match="cannot be read"):
+    with mistake(SelectionError, run / "selection" / "manifest.json", "pool_rows"):
         match(run, "rows", pool)

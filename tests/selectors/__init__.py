@@ -1,4 +1,4 @@
-"""What the tests of selectors share: made-up pools."""
+"""Made-up pools, for the tests of selectors."""
 
 from __future__ import annotations
 

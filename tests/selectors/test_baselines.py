@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from selectune.common.errors import BudgetError, UserError
 from selectune.selectors import Budget, Picked, Random
+from tests.mistakes import mistake
 from tests.selectors import permuted, pool_of
 
 
@@ -25,7 +25,7 @@ def test_random_meets_its_budget_with_rows_of_the_pool() -> None:
     order = picked.rows[np.argsort(picked.scores[picked.rows])]
     assert pool["n_tokens"][order[:-1]].sum() < 500 <= pool["n_tokens"][order].sum()
     for budget in (Budget(), Budget(rows=201)):
-        with pytest.raises(BudgetError, match="budget"):
+        with mistake(BudgetError):
             random_rows(200, budget)
 
 
@@ -64,7 +64,7 @@ def test_rows_of_one_text_stand_together_by_row_id() -> None:
 
 
 def test_arguments_that_match_nothing_are_refused() -> None:
-    with pytest.raises(UserError, match="no run to match by cost"):
+    with mistake(UserError, "cost", option="Random's match"):
         Random(by="cost")
-    with pytest.raises(UserError, match="flops"):
+    with mistake(UserError, "flops", option="Random's by"):
         Random("runs/a", by="flops")  # type: ignore[arg-type]

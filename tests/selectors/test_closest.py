@@ -7,6 +7,7 @@ import pytest
 
 from selectune.common.errors import DataError, UserError
 from selectune.selectors import Budget, Closest, Random, Signals
+from tests.mistakes import mistake
 from tests.selectors.test_gotd import clouds, signals
 
 
@@ -23,9 +24,9 @@ def test_scores_are_those_of_a_slow_loop(to: str) -> None:
 
 def test_mistakes_are_told() -> None:
     pool, _, _ = clouds()
-    with pytest.raises(DataError, match="needs a target"):
+    with mistake(DataError, "Closest", option="data.target"):
         Closest().select(signals(pool), None, Budget(rows=3), 0)
-    with pytest.raises(UserError, match="nearest"):
+    with mistake(UserError, "median", option="Closest's to"):
         Closest("median")  # type: ignore[arg-type]
 
 
@@ -39,5 +40,5 @@ def test_random_rows_can_be_even_over_data_sets() -> None:
     permuted = Signals({name: values[order] for name, values in pool.items()})
     again = order[Random(even=True).select(permuted, None, Budget(rows=30), 0).rows]
     assert set(again) == set(Random(even=True).select(pool, None, Budget(rows=30), 0).rows)
-    with pytest.raises(DataError, match="of one"):
+    with mistake(DataError, "Random", option="data.dataset"):
         Random(even=True).select(signals(np.ones((4, 2))), None, Budget(rows=2), 0)

@@ -27,6 +27,7 @@ from selectune.selectors import (
     Signals,
     TopK,
 )
+from tests.mistakes import mistake
 from tests.selectors import permuted, pool_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::selectune.common.errors.ConcentratedScores")
@@ -101,7 +102,7 @@ def test_it_needs_what_both_need_and_is_sized_by_the_last() -> None:
 
 @pytest.mark.parametrize("budget", [Budget(rows=51), Budget(tokens=10**5)])
 def test_a_budget_over_what_is_left_is_refused(budget: Budget) -> None:
-    with pytest.raises(BudgetError, match=r"but TopK leaves \d+ of the pool; ask for fewer"):
+    with mistake(BudgetError, "TopK", option="Chain's prefilter_keep"):
         Chain(TopK("n_tokens"), Random(), 0.5).select(pool_of(100), None, budget, 0)
     assert len(Chain(TopK("n_tokens"), Random(), 0.5).select(pool_of(100), None, Budget(rows=50), 0).rows) == 50
 
@@ -130,9 +131,8 @@ def test_a_link_that_fails_names_rows_by_their_ids_in_the_whole_pool(link: Selec
     embedding[bad] = 0.0
     pool = pool_of(200, embedding=embedding)
     pool["generative_entropy"][bad] = np.nan
-    named = rf"\(rows {bad[0]}, {bad[1]}, {bad[2]}\)"
     for chain in (Chain(shortest, link, 0.5), Chain(shortest, Chain(shortest, link, 0.9), 0.5)):
-        with pytest.raises(DataError, match=named):
+        with mistake(DataError, rows=bad.tolist()):
             chain.select(pool, None, Budget(rows=10), 0)
 
 
@@ -140,7 +140,7 @@ def test_a_link_that_fails_on_a_target_names_its_rows() -> None:
     random = np.random.default_rng(0)
     pool, target = (pool_of(n, embedding=random.normal(size=(n, 4))) for n in (200, 9))
     target["embedding"][2] = 0.0
-    with pytest.raises(DataError, match=r"the target .*\(rows 2\)"):
+    with mistake(DataError, "target", rows=[2]):
         Chain(TopK("n_tokens"), Nearest(), 0.5).select(pool, target, Budget(rows=10), 0)
 
 
@@ -152,17 +152,17 @@ def test_a_link_whose_answer_is_wrong_names_rows_by_their_ids_in_the_whole_pool(
 
     pool = pool_of(200)
     first = TopK("n_tokens").select(pool, None, Budget(rows=100), 0).rows
-    with pytest.raises(SelectionError, match=f"first: row {first[7]}"):
+    with mistake(SelectionError, "Unscored", rows=[first[7]]):
         Chain(TopK("n_tokens"), Unscored("n_tokens"), 0.5).select(pool, None, Budget(rows=10), 0)
 
 
 def test_a_prefilter_must_be_told_how_much_it_leaves_unless_it_knows() -> None:
-    with pytest.raises(UserError, match="give prefilter_keep"):
+    with mistake(UserError, "TopK", "0.5", option="Chain's prefilter_keep"):
         Chain(TopK("n_tokens"), Random())
-    with pytest.raises(UserError, match="Deduplicate fixes its own bounds"):
+    with mistake(UserError, "Deduplicate", option="Chain's prefilter_keep"):
         Chain(Deduplicate(), Random(), 0.5)
     for share in (0.0, 1.1, float("nan")):
-        with pytest.raises(BudgetError, match="over 0 and at most 1"):
+        with mistake(BudgetError, share, option="Chain's prefilter_keep"):
             Chain(TopK("n_tokens"), Random(), share)
 
 

@@ -8,6 +8,7 @@ import pytest
 from selectune.common.errors import DataError
 from selectune.selectors import DSIR, Budget, Signals
 from selectune.selectors.dsir import NO_NGRAM, SMOOTHING, hashed_ngrams, ngram_shares
+from tests.mistakes import mistake
 
 BINS = 10_000
 
@@ -81,5 +82,5 @@ def test_equal_rows_and_target_are_drawn_at_random_by_hash() -> None:
 
 
 def test_a_target_is_needed() -> None:
-    with pytest.raises(DataError, match="needs a target"):
+    with mistake(DataError, "DSIR", option="data.target"):
         DSIR().select(rows_of([[1, 2]]), None, Budget(rows=1), 0)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jsonargparse import ArgumentParser
 from scipy.stats import rankdata, zscore
 
-from selectune.common.errors import BudgetError, ConcentratedScores, DataError, UserError
+from selectune.common.errors import BadRowsError, BudgetError, ConcentratedScores, UserError
 from selectune.selectors import (
     IGSE,
     Absolute,
@@ -28,6 +28,7 @@ from selectune.selectors import (
     Signals,
 )
 from selectune.selectors.euds import rank_quantiles
+from tests.mistakes import mistake, warned
 from tests.selectors import THREE, permuted, pool_of, rows_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::selectune.common.errors.ConcentratedScores")
@@ -114,7 +115,7 @@ def test_the_sum_is_a_band_of_weighted_z_scores(budget: Budget, weights: list[fl
 
 def test_an_entropy_that_is_the_same_everywhere_adds_nothing_to_the_sum_and_warns() -> None:
     pool = pool_of(100, semantic_entropy=np.full(100, 0.3))
-    with pytest.warns(ConcentratedScores, match="semantic_entropy"):
+    with warned(ConcentratedScores, "semantic_entropy"):
         picked = select(IGSE(combine="sum"), pool, Budget(rows=30))
     without = select(IGSE(THREE[:2], combine="sum"), pool, Budget(rows=30))
     np.testing.assert_array_equal(picked.rows, without.rows)
@@ -166,10 +167,10 @@ def test_with_a_rule_that_sets_its_own_size_the_box_is_inside_all_bands() -> Non
     assert set(picked.rows.tolist()) == bands[0] & bands[1] & bands[2]
     assert picked.scores.tolist() == [sum(i not in band for band in bands) for i in range(400)]
     assert IGSE(rule=rule).sets_own_size
-    with pytest.raises(BudgetError, match="takes no budget"):
+    with mistake(BudgetError, rule, option="data.keep"):
         select(IGSE(rule=rule), pool, Budget(rows=3))
     apart = pool_of(2, **{name: np.array([k % 2, 1 - k % 2]) * 1.0 for k, name in enumerate(THREE)})
-    with pytest.raises(BudgetError, match="No row lies inside all the bands"):
+    with mistake(BudgetError, *THREE):
         select(IGSE(rule=Absolute(0.5, 1.5)), apart, Budget())
 
 
@@ -183,7 +184,7 @@ def test_a_rank_quantile_is_the_share_below_and_half_of_the_equal(steps: list[in
 
 def test_concentrated_entropies_warn_by_name() -> None:
     pool = pool_of(500)
-    with pytest.warns(ConcentratedScores, match="information_entropy is concentrated .* close to random"):
+    with warned(ConcentratedScores, "information_entropy"):
         select(EntropyInterval("information_entropy"), pool, Budget(rows=80))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -201,9 +202,9 @@ def test_concentrated_entropies_warn_by_name() -> None:
 def test_scores_that_are_not_finite_are_refused_by_name(selector: Selector) -> None:
     scores = np.ones(20)
     scores[7] = np.nan
-    with pytest.raises(DataError, match=r"1 of 20 values of generative_entropy .*\(rows 7\)"):
+    with mistake(BadRowsError, 1, 20, "generative_entropy", rows=[7]):
         select(selector, pool_of(20, generative_entropy=scores), Budget(rows=3))
-    with pytest.raises(BudgetError, match="The budget is 21 rows, but the pool has 20"):
+    with mistake(BudgetError, 21, 20):
         select(selector, pool_of(20), Budget(rows=21))
 
 
@@ -219,7 +220,7 @@ def test_scores_that_are_not_finite_are_refused_by_name(selector: Selector) -> N
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(arguments: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match="IGSE"):
+    with mistake(UserError, "IGSE"):
         IGSE(**arguments)
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selectune.common.errors import BudgetError, DataError, UserError
+from selectune.common.errors import BadRowsError, BudgetError, UserError
 from selectune.selectors import Budget, KCenter, Picked, Prototypes, Selector, Signals, clustering, geometry
 from selectune.selectors.clustering import kmeans
+from tests.mistakes import mistake
 from tests.selectors import permuted, pool_of
 
 BUDGETS = [Budget(rows=1), Budget(rows=37), Budget(rows=150), Budget(tokens=400)]
@@ -158,15 +159,15 @@ def test_bad_embeddings_and_budgets_are_refused(selector: Selector) -> None:
     rows = np.ones((20, 3))
     for bad in (0.0, np.nan):
         rows[[4, 8]] = bad
-        with pytest.raises(DataError, match=r"2 of 20 embeddings .*\(rows 4, 8\)"):
+        with mistake(BadRowsError, 2, 20, rows=[4, 8]):
             selector.select(pool_of(20, embedding=rows), None, Budget(rows=3), 0)
     for budget in (Budget(), Budget(rows=151), Budget(tokens=10**6)):
-        with pytest.raises(BudgetError, match="budget"):
+        with mistake(BudgetError):
             selector.select(embedded(), None, budget, 0)
 
 
 def test_prototypes_that_cannot_be_are_refused() -> None:
-    with pytest.raises(UserError, match="nearest"):
+    with mistake(UserError, "middle", option="Prototypes' keep"):
         Prototypes("middle")  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="at least 1"):
+    with mistake(UserError, 0, option="Prototypes' n_prototypes"):
         Prototypes(n_prototypes=0)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from selectune.common.errors import BudgetError, DataError, TransportError
+from selectune.common.errors import BadRowsError, BudgetError, DataError, TransportError
 from selectune.selectors import GOTD, Budget, Chain, DomainScreen, Signals, TopK
 from selectune.selectors.target import even_weights
+from tests.mistakes import mistake, warned
 
 
 def signals(embeddings: np.ndarray, first: int = 0, domain: np.ndarray | None = None) -> Signals:
@@ -100,7 +101,7 @@ def test_several_targets_count_alike_in_a_screen_too() -> None:
 
 def test_a_screen_that_leaves_nothing_out_warns() -> None:
     pool, target, cloud = clouds()
-    with pytest.warns(UserWarning, match="leaves none out"):
+    with warned(UserWarning, "DomainScreen", 2):
         DomainScreen(domains=2, sample=40).select(signals(pool, domain=cloud), signals(target, 500), Budget(), 0)
 
 
@@ -115,28 +116,28 @@ def test_a_screen_before_a_selector() -> None:
 def test_mistakes_are_told() -> None:
     pool, target, _ = clouds()
     whole, other = signals(pool), signals(target, 500)
-    with pytest.raises(DataError, match="needs a target"):
+    with mistake(DataError, "GOTD", option="data.target"):
         GOTD().select(whole, None, Budget(rows=3), 0)
     with pytest.raises(BudgetError):
         GOTD().select(whole, other, Budget(rows=121), 0)
     for bad in ({}, {"std": 0.0}, {"std": 0.1, "mean": 0.1}, {"median": 1.0}):
-        with pytest.raises(TransportError, match="eps"):
+        with mistake(TransportError, "eps"):
             GOTD(eps=bad)
-    with pytest.raises(TransportError, match="did not converge"):
+    with mistake(TransportError, 2, "allow_unconverged"):
         GOTD(max_iterations=2, tolerance=1e-9).select(whole, other, Budget(rows=3), 0)
     assert len(GOTD(max_iterations=2, allow_unconverged=True).select(whole, other, Budget(rows=3), 0).rows) == 3
     for value in (np.nan, 0.0):
         bad_rows = pool.copy()
         bad_rows[[3, 8]] = value
         for selector in (GOTD(), GOTD(cost="cosine")):
-            with pytest.raises(DataError, match="rows 3, 8"):
+            with mistake(BadRowsError, rows=[3, 8]):
                 selector.select(signals(bad_rows), other, Budget(rows=3), 0)
     for arguments in ({"tolerance": -1.0}, {"churn": -1.0}, {"max_iterations": 0}, {"eps": {"absolute": True}}):
         with pytest.raises(TransportError):
             GOTD(**arguments)
-    with pytest.raises(DataError, match="wide"):
+    with mistake(DataError, 5, 3):
         GOTD().select(whole, signals(target[:, :3], 500), Budget(rows=3), 0)
-    with pytest.raises(DataError, match="one"):
+    with mistake(DataError, "DomainScreen", option="data.dataset"):
         DomainScreen().select(whole, other, Budget(), 0)
-    with pytest.raises(BudgetError, match="domains is 0"):
+    with mistake(BudgetError, 0, option="DomainScreen's domains"):
         DomainScreen(domains=0)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from selectune.common.errors import BudgetError, DataError
+from selectune.common.errors import BadRowsError, BudgetError, DataError
 from selectune.selectors import Budget, Nearest, Signals, nearest
+from tests.mistakes import mistake
 from tests.selectors import permuted, pool_of
 
 
@@ -80,18 +81,18 @@ def test_each_row_of_the_target_gets_its_share() -> None:
 def test_a_target_or_budget_that_does_not_fit_is_refused() -> None:
     pool, target = embedded(20, 1), embedded(5, 2)
     assert Nearest().requires == Nearest().requires_target == {"embedding"}
-    with pytest.raises(DataError, match="needs a target"):
+    with mistake(DataError, "Nearest", option="data.target"):
         Nearest().select(pool, None, Budget(rows=3), 0)
-    with pytest.raises(DataError, match="the target has no rows"):
+    with mistake(DataError, "target"):
         Nearest().select(pool, permuted(target, np.array([], dtype=int)), Budget(rows=3), 0)
-    with pytest.raises(DataError, match="6 wide, the target's 4"):
+    with mistake(DataError, 6, 4):
         Nearest().select(pool, pool_of(5, embedding=np.ones((5, 4))), Budget(rows=3), 0)
-    for signals, of in ((target, "the target"), (pool, "the pool")):
+    for signals, of, kind in ((target, "target", DataError), (pool, "pool", BadRowsError)):
         signals["embedding"][2] = 0
-        with pytest.raises(DataError, match=rf"1 of {signals.n_rows} embeddings of {of} .*\(rows 2\)"):
+        with mistake(kind, of, signals.n_rows, rows=[2]):
             Nearest().select(pool, target, Budget(rows=3), 0)
         signals["embedding"][2] = 1
-    with pytest.raises(BudgetError, match="21 rows, but the pool has 20"):
+    with mistake(BudgetError, 21, 20):
         Nearest().select(pool, target, Budget(rows=21), 0)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from selectune.common.errors import BudgetError, DataError
+from selectune.common.errors import BadRowsError, BudgetError, DataError
 from selectune.selectors import Budget, TopK
+from tests.mistakes import mistake
 from tests.selectors import THREE, permuted, pool_of
 
 BUDGETS = [Budget(rows=1), Budget(rows=41), Budget(rows=200), Budget(tokens=500)]
@@ -52,10 +53,10 @@ def test_only_signals_that_are_not_always_there_are_asked_for() -> None:
 def test_bad_values_and_budgets_are_refused() -> None:
     loss = np.ones(20)
     loss[[3, 9]] = np.nan
-    with pytest.raises(DataError, match=r"2 of 20 values of loss .*\(rows 3, 9\)"):
+    with mistake(BadRowsError, 2, 20, "loss", rows=[3, 9]):
         TopK("loss").select(pool_of(20, loss=loss), None, Budget(rows=2), 0)
-    with pytest.raises(DataError, match="embedding has shape"):
+    with mistake(DataError, "embedding", (20, 3)):
         TopK("embedding").select(pool_of(20, embedding=np.ones((20, 3))), None, Budget(rows=2), 0)
-    for budget, match in [(Budget(), "needs a budget"), (Budget(rows=21), "21 rows, but the pool has 20")]:
-        with pytest.raises(BudgetError, match=match):
+    for budget, named in [(Budget(), ["TopK", "data.keep"]), (Budget(rows=21), [21, 20])]:
+        with mistake(BudgetError, *named):
             TopK("n_tokens").select(pool_of(20), None, budget, 0)

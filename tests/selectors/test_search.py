@@ -11,6 +11,7 @@ from jsonargparse import ArgumentParser
 from selectune.common.errors import BudgetError, UserError
 from selectune.selectors import IGSE, Budget, EntropyInterval, IntervalRule, Placed, Proxy, Search
 from selectune.selectors.base import ranked
+from tests.mistakes import mistake
 from tests.selectors import permuted, pool_of, rows_of
 
 TOKENS = st.lists(st.integers(0, 4), min_size=1, max_size=12).filter(any)
@@ -59,15 +60,15 @@ def test_permuting_the_pool_permutes_a_placed_band(budget: Budget) -> None:
 )
 def test_a_search_is_refused_where_nothing_can_train(selector: EntropyInterval | IGSE) -> None:
     assert not selector.sets_own_size
-    with pytest.raises(UserError, match="proxy run for each band"):
+    with mistake(UserError, "Search", "candidates()"):
         selector.select(pool_of(30), None, Budget(rows=3), 0)
 
 
 def test_settings_that_make_no_search_are_refused() -> None:
-    with pytest.raises(UserError, match="bands is 1"):
+    with mistake(UserError, 1, option="Search's bands"):
         Search(bands=1)
     for position in (-0.1, 1.1, float("nan")):
-        with pytest.raises(BudgetError, match="no place of a band"):
+        with mistake(BudgetError, "Placed", "0 <= position <= 1"):
             Placed(position)
 
 

@@ -1,4 +1,4 @@
-"""How many padded tokens a scoring batch holds."""
+"""Size of a scoring batch in padded tokens."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from selectune.common.errors import UserError
 from selectune.signals import store as signals
 from selectune.signals.store import Definition, Shards, SignalStore
 from tests.costs.records import record
+from tests.mistakes import mistake, warned
 
 ENTROPY = Definition("generative_entropy", "forward", "pool" * 8, "model" * 6, {"max_length": 32})
 EMBEDDING = Definition("embedding", "forward", "pool" * 8, "model" * 6, {"max_length": 32})
@@ -31,7 +32,7 @@ def outputs(batch: int, rows: list[int]) -> dict[str, np.ndarray]:
 
 
 def left_by_a_killed_process(target: Path) -> Path:
-    """What a process of this machine that is dead had begun in the place of a file or folder."""
+    """Name of a partial file or folder that a dead process of this machine had begun."""
     return target.with_name(f".{target.name}.{paths._machine()}-{0:012x}.partial")
 
 
@@ -136,7 +137,7 @@ def test_a_signal_of_the_text_is_written_under_its_own_lock(tmp_path: Path, monk
     store.write(text, np.zeros(3), [])
     np.testing.assert_array_equal(store.read(text), np.arange(3.0), err_msg="that of another run stays")
     monkeypatch.setattr(signals, "WAIT_SECONDS", 0.1)
-    with store.lock(text.pool, text.model), pytest.raises(UserError, match="computing the same signals"):
+    with store.lock(text.pool, text.model), mistake(UserError, store.folder(text).parent, option="--cache"):
         store.write(text, np.arange(3.0), [])
 
 
@@ -160,7 +161,7 @@ def test_a_row_twice_or_missing_is_no_signal(rows: list[int], tmp_path: Path) ->
     store = SignalStore(tmp_path)
     shards = Shards.of(store, [ENTROPY], {"batches": 1})
     shards.append([outputs(0, rows)], cost(0, 1.0))
-    with pytest.raises(RuntimeError, match="permutation"):
+    with mistake(RuntimeError, ENTROPY.name):
         store.merge([ENTROPY], shards, 3)
     assert not store.has(ENTROPY)
 
@@ -172,7 +173,7 @@ def test_a_damaged_signal_is_removed_with_a_warning(tmp_path: Path) -> None:
     content = bytearray(file.read_bytes())
     content[-3] ^= 1
     file.write_bytes(bytes(content))
-    with pytest.warns(UserWarning, match="is damaged"):
+    with warned(UserWarning, store.folder(ENTROPY).name):
         assert not store.has(ENTROPY)
     assert not file.exists()
 
@@ -183,7 +184,7 @@ def test_a_damaged_shard_is_computed_again(tmp_path: Path) -> None:
     shards.append([outputs(1, [2])], cost(0, 2.0))
     file = sorted(shards.folder.glob("*.npz"))[0]
     file.write_bytes(file.read_bytes()[:-40])
-    with pytest.warns(UserWarning, match="is damaged"):
+    with warned(UserWarning, file.name):
         assert len(shards.finished()) == 1
 
 
@@ -211,7 +212,7 @@ def test_a_second_run_waits_for_the_first(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(signals, "WAIT_SECONDS", 0.2)
     with (
         store.lock(ENTROPY.pool, ENTROPY.model),
-        pytest.raises(UserError, match="computing the same signals"),
+        mistake(UserError, store.folder(ENTROPY).parent, option="--cache"),
         store.lock(ENTROPY.pool, ENTROPY.model),
     ):
         pass

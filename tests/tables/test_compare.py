@@ -13,7 +13,7 @@ from selectune.common.run_files import RunFiles
 from selectune.verdict.decision import Word
 from selectune.verdict.evidence import ARMS
 from selectune.verdict.judge import judge, read_verdict, total_flops
-from tests.conftest import Here, Shared, sentences, write_split
+from tests.conftest import Cli, Here, Ranks, Shared, sentences, write_split
 from tests.processes import start_server
 
 RIVALS = [f"{arm}-0" for arm in ARMS]
@@ -120,6 +120,60 @@ def test_a_mistake_ends_in_a_sentence_before_anything_is_run(
     printed = here("compare", *options(data_folder, model_folder), "--output", tmp_path / "run", *more, code=2)
     assert named in printed
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("environment", "more", "named"),
+    [
+        ({"WORLD_SIZE": "2", "RANK": "0"}, [], "without torchrun or srun"),
+        ({"LOCAL_RANK": "0"}, [], "without torchrun or srun"),
+        ({"SLURM_NTASKS": "2", "SLURM_PROCID": "0"}, [], "without torchrun or srun"),
+        ({"SLURM_NTASKS": "1", "SLURM_PROCID": "0"}, ["--trainer.devices", "2"], "SLURM_JOB_NAME=interactive"),
+        ({}, ["--trainer.num_nodes", "2"], "trainer.num_nodes"),
+    ],
+)
+def test_processes_that_it_does_not_start_itself_are_refused(
+    environment: dict[str, str],
+    more: list[str],
+    named: str,
+    data_folder: Path,
+    model_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    here: Here,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    printed = here("compare", *options(data_folder, model_folder), "--output", tmp_path / "run", *more, code=2)
+    assert named in printed
+    assert not (tmp_path / "run").exists()
+
+
+def test_torchrun_is_told_once_and_ends_on_all_ranks(
+    data_folder: Path, model_folder: Path, tmp_path: Path, ranks: Ranks
+) -> None:
+    first, second = ranks("compare", *options(data_folder, model_folder), "--output", tmp_path / "run", code=2)
+    assert first.count("error: ") == 1
+    assert "without torchrun" in first
+    assert "error: " not in second
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_each_run_starts_its_own_second_process(
+    short_texts: Path, model_folder: Path, tmp_path: Path, cli: Cli
+) -> None:
+    two = ["--trainer.devices", "2", "--seeds", "1"]
+    cli("compare", *options(short_texts, model_folder), *two, "--output", tmp_path / "run")
+    for folder in (tmp_path / "run", *(RunFiles(tmp_path / "run").compare / name for name in RIVALS)):
+        records = [json.loads(line) for line in RunFiles(folder).costs.read_text().splitlines()]
+        trained = {record["rank"]: record["examples"] for record in records if record["stage"] == "train"}
+        assert trained.keys() == {0, 1}
+        assert min(trained.values()) > 0
+    evidence = judge(tmp_path / "run").evidence
+    assert all(evidence.arm(name).difference is not None for name in ARMS)
+    for name in ARMS[1:]:
+        assert evidence.relative_cost(name) == pytest.approx(1, abs=0.1)
 
 
 def test_a_folder_of_another_config_is_refused_and_left_as_it_is(compared: Path, tmp_path: Path, here: Here) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from selectune.common.errors import UserError
 from selectune.tables.layers import laid_over, read_config, setting, with_settings
+from tests.mistakes import mistake
 
 CONFIG = {
     "data": {
@@ -56,9 +57,9 @@ def test_what_is_laid_under_stays_as_it_is() -> None:
     assert setting(CONFIG, "warm_up.data.keep") is None
 
 
-@pytest.mark.parametrize(("text", "told"), [("- a list", "mapping"), ("a: [", "no YAML"), (None, "cannot be read")])
-def test_a_file_that_is_no_config_is_told(text: str | None, told: str, tmp_path) -> None:
+@pytest.mark.parametrize(("text", "named"), [("- a list", []), ("a: [", ["YAML"]), (None, ["No such file"])])
+def test_a_file_that_is_no_config_is_told(text: str | None, named: list[str], tmp_path) -> None:
     if text is not None:
         (tmp_path / "config.yaml").write_text(text)
-    with pytest.raises(UserError, match=told):
+    with mistake(UserError, tmp_path / "config.yaml", *named):
         read_config(tmp_path / "config.yaml")

@@ -7,6 +7,8 @@ from dataclasses import replace
 from selectune.tables.markdown import markdown, table_of
 from selectune.tables.summary import Group, Line, Match
 from selectune.verdict.intervals import Difference
+from selectune.verdict.verdict import Verdict
+from tests.verdict.cases import CASES
 
 RANDOM = Line("random", "0.5", 0.7, 0.01, 3, 900.0, 1e9, 0.0, 10.0, None)
 BAND = replace(
@@ -26,9 +28,17 @@ def test_matched_random_rows_are_compared_with_what_they_match() -> None:
 
 def test_a_difference_over_fewer_seeds_than_the_mean_says_so() -> None:
     (whole,) = (row for row in table_of(GROUP).splitlines() if row.startswith("| band"))
-    assert whole.endswith("| +2.0 [\N{MINUS SIGN}1.0, +5.0] |")
+    assert "| +2.0 [\N{MINUS SIGN}1.0, +5.0] |" in whole
     partial = replace(BAND, versus_random=replace(BAND.versus_random, n_seeds=2))  # type: ignore[type-var]
     assert "+5.0] (2 seeds) |" in table_of(replace(GROUP, lines=[RANDOM, partial]))
+
+
+def test_a_verdict_stands_beside_its_difference_to_all_rows() -> None:
+    judged = replace(BAND, verdict=Verdict(CASES["costs accuracy"].evidence))
+    (row,) = (row for row in table_of(replace(GROUP, lines=[RANDOM, judged])).splitlines() if "band" in row)
+    assert row.endswith("| \N{MINUS SIGN}36.1 [\N{MINUS SIGN}39.0, \N{MINUS SIGN}33.1] | Costs accuracy |")
+    (row,) = (row for row in table_of(GROUP).splitlines() if row.startswith("| random"))
+    assert row.endswith("| \N{EN DASH} | \N{EN DASH} |")
 
 
 def test_what_selections_warned_of_stands_under_the_table() -> None:

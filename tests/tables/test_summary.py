@@ -10,6 +10,8 @@ import pytest
 from selectune.tables.grid import NO_BUDGET, Cell
 from selectune.tables.results import Result
 from selectune.tables.summary import Line, summarise
+from selectune.verdict.evidence import Cost
+from selectune.verdict.judged import Judged
 
 
 def runs(method: str, budget: str, values: list[float], **more: Any) -> list[Result]:
@@ -20,6 +22,7 @@ def runs(method: str, budget: str, values: list[float], **more: Any) -> list[Res
             Cell("reviews", method, budget, seed, Path("nowhere"), {}, "accuracy", **more),
             {**row, "test/accuracy": value, "warnings": ""},
             1.0,
+            Judged(metrics={"accuracy": value}, kept_rows=5, pool_rows=10, cost=Cost(1.0, 1.0)),
         )
         for seed, value in enumerate(values)
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from selectune.tables.results import write_rows
+from selectune.verdict.verdict import Verdict
 from tests.conftest import Cli, Here, manifest_of, metrics_of
 from tests.processes import start_main
 from tests.tables.conftest import Write
@@ -83,6 +85,7 @@ def test_a_table_is_made_of_whole_runs(finished_table: Path, cli: Cli, here: Her
     assert page.count("| band |") == 1
     assert page.count("- `band` against random rows of the same total cost (`same_cost`): ") == 1
     _summary_is_of_the_rows(output, rows)
+    _verdicts_are_those_of_the_summary(output)
     assert (output / "table.png").read_bytes().startswith(b"\x89PNG")
 
     # Nothing is left to do: nothing is touched, and the same table is written.
@@ -125,6 +128,23 @@ def _summary_is_of_the_rows(output: Path, rows: list[dict[str, str]]) -> None:
     assert (same["matches"], same["by"], summary["band"]["matches"]) == ("band", "cost", "")
     assert float(same["matched_versus_this"]) == pytest.approx(mean["band"] - mean["same_cost"], abs=1e-7)
     assert float(same["matched_low"]) <= float(same["matched_versus_this"]) <= float(same["matched_high"])
+
+
+def _verdicts_are_those_of_the_summary(output: Path) -> None:
+    (entry,) = json.loads((output / "verdicts.json").read_text())
+    assert [entry.pop(name) for name in ("task", "budget", "method")] == ["reviews", "0.25", "band"]
+    verdict = Verdict.from_json(entry["verdict"])
+    assert verdict.to_json() == entry["verdict"]
+    summary = {line["method"]: line for line in read_csv(output / "summary.csv")}
+    assert [summary[method]["verdict"] for method in summary] == ["", "", verdict.word]
+    assert f"| {verdict.headline} |" in (output / "table.md").read_text()
+    band, same = summary["band"], summary["same_cost"]
+    for ours, theirs in (("versus_random_rows", "matched_versus_this"), ("low_random_rows", "matched_low")):
+        assert float(band[ours]) == pytest.approx(float(same[theirs]))
+    assert verdict.evidence.cost.flops == pytest.approx(float(band["total_flops"]))
+    assert band["versus_all_rows"] == ""
+    assert verdict.evidence.all_rows.cost is not None
+    assert verdict.evidence.all_rows.cost.estimated
 
 
 def started(tmp_path: Path, *arguments: str | Path) -> Any:

@@ -13,9 +13,11 @@ from selectune.verdict.intervals import (
     corrected,
     difference_of_seeds,
     interval,
+    interval_of_metric,
     mcnemar,
     paired_difference,
 )
+from selectune.verdict.row_metrics import row_values
 
 METRICS = ["accuracy", "micro_f1", "macro_f1", "matthews", "em", "f1"]
 Runs = dict[int, dict[str, np.ndarray]]
@@ -236,3 +238,26 @@ def test_holm_multiplies_the_smallest_p_most_and_keeps_their_order() -> None:
     assert [one.p for one in corrected(gaps)] == [one.p for one in gaps]
     assert corrected([]) == ()
     assert corrected(gaps[:1])[0].p_holm == 0.02
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_interval_of_a_metric_holds_it_and_narrows_with_more_rows(metric: str) -> None:
+    widths = []
+    for n_rows in (200, 800):
+        rows = made(1, n_rows)[0][0]
+        values = row_values(metric, rows)
+        assert values is not None
+        bounds = interval_of_metric(metric, rows, float(values.values.mean()))
+        assert bounds is not None
+        assert bounds[0] < values.values.mean() < bounds[1]
+        back = {name: column[::-1] for name, column in rows.items()}
+        assert interval_of_metric(metric, back, float(values.values.mean())) == bounds
+        widths.append(bounds[1] - bounds[0])
+    assert widths[1] == pytest.approx(widths[0] / 2, rel=0.25)
+
+
+def test_the_interval_of_a_perfect_metric_has_a_width_and_stays_in_its_range() -> None:
+    rows = made(1, 50)[0][0] | {"em": np.ones(50)}
+    assert interval_of_metric("em", rows, 100.0) == (pytest.approx(96.0, abs=0.1), 100)
+    assert interval_of_metric("em", rows, 90.0) is None, "the rows are of another test"
+    assert interval_of_metric("loss", rows, 0.5) is interval_of_metric("accuracy", {}, 0.5) is None

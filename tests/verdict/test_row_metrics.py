@@ -7,6 +7,7 @@ from torchmetrics.classification import MulticlassF1Score, MulticlassMatthewsCor
 
 from selectune.common.errors import UserError
 from selectune.verdict.row_metrics import Rows, by_row_id, row_values, smallest_class
+from tests.mistakes import mistake
 
 
 def classified(n_rows: int, seed: int = 0, n_classes: int = 4, accuracy: float = 0.7) -> dict[str, np.ndarray]:
@@ -97,7 +98,7 @@ def test_rows_come_in_the_order_of_their_ids() -> None:
     ],
 )
 def test_rows_without_ids_of_their_own_are_refused(wrong: dict[str, np.ndarray]) -> None:
-    with pytest.raises(UserError, match="the run"):
+    with mistake(UserError, "the run"):
         by_row_id(wrong, "the run")
 
 

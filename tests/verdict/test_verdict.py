@@ -10,6 +10,7 @@ from selectune.verdict.decision import Word
 from selectune.verdict.evidence import Arm, Cost, Evidence, Metric
 from selectune.verdict.intervals import Difference
 from selectune.verdict.verdict import Verdict
+from tests.mistakes import mistake
 from tests.verdict.cases import ALL_ROWS, CASES, COMMAND, NOT_RUN, ONE_SEED, PAYS, Case, arm, difference
 
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
@@ -166,7 +167,7 @@ def damaged() -> list[object]:
 
 @pytest.mark.parametrize("content", damaged(), ids=range(len(damaged())))
 def test_a_damaged_file_is_a_sentence(content: object) -> None:
-    with pytest.raises(UserError, match=r"verdict\.json") as told:
+    with mistake(UserError, "verdict.json") as told:
         Verdict.from_json(content)
     assert "\n" not in str(told.value)
 

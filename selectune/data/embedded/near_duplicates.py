@@ -7,6 +7,8 @@ import zlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 SHINGLE = 5  # words
 BANDS, ROWS = 8, 3  # texts of Jaccard similarity J meet in a band with probability 1 - (1 - J^3)^8: 0.7 gives 0.97
@@ -20,19 +22,16 @@ def components(texts: Sequence[str]) -> list[int]:
     five words agree in a band (Broder 1997; Leskovec, Rajaraman, Ullman, Mining of Massive Datasets, chapter 3).
     Letters' case is not looked at.
     """
-    parents = list(range(len(texts)))
-
-    def root(i: int) -> int:
-        while parents[i] != i:
-            parents[i] = i = parents[parents[i]]
-        return i
-
-    seen: dict[str | bytes, int] = {}
-    for i, text in enumerate(texts):
-        for mark in _marks(text.casefold()):
-            a, b = root(i), root(seen.setdefault(mark, i))
-            parents[max(a, b)] = min(a, b)
-    return [root(i) for i in range(len(texts))]
+    first_with: dict[str | bytes, int] = {}
+    edges = [(i, first_with.setdefault(mark, i)) for i, text in enumerate(texts) for mark in _marks(text.casefold())]
+    if not edges:
+        return []
+    one, other = np.array(edges).T
+    graph = coo_array((np.ones(len(edges), dtype=bool), (one, other)), shape=(len(texts), len(texts)))
+    _, first, component = np.unique(
+        connected_components(graph, directed=False)[1], return_index=True, return_inverse=True
+    )
+    return first[component].tolist()
 
 
 # An odd multiplier and an offset for each hash function, uint64, shape (BANDS * ROWS,).

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from selectune.common.errors import DataError
 from selectune.common.files import atomic_file
 from selectune.common.flop_formulas import adamw_flops
-from selectune.selectors.base import Signals
+from selectune.selectors.base import tie_keys
 
 HIDDEN = 256
 POSITIONS = 36_864  # more of them is all that helps: 20,000 rank SST-2 with 0.939, 41,000 with 0.953
@@ -155,7 +155,7 @@ def fit_rows(
     Raises:
         UnfitProbeError: the pool is so small that exact entropies of these rows are over half of all the work.
     """
-    keys = Signals({"text_hash": text_hash}).tie_keys(ORDER)
+    keys = tie_keys(text_hash, ORDER)
     _, order = np.unique(keys, return_index=True)  # ascending, the first of equal ones
     order = order[lengths[order] > 0]
     reached = np.cumsum(lengths[order])

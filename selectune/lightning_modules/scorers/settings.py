@@ -10,7 +10,7 @@ from selectune.common import checks
 
 @dataclass
 class Information:
-    """How information entropy is estimated.
+    """Estimator of the information entropy.
 
     Args:
         estimator: ``plugin``, from the tokens of a text alone; ``miller_madow``, which corrects its bias on short
@@ -25,7 +25,7 @@ class Information:
 
 @dataclass
 class Generative:
-    """How generative entropy is estimated; the signal ``loss`` is that of the same predictions.
+    """Estimator of the generative entropy; the signal ``loss`` is that of the same predictions.
 
     Args:
         estimator: ``masked``: the mean entropy of a masked language model's predictions, one pass, nothing masked;
@@ -35,8 +35,8 @@ class Generative:
         k: passes of ``masked_pseudo``, each of which masks every k-th position; as many as a text has tokens is exact.
         head: ``exact``, or ``probe``: a perceptron that learned the entropies from hidden states, at a hundredth of the
             vocabulary product's cost.
-        layers: whose states the probe reads, 0 being the embeddings; default a third of the way up and the last. With
-            early layers only, the encoder stops there, and embeddings are that layer's mean.
+        layers: that the probe reads the states of, 0 being the embeddings; default a third of the way up and the last.
+            With early layers only, the encoder stops there, and embeddings are that layer's mean.
     """
 
     estimator: Literal["masked", "masked_pseudo", "causal"] | None = None
@@ -50,7 +50,7 @@ class Generative:
 
 @dataclass
 class Semantic:
-    """How semantic entropy is estimated.
+    """Estimator of the semantic entropy.
 
     Args:
         estimator: ``prototype``: entropy of the soft assignment to prototypes of the pool's embeddings; ``sampled``:
@@ -58,7 +58,7 @@ class Semantic:
         seed: of the k-means that finds the prototypes, or of the draws.
         samples: continuations of each text.
         max_new_tokens: of each continuation.
-        similarity: cosine from which on two continuations mean the same.
+        similarity: cosine at or above which two continuations mean the same.
     """
 
     estimator: Literal["prototype", "sampled"] = "prototype"
@@ -76,7 +76,7 @@ class Semantic:
 
 @dataclass
 class Embedding:
-    """How embeddings are stored, which are the masked mean of the last hidden states.
+    """Storage of embeddings, the masked mean of the last hidden states.
 
     Args:
         dtype: ``float16`` halves the file; for transport and other distances its rounding is noise, but the last bits

@@ -175,7 +175,8 @@ def _array_fault(
         bad = np.flatnonzero(~np.isfinite(weights) | (weights < 0))
         if len(bad):
             weight = weights[bad[0]]
-            return TransportError(f"Row {bad[0]} of the {name} has the weight {weight}; weights are at least 0.")
+            message = f"Row {bad[0]} of the {name} has the weight {weight}; weights are at least 0."
+            return TransportError(message, rows=bad.tolist())
     if len(target) == 0:
         return DataError("The target is empty; there is nothing to transport the pool to.")
     if pool.shape[1] != target.shape[1]:

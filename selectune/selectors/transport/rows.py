@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selectune.common.errors import DataError
-from selectune.selectors.base import blocks, listed
+from selectune.common.errors import DataError, first_few
+from selectune.selectors.base import blocks
 
 Cost = Literal["sqeuclidean", "cosine"]
 SCALES = {"sqeuclidean": 1.0, "cosine": 0.5}
@@ -133,6 +133,8 @@ def embedding_fault(array: np.ndarray, name: str, squares: np.ndarray, cost: Cos
     zero = [row for row in suspects if cost == "cosine" and not array[row].any()]
     for kind, rows in (("not finite", not_finite), ("zero, which have no cosine", zero)):
         if rows:
-            named = listed(np.array(rows) + offset)
-            return DataError(f"{len(rows)} embeddings of the {name} are {kind} (rows {named}); leave these rows out.")
-    return DataError(f"The embeddings of the {name} are too large to be squared; divide all of them by one number.")
+            ids = np.array(rows) + offset
+            message = f"{len(rows)} embeddings of the {name} are {kind} (rows {first_few(ids)}); leave these rows out."
+            return DataError(message, rows=ids.tolist())
+    message = f"The embeddings of the {name} are too large to be squared; divide all of them by one number."
+    return DataError(message, rows=(suspects + offset).tolist())

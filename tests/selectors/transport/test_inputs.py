@@ -11,6 +11,7 @@ import torch
 
 from selectune.common.errors import DataError, TransportError, UserError
 from selectune.selectors.transport import Eps, backends, dual_potentials
+from tests.mistakes import mistake
 from tests.selectors.transport.test_solve import costs, points
 
 
@@ -43,43 +44,44 @@ def bad(value: float, *rows: int) -> np.ndarray:
 
 
 GOOD = points(8, 4, 2)
-REFUSED: list[tuple[dict[str, Any], type[UserError], str]] = [
-    ({"target": np.zeros((0, 4))}, DataError, "target is empty"),
-    ({"pool": np.zeros((0, 4))}, DataError, "pool is empty"),
-    ({"pool": bad(np.nan, 3, 7)}, DataError, r"2 embeddings of the pool are not finite \(rows 3, 7\)"),
-    ({"pool": bad(np.inf, *range(7))}, DataError, r"rows 0, 1, 2, 3, 4, \.\.\."),
-    ({"target": bad(np.nan, 2)}, DataError, r"of the target are not finite \(rows 2\)"),
-    ({"pool": bad(0, 5), "cost": "cosine"}, DataError, r"pool are zero, which have no cosine \(rows 5\)"),
-    ({"pool": bad(1e200, 5)}, DataError, "pool are too large to be squared"),
-    ({"target": points(8, 3, 1)}, DataError, "4 wide, the target's 3"),
-    ({"pool": points(10, 4, 1)[0]}, DataError, "shape"),
-    ({"pool": np.ones((10, 4), dtype=int)}, DataError, "give floats"),
-    ({"eps": {"absolute": 0.0}}, TransportError, "eps.absolute must be a number above 0"),
-    ({"eps": {"std": -1.0}}, TransportError, "eps.std must be a number above 0"),
-    ({"eps": {"std": float("nan")}}, TransportError, "above 0"),
-    ({"eps": {"std": 0.1, "mean": 0.1}}, TransportError, "exactly one of absolute, std and mean, and has std and mean"),
-    ({"eps": {}}, TransportError, "has none"),
-    ({"eps": 0.1}, TransportError, "give one of absolute, std and mean"),
-    ({"eps": {"median": 0.1}}, TransportError, "give one of absolute, std and mean"),
-    ({"pool_weights": np.full(9, 1 / 9)}, TransportError, r"pool have shape \(9,\); 10 rows"),
-    ({"pool_weights": np.full(10, 0.2)}, TransportError, "pool sum to 2; divide"),
-    ({"target_weights": np.full(8, 0.1)}, TransportError, "target sum to 0.8; divide"),
-    ({"pool_weights": np.array([-0.1, 1.1] + [0.0] * 8)}, TransportError, "Row 0 of the pool has the weight -0.1"),
-    ({"target_weights": np.array([np.nan] * 8)}, TransportError, "Row 0 of the target has the weight nan"),
-    ({"cost": "manhattan"}, TransportError, "choose sqeuclidean or cosine"),
-    ({"backend": "exact"}, TransportError, "choose one of pot, dense, stream or auto"),
-    ({"lowest": 11}, TransportError, "lowest lies in 1 to 10"),
-    ({"tolerance": 0.0}, TransportError, "tolerance is 0.0, but must be over 0 and at most 2"),
-    ({"max_iterations": 0}, TransportError, "max_iterations is 0, but must be at least 1"),
-    ({"pool": np.ones((10, 4)), "target": np.ones((8, 4))}, TransportError, "same for all pairs; state absolute"),
+REFUSED: list[tuple[dict[str, Any], type[UserError], list[object], list[int]]] = [
+    ({"target": np.zeros((0, 4))}, DataError, ["target"], []),
+    ({"pool": np.zeros((0, 4))}, DataError, ["pool"], []),
+    ({"pool": bad(np.nan, 3, 7)}, DataError, [2, "pool"], [3, 7]),
+    ({"pool": bad(np.inf, *range(7))}, DataError, [7, "pool", "..."], list(range(7))),
+    ({"target": bad(np.nan, 2)}, DataError, [1, "target"], [2]),
+    ({"pool": bad(0, 5), "cost": "cosine"}, DataError, ["pool", "cosine"], [5]),
+    ({"pool": bad(1e200, 5)}, DataError, ["pool"], [5]),
+    ({"target": points(8, 3, 1)}, DataError, [4, 3], []),
+    ({"pool": points(10, 4, 1)[0]}, DataError, ["pool", (4,)], []),
+    ({"pool": np.ones((10, 4), dtype=int)}, DataError, ["pool", "int64"], []),
+    ({"eps": {"absolute": 0.0}}, TransportError, ["eps.absolute", 0.0], []),
+    ({"eps": {"std": -1.0}}, TransportError, ["eps.std", -1.0], []),
+    ({"eps": {"std": float("nan")}}, TransportError, ["eps.std", "nan"], []),
+    ({"eps": {"std": 0.1, "mean": 0.1}}, TransportError, ["eps", "absolute", "std", "mean"], []),
+    ({"eps": {}}, TransportError, ["eps", "absolute", "std", "mean"], []),
+    ({"eps": 0.1}, TransportError, ["eps", 0.1, "absolute"], []),
+    ({"eps": {"median": 0.1}}, TransportError, ["eps", "median", "absolute"], []),
+    ({"pool_weights": np.full(9, 1 / 9)}, TransportError, ["pool", (9,), 10], []),
+    ({"pool_weights": np.full(10, 0.2)}, TransportError, ["pool", 2], []),
+    ({"target_weights": np.full(8, 0.1)}, TransportError, ["target", 0.8], []),
+    ({"pool_weights": np.array([-0.1, 1.1] + [0.0] * 8)}, TransportError, ["pool", -0.1, 0], [0]),
+    ({"target_weights": np.array([np.nan] * 8)}, TransportError, ["target", "nan", 0], list(range(8))),
+    ({"cost": "manhattan"}, TransportError, ["manhattan", "sqeuclidean", "cosine"], []),
+    ({"backend": "exact"}, TransportError, ["exact", "pot", "dense", "stream", "auto"], []),
+    ({"lowest": 11}, TransportError, ["lowest", 11, 10], []),
+    ({"tolerance": 0.0}, TransportError, ["tolerance", 0.0, 2], []),
+    ({"max_iterations": 0}, TransportError, ["max_iterations", 0, 1], []),
+    ({"pool": np.ones((10, 4)), "target": np.ones((8, 4))}, TransportError, ["eps", "0.05 std", "absolute"], []),
 ]
 
 
-@pytest.mark.parametrize(("given", "kind", "message"), REFUSED)
-def test_bad_input_is_refused_in_a_sentence(given: dict[str, Any], kind: type[UserError], message: str) -> None:
-    with pytest.raises(kind, match=message) as caught:
+@pytest.mark.parametrize(("given", "kind", "named", "rows"), REFUSED)
+def test_bad_input_is_refused_in_a_sentence(
+    given: dict[str, Any], kind: type[UserError], named: list[object], rows: list[int]
+) -> None:
+    with mistake(kind, *named, rows=rows):
         dual_potentials(**({"pool": points(10, 4, 1), "target": GOOD, "device": "cpu"} | given))
-    assert "\n" not in str(caught.value)
 
 
 def test_eps_is_one_of_three() -> None:

@@ -1,0 +1,38 @@
+"""Sentences below the table of costs: how they were counted, on what, and the energy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from markupsafe import Markup
+
+from selectune.report.numbers import element, si
+from selectune.report.run_data import STAGE_NAMES, RunData
+
+
+def cost_notes(run: RunData) -> Iterator[str]:
+    """The methods and devices by which costs were counted."""
+    methods: dict[str, list[str]] = {}
+    for stage, method in sorted({(record.stage, record.flops_method) for record in run.records}):
+        methods.setdefault(method, []).append(STAGE_NAMES[stage].lower())
+    yield from (f"FLOPs of {', '.join(stages)}: {method}." for method, stages in methods.items())
+    yield from sorted({f"Energy {record.energy_source}." for record in run.records if record.energy_j is None})
+    devices: dict[int, set[str]] = {}
+    for record in run.records:
+        if not record.cached:
+            devices.setdefault(record.world_size, set()).add(record.device)
+    for size, names in sorted(devices.items()):
+        yield f"Ran as {size} process{'es' if size > 1 else ''} on {', '.join(sorted(names))}."
+    yield "Device time adds up over processes, wall time does not; both leave out what other rows count."
+    yield "Peak memory is that of the largest process, since it started."
+
+
+def energy(run: RunData) -> Markup | None:
+    """Joules that were measured, of all that this run spent; None where none were."""
+    measured = [record for record in run.records if record.energy_j is not None and not record.cached]
+    if not measured:
+        return None
+    stages = ", ".join(dict.fromkeys(STAGE_NAMES[record.stage].lower() for record in measured))
+    sources = "; ".join(sorted({record.energy_source for record in measured}))
+    joules = element(sum(record.energy_j or 0.0 for record in measured), lambda value: si(value, "J"))
+    return Markup("Energy of {}: {} ({}).").format(stages, joules, sources)

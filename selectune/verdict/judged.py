@@ -1,0 +1,95 @@
+"""A finished run, as far as a verdict needs it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from selectune.common.files import read_mapping
+from selectune.common.run_files import RunFiles
+from selectune.common.training_outcome import TrainingOutcome
+from selectune.costs.saving import Saving
+from selectune.verdict.evidence import Cost, Metric
+from selectune.verdict.row_metrics import Rows, read_rows, row_values
+
+DAMAGED = "run it again into a new folder"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """A finished run.
+
+    Args:
+        metrics: on the held-out split, by name without ``test/``.
+        kept_rows: rows that were selected.
+        pool_rows: rows that they were selected from.
+        cost: of selecting and training.
+        rows: columns of ``test_scores.parquet``; none of a task whose metrics are not of rows.
+        failed: whether its loss or its weights were not finite.
+        cost_of_all_rows: that of training on the whole pool, measured or estimated; None where unknown.
+        classes: their names; none where they are not known.
+    """
+
+    metrics: Mapping[str, float]
+    kept_rows: int
+    pool_rows: int
+    cost: Cost
+    rows: Rows = field(default_factory=dict, repr=False)
+    failed: bool = False
+    cost_of_all_rows: Cost | None = None
+    classes: Sequence[str] = ()
+
+    @classmethod
+    def read(cls, folder: Path, metrics: Mapping[str, float] | None = None) -> Judged:
+        """A run in a folder; `metrics` are those of one that has not written ``done.json`` yet.
+
+        Raises:
+            UserError: a file is damaged.
+        """
+        files, saving, outcome = RunFiles(folder), Saving.read(folder), TrainingOutcome.read(folder)
+        if metrics is None:
+            metrics = read_mapping(files.done, DAMAGED, "metrics")["metrics"]
+        assert metrics is not None
+        flops, device_s = (add(terms.selection, terms.training) for terms in (saving.flops, saving.device_s))
+        full = saving.flops.full_training, saving.device_s.full_training
+        return cls(
+            metrics={name.removeprefix("test/"): float(metrics[name]) for name in metrics if name.startswith("test/")},
+            kept_rows=saving.kept_rows,
+            pool_rows=saving.pool_rows,
+            cost=Cost(flops, device_s),
+            rows=read_rows(files.row_metrics),
+            failed=outcome is not None and outcome.not_finite is not None,
+            cost_of_all_rows=None if full == (None, None) else Cost(*full, estimated=saving.flops.full_is_estimated),
+            classes=_class_names(files),
+        )
+
+    def score(self, metric: Metric) -> float | None:
+        """Its metric, EM and F1 of answers from 0 to 100; None where it is no finite number."""
+        values = row_values(metric.name, self.rows) if self.rows else None
+        value = self.metrics.get(metric.name, math.nan) if values is None else float(values.values.mean())
+        return value if math.isfinite(value) else None
+
+    def majority(self, metric: Metric) -> float | None:
+        """The metric of always answering the largest class of the held-out rows; None without classes."""
+        if "label" not in self.rows:  # an earlier version had it among the metrics
+            return self.metrics.get(f"majority_{metric.name}")
+        labels = self.rows["label"]
+        constant = np.full_like(labels, np.bincount(labels).argmax())
+        values = row_values(metric.name, {**self.rows, "prediction": constant})
+        return None if values is None else float(values.values.mean())
+
+
+def _class_names(files: RunFiles) -> list[str]:
+    """Names of the classes, from the exported model; none where it was not kept."""
+    config = files.export / "config.json"
+    names = read_mapping(config, DAMAGED).get("id2label", {}) if config.is_file() else {}
+    return [str(names[key]) for key in sorted(names, key=int)]
+
+
+def add(selection: float | None, training: float | None) -> float | None:
+    """The sum of two costs; None where one is unknown."""
+    return None if selection is None or training is None else selection + training

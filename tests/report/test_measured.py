@@ -1,0 +1,88 @@
+"""A metric never stands without what it was measured on: rows, and an interval where it follows from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from selectune.common.errors import UserError
+from selectune.report import RunData, write_report
+from selectune.report.measured import measured
+from tests.costs.records import record
+from tests.report.pages import Page, a_run
+
+ROWS = 1000
+
+
+def scored(folder: Path, accuracy: float = 0.7421) -> Path:
+    """Scores of held-out rows, of which a share is right."""
+    label = np.arange(ROWS) % 2
+    right = np.arange(ROWS) < round(accuracy * ROWS)
+    columns = {"row_id": np.arange(ROWS), "label": label, "prediction": np.where(right, label, 1 - label)}
+    pq.write_table(pa.table(columns), folder / "test_scores.parquet")
+    return folder
+
+
+def evaluated(kind: str, examples: int, rank: int = 0, attempt: int = 1):
+    return record("evaluate", work=f"train: {kind} after 8 batches", examples=examples, rank=rank, attempt=attempt)
+
+
+def test_every_held_out_metric_of_the_page_has_its_rows_and_its_interval(tmp_path: Path):
+    run = scored(a_run(tmp_path / "run"), 0.742)
+    text = (run / "metrics.csv").read_text()
+    (run / "metrics.csv").write_text(text.replace("0.7421", "0.742").replace("0.1136", "0.5"))
+    known = RunData.read(run).measured
+    low, high = known["test/accuracy"].bounds or (1.0, 0.0)
+    assert low < 0.742 < high
+    assert high - low == pytest.approx(2 * 1.962 * np.sqrt(0.742 * 0.258 / (ROWS - 1)), abs=1e-3)
+    assert known["test/majority_accuracy"].bounds is not None
+    page = write_report(run).read_text(encoding="utf-8")
+    assert {low, high, *(known["test/majority_accuracy"].bounds or ())} <= set(Page(page).figures)
+    assert "<td>1,000 rows</td>" in page
+    assert write_report(run).read_text(encoding="utf-8") == page
+
+
+def test_scores_of_another_test_give_no_interval(tmp_path: Path):
+    known = RunData.read(scored(a_run(tmp_path / "run"), 0.5)).measured
+    assert known["test/accuracy"].bounds is None
+    assert known["test/accuracy"].over == "1,000 rows"
+
+
+def test_rows_without_scores_are_counted_by_the_ledger_over_all_processes():
+    metrics = {"val/loss": 1.0, "test/loss": 2.0}
+    records = [evaluated("validate", 9), evaluated("validate", 12, attempt=2), evaluated("validate", 11, 1, 2)]
+    records += [evaluated("test", 30), evaluated("test", 29, rank=1)]
+    assert {name: one.n_rows for name, one in measured(metrics, {}, records).items()} == {
+        "val/loss": 23,
+        "test/loss": 59,
+    }
+    assert measured({"test/loss": 2.0}, {}, [record("evaluate", work="", examples=7)])["test/loss"].n_rows == 7
+    assert measured(metrics, {}, [record("evaluate", work="", examples=7)])["test/loss"].over == (
+        "an unknown number of rows"
+    )
+
+
+def test_each_held_out_split_has_its_own_rows():
+    rows = {"row_id": np.arange(10), "label": np.zeros(10, np.int64), "prediction": np.zeros(10, np.int64)}
+    metrics = {"test/accuracy": 1.0, "test/other/accuracy": 1.0}
+    known = measured(metrics, rows, [evaluated("test", 25)])
+    assert [one.n_rows for one in known.values()] == [10, 15]
+    assert [one.bounds is None for one in known.values()] == [False, True]
+    assert [one.n_rows for one in measured(metrics, {}, [evaluated("test", 25)]).values()] == [None, None]
+
+
+def test_a_metric_of_answers_says_which_rows_it_is_of():
+    known = measured({"test/has_ans_f1": 51.4, "test/f1": 40.0}, {}, [evaluated("test", 50)])
+    assert known["test/has_ans_f1"].over == "those of 50 rows with an answer"
+    assert known["test/f1"].sentence() == "test/f1: 40.0000 (over 50 rows)"
+
+
+def test_damaged_scores_are_a_sentence(tmp_path: Path):
+    run = a_run(tmp_path / "run")
+    (run / "test_scores.parquet").write_bytes(b"no parquet")
+    with pytest.raises(UserError, match=r"test_scores\.parquet is damaged"):
+        write_report(run)
