@@ -24,35 +24,33 @@ ALPHABETS = (  # first letter and number of letters: Cyrillic, Greek, Armenian, 
     (0x10D0, 33),
     (0x3042, 80),
 )
-SYNONYMS = {
-    word: other
-    for pair in (
-        "film movie, good fine, bad poor, big large, small little, begin start, end finish, quick fast, funny amusing, "
-        "smart clever, sad unhappy, happy glad, story tale, scene sequence, actor performer, director filmmaker, "
-        "beautiful lovely, ugly hideous, boring dull, interesting intriguing, strange odd, scary frightening, "
-        "great terrific, awful terrible, company firm, said stated, says states, announced declared, buy purchase, "
-        "bought purchased, deal agreement, profit earnings, rise increase, rose increased, fall drop, fell dropped, "
-        "president leader, killed slain, attack assault, country nation, city town, police officers, game match, "
-        "win victory, won triumphed, lost defeated, team squad, players athletes, coach trainer, season campaign, "
-        "computer machine, software program, maker producer, internet web, users customers, launch release, new fresh, "
-        "old aged, week seven-days, plan scheme, help aid, show display, shows displays, make create, makes creates, "
-        "made created, get obtain, gets obtains, use employ, uses employs, find discover, found discovered, "
-        "world globe, people persons, children kids, man guy, woman lady, life existence, work labour, money cash, "
-        "very really, never not-ever, always forever, often frequently, perhaps maybe, about around, many numerous, "
-        "much plenty, more additional, most nearly-all, few scarce, first initial, last final, long lengthy, "
-        "short brief, high elevated, low reduced, strong powerful, weak feeble, hard difficult, easy simple, "
-        "true genuine, wrong mistaken, right correct, look glance, looks appears, feel sense, feels seems, "
-        "think believe, know understand, want desire, need require, try attempt, kind sort, type sort, "
-        "because since, although though, while whereas, but yet, also too, only just, between among, near close-to, "
-        "officials authorities, government administration, troops soldiers, war conflict, peace calm, oil crude, "
-        "prices costs, stocks shares, market exchange, bank lender, court tribunal, million m, percent per-cent, "
-        "year twelve-months, month four-weeks, today this-day, yesterday a-day-ago, comedy farce, drama play, "
-        "romance love-story, thriller suspense, audience viewers, performance acting, script screenplay, "
-        "characters figures, moments instants, picture image, entertaining enjoyable, charming delightful, "
-        "clumsy awkward, silly foolish, tired weary, fun enjoyment, laughs chuckles, heart soul, mind brain"
-    ).split(", ")
-    for word, other in (pair.split(),)
-}
+SYNONYM_PAIRS = """
+film movie, good fine, bad poor, big large, small little, begin start, end finish, quick fast,
+funny amusing, smart clever, sad unhappy, happy glad, story tale, scene sequence, actor performer,
+director filmmaker, beautiful lovely, ugly hideous, boring dull, interesting intriguing, strange odd,
+scary frightening, great terrific, awful terrible, company firm, said stated, says states,
+announced declared, buy purchase, bought purchased, deal agreement, profit earnings, rise increase,
+rose increased, fall drop, fell dropped, president leader, killed slain, attack assault, country nation,
+city town, police officers, game match, win victory, won triumphed, lost defeated, team squad,
+players athletes, coach trainer, season campaign, computer machine, software program, maker producer,
+internet web, users customers, launch release, new fresh, old aged, week seven-days, plan scheme,
+help aid, show display, shows displays, make create, makes creates, made created, get obtain,
+gets obtains, use employ, uses employs, find discover, found discovered, world globe, people persons,
+children kids, man guy, woman lady, life existence, work labour, money cash, very really, never not-ever,
+always forever, often frequently, perhaps maybe, about around, many numerous, much plenty,
+more additional, most nearly-all, few scarce, first initial, last final, long lengthy, short brief,
+high elevated, low reduced, strong powerful, weak feeble, hard difficult, easy simple, true genuine,
+wrong mistaken, right correct, look glance, looks appears, feel sense, feels seems, think believe,
+know understand, want desire, need require, try attempt, kind sort, type sort, because since,
+although though, while whereas, but yet, also too, only just, between among, near close-to,
+officials authorities, government administration, troops soldiers, war conflict, peace calm, oil crude,
+prices costs, stocks shares, market exchange, bank lender, court tribunal, million m, percent per-cent,
+year twelve-months, month four-weeks, today this-day, yesterday a-day-ago, comedy farce, drama play,
+romance love-story, thriller suspense, audience viewers, performance acting, script screenplay,
+characters figures, moments instants, picture image, entertaining enjoyable, charming delightful,
+clumsy awkward, silly foolish, tired weary, fun enjoyment, laughs chuckles, heart soul, mind brain
+"""
+SYNONYMS = {word: other for pair in SYNONYM_PAIRS.split(",") for word, other in (pair.split(),)}
 
 
 @dataclass(frozen=True)
@@ -128,7 +126,7 @@ def near_copy(text: str, rng: np.random.Generator) -> str:
 
 
 def paraphrase(text: str, rng: np.random.Generator) -> str:
-    """The text with synonyms where there are some, and its halves (at a comma or conjunction near the middle) swapped."""
+    """The text with synonyms, and its halves (at a comma or conjunction near the middle) swapped."""
     words = [SYNONYMS.get(word, word) if rng.random() < 0.8 else word for word in text.split()]
     cuts = [i for i, word in enumerate(words) if word in (",", "and", "but", "as", "that", "with", "in", "for") and i]
     if len(words) > 3:
@@ -181,7 +179,9 @@ def _copies(
     return FaultyPool(new, given, faulty, finding, given.copy())
 
 
-def _junk(texts: list[str], labels: np.ndarray, share: float, rng: np.random.Generator, others: Sequence[str]) -> FaultyPool:
+def _junk(
+    texts: list[str], labels: np.ndarray, share: float, rng: np.random.Generator, others: Sequence[str]
+) -> FaultyPool:
     kinds = (
         lambda text: gibberish(text, rng),
         lambda text: foreign(text, rng, others),
@@ -197,7 +197,7 @@ def _flips(texts: list[str], labels: np.ndarray, share: float, rng: np.random.Ge
         rows = rng.choice(n, round(share * n), replace=False)
         given[rows] = (labels[rows] + rng.integers(1, n_classes, len(rows))) % n_classes
     else:
-        # classes differ in how often they are wrong, by half to one and a half times the share, and each is taken for one other class alone
+        # classes are wrong at half to one and a half times the share, and each is taken for one other class alone
         weights = np.linspace(0.5, 1.5, n_classes)
         expected = share * n * weights / weights.sum()
         for c in range(n_classes):

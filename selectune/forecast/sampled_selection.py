@@ -25,7 +25,7 @@ from selectune.selectors.checking import checked_select
 from selectune.selectors.clustering import default_prototypes, kmeans, kmeans_flops
 from selectune.selectors.transport.backends import POT_CELLS
 from selectune.signals.definitions import Rows
-from selectune.signals.derived import semantic_entropy, text_signal
+from selectune.signals.derived import derived_signal, semantic_entropy, text_signal
 from selectune.signals.forward import make_scorer, networks_of
 from selectune.signals.probe import refuse_masking
 from selectune.signals.store import SignalStore
@@ -152,8 +152,15 @@ class Selecting(Stages[_Known]):
             return of_all, None
         sample = functools.reduce(np.intersect1d, [one.rows for one in scored])
         values = {name: v[np.isin(one.rows, sample)] for one in scored for name, v in one.values.items()}
-        if any(definition.kind == "derived" for definition in wanted):
+        derived = {definition.name for definition in wanted if definition.kind == "derived"}
+        if "semantic_entropy" in derived:
             values["semantic_entropy"] = self._semantic(values["embedding"], sample, rows)
+        if "class_probabilities" in derived:
+            began = time.perf_counter()
+            name, times = "class_probabilities", len(rows) / len(sample)
+            values[name], spent, _ = derived_signal(name, values["embedding"], rows.take(sample), scoring)
+            cost = Total(device_s=(time.perf_counter() - began) * times, flops=spent * times, examples=len(rows))
+            self.estimated.charge("solve", self.request.part, cost)
         values = {name: v for name, v in values.items() if name in names}
         if any(v.ndim > 1 for v in values.values()):  # copies of a row would interfere with each other
             some = of_all.take(sample)

@@ -13,8 +13,8 @@ from selectune.common import checks
 from selectune.common.errors import BudgetError
 
 DECIMALS = 9
-# of every pool; ``domain`` where it is of several data sets
-ALWAYS = frozenset({"n_tokens", "input_tokens", "text_hash", "domain"})
+# of every pool; ``domain`` where it is of several data sets, ``label`` where rows have classes
+ALWAYS = frozenset({"n_tokens", "input_tokens", "text_hash", "domain", "label"})
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Signals(Mapping[str, np.ndarray]):
 
     Every pool has ``n_tokens`` (int64, special tokens excluded), ``input_tokens`` (with them, as a model reads the row)
     and ``text_hash`` (uint64, of the text alone); a pool of several data sets also has ``domain`` (int32), the number
-    of each row's data set.
+    of each row's data set; one whose rows have classes has ``label``, the number of each row's class.
 
     Args:
         arrays: each of shape (n_rows,) or (n_rows, width); memory maps are fine.

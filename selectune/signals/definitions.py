@@ -17,6 +17,7 @@ from selectune.data.sources import ModelSource, weights_hash
 from selectune.data.tokens import TokenizedRows, load_tokenizer, tokenizer_hash
 from selectune.lightning_modules.scorers.settings import ScorerSettings
 from selectune.selectors.base import ALWAYS
+from selectune.signals.cross_fit import FITTED_ROWS, FOLDS, PENALTIES
 from selectune.signals.store import Definition
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 
 LANGUAGE = ("generative_entropy", "loss")
 HEAD = ("margin", "least_confidence", "label_loss", "class_probability")
-SIGNALS = ("information_entropy", "semantic_entropy", "embedding", "minhash", "ngrams", *LANGUAGE, *HEAD)
+ENCODER = ("embedding", "middle_embedding")
+DERIVED = ("semantic_entropy", "class_probabilities")
+SIGNALS = ("information_entropy", *DERIVED, *ENCODER, "minhash", "ngrams", *LANGUAGE, *HEAD)
 SHINGLE, HASHES = 5, 128  # of minhash
 NGRAM_BINS = 10_000  # of ngrams
 
@@ -59,6 +62,8 @@ class Rows:
     def always(self) -> dict[str, np.ndarray]:
         """The signals that every pool has, see `ALWAYS`."""
         known = {"n_tokens": self.n_tokens, "input_tokens": self.tokens.lengths, "text_hash": self.pool.text_hash}
+        if self.labels is not None and self.labels.dtype.kind in "iu":
+            known["label"] = self.labels
         return known if self.pool.domains is None else known | {"domain": self.pool.domains}
 
     def take(self, rows: np.ndarray) -> Rows:
@@ -145,6 +150,11 @@ class ScoringModel:
             return None
         return self.layers[-1] if self.layers[-1] < self._depth else None
 
+    @property
+    def middle_layer(self) -> int:
+        """The layer whose mean is the middle embedding: halfway up, where the order of words still shows."""
+        return max(1, (self.embedding_layer or self._depth) // 2)
+
     @cached_property
     def _depth(self) -> int:
         from transformers import AutoConfig
@@ -164,11 +174,13 @@ class ScoringModel:
             )
         if name == "information_entropy":
             return "head" if self.settings.information.estimator == "predictive" else "text"
-        if name == "semantic_entropy":
-            return "sampled" if self.settings.semantic.estimator == "sampled" else "derived"
+        if name == "semantic_entropy" and self.settings.semantic.estimator == "sampled":
+            return "sampled"
+        if name in DERIVED:
+            return "derived"
         if name in HEAD:
             return "head"
-        return "language" if name in LANGUAGE else "encoder" if name == "embedding" else "text"
+        return "language" if name in LANGUAGE else "encoder" if name in ENCODER else "text"
 
     def with_sources(self, names: Iterable[str]) -> list[str]:
         """Signals that are to be computed for some that are wanted: these, and what they are derived from; sorted."""
@@ -204,6 +216,10 @@ class ScoringModel:
                 arguments["k"] = self.settings.generative.k
             if name == "generative_entropy" and self.settings.generative.head == "probe":
                 arguments |= {"head": "probe", "layers": self.layers}
+        if name == "class_probabilities":
+            arguments |= {"folds": FOLDS, "penalties": list(PENALTIES), "fitted_rows": FITTED_ROWS}
+        if name == "middle_embedding":
+            arguments |= {"layer": self.middle_layer, "pooling": "mean"} | asdict(self.settings.embedding)
         if name == "embedding" or kind == "derived":
             arguments |= {"layer": "last" if self.embedding_layer is None else self.embedding_layer, "pooling": "mean"}
             arguments |= asdict(self.settings.embedding)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from selectune.common.errors import BadRowsError
+from selectune.common.errors import BadRowsError, DataError
 from selectune.common.files import default_cache
 from selectune.costs.ledger import Ledger
 from selectune.costs.record import Part
+from selectune.signals.cross_fit import cross_fit
 from selectune.signals.definitions import HASHES, NGRAM_BINS, SHINGLE, Rows, ScoringModel
 from selectune.signals.store import Definition, SignalStore
 
@@ -30,14 +31,30 @@ def solve(
 ) -> None:
     """Compute a signal of the text, or of other signals, and store it."""
     with ledger.stage("solve", part, f"{definition.name}-{definition.key}") as cost:
-        if definition.name == "semantic_entropy":
+        if definition.kind == "derived":
             embedding = next(other for other in wanted if other.name == "embedding")
-            solved = semantic_entropy(store.read(embedding), rows, scoring)
-            values, flops, method = solved.entropies, solved.flops, "k-means: 2 d a distance (analytic)"
+            values, flops, method = derived_signal(definition.name, store.read(embedding), rows, scoring)
         else:
             values, flops, method = text_signal(definition.name, rows, scoring)
         cost.add(examples=len(rows), flops=flops, method=method)
     store.write(definition, values, [ledger.records[-1].to_json()])
+
+
+def derived_signal(
+    name: str, embeddings: np.ndarray, rows: Rows, scoring: ScoringModel
+) -> tuple[np.ndarray, float, str]:
+    """A signal made of embeddings, the FLOPs that it took, and how they were counted.
+
+    Raises:
+        DataError: embeddings that are zero or not finite; no classes, where probabilities of these are asked for.
+    """
+    if name == "semantic_entropy":
+        solved = semantic_entropy(embeddings, rows, scoring)
+        return solved.entropies, solved.flops, "k-means: 2 d a distance (analytic)"
+    if "label" not in rows.always:
+        raise DataError("class_probabilities need rows with classes, which this task has none of; use another signal.")
+    fitted = cross_fit(embeddings, rows.always["label"], rows.pool.text_hash)
+    return fitted.probabilities, fitted.flops, "logistic regression: 4 d a row, class and step (analytic)"
 
 
 def semantic_entropy(embeddings: np.ndarray, rows: Rows, scoring: ScoringModel) -> PrototypeEntropy:

@@ -138,7 +138,7 @@ def make_scorer(names: list[str], scoring: ScoringModel, probe: EntropyProbe | N
         )  # fmt: skip
     else:
         scorer = head_scorer.EncoderScorer(load_network("AutoModel", source)[0], names, layer)
-    scorer.stored = scoring.settings.embedding
+    scorer.stored, scorer.middle_layer = scoring.settings.embedding, scoring.middle_layer
     return scorer
 
 

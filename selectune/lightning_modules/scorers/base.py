@@ -28,9 +28,13 @@ class Scorer(pl.LightningModule):
         network: in evaluation mode from now on.
         wanted: names of the signals.
         embedding_layer: whose mean is the embedding; default the last, after its norm.
+
+    Attributes:
+        middle_layer: whose mean is the middle embedding.
     """
 
     stored = Embedding()  # how embeddings are stored
+    middle_layer = 1
 
     def __init__(self, network: Any, wanted: Sequence[str], embedding_layer: int | None = None) -> None:
         super().__init__()
@@ -103,9 +107,12 @@ class Scorer(pl.LightningModule):
         batch = {"input_ids": ids, "attention_mask": ids, "token_type_ids": zeros, "special": zeros.bool()}
         return batch | {"labels": zeros[:, 0], "text_hash": np.arange(n_rows)}
 
-    def embedding(self, states: dict[int, Tensor], batch: dict[str, Tensor]) -> Tensor:
+    def embeddings(self, states: dict[int, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Those of ``embedding`` and ``middle_embedding`` that are wanted, each of shape (rows, width)."""
+        return {name: self.mean_of(states[layer], batch) for name, layer in self._embedding_layers().items()}
+
+    def mean_of(self, hidden: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """Mean of a layer's states over the row, padding left out, as they are stored, shape (rows, width)."""
-        hidden = states[self.embedding_layer]
         weights = batch["attention_mask"].unsqueeze(-1).to(hidden.dtype)
         means = (hidden * weights).sum(1).float() / weights.sum(1).float()
         if self.stored.unit_norm:
@@ -114,7 +121,11 @@ class Scorer(pl.LightningModule):
 
     def read_layers(self) -> set[int]:
         """Layers whose states the signals are made of."""
-        return {self.embedding_layer} if "embedding" in self.wanted else set()
+        return set(self._embedding_layers().values())
+
+    def _embedding_layers(self) -> dict[str, int]:
+        layers = {"embedding": self.embedding_layer, "middle_embedding": self.middle_layer}
+        return {name: layer for name, layer in layers.items() if name in self.wanted}
 
 
 class _PassEndedError(Exception):

@@ -16,7 +16,7 @@ from selectune.lightning_modules.scorers.base import Scorer, load_trained, state
 
 class HeadScorer(Scorer):
     """``information_entropy`` (the estimator ``predictive``), ``margin``, ``least_confidence``, ``label_loss``,
-    ``class_probability`` and ``embedding`` of rows, by a classifier. Entropy and loss are in nats."""
+    ``class_probability`` and the embeddings of rows, by a classifier. Entropy and loss are in nats."""
 
     probability_of = 1  # number of the class
 
@@ -39,9 +39,7 @@ class HeadScorer(Scorer):
         if "label_loss" in self.wanted:
             values["label_loss"] = -logs.gather(-1, batch["labels"].unsqueeze(-1)).squeeze(-1)
         signals = {name: value.float() for name, value in values.items() if name in self.wanted}
-        if "embedding" in self.wanted:
-            signals["embedding"] = self.embedding(states, batch)
-        return signals
+        return signals | self.embeddings(states, batch)
 
     def own_flops(self) -> tuple[float, float, float]:
         """The entropy over the classes, of each row."""
@@ -49,7 +47,7 @@ class HeadScorer(Scorer):
 
 
 class EncoderScorer(Scorer):
-    """``embedding`` of rows, by a model's encoder alone, as far up as it is read."""
+    """``embedding`` and ``middle_embedding`` of rows, by a model's encoder alone, as far up as it is read."""
 
     def __init__(self, network: Any, wanted: Sequence[str], embedding_layer: int | None = None) -> None:
         super().__init__(network, wanted, embedding_layer)
@@ -65,7 +63,7 @@ class EncoderScorer(Scorer):
         """Signals of a batch, float32, shape (rows, width)."""
         with states_of(self.network, self.read_layers()) as states, torch.no_grad():
             self.network.base_model(**network_inputs(self.network, batch))
-        return {"embedding": self.embedding(states, batch)}
+        return self.embeddings(states, batch)
 
 
 def load_classifier(source: ModelSource) -> Any:

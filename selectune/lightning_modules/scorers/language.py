@@ -27,7 +27,7 @@ Estimator = Literal["masked", "masked_pseudo", "causal"]
 
 
 class LanguageScorer(Scorer):
-    """``generative_entropy``, ``loss`` and ``embedding`` of rows, by a language model.
+    """``generative_entropy``, ``loss`` and the embeddings of rows, by a language model.
 
     ``masked`` reads the prediction at each token of the text, with nothing masked. ``masked_pseudo`` masks every k-th
     token in each of k passes and reads there (Salazar et al. 2020). ``causal`` reads the prediction of each token from
@@ -81,9 +81,7 @@ class LanguageScorer(Scorer):
                 entropies = self.probe(_concatenated(states, self.probe_layers, at))
         values = {"generative_entropy": entropies, "loss": losses}
         signals = {name: row_means(value, at) for name, value in values.items() if name in self.wanted}
-        if "embedding" in self.wanted:
-            signals["embedding"] = self.embedding(states, batch)
-        return signals
+        return signals | self.embeddings(states, batch)
 
     def positions(self, batch: dict[str, Any], layers: Sequence[int]) -> tuple[Tensor, Tensor, list[int]]:
         """Examples for a probe: exact entropies (n,), states of some layers concatenated (n, width), and the number

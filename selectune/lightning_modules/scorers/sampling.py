@@ -49,7 +49,7 @@ class SamplingScorer(Scorer):
         with states_of(self.network, {LAST}) as states:
             inputs = {"input_ids": drawn, "attention_mask": (~ended).long(), "token_type_ids": torch.zeros_like(drawn)}
             self.network.base_model(**network_inputs(self.network, inputs))
-        embeddings = self.embedding(states, inputs).view(len(means), self.samples, -1).cpu().numpy()
+        embeddings = self.mean_of(states[LAST], inputs).view(len(means), self.samples, -1).cpu().numpy()
         entropies = [
             meaning_entropy(chances, group_by_meaning(vectors, self.similarity))
             for chances, vectors in zip(means, embeddings)
