@@ -16,7 +16,8 @@ def two_blobs(n: int = 300) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_rows_that_embeddings_tell_apart_get_their_class() -> None:
     embeddings, labels, hashes = two_blobs()
     fitted = cross_fit(embeddings, labels, hashes)
-    assert fitted.probabilities.shape == (300, 2) and fitted.flops > 0
+    assert fitted.probabilities.shape == (300, 2)
+    assert fitted.flops > 0
     assert np.allclose(fitted.probabilities.sum(1), 1, atol=1e-5)
     assert (fitted.probabilities.argmax(1) == labels).mean() > 0.98
 
