@@ -97,7 +97,7 @@ def groups_of(pairs: np.ndarray, n_rows: int) -> np.ndarray:
 
 
 def _compared(unit: np.ndarray, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Rows and the rows that these are compared with, both ascending; no two rows are compared twice in one direction."""
+    """Rows and the rows that they are compared with, both ascending; no row meets another twice."""
     n_rows = len(unit)
     if n_rows <= EXACT_ROWS:
         yield np.arange(n_rows), np.arange(n_rows)
