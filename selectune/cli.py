@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from selectune.callbacks.preemption import Preemption, requeue_signal
+from selectune.diagnose.diagnose import diagnose
 from selectune.forecast import estimate
 from selectune.report import command as report
 from selectune.runs.command import RunCLI, run_verb
+from selectune.runs.job import Job
 from selectune.tables import command as table
 from selectune.tables import compare
 
@@ -17,6 +20,10 @@ OWN_PARSERS: dict[str, Any] = {"compare": compare, "report": report, "table": ta
 
 class SelectuneCLI(RunCLI):
     """All verbs that run a Trainer."""
+
+    def verbs(self) -> dict[str, Callable[[Job], Any]]:
+        """With those of higher folders."""
+        return super().verbs() | {"diagnose": diagnose}
 
     def _run_subcommand(self, subcommand: str) -> None:
         if subcommand != "estimate":

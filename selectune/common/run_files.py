@@ -45,6 +45,9 @@ class RunFiles:
         self.log = path / "log.txt"  # what that cell printed
         self.verdict = path / "verdict.json"
         self.compare = path / "compare"  # the runs that this one is judged against
+        self.diagnosis = path / "diagnosis.json"
+        self.findings = path / "findings.parquet"  # row_id, finding, score
+        self.diagnosis_page = path / "diagnosis.html"
         self.comparison = self.compare / "compare.json"  # their seeds
 
     @property
@@ -67,5 +70,6 @@ class RunFiles:
         return [
             self.done, self.metrics, self.costs, self.saving, self.forecast, self.report, self.predictions,
             self.row_metrics, self.training, self.path / "hparams.yaml", self.checkpoints, self.export, self.selection,
-            self.figures, self.warm_up.path, self.open_costs, self.verdict, self.compare, self.config,
+            self.figures, self.warm_up.path, self.open_costs, self.verdict, self.compare,
+            self.diagnosis, self.findings, self.diagnosis_page, self.config,
         ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,7 +13,7 @@ from selectune.common.errors import DataError
 from selectune.common.memory import give_memory_back
 from selectune.common.ranks import world
 from selectune.data.pool import Pool
-from selectune.data.texts import find_target
+from selectune.data.texts import Texts, as_texts, find_target
 from selectune.data.tokens import TokenizedRows, check_length, load_tokenizer, tokenize
 from selectune.data.windows import BatchRows
 from selectune.datamodules.dataloaders import Loaders
@@ -105,8 +106,9 @@ class SelectionDataModule(Loaders):
         target = None
         if self.selector is not None and self.selector.requires_target:
             dev = self.splits["dev"]
+            default = (self.trusted_texts() or "dev") if outer is None else "train"
             target = find_target(
-                self.target or ("dev" if outer is None else "train"),
+                self.target or default,
                 Pool(dev, self.text_columns, f"dev of {self.pool.source}", np.arange(len(dev))),
                 None if outer is None else outer.pool,
                 self.root,
@@ -128,6 +130,26 @@ class SelectionDataModule(Loaders):
             earlier=None if self.selection is None else Path(self.selection).expanduser(),
             scorer=scorer or ScorerSettings(),
         )
+
+    def trusted_texts(self) -> Texts | None:
+        """The rows of `trusted`, as they are loaded; None where there are none.
+
+        Raises:
+            DataError: the rows are pairs of texts.
+        """
+        if self.trusted is None:
+            return None
+        if len(self.text_columns) > 1:
+            raise DataError(
+                "data.trusted takes rows of one text, but these are pairs; leave it out.", option="data.trusted"
+            )
+        texts = as_texts(self.trusted)[0]
+        if isinstance(self.trusted, str) and self.trusted in self.find().splits:
+            here = (self.dataset, self.config_name, self.revision, self.local_name)
+            texts = Texts(
+                *here, split=self.trusted, separator=self.file_format.separator, encoding=self.file_format.encoding
+            )
+        return replace(texts, text_column=texts.text_column or self.text_columns[0])
 
     def with_selection(self, selection: Selection) -> Self:
         """A copy that trains on the selected rows."""

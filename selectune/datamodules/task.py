@@ -63,6 +63,8 @@ class TaskData(pl.LightningDataModule):
             texts, by name or as `Texts`, of which several count alike, whatever their sizes (but for `Nearest`, whose
             rows of the target take turns).
         max_target_rows: sample the target down to so many rows.
+        trusted: rows that are known to be good, which a diagnosis compares the pool with, and the default of ``target``
+            for the rows that are fine-tuned on: the name of a split of the data set, or other texts as in ``target``.
         seed: of splits, samples, shuffles and selector; default ``seed_everything``.
         num_workers: processes that make batches; 0 makes them in the training process.
     """
@@ -92,6 +94,7 @@ class TaskData(pl.LightningDataModule):
         selection: str | None = None,
         target: str | Texts | list[str | Texts] | None = None,
         max_target_rows: int | None = None,
+        trusted: str | Texts | None = None,
         seed: int | None = None,
         num_workers: int = 0,
     ) -> None:
@@ -106,7 +109,7 @@ class TaskData(pl.LightningDataModule):
         self.batch_size, self.max_batch_tokens = batch_size, max_batch_tokens
         self.selector, self.budget = selector, BudgetAsked(keep, keep_rows, keep_tokens)
         self.selection, self._seed, self.num_workers = selection, seed, num_workers
-        self.target, self.max_target_rows = target, max_target_rows
+        self.target, self.max_target_rows, self.trusted = target, max_target_rows, trusted
         self.selected: Selection | None = None
         self._only: np.ndarray | None = None  # rows to train on, selected or not
         self.tokenizer: PreTrainedTokenizerBase | None = None

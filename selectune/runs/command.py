@@ -43,7 +43,7 @@ NOT_IN_CONFIG = (
     "config", "output", "cache", "ckpt_path", "overwrite", "dry_run", "weights_only", "verbose", "return_predictions",
     "device_flops", "utilisation",
 )  # fmt: skip
-VERBS = ("fit", "estimate", "select", "validate", "test", "predict")  # in the order of the help
+VERBS = ("fit", "diagnose", "estimate", "select", "validate", "test", "predict")  # in the order of the help
 EPILOG = (
     "Further verbs, each with a --help: `report RUN [RUN ...]` writes the page of a run, or compares several; `table` "
     "runs a grid of them. Exit codes: 0 all is well, 2 a mistake in what was asked for, 3 a training failed, its loss "
@@ -60,6 +60,9 @@ class RunTrainer(Trainer):
 
     def select(self, model: Any, datamodule: Any) -> None:
         """Choose the rows to train on, and nothing else."""
+
+    def diagnose(self, model: Any, datamodule: Any) -> None:
+        """Find what is wrong with the rows: copies, wrong labels, junk, leakage; by one pass of the scoring model."""
 
     def estimate(self, model: Any, datamodule: Any) -> None:
         """Forecast what a fit will cost and whether selecting will pay, from a few batches."""
@@ -189,10 +192,13 @@ class RunCLI(LightningCLI):
         kwargs["callbacks"] = [*kwargs.get("callbacks", []), self.preemption]
         return Trainer(**settings | kwargs)
 
+    def verbs(self) -> dict[str, Callable[[Job], Any]]:
+        """Verbs that do more than evaluate."""
+        return {"fit": pipeline.fit, "select": pipeline.select}
+
     def _run_subcommand(self, subcommand: str) -> None:
         """Run the verb on every rank; its launcher starts the others, if there are any."""
-        verbs: dict[str, Callable[[Job], Any]] = {"fit": pipeline.fit, "select": pipeline.select}
-        verb = verbs.get(subcommand, partial(pipeline.evaluate, verb=subcommand))
+        verb = self.verbs().get(subcommand, partial(pipeline.evaluate, verb=subcommand))
         if subcommand == "fit":
             warm_up = self._get(self.config_init, "warm_up")
             for data in (self.datamodule, *([warm_up.data] if warm_up else [])):

@@ -150,26 +150,32 @@ def ledger_of(trainer: Any) -> Ledger:
     return Ledger()
 
 
-def scoring_model(request: SelectionRequest, fine_tuner: FineTuner, ledger: Ledger) -> ScoringModel:
+def scoring_model(
+    request: SelectionRequest, fine_tuner: FineTuner, ledger: Ledger, names: frozenset[str] | None = None
+) -> ScoringModel:
     """The model that scores, as the request's scorer settings and the ledger's device say; not tuned yet.
+
+    The signals that it computes are those of some names, by default those that the request's selector reads.
 
     Raises:
         SelectionError: the selector names an unknown signal.
         CheckpointError: the model cannot be found.
     """
-    assert request.selector is not None
-    check_selector(request.selector, SIGNALS)
+    if names is None:
+        assert request.selector is not None
+        check_selector(request.selector, SIGNALS)
+        names = request.selector.requires | request.selector.requires_target
     settings = request.scorer
     source = find_model(settings.checkpoint) if settings.checkpoint else fine_tuner.source
     device = torch.device(ledger.device)
     half = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     precision = settings.precision or ("bf16" if half else "32")
     scoring = ScoringModel(source, settings, request.max_length, settings.max_batch_tokens or 0, precision)
-    names = scoring.with_sources(request.selector.requires | request.selector.requires_target)
-    if settings.tune and any(scoring.kind(name) in ("head", "encoder", "derived") for name in names):
+    computed = scoring.with_sources(names)
+    if settings.tune and any(scoring.kind(name) in ("head", "encoder", "derived") for name in computed):
         scoring.tuned = tuned_key(scoring, settings.tune, request.labelled, fine_tuner.seed)
     if not settings.max_batch_tokens:
-        scoring.max_batch_tokens = batch_size_for(scoring, names, device)
+        scoring.max_batch_tokens = batch_size_for(scoring, computed, device)
     return scoring
 
 

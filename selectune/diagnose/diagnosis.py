@@ -1,0 +1,189 @@
+"""The diagnosis of a pool: its findings in the order of their weight, as files and in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from selectune.common.files import atomic_file, write_json
+from selectune.common.run_files import RunFiles
+from selectune.diagnose.findings import NAMES, Finding
+
+SCHEMA = 1
+EXAMPLES, EXAMPLE_LETTERS = 5, 200
+
+TITLES = {
+    "empty": "Rows without a word",
+    "exact_copy": "Exact copies",
+    "near_copy": "Near copies",
+    "leakage": "Copies of held-out rows",
+    "truncated": "Cut off by data.max_length",
+    "not_language": "Not language",
+    "off_topic": "Off topic",
+    "label_issue": "Wrong labels",
+    "rare_class": "Rare classes",
+}
+REMEDIES = {
+    "empty": "drop them: data.drop_empty, or edit the file",
+    "exact_copy": "the filter Deduplicate keeps one of each",
+    "near_copy": "the filter Deduplicate (by tokens) or SemanticDuplicates (by meaning) keeps one of each",
+    "leakage": "drop them before you report a metric: it would be too good",
+    "truncated": "raise data.max_length, at the cost of longer batches",
+    "not_language": "drop them: findings.parquet names them",
+    "off_topic": "drop them: findings.parquet names them",
+    "label_issue": "the filter LabelIssues drops them; a reviewed findings.parquet mends them",
+    "rare_class": "the selector Balanced keeps as many of each class as it can",
+}
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was found in a pool.
+
+    Args:
+        pool: where its rows are from.
+        fingerprint: of its content.
+        n_rows: of it.
+        encoder: the model whose states were read.
+        findings: by name, all that were looked for.
+        skipped: why others were not looked for, by name.
+        groups: of rows that a probe fails on, see `classes.hard_groups`.
+        trusted: what the pool was compared with; None where nothing was.
+        device_s: device time of the diagnosis, the forward passes included.
+        wall_s: wall time of it.
+        plane: row ids and places of a sample of rows on the plane of largest variance, for a picture.
+    """
+
+    pool: str
+    fingerprint: str
+    n_rows: int
+    encoder: str
+    findings: dict[str, Finding]
+    skipped: dict[str, str]
+    groups: list[dict[str, Any]] = field(default_factory=list)
+    trusted: str | None = None
+    device_s: float = 0.0
+    wall_s: float = 0.0
+    plane: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def found(self) -> list[Finding]:
+        """Findings that name rows, those of most rows first."""
+        named = [one for one in self.findings.values() if len(one.rows)]
+        return sorted(named, key=lambda one: (-len(one.rows), NAMES.index(one.name)))
+
+    def sentence(self, finding: Finding) -> str:
+        """A finding in one sentence, with its number of rows and its share."""
+        rows, share = len(finding.rows), _percent(finding.share)
+        bounds = f"between {_percent(finding.low)} and {_percent(finding.high)}"
+        details = finding.details
+        if finding.name in ("exact_copy", "near_copy"):
+            mixed = details.get("mixed_labels")
+            more = f"; in {mixed:,} of them labels differ" if mixed else ""
+            return (
+                f"{rows:,} rows ({share}, {bounds}) are in {details['groups']:,} groups of copies, so that "
+                f"{details['surplus']:,} could go{more}."
+            )
+        if finding.name == "leakage":
+            return (
+                f"{rows:,} rows ({share}, {bounds}) are copies of held-out rows ({details['split']}), "
+                f"{details['exact']:,} of them exact."
+            )
+        if finding.name == "label_issue":
+            return (
+                f"About {share} of the labels are wrong ({bounds}), by a probe that is right on "
+                f"{_percent(details['probe_accuracy'])} of the rows; {rows:,} rows are named."
+            )
+        if finding.name == "rare_class":
+            return f"{rows:,} rows ({share}, {bounds}) are of rare classes: {', '.join(details['rare'])}."
+        if finding.name in ("not_language", "off_topic") and not finding.details.get("able"):
+            return f"About {share} of the rows ({bounds}); {rows:,} are named."
+        return f"{rows:,} rows ({share}, {bounds})."
+
+    def to_json(self, texts: Sequence[str], labels: np.ndarray | None, names: Sequence[str]) -> dict[str, Any]:
+        """The content of ``diagnosis.json``, with the five worst rows of each finding."""
+
+        def example(finding: Finding, row: int) -> dict[str, Any]:
+            text = texts[row] if len(texts[row]) <= EXAMPLE_LETTERS else texts[row][: EXAMPLE_LETTERS - 1] + "…"
+            shown: dict[str, Any] = {"row_id": row, "score": round(float(finding.scores[row]), 6), "text": text}
+            return shown if labels is None else shown | {"label": names[labels[row]]}
+
+        def described(finding: Finding) -> dict[str, Any]:
+            worst = finding.rows[np.argsort(-finding.scores[finding.rows], kind="stable")][:EXAMPLES]
+            return {
+                "rows": len(finding.rows),
+                "share": finding.share,
+                "low": finding.low,
+                "high": finding.high,
+                "sentence": self.sentence(finding) if len(finding.rows) else "None named.",
+                "remedy": REMEDIES[finding.name],
+                "examples": [example(finding, row) for row in worst.tolist()],
+                "details": finding.details,
+            }
+
+        groups = [
+            {
+                **group,
+                "rows": len(group["rows"]),
+                "examples": [texts[row][:EXAMPLE_LETTERS] for row in group["rows"][:3]],
+            }
+            for group in self.groups
+        ]
+        return {
+            "schema": SCHEMA,
+            "pool": self.pool,
+            "pool_fingerprint": self.fingerprint,
+            "n_rows": self.n_rows,
+            "encoder": self.encoder,
+            "trusted": self.trusted,
+            "findings": {name: described(self.findings[name]) for name in NAMES if name in self.findings},
+            "skipped": self.skipped,
+            "hard_groups": groups,
+            "plane": self.plane,
+            "device_s": self.device_s,
+            "wall_s": self.wall_s,
+        }
+
+    def write(self, files: RunFiles, content: dict[str, Any]) -> None:
+        """Write ``findings.parquet``, a line for each named row of each finding, and then ``diagnosis.json``."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        columns: dict[str, list[Any]] = {"row_id": [], "finding": [], "score": []}
+        for name in NAMES:
+            if name in self.findings:
+                finding = self.findings[name]
+                columns["row_id"] += finding.rows.tolist()
+                columns["finding"] += [name] * len(finding.rows)
+                columns["score"] += finding.scores[finding.rows].tolist()
+        table = pa.table(
+            {
+                "row_id": pa.array(columns["row_id"], pa.int64()),
+                "finding": pa.array(columns["finding"], pa.string()),
+                "score": pa.array(columns["score"], pa.float64()),
+            },
+            metadata={"pool_fingerprint": self.fingerprint},
+        )
+        with atomic_file(files.findings) as partial:
+            pq.write_table(table, partial)
+        write_json(files.diagnosis, content)
+
+
+def _percent(share: float) -> str:
+    """A share in per cent, with as many digits as it has a use for."""
+    return f"{100 * share:.1f} %" if share < 0.0995 else f"{100 * share:.0f} %"
+
+
+def read_diagnosis(folder: Path) -> dict[str, Any]:
+    """The content of a run's ``diagnosis.json``.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    from selectune.common.files import read_mapping
+
+    return read_mapping(RunFiles(folder).diagnosis, "diagnose the pool again", "findings")
