@@ -15,6 +15,7 @@ from selectune.diagnose.findings import NAMES, Finding
 
 SCHEMA = 1
 EXAMPLES, EXAMPLE_LETTERS = 5, 200
+SURE_PROBE = 0.85  # its accuracy from which on the share of wrong labels is an estimate, and not a bound
 
 TITLES = {
     "empty": "Rows without a word",
@@ -94,8 +95,10 @@ class Diagnosis:
                 f"{details['exact']:,} of them exact."
             )
         if finding.name == "label_issue":
+            # a weak probe's own mistakes are counted too
+            about = "About" if details["probe_accuracy"] > SURE_PROBE else "At most about"
             return (
-                f"About {share} of the labels are wrong ({bounds}), by a probe that is right on "
+                f"{about} {share} of the labels are wrong ({bounds}), by a probe that is right on "
                 f"{_percent(details['probe_accuracy'])} of the rows; {rows:,} rows are named."
             )
         if finding.name == "rare_class":
