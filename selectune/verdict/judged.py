@@ -7,14 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from selectune.common.files import read_mapping
 from selectune.common.run_files import RunFiles
 from selectune.common.training_outcome import TrainingOutcome
 from selectune.costs.saving import Saving
 from selectune.verdict.evidence import Cost, Metric
-from selectune.verdict.row_metrics import Rows, read_rows, row_values
+from selectune.verdict.row_metrics import Rows, always_largest, read_rows, row_values
 
 DAMAGED = "run it again into a new folder"
 
@@ -77,9 +75,7 @@ class Judged:
         """The metric of always answering the largest class of the held-out rows; None without classes."""
         if "label" not in self.rows:  # an earlier version had it among the metrics
             return self.metrics.get(f"majority_{metric.name}")
-        labels = self.rows["label"]
-        constant = np.full_like(labels, np.bincount(labels).argmax())
-        values = row_values(metric.name, {**self.rows, "prediction": constant})
+        values = row_values(metric.name, always_largest(self.rows))
         return None if values is None else float(values.values.mean())
 
 

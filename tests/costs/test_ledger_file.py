@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from selectune.common.errors import UserError
 from selectune.costs.ledger import Ledger, LedgerError, append, next_attempt, read_ledger
 from selectune.costs.record import LATER, CostRecord
 from tests.costs.records import record
@@ -58,7 +59,7 @@ def test_a_record_survives_its_file_and_knows_what_it_lacks():
         if field.name in LATER:
             assert CostRecord.from_json(lacking).to_json() == content, "ledgers of earlier versions stay readable"
             continue
-        with mistake(ValueError, field.name):
+        with mistake(UserError, field.name):
             CostRecord.from_json(lacking)
 
 
