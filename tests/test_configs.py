@@ -159,7 +159,7 @@ def test_an_overlay_of_a_selector_changes_the_selector_alone(file: Path) -> None
     """Beside it, only what it needs to work: a tuned head, or no budget where it sets its own."""
     overlay = read_config(file)
     assert set(overlay) <= {"data", "scorer"}
-    assert set(overlay.get("scorer", {})) <= {"tune"}
+    assert set(overlay.get("scorer", {})) <= {"tune", "dynamics"}
     assert list(overlay["data"]) == ["init_args"]
     arguments = overlay["data"]["init_args"]
     assert arguments.pop("selector")

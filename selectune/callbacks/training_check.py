@@ -21,6 +21,7 @@ STAGES = {  # of FineTuner: their names in a message, and their learning rates
     "train": ("The training", "model.learning_rate"),
     "warm_up": ("The warm-up", "warm_up.learning_rate"),
     "tune_scorer": ("Tuning the scorer", "scorer.tune.learning_rate"),
+    "dynamics": ("The training for training dynamics", "scorer.dynamics.learning_rate"),
     "proxy": ("A proxy training of the search", "its learning rate"),
 }
 

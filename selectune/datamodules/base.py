@@ -171,6 +171,27 @@ class SelectionDataModule(Loaders):
         other._only = np.sort(rows)
         return other
 
+    def observing(self, observed: np.ndarray, trained: np.ndarray | None, source: ModelSource) -> Self:
+        """A copy for a training of its own, whose validations go over some rows of the pool instead of ``dev``.
+
+        Args:
+            observed: ids of the rows that are validated on; in a batch, rows are positions among these.
+            trained: ids of the rows that are trained on; None trains on ``dev``.
+            source: the model that is trained.
+        """
+        split = "dev" if trained is None else "train"
+        other = self.trained_on(np.arange(len(self.splits["dev"])) if trained is None else trained, source)
+        assert other.tokenizer is not None
+        pool, learnt = (self.tokenized(name, other.tokenizer) for name in ("train", split))
+        other.tokens = {"train": learnt, "dev": pool.take(observed)}
+        other.labels = self.labels | {"train": self.labels[split], "dev": self.labels["train"][observed]}
+        return other
+
+    def fingerprint_of(self, split: str) -> str:
+        """Hash of the content of a split."""
+        rows = self.splits[split]
+        return Pool(rows, self.text_columns, "", np.arange(len(rows)), label_column=self.label_column).fingerprint
+
     def training_key(self) -> list[Any]:
         """Settings that a training on rows of the pool depends on, beside its rows, their texts and labels."""
         return [type(self).__name__, self.max_length, self.batch_size, self.seed, self.head_class.__name__]

@@ -25,7 +25,7 @@ from selectune.lightning_modules import FineTuner
 from selectune.runs.job import Job, Start
 from selectune.selection.request import SelectionRequest
 from selectune.selection.stage import earlier_selection, scoring_model
-from selectune.selection.trainings import first_by_hash
+from selectune.selection.trainings import first_by_hash, observed_module, observing_data, until
 from selectune.selectors.base import Budget
 from selectune.signals.definitions import Rows
 
@@ -159,14 +159,29 @@ class Forecaster:
             asked, labelled = scoring.settings.tune, request.labelled
             assert asked is not None
             module = FineTuner(str(scoring.source.folder), asked.learning_rate, seed=tuner.seed, stage="tune_scorer")
-            mine = labelled.trained_on(first_by_hash(labelled, asked.rows), scoring.source)
+            tuned_on = first_by_hash(labelled.pool, labelled.seed, asked.rows)
+            mine = labelled.trained_on(tuned_on, scoring.source)
             trained = time_training(module, mine, self._trainer_for, folder)
             trainer = self._trainer_for(max_epochs=asked.max_epochs, limit_val_batches=0)
             self._charge_training(mine, mine.train_rows, trainer, request.part, "tune_scorer", trained)
             scoring.tuned_folder = folder / "export"
             self.notes.append(STANDS_IN.format("tuned scorer"))
         selecting = Selecting(request, scoring, self.estimated, self.notes)
-        return selecting, selecting.choose(request.selector, rows, budget).rows
+        selected = selecting.choose(request.selector, rows, budget).rows
+        self._charge_observed(selecting, tuner.seed, folder / "observed")
+        return selecting, selected
+
+    def _charge_observed(self, selecting: Selecting, seed: int, folder: Path) -> None:
+        """Charge the trainings whose course is a signal; throw-away weights of their model go into the folder."""
+        request, scoring, trained = selecting.request, selecting.scoring, None
+        for name, rows in selecting.observed:
+            mine = observing_data(request.training, name, rows, scoring)
+            if trained is None:
+                trained = time_training(observed_module(scoring, seed), mine, self._trainer_for, folder)
+            trainer = self._trainer_for(**until(name, scoring.settings.dynamics))
+            self._charge_training(
+                mine, mine.train_rows, trainer, request.part, "tune_scorer", trained, evaluation="score"
+            )
 
     def _trainer_for(self, **settings: Any) -> pl.Trainer:
         """A Trainer on one device of the job, which writes nothing."""
@@ -186,6 +201,7 @@ class Forecaster:
         stage: Stage,
         trained: Trained,
         saves: float = 0.0,
+        evaluation: Stage = "evaluate",
     ) -> float:
         """Charge a fit with its validations and so many whole checkpoints an epoch; gives its epochs."""
         ranks = self.estimated.world_size
@@ -196,7 +212,7 @@ class Forecaster:
         writing = Total(device_s=saves * epochs * trained.save_s * ranks)
         self.estimated.charge(stage, part, at_pace_of(trained.steps, work) + writing, parallel=True)
         if validations:
-            self._charge_evaluation(data, ("dev",), part, trained, "evaluate", trainer.limit_val_batches, validations)
+            self._charge_evaluation(data, ("dev",), part, trained, evaluation, trainer.limit_val_batches, validations)
         return epochs
 
     def _charge_evaluation(

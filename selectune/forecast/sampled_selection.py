@@ -20,18 +20,20 @@ from selectune.forecast.measure import Scored, time_probe, time_scoring
 from selectune.lightning_modules.scorers.probe import UnfitProbeError
 from selectune.selection.choose import Stages, labels_of
 from selectune.selectors.band_search import Proxy
-from selectune.selectors.base import Budget, Picked, Selector, Signals, first_of, ranked
+from selectune.selectors.base import Budget, Picked, Selector, Signals, first_of, ranked, tie_keys, unit_interval
 from selectune.selectors.checking import checked_select
 from selectune.selectors.clustering import default_prototypes, kmeans, kmeans_flops
 from selectune.selectors.transport.backends import POT_CELLS
 from selectune.signals.definitions import Rows
 from selectune.signals.derived import derived_signal, semantic_entropy, text_signal
+from selectune.signals.dynamics import TRAINED_FOR
 from selectune.signals.forward import make_scorer, networks_of
 from selectune.signals.probe import refuse_masking
-from selectune.signals.store import SignalStore
+from selectune.signals.store import Definition, SignalStore
 
 TRIED_ROWS = 4096  # of k-means
 SEED = 0
+NO_DYNAMICS = "Which rows a training will tell apart is not known: random ones are taken."
 NO_PROXY = "Which band a search will keep is not known: the middle one is taken."
 
 
@@ -62,17 +64,20 @@ class Selecting(Stages[_Known]):
         estimated: what is charged.
         notes: what a reader should know.
         proxies: row ids and settings of the proxy runs that a search will make, which the caller charges.
+        observed: names and rows of the trainings whose course is a signal, which the caller charges.
     """
 
     estimated: EstimatedCosts
     notes: list[str] = field(default_factory=list)
     proxies: list[tuple[np.ndarray, Proxy]] = field(default_factory=list)
+    observed: list[tuple[str, Rows]] = field(default_factory=list)
     _known: dict[int, _Known] = field(default_factory=dict)
 
     def again(self, selector: Selector, budget: Budget) -> Picked:
         """What would be kept at another budget; nothing is charged."""
         other = copy(self)
-        other.estimated, other.notes, other.proxies = EstimatedCosts("cpu", 1), [], []  # which are thrown away
+        other.estimated, other.notes = EstimatedCosts("cpu", 1), []  # which are thrown away, as are these:
+        other.proxies, other.observed = [], []
         return other.choose(selector, self.rows, budget)
 
     def signals(self, selector: Selector, pool: Signals) -> _Known:
@@ -145,6 +150,7 @@ class Selecting(Stages[_Known]):
             text[name], flops, _ = text_signal(name, rows, scoring)
             cost = Total(device_s=time.perf_counter() - began, flops=flops, examples=len(rows))
             self.estimated.charge("solve", self.request.part, cost)
+        text |= self._observed(wanted, rows)
         of_all = Signals(text | rows.always, rows.row_ids)
         passes = networks_of([definition for definition in wanted if definition.kind == "forward"], scoring)
         scored = [one for definitions in passes for one in self._forward(definitions, rows)]
@@ -168,6 +174,14 @@ class Selecting(Stages[_Known]):
         features = [np.log1p(rows.n_tokens), *(v for v in text.values() if v.ndim == 1)]
         whole = extrapolated(np.stack(features, axis=1), sample, values, SEED)
         return Signals(whole | dict(of_all), rows.row_ids), None
+
+    def _observed(self, wanted: list[Definition], rows: Rows) -> dict[str, np.ndarray]:
+        """Random numbers for signals of a training; the trainings are noted for the caller."""
+        self.observed += [(each.name, rows) for each in wanted if each.kind == "trained"]
+        names = [each.name for each in wanted if each.name in TRAINED_FOR]
+        if names:
+            self.notes.append(NO_DYNAMICS)
+        return {name: unit_interval(tie_keys(rows.pool.text_hash, self.request.seed)) for name in names}
 
     def _forward(self, definitions: list[Any], rows: Rows) -> list[Scored]:
         """The signals of a pass, and after them the exact entropies that a probe of it learns."""

@@ -193,9 +193,9 @@ class FineTuner(pl.LightningModule):
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=batch["n_rows"])
         return loss
 
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Update the metrics of ``dev``."""
-        self._evaluate("val", batch)
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+        """Update the metrics of ``dev``; returns the predictions of the batch, for callbacks."""
+        return {"predictions": self._evaluate("val", batch).predictions}
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Update the metrics of the batch's held-out split; returns the metrics of its rows."""

@@ -30,6 +30,7 @@ from selectune.selectors.checking import checked_select
 from selectune.selectors.domain_screen import DomainScreen
 from selectune.signals.compute import compute_signals, read_notes, read_signals
 from selectune.signals.definitions import Rows, ScoringModel
+from selectune.signals.dynamics import TRAINED_FOR
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -180,7 +181,11 @@ class Chooser(Stages[tuple[Signals, Signals | None]]):
         return ours, theirs
 
     def _computed(self, names: frozenset[str], rows: Rows, noted: bool = False) -> Signals:
+        labels_of(rows.labels, names)
         work = self.trainings
+        for name in self.scoring.with_sources(names):
+            if self.scoring.kind(name) == "trained":
+                work.observe(self.scoring.define(name, rows.pool), rows, self.scoring)
         computed = compute_signals(names, rows, self.scoring, work.trainer_for, work.ledger, self.request.part)
         if noted:
             self.notes |= on_rank_zero(lambda: read_notes(computed))
@@ -233,8 +238,14 @@ def labels_of(labels: Sequence[int] | np.ndarray | None, names: frozenset[str]) 
     """Labels for signals that need them.
 
     Raises:
-        SelectionError: there are none, but a signal needs them.
+        SelectionError: there are none, or they are no classes, but a signal needs them.
     """
     if labels is None and "label_loss" in names:
         raise SelectionError("label_loss needs labels, which this task has none of; use the signal loss instead.")
-    return None if labels is None else np.asarray(labels)
+    given = None if labels is None else np.asarray(labels)
+    of_classes = sorted(names & TRAINED_FOR.keys())
+    if of_classes and (given is None or given.dtype.kind not in "iu"):
+        raise SelectionError(
+            f"{of_classes[0]} needs rows with classes, which this task has none of; use another signal."
+        )
+    return given

@@ -41,6 +41,12 @@ class Trainable(Protocol):
     def trained_on(self, rows: np.ndarray, source: ModelSource) -> Any:
         """A data module of its own, for a training on some rows of the pool."""
 
+    def observing(self, observed: np.ndarray, trained: np.ndarray | None, source: ModelSource) -> Any:
+        """A data module of its own, for a training on rows of the pool or on ``dev``, validated on rows of the pool."""
+
+    def fingerprint_of(self, split: str) -> str:
+        """Hash of the content of a split."""
+
     def training_key(self) -> list[Any]:
         """Everything that such a training depends on beside its rows, their texts and labels."""
 

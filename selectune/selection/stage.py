@@ -31,7 +31,7 @@ from selectune.selection import examples
 from selectune.selection.choose import Chooser, labels_of
 from selectune.selection.manifest import Manifest, Selection, hash_rows, trained_on
 from selectune.selection.request import SelectionRequest
-from selectune.selection.trainings import Trainings, tuned_key
+from selectune.selection.trainings import Trainings, observed_keys, tuned_key
 from selectune.selectors.base import Picked, tie_keys
 from selectune.selectors.checking import check_selector
 from selectune.signals.batch_size import batch_size_for
@@ -174,6 +174,8 @@ def scoring_model(
     computed = scoring.with_sources(names)
     if settings.tune and any(scoring.kind(name) in ("head", "encoder", "derived") for name in computed):
         scoring.tuned = tuned_key(scoring, settings.tune, request.labelled, fine_tuner.seed)
+    if any(scoring.kind(name) == "trained" for name in names):
+        scoring.trained = observed_keys(scoring, request.training, fine_tuner.seed)
     if not settings.max_batch_tokens:
         scoring.max_batch_tokens = batch_size_for(scoring, computed, device)
     return scoring

@@ -1,6 +1,7 @@
 """Trainings that a selection needs and is charged with: of the scoring model on labels, of proxies for a search.
 
-Each is done once: its result lies in the cache with its cost.
+And those whose course is a signal of the rows (training dynamics). Each is done once: its result lies in the cache with
+its cost.
 """
 
 from __future__ import annotations
@@ -16,21 +17,25 @@ import lightning.pytorch as pl
 import numpy as np
 
 from selectune.callbacks import CostLedger, Export
+from selectune.callbacks.epoch_logits import EpochLogits
 from selectune.callbacks.training_check import demand_trained
 from selectune.common.files import default_cache, write_json
 from selectune.common.locks import locked
 from selectune.common.ranks import barrier, on_rank_zero
 from selectune.costs.ledger import Ledger
 from selectune.costs.uninterrupted import split_costs
+from selectune.data.pool import Pool
 from selectune.lightning_modules import FineTuner
-from selectune.lightning_modules.scorers.settings import Tune
+from selectune.lightning_modules.scorers.settings import Dynamics, Tune
 from selectune.selection.manifest import hash_rows
 from selectune.selection.request import SelectionRequest, Trainable
 from selectune.selectors.band_search import Proxy
 from selectune.selectors.base import tie_keys
 from selectune.signals.compute import charge_avoided, held_by_rank_zero, recorded
-from selectune.signals.definitions import ScoringModel
+from selectune.signals.definitions import Rows, ScoringModel
+from selectune.signals.dynamics import TRAINED
 from selectune.signals.forward import TrainerFor
+from selectune.signals.store import Definition, SignalStore
 
 WAIT_SECONDS = 1200
 
@@ -54,7 +59,7 @@ class Trainings:
                 on_rank_zero(lambda: charge_avoided(self.ledger, json.loads(costs.read_text()), part))
             else:
                 on_rank_zero(lambda: shutil.rmtree(folder, ignore_errors=True))  # begun by a killed process
-                rows = first_by_hash(data, tune.rows)
+                rows = first_by_hash(data.pool, data.seed, tune.rows)
                 module = FineTuner(
                     str(scoring.source.folder), tune.learning_rate, seed=self.fine_tuner.seed, stage="tune_scorer"
                 )
@@ -66,6 +71,28 @@ class Trainings:
                 demand_trained(trainer)
                 self._keep_costs(costs, work)
         scoring.tuned_folder = export
+
+    def observe(self, definition: Definition, rows: Rows, scoring: ScoringModel) -> None:
+        """Train the scoring model and store the logits of rows after each epoch, unless they are stored.
+
+        Whoever reads the signal charges one that was stored before as avoided.
+        """
+        store, settings = SignalStore(default_cache()), scoring.settings.dynamics
+        with held_by_rank_zero(store.lock(definition.pool, definition.model)):
+            if on_rank_zero(lambda: store.has(definition)):
+                return
+            work, part = f"{definition.name}-{definition.key}", self.request.part
+            data = observing_data(self.request.training, definition.name, rows, scoring)
+            module = observed_module(scoring, self.fine_tuner.seed)
+            charged = CostLedger(ledger=self.ledger, stage="tune_scorer", part=part, evaluation="score", work=work)
+            logits = EpochLogits()
+            trainer = self.trainer_for(
+                callbacks=[charged, logits], num_sanity_val_steps=0, **until(definition.name, settings)
+            )
+            trainer.fit(module, data)
+            demand_trained(trainer)
+            barrier()  # all ranks' records are written
+            on_rank_zero(lambda: store.write(definition, logits.logits(), self._costs_of(work)))
 
     def proxy(self, rows: np.ndarray, proxy: Proxy) -> float:
         """The metric on ``dev`` of a small training on some rows of the whole pool, by their ids."""
@@ -111,12 +138,16 @@ class Trainings:
         barrier()  # all ranks' records are written
 
         def keep() -> None:
-            records = split_costs(recorded(self.ledger)).kept
-            mine = [one for one in records if one.part == self.request.part and not one.cached]
-            costs = [one.to_json() for one in mine if (one.work or "").partition(":")[0] == work]
+            costs = self._costs_of(work)
             write_json(file, costs if more is None else {**more, "costs": costs})
 
         on_rank_zero(keep)
+
+    def _costs_of(self, work: str) -> list[dict[str, Any]]:
+        """The records of a training and its evaluations, on all ranks, as if it had not been interrupted."""
+        records = split_costs(recorded(self.ledger)).kept
+        mine = [one for one in records if one.part == self.request.part and not one.cached]
+        return [one.to_json() for one in mine if (one.work or "").partition(":")[0] == work]
 
 
 def tuned_key(scoring: ScoringModel, tune: Tune, data: Trainable, seed: int) -> str:
@@ -128,7 +159,34 @@ def _key(*parts: Any) -> str:
     return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-def first_by_hash(data: Trainable, n_rows: int | None) -> np.ndarray:
-    """Rows that a scorer is tuned on: so many, drawn by the hash of their text."""
-    keys = tie_keys(data.pool.text_hash, data.seed)
+def observed_keys(scoring: ScoringModel, data: Trainable, seed: int) -> dict[str, str]:
+    """Hashes of all that the trainings depend on whose course is a signal, beside the pool and the weights before."""
+    settings = asdict(scoring.settings.dynamics)
+    held_out = {"held_out_logits": data.fingerprint_of("dev")}
+    return {name: _key(settings, seed, data.training_key(), held_out.get(name)) for name in TRAINED}
+
+
+def observing_data(data: Trainable, name: str, rows: Rows, scoring: ScoringModel) -> Any:
+    """The data module of a training whose course is a signal of some rows: on these rows, or on ``dev``."""
+    row_ids = np.arange(len(rows)) if rows.row_ids is None else rows.row_ids
+    trained = row_ids[first_by_hash(rows.pool, data.seed, scoring.settings.dynamics.rows)]
+    return data.observing(row_ids, None if name == "held_out_logits" else trained, scoring.source)
+
+
+def observed_module(scoring: ScoringModel, seed: int) -> FineTuner:
+    """A fresh scoring model, for a training whose course is a signal."""
+    rate = scoring.settings.dynamics.learning_rate
+    return FineTuner(str(scoring.source.folder), rate, seed=seed, stage="dynamics")
+
+
+def until(name: str, settings: Dynamics) -> dict[str, int]:
+    """The Trainer's options for a training whose course is a signal: its end, and how often all rows are read."""
+    # of the model of held-out rows the end alone is read
+    every = settings.epochs if name == "held_out_logits" else 1
+    return {"max_epochs": settings.epochs, "check_val_every_n_epoch": every}
+
+
+def first_by_hash(pool: Pool, seed: int, n_rows: int | None) -> np.ndarray:
+    """So many rows of a pool, drawn by the hash of their text, which models of a selection are trained on."""
+    keys = tie_keys(pool.text_hash, seed)
     return np.sort(np.argsort(keys, kind="stable")[:n_rows])

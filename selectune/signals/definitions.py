@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,8 @@ from selectune.data.tokens import TokenizedRows, load_tokenizer, tokenizer_hash
 from selectune.lightning_modules.scorers.settings import ScorerSettings
 from selectune.selectors.base import ALWAYS
 from selectune.signals.cross_fit import FITTED_ROWS, FOLDS, PENALTIES
-from selectune.signals.store import Definition
+from selectune.signals.dynamics import SEVERAL_EPOCHS, TRAINED, TRAINED_FOR
+from selectune.signals.store import Definition, Kind
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -29,7 +30,7 @@ LANGUAGE = ("generative_entropy", "loss")
 HEAD = ("margin", "least_confidence", "label_loss", "class_probability")
 ENCODER = ("embedding", "middle_embedding")
 DERIVED = ("semantic_entropy", "class_probabilities")
-SIGNALS = ("information_entropy", *DERIVED, *ENCODER, "minhash", "ngrams", *LANGUAGE, *HEAD)
+SIGNALS = ("information_entropy", *DERIVED, *ENCODER, "minhash", "ngrams", *LANGUAGE, *HEAD, *TRAINED_FOR)
 SHINGLE, HASHES = 5, 128  # of minhash
 NGRAM_BINS = 10_000  # of ngrams
 
@@ -85,6 +86,8 @@ class ScoringModel:
         precision: ``32`` or ``bf16``.
         tuned: hash of everything that its tuning depends on, where it is tuned; so its signals have keys before it is.
         tuned_folder: of the tuned weights, once there are some.
+        trained: hashes of everything that the trainings depend on which signals of training dynamics are of, by the
+            names in `TRAINED`; beside the pool and the weights before them.
     """
 
     source: ModelSource
@@ -94,6 +97,7 @@ class ScoringModel:
     precision: str = "32"
     tuned: str | None = None
     tuned_folder: Path | None = None
+    trained: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def weights_hash(self) -> str:
@@ -162,12 +166,14 @@ class ScoringModel:
         return int(AutoConfig.from_pretrained(str(self.source.folder)).num_hidden_layers)
 
     def kind(self, name: str) -> str:
-        """Kind of a signal: ``text``, ``derived``, or the network whose pass computes it: ``language``, ``head``,
-        ``sampled`` or ``encoder``.
+        """Kind of a signal: ``text``, ``derived``, ``trained``, ``dynamics`` (derived from trained ones), or the
+        network whose pass computes it: ``language``, ``head``, ``sampled`` or ``encoder``.
 
         Raises:
             UserError: there is no such signal.
         """
+        if name in TRAINED:
+            return "trained"
         if name not in SIGNALS:
             raise UserError(
                 f"There is no signal '{name}'; there are {', '.join(SIGNALS)}. Check the selector's arguments."
@@ -178,6 +184,8 @@ class ScoringModel:
             return "sampled"
         if name in DERIVED:
             return "derived"
+        if name in TRAINED_FOR:
+            return "dynamics"
         if name in HEAD:
             return "head"
         return "language" if name in LANGUAGE else "encoder" if name in ENCODER else "text"
@@ -185,7 +193,8 @@ class ScoringModel:
     def with_sources(self, names: Iterable[str]) -> list[str]:
         """Signals that are to be computed for some that are wanted: these, and what they are derived from; sorted."""
         wanted = set(names) - ALWAYS
-        return sorted(wanted | {"embedding" for name in wanted if self.kind(name) == "derived"})
+        sources = {"embedding" for name in wanted if self.kind(name) == "derived"}
+        return sorted(wanted.union(sources, *(TRAINED_FOR.get(name, ()) for name in wanted)))
 
     def is_tuned(self, name: str) -> bool:
         """Whether a signal comes from the tuned weights."""
@@ -195,9 +204,11 @@ class ScoringModel:
         """The definition of a signal of a pool by this model.
 
         Raises:
-            UserError: there is no such signal, or the model has no such layers.
+            UserError: there is no such signal, the model has no such layers, or the training has too few epochs.
         """
         kind = self.kind(name)
+        if kind in ("trained", "dynamics"):
+            return self._define_dynamics(name, pool)
         arguments: dict[str, Any] = {"max_length": self.max_length, "tokenizer": self.tokenizer_hash}
         if name == "minhash":
             arguments |= {"shingle": SHINGLE, "hashes": HASHES}
@@ -229,3 +240,14 @@ class ScoringModel:
         arguments |= {"max_batch_tokens": self.max_batch_tokens, "precision": self.precision}
         model = str(self.tuned) if self.is_tuned(name) else self.weights_hash
         return Definition(name, "derived" if kind == "derived" else "forward", pool.fingerprint, model, arguments)
+
+    def _define_dynamics(self, name: str, pool: Pool) -> Definition:
+        if name in SEVERAL_EPOCHS and self.settings.dynamics.epochs < 2:
+            raise UserError(
+                f"{name} needs two epochs at least, but scorer.dynamics.epochs is {self.settings.dynamics.epochs}; "
+                "raise it.",
+                option="scorer.dynamics.epochs",
+            )
+        trained = {source: self.trained[source] for source in TRAINED_FOR.get(name, (name,))}
+        kind: Kind = "trained" if name in TRAINED else "derived"
+        return Definition(name, kind, pool.fingerprint, self.weights_hash, {"trained": trained})

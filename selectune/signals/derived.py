@@ -14,6 +14,7 @@ from selectune.costs.ledger import Ledger
 from selectune.costs.record import Part
 from selectune.signals.cross_fit import cross_fit
 from selectune.signals.definitions import HASHES, NGRAM_BINS, SHINGLE, Rows, ScoringModel
+from selectune.signals.dynamics import METHOD, TRAINED_FOR, dynamics_signal
 from selectune.signals.store import Definition, SignalStore
 
 if TYPE_CHECKING:
@@ -31,7 +32,12 @@ def solve(
 ) -> None:
     """Compute a signal of the text, or of other signals, and store it."""
     with ledger.stage("solve", part, f"{definition.name}-{definition.key}") as cost:
-        if definition.kind == "derived":
+        if definition.name in TRAINED_FOR:
+            sources = TRAINED_FOR[definition.name]
+            logits = {other.name: store.read(other) for other in wanted if other.name in sources}
+            values, flops = dynamics_signal(definition.name, logits, rows.always["label"])
+            method = METHOD
+        elif definition.kind == "derived":
             embedding = next(other for other in wanted if other.name == "embedding")
             values, flops, method = derived_signal(definition.name, store.read(embedding), rows, scoring)
         else:

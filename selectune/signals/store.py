@@ -21,7 +21,7 @@ from selectune.common.files import atomic_file, atomic_folder, write_json
 from selectune.common.locks import locked
 from selectune.costs.record import CostRecord
 
-Kind = Literal["text", "forward", "derived"]
+Kind = Literal["text", "forward", "trained", "derived"]
 SHARE = "encoder_share"  # of a pass, in its cost record: the part of its FLOPs that embeddings alone would take
 NOTE = "pass.json"  # in the folder of a pass: which signals it serves
 WAIT_SECONDS = 1200  # below the half hour after which waiting ranks give up
@@ -33,7 +33,7 @@ class Definition:
 
     Args:
         name: e.g. ``generative_entropy``.
-        kind: whether it needs the text alone, forward passes, or other signals.
+        kind: whether it needs the text alone, forward passes, a training, or other signals.
         pool: the pool's fingerprint.
         model: hash of the model's weights; of the tokenizer for a signal of the text.
         arguments: everything else that its values depend on, as JSON types.

@@ -12,6 +12,7 @@ from selectune.costs.ledger import read_ledger
 from selectune.costs.record import totals
 from selectune.costs.saving import Saving
 from selectune.forecast import measure
+from selectune.forecast.sampled_selection import NO_DYNAMICS
 from tests.conftest import Here, metrics_of
 from tests.forecast.conftest import forecast_of
 from tests.mistakes import names
@@ -63,6 +64,21 @@ def test_a_fit_goes_on_where_its_forecast_lies_and_computes_the_same(
     here("estimate", *selecting, "--output", run)
     assert (run / "done.json").is_file()
     assert names(here("estimate", *selecting, "--data.keep", "0.5", "--output", run, code=2), run, "--overwrite")
+
+
+def test_trainings_whose_course_is_a_signal_are_forecast_to_the_last_flop(
+    here: Here, arguments: list[str], tmp_path: Path
+) -> None:
+    reading = ["--data.selector", "TopK", "--data.selector.signal", "rho_loss", "--data.keep", "0.25"]
+    command = [*arguments, *reading, "--scorer.dynamics.epochs", "2", "--scorer.dynamics.rows", "80", "--output"]
+    output = here("estimate", *command, tmp_path / "run")
+    assert NO_DYNAMICS in output
+    here("fit", *command, tmp_path / "run")
+    spent = totals(read_ledger(tmp_path / "run" / "cost.jsonl")).spent
+    for stage in ("tune_scorer", "score"):
+        forecast = forecast_of(tmp_path / "run")["stages"][stage]
+        assert forecast["flops"] == pytest.approx(spent[stage].flops, rel=1e-9), stage
+        assert forecast["examples"] == spent[stage].examples, stage
 
 
 def test_another_machine_is_stated_with_its_utilisation(here: Here, selecting: list[str], tmp_path: Path) -> None:

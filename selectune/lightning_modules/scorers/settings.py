@@ -109,6 +109,28 @@ class Tune:
 
 
 @dataclass
+class Dynamics:
+    """A short training of the scoring model whose course is a signal of the rows: ``el2n``, ``confidence``,
+    ``variability``, ``correctness``, ``forgetting``, ``rho_loss``. It is charged to the selection.
+
+    Args:
+        epochs: passes over the rows trained on, after each of which all rows are read; at least 2 for ``variability``
+            and ``forgetting``. ``el2n`` is that after the first, so 1 is enough for it.
+        learning_rate: the highest that the schedule reaches.
+        rows: of the pool that are trained on, drawn by hash; default all of them.
+    """
+
+    epochs: int = 3
+    learning_rate: float = 5e-5
+    rows: int | None = None
+
+    def __post_init__(self) -> None:
+        checks.at_least("scorer.dynamics.epochs", self.epochs, 1)
+        checks.positive("scorer.dynamics.learning_rate", self.learning_rate)
+        checks.at_least("scorer.dynamics.rows", self.rows, 1)
+
+
+@dataclass
 class ScorerSettings:
     """The model that scores the pool, and how.
 
@@ -118,6 +140,7 @@ class ScorerSettings:
             ``least_confidence``, ``label_loss`` and ``class_probability``, and the embeddings. Generative entropy and
             ``loss`` stay those of the untuned model. For a warm-up, whose texts have no labels, these are rows of the
             top-level data.
+        dynamics: the training that the signals of training dynamics are of, where a selector reads one of them.
         max_batch_tokens: tokens of a scoring batch, padding counted; default 8,192 on CPU, found by trial on a GPU.
         precision: ``bf16`` is autocast; default ``bf16`` on a GPU that has it, else ``32``.
         information: estimator of the information entropy.
@@ -130,6 +153,7 @@ class ScorerSettings:
 
     checkpoint: str | None = None
     tune: Tune | None = None
+    dynamics: Dynamics = field(default_factory=Dynamics)
     max_batch_tokens: int | None = None
     precision: Literal["32", "bf16"] | None = None
     information: Information = field(default_factory=Information)
