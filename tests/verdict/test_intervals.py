@@ -247,17 +247,30 @@ def test_the_interval_of_a_metric_holds_it_and_narrows_with_more_rows(metric: st
         rows = made(1, n_rows)[0][0]
         values = row_values(metric, rows)
         assert values is not None
-        bounds = interval_of_metric(metric, rows, float(values.values.mean()))
+        bounds = interval_of_metric(metric, [rows], float(values.values.mean()))
         assert bounds is not None
         assert bounds[0] < values.values.mean() < bounds[1]
         back = {name: column[::-1] for name, column in rows.items()}
-        assert interval_of_metric(metric, back, float(values.values.mean())) == bounds
+        assert interval_of_metric(metric, [back], float(values.values.mean())) == bounds
         widths.append(bounds[1] - bounds[0])
     assert widths[1] == pytest.approx(widths[0] / 2, rel=0.25)
 
 
 def test_the_interval_of_a_perfect_metric_has_a_width_and_stays_in_its_range() -> None:
     rows = made(1, 50)[0][0] | {"em": np.ones(50)}
-    assert interval_of_metric("em", rows, 100.0) == (pytest.approx(96.0, abs=0.1), 100)
-    assert interval_of_metric("em", rows, 90.0) is None, "the rows are of another test"
-    assert interval_of_metric("loss", rows, 0.5) is interval_of_metric("accuracy", {}, 0.5) is None
+    assert interval_of_metric("em", [rows], 100.0) == (pytest.approx(96.0, abs=0.1), 100)
+    assert interval_of_metric("em", [rows], 90.0) is None, "the rows are of another test"
+    assert interval_of_metric("loss", [rows], 0.5) is interval_of_metric("accuracy", [{}], 0.5) is None
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_interval_of_a_metric_over_several_seeds_is_that_of_one_where_they_agree(metric: str) -> None:
+    runs = list(made(3, 200)[0].values())
+    known = [values.values.mean() for rows in runs if (values := row_values(metric, rows)) is not None]
+    same = interval_of_metric(metric, runs[:1] * 3, float(known[0]))
+    assert same == pytest.approx(interval_of_metric(metric, runs[:1], float(known[0])))
+    bounds = interval_of_metric(metric, runs, float(np.mean(known)))
+    assert bounds is not None
+    assert bounds[0] < np.mean(known) < bounds[1]
+    others = {name: column[1:] for name, column in runs[2].items()}
+    assert interval_of_metric(metric, [*runs[:2], others], float(np.mean(known))) is None, "seeds have other rows"

@@ -7,10 +7,10 @@ import pytest
 
 from selectune.common.errors import UserError
 from selectune.verdict.decision import Word
-from selectune.verdict.evidence import Arm, Cost, Evidence, Metric
+from selectune.verdict.evidence import Arm, Cost, Evidence, Metric, ScoreInterval
 from selectune.verdict.intervals import Difference
 from selectune.verdict.verdict import Verdict
-from tests.mistakes import mistake
+from tests.mistakes import mistake, names
 from tests.verdict.cases import ALL_ROWS, CASES, COMMAND, NOT_RUN, ONE_SEED, PAYS, Case, arm, difference
 
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
@@ -45,7 +45,28 @@ def test_it_is_one_sentence_with_cost_and_metric(case: Case) -> None:
 def test_no_difference_is_told_without_its_interval(case: Case) -> None:
     text = Verdict(case.evidence).sentence
     assert text.count("than with") + text.count("level with") == text.count("(between ")
-    assert ("(between " in text) == ("held-out rows" in text)
+
+
+@every_case
+def test_no_metric_is_told_without_its_rows_and_an_interval(case: Case) -> None:
+    text = Verdict(case.evidence).sentence
+    assert (case.evidence.score is not None) == ("held-out rows" in text) == ("95 % interval" in text)
+
+
+def test_a_metric_without_scores_of_rows_has_their_number_and_one_of_an_earlier_version_stands_alone() -> None:
+    case = CASES["not known yet"].evidence
+    perplexity = replace(case, metric=Metric("perplexity", "plain", False), score=12.3, majority=None)
+    text = Verdict(replace(perplexity, score_interval=ScoreInterval(1))).sentence
+    assert names(text, "12.30, over 1 held-out row of one seed")
+    text = Verdict(replace(perplexity, n_seeds=2, score_interval=ScoreInterval(1024, 11.0, 13.25))).sentence
+    assert names(text, "12.30, with a 95 % interval of 11.00 to 13.25 over 2 seeds and 1,024 held-out rows")
+    assert "held-out" not in Verdict(replace(perplexity, score_interval=None)).sentence
+
+
+def test_a_file_of_an_earlier_version_is_read() -> None:
+    content = Verdict(PAYS).to_json()
+    del content["score_interval"]
+    assert Verdict.from_json(content) == Verdict(replace(PAYS, score_interval=None))
 
 
 @every_case
@@ -160,6 +181,10 @@ def damaged() -> list[object]:
         {"all_rows": {**good["all_rows"], "difference": {**good["all_rows"]["difference"], "low": 0.5}}},
         {"all_rows": {**good["all_rows"], "difference": {**good["all_rows"]["difference"], "p": 1.5}}},
         {"all_rows": {**good["all_rows"], "problem": "it failed"}},
+        {"score_interval": [0.65, 0.708]},
+        {"score_interval": {**good["score_interval"], "n_rows": 0}},
+        {"score_interval": {**good["score_interval"], "low": 0.8}},
+        {"score_interval": {**good["score_interval"], "high": None}},
     ]
     short = {name: value for name, value in good.items() if name != "all_rows"}
     return [[], None, {}, short, *(good | change for change in changes)]
