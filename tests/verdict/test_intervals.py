@@ -18,6 +18,7 @@ from selectune.verdict.intervals import (
     paired_difference,
 )
 from selectune.verdict.row_metrics import row_values
+from tests.mistakes import mistake
 
 METRICS = ["accuracy", "micro_f1", "macro_f1", "matthews", "em", "f1"]
 Runs = dict[int, dict[str, np.ndarray]]
@@ -199,7 +200,7 @@ def test_a_class_of_one_row_has_no_change() -> None:
 def test_other_rows_are_a_mistake_in_one_sentence(n_seeds: int) -> None:
     run, arm = made(n_seeds, 50)
     arm[n_seeds - 1] = {name: column[:-1] for name, column in arm[n_seeds - 1].items()}
-    with pytest.raises(UserError, match="different held-out rows") as told:
+    with mistake(UserError, "held-out rows") as told:
         paired_difference("accuracy", run, arm)
     assert str(told.value).count(". ") == 0
 
@@ -207,28 +208,28 @@ def test_other_rows_are_a_mistake_in_one_sentence(n_seeds: int) -> None:
 def test_other_labels_are_a_mistake() -> None:
     run, arm = made(1, 50)
     arm[0]["label"] = 1 - np.minimum(arm[0]["label"], 1)
-    with pytest.raises(UserError, match="labels"):
+    with mistake(UserError, "labels"):
         paired_difference("accuracy", run, arm)
 
 
 def test_no_common_seed_is_a_mistake() -> None:
     run, arm = made(2, 50)
-    for compare in (
-        lambda: paired_difference("accuracy", {0: run[0]}, {1: arm[1]}),
-        lambda: paired_difference("accuracy", {}, {}),
-        lambda: difference_of_seeds({0: 1.0}, {1: 1.0}),
+    for compare, seeds in (
+        (lambda: paired_difference("accuracy", {0: run[0]}, {1: arm[1]}), ["seeds [0]", "seeds [1]"]),
+        (lambda: paired_difference("accuracy", {}, {}), ["seeds []"]),
+        (lambda: difference_of_seeds({0: 1.0}, {1: 1.0}), ["seeds [0]", "seeds [1]"]),
     ):
-        with pytest.raises(UserError, match="seed"):
+        with mistake(UserError, *seeds):
             compare()
 
 
 def test_one_row_is_too_few() -> None:
-    with pytest.raises(UserError, match="two held-out rows"):
+    with mistake(UserError, "two", "test split"):
         paired_difference("accuracy", *made(3, 1))
 
 
 def test_a_metric_that_is_no_number_is_a_mistake() -> None:
-    with pytest.raises(UserError, match="finite"):
+    with mistake(UserError, "metric", "finite"):
         difference_of_seeds({0: 1.0, 1: float("nan")}, {0: 1.0, 1: 1.0})
 
 
