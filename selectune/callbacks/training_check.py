@@ -139,8 +139,9 @@ class TrainingCheck(pl.Callback):
             message = f"The loss on the held-out split is {loss}, so its metrics mean nothing."
             self._of_test.append(Problem("not_finite", message))
         if (name := f"test/{monitor}") in metrics:
-            constant = trainer.datamodule.constant_metrics().get(monitor)  # type: ignore[attr-defined]
-            if constant is not None and (problem := metric_problem(name, metrics[name], constant)) is not None:
+            data: Any = trainer.datamodule  # type: ignore[attr-defined]
+            constant, n_rows = data.constant_metrics().get(monitor), data.rows_evaluated("test").get("test")
+            if constant is not None and (problem := metric_problem(name, metrics[name], constant, n_rows)) is not None:
                 self._of_test.append(problem)
         self._report(trainer, self._of_test)
 

@@ -99,18 +99,20 @@ def loss_problem(first_loss: float | None, last_loss: float | None, steps: int) 
     )
 
 
-def metric_problem(name: str, value: float, constant: float) -> Problem | None:
+def metric_problem(name: str, value: float, constant: float, n_rows: int | None = None) -> Problem | None:
     """The problem that a metric is no better than that of a constant answer; None where it is.
 
     Args:
         name: of the metric, such as ``test/accuracy``; more is better.
         value: of the model.
         constant: of the best constant answer; 1 cannot be surpassed, and so says nothing.
+        n_rows: that both were measured on, None where unknown.
     """
     if constant >= 1 or value > constant + TOLERANCE:
         return None
+    over = "" if n_rows is None else f" (both over {n_rows:,} held-out rows)"
     return Problem(
         "no_better_than_constant",
         f"The model is no better than a constant answer: {name} is {value:.4g}, and always answering the same gives "
-        f"{constant:.4g}.",
+        f"{constant:.4g}{over}.",
     )

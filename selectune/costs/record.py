@@ -195,6 +195,21 @@ def add_up(records: Iterable[CostRecord]) -> Total:
     return replace(total, wall_s=sum(max(of_ranks.values()) for of_ranks in walls.values()))
 
 
+def rows_evaluated(records: Iterable[CostRecord], kind: str, unnamed: bool = False) -> int | None:
+    """Rows of a fit's last evaluation of a kind, over all processes; None where there was none.
+
+    Args:
+        records: of the ledger, without repeated work.
+        kind: ``validate`` or ``test``.
+        unnamed: count an evaluation that no fit began, too, whose kind the ledger does not say.
+    """
+    known = [one for one in records if one.stage == "evaluate" and one.part == "fit"]
+    of_kind = [one for one in known if f": {kind} after" in (one.work or "")]
+    of_kind = of_kind or [one for one in known if one.work == "" and unnamed]
+    last = [one for one in of_kind if (one.work, one.attempt) == (of_kind[-1].work, of_kind[-1].attempt)]
+    return sum(one.examples for one in last) or None
+
+
 @cache
 def code_version() -> str:
     """The git commit of the code that runs, with ``-dirty`` when tracked files differ; else the package's version."""

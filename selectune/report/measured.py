@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from selectune.costs.record import CostRecord
+from selectune.costs.record import CostRecord, rows_evaluated
 from selectune.report.numbers import count
 from selectune.verdict.intervals import interval_of_metric
 from selectune.verdict.row_metrics import Rows
@@ -63,7 +63,7 @@ def measured(metrics: Mapping[str, float], scores: Rows, records: Sequence[CostR
     names = [name for name in metrics if name.startswith(("val/", "test/"))]
     splits = {name.rpartition("/")[0] for name in names}
     unnamed = len({split.partition("/")[0] for split in splits}) == 1  # then all evaluations were of that kind
-    n_rows = {"val": _rows_evaluated(records, "validate", unnamed), "test": _rows_evaluated(records, "test", unnamed)}
+    n_rows = {"val": rows_evaluated(records, "validate", unnamed), "test": rows_evaluated(records, "test", unnamed)}
     further, every = splits - {"val", "test"}, n_rows["test"]
     if further:  # the ledger has the rows of all held-out splits as one number
         n_rows["test"] = None
@@ -74,18 +74,6 @@ def measured(metrics: Mapping[str, float], scores: Rows, records: Sequence[CostR
     found = {}
     for name in names:
         split, _, short = name.rpartition("/")
-        bounds = interval_of_metric(short, scores, metrics[name]) if split == "test" else None
+        bounds = interval_of_metric(short, [scores], metrics[name]) if split == "test" else None
         found[name] = Measured(name, metrics[name], n_rows.get(split), bounds)
     return found
-
-
-def _rows_evaluated(records: Sequence[CostRecord], kind: str, unnamed: bool) -> int | None:
-    """Rows of the last evaluation of a kind, ``validate`` or ``test``, over all processes.
-
-    An evaluation that no fit began has no name in the ledger, and counts where it can be of no other kind.
-    """
-    known = [one for one in records if one.stage == "evaluate" and one.part == "fit"]
-    of_kind = [one for one in known if f": {kind} after" in (one.work or "")]
-    of_kind = of_kind or [one for one in known if one.work == "" and unnamed]
-    last = [one for one in of_kind if (one.work, one.attempt) == (of_kind[-1].work, of_kind[-1].attempt)]
-    return sum(one.examples for one in last) or None

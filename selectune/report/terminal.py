@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selectune.costs.record import Stage, Total
-from selectune.report.measured import ONE_SEED
+from selectune.report.measured import ONE_SEED, Measured
 from selectune.report.numbers import count, flop, memory, seconds, share
 from selectune.report.run_data import STAGE_NAMES, RunData
 from selectune.verdict.verdict import Verdict
@@ -43,7 +44,7 @@ def print_summary(run_dir: Path, console: Console | None = None, finished: bool 
     for name, (kept, pool) in run.sizes.items():
         part = share(kept / pool) if pool else ""
         console.print(f"{name} kept: {count(kept)} of {count(pool)} ({part})")
-    _print_metrics(run, "test/", console)
+    _print_metrics(run.measured, "test", console)
     if run.verdict is not None:
         print_verdict(run.verdict, console)
     if run.saving:
@@ -54,21 +55,28 @@ def print_summary(run_dir: Path, console: Console | None = None, finished: bool 
         console.print(f"[yellow]Warning:[/yellow] {plain(line)}")
 
 
-def print_metrics(run_dir: Path, split: str) -> None:
+def print_metrics(run_dir: Path, split: str, n_rows: Mapping[str, int]) -> None:
     """Print the metrics of a run on a split, ``val`` or ``test``, with what they were measured on.
+
+    Args:
+        run_dir: of the run.
+        split: whose metrics are printed, those of further held-out splits with ``test``.
+        n_rows: of each split, where they are known; else they are those of the run's files.
 
     Raises:
         UserError: a file of the run is damaged.
     """
     from rich.console import Console
 
-    _print_metrics(RunData.read(Path(run_dir)), f"{split}/", Console())
+    known = RunData.read(Path(run_dir)).measured
+    sized = {name: replace(one, n_rows=n_rows.get(name.rpartition("/")[0], one.n_rows)) for name, one in known.items()}
+    _print_metrics(sized, split, Console())
 
 
-def _print_metrics(run: RunData, prefix: str, console: Console) -> None:
+def _print_metrics(metrics: Mapping[str, Measured], split: str, console: Console) -> None:
     from rich.markup import escape as plain
 
-    known = [one for name, one in run.measured.items() if name.startswith(prefix)]
+    known = [one for name, one in metrics.items() if name.startswith(f"{split}/")]
     for one in known:
         console.print(plain(one.sentence()), highlight=False)
     if any(one.bounds for one in known):

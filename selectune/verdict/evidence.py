@@ -68,6 +68,27 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class ScoreInterval:
+    """The 95 % interval of a run's own metric: over its held-out rows, and over its seeds where it has several.
+
+    Args:
+        n_rows: held-out rows.
+        low: lower bound, None where the metric does not follow from scores of rows.
+        high: upper bound.
+    """
+
+    n_rows: int
+    low: float | None = None
+    high: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_numbers("bound", self.low, self.high)
+        bounds = [bound for bound in (self.low, self.high) if bound is not None]
+        if self.n_rows < 1 or len(bounds) == 1 or bounds != sorted(bounds):
+            raise UserError("An interval of a metric needs held-out rows, and both of its bounds or none, in order.")
+
+
+@dataclass(frozen=True)
 class Arm:
     """A way to train without selecting, that the run is compared with.
 
@@ -109,6 +130,7 @@ class Evidence:
         fewer_epochs: the arm (c), all rows for fewer epochs, its schedule compressed, at the total cost of the run.
         smallest_class: what became of it against all rows, None without classes.
         margin: points that do not matter; of a plain metric in its own unit, where None is 0. Default 1 point.
+        score_interval: of `score`; None where its held-out rows are not known, as in files of earlier versions.
     """
 
     metric: Metric
@@ -124,6 +146,7 @@ class Evidence:
     fewer_epochs: Arm
     smallest_class: ClassChange | None = None
     margin: float | None = None
+    score_interval: ScoreInterval | None = None
 
     def __post_init__(self) -> None:
         _check_numbers("score", self.score, self.majority, self.margin)

@@ -135,26 +135,32 @@ def interval(gaps: np.ndarray, floor: float = 0.0) -> Difference:
     return _t_interval(value, parts, n_seeds, n_rows, "seeds and rows")
 
 
-def interval_of_metric(metric: str, rows: Rows, value: float) -> tuple[float, float] | None:
-    """Bounds of the 95 % interval of one run's metric over its held-out rows, cut where the metric's range ends.
+def interval_of_metric(metric: str, runs: Sequence[Rows], value: float) -> tuple[float, float] | None:
+    """Bounds of the 95 % interval of a metric itself over held-out rows and seeds, cut where the metric's range ends.
 
-    With one seed it says nothing about another.
+    With one seed it is over rows alone, and says nothing about another seed.
 
     Args:
         metric: its name, such as ``accuracy``, ``macro_f1`` or ``em``.
-        rows: the columns of ``test_scores.parquet``.
-        value: the metric as it was measured.
+        runs: the columns of ``test_scores.parquet``, of each seed.
+        value: the metric as it was measured, the mean over seeds.
 
     Returns:
-        None where the metric does not follow from the rows, they are those of another test, or fewer than two.
+        None where the metric does not follow from the rows, they are those of another test, fewer than two, or others
+        for each seed.
 
     Raises:
         UserError: a value is no number, or a row comes twice.
     """
-    known = row_values(metric, by_row_id(rows, "the run")) if rows else None
-    if known is None or len(known.values) < 2:
+    if not runs or not all(runs):
         return None
-    whole = interval(known.values[None], known.floor)
+    ordered = [by_row_id(rows, "the run") for rows in runs]
+    if any(not np.array_equal(rows["row_id"], ordered[0]["row_id"]) for rows in ordered):
+        return None
+    known = [values for rows in ordered if (values := row_values(metric, rows)) is not None]
+    if len(known) < len(runs) or len(known[0].values) < 2:
+        return None
+    whole = interval(np.stack([one.values for one in known]), max(one.floor for one in known))
     if not math.isclose(whole.value, value, rel_tol=1e-4, abs_tol=1e-6):
         return None
     least, most = -1 if metric == "matthews" else 0, 100 if metric in IN_PERCENT else 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,14 @@ from selectune.common.errors import UserError
 from selectune.common.files import read_mapping, write_json
 from selectune.common.run_files import RunFiles
 from selectune.costs.saving import Saving
-from selectune.verdict.evidence import ARMS, Arm, ArmName, Cost, Evidence, Metric
+from selectune.verdict.evidence import ARMS, Arm, ArmName, Cost, Evidence, Metric, ScoreInterval
 from selectune.verdict.intervals import (
     ClassChange,
     Difference,
     change_of_smallest_class,
     corrected,
     difference_of_seeds,
+    interval_of_metric,
     paired_difference,
 )  # fmt: skip
 from selectune.verdict.judged import DAMAGED, Judged, add
@@ -74,9 +75,11 @@ def judge_runs(
     known = {name: arm.difference for name, arm in arms.items() if arm.difference is not None}
     for name, difference in zip(known, corrected(list(known.values()))):
         arms[name] = replace(arms[name], difference=difference)
+    score = _mean([one.score(metric) for one in runs.values()])
     evidence = Evidence(
         metric=metric,
-        score=_mean([one.score(metric) for one in runs.values()]),
+        score=score,
+        score_interval=_score_interval(metric, list(runs.values()), score),
         majority=first.majority(metric),
         loss_failed=any(one.failed for one in runs.values()),
         kept_rows=first.kept_rows,
@@ -171,6 +174,15 @@ def difference_of_runs(metric: Metric, runs: Mapping[int, Judged], others: Mappi
     if any(score is None for some in scores for score in some.values()):
         return None
     return difference_of_seeds(*scores)  # type: ignore[arg-type]
+
+
+def _score_interval(metric: Metric, runs: Sequence[Judged], score: float | None) -> ScoreInterval | None:
+    """The interval of the metric of runs; None where it is not known, or seeds were tested on more rows than others."""
+    n_rows = runs[0].n_rows
+    if score is None or n_rows is None or any(one.n_rows != n_rows for one in runs):
+        return None
+    bounds = interval_of_metric(metric.name, [one.rows for one in runs], score)
+    return ScoreInterval(n_rows, *bounds) if bounds else ScoreInterval(n_rows)
 
 
 def _smallest_class(runs: Mapping[int, Judged], whole: Mapping[int, Judged]) -> ClassChange | None:

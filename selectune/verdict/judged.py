@@ -10,7 +10,9 @@ from pathlib import Path
 from selectune.common.files import read_mapping
 from selectune.common.run_files import RunFiles
 from selectune.common.training_outcome import TrainingOutcome
+from selectune.costs.record import rows_evaluated
 from selectune.costs.saving import Saving
+from selectune.costs.uninterrupted import uninterrupted
 from selectune.verdict.evidence import Cost, Metric
 from selectune.verdict.row_metrics import Rows, always_largest, read_rows, row_values
 
@@ -30,6 +32,7 @@ class Judged:
         failed: whether its loss or its weights were not finite.
         cost_of_all_rows: that of training on the whole pool, measured or estimated; None where unknown.
         classes: their names; none where they are not known.
+        n_rows: held-out rows that it was tested on, None where unknown.
     """
 
     metrics: Mapping[str, float]
@@ -40,6 +43,7 @@ class Judged:
     failed: bool = False
     cost_of_all_rows: Cost | None = None
     classes: Sequence[str] = ()
+    n_rows: int | None = None
 
     @classmethod
     def read(cls, folder: Path, metrics: Mapping[str, float] | None = None) -> Judged:
@@ -54,15 +58,18 @@ class Judged:
         assert metrics is not None
         flops, device_s = (add(terms.selection, terms.training) for terms in (saving.flops, saving.device_s))
         full = saving.flops.full_training, saving.device_s.full_training
+        tested = {name.removeprefix("test/"): float(metrics[name]) for name in metrics if name.startswith("test/")}
+        rows = read_rows(files.row_metrics)
         return cls(
-            metrics={name.removeprefix("test/"): float(metrics[name]) for name in metrics if name.startswith("test/")},
+            metrics=tested,
             kept_rows=saving.kept_rows,
             pool_rows=saving.pool_rows,
             cost=Cost(flops, device_s),
-            rows=read_rows(files.row_metrics),
+            rows=rows,
             failed=outcome is not None and outcome.not_finite is not None,
             cost_of_all_rows=None if full == (None, None) else Cost(*full, estimated=saving.flops.full_is_estimated),
             classes=_class_names(files),
+            n_rows=len(next(iter(rows.values()))) if rows else _rows_in_ledger(files, tested),
         )
 
     def score(self, metric: Metric) -> float | None:
@@ -84,6 +91,13 @@ def _class_names(files: RunFiles) -> list[str]:
     config = files.export / "config.json"
     names = read_mapping(config, DAMAGED).get("id2label", {}) if config.is_file() else {}
     return [str(names[key]) for key in sorted(names, key=int)]
+
+
+def _rows_in_ledger(files: RunFiles, tested: Mapping[str, float]) -> int | None:
+    """Held-out rows by the ledger; None with further splits, as it has the rows of all of them as one number."""
+    if any("/" in name for name in tested) or not files.costs.is_file():
+        return None
+    return rows_evaluated(uninterrupted(files.path), "test")
 
 
 def add(selection: float | None, training: float | None) -> float | None:

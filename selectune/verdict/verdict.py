@@ -14,6 +14,7 @@ from selectune.verdict.evidence import Evidence
 Colour = Literal["green", "red", "grey"]
 SCHEMA = 1
 RED = (Word.COSTS_ACCURACY, Word.LOSES_TO_RANDOM, Word.LOSES_TO_FEWER_EPOCHS, Word.TRAINING_FAILED)
+LATER = ("score_interval",)  # fields that files of earlier versions lack
 DERIVED = ("word", "colour", "headline", "sentence")  # in the file for its readers; they follow from the evidence
 
 
@@ -62,6 +63,6 @@ class Verdict:
             raise UserError(f"verdict.json is not of schema {SCHEMA}; make the report of this run again.")
         numbers = {name: value for name, value in content.items() if name not in ("schema", *DERIVED)}
         try:
-            return cls(from_json(Evidence, numbers, "verdict"))
+            return cls(from_json(Evidence, numbers, "verdict", LATER))
         except UserError as error:
             raise UserError(f"verdict.json is damaged: {error} Make the report of this run again.") from None

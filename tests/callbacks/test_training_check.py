@@ -256,7 +256,9 @@ def test_a_loss_that_did_not_fall(first: float | None, last: float | None, steps
      (-0.1, 0.0, True), (1.0, 1.0, False)],
 )  # fmt: skip
 def test_a_metric_that_a_constant_answer_reaches(value: float, constant: float, is_problem: bool) -> None:
-    assert (metric_problem("test/accuracy", value, constant) is not None) == is_problem
+    problem = metric_problem("test/accuracy", value, constant, 1060)
+    assert (problem is not None) == is_problem
+    assert problem is None or names(problem.message, "test/accuracy", f"{constant:.4g}", "1,060")
 
 
 def test_the_metrics_of_a_constant_answer_are_those_of_the_largest_class(data_folder: Path) -> None:

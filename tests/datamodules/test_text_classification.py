@@ -33,10 +33,10 @@ def split(n: int, seed: int, **more: list) -> dict[str, list]:
     return {"text": texts, "label": labels, **more}
 
 
-def trainer() -> pl.Trainer:
+def trainer(**settings: Any) -> pl.Trainer:
     return pl.Trainer(
         accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False,
+        enable_model_summary=False, **settings,
     )  # fmt: skip
 
 
@@ -202,6 +202,8 @@ def test_further_splits_are_evaluated_and_never_selected_from(tmp_path: Path, mo
     found = {name: float(value) for name, value in run.callback_metrics.items()}
     assert data.pool.source_rows.max() < 80
     assert {len(data.splits[role]) for role in ("test", "test/mismatched")} == {24, 36}
+    assert data.rows_evaluated("test") == {role: len(data.splits[role]) for role in ("test", "test/mismatched")}
+    assert data.rows_evaluated("validate") == {"val": len(data.splits["dev"])}
 
     alone = TextClassification(str(folder), test_split="mismatched", dev_split="matched", max_length=32)
     other = trainer()
@@ -212,6 +214,13 @@ def test_further_splits_are_evaluated_and_never_selected_from(tmp_path: Path, mo
             float(other.callback_metrics[f"test/{name}"]), abs=1e-6
         )
     assert {"test/accuracy", "test/majority_accuracy", "test/mismatched/majority_accuracy"} <= set(found)
+
+
+@pytest.mark.parametrize("limit", [0.5, 1])
+def test_rows_are_not_counted_where_batches_are_limited(limit: float) -> None:
+    data = TextClassification("docstrings")
+    data.trainer = trainer(limit_test_batches=limit, limit_val_batches=limit)
+    assert data.rows_evaluated("test") == data.rows_evaluated("validate") == {}
 
 
 def test_a_further_split_serves_as_nothing_else(tmp_path: Path) -> None:

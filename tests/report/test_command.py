@@ -12,6 +12,7 @@ import pytest
 from selectune import cli
 from selectune.costs.ledger import append
 from tests.costs.records import record
+from tests.mistakes import names
 from tests.report.pages import Page, a_run
 
 
@@ -28,8 +29,8 @@ def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return run
 
 
-def mistake(report, capsys: pytest.CaptureFixture[str], *args: object) -> str:
-    """The one sentence."""
+def told_of(report, capsys: pytest.CaptureFixture[str], *args: object) -> str:
+    """The one sentence of a mistake."""
     with pytest.raises(SystemExit) as ended:
         report(*args)
     assert ended.value.code == 2
@@ -79,23 +80,25 @@ def test_an_unfinished_run_is_reported_as_such(tmp_path: Path, report):
     append(run / ".open_costs" / "2-0-fit-train.json", [open_stage])
     report(run)
     text = (run / "report.html").read_text(encoding="utf-8")
-    assert "This run is not finished: there is no done.json." in text
-    assert "Training runs still, or was killed (attempt 2, rank 0): 12.0" in text
+    assert names(text, "done.json", "Training", "attempt 2", "rank 0", "12.0")
     assert 3e12 not in Page(text).figures
 
 
 def test_runs_that_cannot_be_told_are_a_sentence(tmp_path: Path, report, capsys):
     run, other = a_run(tmp_path / "run"), a_run(tmp_path / "other")
-    assert "There is no run in" in mistake(report, capsys, tmp_path / "nowhere")
-    assert "There is no run in" in mistake(report, capsys, run, run / "cost.jsonl")
-    assert "named twice" in mistake(report, capsys, run, other, run)
-    assert "are the same run" in mistake(report, capsys, run, run / ".." / "run")
     (tmp_path / "empty").mkdir()
-    assert "holds no cost.jsonl" in mistake(report, capsys, tmp_path / "empty")
-    assert "whose own report would be lost" in mistake(report, capsys, run, other, "--output", other)
-    assert "name another --output" in mistake(report, capsys, run, "--output", other)
     (tmp_path / "file").touch()
-    assert "cannot be written" in mistake(report, capsys, run, "--output", tmp_path / "file")
+    for args, named in (
+        ([tmp_path / "nowhere"], [tmp_path / "nowhere"]),
+        ([run, run / "cost.jsonl"], [run / "cost.jsonl"]),
+        ([run, other, run], [run, "twice"]),
+        ([run, run / ".." / "run"], [run, run / ".." / "run"]),
+        ([tmp_path / "empty"], [tmp_path / "empty", "cost.jsonl"]),
+        ([run, other, "--output", other], [other, "--output"]),
+        ([run, "--output", other], [other, "--output"]),
+        ([run, "--output", tmp_path / "file"], [tmp_path / "file", "--output"]),
+    ):
+        assert names(told_of(report, capsys, *args), *named)
     assert not (other / "report.html").exists()
 
 
@@ -116,9 +119,7 @@ def test_damage_is_a_sentence_that_names_the_file(tmp_path: Path, report, capsys
     whole = shutil.copytree(run, tmp_path / "whole")
     (run / name).write_bytes(content.encode() if isinstance(content, str) else content)
     for args in ([run], [run, whole]):
-        told = mistake(report, capsys, *args)
-        assert str(run / name) in told
-        assert "damaged" in told
+        assert names(told_of(report, capsys, *args), run / name, "damaged")
     assert not (run / "report.html").exists()
 
 

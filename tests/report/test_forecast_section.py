@@ -21,7 +21,7 @@ from selectune.forecast.result import Forecast
 from selectune.report import RunData, write_report
 from selectune.report.forecast_section import forecast_section
 from tests.costs.records import record
-from tests.mistakes import mistake
+from tests.mistakes import mistake, names
 from tests.report.pages import NASTY, Page, a_run, a_warmed_up_run
 
 FORECAST: dict[str, Any] = {
@@ -55,8 +55,7 @@ def test_both_stand_in_the_page_exactly(tmp_path: Path):
     assert {forecast / came - 1 for came, forecast in measured.items()} <= set(page.figures)
     assert {103.25, 3.625e13, 6.3e12 + 9.2e12 + 2.1e13} <= set(page.figures)
     assert {0.7251, 0.7111, 0.8125, 0.1375} <= set(page.figures)
-    assert "Selection will pay: 73" in text
-    assert "Forecast for cpu." in text
+    assert names(text.replace("\N{NO-BREAK SPACE}", " "), FORECAST["sentence"], FORECAST["device"])
     assert "<script" not in text
     assert "Forecast and measured" not in write_report(a_run(tmp_path / "other")).read_text(encoding="utf-8")
 
@@ -131,5 +130,4 @@ def test_the_scorer_is_compared_with_the_model(tmp_path: Path):
     replace(Saving.read(run), scorer_ratio=ScorerRatio("small", "large", 3_000, 16_000, 0.2125)).write(run)
     text = write_report(run).read_text(encoding="utf-8")
     assert {0.1875, 0.2125} <= set(Page(text).figures)
-    assert "0.188 times" in text
-    assert "Yin &amp; Rush" in text
+    assert names(text, "0.188 times", "Yin &amp; Rush")

@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from selectune.common.errors import UserError
-from selectune.report import RunData, write_report
+from selectune.report import RunData, print_metrics, write_report
 from selectune.report.measured import measured
 from tests.costs.records import record
+from tests.mistakes import mistake, names
 from tests.report.pages import Page, a_run
 
 ROWS = 1000
@@ -75,6 +76,17 @@ def test_each_held_out_split_has_its_own_rows():
     assert [one.n_rows for one in measured(metrics, {}, [evaluated("test", 25)]).values()] == [None, None]
 
 
+def test_sizes_of_splits_that_are_known_go_before_those_of_the_ledger(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    run = scored(a_run(tmp_path / "run"))
+    for n_rows, told in (({"val": 77}, 1000), ({"test": 78}, 78)):
+        print_metrics(run, "test", n_rows)
+        printed = capsys.readouterr().out
+        assert names(printed, "test/accuracy", f"{told:,} rows")
+        assert "val/" not in printed
+
+
 def test_a_metric_of_answers_says_which_rows_it_is_of():
     known = measured({"test/has_ans_f1": 51.4, "test/f1": 40.0}, {}, [evaluated("test", 50)])
     assert known["test/has_ans_f1"].over == "those of 50 rows with an answer"
@@ -84,5 +96,5 @@ def test_a_metric_of_answers_says_which_rows_it_is_of():
 def test_damaged_scores_are_a_sentence(tmp_path: Path):
     run = a_run(tmp_path / "run")
     (run / "test_scores.parquet").write_bytes(b"no parquet")
-    with pytest.raises(UserError, match=r"test_scores\.parquet is damaged"):
+    with mistake(UserError, run / "test_scores.parquet"):
         write_report(run)

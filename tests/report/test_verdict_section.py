@@ -17,6 +17,7 @@ from selectune.selectors.euds import IGSE
 from selectune.verdict.decision import Word
 from selectune.verdict.evidence import ARMS, Evidence
 from selectune.verdict.verdict import Verdict
+from tests.mistakes import names
 from tests.report.made_up_selection import choose, made_up_labels, made_up_signals
 from tests.report.pages import Page, a_run, a_warmed_up_run
 from tests.verdict.cases import CASES, PAYS, Case
@@ -67,13 +68,12 @@ def test_the_plot_has_the_run_its_arms_and_their_intervals(judged):
         (arm.cost.flops, 100 * arm.score) for arm in map(PAYS.arm, ARMS) if arm.cost and arm.score
     }
     assert {tuple(np.round(point, 6)) for point in points} >= {tuple(np.round(point, 6)) for point in expected}
-    assert "random rows: 60.0 %" in picture.alt
-    assert "95 % interval +1.2 to +5.0" in picture.alt
+    assert names(picture.alt, "random rows: 60.0 %", "95 % interval +1.2 to +5.0")
 
 
 def test_a_saving_stands_beside_what_it_cost(judged):
     run = RunData.read(judged(CASES["costs accuracy"].evidence))
-    assert "−36.1 points against all rows" in in_metric(run)
+    assert names(in_metric(run), "−36.1 points", "all rows")
     assert "is not known" in in_metric(RunData.read(a_run(run.run_dir / "another"), finished=False))
 
 

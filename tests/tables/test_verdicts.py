@@ -13,7 +13,7 @@ from selectune.tables.grid import Cell
 from selectune.tables.results import Result
 from selectune.tables.summary import summarise
 from selectune.verdict.decision import Word
-from selectune.verdict.evidence import ARMS, ArmName, Cost
+from selectune.verdict.evidence import ARMS, ArmName, Cost, ScoreInterval
 from selectune.verdict.judged import Judged
 from selectune.verdict.verdict import Verdict
 
@@ -67,7 +67,7 @@ def test_a_rival_that_the_table_lacks_leaves_it_unknown(rivals: tuple[list[Resul
     verdict = verdicts(BAND, *rivals)["band"]
     assert verdict.word == Word.NOT_KNOWN_YET
     assert verdict.evidence.arm(missing).difference is None
-    assert "not run yet" in verdict.sentence
+    assert verdict.evidence.arm(missing).score is None
 
 
 def test_cheaper_random_rows_may_show_that_it_loses_and_never_that_it_pays() -> None:
@@ -100,6 +100,24 @@ def test_runs_tested_on_other_rows_are_compared_by_their_metrics() -> None:
     difference = verdicts(band, full)["band"].evidence.all_rows.difference
     assert difference is not None
     assert difference.over == "seeds"
+
+
+def test_the_metric_of_a_method_has_its_interval_whatever_it_is_compared_with() -> None:
+    def tested_on(*sizes: int, **changes: Any) -> ScoreInterval | None:
+        results = [
+            replace(one, judged=replace(one.judged, n_rows=n_rows, **changes)) for one, n_rows in zip(BAND, sizes)
+        ]
+        return verdicts(results)["band"].evidence.score_interval
+
+    known = tested_on(N_ROWS, N_ROWS, N_ROWS)
+    assert known is not None
+    assert known.n_rows == N_ROWS
+    assert known.low is not None
+    assert known.high is not None
+    assert known.low < 0.8 < known.high
+    metrics = {"accuracy": 0.8}
+    assert tested_on(50, 50, 50, rows={}, metrics=metrics) == ScoreInterval(50)
+    assert tested_on(50, 50, 49, rows={}, metrics=metrics) is None
 
 
 def test_of_one_held_out_row_the_metrics_are_compared() -> None:

@@ -18,6 +18,7 @@ from selectune.verdict.intervals import (
     paired_difference,
 )
 from selectune.verdict.row_metrics import row_values
+from tests.mistakes import mistake
 
 METRICS = ["accuracy", "micro_f1", "macro_f1", "matthews", "em", "f1"]
 Runs = dict[int, dict[str, np.ndarray]]
@@ -199,7 +200,7 @@ def test_a_class_of_one_row_has_no_change() -> None:
 def test_other_rows_are_a_mistake_in_one_sentence(n_seeds: int) -> None:
     run, arm = made(n_seeds, 50)
     arm[n_seeds - 1] = {name: column[:-1] for name, column in arm[n_seeds - 1].items()}
-    with pytest.raises(UserError, match="different held-out rows") as told:
+    with mistake(UserError, "held-out rows") as told:
         paired_difference("accuracy", run, arm)
     assert str(told.value).count(". ") == 0
 
@@ -207,28 +208,28 @@ def test_other_rows_are_a_mistake_in_one_sentence(n_seeds: int) -> None:
 def test_other_labels_are_a_mistake() -> None:
     run, arm = made(1, 50)
     arm[0]["label"] = 1 - np.minimum(arm[0]["label"], 1)
-    with pytest.raises(UserError, match="labels"):
+    with mistake(UserError, "labels"):
         paired_difference("accuracy", run, arm)
 
 
 def test_no_common_seed_is_a_mistake() -> None:
     run, arm = made(2, 50)
-    for compare in (
-        lambda: paired_difference("accuracy", {0: run[0]}, {1: arm[1]}),
-        lambda: paired_difference("accuracy", {}, {}),
-        lambda: difference_of_seeds({0: 1.0}, {1: 1.0}),
+    for compare, seeds in (
+        (lambda: paired_difference("accuracy", {0: run[0]}, {1: arm[1]}), ["seeds [0]", "seeds [1]"]),
+        (lambda: paired_difference("accuracy", {}, {}), ["seeds []"]),
+        (lambda: difference_of_seeds({0: 1.0}, {1: 1.0}), ["seeds [0]", "seeds [1]"]),
     ):
-        with pytest.raises(UserError, match="seed"):
+        with mistake(UserError, *seeds):
             compare()
 
 
 def test_one_row_is_too_few() -> None:
-    with pytest.raises(UserError, match="two held-out rows"):
+    with mistake(UserError, "two", "test split"):
         paired_difference("accuracy", *made(3, 1))
 
 
 def test_a_metric_that_is_no_number_is_a_mistake() -> None:
-    with pytest.raises(UserError, match="finite"):
+    with mistake(UserError, "metric", "finite"):
         difference_of_seeds({0: 1.0, 1: float("nan")}, {0: 1.0, 1: 1.0})
 
 
@@ -247,17 +248,30 @@ def test_the_interval_of_a_metric_holds_it_and_narrows_with_more_rows(metric: st
         rows = made(1, n_rows)[0][0]
         values = row_values(metric, rows)
         assert values is not None
-        bounds = interval_of_metric(metric, rows, float(values.values.mean()))
+        bounds = interval_of_metric(metric, [rows], float(values.values.mean()))
         assert bounds is not None
         assert bounds[0] < values.values.mean() < bounds[1]
         back = {name: column[::-1] for name, column in rows.items()}
-        assert interval_of_metric(metric, back, float(values.values.mean())) == bounds
+        assert interval_of_metric(metric, [back], float(values.values.mean())) == bounds
         widths.append(bounds[1] - bounds[0])
     assert widths[1] == pytest.approx(widths[0] / 2, rel=0.25)
 
 
 def test_the_interval_of_a_perfect_metric_has_a_width_and_stays_in_its_range() -> None:
     rows = made(1, 50)[0][0] | {"em": np.ones(50)}
-    assert interval_of_metric("em", rows, 100.0) == (pytest.approx(96.0, abs=0.1), 100)
-    assert interval_of_metric("em", rows, 90.0) is None, "the rows are of another test"
-    assert interval_of_metric("loss", rows, 0.5) is interval_of_metric("accuracy", {}, 0.5) is None
+    assert interval_of_metric("em", [rows], 100.0) == (pytest.approx(96.0, abs=0.1), 100)
+    assert interval_of_metric("em", [rows], 90.0) is None, "the rows are of another test"
+    assert interval_of_metric("loss", [rows], 0.5) is interval_of_metric("accuracy", [{}], 0.5) is None
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_interval_of_a_metric_over_several_seeds_is_that_of_one_where_they_agree(metric: str) -> None:
+    runs = list(made(3, 200)[0].values())
+    known = [values.values.mean() for rows in runs if (values := row_values(metric, rows)) is not None]
+    same = interval_of_metric(metric, runs[:1] * 3, float(known[0]))
+    assert same == pytest.approx(interval_of_metric(metric, runs[:1], float(known[0])))
+    bounds = interval_of_metric(metric, runs, float(np.mean(known)))
+    assert bounds is not None
+    assert bounds[0] < np.mean(known) < bounds[1]
+    others = {name: column[1:] for name, column in runs[2].items()}
+    assert interval_of_metric(metric, [*runs[:2], others], float(np.mean(known))) is None, "seeds have other rows"

@@ -7,10 +7,10 @@ import pytest
 
 from selectune.common.errors import UserError
 from selectune.verdict.decision import Word
-from selectune.verdict.evidence import Arm, Cost, Evidence, Metric
+from selectune.verdict.evidence import Arm, Cost, Evidence, Metric, ScoreInterval
 from selectune.verdict.intervals import Difference
 from selectune.verdict.verdict import Verdict
-from tests.mistakes import mistake
+from tests.mistakes import mistake, names
 from tests.verdict.cases import ALL_ROWS, CASES, COMMAND, NOT_RUN, ONE_SEED, PAYS, Case, arm, difference
 
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
@@ -45,7 +45,28 @@ def test_it_is_one_sentence_with_cost_and_metric(case: Case) -> None:
 def test_no_difference_is_told_without_its_interval(case: Case) -> None:
     text = Verdict(case.evidence).sentence
     assert text.count("than with") + text.count("level with") == text.count("(between ")
-    assert ("(between " in text) == ("held-out rows" in text)
+
+
+@every_case
+def test_no_metric_is_told_without_its_rows_and_an_interval(case: Case) -> None:
+    text = Verdict(case.evidence).sentence
+    assert (case.evidence.score is not None) == ("held-out rows" in text) == ("95 % interval" in text)
+
+
+def test_a_metric_without_scores_of_rows_has_their_number_and_one_of_an_earlier_version_stands_alone() -> None:
+    case = CASES["not known yet"].evidence
+    perplexity = replace(case, metric=Metric("perplexity", "plain", False), score=12.3, majority=None)
+    text = Verdict(replace(perplexity, score_interval=ScoreInterval(1))).sentence
+    assert names(text, "12.30, over 1 held-out row of one seed")
+    text = Verdict(replace(perplexity, n_seeds=2, score_interval=ScoreInterval(1024, 11.0, 13.25))).sentence
+    assert names(text, "12.30, with a 95 % interval of 11.00 to 13.25 over 2 seeds and 1,024 held-out rows")
+    assert "held-out" not in Verdict(replace(perplexity, score_interval=None)).sentence
+
+
+def test_a_file_of_an_earlier_version_is_read() -> None:
+    content = Verdict(PAYS).to_json()
+    del content["score_interval"]
+    assert Verdict.from_json(content) == Verdict(replace(PAYS, score_interval=None))
 
 
 @every_case
@@ -68,7 +89,7 @@ def test_f1_of_answers_is_in_its_own_hundred() -> None:
     verdict = Verdict(replace(PAYS, metric=Metric("f1", "percent"), score=81.2, all_rows=Arm(gap, ALL_ROWS)))
     assert verdict.word == Word.COSTS_ACCURACY
     assert verdict.headline == "Costs F1"
-    assert "F1 is 81.2, 1.60 points lower than with all rows (between 1.20 and 2.00 lower)" in verdict.sentence
+    assert names(verdict.sentence, "F1 is 81.2", "1.60 points lower", "between 1.20 and 2.00 lower")
 
 
 def test_of_a_perplexity_lower_is_better_and_there_are_no_points() -> None:
@@ -87,7 +108,7 @@ def test_of_a_perplexity_lower_is_better_and_there_are_no_points() -> None:
     )
     verdict = Verdict(evidence)
     assert verdict.word == Word.PAYS
-    assert "perplexity (lower is better) is 12.30, 0.10 higher than with all rows" in verdict.sentence
+    assert names(verdict.sentence, "perplexity", "is 12.30", "0.10 higher")
     assert "point" not in verdict.sentence
     assert "held-out rows" not in verdict.sentence
     assert Verdict(replace(evidence, margin=None)).word == Word.NOT_KNOWN_YET
@@ -109,17 +130,17 @@ def test_of_a_perplexity_lower_is_better_and_there_are_no_points() -> None:
 )
 def test_costs_are_in_per_cent_and_a_tiny_difference_is_none(ratio: float, told: str) -> None:
     evidence = replace(PAYS, cost=Cost(ratio * 1e13, None), random_rows=NOT_RUN, fewer_epochs=NOT_RUN)
-    assert f"took {told}" in Verdict(evidence).sentence
+    assert names(Verdict(evidence).sentence, told)
 
 
 def test_arms_of_another_cost_are_told_to_be() -> None:
     told = Verdict(replace(PAYS, random_rows=arm(3.1, 1.2, 5.0, Cost(2.9e12, 31.0)))).sentence
-    assert "3.1 points higher than with random rows at 50 % less cost (between" in told
+    assert names(told, "3.1 points higher", "random rows at 50 % less cost")
 
 
 def test_runs_of_different_seeds_say_so() -> None:
     told = Verdict(replace(PAYS, random_rows=arm(3.1, 1.2, 5.0, n_seeds=2))).sentence
-    assert "over 3 seeds and 1,000 held-out rows, or 2 seeds and 1,000 held-out rows" in told
+    assert names(told, "3 seeds and 1,000 held-out rows", "2 seeds and 1,000 held-out rows")
 
 
 @every_case
@@ -160,6 +181,10 @@ def damaged() -> list[object]:
         {"all_rows": {**good["all_rows"], "difference": {**good["all_rows"]["difference"], "low": 0.5}}},
         {"all_rows": {**good["all_rows"], "difference": {**good["all_rows"]["difference"], "p": 1.5}}},
         {"all_rows": {**good["all_rows"], "problem": "it failed"}},
+        {"score_interval": [0.65, 0.708]},
+        {"score_interval": {**good["score_interval"], "n_rows": 0}},
+        {"score_interval": {**good["score_interval"], "low": 0.8}},
+        {"score_interval": {**good["score_interval"], "high": None}},
     ]
     short = {name: value for name, value in good.items() if name != "all_rows"}
     return [[], None, {}, short, *(good | change for change in changes)]
