@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from selectune.callbacks.preemption import Preemption, requeue_signal
+from selectune.diagnose import command as report
 from selectune.diagnose.diagnose import diagnose
 from selectune.forecast import estimate
-from selectune.report import command as report
 from selectune.runs.command import RunCLI, run_verb
 from selectune.runs.job import Job
 from selectune.tables import command as table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,10 @@ from selectune.diagnose.findings import NAMES, Finding
 
 SCHEMA = 1
 EXAMPLES, EXAMPLE_LETTERS = 5, 200
+KEYS = (  # of ``diagnosis.json``
+    "schema", "pool", "pool_fingerprint", "n_rows", "encoder", "trusted", "findings", "skipped", "hard_groups", "plane",
+    "device_s", "wall_s",
+)  # fmt: skip
 
 TITLES = {
     "empty": "Rows without a word",
@@ -178,6 +182,12 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %" if share < 0.0995 else f"{100 * share:.0f} %"
 
 
+def by_weight(findings: Mapping[str, Any]) -> list[str]:
+    """Names of the findings of a ``diagnosis.json`` that name rows, those of most rows first."""
+    named = [name for name in findings if findings[name]["rows"]]
+    return sorted(named, key=lambda name: (-findings[name]["rows"], NAMES.index(name)))
+
+
 def read_diagnosis(folder: Path) -> dict[str, Any]:
     """The content of a run's ``diagnosis.json``.
 
@@ -186,4 +196,4 @@ def read_diagnosis(folder: Path) -> dict[str, Any]:
     """
     from selectune.common.files import read_mapping
 
-    return read_mapping(RunFiles(folder).diagnosis, "diagnose the pool again", "findings")
+    return read_mapping(RunFiles(folder).diagnosis, "diagnose the pool again", *KEYS)
