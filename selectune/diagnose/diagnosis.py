@@ -74,12 +74,6 @@ class Diagnosis:
     wall_s: float = 0.0
     plane: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def found(self) -> list[Finding]:
-        """Findings that name rows, those of most rows first."""
-        named = [one for one in self.findings.values() if len(one.rows)]
-        return sorted(named, key=lambda one: (-len(one.rows), NAMES.index(one.name)))
-
     def sentence(self, finding: Finding) -> str:
         """A finding in one sentence, with its number of rows and its share."""
         rows, share = len(finding.rows), _percent(finding.share)

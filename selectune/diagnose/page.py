@@ -14,13 +14,14 @@ from selectune.common.run_files import RunFiles
 from selectune.diagnose.diagnosis import TITLES, by_weight, read_diagnosis
 from selectune.diagnose.pictures import pictures_of
 from selectune.report.drawing import show
-from selectune.report.labels import part_of
+from selectune.report.labels import cut, part_of
 from selectune.report.numbers import count
 from selectune.report.render import rendered
 from selectune.verdict.prose import joined
 
 MOST_CONFUSED = 10  # classes in the table of given and guessed labels
 MOST_CLASSES = 20  # in the table of classes
+NAME_LETTERS = 24  # of a class there
 DARKEST = 0.5  # opacity of the shade of the most frequent confusion
 
 
@@ -58,6 +59,23 @@ def write_page(files: RunFiles) -> Path:
     return files.diagnosis_page
 
 
+def made_again(words: Sequence[str]) -> Path | None:
+    """Write the page of the one folder that ``report`` was given, if it is a diagnosis; else give None.
+
+    Raises:
+        UserError: a file of the diagnosis is missing or damaged, or the page cannot be written.
+    """
+    files = RunFiles(Path(words[0])) if len(words) == 1 else None
+    if files is None or not files.diagnosis.is_file():
+        return None
+    if any(file.is_file() for file in (files.metrics, files.manifest, files.done)):
+        return None  # a fit or a selection has a report of its own
+    try:
+        return write_page(files)
+    except OSError as error:
+        raise UserError(f"The page of {files.path} cannot be written ({error}).", path=files.path) from error
+
+
 def read_findings(files: RunFiles, fingerprint: str) -> dict[str, np.ndarray]:
     """Row ids that each finding names, of ``findings.parquet``.
 
@@ -92,23 +110,28 @@ def sentence(content: Mapping[str, Any], found: Sequence[str]) -> str:
     findings = content["findings"]
     pool = f"{count(content['n_rows'])} rows of {content['pool']}"
     if not found:
-        return f"None of {len(findings)} faults was found in {pool}."
-    parts = [f"{TITLES[name].lower()} ({count(findings[name]['rows'])} rows)" for name in found]
+        return f"None of the {len(findings)} faults that were looked for was found in {pool}."
+    parts = [f"{TITLES[name].lower()} ({rows_in_words(findings[name]['rows'])})" for name in found]
     several = "; a row may have several" if len(found) > 1 else ""
     return f"Of {len(findings)} faults that were looked for in {pool}, these were found: {joined(parts)}{several}."
 
 
 def cost_of_mending(name: str, finding: Mapping[str, Any], n_rows: int) -> str:
-    """What a remedy takes, as far as it was counted: rows that go, rows to read, or tokens more."""
+    """Cost of a remedy, as far as it was counted: rows less, rows to read, or tokens more."""
     rows, details = finding["rows"], finding["details"]
     if name == "truncated":
         return f"{count(details['tokens_lost'])} tokens more to read in each epoch."
     if name == "rare_class":
         return "Not measured; within the same budget, rows of other classes make room."
     if name == "label_issue":
-        return f"{count(rows)} rows to read again; where they are dropped, {part_of(rows, n_rows)} of the pool."
+        return f"{rows_in_words(rows)} to read again; where they are dropped, {part_of(rows, n_rows)} of the pool."
     surplus = details["surplus"] if name in ("exact_copy", "near_copy") else rows
-    return f"{count(surplus)} rows go, {part_of(surplus, n_rows)} of the pool."
+    return f"{rows_in_words(surplus)} less, {part_of(surplus, n_rows)} of the pool."
+
+
+def rows_in_words(number: int) -> str:
+    """A number of rows: "1 row", "1,200 rows"."""
+    return f"{count(number)} row{'' if number == 1 else 's'}"
 
 
 def classes_of(finding: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -144,10 +167,13 @@ def confusions(finding: Mapping[str, Any] | None) -> dict[str, Any] | None:
     shown = np.sort(np.argsort(-weights, kind="stable")[:MOST_CONFUSED])
     shades = DARKEST * off / max(float(off.max()), 1e-12)
     return {
-        "left_out": len(names) - len(shown),
-        "names": [names[guessed] for guessed in shown],
+        "number": len(names),
+        "names": [cut(names[guessed], NAME_LETTERS) for guessed in shown],
         "rows": [
-            (names[given], [(float(joint[given, guessed]), float(shades[given, guessed])) for guessed in shown])
+            (
+                cut(names[given], NAME_LETTERS),
+                [(float(joint[given, guessed]), float(shades[given, guessed])) for guessed in shown],
+            )
             for given in shown
         ],
     }

@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selectune.diagnose.diagnosis import TITLES, by_weight
-from selectune.report.drawing import FAINT, INK, Picture, legend, panels, styled
+from selectune.report.drawing import COLOURS, FAINT, INK, Picture, legend, panels, styled
 from selectune.report.numbers import count, share
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+GREY = COLOURS["full"]
 # Colours of Okabe & Ito (2008); markers tell apart what a print in grey does not.
 STYLES = {
-    "empty": (INK, "x"),
+    "empty": (GREY, "x"),
     "exact_copy": ("#0072b2", "o"),
     "near_copy": ("#56b4e9", "o"),
     "leakage": ("#009e73", "D"),
-    "truncated": (INK, "+"),
+    "truncated": (GREY, "+"),
     "not_language": ("#e69f00", "^"),
     "off_topic": ("#cc79a7", "s"),
     "label_issue": ("#d55e00", "X"),
@@ -61,17 +62,12 @@ def shares(findings: Mapping[str, Any]) -> tuple[Figure, str]:
     for place, (name, one) in enumerate(findings.items()):
         low, high = min(one["low"], one["share"]), max(one["high"], one["share"])
         axis.barh(place, 100 * one["share"], 0.6, color=STYLES[name][0])
-        axis.plot([100 * low, 100 * high], [place, place], color=INK, lw=1.4, marker="|", ms=7)
-        bounds = f"{share(one['low'])} to {share(one['high'])}"
-        axis.annotate(
-            f"{share(one['share'])} ({bounds})",
-            (100 * high, place),
-            (8, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=9,
-        )
-        words.append(f"{TITLES[name].lower()} {share(one['share'])} ({bounds})")
+        ends = [100 * low, 100 * high]
+        axis.plot(ends, [place, place], color=INK, lw=1.4, marker="|", ms=7)
+        numbers = f"{share(one['share'])} ({share(one['low'])} to {share(one['high'])})"
+        beside: Any = {"xytext": (8, 0), "textcoords": "offset points", "va": "center", "fontsize": 9}
+        axis.annotate(numbers, (100 * high, place), **beside)
+        words.append(f"{TITLES[name].lower()} {numbers}")
     axis.set_yticks(range(len(findings)), [TITLES[name] for name in findings])
     axis.set_ylim(len(findings) - 0.4, -0.6)  # the first on top
     widest = 100 * max((max(one["high"], one["share"]) for one in findings.values()), default=0.0)
@@ -103,15 +99,17 @@ def row_map(plane: Mapping[str, Any], coloured: Mapping[str, np.ndarray]) -> tup
     figure, (axis,) = panels(1, 4.8)
     places = np.array(plane["places"], dtype=np.float64).reshape(-1, 2)
     rest = np.setdiff1d(np.arange(len(places)), np.concatenate([np.zeros(0, dtype=np.int64), *coloured.values()]))
-    axis.scatter(*places[rest].T, s=9, color=FAINT, lw=0, alpha=0.7, label=f"no finding ({count(len(rest))})")
+    axis.scatter(
+        places[rest, 0], places[rest, 1], s=9, color=FAINT, lw=0, alpha=0.7, label=f"no finding ({count(len(rest))})"
+    )
     words = [f"{count(len(rest))} without a finding"]
-    for name, rows in reversed(coloured.items()):  # the rarest first, so that it leads the legend and the rest covers
+    for name, rows in coloured.items():  # the rarest last, on top of the others
         if not len(rows):
             continue
         colour, marker = STYLES[name]
         edges: dict[str, Any] = {"lw": 1.4} if marker in THIN else {"lw": 0.5, "edgecolors": INK}
         title = f"{TITLES[name].lower()} ({count(len(rows))})"
-        axis.scatter(*places[rows].T, s=34, color=colour, marker=marker, label=title, **edges)
+        axis.scatter(places[rows, 0], places[rows, 1], s=34, color=colour, marker=marker, label=title, **edges)
         words.append(f"{count(len(rows))} with {TITLES[name].lower()}")
     first, second = (share(part) for part in [*plane["explained"], 0.0, 0.0][:2])
     axis.set(xlabel=f"first component ({first} of the variance)", ylabel=f"second component ({second})")

@@ -13,11 +13,11 @@ import pytest
 
 from selectune.common.errors import UserError
 from selectune.common.run_files import RunFiles
-from selectune.diagnose.command import main
 from selectune.diagnose.findings import NAMES, Finding
 from selectune.diagnose.page import confusions, write_page
 from selectune.diagnose.pictures import STYLES, colours_of
 from selectune.report.numbers import count, share
+from selectune.selection.examples import SHOWN
 from tests.diagnose.made_up import N_ROWS, a_labelled_pool, a_plane, a_text, an_unlabelled_pool, written
 from tests.mistakes import mistake
 from tests.report.browser import needs_chromium, open_page
@@ -114,7 +114,7 @@ def test_where_nothing_was_found_the_page_says_so(tmp_path: Path):
     path = write_page(files)
     assert Page(path.read_text(encoding="utf-8")).headline == ("green", "Nothing was found")
     words = words_of(path)
-    assert f"None of {len(content['findings'])} faults was found" in words
+    assert f"None of the {len(content['findings'])} faults" in words
     assert "exact copies, cut off by data.max_length" in words
 
 
@@ -124,12 +124,12 @@ def test_the_joint_matrix_shows_the_ten_classes_that_are_confused_most(tmp_path:
     assert table is not None
     assert table["names"][:2] == ["class 0", "class 1"]  # the one cell that stands out
     assert len(table["names"]) == len(table["rows"]) == 10
-    assert table["left_out"] == 20
+    assert table["number"] == 30
     shades = np.array([[shade for _, shade in cells] for _, cells in table["rows"]])
     assert np.unravel_index(shades.argmax(), shades.shape) == (0, 1)
     assert shades.max() <= 0.5
     words = words_of(write_page(files))
-    assert "20 others are left out" in words
+    assert "the 10 classes of 30 that are confused most" in words
     assert "Of 30 classes, 10 of middling size" in words
 
 
@@ -157,14 +157,22 @@ def test_a_file_that_is_missing_damaged_or_of_another_pool_is_one_sentence(tmp_p
     assert not files.diagnosis_page.exists()
 
 
-def test_report_makes_the_page_of_a_diagnosis_again_and_of_a_fit_its_own(tmp_path: Path, capsys):
+def test_report_makes_the_page_of_a_diagnosis_again_and_of_a_fit_its_own(tmp_path: Path, here):
     files, _ = written(tmp_path / "diagnosed", an_unlabelled_pool())
-    assert main([str(files.path)]) == 0
-    assert capsys.readouterr().out.strip() == str(files.diagnosis_page)
+    assert here("report", files.path).strip() == str(files.diagnosis_page)
+    assert files.diagnosis_page.is_file()
     assert not files.report.exists()
     run = a_run(tmp_path / "fit")
-    assert main([str(run)]) == 0
-    assert capsys.readouterr().out.strip() == str(RunFiles(run).report)
+    assert here("report", run).strip() == str(RunFiles(run).report)
+
+
+def test_the_page_of_the_verb_has_a_place_for_each_row_of_its_map(tmp_path: Path, here, arguments: list[str]):
+    files = RunFiles(tmp_path / "run")
+    here("diagnose", *arguments, "--output", files.path)
+    page, content = files.diagnosis_page.read_bytes(), json.loads(files.diagnosis.read_text())
+    assert len(content["plane"]["places"]) == len(content["plane"]["rows"]) == min(SHOWN, content["n_rows"])
+    here("report", files.path)
+    assert files.diagnosis_page.read_bytes() == page
 
 
 @needs_chromium
