@@ -22,7 +22,7 @@ from selectune.diagnose.diagnosis import Diagnosis
 from selectune.diagnose.findings import Finding
 from selectune.diagnose.terminal import print_diagnosis
 from selectune.runs.job import Job, abandoned_on_mistakes, begin
-from selectune.selection.examples import embedding_map
+from selectune.selection.examples import SHOWN, embedding_map
 from selectune.selection.request import SelectionRequest, cached_tokens
 from selectune.selection.stage import scoring_model
 from selectune.selectors.base import Signals, tie_keys
@@ -148,7 +148,7 @@ class Examination:
             )
         else:
             skipped["off_topic"] = f"it takes {off_topic.LEAST_TRUSTED} trusted rows; name some in data.trusted"
-        sample = np.argsort(self.keys, kind="stable")[:1000]
+        sample = np.argsort(self.keys, kind="stable")[:SHOWN]
         diagnosis = Diagnosis(
             self.rows.pool.source, self.rows.pool.fingerprint, len(self.rows), self.scoring.source.described, found,
             skipped, groups, None if self.trusted is None else self.trusted[0].source, plane=_plane(embeddings, sample),

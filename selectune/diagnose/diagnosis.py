@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,10 @@ from selectune.diagnose.findings import NAMES, Finding
 SCHEMA = 1
 EXAMPLES, EXAMPLE_LETTERS = 5, 200
 SURE_PROBE = 0.85  # its accuracy from which on the share of wrong labels is an estimate, and not a bound
+KEYS = (  # of ``diagnosis.json``
+    "schema", "pool", "pool_fingerprint", "n_rows", "encoder", "trusted", "findings", "skipped", "hard_groups", "plane",
+    "device_s", "wall_s",
+)  # fmt: skip
 
 TITLES = {
     "empty": "Rows without a word",
@@ -70,12 +74,6 @@ class Diagnosis:
     device_s: float = 0.0
     wall_s: float = 0.0
     plane: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def found(self) -> list[Finding]:
-        """Findings that name rows, those of most rows first."""
-        named = [one for one in self.findings.values() if len(one.rows)]
-        return sorted(named, key=lambda one: (-len(one.rows), NAMES.index(one.name)))
 
     def sentence(self, finding: Finding) -> str:
         """A finding in one sentence, with its number of rows and its share."""
@@ -181,6 +179,12 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %" if share < 0.0995 else f"{100 * share:.0f} %"
 
 
+def by_weight(findings: Mapping[str, Any]) -> list[str]:
+    """Names of the findings of a ``diagnosis.json`` that name rows, those of most rows first."""
+    named = [name for name in findings if findings[name]["rows"]]
+    return sorted(named, key=lambda name: (-findings[name]["rows"], NAMES.index(name)))
+
+
 def read_diagnosis(folder: Path) -> dict[str, Any]:
     """The content of a run's ``diagnosis.json``.
 
@@ -189,4 +193,4 @@ def read_diagnosis(folder: Path) -> dict[str, Any]:
     """
     from selectune.common.files import read_mapping
 
-    return read_mapping(RunFiles(folder).diagnosis, "diagnose the pool again", "findings")
+    return read_mapping(RunFiles(folder).diagnosis, "diagnose the pool again", *KEYS)
