@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from selectune.common.errors import RunDirectoryError
 from selectune.common.files import atomic_file, write_json
 from selectune.common.run_files import RunFiles
 from selectune.diagnose.findings import NAMES, Finding
@@ -172,6 +174,19 @@ class Diagnosis:
         with atomic_file(files.findings) as partial:
             pq.write_table(table, partial)
         write_json(files.diagnosis, content)
+
+
+def refuse_reviewed(files: RunFiles) -> None:
+    """Raise RunDirectoryError where somebody reviewed the findings of a run, which a new diagnosis would write over."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with suppress(OSError, pa.ArrowException):
+        if "action" in pq.read_schema(files.findings).names:
+            raise RunDirectoryError(
+                f"{files.findings} has been reviewed, as it has a column 'action'; use another --output, or move it.",
+                path=files.findings,
+            )
 
 
 def _percent(share: float) -> str:

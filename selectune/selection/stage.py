@@ -228,6 +228,7 @@ def _write(chooser: Chooser, picked: Picked, asked: dict[str, Any], folder: Path
         pool_input_tokens=int(lengths.sum()),
         source=pool.source,
         revision=pool.revision,
+        review=pool.review,
         scorer=source.described,
         scorer_revision=source.revision,
         scorer_parameters=n_parameters(source.folder),
