@@ -66,6 +66,18 @@ def forward(rows: Rows, scoring: ScoringModel) -> tuple[float, dict[str, np.ndar
     return time.perf_counter() - began, values
 
 
+def stored(file: Path, values: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """Rows drawn from some, with noise, as a memory map, as signals are stored."""
+    rng = np.random.default_rng(3)
+    made = np.lib.format.open_memmap(file, "w+", np.float32, (len(drawn), values.shape[1]))
+    for start in range(0, len(drawn), 10_000):
+        part = values[drawn[start : start + 10_000]]
+        made[start : start + 10_000] = part + rng.normal(scale=0.05, size=part.shape)
+    made.flush()
+    del made
+    return np.load(file, mmap_mode="r")
+
+
 def main() -> None:
     made = parser(__doc__)
     made.add_argument("--data", default="fancyzhx/ag_news")
@@ -87,9 +99,7 @@ def main() -> None:
         sample = rows.take(some)
         before, states = forward(sample, scoring)
         drawn = np.random.default_rng(2).integers(len(some), size=len(rows))
-        noise = np.random.default_rng(3).normal(scale=0.05, size=(len(rows), states["embedding"].shape[1]))
-        arrays = {name: (values[drawn] + noise).astype(np.float32) for name, values in states.items()}
-        del noise
+        arrays = {name: stored(Path(folder) / f"{name}.npy", values, drawn) for name, values in states.items()}
 
         began = time.perf_counter()
         hashes = data.pool.text_hash

@@ -8,6 +8,7 @@ from typing import Any
 
 from selectune.callbacks.preemption import Preemption, requeue_signal
 from selectune.diagnose.diagnose import diagnose
+from selectune.diagnose.page import made_again
 from selectune.forecast import estimate
 from selectune.report import command as report
 from selectune.runs.command import RunCLI, run_verb
@@ -43,6 +44,9 @@ def main(args: list[str] | None = None) -> None:
 def _verb() -> None:
     if sys.argv[1:2] == ["fit"] and "--compare" in sys.argv:
         sys.argv = [sys.argv[0], "compare", *(word for word in sys.argv[2:] if word != "--compare")]
+    if sys.argv[1:2] == ["report"] and (page := made_again(sys.argv[2:])):  # report stands on a lower rung
+        print(page)
+        return
     own = OWN_PARSERS.get(sys.argv[1]) if sys.argv[1:2] else None
     if own is None:
         SelectuneCLI()

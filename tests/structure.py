@@ -22,6 +22,7 @@ RUNGS: dict[str, float] = {
     "cli": 9,
     "tables": 8,
     "forecast": 8,
+    "diagnose": 8,
     "runs": 7,
     "datamodules": 6,
     "report": 6,

@@ -19,7 +19,7 @@ Stage = Literal[
     "prepare", "tune_scorer", "warm_up", "score", "solve", "select", "diagnose", "pilot", "search", "train", "evaluate",
     "reference", "generate",
 ]  # fmt: skip
-Part = Literal["fit", "warm_up"]
+Part = Literal["fit", "warm_up", "diagnosis"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 TRAINING: dict[Part, Stage] = {"fit": "train", "warm_up": "warm_up"}
 SCHEMA = 2
@@ -60,7 +60,9 @@ class CostRecord:
 
     schema: int = SCHEMA  # version of this format
     stage: Stage
-    part: Part  # the data that it served, the top-level ``data`` ("fit") or ``warm_up.data`` ("warm_up")
+    # What it served: the top-level ``data`` ("fit"), ``warm_up.data`` ("warm_up"), or a diagnosis, whose costs are no
+    # part of the saving of a fit in the same folder.
+    part: Part
     wall_s: float  # seconds from start to end, pauses left out
     device_s: float  # seconds that this process held its device; they add up over ranks, while `wall_s` does not
     flops: float | None  # floating-point operations, a multiply-add being two; None when unknown, which is not 0

@@ -115,7 +115,7 @@ def _beyond(record: CostRecord, part: CostRecord | None) -> CostRecord | None:
 
 
 def _trains(record: CostRecord) -> bool:
-    return record.stage == TRAINING[record.part]
+    return record.stage == TRAINING.get(record.part)
 
 
 def _of_old_ledger(records: list[CostRecord], rows: Mapping[Part, float]) -> list[CostRecord]:

@@ -163,13 +163,7 @@ class Classes:
         Raises:
             DataError: a label is hidden, or unknown to the train split.
         """
-        by_label = {label: i for i, label in enumerate(self.labels or ())}
-        by_name = {SPACE.sub("", name): i for i, name in enumerate(self.names)}
-        by_name |= {name: i for i, name in enumerate(self.names)}
-        numbers = {
-            label: by_label.get(label) if self.labels and isinstance(label, int) else by_name.get(str(label))
-            for label in set(labels)
-        }
+        numbers = self.numbers_by_label(labels)
         unknown = sorted((label for label, number in numbers.items() if number is None), key=str)
         if unknown == [-1]:
             hidden = sum(label == -1 for label in labels)
@@ -182,6 +176,20 @@ class Classes:
             )
         return np.array([numbers[label] for label in labels], dtype=np.int64)
 
+    def numbers_by_label(self, labels: Sequence[int | str]) -> dict[int | str, int | None]:
+        """Class number of each different label; None of one that no class has."""
+        by_label = {label: i for i, label in enumerate(self.labels or ())}
+        by_name = {SPACE.sub("", name): i for i, name in enumerate(self.names)}
+        by_name |= {name: i for i, name in enumerate(self.names)}
+        return {
+            label: by_label.get(label) if self.labels and isinstance(label, int) else by_name.get(str(label))
+            for label in set(labels)
+        }
+
+    def written(self, number: int) -> int | str:
+        """The label of a class as the data set has it, by `with_class_labels`."""
+        return self.names[number] if self.labels is None else self.labels[number]
+
 
 def labels_of(split: Dataset, column: str) -> list[Any]:
     """Labels of each row: names, where the split itself names its classes, else as they are written."""
@@ -190,6 +198,19 @@ def labels_of(split: Dataset, column: str) -> list[Any]:
     if not names or any(not 0 <= label < len(names) for label in labels):
         return labels
     return [names[label] for label in labels]
+
+
+def with_other_labels(split: Dataset, column: str, rows: np.ndarray, labels: Sequence[Any]) -> Dataset:
+    """The split with other labels for some rows, as it writes them; all else stays."""
+    from datasets import Dataset
+
+    given = split[column][:]
+    changed = list(given)
+    for row, label in zip(rows.tolist(), labels, strict=True):
+        changed[row] = label
+    # a table of these rows alone: of rows that are selected by their positions, `datasets` would write one to a file
+    whole = Dataset(split.with_format("arrow")[:], split.info, fingerprint=uuid4().hex[:16])
+    return _replaced(whole, column, given, changed)
 
 
 def _by_value(given: Sequence[Any], read: Callable[[Any], Any], before: str, after: str) -> list[Any]:
@@ -210,7 +231,9 @@ def _replaced(split: Dataset, column: str, given: list[Any], labels: list[Any]) 
     if all(type(old) is type(new) and old == new for old, new in zip(given, labels)):
         return split
     other, key = f"{column} as it is compared", uuid4().hex[:16]  # a key that `datasets` makes would take seconds
-    return split.add_column(other, labels, new_fingerprint=key).remove_columns(column).rename_column(other, column)
+    feature = split.features[column] if getattr(split.features[column], "names", None) else None
+    added = split.add_column(other, labels, new_fingerprint=key, feature=feature)
+    return added.remove_columns(column).rename_column(other, column)
 
 
 def _question_numbers(names: Sequence[str], where: str) -> None:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,6 +35,7 @@ class Pool:
         domains: where the rows are of several data sets, the number of each row's, int32, shape (n_rows,); then
             `source_rows` are positions in that one.
         domain_names: of these data sets, by number.
+        review: where someone reviewed the rows: file, its hash, and how many were dropped, relabelled and kept by it.
     """
 
     dataset: Dataset
@@ -46,6 +47,7 @@ class Pool:
     last_source_rows: np.ndarray | None = None
     domains: np.ndarray | None = None
     domain_names: tuple[str, ...] = ()
+    review: dict[str, Any] | None = None
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -62,6 +64,12 @@ class Pool:
         taken = replace(self, dataset=self.dataset.select(rows), **known)
         taken.__dict__["_digests"] = self._digests[rows]  # they are known, so no text is hashed again
         return taken
+
+    def with_labels(self, dataset: Dataset) -> Pool:
+        """The same texts with other labels."""
+        labelled = replace(self, dataset=dataset)
+        labelled.__dict__["_digests"] = self._digests
+        return labelled
 
     @cached_property
     def _digests(self) -> np.ndarray:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from selectune.common.errors import DataError
+from selectune.common.errors import DataError, EmptyDataError
 from selectune.common.seeds import stage_seed
+from selectune.data.labels import with_other_labels
 from selectune.data.pool import Pool, check_column, check_one_type
+from selectune.data.review import Review
 from selectune.data.sources import DataSource
 from selectune.data.splits import DEV_ROWS, SHARE, even_sample, name_splits, stratified_sample
 from selectune.datamodules.task import TaskData
@@ -63,7 +67,43 @@ def load_splits(data: TaskData) -> tuple[dict[str, Dataset], dict[str, np.ndarra
         splits["train"], data.text_columns, source.described, first, source.revision, data.label_column, last, domains,
         source.domain_names,
     )  # fmt: skip
+    if data.review is not None:
+        pool, labelled = _reviewed(data, pool, numbers.get("train"))
+        splits["train"] = pool.dataset
+        numbers |= {} if labelled is None else {"train": labelled}
     return splits, numbers, pool
+
+
+def _reviewed(data: TaskData, pool: Pool, labels: np.ndarray | None) -> tuple[Pool, np.ndarray | None]:
+    """The pool and the numbers of its labels, as a review leaves them.
+
+    Warns:
+        UserWarning: how many rows were dropped and relabelled.
+    """
+    assert data.review is not None
+    review = Review.read(data.review, pool)
+    where, n_rows, relabelled = f"The review {review.file}", len(pool), 0
+    if len(review.relabelled):
+        written, numbers = data.new_labels(review.labels, where)
+        assert labels is not None
+        assert data.label_column is not None
+        differs = labels[review.relabelled] != numbers
+        relabelled = int(differs.sum())
+        rows, new = review.relabelled[differs], [label for label, other in zip(written, differs) if other]
+        pool = pool.with_labels(with_other_labels(pool.dataset, data.label_column, rows, new))
+        labels = labels.copy()
+        labels[rows] = numbers[differs]
+    if len(review.dropped):
+        left = np.setdiff1d(np.arange(n_rows), review.dropped)
+        if not len(left):
+            raise EmptyDataError(f"{where} drops all {n_rows:,} rows of the pool; keep some.", option="data.review")
+        pool, labels = pool.take(left), None if labels is None else labels[left]
+    counts = {"dropped": len(review.dropped), "relabelled": relabelled, "kept": len(review.kept)}
+    pool = replace(pool, review={"file": str(review.file), "hash": review.hash, "rows_before": n_rows, **counts})
+    warnings.warn(
+        f"{where} dropped {len(review.dropped):,} of {n_rows:,} rows and relabelled {relabelled:,}.", stacklevel=2
+    )
+    return pool, labels
 
 
 def _checked(data: TaskData, source: DataSource) -> tuple[dict[str, Dataset], dict[str, np.ndarray]]:

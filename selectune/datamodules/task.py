@@ -65,6 +65,9 @@ class TaskData(pl.LightningDataModule):
         max_target_rows: sample the target down to so many rows.
         trusted: rows that are known to be good, which a diagnosis compares the pool with, and the default of ``target``
             for the rows that are fine-tuned on: the name of a split of the data set, or other texts as in ``target``.
+        review: a parquet, csv or jsonl file that says which rows of the pool to ``drop``, to ``keep`` or to ``relabel``
+            (columns ``row_id``, ``action``, and ``label``), such as a diagnosis's ``findings.parquet`` with a column
+            ``action`` added. Row ids are those of the pool that was diagnosed; the pool is what the review leaves.
         seed: of splits, samples, shuffles and selector; default ``seed_everything``.
         num_workers: processes that make batches; 0 makes them in the training process.
     """
@@ -95,6 +98,7 @@ class TaskData(pl.LightningDataModule):
         target: str | Texts | list[str | Texts] | None = None,
         max_target_rows: int | None = None,
         trusted: str | Texts | None = None,
+        review: str | None = None,
         seed: int | None = None,
         num_workers: int = 0,
     ) -> None:
@@ -110,6 +114,7 @@ class TaskData(pl.LightningDataModule):
         self.selector, self.budget = selector, BudgetAsked(keep, keep_rows, keep_tokens)
         self.selection, self._seed, self.num_workers = selection, seed, num_workers
         self.target, self.max_target_rows, self.trusted = target, max_target_rows, trusted
+        self.review = review
         self.selected: Selection | None = None
         self._only: np.ndarray | None = None  # rows to train on, selected or not
         self.tokenizer: PreTrainedTokenizerBase | None = None
@@ -187,6 +192,18 @@ class TaskData(pl.LightningDataModule):
     def read_labels(self, splits: dict[str, Dataset]) -> dict[str, np.ndarray]:
         """Labels of ``train`` and all other splits as numbers, by name; nothing for a task without labels."""
         return {}
+
+    def new_labels(self, labels: list[Any], where: str) -> tuple[list[Any], np.ndarray]:
+        """Labels of a review as the data set writes them, and as numbers.
+
+        Raises:
+            DataError: the task's rows have no labels, or not these.
+        """
+        raise DataError(
+            f"{where} relabels rows, but the rows of {type(self).__name__} have no label that it could give; drop them "
+            "instead.",
+            option="data.review",
+        )
 
     def cut(
         self, split: Dataset, groups: list[np.ndarray], limit: int | None

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from selectune.common import checks
-from selectune.common.errors import DataError, EmptyDataError
+from selectune.common.errors import DataError, EmptyDataError, first_few
 from selectune.data.labels import Classes, labels_of, numbers_of, with_class_labels, with_number_labels
 from selectune.datamodules.base import SelectionDataModule
 from selectune.lightning_modules.heads import ClassificationHead, RegressionHead
@@ -79,6 +79,7 @@ class TextClassification(SelectionDataModule):
         self.weights: list[float] | None = None
         self.strip_headers, self.drop_empty = strip_headers, drop_empty
         self.label_names: list[str] = []
+        self._classes: Classes | None = None
         columns = {"text_column": text_column, "pair_column": pair_column or None, "label_column": label_column}
         checks.distinct_columns(columns)
         super().__init__(dataset, **kwargs)
@@ -131,7 +132,7 @@ class TextClassification(SelectionDataModule):
             classes = self._named_beside(splits["train"]) or Classes.of(
                 written["train"], where["train"], bool(self.numbers_are_classes)
             )
-        self.label_names = list(classes.names)
+        self._classes, self.label_names = classes, list(classes.names)
         numbers = {role: classes.encode(labels, where[role]) for role, labels in written.items()}
         if len(present := np.unique(numbers["train"])) < 2:
             raise DataError(
@@ -140,6 +141,23 @@ class TextClassification(SelectionDataModule):
             )
         self.weights = self._weights(numbers["train"])
         return numbers
+
+    def new_labels(self, labels: list[Any], where: str) -> tuple[list[Any], np.ndarray]:
+        """Labels of a review, by name or number of the class, or as numbers that are learned."""
+        if self._classes is None:
+            try:
+                values = [label if isinstance(label, int) else float(label) for label in labels]
+            except ValueError as error:
+                message = f"{where} has a label that is no number ({error}); correct it."
+                raise DataError(message, option="data.review") from None
+            return values, numbers_of(values, where)
+        numbers = self._classes.numbers_by_label(labels)
+        if unknown := sorted((str(label) for label, number in numbers.items() if number is None)):
+            names = first_few(self.label_names, 20)
+            message = f"{where} has the label '{unknown[0]}', but the train split has only {names}; correct it."
+            raise DataError(message, option="data.review")
+        of_rows = np.array([numbers[label] for label in labels], dtype=np.int64)
+        return [self._classes.written(number) for number in of_rows.tolist()], of_rows
 
     def head(self) -> ClassificationHead | RegressionHead:
         """Softmax over the classes, or one number."""

@@ -58,6 +58,8 @@ def contrast(
     flops = 2.0 * pool.shape[1] * (len(pool) + len(reference))
     for fold in range(FOLDS):
         known = np.flatnonzero(folds != fold)
+        if len(known) == 0 or not (reference_folds != fold).any():
+            continue  # as where all texts are the same one: nothing is known, which odds of 0 say
         known = known[:: max(1, len(known) // FITTED_ROWS)]
         odds, spent = _fitted(
             pool[known], reference[reference_folds != fold], penalty, None if weights is None else weights[known]
@@ -128,28 +130,39 @@ class Apart:
 
 
 MOST_FALSE = 0.1  # expected part of the named rows that is named wrongly
-SEVERAL_BOUNDS = 2.33  # standard errors of a 95 % interval, as the best of five bounds is taken
+DRAWS, DRAWN_ROWS = 50, 20_000  # of the bootstrap; rows of a draw at most
+MOSTLY = 0.8  # of the draws must show examples apart from the bulk
+LEAST_EXAMPLES = 10
+LEAST_BULK = 0.25  # of the pool that is taken to be sound, where damaged rows have the mode
+LEAST_LEAD = 0.1  # of the examples over the bulk, in the part above the bound
+SEVERAL_BOUNDS = 2.8  # standard errors of a 95 % interval, as the best of five bounds is taken, on five probes' scores
 NOTHING = np.zeros(0, dtype=np.int64)
 
 
-def like_examples(scores: np.ndarray, of_examples: np.ndarray) -> Apart:
+def like_examples(scores: np.ndarray, of_examples: np.ndarray, seed: int = 0) -> Apart:
     """Rows that score as high as examples of a damage do.
 
     The pool's own bulk is taken to lie evenly around its mode, so that its part above a bound is counted at the bound's
     mirror image. With that at the median of the examples, the share of damaged rows follows from the rows above; and so
-    how many of the highest rows can be damaged ones.
+    how many of the highest rows can be damaged ones. Its interval is by bootstrap of the pool and of the examples.
+    Where examples lie inside the bulk, nothing follows: no row is named, and the interval is from 0 to 1.
 
     Args:
         scores: of the pool, shape (n_rows,).
         of_examples: of damaged rows, by probes that saw neither them nor what they were made of.
+        seed: of the bootstrap.
     """
-    n = len(scores)
-    bound, mode = float(np.median(of_examples)), half_sample_mode(scores)
-    above = float((scores > bound).mean())
-    bulk = float((scores < 2 * mode - bound).mean()) if bound > mode else 0.0
-    found = float((of_examples > bound).mean())
-    share = (above - bulk) / max(found - bulk, 1e-9)
-    error = 1.96 * np.sqrt((above * (1 - above) + bulk * (1 - bulk)) / n) / max(found - bulk, 1e-9)
+    n, rng = len(scores), np.random.default_rng(seed % 2**63)
+    share, drawn = _damaged_share(scores, of_examples), []
+    if share is None:
+        return Apart(NOTHING, 0.0, 0.0, 1.0)
+    for _ in range(DRAWS):
+        some, examples = rng.choice(scores, min(n, DRAWN_ROWS)), rng.choice(of_examples, len(of_examples))
+        again = _damaged_share(some, examples)
+        drawn += [] if again is None else [again]
+    if len(drawn) < MOSTLY * DRAWS:
+        return Apart(NOTHING, float(np.clip(share, 0, 1)), 0.0, 1.0)
+    error = 1.96 * float(np.std(drawn))
     low, high = float(np.clip(share - error, 0, 1)), float(np.clip(share + error, 0, 1))
     share = float(np.clip(share, 0, 1))
     if low <= 0:
@@ -159,6 +172,24 @@ def like_examples(scores: np.ndarray, of_examples: np.ndarray) -> Apart:
     right = np.minimum(share * n * reached / np.arange(1, n + 1), 1)
     enough = np.flatnonzero(right >= 1 - MOST_FALSE)
     return Apart(np.sort(order[: enough[-1] + 1]) if len(enough) else NOTHING, share, low, high)
+
+
+def _damaged_share(scores: np.ndarray, of_examples: np.ndarray) -> float | None:
+    """The share of rows that are like the examples, below 0 by chance; None where they do not stand apart."""
+    if len(of_examples) < LEAST_EXAMPLES:
+        return None
+    low, bound = np.quantile(of_examples, [0.1, 0.5])
+    mode = half_sample_mode(scores)
+    if mode >= low:  # of the damaged rows themselves, where these are the most; the bulk's is then below them
+        rest = scores[scores < low]
+        if len(rest) < LEAST_BULK * len(scores):
+            return None
+        mode = half_sample_mode(rest)
+        if mode >= low - (bound - low) / 2:  # the edge of what was cut off, and no mode
+            return None
+    above, bulk = float((scores > bound).mean()), float((scores < 2 * mode - bound).mean())
+    found = float((of_examples > bound).mean())
+    return None if found - bulk < LEAST_LEAD else (above - bulk) / (found - bulk)
 
 
 def beyond_reference(scores: np.ndarray, of_reference: np.ndarray) -> Apart:

@@ -18,11 +18,11 @@ from selectune.data.texts import concatenate
 from selectune.data.tokens import TokenizedRows
 from selectune.datamodules.base import SelectionDataModule
 from selectune.diagnose import classes, copies, corruption, off_topic, texts
-from selectune.diagnose.diagnosis import Diagnosis
+from selectune.diagnose.diagnosis import Diagnosis, refuse_reviewed
 from selectune.diagnose.findings import Finding
 from selectune.diagnose.terminal import print_diagnosis
 from selectune.runs.job import Job, abandoned_on_mistakes, begin
-from selectune.selection.examples import embedding_map
+from selectune.selection.examples import SHOWN, embedding_map
 from selectune.selection.request import SelectionRequest, cached_tokens
 from selectune.selection.stage import scoring_model
 from selectune.selectors.base import Signals, tie_keys
@@ -41,6 +41,7 @@ def diagnose(job: Job) -> None:
     """
     began = time.perf_counter()
     with abandoned_on_mistakes(job):
+        on_rank_zero(lambda: refuse_reviewed(job.run))
         begin(job, "diagnose")
         examination = Examination.of(job)
     on_rank_zero(lambda: examination.write(job, began))
@@ -85,7 +86,8 @@ class Examination:
 
         def read(wanted: frozenset[str], part: Pool, classes_of: np.ndarray | None = None) -> tuple[Rows, Signals]:
             rows = Rows(part, cached_tokens(part, scoring.tokenizer, data.max_length), classes_of)
-            return rows, read_signals(compute_signals(wanted, rows, scoring, trainer_for, job.ledger, "fit"), rows)
+            definitions = compute_signals(wanted, rows, scoring, trainer_for, job.ledger, "diagnosis")
+            return rows, read_signals(definitions, rows)
 
         rows, signals = read(names, pool, labels)
         halfway = frozenset({"middle_embedding"})
@@ -148,7 +150,7 @@ class Examination:
             )
         else:
             skipped["off_topic"] = f"it takes {off_topic.LEAST_TRUSTED} trusted rows; name some in data.trusted"
-        sample = np.argsort(self.keys, kind="stable")[:1000]
+        sample = np.argsort(self.keys, kind="stable")[:SHOWN]
         diagnosis = Diagnosis(
             self.rows.pool.source, self.rows.pool.fingerprint, len(self.rows), self.scoring.source.described, found,
             skipped, groups, None if self.trusted is None else self.trusted[0].source, plane=_plane(embeddings, sample),
@@ -161,7 +163,7 @@ class Examination:
 
         from selectune.diagnose.page import write_page
 
-        with job.ledger.stage("diagnose", "fit") as cost:
+        with job.ledger.stage("diagnose", "diagnosis") as cost:
             diagnosis, flops = self.diagnosis()
             cost.add(examples=len(self.rows), flops=flops, method="logistic regressions (analytic)")
         spent = sum(record.device_s for record in job.ledger.records if not record.cached)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from selectune.common.errors import RunDirectoryError
 from selectune.common.files import atomic_file, write_json
 from selectune.common.run_files import RunFiles
 from selectune.diagnose.findings import NAMES, Finding
@@ -16,6 +18,10 @@ from selectune.diagnose.findings import NAMES, Finding
 SCHEMA = 1
 EXAMPLES, EXAMPLE_LETTERS = 5, 200
 SURE_PROBE = 0.85  # its accuracy from which on the share of wrong labels is an estimate, and not a bound
+KEYS = (  # of ``diagnosis.json``
+    "schema", "pool", "pool_fingerprint", "n_rows", "encoder", "trusted", "findings", "skipped", "hard_groups", "plane",
+    "device_s", "wall_s",
+)  # fmt: skip
 
 TITLES = {
     "empty": "Rows without a word",
@@ -70,12 +76,6 @@ class Diagnosis:
     device_s: float = 0.0
     wall_s: float = 0.0
     plane: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def found(self) -> list[Finding]:
-        """Findings that name rows, those of most rows first."""
-        named = [one for one in self.findings.values() if len(one.rows)]
-        return sorted(named, key=lambda one: (-len(one.rows), NAMES.index(one.name)))
 
     def sentence(self, finding: Finding) -> str:
         """A finding in one sentence, with its number of rows and its share."""
@@ -176,9 +176,28 @@ class Diagnosis:
         write_json(files.diagnosis, content)
 
 
+def refuse_reviewed(files: RunFiles) -> None:
+    """Raise RunDirectoryError where somebody reviewed the findings of a run, which a new diagnosis would write over."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with suppress(OSError, pa.ArrowException):
+        if "action" in pq.read_schema(files.findings).names:
+            raise RunDirectoryError(
+                f"{files.findings} has been reviewed, as it has a column 'action'; use another --output, or move it.",
+                path=files.findings,
+            )
+
+
 def _percent(share: float) -> str:
     """A share in per cent, with as many digits as it has a use for."""
     return f"{100 * share:.1f} %" if share < 0.0995 else f"{100 * share:.0f} %"
+
+
+def by_weight(findings: Mapping[str, Any]) -> list[str]:
+    """Names of the findings of a ``diagnosis.json`` that name rows, those of most rows first."""
+    named = [name for name in findings if findings[name]["rows"]]
+    return sorted(named, key=lambda name: (-findings[name]["rows"], NAMES.index(name)))
 
 
 def read_diagnosis(folder: Path) -> dict[str, Any]:
@@ -189,4 +208,4 @@ def read_diagnosis(folder: Path) -> dict[str, Any]:
     """
     from selectune.common.files import read_mapping
 
-    return read_mapping(RunFiles(folder).diagnosis, "diagnose the pool again", "findings")
+    return read_mapping(RunFiles(folder).diagnosis, "diagnose the pool again", *KEYS)

@@ -2,42 +2,59 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from selectune.diagnose.diagnosis import TITLES
+from selectune.diagnose.diagnosis import TITLES, by_weight
+from selectune.report.labels import cut
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+EXAMPLE_LETTERS = 60
 
 
-def print_diagnosis(content: dict[str, Any]) -> None:
-    """Print the findings, those of most rows first, and what mends them."""
-    from rich import box
+def print_diagnosis(content: dict[str, Any], console: Console | None = None) -> None:
+    """Print the findings, those of most rows first, and what mends them.
+
+    Args:
+        content: of ``diagnosis.json``.
+        console: where to; default the terminal.
+    """
     from rich.console import Console
     from rich.markup import escape as plain
-    from rich.table import Table
 
-    console = Console()
-    against = f", against {content['trusted']}" if content["trusted"] else ", no trusted rows"
-    console.print(
-        f"{content['n_rows']:,} rows of {plain(content['pool'])}, by {plain(content['encoder'])}{plain(against)}:",
-        highlight=False,
-    )
+    console = console or Console()
+    against = f"against {content['trusted']}" if content["trusted"] else "no trusted rows"
+    opening = f"{content['n_rows']:,} rows of {content['pool']}, by {content['encoder']}, {against}:"
+    console.print(plain(opening), highlight=False)
     findings = content["findings"]
-    found = sorted((name for name in findings if findings[name]["rows"]), key=lambda name: -findings[name]["rows"])
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for name in ("Finding", "Rows", "What", "Remedy"):
-        table.add_column(name, justify="right" if name == "Rows" else "left", overflow="fold")
-    for name in found:
-        one = findings[name]
-        table.add_row(TITLES[name], f"{one['rows']:,}", plain(one["sentence"]), plain(one["remedy"]))
+    found = by_weight(findings)
     if found:
-        console.print(table)
-    clean = [TITLES[name].lower() for name in findings if not findings[name]["rows"]]
+        _print_findings({name: findings[name] for name in found}, console)
+    clean = [TITLES[name].lower() for name in findings if name not in found]
     if clean:
         console.print(f"Looked for and not found: {', '.join(clean)}.", highlight=False)
     for name, why in content["skipped"].items():
         console.print(f"Not looked for: {TITLES[name].lower()}, as {plain(why)}.", highlight=False)
     for group in content["hard_groups"]:
-        text = group["examples"][0][:60]
+        text = cut(" ".join(group["examples"][0].split()), EXAMPLE_LETTERS)
         console.print(
             f"A probe is wrong on {group['error']:.0%} of {group['rows']:,} rows like “{plain(text)}”.", highlight=False
         )
     console.print(f"[dim]It took {content['wall_s']:,.0f} s.[/dim]", highlight=False)
+
+
+def _print_findings(found: dict[str, Any], console: Console) -> None:
+    """Print each finding beside its title, with its remedy below it, so that it reads well in 80 columns."""
+    from rich.markup import escape as plain
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, one in found.items():
+        table.add_row()
+        table.add_row(f"[bold]{TITLES[name]}[/bold]", plain(one["sentence"]))
+        table.add_row("", f"[dim]Remedy:[/dim] {plain(one['remedy'])}.")
+    table.add_row()
+    console.print(table, highlight=False)

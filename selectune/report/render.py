@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,19 +49,30 @@ def write_page(folder: Path, template: str, **content: Any) -> Path:
         template: its file in ``templates/``.
         content: what it shows; strings are escaped there.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("selectune.report"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= FILTERS | {"in_words": in_words} | {name: _shown(write) for name, write in FORMATS.items()}
-    environment.globals |= GLOBALS
-    page = environment.get_template(template).render(content)
+    page = rendered(template, content)
     path = RunFiles(folder).report
     with atomic_file(path) as partial:
         partial.write_text(page, encoding="utf-8")
     return path
+
+
+def rendered(template: str, content: Mapping[str, Any], package: str = "selectune.report") -> str:
+    """A page as HTML.
+
+    Args:
+        template: its file in ``templates/`` of the package, or else in those of ``selectune.report``.
+        content: what it shows; strings are escaped there.
+        package: that has the template.
+    """
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+    loaders = [PackageLoader(name) for name in dict.fromkeys([package, "selectune.report"])]
+    environment = Environment(
+        loader=ChoiceLoader(loaders), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= FILTERS | {"in_words": in_words} | {name: _shown(write) for name, write in FORMATS.items()}
+    environment.globals |= GLOBALS
+    return environment.get_template(template).render(content)
 
 
 def _shown(write: Callable[..., str]) -> Callable[..., str]:

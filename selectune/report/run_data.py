@@ -136,7 +136,7 @@ class RunData:
 
     @property
     def cost_groups(self) -> dict[str, dict[Stage, Total]]:
-        """Totals by stage of what each part took, ``fit`` and ``warm_up``, and of what was ``avoided``."""
+        """Totals by stage of what each part took (``fit``, ``warm_up``, ``diagnosis``), and of what was ``avoided``."""
         spent = {part: [record for record in self.records if record.part == part] for part in get_args(Part)}
         groups = {part: totals(records).spent for part, records in spent.items()}
         groups["avoided"] = totals(self.records).avoided

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 COLUMNS = ("Stage", "FLOPs", "Device time", "Wall time", "Rows", "Tokens")
-GROUPS = {"fit": "This task", "warm_up": "Warm-up's data", "avoided": "Avoided"}
+GROUPS = {"fit": "This task", "warm_up": "Warm-up's data", "diagnosis": "Diagnosis", "avoided": "Avoided"}
 
 
 def print_summary(run_dir: Path, console: Console | None = None, finished: bool | None = None) -> None:

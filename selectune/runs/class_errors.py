@@ -1,8 +1,9 @@
-"""One sentence for a selector in a config that cannot be imported, is no selector, or cannot be made."""
+"""The parser of the command line: one sentence for a selector that cannot be imported, is none, or cannot be made."""
 
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from lightning.pytorch.cli import LightningArgumentParser
 
@@ -20,7 +21,18 @@ CLASS_PATH = re.compile(r"class_path'?[=:] ?'([^']+)'")
 
 
 class ClassParser(LightningArgumentParser):
-    """Lightning's parser, whose errors on a selector are one sentence."""
+    """Lightning's parser, whose errors on a selector are one sentence, and to which a file of data is a name."""
+
+    def add_class_arguments(self, *args: Any, **kwargs: Any) -> list[str]:
+        """Add the arguments of a class; an option that takes `Texts` takes a file by its name.
+
+        jsonargparse would read the file, as a config of the texts, and hand its content on as their name.
+        """
+        added: list[str] = super().add_class_arguments(*args, **kwargs)
+        for action in self._actions:
+            if "selectune.data.texts.Texts" in str(getattr(action, "_typehint", "")):
+                action._enable_path = False  # type: ignore[attr-defined]
+        return added
 
     def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
         """Raise a `UserError` that names the selector; for anything else end as Lightning's parser does."""

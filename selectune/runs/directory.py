@@ -87,8 +87,9 @@ class Run(RunFiles):
         return Claim(attempt, checkpoint, resumed)
 
     def _only_selected(self) -> bool:
-        """Whether a `select` finished here, and no fit has begun to train."""
+        """Whether a `select` finished here, and no fit has begun to train; a diagnosis beside it does not count."""
         records = read_ledger(self.costs) if self.costs.is_file() else []
+        records = [record for record in records if record.part != "diagnosis"]
         trained = any(record.stage == "train" for record in records)
         return self.manifest.is_file() and not trained and not interrupted(records)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 
 from selectune.common import checks
-from selectune.common.errors import UserError
+from selectune.common.errors import RunDirectoryError, UserError
 from selectune.common.files import clear_partials, default_cache
 from selectune.common.ranks import on_rank_zero, world
 from selectune.costs.ledger import Ledger
@@ -100,8 +101,22 @@ def abandoned_on_mistakes(job: Job) -> Iterator[None]:
         raise
 
 
+def _keep_review(job: Job) -> None:
+    """Refuse to overwrite a run that holds the review which is asked for, as it is somebody's work."""
+    if not job.overwrite or job.directory is None:
+        return
+    for data in (job.data, *([job.warm_up.data] if job.warm_up else [])):
+        review = None if data.review is None else Path(data.review).expanduser().resolve()
+        if review is not None and any(review.is_relative_to(file.resolve()) for file in job.run.written):
+            raise RunDirectoryError(
+                f"--overwrite would remove the review {data.review}, which is in {job.run.path}; use another --output, "
+                "or copy the review out of it."
+            )
+
+
 def begin(job: Job, verb: str) -> Start:
     """Load the data, which finds a user's mistakes, then let rank 0 claim the directory."""
+    _keep_review(job)
     on_rank_zero(lambda: clear_partials(default_cache()))
     on_rank_zero(lambda: job.model.source)
     source, scorer = job.model.source, job.scorer.checkpoint

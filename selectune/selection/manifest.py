@@ -33,7 +33,8 @@ class Manifest:
 
     ``pool_tokens`` counts tokens of the text alone, ``pool_input_tokens`` the special ones too; so do ``tokens`` and
     ``input_tokens`` of the budget. ``target`` are the rows that the pool was compared with, where the selector does so.
-    ``screened`` counts the rows that a pre-screen of data sets left. ``scorer`` is the model that scored;
+    ``screened`` counts the rows that a pre-screen of data sets left. ``review`` names the file of a review that the
+    pool went through, with the hash of its content and its counts of rows. ``scorer`` is the model that scored;
     ``scorer_parameters`` counts the weights of its checkpoint, and ``trained_on`` is the selection that it was itself
     trained on, where a run of ours made it.
     """
@@ -56,6 +57,7 @@ class Manifest:
     signals: list[dict[str, Any]]
     target: dict[str, Any] | None = None
     screened: dict[str, Any] | None = None
+    review: dict[str, Any] | None = None
     trained_on: dict[str, Any] | None = None
     diagnostics: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)

@@ -174,7 +174,7 @@ def scoring_model(
     computed = scoring.with_sources(names)
     if settings.tune and any(scoring.kind(name) in ("head", "encoder", "derived") for name in computed):
         scoring.tuned = tuned_key(scoring, settings.tune, request.labelled, fine_tuner.seed)
-    if any(scoring.kind(name) == "trained" for name in names):
+    if any(scoring.kind(name) == "trained" for name in computed):
         scoring.trained = observed_keys(scoring, request.training, fine_tuner.seed)
     if not settings.max_batch_tokens:
         scoring.max_batch_tokens = batch_size_for(scoring, computed, device)
@@ -230,6 +230,7 @@ def _write(chooser: Chooser, picked: Picked, asked: dict[str, Any], folder: Path
         pool_input_tokens=int(lengths.sum()),
         source=pool.source,
         revision=pool.revision,
+        review=pool.review,
         scorer=source.described,
         scorer_revision=source.revision,
         scorer_parameters=n_parameters(source.folder),

@@ -93,8 +93,13 @@ def recorded(ledger: Ledger) -> list[CostRecord]:
 
 
 def charge_avoided(ledger: Ledger, costs: Iterable[dict[str, Any]], part: Part) -> None:
-    """Record what a result cost when it was made as avoided, unless this run made it in an earlier attempt."""
-    spent = {record.identity for record in recorded(ledger) if not record.cached}
+    """Record what a result cost when it was made as avoided, unless this run made it in an earlier attempt.
+
+    What a diagnosis in this run's folder made is avoided as another run's is, so that a selection costs as much after
+    it as without it.
+    """
+    mine = [record for record in recorded(ledger) if record.part == part or record.part != "diagnosis"]
+    spent = {record.identity for record in mine if not record.cached}
     for record in map(CostRecord.from_json, costs):
         if record.identity not in spent:
             ledger.avoided(record, part)

@@ -77,10 +77,16 @@ def _fitted(
     penalty: float,
     counted: _Counter,
 ) -> np.ndarray:
-    """Probabilities of some rows by a probe of others; the classes' shares where there is one class to learn from."""
+    """Probabilities of some rows by a probe of others; the classes' shares where there is one class to learn from.
+
+    Where there is no other row, as where all rows are one text, all classes are alike.
+    """
     given = np.zeros((len(others), n_classes), dtype=np.float32)
     present = np.unique(labels[rows])
     if len(others) == 0:
+        return given
+    if len(rows) == 0:
+        given[:] = 1 / n_classes
         return given
     if len(present) < 2:
         given[:, present] = 1.0

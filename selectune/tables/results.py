@@ -78,7 +78,7 @@ def read_result(cell: Cell, output: Path) -> Result:
     )
     records = uninterrupted(cell.folder)  # a method's cost must not depend on when its run was interrupted
     steps = [
-        [record for record in records if record.stage in SELECTION],
+        [record for record in records if record.stage in SELECTION and record.part != "diagnosis"],
         [record for record in records if record.stage == "warm_up"],
         [record for record in records if record.stage == "train" and not record.cached],
     ]
