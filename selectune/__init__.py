@@ -15,7 +15,8 @@ _NAMES = {
     "selectune.lightning_modules": ("FineTuner",),
     "selectune.lightning_modules.scorers.settings": ("ScorerSettings",),
     "selectune.selectors": (
-        "EntropyInterval", "IGSE", "GOTD", "DSIR", "Random", "Absolute", "Central", "Densest", "Quantile",
+        "EntropyInterval", "IGSE", "GOTD", "DSIR", "Random", "Balanced", "Chain", "Deduplicate", "LabelIssues",
+        "SemanticDuplicates", "Absolute", "Anchored", "Central", "Densest", "Quantile",
     ),
 }  # fmt: skip
 _FROM = {name: module for module, names in _NAMES.items() for name in names}

@@ -74,7 +74,7 @@ def shrunk(
 def assert_is(made: Any, asked: Any) -> None:
     """An object is of the class and has the arguments that a config names, down to the last."""
     if not isinstance(asked, dict) or "class_path" not in asked:
-        assert made == asked
+        assert (list(made) if isinstance(asked, list) else made) == asked
         return
     assert type(made).__name__ == asked["class_path"]
     for name, value in asked.get("init_args", {}).items():
@@ -206,11 +206,19 @@ def test_a_config_of_euds_runs(shrunk: Callable[..., Path]) -> None:
     _is_whole(shrunk(BASE), share=0.16)
 
 
+RULES = {
+    "anchored": "EntropyInterval", "balanced": "Balanced", "balanced_deduplicate": "Chain", "igse_anchored": "IGSE",
+    "label_issues": "Chain", "label_loss": "Chain", "prob_cover": "ProbCover", "random": "Random",
+    "typical": "Typical",
+}  # fmt: skip
+
+
 @pytest.mark.slow
-def test_an_overlay_runs(shrunk: Callable[..., Path]) -> None:
-    run = shrunk(BASE, REPOSITORY / "configs" / "selectors" / "random.yaml")
+@pytest.mark.parametrize(("name", "kind"), list(RULES.items()))
+def test_an_overlay_runs(shrunk: Callable[..., Path], name: str, kind: str) -> None:
+    run = shrunk(BASE, REPOSITORY / "configs" / "selectors" / f"{name}.yaml")
     _is_whole(run, share=0.16)
-    assert manifest_of(run)["selector"]["class"].endswith(".Random")
+    assert manifest_of(run)["selector"]["class"].endswith(f".{kind}")
 
 
 @pytest.mark.parametrize(

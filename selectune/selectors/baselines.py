@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from selectune.common import checks
-from selectune.common.errors import DataError, UserError
+from selectune.common.errors import BadRowsError, DataError, UserError
 from selectune.selectors.base import (
     ALWAYS,
     Budget,
@@ -22,6 +22,7 @@ from selectune.selectors.base import (
 )
 from selectune.selectors.interval_rules import finite
 
+NO_CLASSES = "{name} needs rows with classes, which this task has none of; choose another selector."
 ONE_DOMAIN = "{name} tells data sets apart, but the pool is made of one; give data.dataset as a list of several."
 
 
@@ -108,6 +109,20 @@ def domains_of(pool: Signals, name: str) -> np.ndarray:
     if "domain" not in pool:
         raise DataError(ONE_DOMAIN.format(name=name), option="data.dataset")
     return pool["domain"]
+
+
+def classes_of(pool: Signals, name: str) -> np.ndarray:
+    """Number of each row's class, shape (n_rows,); a DataError where rows have none, or numbers below 0."""
+    if "label" not in pool:
+        raise DataError(NO_CLASSES.format(name=name), option="data.selector")
+    labels = np.asarray(pool["label"])
+    below = np.flatnonzero(labels < 0)
+    if len(below):
+        message = (
+            f"{len(below)} of {len(labels)} rows have no class (rows {{rows}}), but {name} needs it; leave them out."
+        )
+        raise BadRowsError(message, below.tolist())
+    return labels
 
 
 def turns(domains: np.ndarray, keys: np.ndarray) -> np.ndarray:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from selectune.common import checks
 from selectune.common.errors import BudgetError, UserError
-from selectune.selectors.base import ALWAYS, Budget, Picked, Selector, Signals
+from selectune.selectors.base import ALWAYS, Budget, Picked, Selector, Signals, cumulative_sizes
 from selectune.selectors.checking import checked_select
-from selectune.selectors.interval_rules import cumulative_sizes
+from selectune.selectors.filtering import Filter
 
 PREFILTER_KEEP = "Chain's prefilter_keep"
 
@@ -22,30 +22,51 @@ class Chain(Selector):
     the second selector's signals are computed for the rows left alone, so a cheap prefilter spares forward passes; and
     signals that compare rows, such as ``semantic_entropy``, compare those left.
 
+    ``Chain(filters=[a, b], selector=c)`` is short for ``Chain(a, Chain(b, c))``.
+
     Args:
         prefilter: narrows the pool.
         selector: selects among the rows left; may be a chain too.
         prefilter_keep: share of the rows that the prefilter leaves, over 0 and at most 1; left out where the prefilter
-            fixes its own bounds, as `Deduplicate` does.
+            fixes its own bounds, as a `Filter` does.
+        filters: drop rows one after another, in place of a prefilter.
 
     Raises:
-        UserError: a ``prefilter_keep`` that is missing, or that the prefilter does not take.
+        UserError: no selector; neither a prefilter nor filters, or both; a ``prefilter_keep`` that is missing, or that
+            the prefilter does not take.
         BudgetError: a ``prefilter_keep`` that is no share.
     """
 
-    def __init__(self, prefilter: Selector, selector: Selector, prefilter_keep: float | None = None) -> None:
-        name = type(prefilter).__name__
-        if prefilter.sets_own_size and prefilter_keep is not None:
+    def __init__(
+        self,
+        prefilter: Selector | None = None,
+        selector: Selector | None = None,
+        prefilter_keep: float | None = None,
+        filters: Sequence[Filter] = (),
+    ) -> None:
+        if selector is None:
+            raise UserError("Chain needs a selector for the rows that are left; name one.", option="Chain's selector")
+        if (prefilter is None) == (not filters):
+            raise UserError(
+                "Chain needs something that narrows the pool: give either a prefilter, or filters.",
+                option="Chain's prefilter",
+            )
+        first, rest = prefilter, selector
+        if filters:
+            first, rest = filters[0], Chain(filters=filters[1:], selector=selector) if len(filters) > 1 else selector
+        assert first is not None
+        name = type(first).__name__
+        if first.sets_own_size and prefilter_keep is not None:
             raise UserError(
                 f"{name} fixes its own bounds, so Chain takes no prefilter_keep; leave it out.", option=PREFILTER_KEEP
             )
-        if not prefilter.sets_own_size and prefilter_keep is None:
+        if not first.sets_own_size and prefilter_keep is None:
             raise UserError(
                 f"Chain needs to know how many rows {name} leaves; give prefilter_keep, such as 0.5.",
                 option=PREFILTER_KEEP,
             )
         checks.share(PREFILTER_KEEP, prefilter_keep, BudgetError)
-        self.prefilter, self.selector, self.prefilter_keep = prefilter, selector, prefilter_keep
+        self.prefilter, self.selector, self.prefilter_keep = first, rest, prefilter_keep
 
     @property
     def requires(self) -> frozenset[str]:

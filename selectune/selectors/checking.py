@@ -62,7 +62,8 @@ def check_selector(selector: Any, known: Iterable[str] | None = None) -> None:
         kind = f"the class {selector.__name__}" if isinstance(selector, type) else _kind(selector)
         message = f"data.selector is {kind}, but must be an object of a subclass of Selector."
         raise SelectionError(message, option="data.selector")
-    for inner in ("prefilter", "selector"):  # of a Chain, whose own requires would not name the one that is wrong
+    # of a Chain or of Balanced, whose own requires would not name the one that is wrong
+    for inner in ("prefilter", "selector", "within"):
         if isinstance(part := getattr(selector, inner, None), Selector):
             check_selector(part, known)
     for attribute in ("requires", "requires_target"):

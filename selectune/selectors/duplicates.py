@@ -10,16 +10,17 @@ from __future__ import annotations
 import numpy as np
 
 from selectune.common import checks
-from selectune.common.errors import BudgetError, DataError
-from selectune.selectors.base import Budget, Picked, Selector, Signals, blocks
+from selectune.common.errors import DataError
+from selectune.selectors.base import Picked, Signals, blocks
 from selectune.selectors.entropy import checked_offsets, row_blocks
+from selectune.selectors.filtering import Filter
 
 SHINGLES_AT_ONCE = 2**16
 PAIRS_AT_ONCE = 2**14
 ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
-class Deduplicate(Selector):
+class Deduplicate(Filter):
     """Keep one row of each group of duplicates: the one of the smallest tie key, hash(seed, text), then row id.
 
     Exact duplicates have the same text. Near ones are found by locality-sensitive hashing of MinHash sketches [1, 2]:
@@ -37,8 +38,6 @@ class Deduplicate(Selector):
         UserError: a similarity outside (0, 1].
     """
 
-    sets_own_size = True
-
     def __init__(self, near: bool = True, similarity: float = 0.8) -> None:
         checks.share("Deduplicate's similarity", similarity)
         self.near, self.similarity = near, similarity
@@ -48,14 +47,8 @@ class Deduplicate(Selector):
         """``minhash``, for near duplicates."""
         return frozenset({"minhash"}) if self.near else frozenset()
 
-    def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:
-        """Keep one row of each group; ``scores`` are the number of rows in a row's group. A budget is refused."""
-        if budget.is_set:
-            raise BudgetError(
-                "Deduplicate keeps one row of each group and takes no budget; leave out data.keep, data.keep_rows and "
-                "data.keep_tokens, or chain another selector to it (Chain).",
-                option="data.keep",
-            )
+    def kept(self, pool: Signals, target: Signals | None, seed: int) -> Picked:
+        """Keep one row of each group; ``scores`` are the number of rows in a row's group."""
         texts, text_of = np.unique(pool["text_hash"], return_inverse=True)
         group_of, diagnostics = text_of, {"exact_duplicates": pool.n_rows - len(texts)}
         if self.near:

@@ -14,9 +14,19 @@ from typing import Any, Literal
 import numpy as np
 
 from selectune.common import checks
-from selectune.common.errors import BudgetError, ConcentratedScores, UserError
+from selectune.common.errors import BadRowsError, BudgetError, ConcentratedScores, DataError, UserError
 from selectune.selectors.base import Budget, Picked, Selector, Signals, lowest, rounded
-from selectune.selectors.interval_rules import NARROW, Band, Densest, IntervalRule, concentration, finite
+from selectune.selectors.interval_rules import (
+    NARROW,
+    Band,
+    Densest,
+    IntervalRule,
+    concentration,
+    finite,
+    rank_quantiles,
+)
+
+FEW = 0.5  # of a band's share of the pool: a smaller share of the target is told
 
 
 class EntropyInterval(Selector):
@@ -41,6 +51,11 @@ class EntropyInterval(Selector):
         return frozenset({self.entropy})
 
     @property
+    def requires_target(self) -> frozenset[str]:
+        """The entropy, where the rule needs the target's."""
+        return self.requires if self.rule.needs_target else frozenset()
+
+    @property
     def sets_own_size(self) -> bool:
         """Whether the rule does."""
         return self.rule.sets_own_size
@@ -48,8 +63,11 @@ class EntropyInterval(Selector):
     def select(self, pool: Signals, target: Signals | None, budget: Budget, seed: int) -> Picked:
         """Keep the rule's band; ``scores`` are the entropy."""
         scores = finite(pool[self.entropy], self.entropy)
-        band = self.rule.band(scores, budget, pool.tie_keys(seed), pool["n_tokens"])
-        return Picked(band.rows, scores, {"bands": {self.entropy: _described(scores, band, budget, self.entropy)}})
+        theirs = _of_target(target, self.rule, self.entropy)
+        band = self.rule.band(scores, budget, pool.tie_keys(seed), pool["n_tokens"], theirs)
+        return Picked(
+            band.rows, scores, {"bands": {self.entropy: _described(scores, band, budget, self.entropy, theirs)}}
+        )
 
 
 class IGSE(Selector):
@@ -100,6 +118,11 @@ class IGSE(Selector):
         return frozenset(self.entropies)
 
     @property
+    def requires_target(self) -> frozenset[str]:
+        """The entropies, where the rule needs the target's."""
+        return self.requires if self.rule.needs_target else frozenset()
+
+    @property
     def sets_own_size(self) -> bool:
         """Whether the rule does."""
         return self.rule.sets_own_size
@@ -111,11 +134,14 @@ class IGSE(Selector):
         and the weighted sum for a sum.
         """
         values = {name: finite(pool[name], name) for name in self.entropies}
+        theirs = {name: _of_target(target, self.rule, name) for name in self.entropies}
         if self.combine == "sum":
-            return self._sum(values, pool, budget, seed)
+            return self._sum(values, theirs, pool, budget, seed)
         keys, n_tokens = pool.tie_keys(seed), pool["n_tokens"]
-        bands = {name: self.rule.band(scores, budget, keys, n_tokens) for name, scores in values.items()}
-        described = {name: _described(scores, bands[name], budget, name) for name, scores in values.items()}
+        bands = {name: self.rule.band(scores, budget, keys, n_tokens, theirs[name]) for name, scores in values.items()}
+        described = {
+            name: _described(scores, bands[name], budget, name, theirs[name]) for name, scores in values.items()
+        }
         if self.sets_own_size:
             outside = np.full(pool.n_rows, len(bands), dtype=np.float64)
             for band in bands.values():
@@ -137,9 +163,16 @@ class IGSE(Selector):
         diagnostics |= {"edge_rows": int(edge_kept), "edge_rows_left_out": int(edge - edge_kept)}
         return Picked(rows, distance, diagnostics)
 
-    def _sum(self, values: dict[str, np.ndarray], pool: Signals, budget: Budget, seed: int) -> Picked:
-        """The rule's band of the weighted sum of standardized entropies."""
-        total = np.zeros(pool.n_rows)
+    def _sum(
+        self,
+        values: dict[str, np.ndarray],
+        theirs: dict[str, np.ndarray | None],
+        pool: Signals,
+        budget: Budget,
+        seed: int,
+    ) -> Picked:
+        """The rule's band of the weighted sum of entropies, those of the target standardized as the pool's are."""
+        total, target_total = np.zeros(pool.n_rows), None
         for (name, scores), weight in zip(values.items(), self.weights, strict=True):
             if np.ptp(scores) < NARROW:
                 warnings.warn(
@@ -149,26 +182,56 @@ class IGSE(Selector):
                 )
             ordered = np.sort(scores)  # moments are summed in sorted order, so that the order of rows does not matter
             if ordered[0] < ordered[-1]:
-                std = float(np.sqrt(np.mean((ordered - ordered.mean()) ** 2)))
-                total += weight * ((scores - ordered.mean()) / std)
+                mean, std = ordered.mean(), float(np.sqrt(np.mean((ordered - ordered.mean()) ** 2)))
+                total += weight * ((scores - mean) / std)
+                if (of_target := theirs[name]) is not None:
+                    target_total = (0.0 if target_total is None else target_total) + weight * ((of_target - mean) / std)
         total = rounded(total)
-        band = self.rule.band(total, budget, pool.tie_keys(seed), pool["n_tokens"])
-        return Picked(band.rows, total, {"bands": {"sum": _described(total, band, budget, "the sum of entropies")}})
+        band = self.rule.band(total, budget, pool.tie_keys(seed), pool["n_tokens"], target_total)
+        described = _described(total, band, budget, "the sum of entropies", target_total)
+        return Picked(band.rows, total, {"bands": {"sum": described}})
 
 
-def rank_quantiles(scores: np.ndarray, doubled: np.ndarray | float) -> np.ndarray:
-    """Share of the scores below x plus half of the share equal to x, for x = doubled / 2; the shape of ``doubled``.
+def _of_target(target: Signals | None, rule: IntervalRule, name: str) -> np.ndarray | None:
+    """The entropy of the target's rows, where the rule needs it, shape (n_target,)."""
+    if not rule.needs_target:
+        return None
+    if target is None:
+        raise DataError(
+            f"{type(rule).__name__} needs rows that are known to be good, to place the band by; name data.target.",
+            option="data.target",
+        )
+    if name == "semantic_entropy":
+        warnings.warn(
+            "semantic_entropy places a row among the prototypes of its own set (unless it is sampled), so the target's "
+            f"is not on the pool's scale; leave it out where the rule is {type(rule).__name__}.",
+            UserWarning,
+            stacklevel=3,
+        )
+    try:
+        return finite(target[name], f"the target's {name}")
+    except BadRowsError as error:  # whose ids are not the pool's
+        raise DataError(str(error), rows=error.rows) from error
 
-    For a row's own score this is (mid-rank - 1/2) / N. Twice x is taken so that the midpoint of two scores, low + high,
-    stands on the grid of 1e-9 that the scores stand on, and "equal" is exact.
+
+def _described(
+    scores: np.ndarray, band: Band, budget: Budget, name: str, target_scores: np.ndarray | None = None
+) -> dict[str, Any]:
+    """Bounds, centre (the rank quantile of the midpoint) and `concentration` of a band, and its share of the target.
+
+    Warns:
+        UserWarning: the band holds a smaller part of the target's rows than half of that which it holds of the pool's.
     """
-    ordered, doubled = np.sort(2 * rounded(scores)), rounded(np.asarray(doubled))
-    below_or_equal = np.searchsorted(ordered, doubled, side="left") + np.searchsorted(ordered, doubled, side="right")
-    return np.asarray(below_or_equal / (2 * len(ordered)))
-
-
-def _described(scores: np.ndarray, band: Band, budget: Budget, name: str) -> dict[str, Any]:
-    """Bounds, centre (the rank quantile of the midpoint) and `concentration` of a band."""
     centre = float(rank_quantiles(scores, band.low + band.high))
     bounds = {"low": band.low, "high": band.high, "centre": centre, "rows": len(band.rows)}
+    if target_scores is not None:
+        inside = float(np.mean((rounded(target_scores) >= band.low) & (rounded(target_scores) <= band.high)))
+        bounds["target_share"] = inside
+        if inside < FEW * len(band.rows) / len(scores):
+            warnings.warn(
+                f"The band of {name} holds {inside:.1%} of the target's rows and {len(band.rows) / len(scores):.1%} of "
+                "the pool's, so it lies where the target is not; place it by the target (the rule Anchored).",
+                UserWarning,
+                stacklevel=3,
+            )
     return bounds | concentration(scores, band, budget, name)

@@ -42,6 +42,11 @@ class IntervalRule(ABC):
     sets_own_size: ClassVar[bool] = False
     """Whether the rule fixes its own bounds and so takes no budget."""
 
+    @property
+    def needs_target(self) -> bool:
+        """Whether `band` reads the scores of a target too."""
+        return False
+
     @abstractmethod
     def run(self, ordered: np.ndarray, n_tokens: np.ndarray, budget: Budget) -> tuple[int, int]:
         """The band as positions ``[start, stop)`` of the sorted rows.
@@ -52,7 +57,20 @@ class IntervalRule(ABC):
             budget: between 1 and the whole pool, in rows or tokens; empty for a rule that sets its own size.
         """
 
-    def band(self, scores: np.ndarray, budget: Budget, tie_keys: np.ndarray, n_tokens: np.ndarray) -> Band:
+    def run_by_target(
+        self, ordered: np.ndarray, n_tokens: np.ndarray, budget: Budget, target_scores: np.ndarray
+    ) -> tuple[int, int]:
+        """The same, where the scores of a target are known; `run`, unless a rule reads them."""
+        return self.run(ordered, n_tokens, budget)
+
+    def band(
+        self,
+        scores: np.ndarray,
+        budget: Budget,
+        tie_keys: np.ndarray,
+        n_tokens: np.ndarray,
+        target_scores: np.ndarray | None = None,
+    ) -> Band:
         """The band that the rule keeps.
 
         Args:
@@ -60,6 +78,7 @@ class IntervalRule(ABC):
             budget: rows are met exactly; tokens are reached by the last row of the run and not before.
             tie_keys: ``Signals.tie_keys(seed)``, uint64, shape (n_rows,).
             n_tokens: tokens of each row, int64, shape (n_rows,).
+            target_scores: the same score of the target's rows, finite, shape (n_target,), where `needs_target`.
 
         Raises:
             BudgetError: the budget is missing, over the pool, or given to a rule that sets its own size; or no score
@@ -77,7 +96,11 @@ class IntervalRule(ABC):
             )
         order = ranked(scores, tie_keys)
         ordered = scores[order]
-        start, stop = self.run(ordered, np.asarray(n_tokens)[order], budget)
+        sizes = np.asarray(n_tokens)[order]
+        if target_scores is None:
+            start, stop = self.run(ordered, sizes, budget)
+        else:
+            start, stop = self.run_by_target(ordered, sizes, budget, rounded(target_scores))
         if start >= stop:
             raise BudgetError(
                 f"{self} keeps no row: the {len(ordered)} scores lie between {ordered[0]:.9g} and {ordered[-1]:.9g}; "
@@ -194,6 +217,17 @@ def finite(scores: np.ndarray, name: str = "the score") -> np.ndarray:
             bad.tolist(),
         )
     return values
+
+
+def rank_quantiles(scores: np.ndarray, doubled: np.ndarray | float) -> np.ndarray:
+    """Share of the scores below x plus half of the share equal to x, for x = doubled / 2; the shape of ``doubled``.
+
+    For a row's own score this is (mid-rank - 1/2) / N. Twice x is taken so that the midpoint of two scores, low + high,
+    stands on the grid of 1e-9 that the scores stand on, and "equal" is exact.
+    """
+    ordered, doubled = np.sort(2 * rounded(scores)), rounded(np.asarray(doubled))
+    below_or_equal = np.searchsorted(ordered, doubled, side="left") + np.searchsorted(ordered, doubled, side="right")
+    return np.asarray(below_or_equal / (2 * len(ordered)))
 
 
 def concentration(scores: np.ndarray, band: Band, budget: Budget, name: str) -> dict[str, Any]:

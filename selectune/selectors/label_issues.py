@@ -8,14 +8,89 @@
 
 from __future__ import annotations
 
+import warnings
+from typing import Any, Literal
+
 import numpy as np
 
+from selectune.common import checks
 from selectune.common.errors import BadRowsError, DataError
-from selectune.selectors.base import blocks
+from selectune.selectors.base import Picked, Signals, blocks
+from selectune.selectors.baselines import classes_of
+from selectune.selectors.filtering import Filter
 
 UNMIXING_STEPS = 50
 ROWS_AT_ONCE = 8192
 TINY = 1e-12
+SHOWN = 10  # pairs of classes in the diagnostics
+
+
+class LabelIssues(Filter):
+    """Drop rows whose label is probably wrong (confident learning, Northcutt, Jiang & Chuang 2021).
+
+    The joint of given and true labels says how many rows to drop, see `wrong_label_probability`; which ones, ``prune``:
+
+    - ``by_class``: of each class, as many as are estimated to be wrong, by the lowest probability of their own label;
+    - ``by_noise_rate``: of each pair of classes, as many as are estimated to be taken for the other, by the largest
+      margin of the other's probability over their own label's;
+    - ``both``: the rows that both would drop.
+
+    Nothing is dropped where the probe is not better than always answering the largest class, by two standard errors:
+    it cannot tell then. One row of each class is always kept.
+
+    Args:
+        prune: one of these.
+
+    Raises:
+        UserError: another ``prune``.
+
+    Warns:
+        UserWarning: the probe is no better than one answer for all, so that nothing is dropped.
+    """
+
+    requires = frozenset({"class_probabilities"})
+
+    def __init__(self, prune: Literal["by_class", "by_noise_rate", "both"] = "by_noise_rate") -> None:
+        checks.one_of("LabelIssues' prune", prune, ("by_class", "by_noise_rate", "both"))
+        self.prune = prune
+
+    def kept(self, pool: Signals, target: Signals | None, seed: int) -> Picked:
+        """Keep the other rows; ``scores`` are the probability that a row's label is wrong.
+
+        Raises:
+            DataError: rows without classes, or whose probabilities are none.
+        """
+        labels, probabilities = classes_of(pool, "LabelIssues"), pool["class_probabilities"]
+        # cleanlab orders equal rows by their place, so they are given to it in the order of the keys
+        order = np.argsort(pool.tie_keys(seed), kind="stable")
+        scores, joint = np.empty(len(order)), np.empty(0)
+        try:
+            scores[order], joint = wrong_label_probability(labels[order], probabilities[order])
+        except BadRowsError as error:
+            raise BadRowsError(error.problem, np.sort(order[error.rows]).tolist()) from error
+
+        guessed = np.asarray(probabilities).argmax(axis=1) == labels
+        largest = labels == np.bincount(labels).argmax()
+        lead = guessed.astype(np.float64) - largest
+        diagnostics: dict[str, Any] = {
+            "probe_accuracy": float(guessed.mean()),
+            "largest_class": float(largest.mean()),
+            "wrong_labels_estimated": float(scores.mean()),
+            "taken_for": _confusions(joint),
+        }
+        kept = np.ones(pool.n_rows, dtype=bool)
+        if lead.mean() > 2 * lead.std() / np.sqrt(pool.n_rows):
+            kept[order] = ~_label_issues(labels[order], np.asarray(probabilities[order]), self.prune)
+        else:
+            warnings.warn(
+                f"LabelIssues keeps all rows: the probe is right on {guessed.mean():.1%} of the labels, and always "
+                f"answering the largest class would be on {largest.mean():.1%}, so it cannot tell which are wrong.",
+                UserWarning,
+                stacklevel=2,
+            )
+        diagnostics["dropped_of_class"] = np.bincount(labels[~kept], minlength=len(joint)).tolist()
+        flops = float(4 * UNMIXING_STEPS * pool.n_rows * len(joint) ** 2)
+        return Picked(np.flatnonzero(kept), scores, diagnostics, flops, "unmixing: 4 K^2 a row and step (analytic)")
 
 
 def wrong_label_probability(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -67,6 +142,24 @@ def wrong_label_probability(labels: np.ndarray, probabilities: np.ndarray) -> tu
     return np.clip(scores, 0.0, 1.0), joint
 
 
+def _label_issues(labels: np.ndarray, probabilities: np.ndarray, prune: str) -> np.ndarray:
+    """Whether cleanlab drops each row, shape (n_rows,)."""
+    from cleanlab.filter import find_label_issues
+
+    filter_by = prune if prune == "both" else f"prune_{prune}"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "May not flag all label issues")  # a class of one row is kept, as documented
+        return np.asarray(find_label_issues(labels, probabilities, filter_by=filter_by, n_jobs=1))
+
+
+def _confusions(joint: np.ndarray) -> list[dict[str, float]]:
+    """The pairs of a given and another true class with the largest shares of the rows, largest first."""
+    shares = joint - np.diag(np.diag(joint))
+    places = np.argsort(-shares, axis=None, kind="stable")[:SHOWN]
+    pairs = (np.unravel_index(place, shares.shape) for place in places if shares.flat[place] > 0)
+    return [{"given": int(g), "true": int(t), "share": float(shares[g, t])} for g, t in pairs]
+
+
 def _checked(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """Labels as int64, if they are classes of the probabilities, and these are finite, at least 0 and sum to 1."""
     if probabilities.ndim != 2 or len(labels) == 0 or len(labels) != len(probabilities):
@@ -76,11 +169,13 @@ def _checked(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
         )
     labels = np.asarray(labels)
     outside = np.flatnonzero((labels < 0) | (labels >= probabilities.shape[1]))
-    if labels.dtype.kind not in "iu" or len(outside):
-        raise DataError(
-            f"The labels must be class numbers from 0 to {probabilities.shape[1] - 1}, as the class probabilities have "
-            f"them; {len(outside)} of {len(labels)} are not (type {labels.dtype}).",
-            rows=outside.tolist(),
+    if labels.dtype.kind not in "iu":
+        raise DataError(f"The labels must be class numbers, integers, but have type {labels.dtype}.")
+    if len(outside):
+        raise BadRowsError(
+            f"{len(outside)} of {len(labels)} labels are no class numbers from 0 to {probabilities.shape[1] - 1}, as "
+            "the class probabilities have them (rows {rows}); compute these again.",
+            outside.tolist(),
         )
     usable = np.empty(len(labels), dtype=bool)
     for block in blocks(len(labels), ROWS_AT_ONCE):

@@ -14,21 +14,28 @@ from selectune.selectors import (
     DSIR,
     GOTD,
     IGSE,
+    Anchored,
+    Balanced,
     Budget,
     Chain,
+    Checked,
     Closest,
     Deduplicate,
     EntropyInterval,
     IntervalRule,
     KCenter,
+    LabelIssues,
     Nearest,
     Picked,
+    ProbCover,
     Prototypes,
     Quantile,
     Random,
     Selector,
+    SemanticDuplicates,
     Signals,
     TopK,
+    Typical,
 )
 from selectune.selectors.checking import check_selector, checked_select
 from tests.mistakes import mistake, names
@@ -53,6 +60,7 @@ def signals(seed: int = 0) -> Signals:
     entropies = ("information_entropy", "generative_entropy", "semantic_entropy")
     return Signals(
         {name: random.uniform(size=N) for name in entropies}
+        | {"label": np.arange(N) % 3, "class_probabilities": np.full((N, 3), 0.05) + 0.85 * np.eye(3)[np.arange(N) % 3]}
         | {"embedding": random.normal(size=(N, 4)), "ngrams": random.integers(0, 50, (N, 6)).astype(np.uint16)}
         | {"n_tokens": TOKENS, "input_tokens": TOKENS + 2, "text_hash": random.integers(0, 2**60, N).astype(np.uint64)}
     )
@@ -141,7 +149,8 @@ def test_a_budget_in_tokens_is_reached_by_the_last_row(rows: list[int], right: b
 BUILT_IN = [
     Random(), TopK("generative_entropy"), EntropyInterval(), EntropyInterval(rule=Quantile(0.2, 0.6)), IGSE(),
     IGSE(combine="sum"), KCenter(), Prototypes(), Nearest(), Closest(), DSIR(), GOTD(), Deduplicate(near=False),
-    Chain(TopK("generative_entropy"), Random(), prefilter_keep=0.8),
+    Chain(TopK("generative_entropy"), Random(), prefilter_keep=0.8), Balanced(), SemanticDuplicates(), LabelIssues(),
+    EntropyInterval(rule=Anchored()), IGSE(rule=Checked()), Typical(), ProbCover(),
 ]  # fmt: skip
 
 
@@ -193,6 +202,7 @@ def requiring(names: Any) -> Selector:
         (requiring(["loss"]), ["requires", "Requiring", "list", "frozenset"]),
         (requiring(lambda: 1 / 0), ["requires", "Requiring", "ZeroDivisionError"]),
         (Chain(requiring(frozenset({"warmth"})), Random(), 0.5), ["requires", "Requiring", "warmth", "loss"]),
+        (Balanced(within=requiring(frozenset({"warmth"}))), ["requires", "Requiring", "warmth", "loss"]),
         (Random, ["data.selector", "Random"]),
         ("Random", ["data.selector", "str"]),
         (object(), ["data.selector", "object"]),
