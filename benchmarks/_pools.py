@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from pool_faults import MAKERS, FaultyPool
 
 from selectune.common.errors import DataError
+from selectune.common.files import default_cache
 from selectune.data.batches import plan_batches
 from selectune.data.pool import Pool
 from selectune.data.sources import find_data, find_model
@@ -24,6 +28,7 @@ TRUSTED, HELD_OUT, FOREIGN = 100, 1000, 20_000
 TEXT_COLUMNS = ("text", "sentence", "content")
 MAX_TOKENS, MAX_WORDS = 128, 48  # a clean row is cut only where a word takes two tokens
 HELD_OUT_FAULTS = ("leakage", "near_leakage")
+DIGEST = 16
 LAYERS = ["embedding", "middle_embedding"]
 
 
@@ -92,7 +97,7 @@ def clean_rows(data: str, n_rows: int, seed: int, foreign: str) -> CleanRows:
 
 
 class Encoder:
-    """States of a model for texts, each distinct text of which is read once.
+    """States of a model for texts, each distinct text of which is read once and kept in the user's cache.
 
     Args:
         model: its name, as ``find_model`` takes it.
@@ -102,13 +107,9 @@ class Encoder:
         self.scoring = ScoringModel(find_model(model), ScorerSettings(), MAX_TOKENS, 4096)
         whole, half = make_scorer(LAYERS, self.scoring), make_scorer(LAYERS[1:], self.scoring)
         stop_after(half.network, half.middle_layer)
-        self._scorers: dict[bool, Scorer] = {False: whole, True: half}
-        self._known: dict[bool, dict[str, np.ndarray]] = {False: {}, True: {}}
-
-    def forget(self) -> None:
-        """Drop all texts, before those of another data set or seed."""
-        for known in self._known.values():
-            known.clear()
+        folder = default_cache() / "benchmarks" / "faulty_pools" / f"{self.scoring.weights_hash[:16]}-{MAX_TOKENS}"
+        width = whole.network.config.hidden_size
+        self._whole, self._half = (whole, _Kept(folder / "whole", 2, width)), (half, _Kept(folder / "half", 1, width))
 
     def tokens(self, texts: Sequence[str]) -> TokenizedRows:
         """Token ids of texts, cut to 128."""
@@ -121,17 +122,16 @@ class Encoder:
 
     def states(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """The embedding and the middle embedding of texts, float32, each of shape (n_texts, width)."""
-        found = self._read(texts, halfway=False)
+        found = self._read(texts, *self._whole)
         return found[:, 0], found[:, 1]
 
     def middle(self, texts: Sequence[str]) -> np.ndarray:
         """The middle embedding alone, at half the cost."""
-        return self._read(texts, halfway=True)[:, 0]
+        return self._read(texts, *self._half)[:, 0]
 
-    def _read(self, texts: Sequence[str], halfway: bool) -> np.ndarray:
-        """States of the layers that are read, shape (n_texts, layers, width)."""
-        known, scorer = self._known[halfway], self._scorers[halfway]
-        new = [text for text in dict.fromkeys(texts) if text not in known]
+    def _read(self, texts: Sequence[str], scorer: Scorer, kept: _Kept) -> np.ndarray:
+        """States of the layers that a scorer reads, shape (n_texts, layers, width)."""
+        new = kept.missing(texts)
         if new:
             tokens = self.tokens(new)
             pad = int(self.scoring.tokenizer.pad_token_id)
@@ -139,8 +139,46 @@ class Encoder:
                 with torch.no_grad():
                     states = scorer(dict(tokens.padded(rows, pad)))
                 values = np.stack([states[layer].float().numpy() for layer in LAYERS if layer in states], axis=1)
-                known.update(zip([new[row] for row in rows.tolist()], values, strict=True))
-        return np.stack([known[text] for text in texts])
+                kept.add([new[row] for row in rows.tolist()], values)
+        return kept.of(texts)
+
+
+class _Kept:
+    """Arrays of texts in two files that only grow: digests of the texts, and the arrays, float32."""
+
+    def __init__(self, folder: Path, layers: int, width: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.keys, self.values, self.shape = folder / "keys", folder / "values", (layers, width)
+        for file in (self.keys, self.values):
+            file.touch()
+        # the values are written first, and a killed run may have left some without a key
+        data = self.keys.read_bytes()
+        digests = [data[at : at + DIGEST] for at in range(0, len(data) - DIGEST + 1, DIGEST)]
+        os.truncate(self.keys, DIGEST * len(digests))
+        os.truncate(self.values, 4 * layers * width * len(digests))
+        self.places = {digest: place for place, digest in enumerate(digests)}
+
+    def missing(self, texts: Sequence[str]) -> list[str]:
+        """The distinct texts that are not there yet."""
+        return [text for text in dict.fromkeys(texts) if _digest(text) not in self.places]
+
+    def add(self, texts: Sequence[str], values: np.ndarray) -> None:
+        """Append arrays of new texts, shape (n_texts, layers, width)."""
+        digests = [_digest(text) for text in texts]
+        with self.values.open("ab") as file:
+            file.write(values.astype(np.float32).tobytes())
+        with self.keys.open("ab") as file:
+            file.write(b"".join(digests))
+        self.places.update(zip(digests, range(len(self.places), len(self.places) + len(digests)), strict=True))
+
+    def of(self, texts: Sequence[str]) -> np.ndarray:
+        """The arrays of texts, shape (n_texts, layers, width)."""
+        values = np.memmap(self.values, np.float32, mode="r", shape=(len(self.places), *self.shape))
+        return np.asarray(values[[self.places[_digest(text)] for text in texts]])
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=DIGEST).digest()
 
 
 def text_hash(texts: Sequence[str]) -> np.ndarray:
