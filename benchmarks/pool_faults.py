@@ -115,6 +115,14 @@ def shuffled(text: str, rng: np.random.Generator) -> str:
     return " ".join(words[i] for i in order)
 
 
+def lengthened(text: str, rng: np.random.Generator, texts: Sequence[str], words: int = 200) -> str:
+    """The text and other ones after it, up to so many words or more."""
+    parts = text.split()
+    while len(parts) < words:
+        parts += texts[int(rng.integers(len(texts)))].split() or ["none"]
+    return " ".join(parts)
+
+
 def near_copy(text: str, rng: np.random.Generator) -> str:
     """The text less a tenth of its words, and two neighbours swapped."""
     words = text.split()
@@ -151,6 +159,8 @@ def _replaced(
     given, true, new = labels.copy(), labels.copy(), list(texts)
     for number, i in enumerate(np.flatnonzero(faulty)):
         new[i] = make(texts[i], number)
+    # a word alone has no other order, for example
+    faulty[faulty] = [new[i] != texts[i] for i in np.flatnonzero(faulty)]
     if not keeps_label:
         given[faulty], true[faulty] = rng.integers(0, n_classes, int(faulty.sum())), -1
     return FaultyPool(new, given, faulty, finding, true)
@@ -219,12 +229,18 @@ def _rare(texts: list[str], labels: np.ndarray, share: float, rng: np.random.Gen
 
 
 def _leak(
-    texts: list[str], labels: np.ndarray, share: float, rng: np.random.Generator, others: Sequence[str]
+    texts: list[str],
+    labels: np.ndarray,
+    share: float,
+    rng: np.random.Generator,
+    others: Sequence[str],
+    copy: Callable[[str, np.random.Generator], str],
 ) -> FaultyPool:
-    """Held-out rows (``others``) copied over a share of the rows; as they are, or less some words, in turn."""
+    """Copies of held-out rows (``others``) in place of a share of the rows, whose labels stay."""
     made = _replaced(
-        texts, labels, share, rng, "leakage", lambda text, number: others[number % len(others)], keeps_label=True
-    )
+        texts, labels, share, rng, "leakage", lambda text, number: copy(others[number % len(others)], rng),
+        keeps_label=True,
+    )  # fmt: skip
     return FaultyPool(made.texts, made.labels, made.faulty, "leakage", made.true_labels, list(others))
 
 
@@ -248,6 +264,11 @@ MAKERS: dict[str, Maker] = {
     "near_copies": lambda t, y, s, r, o: _copies(t, y, s, r, "near_copy", near_copy, 100),
     "near_pairs": lambda t, y, s, r, o: _copies(t, y, s, r, "near_copy", near_copy, None),
     "paraphrases": lambda t, y, s, r, o: _copies(t, y, s, r, "near_copy", paraphrase, 100),
+    "paraphrase_pairs": lambda t, y, s, r, o: _copies(t, y, s, r, "near_copy", paraphrase, None),
     "rare_class": lambda t, y, s, r, o: _rare(t, y, s, r),
-    "leakage": _leak,
+    "leakage": lambda t, y, s, r, o: _leak(t, y, s, r, o, lambda x, _: x),
+    "near_leakage": lambda t, y, s, r, o: _leak(t, y, s, r, o, near_copy),
+    "truncated": lambda t, y, s, r, o: _replaced(
+        t, y, s, r, "truncated", lambda x, _: lengthened(x, r, t), keeps_label=True
+    ),
 }

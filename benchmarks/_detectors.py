@@ -1,0 +1,164 @@
+"""What a diagnosis, cleanlab's Datalab and a plain sketch say of the rows of a pool."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from _pools import CleanRows, Encoder, text_hash
+from pool_faults import FaultyPool
+
+from selectune.diagnose import classes, copies, corruption, off_topic, texts
+from selectune.diagnose.findings import Finding
+from selectune.selectors.base import tie_keys
+from selectune.signals.cross_fit import cross_fit
+
+DIAGNOSE, UNTRUSTED, DATALAB, SKETCH = "diagnose", "diagnose, no trusted rows", "Datalab", "sketch"
+JUNK = ("near_copy", "not_language", "off_topic")
+ACCUSATIONS = ("exact_copy", *JUNK)
+DATALAB_ISSUES = {  # by the finding that they answer
+    "label_issue": "label",
+    "exact_copy": "near_duplicate",
+    "near_copy": "near_duplicate",
+    "off_topic": "outlier",
+    "not_language": "outlier",
+    "junk": "outlier",
+    "rare_class": "class_imbalance",
+}
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What one method says of all rows.
+
+    Args:
+        scores: higher is worse, shape (n_rows,); None where only rows are named.
+        rows: that are accused, row ids; None where the method names none.
+        share: of the pool that is at fault, and the bounds of its interval; None where there is no estimate.
+    """
+
+    scores: np.ndarray | None
+    rows: np.ndarray | None = None
+    share: tuple[float, float, float] | None = None
+
+    @classmethod
+    def of(cls, finding: Finding) -> Opinion:
+        """That of a finding."""
+        return cls(finding.scores, finding.rows, (finding.share, finding.low, finding.high))
+
+
+Opinions = dict[tuple[str, str], Opinion]  # by method and finding
+
+
+def opinions(pool: FaultyPool, clean: CleanRows, encoder: Encoder) -> Opinions:
+    """The opinions of all methods, on the same embeddings and class probabilities."""
+    embeddings, middle = encoder.states(pool.texts)
+    hashes = text_hash(pool.texts)
+    probabilities = cross_fit(embeddings, pool.labels, hashes, clean.seed).probabilities
+    found: Opinions = {}
+    for trusted in (True, False):
+        findings = _diagnosed(pool, clean, encoder, middle, embeddings, probabilities, hashes, trusted)
+        method = DIAGNOSE if trusted else UNTRUSTED
+        found |= {(method, name): Opinion.of(finding) for name, finding in findings.items()}
+    shared = {name: one for (method, name), one in found.items() if method == DIAGNOSE}
+    for method in (DIAGNOSE, UNTRUSTED):
+        own = shared | {name: one for (by, name), one in found.items() if by == method}
+        found[method, "junk"] = worst([own[name] for name in JUNK])
+        found[method, "copies_or_junk"] = Opinion(None, worst([own[name] for name in ACCUSATIONS]).rows)
+    found |= {(DATALAB, name): one for name, one in _datalab(pool, embeddings, probabilities).items()}
+    return found | {
+        (SKETCH, name): Opinion(scores)
+        for name, scores in _sketch(pool, clean, encoder, embeddings, probabilities).items()
+    }
+
+
+def worst(several: Sequence[Opinion]) -> Opinion:
+    """The highest of several scores of each row, and all rows that any names.
+
+    The scores of findings share a scale: each lies between 0 and 1 and is 0.5 at the bound of its finding, whether that
+    is an even chance or a similarity; so they are compared as they are.
+    """
+    scores = np.max([one.scores for one in several if one.scores is not None], axis=0)
+    return Opinion(scores, np.unique(np.concatenate([one.rows for one in several if one.rows is not None])))
+
+
+def _diagnosed(
+    pool: FaultyPool,
+    clean: CleanRows,
+    encoder: Encoder,
+    middle: np.ndarray,
+    embeddings: np.ndarray,
+    probabilities: np.ndarray,
+    hashes: np.ndarray,
+    trusted: bool,
+) -> dict[str, Finding]:
+    """The findings of a diagnosis; without trusted rows, those that differ."""
+    keys = tie_keys(hashes, clean.seed)
+    if not trusted:
+        return {"off_topic": off_topic.by_labels(embeddings, pool.labels, probabilities, keys, clean.seed)}
+    folds, names = texts.folds_of(keys), [str(number) for number in range(probabilities.shape[1])]
+    made = corruption.damaged(pool.texts, np.argsort(keys, kind="stable"), clean.seed)
+    damaged = {one.kind: (encoder.middle(one.texts), one.rows) for one in made}
+    tokens = encoder.tokens(pool.texts)
+    bags = _bags(encoder, pool.texts)
+    known = encoder.middle(clean.trusted)
+    known_folds = texts.folds_of(tie_keys(text_hash(clean.trusted), clean.seed))
+    return {
+        "empty": texts.empty(pool.texts),
+        "truncated": texts.truncated(tokens.lengths, encoder.whole_lengths(pool.texts)),
+        "exact_copy": copies.exact_copies(pool.texts, pool.labels),
+        "near_copy": copies.near_copies(embeddings, bags, pool.labels, keys, clean.seed),
+        "leakage": copies.leakage(pool.texts, bags, clean.held_out, _bags(encoder, clean.held_out), "test"),
+        "not_language": texts.not_language(middle, folds, damaged)[0],
+        "off_topic": off_topic.against_trusted(middle, known, folds, known_folds)[0],
+        "label_issue": classes.label_issues(pool.labels, probabilities, names, clean.seed),
+        "rare_class": classes.rare_classes(pool.labels, names),
+    }
+
+
+def _bags(encoder: Encoder, rows: Sequence[str]):
+    ids, offsets = next(encoder.tokens(rows).content())
+    return copies.bag_of_tokens(ids, offsets, len(encoder.scoring.tokenizer))
+
+
+def _datalab(pool: FaultyPool, embeddings: np.ndarray, probabilities: np.ndarray) -> dict[str, Opinion]:
+    """Datalab's issues as they come, with its own thresholds."""
+    from cleanlab import Datalab
+
+    kinds = sorted(set(DATALAB_ISSUES.values()))
+    lab = Datalab({"label": pool.labels.tolist()}, label_name="label", verbosity=0)
+    lab.find_issues(features=embeddings, pred_probs=probabilities, issue_types={kind: {} for kind in kinds})
+    issues = lab.get_issues()
+    found = {}
+    for name, kind in DATALAB_ISSUES.items():
+        if f"is_{kind}_issue" in issues:
+            rows = np.flatnonzero(issues[f"is_{kind}_issue"])
+            share = len(rows) / len(issues)
+            found[name] = Opinion(1 - issues[f"{kind}_score"].to_numpy(np.float64), rows, (share, np.nan, np.nan))
+    return found
+
+
+def _sketch(
+    pool: FaultyPool, clean: CleanRows, encoder: Encoder, embeddings: np.ndarray, probabilities: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Scores that a few lines give: cosines, the label's probability, and the distance to the nearest trusted row."""
+    rows, held_out, trusted = (_unit(of) for of in (embeddings, *(
+        encoder.states(theirs)[0] for theirs in (clean.held_out, clean.trusted))))  # fmt: skip
+    cosines = rows @ rows.T
+    np.fill_diagonal(cosines, -1)
+    copied, distance = cosines.max(axis=1), 1 - (rows @ trusted.T).max(axis=1)
+    doubt = 1 - probabilities[np.arange(len(rows)), pool.labels]
+    return {
+        "exact_copy": copied,
+        "near_copy": copied,
+        "leakage": (rows @ held_out.T).max(axis=1),
+        "label_issue": doubt,
+        "not_language": distance,
+        "off_topic": distance,
+        "junk": distance,
+    }
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
