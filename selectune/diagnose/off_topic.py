@@ -11,7 +11,8 @@ from selectune.selectors.copies import near_neighbours
 PENALTY = 1e-3
 NEIGHBOURS = 20
 STEEPNESS = 4.0  # of the score by labels around a row, a nat
-SOFTNESS = 0.3  # of the bound between the two groups in the second round, in standard deviations of the log odds
+ROUNDS = 3  # of probes: the second and the third learn from what the one before found
+SOFTNESS = 0.3  # of the bound between the two groups after a round, in standard deviations of the log odds
 LEAST_TRUSTED = 30
 
 
@@ -20,8 +21,8 @@ def against_trusted(
 ) -> tuple[Finding, float]:
     """Rows that are unlike the trusted ones, and the FLOPs that it took.
 
-    A first probe tells the pool from the trusted rows, and how many rows stand apart. A second one then learns from the
-    pool's own rows: those that the first finds alike count as trusted, which are few.
+    A first probe tells the pool from the trusted rows, and how many rows stand apart. Two further ones then learn from
+    the pool's own rows: those that the probe before finds alike count as trusted, which are few.
 
     Args:
         features: of the pool, shape (n_rows, width).
@@ -29,16 +30,18 @@ def against_trusted(
         folds: of the pool's rows, from 0 to 4.
         trusted_folds: of the trusted rows.
     """
-    first = contrast(features, trusted, folds, trusted_folds, PENALTY)
-    apart = beyond_reference(first.pool, first.reference)
-    bound = np.quantile(first.pool, 1 - apart.share)
-    scale = SOFTNESS * max(float(first.pool.std()), 1e-9)
-    alike = 1 / (1 + np.exp(np.clip((first.pool - bound) / scale, -50, 50)))
-    second = contrast(features, trusted, folds, trusted_folds, PENALTY, alike)
-    scores = 1 / (1 + np.exp(-np.clip(second.pool, -500, 500)))
-    rows = np.sort(np.argsort(-second.pool, kind="stable")[: len(apart.rows)])
+    found = contrast(features, trusted, folds, trusted_folds, PENALTY)
+    apart, flops = beyond_reference(found.pool, found.reference), found.flops
+    for _ in range(ROUNDS - 1):
+        bound = np.quantile(found.pool, 1 - apart.share)
+        scale = SOFTNESS * max(float(found.pool.std()), 1e-9)
+        alike = 1 / (1 + np.exp(np.clip((found.pool - bound) / scale, -50, 50)))
+        found = contrast(features, trusted, folds, trusted_folds, PENALTY, alike)
+        flops += found.flops
+    scores = 1 / (1 + np.exp(-np.clip(found.pool, -500, 500)))
+    rows = np.sort(np.argsort(-found.pool, kind="stable")[: len(apart.rows)])
     finding = Finding("off_topic", scores, rows, apart.share, apart.low, apart.high, {"trusted_rows": len(trusted)})
-    return finding, first.flops + second.flops
+    return finding, flops
 
 
 def by_labels(
