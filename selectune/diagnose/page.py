@@ -38,7 +38,7 @@ def write_page(files: RunFiles) -> Path:
     findings, n_rows = content["findings"], content["n_rows"]
     found = by_weight(findings)
     page = rendered(
-        "diagnosis.html",
+        "findings.html",
         {
             "name": files.path.resolve().name,
             "diagnosis": content,
