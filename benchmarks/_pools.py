@@ -144,7 +144,7 @@ class Encoder:
 
 
 class _Kept:
-    """Arrays of texts in two files that only grow: digests of the texts, and the arrays, float32."""
+    """Arrays of texts in two files that only grow: digests of the texts, and float32 arrays. For one run at a time."""
 
     def __init__(self, folder: Path, layers: int, width: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
