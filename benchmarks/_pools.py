@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -144,19 +143,17 @@ class Encoder:
 
 
 class _Kept:
-    """Arrays of texts in two files that only grow: digests of the texts, and the arrays, float32."""
+    """Arrays of texts in a file that only grows: a digest and a float32 array a text. Several runs may add to it."""
 
-    def __init__(self, folder: Path, layers: int, width: int) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.keys, self.values, self.shape = folder / "keys", folder / "values", (layers, width)
-        for file in (self.keys, self.values):
-            file.touch()
-        # the values are written first, and a killed run may have left some without a key
-        data = self.keys.read_bytes()
-        digests = [data[at : at + DIGEST] for at in range(0, len(data) - DIGEST + 1, DIGEST)]
-        os.truncate(self.keys, DIGEST * len(digests))
-        os.truncate(self.values, 4 * layers * width * len(digests))
-        self.places = {digest: place for place, digest in enumerate(digests)}
+    def __init__(self, file: Path, layers: int, width: int) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+        self.file = file
+        self.record = np.dtype([("key", f"V{DIGEST}"), ("values", np.float32, (layers, width))])
+        if file.stat().st_size % self.record.itemsize:
+            raise DataError(f"{file} ends within a record, as after a full disk; remove it.")
+        keys = self._records()["key"] if file.stat().st_size else []
+        self.places = {bytes(key): place for place, key in enumerate(keys)}
 
     def missing(self, texts: Sequence[str]) -> list[str]:
         """The distinct texts that are not there yet."""
@@ -165,16 +162,19 @@ class _Kept:
     def add(self, texts: Sequence[str], values: np.ndarray) -> None:
         """Append arrays of new texts, shape (n_texts, layers, width)."""
         digests = [_digest(text) for text in texts]
-        with self.values.open("ab") as file:
-            file.write(values.astype(np.float32).tobytes())
-        with self.keys.open("ab") as file:
-            file.write(b"".join(digests))
-        self.places.update(zip(digests, range(len(self.places), len(self.places) + len(digests)), strict=True))
+        records = np.zeros(len(texts), self.record)
+        records["key"], records["values"] = np.array(digests, f"V{DIGEST}"), values
+        with self.file.open("ab", buffering=0) as file:  # one call, so that records of another run come before or after
+            file.write(records.tobytes())
+            first = file.tell() // self.record.itemsize - len(texts)
+        self.places.update(zip(digests, range(first, first + len(digests)), strict=True))
 
     def of(self, texts: Sequence[str]) -> np.ndarray:
         """The arrays of texts, shape (n_texts, layers, width)."""
-        values = np.memmap(self.values, np.float32, mode="r", shape=(len(self.places), *self.shape))
-        return np.asarray(values[[self.places[_digest(text)] for text in texts]])
+        return np.asarray(self._records()["values"][[self.places[_digest(text)] for text in texts]])
+
+    def _records(self) -> np.ndarray:
+        return np.memmap(self.file, self.record, mode="r")
 
 
 def _digest(text: str) -> bytes:
