@@ -130,7 +130,7 @@ def main() -> None:
     ]
     missed = [f"ratio {ratio:.2f} over {BAR_RATIO}"] if ratio > BAR_RATIO else []
     missed += [f"{peak:.0f} MB over {BAR_MB}"] if peak > BAR_MB else []
-    print({finding.name: len(finding.rows) for finding in diagnosis.found})
+    print({name: len(finding.rows) for name, finding in diagnosis.findings.items() if len(finding.rows)})
     finish(rows_out, missed, options)
 
 

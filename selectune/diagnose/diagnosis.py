@@ -17,6 +17,7 @@ from selectune.diagnose.findings import NAMES, Finding
 
 SCHEMA = 1
 EXAMPLES, EXAMPLE_LETTERS = 5, 200
+WEAK_PROBE = 0.6  # its accuracy below which it says little of single rows
 SURE_PROBE = 0.85  # its accuracy from which on the share of wrong labels is an estimate, and not a bound
 KEYS = (  # of ``diagnosis.json``
     "schema", "pool", "pool_fingerprint", "n_rows", "encoder", "trusted", "findings", "skipped", "hard_groups", "plane",
@@ -86,7 +87,7 @@ class Diagnosis:
             mixed = details.get("mixed_labels")
             more = f"; in {mixed:,} of them labels differ" if mixed else ""
             return (
-                f"{rows:,} rows ({share}, {bounds}) are in {details['groups']:,} groups of copies, so that "
+                f"{rows:,} rows ({share}, {bounds}) are in {_counted(details['groups'], 'group')} of copies, so that "
                 f"{details['surplus']:,} could go{more}."
             )
         if finding.name == "leakage":
@@ -97,9 +98,14 @@ class Diagnosis:
         if finding.name == "label_issue":
             # a weak probe's own mistakes are counted too
             about = "About" if details["probe_accuracy"] > SURE_PROBE else "At most about"
+            weak = (
+                " So weak a probe takes hard rows for wrong ones; try a stronger scorer.checkpoint before you drop any."
+            )
             return (
                 f"{about} {share} of the labels are wrong ({bounds}), by a probe that is right on "
                 f"{_percent(details['probe_accuracy'])} of the rows; {rows:,} rows are named."
+                + weak
+                * (details["probe_accuracy"] < WEAK_PROBE)
             )
         if finding.name == "rare_class":
             return f"{rows:,} rows ({share}, {bounds}) are of rare classes: {', '.join(details['rare'])}."
@@ -187,6 +193,10 @@ def refuse_reviewed(files: RunFiles) -> None:
                 f"{files.findings} has been reviewed, as it has a column 'action'; use another --output, or move it.",
                 path=files.findings,
             )
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def _percent(share: float) -> str:
