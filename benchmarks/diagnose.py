@@ -5,20 +5,22 @@
 The pool's rows are made of halves of two rows of the data set, so that they are as long and all distinct. The forward
 pass is timed on 1,000 of them, before and after, and counted for all. Everything else that `diagnose` does runs on the
 whole pool: tokens, copies, leakage, cross-fitted probes, damaged texts. Its embeddings are those of the 1,000 rows,
-drawn again with noise, since their values change no time. `peak_rss_mb` is that of the process; `ratio` is that of
-forward and everything else to forward.
+drawn again with noise, since their values change no time. `peak_rss_anon_mb` is the most anonymous memory of the run
+in samples every 50 ms, as in `memory.py`; `ratio` is that of forward and everything else to forward.
 """
 
 from __future__ import annotations
 
-import resource
+import os
 import tempfile
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
 from _table import Row, finish, parser
+from memory import rss_anon
 
 from selectune.data.pool import Pool
 from selectune.data.sources import find_data, find_model
@@ -78,6 +80,13 @@ def stored(file: Path, values: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     return np.load(file, mmap_mode="r")
 
 
+def watch(peaks: list[float]) -> None:
+    """Keep the most anonymous memory of this process, MB."""
+    while True:
+        peaks[0] = max(peaks[0], rss_anon(os.getpid()) / 2**20)
+        time.sleep(0.05)
+
+
 def main() -> None:
     made = parser(__doc__)
     made.add_argument("--data", default="fancyzhx/ag_news")
@@ -85,6 +94,8 @@ def main() -> None:
     made.add_argument("--model", default="minilm-l6-mlm")
     made.add_argument("--rows", type=int, default=100_000)
     options = made.parse_args()
+    peaks = [0.0]
+    threading.Thread(target=watch, args=(peaks,), daemon=True).start()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "pool.parquet"
         make_pool(options.data, options.column, options.rows, file)
@@ -119,14 +130,14 @@ def main() -> None:
 
     whole = (before + after) / 2 / len(some) * len(rows)
     ratio = (whole + rest) / whole
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peaks[0]
     case = f"{len(rows):,} rows"
     rows_out = [
         Row(case, "diagnose", "forward_s", whole),
         Row(case, "diagnose", "rest_s", rest),
         Row(case, "diagnose", "of_it_damaged_forward_s", damaged_s),
         Row(case, "diagnose", "ratio", ratio),
-        Row(case, "diagnose", "peak_rss_mb", peak),
+        Row(case, "diagnose", "peak_rss_anon_mb", peak),
     ]
     missed = [f"ratio {ratio:.2f} over {BAR_RATIO}"] if ratio > BAR_RATIO else []
     missed += [f"{peak:.0f} MB over {BAR_MB}"] if peak > BAR_MB else []
