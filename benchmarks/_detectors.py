@@ -1,4 +1,4 @@
-"""What a diagnosis, cleanlab's Datalab and a plain sketch say of the rows of a pool."""
+"""Scores of the rows of a pool by a diagnosis, by cleanlab's Datalab and by a plain sketch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DATALAB_ISSUES = {  # by the finding that they answer
 
 @dataclass(frozen=True)
 class Opinion:
-    """What one method says of all rows.
+    """Scores and named rows of one method.
 
     Args:
         scores: higher is worse, shape (n_rows,); None where only rows are named.

@@ -1,4 +1,4 @@
-"""What each rule's rows are worth to a logistic head on frozen embeddings."""
+"""Metrics of a logistic head on frozen embeddings that learns from the rows of each rule."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def detect(case: str, fault: str, pool: FaultyPool, clean: CleanRows, encoder: E
 
 
 def _figures(faulty: np.ndarray, opinion: Opinion) -> dict[str, float]:
-    """How well scores and accused rows fit the rows that are at fault; what cannot be told is left out."""
+    """Measures of how well scores and accused rows fit the rows that are at fault; what cannot be told is left out."""
     from sklearn.metrics import roc_auc_score
 
     figures: dict[str, float] = {}

@@ -130,7 +130,7 @@ def matched(task: str, by: str) -> list[str]:
 
 
 def words(table: str, word: str = "", **equal: str) -> str:
-    """How many verdicts of a table there are, or have a word."""
+    """Number of verdicts of a table, or of those that have a word."""
     return str(sum(line["verdict"] == word if word else bool(line["verdict"]) for line in lines(table, **equal)))
 
 

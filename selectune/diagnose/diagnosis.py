@@ -50,7 +50,7 @@ REMEDIES = {
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was found in a pool.
+    """Findings of a pool, with what they were found by.
 
     Args:
         pool: where its rows are from.

@@ -74,7 +74,7 @@ class Selecting(Stages[_Known]):
     _known: dict[int, _Known] = field(default_factory=dict)
 
     def again(self, selector: Selector, budget: Budget) -> Picked:
-        """What would be kept at another budget; nothing is charged."""
+        """Rows that would be kept at another budget; nothing is charged."""
         other = copy(self)
         other.estimated, other.notes = EstimatedCosts("cpu", 1), []  # which are thrown away, as are these:
         other.proxies, other.observed = [], []

@@ -132,7 +132,7 @@ class Balanced(Selector):
 
 
 def quotas_of(shares: np.ndarray, held: np.ndarray, asked: int) -> np.ndarray:
-    """How much of a budget each class gets, int64, shape (n_classes,), sum ``asked``.
+    """Rows or tokens of a budget that each class gets, int64, shape (n_classes,), sum ``asked``.
 
     In proportion to the shares, at most what a class holds; what it lacks goes to the others in proportion to theirs,
     and to classes of share 0 last. Rounded by largest remainders, of equal ones the first class.

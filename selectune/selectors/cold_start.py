@@ -156,7 +156,7 @@ def _ball(unit: np.ndarray, place: int, similarity: float) -> np.ndarray:
 
 
 def _in_balls(unit: np.ndarray, others: np.ndarray, similarity: float) -> np.ndarray:
-    """How many of some other rows the ball of each row holds, int64, shape (n_rows,)."""
+    """Number of some other rows that the ball of each row holds, int64, shape (n_rows,)."""
     counts = np.zeros(len(unit), dtype=np.int64)
     for block in blocks(len(unit), ROWS_AT_ONCE):
         for part in blocks(len(others), ROWS_AT_ONCE):

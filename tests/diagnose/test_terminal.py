@@ -21,7 +21,7 @@ def printed(content: dict[str, Any], width: int = 80) -> list[str]:
 
 
 def second_column(lines: list[str]) -> str:
-    """What stands to the right of the titles, as one line; all of it where there are no titles."""
+    """Text to the right of the titles, as one line; all of it where there are no titles."""
     start = next((line.index("  ") for line in lines if line.startswith("Wrong labels")), 0)
     return " ".join(" ".join(line[start:].split()) for line in lines)
 
