@@ -13,7 +13,8 @@ from verdicts import TABLES, groups_of, summary_file
 from selectune.tables.markdown import table_of
 from selectune.tables.summary import write_summary
 from tests.conftest import REPOSITORY
-from tests.stated_numbers import NUMBER, STATEMENTS, Statement, rows_of, states
+from tests.results_numbers import rows_of
+from tests.stated_numbers import NUMBER, STATEMENTS, Statement, states
 
 
 @pytest.mark.parametrize("statement", STATEMENTS, ids=lambda of: f"{of.page}: {of.heading}")

@@ -1,7 +1,8 @@
-"""The Trainer: Lightning's, whose checkpoints are whole."""
+"""The Trainer: Lightning's, whose checkpoints are whole, and whose progress bar says what a metric is of."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
@@ -23,6 +24,8 @@ class Trainer(pl.Trainer):
         super().__init__(**kwargs)
         if type(self.strategy.checkpoint_io) is TorchCheckpointIO:
             self.strategy.checkpoint_io = WholeCheckpointIO()
+        if (bar := self.progress_bar_callback) is not None:
+            bar.get_metrics = _with_rows(bar.get_metrics)  # type: ignore[method-assign]
 
     def save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         """Save a checkpoint, on all ranks.
@@ -50,3 +53,15 @@ class Trainer(pl.Trainer):
                 raise failure
 
         on_rank_zero(raise_failure)  # rank 0 alone writes, but all ranks must end
+
+
+def _with_rows(get_metrics: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """The metrics of a progress bar, those of ``val`` with the rows that they were measured on."""
+
+    def counted(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]:
+        n_rows = getattr(module, "evaluated", {}).get("val")
+        over = "" if n_rows is None else f" over {n_rows:,} rows"
+        metrics = get_metrics(trainer, module)
+        return {f"{name}{over if name.startswith('val/') else ''}": value for name, value in metrics.items()}
+
+    return counted

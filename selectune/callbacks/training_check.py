@@ -51,6 +51,7 @@ class TrainingCheck(pl.Callback):
         self._steps = self._not_finite = 0
         self._of_fit: list[Problem] = []
         self._of_test: list[Problem] = []
+        self._evaluated: dict[str, int] = {}
 
     @property
     def failure(self) -> Problem | None:
@@ -61,7 +62,7 @@ class TrainingCheck(pl.Callback):
     def outcome(self) -> TrainingOutcome:
         """Mean losses at either end, and all problems, so far."""
         first, last = ends(self._first, self._last, self._steps)
-        return TrainingOutcome(self._steps, first, last, (*self._of_fit, *self._of_test))
+        return TrainingOutcome(self._steps, first, last, (*self._of_fit, *self._of_test), dict(self._evaluated))
 
     def state_dict(self) -> dict[str, Any]:
         """Losses at either end, so that a resumed training is compared with its start."""
@@ -132,6 +133,7 @@ class TrainingCheck(pl.Callback):
         """Compare the held-out metric of the model that was fitted with that of a constant answer."""
         if not self._fitted:
             return
+        self._evaluated = pl_module.evaluated
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         loss, monitor = metrics.get("test/loss", 0.0), pl_module.head.monitor.partition("/")[2]
         self._of_test = []
@@ -140,7 +142,7 @@ class TrainingCheck(pl.Callback):
             self._of_test.append(Problem("not_finite", message))
         if (name := f"test/{monitor}") in metrics:
             data: Any = trainer.datamodule  # type: ignore[attr-defined]
-            constant, n_rows = data.constant_metrics().get(monitor), data.rows_evaluated("test").get("test")
+            constant, n_rows = data.constant_metrics().get(monitor), pl_module.evaluated.get("test")
             if constant is not None and (problem := metric_problem(name, metrics[name], constant, n_rows)) is not None:
                 self._of_test.append(problem)
         self._report(trainer, self._of_test)

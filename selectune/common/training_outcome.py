@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -46,6 +46,7 @@ class TrainingOutcome:
     first_loss: float | None  # mean training loss of the first steps, None where no loss was finite
     last_loss: float | None  # of as many last steps
     problems: tuple[Problem, ...] = ()  # none for a training that worked
+    evaluated: dict[str, int] = field(default_factory=dict)  # rows of its last evaluations, by the metrics' prefix
 
     @property
     def failed(self) -> bool:

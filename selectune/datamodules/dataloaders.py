@@ -99,20 +99,6 @@ class Loaders(TaskData):
         """Batches of the held-out split, and after it of each further one."""
         return self._eval_dataloader(*self.held_out)
 
-    def rows_evaluated(self, verb: str) -> dict[str, int]:
-        """Rows of each split that a verb evaluates, by the prefix of its metrics; none where its batches are limited.
-
-        Args:
-            verb: ``validate`` or ``test``.
-        """
-        trainer: Any = self.trainer
-        validates = verb == "validate"
-        limit = trainer.limit_val_batches if validates else trainer.limit_test_batches
-        if not isinstance(limit, float) or limit < 1:
-            return {}
-        splits = {"val": "dev"} if validates else {split: split for split in self.held_out}
-        return {name: len(self.splits[split]) for name, split in splits.items()}
-
     def predict_dataloader(self) -> DataLoader:
         """Batches of the held-out split."""
         return batch_loader(self._planned("test"))

@@ -76,6 +76,7 @@ class FineTuner(pl.LightningModule):
         self._source: ModelSource | None = None
         self._random_states: list[Any] | None = None
         self.needs_trained_head = False  # set where a checkpoint is evaluated as it is
+        self.evaluated: dict[str, int] = {}  # rows of the last evaluation of ``val`` and of each held-out split
 
     @property
     def source(self) -> ModelSource:
@@ -114,7 +115,7 @@ class FineTuner(pl.LightningModule):
             self.network.config.pad_token_id = tokenizer.pad_token_id
         self.held_out = getattr(datamodule, "held_out", ("test",))
         self.metrics = nn.ModuleDict({_key(split): self.head.metrics_for(split) for split in ("val", *self.held_out)})
-        self.losses: dict[str, list[float]] = {split: [0.0, 0.0] for split in ("val", *self.held_out)}
+        self.losses: dict[str, list[float]] = {split: [0.0, 0.0, 0.0] for split in ("val", *self.held_out)}
 
     def configure_optimizers(self) -> Any:
         """AdamW with a linear rise and fall, or what was asked for; biases and norms do not decay."""
@@ -203,6 +204,7 @@ class FineTuner(pl.LightningModule):
 
     def _evaluate(self, split: str, batch: dict[str, Any]) -> Output:
         output = self.head.forward(self.network, batch)
+        self.losses[split][2] += len(batch["rows"])
         if output.items:  # else nothing was masked
             self.metrics[_key(split)].update(output.predictions, output.targets)  # type: ignore[operator]
             self.losses[split][0] += float(output.loss_sum)
@@ -223,7 +225,8 @@ class FineTuner(pl.LightningModule):
         sums = torch.tensor(self.losses[split], dtype=widest(self.device), device=self.device)
         if self.trainer.world_size > 1:
             torch.distributed.all_reduce(sums)
-        self.losses[split] = [0.0, 0.0]
+        self.losses[split] = [0.0, 0.0, 0.0]
+        self.evaluated[split] = int(sums[2])
         metrics: Any = self.metrics[_key(split)]
         values: dict[str, Any] = {f"{split}/{name}": value for name, value in metrics.compute().items()}
         metrics.reset()

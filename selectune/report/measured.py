@@ -49,13 +49,19 @@ class Measured:
         return f"{self.name}: {value} ({interval}over {self.over})"
 
 
-def measured(metrics: Mapping[str, float], scores: Rows, records: Sequence[CostRecord]) -> dict[str, Measured]:
+def measured(
+    metrics: Mapping[str, float],
+    scores: Rows,
+    records: Sequence[CostRecord],
+    evaluated: Mapping[str, int] | None = None,
+) -> dict[str, Measured]:
     """The metrics of a run on the validation split and on held-out data, by name.
 
     Args:
         metrics: of ``metrics.csv``.
         scores: columns of ``test_scores.parquet``.
         records: of the ledger, without repeated work.
+        evaluated: rows of each evaluation, by the prefix of its metrics; of earlier versions' runs the ledger has them.
 
     Raises:
         UserError: the scores of the held-out rows are damaged.
@@ -67,9 +73,10 @@ def measured(metrics: Mapping[str, float], scores: Rows, records: Sequence[CostR
     further, every = splits - {"val", "test"}, n_rows["test"]
     if further:  # the ledger has the rows of all held-out splits as one number
         n_rows["test"] = None
+    n_rows |= evaluated or {}
     if scores:
         n_rows["test"] = of_test = len(scores["row_id"])
-        if len(further) == 1 and every is not None:
+        if len(further) == 1 and every is not None and not evaluated:
             n_rows[further.pop()] = every - of_test
     found = {}
     for name in names:

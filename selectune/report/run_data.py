@@ -155,7 +155,9 @@ class RunData:
     @cached_property
     def measured(self) -> dict[str, Measured]:
         """Its metrics on the validation split and on held-out data, with what they were measured on."""
-        return measured(self.metrics, read_rows(RunFiles(self.run_dir).row_metrics), self.costs.kept)
+        outcome = TrainingOutcome.read(self.run_dir)
+        scores = read_rows(RunFiles(self.run_dir).row_metrics)
+        return measured(self.metrics, scores, self.costs.kept, outcome.evaluated if outcome else None)
 
     @cached_property
     def verdict(self) -> Verdict | None:

@@ -86,8 +86,8 @@ def evaluate(job: Job, verb: str) -> Any:
     evaluate_with = getattr(job.trainer, verb)
     metrics = evaluate_with(job.model, job.data, ckpt_path=checkpoint, weights_only=True, verbose=False)
     barrier()
-    n_rows = job.data.rows_evaluated(verb)
-    on_rank_zero(lambda: print_metrics(job.run.path, {"validate": "val"}.get(verb, verb), n_rows))
+    split = {"validate": "val"}.get(verb, verb)
+    on_rank_zero(lambda: print_metrics(job.run.path, split, job.model.evaluated))
     return metrics
 
 

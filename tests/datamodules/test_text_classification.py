@@ -6,39 +6,16 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from selectune import FineTuner, Random, TextClassification
 from selectune.callbacks.export import export
 from selectune.cli import main
-from selectune.common.errors import BadRowsError, DataError
-from selectune.datamodules.text_classification import strip_post
-from tests.conftest import metrics_of, sentences
+from selectune.common.errors import DataError
+from tests.conftest import metrics_of
+from tests.datamodules.made_up import split, trainer, write
 from tests.mistakes import mistake, warned
-
-
-def write(folder: Path, **splits: dict[str, list]) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in splits.items():
-        pq.write_table(pa.table(content), folder / f"{name}.parquet")
-    return folder
-
-
-def split(n: int, seed: int, **more: list) -> dict[str, list]:
-    texts, labels = sentences(n, seed)
-    return {"text": texts, "label": labels, **more}
-
-
-def trainer(**settings: Any) -> pl.Trainer:
-    return pl.Trainer(
-        accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, **settings,
-    )  # fmt: skip
-
 
 # Metrics and the one that is watched.
 
@@ -202,8 +179,7 @@ def test_further_splits_are_evaluated_and_never_selected_from(tmp_path: Path, mo
     found = {name: float(value) for name, value in run.callback_metrics.items()}
     assert data.pool.source_rows.max() < 80
     assert {len(data.splits[role]) for role in ("test", "test/mismatched")} == {24, 36}
-    assert data.rows_evaluated("test") == {role: len(data.splits[role]) for role in ("test", "test/mismatched")}
-    assert data.rows_evaluated("validate") == {"val": len(data.splits["dev"])}
+    assert module.evaluated == {"val": len(data.splits["dev"]), "test": 24, "test/mismatched": 36}
 
     alone = TextClassification(str(folder), test_split="mismatched", dev_split="matched", max_length=32)
     other = trainer()
@@ -216,11 +192,14 @@ def test_further_splits_are_evaluated_and_never_selected_from(tmp_path: Path, mo
     assert {"test/accuracy", "test/majority_accuracy", "test/mismatched/majority_accuracy"} <= set(found)
 
 
-@pytest.mark.parametrize("limit", [0.5, 1])
-def test_rows_are_not_counted_where_batches_are_limited(limit: float) -> None:
-    data = TextClassification("docstrings")
-    data.trainer = trainer(limit_test_batches=limit, limit_val_batches=limit)
-    assert data.rows_evaluated("test") == data.rows_evaluated("validate") == {}
+def test_rows_are_counted_as_they_are_evaluated(model_folder: Path) -> None:
+    data = TextClassification("docstrings", max_length=32, max_batch_tokens=256, max_train_rows=200)
+    module, run = FineTuner(str(model_folder)), trainer(limit_test_batches=2)
+    run.test(module, data, verbose=False)
+    batches = [len(batch["rows"]) for batch in data.test_dataloader()]
+    assert module.evaluated == {"test": sum(batches[:2])}
+    trainer().validate(module, data, verbose=False)
+    assert module.evaluated == {"test": sum(batches[:2]), "val": len(data.splits["dev"])}
 
 
 def test_a_further_split_serves_as_nothing_else(tmp_path: Path) -> None:
@@ -238,64 +217,3 @@ def test_a_further_split_serves_as_nothing_else(tmp_path: Path) -> None:
     ):
         with mistake(DataError, *named, option="data.more_test_splits"):
             TextClassification(str(folder), **arguments).load()  # type: ignore[arg-type]
-
-
-# Texts.
-
-
-@pytest.mark.parametrize(
-    ("post", "left"),
-    [
-        ("From: me@there\nSubject: wheels\n\nround ones\n", "round ones"),
-        ("From: me\nSubject: a\n folded line\nLines: 2\n\nArchive-name: b\n\nthe text", "the text"),
-        ("Question: does it run?\n\nYes.", "Question: does it run?\n\nYes."),  # no header, as it names no known field
-        ("a paragraph\n\nanother", "a paragraph\n\nanother"),
-        ("before\n> quoted\n >> twice\nafter", "before\nafter"),
-        ("In article <1@x> him@there (Him) writes:\n> why\n\nBecause.", "Because."),
-        ("In article <1@x>,\nhim@there (Him) writes:\n> why\nBecause.", "Because."),
-        ("so it is\n--\nMe, at home", "so it is"),
-        ("so it is\n-- \nMe, at home\n--\nmore of me", "so it is"),
-        ("one -- two\n---\nthree", "one -- two\n---\nthree"),
-        ("From: me\nSubject: empty\n\n> quoted\n-- \nMe", ""),
-        ("Subject: nothing else", ""),
-        ("", ""),
-    ],
-)
-def test_a_post_keeps_what_its_author_wrote(post: str, left: str) -> None:
-    assert strip_post(post) == left
-    assert strip_post(left) == left
-
-
-def test_stripped_posts_are_what_is_scored_and_rows_left_empty_are_dropped(tmp_path: Path) -> None:
-    train, test = split(60, 1), split(20, 2)
-    plain = list(train["text"])
-    train["text"] = [f"From: x\n\n{text}\n> quote\n--\nx" for text in plain]
-    for row in (0, 7, 30):
-        train["text"][row] = "From: x\n\n> quote only"
-    folder = str(write(tmp_path / "d", train=train, test=test))
-    data = TextClassification(folder, strip_headers=True)
-    with warned(UserWarning, "'train'", 3, 60):
-        data.load()
-    assert len(data.pool) + len(data.splits["dev"]) == 57
-    assert not {0, 7, 30} & set(data.pool.source_rows.tolist())
-    assert [text for (text,) in data.pool.texts()] == [plain[row] for row in data.pool.source_rows]
-    assert data.labels["train"].tolist() == [train["label"][row] for row in data.pool.source_rows]
-    raw = TextClassification(folder)
-    raw.load()
-    assert raw.pool.fingerprint != data.pool.fingerprint
-
-
-def test_rows_without_a_text_are_refused_or_dropped(tmp_path: Path) -> None:
-    train, test = split(60, 1), split(20, 2)
-    train["other"], test["other"] = train["text"][::-1], list(test["text"])
-    train["text"][4], train["other"][9] = "  ", None
-    folder = str(write(tmp_path / "d", train=train, test=test))
-    with mistake(BadRowsError, "'train'", "'text'", 1, rows=[4]):
-        TextClassification(folder, pair_column="other", strip_headers=True).load()
-    data = TextClassification(folder, pair_column="other", drop_empty=True)
-    with warned(UserWarning, 2, 60):
-        data.load()
-    assert not {4, 9} & set(data.pool.source_rows.tolist())
-    assert [text for text, _ in data.pool.texts()] == [train["text"][row] for row in data.pool.source_rows]
-    with mistake(DataError, "'nothing'", "text, label, other"):
-        TextClassification(folder, text_column="nothing", drop_empty=True).load()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from selectune.common.errors import UserError
+from selectune.common.training_outcome import TrainingOutcome
 from selectune.report import RunData, print_metrics, write_report
 from selectune.report.measured import measured
 from tests.costs.records import record
@@ -74,6 +76,18 @@ def test_each_held_out_split_has_its_own_rows():
     assert [one.n_rows for one in known.values()] == [10, 15]
     assert [one.bounds is None for one in known.values()] == [False, True]
     assert [one.n_rows for one in measured(metrics, {}, [evaluated("test", 25)]).values()] == [None, None]
+
+
+def test_several_further_splits_have_the_rows_that_the_training_noted(tmp_path: Path):
+    metrics = {"val/loss": 1.0, "test/accuracy": 1.0, "test/other/accuracy": 1.0, "test/third/accuracy": 0.5}
+    rows = {"row_id": np.arange(10), "label": np.zeros(10, np.int64), "prediction": np.zeros(10, np.int64)}
+    noted = {"val": 7, "test": 10, "test/other": 15, "test/third": 20}
+    known = measured(metrics, rows, [evaluated("test", 45)], noted)
+    assert [one.n_rows for one in known.values()] == [7, 10, 15, 20]
+    run = a_run(tmp_path / "run")
+    outcome = TrainingOutcome.read(run) or TrainingOutcome(8, 1.0, 0.5)
+    replace(outcome, evaluated={"val": 7, "test": 78}).write(run)
+    assert {one.n_rows for name, one in RunData.read(run).measured.items() if name.startswith("test/")} == {78}
 
 
 def test_sizes_of_splits_that_are_known_go_before_those_of_the_ledger(
