@@ -126,6 +126,7 @@ class SelectionDataModule(Loaders):
             part=part,
             labels=self.labels.get("train"),
             label_names=tuple(self.label_names) if self.has_classes else None,
+            prior=self.prior,
             target=target,
             earlier=None if self.selection is None else Path(self.selection).expanduser(),
             scorer=scorer or ScorerSettings(),

@@ -136,7 +136,7 @@ class Examination:
         else:
             names, probabilities = list(self.data.label_names), np.asarray(self.signals["class_probabilities"])
             found["label_issue"] = classes.label_issues(self.labels, probabilities, names, seed)
-            found["rare_class"] = classes.rare_classes(self.labels, names)
+            found["rare_class"] = classes.rare_classes(self.labels, names, self.data.prior)
             groups = classes.hard_groups(embeddings, self.labels, probabilities, self.keys, seed)
         if self.trusted is not None and len(self.trusted[1]) >= off_topic.LEAST_TRUSTED:
             pool, states = self.trusted

@@ -44,7 +44,7 @@ REMEDIES = {
     "not_language": "drop them: findings.parquet names them",
     "off_topic": "drop them: findings.parquet names them",
     "label_issue": "the filter LabelIssues drops them; a reviewed findings.parquet mends them",
-    "rare_class": "the selector Balanced keeps as many of each class as it can",
+    "rare_class": "the selector Balanced keeps classes in the shares of the prior, as far as their rows reach",
 }
 
 
@@ -108,7 +108,8 @@ class Diagnosis:
                 * (details["probe_accuracy"] < WEAK_PROBE)
             )
         if finding.name == "rare_class":
-            return f"{rows:,} rows ({share}, {bounds}) are of rare classes: {', '.join(details['rare'])}."
+            rare = ", ".join(details["rare"])
+            return f"{rows:,} rows ({share}, {bounds}) are of rare classes: {rare}. {prior_of(finding.details)}."
         if finding.name in ("not_language", "off_topic") and not finding.details.get("able"):
             return f"About {share} of the rows ({bounds}); {rows:,} are named."
         return f"{rows:,} rows ({share}, {bounds})."
@@ -202,6 +203,20 @@ def _counted(number: int, thing: str) -> str:
 def _percent(share: float) -> str:
     """A share in per cent, with as many digits as it has a use for."""
     return f"{100 * share:.1f} %" if share < 0.0995 else f"{100 * share:.0f} %"
+
+
+def prior_of(details: Mapping[str, Any]) -> str:
+    """The class prior by which classes were called rare."""
+    return f"Class prior: {details['prior']} (data.prior)"
+
+
+def not_found(findings: Mapping[str, Any]) -> list[str]:
+    """Titles of the findings of a ``diagnosis.json`` that name no row, as in the middle of a sentence."""
+    titles = {name: TITLES[name][0].lower() + TITLES[name][1:] for name in findings if not findings[name]["rows"]}
+    if "rare_class" in titles:
+        prior = prior_of(findings["rare_class"]["details"])
+        titles["rare_class"] += f" ({prior[0].lower()}{prior[1:]})"
+    return list(titles.values())
 
 
 def by_weight(findings: Mapping[str, Any]) -> list[str]:

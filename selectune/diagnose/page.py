@@ -11,7 +11,7 @@ import numpy as np
 from selectune.common.errors import UserError
 from selectune.common.files import atomic_file
 from selectune.common.run_files import RunFiles
-from selectune.diagnose.diagnosis import TITLES, by_weight, read_diagnosis
+from selectune.diagnose.diagnosis import TITLES, by_weight, not_found, prior_of, read_diagnosis
 from selectune.diagnose.pictures import pictures_of
 from selectune.report.drawing import show
 from selectune.report.labels import cut, part_of
@@ -46,7 +46,7 @@ def write_page(files: RunFiles) -> Path:
             "headline": headline(named, n_rows),
             "sentence": sentence(content, found),
             "found": {name: findings[name] for name in found},
-            "not_found": [TITLES[name].lower() for name in findings if name not in found],
+            "not_found": not_found(findings),
             "costs": {name: cost_of_mending(name, findings[name], n_rows) for name in found},
             "pictures": show(pictures_of(content, named), files.path, "diagnosis-"),
             "classes": classes_of(findings.get("rare_class")),
@@ -146,7 +146,10 @@ def classes_of(finding: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {
         "number": len(ordered),
         "left_out": len(ordered) - len(shown),
-        "rows": [(name, one["rows"], one["share"], _mark(name, details)) for name, one in shown],
+        "rows": [
+            (name, one["rows"], one["share"], details["expected"][name], _mark(name, details)) for name, one in shown
+        ],
+        "prior": prior_of(details),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from selectune.diagnose.diagnosis import TITLES, by_weight
+from selectune.diagnose.diagnosis import TITLES, by_weight, not_found
 from selectune.report.labels import cut
 
 if TYPE_CHECKING:
@@ -31,8 +31,7 @@ def print_diagnosis(content: dict[str, Any], console: Console | None = None) -> 
     found = by_weight(findings)
     if found:
         _print_findings({name: findings[name] for name in found}, console)
-    clean = [TITLES[name].lower() for name in findings if name not in found]
-    if clean:
+    if clean := not_found(findings):
         console.print(f"Looked for and not found: {', '.join(clean)}.", highlight=False)
     for name, why in content["skipped"].items():
         console.print(f"Not looked for: {TITLES[name].lower()}, as {plain(why)}.", highlight=False)

@@ -151,7 +151,7 @@ class Forecaster:
         scoring = scoring_model(request, tuner, self.estimated)
         began = time.perf_counter()
         tokens = request.tokenized(request.pool, scoring.tokenizer)
-        rows = Rows(request.pool, tokens, request.labels)
+        rows = Rows(request.pool, tokens, request.labels, prior=request.prior)
         budget = request.budget.of(len(rows), int(rows.n_tokens.sum()))
         read = Total(device_s=time.perf_counter() - began, flops=0.0, examples=len(rows))
         self.estimated.charge("prepare", request.part, read)

@@ -10,6 +10,7 @@ import numpy as np
 
 from selectune.common.files import default_cache
 from selectune.common.ranks import on_rank_zero
+from selectune.data.class_prior import ClassPrior
 from selectune.data.pool import Pool
 from selectune.data.tokens import TokenizedRows, check_length, tokenize, tokenizer_hash
 from selectune.lightning_modules.scorers.settings import ScorerSettings
@@ -94,6 +95,7 @@ class SelectionRequest:
         part: of the run that the selection serves.
         labels: numbers of classes, or numbers, of the rows, shape (n_rows,).
         label_names: names of the classes, where labels are classes.
+        prior: shares of the classes where the model will be used, where labels are classes.
         target: the rows to compare the pool with, if the selector compares it.
         earlier: a run, or its ``selection`` folder, whose selection is used instead.
         scorer: settings of the scoring model.
@@ -109,6 +111,7 @@ class SelectionRequest:
     part: Part = "fit"
     labels: np.ndarray | None = None
     label_names: tuple[str, ...] | None = None
+    prior: ClassPrior | None = None
     target: Pool | None = None
     earlier: Path | None = None
     scorer: ScorerSettings = field(default_factory=ScorerSettings)
@@ -119,12 +122,13 @@ class SelectionRequest:
 
     @property
     def described(self) -> dict[str, Any]:
-        """The selector, budget, seed and target, as a manifest holds them."""
+        """The selector, budget, seed, target and class prior, as a manifest holds them."""
         target = None
         if self.target is not None:
             target = {name: getattr(self.target, name) for name in ("source", "revision", "fingerprint")}
         budget = asdict(self.budget)
-        return {"selector": describe(self.selector), "budget": budget, "seed": self.seed, "target": target}
+        asked = {"selector": describe(self.selector), "budget": budget, "seed": self.seed, "target": target}
+        return asked | {"prior": None if self.prior is None else self.prior.described}
 
 
 def cached_tokens(pool: Pool, tokenizer: PreTrainedTokenizerBase, max_length: int) -> TokenizedRows:

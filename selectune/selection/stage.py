@@ -70,7 +70,7 @@ def select_rows(
     work = "prepare" if ledger.attempt == 1 or ledger.resumed else ""
     with ledger.stage("prepare", request.part, work) as cost:
         tokens = request.tokenized(request.pool, scoring.tokenizer)
-        rows = Rows(request.pool, tokens, labels_of(request.labels, request.selector.requires))
+        rows = Rows(request.pool, tokens, labels_of(request.labels, request.selector.requires), prior=request.prior)
         budget = request.budget.of(len(rows), int(rows.n_tokens.sum()))
         # Everything that decides the rows; in a `Chain` the signals of later selectors are those of the rows left.
         signals = [scoring.define(name, request.pool) for name in scoring.with_sources(request.selector.requires)]
