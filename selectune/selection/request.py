@@ -81,6 +81,31 @@ class BudgetAsked:
 
 
 @dataclass(frozen=True)
+class Length:
+    """Length of the training that a selection is for; the first limit that is reached ends it.
+
+    Args:
+        epochs: passes over the rows that are kept; None for no such limit.
+        row_visits: rows of all steps; None likewise.
+    """
+
+    epochs: int | None = None
+    row_visits: int | None = None
+
+    @classmethod
+    def of(cls, max_epochs: int | None, max_steps: int, rows_of_step: int) -> Length:
+        """The length by the limits of a Trainer, of which -1 is none."""
+        epochs = None if max_epochs in (None, -1) else max_epochs
+        return cls(epochs, None if max_steps < 0 else max_steps * rows_of_step)
+
+    def visits(self, n_rows: float) -> float | None:
+        """Rows that are trained on, each as often as it is, where so many are kept; None without a limit."""
+        limits = [] if self.epochs is None else [self.epochs * n_rows]
+        limits += [] if self.row_visits is None else [float(self.row_visits)]
+        return min(limits, default=None)
+
+
+@dataclass(frozen=True)
 class SelectionRequest:
     """A selection that is asked for.
 
@@ -99,6 +124,7 @@ class SelectionRequest:
         target: the rows to compare the pool with, if the selector compares it.
         earlier: a run, or its ``selection`` folder, whose selection is used instead.
         scorer: settings of the scoring model.
+        length: of the training.
     """
 
     pool: Pool
@@ -115,6 +141,7 @@ class SelectionRequest:
     target: Pool | None = None
     earlier: Path | None = None
     scorer: ScorerSettings = field(default_factory=ScorerSettings)
+    length: Length = Length()
 
     def tokenized(self, pool: Pool, tokenizer: PreTrainedTokenizerBase) -> TokenizedRows:
         """Tokens of the pool, or of the target; see `cached_tokens`."""

@@ -93,6 +93,7 @@ class ScoringModel:
         tuned_folder: of the tuned weights, once there are some.
         trained: hashes of everything that the trainings depend on which signals of training dynamics are of, by the
             names in `TRAINED`; beside the pool and the weights before them.
+        entropy_head: how the head of ``generative_entropy`` was chosen, where it was ``auto``, as JSON types.
     """
 
     source: ModelSource
@@ -103,6 +104,7 @@ class ScoringModel:
     tuned: str | None = None
     tuned_folder: Path | None = None
     trained: dict[str, str] = field(default_factory=dict)
+    entropy_head: dict[str, Any] | None = None
 
     @cached_property
     def weights_hash(self) -> str:
@@ -134,7 +136,7 @@ class ScoringModel:
         causal = kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES and kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
         return "causal" if causal else "masked"
 
-    @cached_property
+    @property
     def layers(self) -> list[int]:
         """Layers that the probe reads, ascending.
 
