@@ -14,14 +14,15 @@ from selectune.common.errors import RunDirectoryError
 from selectune.common.files import atomic_file, write_json
 from selectune.common.run_files import RunFiles
 from selectune.diagnose.findings import NAMES, Finding
+from selectune.diagnose.mending import mending_of
 
 SCHEMA = 1
 EXAMPLES, EXAMPLE_LETTERS = 5, 200
 WEAK_PROBE = 0.6  # its accuracy below which it says little of single rows
 SURE_PROBE = 0.85  # its accuracy from which on the share of wrong labels is an estimate, and not a bound
 KEYS = (  # of ``diagnosis.json``
-    "schema", "pool", "pool_fingerprint", "n_rows", "encoder", "trusted", "findings", "skipped", "hard_groups", "plane",
-    "device_s", "wall_s",
+    "schema", "pool", "pool_fingerprint", "n_rows", "encoder", "trusted", "findings", "skipped", "hard_groups",
+    "lengths", "sources", "plane", "device_s", "wall_s",
 )  # fmt: skip
 
 TITLES = {
@@ -63,6 +64,8 @@ class Diagnosis:
         trusted: what the pool was compared with; None where nothing was.
         device_s: device time of the diagnosis, the forward passes included.
         wall_s: wall time of it.
+        lengths: of the rows in tokens, see `composition.lengths`.
+        sources: the data sets that the pool is joined from, see `composition.sources`; empty for a single one.
         plane: row ids and places of a sample of rows on the plane of largest variance, for a picture.
     """
 
@@ -77,6 +80,8 @@ class Diagnosis:
     device_s: float = 0.0
     wall_s: float = 0.0
     plane: dict[str, Any] = field(default_factory=dict)
+    lengths: dict[str, Any] = field(default_factory=dict)
+    sources: list[dict[str, Any]] = field(default_factory=list)
 
     def sentence(self, finding: Finding) -> str:
         """A finding in one sentence, with its number of rows and its share."""
@@ -124,15 +129,15 @@ class Diagnosis:
 
         def described(finding: Finding) -> dict[str, Any]:
             worst = finding.rows[np.argsort(-finding.scores[finding.rows], kind="stable")][:EXAMPLES]
+            sizes = {"rows": len(finding.rows), "share": finding.share, "details": finding.details}
             return {
-                "rows": len(finding.rows),
-                "share": finding.share,
+                **sizes,
                 "low": finding.low,
                 "high": finding.high,
                 "sentence": self.sentence(finding) if len(finding.rows) else "None named.",
                 "remedy": REMEDIES[finding.name],
                 "examples": [example(finding, row) for row in worst.tolist()],
-                "details": finding.details,
+                **mending_of(finding.name, sizes, self.n_rows),
             }
 
         groups = [
@@ -153,6 +158,8 @@ class Diagnosis:
             "findings": {name: described(self.findings[name]) for name in NAMES if name in self.findings},
             "skipped": self.skipped,
             "hard_groups": groups,
+            "lengths": self.lengths,
+            "sources": self.sources,
             "plane": self.plane,
             "device_s": self.device_s,
             "wall_s": self.wall_s,
