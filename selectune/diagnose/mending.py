@@ -14,55 +14,75 @@ from selectune.report.numbers import count
 
 EXPECTED_GAINS = Path(__file__).with_name("expected_gains.csv")
 CLEAN = "none"  # in place of a finding: pools without a fault
-AGAINST = "random"
-NOT_MEASURED = "Not measured: no model was trained on pools with this fault."
+RANDOM, FEWER_EPOCHS = "random", "fewer_epochs"
+FINE_TUNED = "fine-tuned"
+NOT_MEASURED = "Not measured: no model was trained on such pools with a rule that answers this."
+ANSWERS = {  # rules, by their files in configs/selectors
+    "exact_copy": ("deduplicate", "semantic_duplicates"),
+    "near_copy": ("deduplicate", "semantic_duplicates"),
+    "label_issue": ("label_issues",),
+    "rare_class": ("balanced",),
+}
+IN_WORDS = {
+    "deduplicate": "Deduplicate",
+    "semantic_duplicates": "SemanticDuplicates",
+    "label_issues": "LabelIssues",
+    "balanced": "Balanced",
+    FEWER_EPOCHS: "all rows for fewer epochs",
+    RANDOM: "random rows",
+    FINE_TUNED: "a fine-tuned 22M model",
+    "frozen": "a linear head on frozen embeddings",
+}
 
 
 @dataclass(frozen=True)
 class Gain:
-    """Gain of a rule over other rows at the same total cost, as measured on pools with a known fault.
+    """Gain of a rule over another at the same total cost, as measured on pools with a known fault.
 
     Args:
         finding: that the rule answers; ``none`` on clean pools.
-        rule: in words.
+        rule: by its file in ``configs/selectors``; ``fewer_epochs`` is training on all rows for fewer epochs.
         true_share: of the rows that carry the fault.
-        budget: share of the rows, or of a cost, that was spent.
+        budget: total cost, as a share of that of training on all rows.
         learner: that was trained.
-        against: ``random`` rows, or ``fewer epochs`` on all rows.
-        points: of accuracy, in per cent.
-        low: of its 95 % interval.
-        high: of it.
-        pools: that were trained on, a number or names.
-        seeds: of each.
+        against: ``random`` rows or ``fewer_epochs``.
+        points: difference in accuracy, in per cent.
+        low: of its 95 % interval; None where a single pool was trained on.
+        high: of it; None likewise.
+        pools: number of pools that were trained on.
+        seeds: number of seeds that they were made with.
     """
 
     finding: str
     rule: str
     true_share: float
-    budget: str
+    budget: float
     learner: str
     against: str
     points: float
-    low: float
-    high: float
-    pools: str
+    low: float | None
+    high: float | None
+    pools: int
     seeds: int
 
     @property
     def seen(self) -> str:
-        """``gain`` or ``loss`` where the interval leaves 0 out, else ``none``."""
+        """``gain`` or ``loss`` where the interval leaves 0 out, ``none`` where it holds 0, ``unknown`` without one."""
+        if self.low is None or self.high is None:
+            return "unknown"
         return "gain" if self.low > 0 else "loss" if self.high < 0 else "none"
 
     def sentence(self) -> str:
         """The gain with its interval, and the pools, learner and rival that it was measured with."""
-        verdict = {"gain": "A gain", "loss": "A loss", "none": "No gain could be seen"}[self.seen]
+        verdict = {"gain": "A gain", "loss": "A loss", "none": "No gain could be seen", "unknown": "Not known yet"}
         where = "on clean pools" if self.finding == CLEAN else f"where {_percent(self.true_share)} of the rows had it"
-        pools = f"{self.pools} pool{'' if self.pools == '1' else 's'}" if self.pools.isdigit() else self.pools
-        seeds = f"{self.seeds} seed{'' if self.seeds == 1 else 's'}"
+        interval = "no interval: one pool"
+        if self.low is not None and self.high is not None:
+            interval = f"95 % interval {_signed(self.low)} to {_signed(self.high)}"
         return (
-            f"{verdict}: {self.rule} gave {_signed(self.points)} points ({_signed(self.low)} to {_signed(self.high)}) "
-            f"against {self.against} {'rows ' if self.against == AGAINST else ''}at the same total cost, {where} "
-            f"({self.learner}; {pools}, {seeds}; budget {self.budget})."
+            f"{verdict[self.seen]}: {_in_words(self.rule)} gave {_signed(self.points)} points of accuracy ({interval}) "
+            f"against {_in_words(self.against)} at the same total cost, {where} ({_counted(self.pools, 'pool')}, "
+            f"{_counted(self.seeds, 'seed')}, {_in_words(self.learner)}, at {_percent(self.budget)} of the full cost)."
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -83,27 +103,36 @@ def read_gains(file: Path = EXPECTED_GAINS) -> tuple[Gain, ...]:
     with file.open(newline="", encoding="utf-8") as handle:
         return tuple(
             Gain(
-                line["finding"], line["rule"], float(line["true_share"]), _budget(line["budget"]), line["learner"],
-                line["against"], float(line["gain_points"]), float(line["low"]), float(line["high"]), line["pools"],
-                int(line["seeds"]),
+                finding=line["finding"],
+                rule=line["rule"],
+                true_share=float(line["true_share"]),
+                budget=float(line["budget"]),
+                learner=line["learner"],
+                against=line["against"],
+                points=float(line["gain_points"]),
+                low=float(line["low"]) if line["low"] else None,
+                high=float(line["high"]) if line["high"] else None,
+                pools=int(line["pools"]),
+                seeds=int(line["seeds"]),
             )
             for line in csv.DictReader(handle)
-        )  # fmt: skip
+        )
 
 
 def expected_gains(name: str, share: float, gains: Sequence[Gain]) -> list[Gain]:
     """Gains of the rules that answer a finding, at the nearest measured share at or under the found one.
 
-    Those against random rows come first. A share under all measured ones gets the gains of the same rules on clean
-    pools, so that none is ever taken from pools with more of the fault.
+    A share under all measured ones gets the gains of the same rules on clean pools, so that none is ever taken from
+    pools with more of the fault. Those against random rows come first, of these fine-tuning, of these larger budgets.
     """
-    own = [gain for gain in gains if gain.finding == name]
-    under = [gain for gain in own if gain.true_share <= share]
+    rules = ANSWERS.get(name, ())
+    under = [gain for gain in gains if gain.rule in rules and gain.finding == name and gain.true_share <= share]
     nearest = max((gain.true_share for gain in under), default=0.0)
-    rules = {gain.rule for gain in own}
     fitting = [gain for gain in under if gain.true_share == nearest]
-    fitting = fitting or [gain for gain in gains if gain.finding == CLEAN and gain.rule in rules]
-    return sorted(fitting, key=lambda gain: gain.against != AGAINST)
+    fitting = fitting or [gain for gain in gains if gain.rule in rules and gain.finding == CLEAN]
+    return sorted(
+        fitting, key=lambda gain: (gain.against != RANDOM, gain.learner != FINE_TUNED, -gain.budget, -gain.pools)
+    )
 
 
 def mending_of(name: str, finding: Mapping[str, Any], n_rows: int) -> dict[str, Any]:
@@ -148,11 +177,12 @@ def rows_in_words(number: int) -> str:
     return f"{count(number)} row{'' if number == 1 else 's'}"
 
 
-def _budget(written: str) -> str:
-    try:
-        return _percent(float(written))
-    except ValueError:
-        return written
+def _in_words(name: str) -> str:
+    return IN_WORDS.get(name, name)
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def _percent(share: float) -> str:

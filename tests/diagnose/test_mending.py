@@ -9,17 +9,19 @@ import pytest
 
 from selectune.diagnose import mending
 from selectune.diagnose.findings import NAMES
-from selectune.diagnose.mending import AGAINST, CLEAN, Gain, expected_gains, mending_of, read_gains
+from selectune.diagnose.mending import ANSWERS, CLEAN, RANDOM, Gain, expected_gains, mending_of, read_gains
 from tests.diagnose.made_up import a_labelled_pool, written
 from tests.mistakes import names
 
 COLUMNS = "finding,rule,true_share,budget,learner,against,gain_points,low,high,pools,seeds"
 TABLE = """
-label_issue,LabelIssues,0.3,0.5,full fine-tuning,fewer epochs,2.0,0.5,3.5,2,3
-label_issue,LabelIssues,0.3,0.5,full fine-tuning,random,6.2,4.3,8.1,2,3
-label_issue,LabelIssues,0.1,0.5,full fine-tuning,random,1.4,-0.3,3.1,2,3
-none,LabelIssues,0,0.5,full fine-tuning,random,-1.5,-2.5,-0.5,1,1
-none,Balanced,0,0.5,full fine-tuning,random,0.1,-0.5,0.7,2,3
+label_issue,label_issues,0.3,0.5,fine-tuned,fewer_epochs,2.0,0.5,3.5,2,3
+label_issue,label_issues,0.3,0.5,frozen,random,9.9,9.0,10.8,2,3
+label_issue,label_issues,0.3,0.5,fine-tuned,random,6.2,4.3,8.1,2,3
+label_issue,igse,0.3,0.5,fine-tuned,random,-7.6,-9.0,-6.2,2,3
+label_issue,label_issues,0.1,0.5,fine-tuned,random,1.4,-0.3,3.1,2,3
+none,label_issues,0,0.5,fine-tuned,random,-1.5,-2.5,-0.5,3,1
+none,balanced,0,0.5,fine-tuned,random,0.1,,,1,1
 """
 
 
@@ -37,8 +39,8 @@ def points(found: list[Gain]) -> list[float]:
 @pytest.mark.parametrize(
     ("share", "expected"),
     [
-        (0.9, [6.2, 2.0]),  # no more than was measured
-        (0.3, [6.2, 2.0]),
+        (0.9, [6.2, 9.9, 2.0]),  # no more than was measured
+        (0.3, [6.2, 9.9, 2.0]),
         (0.29, [1.4]),
         (0.1, [1.4]),
         (0.05, [-1.5]),  # the rule on clean pools
@@ -55,25 +57,30 @@ def test_the_nearest_measured_share_at_or_under_the_found_one(
 def test_no_gain_is_of_more_of_the_fault_and_random_rows_come_first(gains: tuple[Gain, ...], share: float) -> None:
     found = expected_gains("label_issue", share, gains)
     assert all(gain.true_share <= share for gain in found)
-    assert found[0].against == AGAINST
+    assert found[0].against == RANDOM
 
 
 def test_a_finding_that_nobody_measured_has_no_gain(gains: tuple[Gain, ...]) -> None:
     assert expected_gains("truncated", 0.5, gains) == []
+    assert expected_gains("near_copy", 0.5, gains) == []
+    assert set(ANSWERS) < set(NAMES)
 
 
 def test_a_sentence_says_what_was_seen_and_what_it_was_measured_on(gains: tuple[Gain, ...]) -> None:
-    seen, _ = expected_gains("label_issue", 0.3, gains)
+    seen, *_ = expected_gains("label_issue", 0.3, gains)
     assert seen.seen == "gain"
     assert names(seen.sentence(), "A gain", "+6.2", "+4.3", "+8.1", "30 %", "2 pools", "3 seeds", "random", "50 %")
-    assert names(seen.sentence(), "LabelIssues", "full fine-tuning", "same total cost")
+    assert names(seen.sentence(), "LabelIssues", "fine-tuned", "same total cost")
     (unseen,) = expected_gains("label_issue", 0.2, gains)
     assert unseen.seen == "none"
     assert names(unseen.sentence(), "No gain could be seen", "+1.4", "10 %")
     (loss,) = expected_gains("label_issue", 0.01, gains)
     assert loss.seen == "loss"
-    assert names(loss.sentence(), "A loss", "clean pools", "1 pool", "1 seed")
+    assert names(loss.sentence(), "A loss", "clean pools", "3 pools", "1 seed")
     assert loss.to_json()["points"] == -1.5
+    (alone,) = expected_gains("rare_class", 0.05, gains)
+    assert (alone.seen, alone.low) == ("unknown", None)
+    assert names(alone.sentence(), "Not known yet", "one pool", "Balanced")
 
 
 def test_a_missing_table_has_no_gains_and_a_damaged_one_is_an_error(tmp_path: Path) -> None:
@@ -85,12 +92,12 @@ def test_a_missing_table_has_no_gains_and_a_damaged_one_is_an_error(tmp_path: Pa
             read_gains(file)
 
 
-def test_the_packaged_table_is_of_findings_and_its_intervals_hold_their_gain() -> None:
+def test_the_packaged_table_is_read_and_its_intervals_hold_their_gain() -> None:
     for gain in read_gains():
-        assert gain.finding in {*NAMES, CLEAN}
         assert 0 <= gain.true_share <= 1
         assert (gain.true_share == 0) == (gain.finding == CLEAN)
-        assert gain.low <= gain.points <= gain.high
+        assert (gain.low is None) == (gain.high is None) == (gain.pools == 1)
+        assert gain.low is None or gain.high is None or gain.low <= gain.points <= gain.high
         assert gain.seeds >= 1
 
 

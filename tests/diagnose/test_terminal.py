@@ -59,7 +59,7 @@ def test_findings_of_most_rows_stand_first_and_what_is_clean_last(tmp_path: Path
 def test_a_finding_takes_a_few_lines_of_80_columns(tmp_path: Path):
     _, content = written(tmp_path / "run", *a_labelled_pool())
     found = [one for one in content["findings"].values() if one["rows"]]
-    assert len(printed(content)) <= 9 * len(found) + 6
+    assert len(printed(content)) <= 11 * len(found) + 6
 
 
 def test_the_assumed_prior_is_told_whether_or_not_a_class_is_rare(tmp_path: Path):
