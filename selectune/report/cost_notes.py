@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from markupsafe import Markup
 
 from selectune.costs.record import add_up
-from selectune.report.numbers import element, flop, share, si
+from selectune.report.numbers import count, element, flop, share, si
 from selectune.report.run_data import STAGE_NAMES, RunData
 from selectune.selection.manifest import head_sentence
 
 
 def cost_notes(run: RunData) -> Iterator[str]:
-    """The methods and devices by which costs were counted."""
+    """The review of the pool, the head of the entropies, and the methods and devices by which costs were counted."""
+    if run.review:
+        yield review_note(run.review)
     methods: dict[str, list[str]] = {}
     for stage, method in sorted({(record.stage, record.flops_method) for record in run.records}):
         methods.setdefault(method, []).append(STAGE_NAMES[stage].lower())
@@ -29,6 +32,12 @@ def cost_notes(run: RunData) -> Iterator[str]:
         yield f"Ran as {size} process{'es' if size > 1 else ''} on {', '.join(sorted(names))}."
     yield "Device time adds up over processes, wall time does not; both leave out what other rows count."
     yield "Peak memory is that of the largest process, since it started."
+
+
+def review_note(review: Mapping[str, Any]) -> str:
+    """What somebody's review did to the pool, in one sentence."""
+    before, dropped, changed = (count(review[name]) for name in ("rows_before", "dropped", "relabelled"))
+    return f"The review {review['file']} dropped {dropped} of {before} rows of the pool and relabelled {changed}."
 
 
 def entropy_note(run: RunData) -> str:
