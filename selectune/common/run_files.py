@@ -28,6 +28,7 @@ class RunFiles:
         self.open_costs = path / ".open_costs"
         self.saving = path / "saving.json"
         self.forecast = path / "forecast.json"
+        self.review = path / "review.json"  # of the pool, where somebody reviewed it
         self.training = path / "training.json"
         self.row_metrics = path / "test_scores.parquet"
         self.predictions = path / "predictions.parquet"
@@ -70,6 +71,6 @@ class RunFiles:
         return [
             self.done, self.metrics, self.costs, self.saving, self.forecast, self.report, self.predictions,
             self.row_metrics, self.training, self.path / "hparams.yaml", self.checkpoints, self.export, self.selection,
-            self.figures, self.warm_up.path, self.open_costs, self.verdict, self.compare,
+            self.review, self.figures, self.warm_up.path, self.open_costs, self.verdict, self.compare,
             self.diagnosis, self.findings, self.diagnosis_page, self.config,
         ]  # fmt: skip

@@ -12,7 +12,7 @@ import lightning.pytorch as pl
 
 from selectune.common import checks
 from selectune.common.errors import RunDirectoryError, UserError
-from selectune.common.files import clear_partials, default_cache
+from selectune.common.files import clear_partials, default_cache, write_json
 from selectune.common.ranks import on_rank_zero, world
 from selectune.costs.ledger import Ledger
 from selectune.costs.record import Part
@@ -22,7 +22,7 @@ from selectune.datamodules.base import SelectionDataModule
 from selectune.lightning_modules.fine_tuner import FineTuner
 from selectune.lightning_modules.scorers.settings import ScorerSettings
 from selectune.runs.directory import Run
-from selectune.selection.request import SelectionRequest
+from selectune.selection.request import Length, SelectionRequest
 
 
 @dataclass
@@ -114,6 +114,17 @@ def _keep_review(job: Job) -> None:
             )
 
 
+def _note_reviews(job: Job) -> None:
+    """Write which review each pool of a fit went through, as not every fit has a selection whose manifest says so."""
+    for data, files in ((job.data, job.run), *([(job.warm_up.data, job.run.warm_up)] if job.warm_up else [])):
+        if data.pool.review is not None:
+            write_json(files.review, data.pool.review)
+
+
+def _length(job: Job, data: SelectionDataModule, max_epochs: int | None, max_steps: int) -> Length:
+    return Length.of(max_epochs, max_steps, data.batch_size * job.trainer.accumulate_grad_batches)
+
+
 def begin(job: Job, verb: str) -> Start:
     """Load the data, which finds a user's mistakes, then let rank 0 claim the directory."""
     _keep_review(job)
@@ -127,9 +138,12 @@ def begin(job: Job, verb: str) -> Start:
         for data in (job.data, *([job.warm_up.data] if job.warm_up else [])):
             data.check_length(load_tokenizer(source.folder))
             data.load(source)
-        asked: dict[Part, SelectionRequest | None] = {"fit": job.data.request(job.scorer)}
-        if job.warm_up:
-            asked["warm_up"] = job.warm_up.data.request(job.scorer, "warm_up", job.data)
+        trainer, warm_up = job.trainer, job.warm_up
+        length = _length(job, job.data, trainer.max_epochs, trainer.max_steps)
+        asked: dict[Part, SelectionRequest | None] = {"fit": job.data.request(job.scorer, length=length)}
+        if warm_up:
+            length = _length(job, warm_up.data, warm_up.max_epochs, warm_up.max_steps)
+            asked["warm_up"] = warm_up.data.request(job.scorer, "warm_up", job.data, length)
         return {part: request for part, request in asked.items() if request is not None}
 
     on_rank_zero(lambda: len(load()))  # rank 0 alone first, as this may build caches
@@ -141,4 +155,6 @@ def begin(job: Job, verb: str) -> Start:
         return Start(requests)
     claim = on_rank_zero(lambda: job.run.claim(verb, job.config, job.ckpt_path, job.overwrite))
     job.ledger.path, job.ledger.attempt, job.ledger.resumed = job.run.costs, claim.attempt, claim.resumed
+    if verb == "fit":
+        on_rank_zero(lambda: _note_reviews(job))
     return Start(requests, claim.checkpoint)
