@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pool_faults import MAKERS, FaultyPool
+from pool_faults import MAKERS, FaultyPool, rare_class
 
 from selectune.common.errors import DataError
 from selectune.common.files import default_cache
@@ -24,6 +24,7 @@ from selectune.signals.definitions import ScoringModel
 from selectune.signals.forward import make_scorer
 
 TRUSTED, HELD_OUT, FOREIGN = 100, 1000, 20_000
+SPARE = 2  # times the rows of a pool
 TEXT_COLUMNS = ("text", "sentence", "content")
 MAX_TOKENS, MAX_WORDS = 128, 48  # a clean row is cut only where a word takes two tokens
 HELD_OUT_FAULTS = ("leakage", "near_leakage")
@@ -44,6 +45,8 @@ class CleanRows:
         held_out_labels: their class numbers.
         foreign: texts of another data set.
         seed: by which they were drawn.
+        spare: texts of further rows, with which a pool is filled that has few of one class.
+        spare_labels: their class numbers.
     """
 
     name: str
@@ -54,10 +57,15 @@ class CleanRows:
     held_out_labels: np.ndarray
     foreign: list[str]
     seed: int
+    spare: list[str]
+    spare_labels: np.ndarray
 
     def with_fault(self, fault: str, share: float) -> FaultyPool:
         """A pool of these rows, a share of which has the fault."""
         rng = np.random.default_rng([self.seed, zlib.crc32(fault.encode()), round(1000 * share)])
+        if fault == "rare_class":  # a pool of two classes has too few rows of the other one
+            labels = np.concatenate([self.labels, self.spare_labels])
+            return rare_class([*self.texts, *self.spare], labels, share, rng, len(self.texts))
         others = self.held_out if fault in HELD_OUT_FAULTS else self.foreign
         return MAKERS[fault](self.texts, self.labels, share, rng, others)
 
@@ -81,7 +89,8 @@ def clean_rows(data: str, n_rows: int, seed: int, foreign: str) -> CleanRows:
     needed = TRUSTED + HELD_OUT + n_rows
     if len(first_of) < needed:
         raise DataError(f"{data} has {len(first_of):,} rows that can be used, but {needed:,} are needed.")
-    trusted, held_out, pool = np.split(np.array(list(first_of.values())[:needed]), [TRUSTED, TRUSTED + HELD_OUT])
+    usable = np.array(list(first_of.values())[: needed + SPARE * n_rows])
+    trusted, held_out, pool, spare = np.split(usable, [TRUSTED, TRUSTED + HELD_OUT, needed])
     theirs = find_data(foreign).splits["train"]
     return CleanRows(
         data.rsplit("/", 1)[-1],
@@ -92,6 +101,8 @@ def clean_rows(data: str, n_rows: int, seed: int, foreign: str) -> CleanRows:
         labels[held_out],
         theirs[: min(FOREIGN, len(theirs))]["text"],
         seed,
+        [texts[row] for row in spare],
+        labels[spare],
     )
 
 
