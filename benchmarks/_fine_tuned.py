@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 import warnings
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import count
 from pathlib import Path
@@ -14,11 +13,11 @@ from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
+from _outcomes import figures
 from _pools import CleanRows
 from pool_faults import FaultyPool
 
 from selectune.callbacks import CostLedger
-from selectune.common.files import atomic_file
 from selectune.common.flop_formulas import adamw_flops
 from selectune.common.seeds import stage_seed
 from selectune.costs.flops import FlopModel
@@ -205,41 +204,7 @@ def left(diagnostics: dict[str, Any], n_rows: int) -> int:
     return n_rows
 
 
-def figures(true: np.ndarray, guessed: np.ndarray, pool_labels: np.ndarray) -> tuple[float, float, float, float]:
-    """Accuracy and macro F1 of held-out rows, and both with the rows weighed to the classes' shares in the pool."""
-    from sklearn.metrics import accuracy_score, f1_score
-
-    n_classes = int(max(true.max(), pool_labels.max())) + 1
-    ours, theirs = (np.bincount(labels, minlength=n_classes) / len(labels) for labels in (true, pool_labels))
-    weights = (theirs / np.maximum(ours, 1e-12))[true]
-    of = [
-        (accuracy_score(true, guessed, sample_weight=w), f1_score(true, guessed, average="macro", sample_weight=w))
-        for w in (None, weights)
-    ]
-    return float(of[0][0]), float(of[0][1]), float(of[1][0]), float(of[1][1])
-
-
 def trainer(**settings: Any) -> pl.Trainer:
     """A Trainer that writes nothing."""
     quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     return pl.Trainer(accelerator="cpu", devices=1, enable_model_summary=False, **quiet | settings)
-
-
-def read(file: Path | None) -> list[Run]:
-    """The runs that a file holds; none where it is not there."""
-    if file is None or not file.is_file():
-        return []
-    kinds: dict[str, type] = {"str": str, "int": int, "float": float}
-    with file.open(newline="") as handle:
-        return [
-            Run(**{f.name: kinds[str(f.type)](line[f.name]) for f in fields(Run)}) for line in csv.DictReader(handle)
-        ]
-
-
-def write(runs: list[Run], file: Path) -> None:
-    """Write all runs, whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(file) as partial_file, partial_file.open("w", newline="") as handle:
-        writer = csv.DictWriter(handle, [field.name for field in fields(Run)])
-        writer.writeheader()
-        writer.writerows(asdict(run) for run in runs)

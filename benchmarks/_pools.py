@@ -73,6 +73,8 @@ class CleanRows:
 def clean_rows(data: str, n_rows: int, seed: int, foreign: str) -> CleanRows:
     """Rows of a data set that differ from each other, case and spaces aside, and have no more than 48 words.
 
+    Where too few rows are as short as that, as in 20 Newsgroups, every text is cut to its first 48 words.
+
     Raises:
         UserError: a data set is missing or too small.
     """
@@ -81,15 +83,15 @@ def clean_rows(data: str, n_rows: int, seed: int, foreign: str) -> CleanRows:
     if column is None:
         raise DataError(f"{data} has none of the text columns {', '.join(TEXT_COLUMNS)}.")
     texts, labels = [text.strip() for text in rows[column]], np.asarray(rows["label"])
-    order = np.random.default_rng(seed).permutation(len(texts))
-    first_of: dict[str, int] = {}
-    for row in order.tolist():
-        if 0 < len(texts[row].split()) <= MAX_WORDS:
-            first_of.setdefault(" ".join(texts[row].casefold().split()), row)
+    order = np.random.default_rng(seed).permutation(len(texts)).tolist()
     needed = TRUSTED + HELD_OUT + n_rows
-    if len(first_of) < needed:
-        raise DataError(f"{data} has {len(first_of):,} rows that can be used, but {needed:,} are needed.")
-    usable = np.array(list(first_of.values())[: needed + SPARE * n_rows])
+    distinct = _distinct(texts, [row for row in order if len(texts[row].split()) <= MAX_WORDS])
+    if len(distinct) < needed:
+        texts = [" ".join(text.split()[:MAX_WORDS]) for text in texts]
+        distinct = _distinct(texts, order)
+    if len(distinct) < needed:
+        raise DataError(f"{data} has {len(distinct):,} rows that can be used, but {needed:,} are needed.")
+    usable = np.array(distinct[: needed + SPARE * n_rows])
     trusted, held_out, pool, spare = np.split(usable, [TRUSTED, TRUSTED + HELD_OUT, needed])
     theirs = find_data(foreign).splits["train"]
     return CleanRows(
@@ -106,6 +108,15 @@ def clean_rows(data: str, n_rows: int, seed: int, foreign: str) -> CleanRows:
     )
 
 
+def _distinct(texts: Sequence[str], order: Sequence[int]) -> list[int]:
+    """The first row of each text in an order, case and spaces aside, without empty ones."""
+    first_of: dict[str, int] = {}
+    for row in order:
+        first_of.setdefault(" ".join(texts[row].casefold().split()), row)
+    first_of.pop("", None)
+    return list(first_of.values())
+
+
 class Encoder:
     """States of a model for texts, each distinct text of which is read once and kept in the user's cache.
 
@@ -117,9 +128,10 @@ class Encoder:
         self.scoring = ScoringModel(find_model(model), ScorerSettings(), MAX_TOKENS, 4096)
         whole, half = make_scorer(LAYERS, self.scoring), make_scorer(LAYERS[1:], self.scoring)
         stop_after(half.network, half.middle_layer)
-        folder = default_cache() / "benchmarks" / "faulty_pools" / f"{self.scoring.weights_hash[:16]}-{MAX_TOKENS}"
+        name = f"{self.scoring.weights_hash[:16]}-{MAX_TOKENS}"
+        self.folder = folder = default_cache() / "benchmarks" / "faulty_pools" / name
         width = whole.network.config.hidden_size
-        self._whole, self._half = (whole, _Kept(folder / "whole", 2, width)), (half, _Kept(folder / "half", 1, width))
+        self._whole, self._half = (whole, Kept(folder / "whole", 2, width)), (half, Kept(folder / "half", 1, width))
 
     def tokens(self, texts: Sequence[str]) -> TokenizedRows:
         """Token ids of texts, cut to 128."""
@@ -139,7 +151,7 @@ class Encoder:
         """The middle embedding alone, at half the cost."""
         return self._read(texts, *self._half)[:, 0]
 
-    def _read(self, texts: Sequence[str], scorer: Scorer, kept: _Kept) -> np.ndarray:
+    def _read(self, texts: Sequence[str], scorer: Scorer, kept: Kept) -> np.ndarray:
         """States of the layers that a scorer reads, shape (n_texts, layers, width)."""
         new = kept.missing(texts)
         if new:
@@ -153,7 +165,7 @@ class Encoder:
         return kept.of(texts)
 
 
-class _Kept:
+class Kept:
     """Arrays of texts in a file that only grows: a digest and a float32 array a text. Several runs may add to it."""
 
     def __init__(self, file: Path, layers: int, width: int) -> None:

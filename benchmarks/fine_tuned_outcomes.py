@@ -33,9 +33,9 @@ import tempfile
 import warnings
 from pathlib import Path
 
-from _fine_tuned import Run, Training, read, write
+from _fine_tuned import Run, Training
 from _pools import clean_rows
-from _table import Row, parser, table
+from _table import Row, parser, read_records, table, write_records
 
 from selectune.selectors import IGSE, Balanced, Chain, Deduplicate, LabelIssues, Random, SemanticDuplicates
 from selectune.selectors.base import Selector
@@ -54,7 +54,7 @@ SAME = 0.02  # most that a run's cost may differ from the budget, as a share of 
 
 def examine(options: argparse.Namespace) -> list[Run]:
     """Make the runs that the file lacks, and write the file after each."""
-    runs = read(options.csv)
+    runs = read_records(Run, options.csv)
     done = {run.key for run in runs}
     for data in options.data:
         for seed in range(options.first_seed, options.first_seed + options.seeds):
@@ -71,7 +71,7 @@ def examine(options: argparse.Namespace) -> list[Run]:
                     for arm in todo:
                         runs.append(training.run(arm, fault, SHARES[fault], selectors[arm]))
                         if options.csv:
-                            write(runs, options.csv)
+                            write_records(runs, options.csv)
                         told = f"{runs[-1].accuracy:.3f}, {runs[-1].off_budget:+.1%} of the budget"
                         print(f"{'/'.join(map(str, runs[-1].key))}: {told}, {runs[-1].seconds} s", file=sys.stderr)
                         gc.collect()
