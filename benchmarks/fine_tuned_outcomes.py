@@ -48,6 +48,12 @@ RULES: dict[str, Selector] = {
     "rare_class": Balanced(),
     "near_copies": Chain(filters=[SemanticDuplicates()], selector=Random()),
 }
+ANSWERS = {  # the same by their names in `_outcomes.py`
+    "clean": "all_three",
+    "label_flips": "label_issues",
+    "rare_class": "balanced",
+    "near_copies": "semantic_duplicates",
+}
 ARMS = ("random", "fewer_epochs", "rule", "euds")
 SAME = 0.02  # most that a run's cost may differ from the budget, as a share of it
 

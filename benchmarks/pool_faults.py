@@ -24,6 +24,7 @@ ALPHABETS = (  # first letter and number of letters: Cyrillic, Greek, Armenian, 
     (0x10D0, 33),
     (0x3042, 80),
 )
+RARE_PART = 0.1  # of the share asked for: a rare class has 3 % of the rows where other faults have 30 %
 SYNONYM_PAIRS = """
 film movie, good fine, bad poor, big large, small little, begin start, end finish, quick fast,
 funny amusing, smart clever, sad unhappy, happy glad, story tale, scene sequence, actor performer,
@@ -220,7 +221,7 @@ def _flips(texts: list[str], labels: np.ndarray, share: float, rng: np.random.Ge
 def rare_class(texts: list[str], labels: np.ndarray, share: float, rng: np.random.Generator, n_rows: int) -> FaultyPool:
     """A pool with the commonest class thinned to a tenth of the share (3 % at 30 %), filled with rows of the others."""
     rare = int(np.bincount(labels).argmax())
-    n_rare = max(2, round(0.1 * share * n_rows))
+    n_rare = max(2, round(RARE_PART * share * n_rows))
     members, others = np.flatnonzero(labels == rare), np.flatnonzero(labels != rare)
     filled = rng.choice(others, n_rows - n_rare, replace=len(others) < n_rows - n_rare)
     rows = rng.permutation(np.concatenate([rng.choice(members, n_rare, replace=False), filled]))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from expected_gains import COLUMNS, TABLE, text
 from scipy.stats import ttest_1samp
 from verdicts import TABLES, groups_of, summary_file
 
@@ -109,3 +110,16 @@ def test_an_interval_of_a_committed_difference_is_the_t_interval_over_its_seeds(
             assert (float(line["low"]), float(line["high"])) == pytest.approx(tuple(expected), rel=1e-6, abs=1e-8)
             checked += 1
     assert checked == 44
+
+
+def test_the_packaged_gains_are_those_of_the_results() -> None:
+    assert TABLE.read_text() == text(), "run benchmarks/expected_gains.py"
+    lines = rows_of(TABLE)
+    assert tuple(lines[0]) == COLUMNS
+    for line in lines:
+        assert line["learner"] in ("frozen", "fine-tuned")
+        assert line["against"] in ("random", "fewer_epochs")
+        assert line["rule"] != line["against"]
+        assert (line["finding"] == "none") == (float(line["true_share"]) == 0)
+        if int(line["pools"]) > 1:
+            assert float(line["low"]) <= float(line["gain_points"]) <= float(line["high"])
