@@ -7,8 +7,8 @@ A line is a finding, a rule (by the name of its file in configs/selectors; ``all
 and balances classes; ``fewer_epochs`` trains on all rows), the share of the rows at fault, the total cost as a share of
 that of three epochs on all rows, the learner (``frozen``: a linear head on embeddings; ``fine-tuned``: the whole 22M
 model) and the arm that it is compared with, at the same total cost. ``gain_points`` is the mean difference in accuracy
-over all pools, in points; ``low`` and ``high`` are its 95 % t interval over these pools, empty where there is one. Pools
-of one data set are alike, and the data sets are two or three: another one may lie outside.
+over all pools, in points; ``low`` and ``high`` are its 95 % t interval over these pools, empty where there is but one.
+Pools of one data set are alike, and the data sets are two or three: another one may lie outside.
 """
 
 from __future__ import annotations
