@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pool_faults import MAKERS, FaultyPool
+from pool_faults import MAKERS, FaultyPool, rare_class
 
 from selectune.common.errors import DataError
 from selectune.common.files import default_cache
@@ -24,6 +24,7 @@ from selectune.signals.definitions import ScoringModel
 from selectune.signals.forward import make_scorer
 
 TRUSTED, HELD_OUT, FOREIGN = 100, 1000, 20_000
+SPARE = 2  # times the rows of a pool
 TEXT_COLUMNS = ("text", "sentence", "content")
 MAX_TOKENS, MAX_WORDS = 128, 48  # a clean row is cut only where a word takes two tokens
 HELD_OUT_FAULTS = ("leakage", "near_leakage")
@@ -44,6 +45,8 @@ class CleanRows:
         held_out_labels: their class numbers.
         foreign: texts of another data set.
         seed: by which they were drawn.
+        spare: texts of further rows, with which a pool is filled that has few of one class.
+        spare_labels: their class numbers.
     """
 
     name: str
@@ -54,16 +57,23 @@ class CleanRows:
     held_out_labels: np.ndarray
     foreign: list[str]
     seed: int
+    spare: list[str]
+    spare_labels: np.ndarray
 
     def with_fault(self, fault: str, share: float) -> FaultyPool:
         """A pool of these rows, a share of which has the fault."""
         rng = np.random.default_rng([self.seed, zlib.crc32(fault.encode()), round(1000 * share)])
+        if fault == "rare_class":  # a pool of two classes has too few rows of the other one
+            labels = np.concatenate([self.labels, self.spare_labels])
+            return rare_class([*self.texts, *self.spare], labels, share, rng, len(self.texts))
         others = self.held_out if fault in HELD_OUT_FAULTS else self.foreign
         return MAKERS[fault](self.texts, self.labels, share, rng, others)
 
 
 def clean_rows(data: str, n_rows: int, seed: int, foreign: str) -> CleanRows:
     """Rows of a data set that differ from each other, case and spaces aside, and have no more than 48 words.
+
+    Where too few rows are as short as that, as in 20 Newsgroups, every text is cut to its first 48 words.
 
     Raises:
         UserError: a data set is missing or too small.
@@ -73,15 +83,16 @@ def clean_rows(data: str, n_rows: int, seed: int, foreign: str) -> CleanRows:
     if column is None:
         raise DataError(f"{data} has none of the text columns {', '.join(TEXT_COLUMNS)}.")
     texts, labels = [text.strip() for text in rows[column]], np.asarray(rows["label"])
-    order = np.random.default_rng(seed).permutation(len(texts))
-    first_of: dict[str, int] = {}
-    for row in order.tolist():
-        if 0 < len(texts[row].split()) <= MAX_WORDS:
-            first_of.setdefault(" ".join(texts[row].casefold().split()), row)
+    order = np.random.default_rng(seed).permutation(len(texts)).tolist()
     needed = TRUSTED + HELD_OUT + n_rows
-    if len(first_of) < needed:
-        raise DataError(f"{data} has {len(first_of):,} rows that can be used, but {needed:,} are needed.")
-    trusted, held_out, pool = np.split(np.array(list(first_of.values())[:needed]), [TRUSTED, TRUSTED + HELD_OUT])
+    distinct = _distinct(texts, [row for row in order if len(texts[row].split()) <= MAX_WORDS])
+    if len(distinct) < needed:
+        texts = [" ".join(text.split()[:MAX_WORDS]) for text in texts]
+        distinct = _distinct(texts, order)
+    if len(distinct) < needed:
+        raise DataError(f"{data} has {len(distinct):,} rows that can be used, but {needed:,} are needed.")
+    usable = np.array(distinct[: needed + SPARE * n_rows])
+    trusted, held_out, pool, spare = np.split(usable, [TRUSTED, TRUSTED + HELD_OUT, needed])
     theirs = find_data(foreign).splits["train"]
     return CleanRows(
         data.rsplit("/", 1)[-1],
@@ -92,7 +103,18 @@ def clean_rows(data: str, n_rows: int, seed: int, foreign: str) -> CleanRows:
         labels[held_out],
         theirs[: min(FOREIGN, len(theirs))]["text"],
         seed,
+        [texts[row] for row in spare],
+        labels[spare],
     )
+
+
+def _distinct(texts: Sequence[str], order: Sequence[int]) -> list[int]:
+    """The first row of each text in an order, case and spaces aside, without empty ones."""
+    first_of: dict[str, int] = {}
+    for row in order:
+        first_of.setdefault(" ".join(texts[row].casefold().split()), row)
+    first_of.pop("", None)
+    return list(first_of.values())
 
 
 class Encoder:
@@ -106,9 +128,10 @@ class Encoder:
         self.scoring = ScoringModel(find_model(model), ScorerSettings(), MAX_TOKENS, 4096)
         whole, half = make_scorer(LAYERS, self.scoring), make_scorer(LAYERS[1:], self.scoring)
         stop_after(half.network, half.middle_layer)
-        folder = default_cache() / "benchmarks" / "faulty_pools" / f"{self.scoring.weights_hash[:16]}-{MAX_TOKENS}"
+        name = f"{self.scoring.weights_hash[:16]}-{MAX_TOKENS}"
+        self.folder = folder = default_cache() / "benchmarks" / "faulty_pools" / name
         width = whole.network.config.hidden_size
-        self._whole, self._half = (whole, _Kept(folder / "whole", 2, width)), (half, _Kept(folder / "half", 1, width))
+        self._whole, self._half = (whole, Kept(folder / "whole", 2, width)), (half, Kept(folder / "half", 1, width))
 
     def tokens(self, texts: Sequence[str]) -> TokenizedRows:
         """Token ids of texts, cut to 128."""
@@ -128,7 +151,7 @@ class Encoder:
         """The middle embedding alone, at half the cost."""
         return self._read(texts, *self._half)[:, 0]
 
-    def _read(self, texts: Sequence[str], scorer: Scorer, kept: _Kept) -> np.ndarray:
+    def _read(self, texts: Sequence[str], scorer: Scorer, kept: Kept) -> np.ndarray:
         """States of the layers that a scorer reads, shape (n_texts, layers, width)."""
         new = kept.missing(texts)
         if new:
@@ -142,7 +165,7 @@ class Encoder:
         return kept.of(texts)
 
 
-class _Kept:
+class Kept:
     """Arrays of texts in a file that only grows: a digest and a float32 array a text. Several runs may add to it."""
 
     def __init__(self, file: Path, layers: int, width: int) -> None:

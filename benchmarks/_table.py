@@ -6,8 +6,13 @@ import argparse
 import csv
 import sys
 from collections.abc import Iterable
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+from selectune.common.files import atomic_file
+
+Record = TypeVar("Record")
 
 
 class Row(NamedTuple):
@@ -66,3 +71,23 @@ def write(rows: Iterable[Row], path: Path) -> None:
         writer = csv.writer(file)
         writer.writerow(Row._fields)
         writer.writerows(rows)
+
+
+def read_records(kind: type[Record], file: Path | None) -> list[Record]:
+    """The records of a data class, of strings and numbers, that a file holds; none where it is not there."""
+    if file is None or not file.is_file():
+        return []
+    types: dict[Any, type] = {"str": str, "int": int, "float": float}
+    named: Any = fields(kind)  # type: ignore[arg-type]
+    with file.open(newline="") as handle:
+        lines = list(csv.DictReader(handle))
+    return [kind(**{field.name: types[field.type](line[field.name]) for field in named}) for line in lines]
+
+
+def write_records(records: list[Any], file: Path) -> None:
+    """Write records of one data class, a line each, whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(file) as partial, partial.open("w", newline="") as handle:
+        writer = csv.DictWriter(handle, [field.name for field in fields(records[0])], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(record) for record in records)

@@ -24,6 +24,7 @@ ALPHABETS = (  # first letter and number of letters: Cyrillic, Greek, Armenian, 
     (0x10D0, 33),
     (0x3042, 80),
 )
+RARE_PART = 0.1  # of the share asked for: a rare class has 3 % of the rows where other faults have 30 %
 SYNONYM_PAIRS = """
 film movie, good fine, bad poor, big large, small little, begin start, end finish, quick fast,
 funny amusing, smart clever, sad unhappy, happy glad, story tale, scene sequence, actor performer,
@@ -217,12 +218,12 @@ def _flips(texts: list[str], labels: np.ndarray, share: float, rng: np.random.Ge
     return FaultyPool(list(texts), given, given != labels, "label_issue", labels.copy())
 
 
-def _rare(texts: list[str], labels: np.ndarray, share: float, rng: np.random.Generator) -> FaultyPool:
-    """The commonest class thinned to a tenth of the share asked for (3 % at 30 %), the rest filled from the others."""
+def rare_class(texts: list[str], labels: np.ndarray, share: float, rng: np.random.Generator, n_rows: int) -> FaultyPool:
+    """A pool with the commonest class thinned to a tenth of the share (3 % at 30 %), filled with rows of the others."""
     rare = int(np.bincount(labels).argmax())
-    n_rare = max(2, round(0.1 * share * len(texts)))
+    n_rare = max(2, round(RARE_PART * share * n_rows))
     members, others = np.flatnonzero(labels == rare), np.flatnonzero(labels != rare)
-    filled = rng.choice(others, len(texts) - n_rare, replace=len(others) < len(texts) - n_rare)
+    filled = rng.choice(others, n_rows - n_rare, replace=len(others) < n_rows - n_rare)
     rows = rng.permutation(np.concatenate([rng.choice(members, n_rare, replace=False), filled]))
     given = labels[rows]
     return FaultyPool([texts[i] for i in rows], given, given == rare, "rare_class", given.copy())
@@ -265,7 +266,7 @@ MAKERS: dict[str, Maker] = {
     "near_pairs": lambda t, y, s, r, o: _copies(t, y, s, r, "near_copy", near_copy, None),
     "paraphrases": lambda t, y, s, r, o: _copies(t, y, s, r, "near_copy", paraphrase, 100),
     "paraphrase_pairs": lambda t, y, s, r, o: _copies(t, y, s, r, "near_copy", paraphrase, None),
-    "rare_class": lambda t, y, s, r, o: _rare(t, y, s, r),
+    "rare_class": lambda t, y, s, r, o: rare_class(t, y, s, r, len(t)),
     "leakage": lambda t, y, s, r, o: _leak(t, y, s, r, o, lambda x, _: x),
     "near_leakage": lambda t, y, s, r, o: _leak(t, y, s, r, o, near_copy),
     "truncated": lambda t, y, s, r, o: _replaced(

@@ -7,6 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from _fine_tuned import Run
+from _table import read_records
+from expected_gains import COLUMNS, FINE_TUNED, TABLE, text
+from fine_tuned_outcomes import SAME
+from pool_faults import rare_class
 from scipy.stats import ttest_1samp
 from verdicts import TABLES, groups_of, summary_file
 
@@ -110,3 +115,36 @@ def test_an_interval_of_a_committed_difference_is_the_t_interval_over_its_seeds(
             assert (float(line["low"]), float(line["high"])) == pytest.approx(tuple(expected), rel=1e-6, abs=1e-8)
             checked += 1
     assert checked == 44
+
+
+def test_the_packaged_gains_are_those_of_the_results() -> None:
+    assert TABLE.read_text() == text(), "run benchmarks/expected_gains.py"
+    lines = rows_of(TABLE)
+    assert tuple(lines[0]) == COLUMNS
+    for line in lines:
+        assert line["learner"] in ("frozen", "fine-tuned")
+        assert line["against"] in ("random", "fewer_epochs")
+        assert line["rule"] != line["against"]
+        assert (line["finding"] == "none") == (float(line["true_share"]) == 0)
+        if int(line["pools"]) > 1:
+            assert float(line["low"]) <= float(line["gain_points"]) <= float(line["high"])
+
+
+def test_fine_tuned_runs_cost_their_budget() -> None:
+    runs = read_records(Run, FINE_TUNED)
+    assert len({run.key for run in runs}) == len(runs) > 0
+    for run in runs:
+        assert abs(run.off_budget) <= SAME, run.key
+        assert re.fullmatch(r"[0-9a-f]{40}", run.commit), "made by committed code"
+    budgets = {(run.data, run.fault, run.seed, run.budget_flops) for run in runs}
+    assert len(budgets) == len({key[:3] for key in budgets}), "the arms of a pool have one budget"
+
+
+def test_a_pool_with_a_rare_class_has_no_copies_where_there_are_rows_enough() -> None:
+    labels = np.arange(300) % 2
+    pool = rare_class([f"row {i}" for i in range(300)], labels, 0.3, np.random.default_rng(0), 100)
+    assert len(set(pool.texts)) == len(pool.texts) == 100
+    assert pool.faulty.sum() == 3
+    assert [int(text.split()[1]) % 2 for text in pool.texts] == pool.labels.tolist()
+    with pytest.raises(ValueError, match="larger sample"):
+        rare_class(["a", "b"], np.array([0, 1]), 0.3, np.random.default_rng(0), 100)

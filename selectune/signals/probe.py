@@ -92,6 +92,10 @@ def _fit(file: Path, rows: Rows, scoring: ScoringModel, device: torch.device, co
     exact_flops = None
     try:
         fit, held_out = fit_rows(rows.pool.text_hash, rows.n_tokens)
+    except UnfitProbeError as error:
+        cost.add(method="no arithmetic")  # else the cost of the whole selection would be unknown
+        return {"head": "exact", "why": str(error)}
+    try:
         scorer = LanguageScorer(
             load_language_model(scoring.source, scoring.estimator), ["generative_entropy"], scoring.estimator
         ).to(device)

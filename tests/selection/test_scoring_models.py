@@ -54,7 +54,8 @@ def test_a_signal_that_is_not_there_is_refused_by_name(choose: Any) -> None:
 def test_a_small_pool_has_no_use_for_a_probe(choose: Any) -> None:
     settings = ScorerSettings(max_batch_tokens=512, generative=Generative(head="probe"))
     with warned(UserWarning, "probe"):
-        selection, _, _ = choose(TopK("generative_entropy"), settings, keep_rows=20)
+        selection, ledger, _ = choose(TopK("generative_entropy"), settings, keep_rows=20)
+    assert None not in {record.flops for record in ledger.records}, "a probe that is not fitted costs nothing"
     exact, _, _ = choose(TopK("generative_entropy"), keep_rows=20)
     np.testing.assert_array_equal(selection.rows, exact.rows)
     assert selection.manifest.diagnostics["signals"]["generative_entropy"]["head"] == "exact"

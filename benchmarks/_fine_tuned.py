@@ -1,0 +1,210 @@
+"""Runs that fine-tune on rows of a pool at a cost that is known beforehand, and the file that they are kept in."""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+from _outcomes import figures
+from _pools import CleanRows
+from pool_faults import FaultyPool
+
+from selectune.callbacks import CostLedger
+from selectune.common.flop_formulas import adamw_flops
+from selectune.common.seeds import stage_seed
+from selectune.costs.flops import FlopModel
+from selectune.costs.ledger import Ledger
+from selectune.costs.record import code_version, totals
+from selectune.data.batches import TrainSampler
+from selectune.data.sources import find_model
+from selectune.datamodules import TextClassification
+from selectune.lightning_modules import FineTuner
+from selectune.lightning_modules.scorers.settings import Generative, ScorerSettings
+from selectune.selection.manifest import Selection
+from selectune.selection.stage import select_rows
+from selectune.selectors.base import Selector
+
+BUDGET, EPOCHS = 0.5, 3  # the budget is that share of so many epochs on all rows
+CLOSE = 0.002  # most that a plan of rows may differ from the budget, as a share of it
+PLANS = 6
+BATCH, LEARNING_RATE = 16, 1e-4
+PRECISION = "bf16-mixed"  # of the training; 1.6 times as fast on the core that this was measured on
+# 8,192 tokens, the default, are a third of such a pool, and would pad its batches to twice their tokens
+SCORER = ScorerSettings(generative=Generative(head="probe"), max_batch_tokens=1024)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A line of the file; costs are FLOPs, times seconds, figures shares of the held-out rows."""
+
+    data: str
+    fault: str
+    share: float
+    seed: int
+    arm: str
+    max_length: int
+    rows: int
+    steps: int
+    epochs: float
+    faulty_rows: int  # of those trained on
+    budget_flops: float
+    selection_flops: float
+    training_flops: float
+    accuracy: float
+    macro_f1: float
+    accuracy_at_prior: float
+    macro_f1_at_prior: float
+    seconds: float
+    commit: str
+
+    @property
+    def key(self) -> tuple[str, str, int, str]:
+        """A run is done once."""
+        return self.data, self.fault, self.seed, self.arm
+
+    @property
+    def off_budget(self) -> float:
+        """Cost over the budget, as a share of it."""
+        return (self.selection_flops + self.training_flops) / self.budget_flops - 1
+
+
+class Training:
+    """Trains the model on rows of one pool, at a cost that is known beforehand.
+
+    Args:
+        pool: with a fault.
+        clean: the rows that it was made of.
+        folder: in which the data set is written.
+        options: of the command line.
+    """
+
+    def __init__(self, pool: FaultyPool, clean: CleanRows, folder: Path, options: argparse.Namespace) -> None:
+        from datasets import Dataset
+
+        self.pool, self.clean, self.options = pool, clean, options
+        held_out = clean.held_out, clean.held_out_labels
+        splits = {"train": (pool.texts, pool.labels), "test": held_out, "validation": held_out}
+        for name, (texts, labels) in splits.items():
+            Dataset.from_dict({"text": list(texts), "label": labels}).to_parquet(folder / f"{name}.parquet")
+        self.data = partial(
+            TextClassification, dataset=str(folder), dev_split="validation", test_split="test", seed=clean.seed,
+            max_length=options.max_length, batch_size=BATCH,
+        )  # fmt: skip
+        self.all_rows = self._loaded()
+        self.lengths = self.all_rows.tokenized("train", self.all_rows.tokenizer).lengths
+        self.budget = BUDGET * self.cost(np.arange(len(self.lengths)), EPOCHS)
+
+    def _loaded(self, selector: Selector | None = None, keep_rows: int | None = None) -> Any:
+        data = self.data(selector=selector, keep_rows=keep_rows)
+        data.load(find_model(self.options.model))
+        return data
+
+    @cached_property
+    def flops(self) -> tuple[FlopModel, float]:
+        """FLOPs of training on a row, and of a step of the optimizer."""
+        head = self.all_rows.head()
+        network = head.build(find_model(self.options.model)).train()
+        return head.flops(network, True), float(adamw_flops(sum(w.numel() for w in network.parameters())))
+
+    def step_costs(self, rows: np.ndarray) -> Any:
+        """FLOPs of each step of a training on some rows, epoch after epoch without end."""
+        of_rows, of_step = self.flops
+        sampler = TrainSampler(self.lengths[rows], BATCH, stage_seed(self.clean.seed, "shuffle"))
+        for epoch in count():
+            sampler.set_epoch(epoch)
+            for batch in sampler.batches():
+                yield of_rows.of_batch(len(batch), int(sampler.lengths[batch].max())) + of_step
+
+    def cost(self, rows: np.ndarray, epochs: int) -> float:
+        """FLOPs of some epochs."""
+        steps = epochs * -(-len(rows) // BATCH)
+        return float(sum(cost for cost, _ in zip(self.step_costs(rows), range(steps))))
+
+    def steps_for(self, rows: np.ndarray, flops: float) -> int:
+        """The number of steps whose cost comes nearest to so many FLOPs, at least one."""
+        spent = 0.0
+        for steps, cost in enumerate(self.step_costs(rows)):
+            if spent + cost / 2 > flops and steps:
+                return steps
+            spent += cost
+        raise AssertionError("unreachable")
+
+    def select(self, selector: Selector, keep_rows: int) -> tuple[Selection, float]:
+        """The rows that a selector keeps, and what they cost whether or not a cache had some of it."""
+        data = self._loaded(selector, keep_rows)
+        request = data.request(SCORER)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # exhausted classes, concentrated entropies: what is measured
+            tuner = FineTuner(self.options.model, seed=self.clean.seed)
+            selection = select_rows(request, tuner, trainer, Ledger(), None)
+        costs = [cost["flops"] for cost in selection.manifest.costs]
+        assert None not in costs, "a selection whose FLOPs are not known has no equal"
+        return selection, float(sum(costs))
+
+    def chosen(self, selector: Selector | None) -> tuple[Selection | None, np.ndarray, float]:
+        """The rows for which three epochs spend the budget, or all that a filter leaves, and the FLOPs of choosing."""
+        everything = np.arange(len(self.lengths))
+        if selector is None:
+            return None, everything, 0.0
+        first, cost = self.select(selector, 1)
+        most = left(first.manifest.diagnostics, len(everything))
+        keep = round(BUDGET * len(everything))
+        for _ in range(PLANS):  # cost is close to proportional to rows
+            keep = max(BATCH, min(keep, most))
+            selection, cost = self.select(selector, keep)
+            ratio = (self.budget - cost) / self.cost(selection.rows, EPOCHS)
+            if abs(ratio - 1) < CLOSE or (keep == most and ratio > 1):
+                break
+            keep = round(keep * ratio)
+        return selection, selection.rows, cost
+
+    def run(self, arm: str, fault: str, share: float, selector: Selector | None) -> Run:
+        """Select, train and test one arm; without a selector on all rows."""
+        began = time.perf_counter()
+        selection, rows, selecting = self.chosen(selector)
+        steps = self.steps_for(rows, self.budget - selecting)
+        data = self.all_rows if selection is None else self.all_rows.with_selection(selection)
+        ledger, model = Ledger(), FineTuner(self.options.model, learning_rate=LEARNING_RATE, seed=self.clean.seed)
+        settings: dict[str, Any] = {
+            "max_steps": steps,
+            "max_epochs": -1,
+            "precision": PRECISION,
+            "limit_val_batches": 0,
+        }
+        fitting = trainer(callbacks=[CostLedger(ledger=ledger)], **settings)
+        fitting.fit(model, data)
+        training = totals(ledger.records).spent["train"].flops
+        assert training is not None
+        predicted: Any = fitting.predict(model, data)
+        names, true = data.label_names, data.labels["test"]
+        numbers = {name: number for number, name in enumerate(names)}
+        guessed = np.empty(len(true), dtype=np.int64)
+        for batch in predicted:
+            guessed[batch["row_id"]] = [numbers[name] for name in batch["prediction"]]
+        return Run(
+            self.clean.name, fault, share, self.clean.seed, arm, self.options.max_length, len(rows), steps,
+            round(steps / -(-len(rows) // BATCH), 3), int(self.pool.faulty[rows].sum()), self.budget, selecting,
+            float(training), *figures(true, guessed, self.pool.labels), round(time.perf_counter() - began, 1),
+            code_version(),
+        )  # fmt: skip
+
+
+def left(diagnostics: dict[str, Any], n_rows: int) -> int:
+    """Rows that the filters of a chain left to its last selector."""
+    while "prefilter" in diagnostics:
+        n_rows, diagnostics = diagnostics["prefilter"]["rows"], diagnostics["selector"]
+    return n_rows
+
+
+def trainer(**settings: Any) -> pl.Trainer:
+    """A Trainer that writes nothing."""
+    quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    return pl.Trainer(accelerator="cpu", devices=1, enable_model_summary=False, **quiet | settings)

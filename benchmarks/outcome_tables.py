@@ -1,0 +1,152 @@
+"""Tables of what rules and entropy bands came to on faulty pools, as docs/findings.md and docs/diagnose.md show them.
+
+    python benchmarks/outcome_tables.py          # prints all of them, from results/
+
+A difference is that of two arms of the same total cost, in points, with its t interval over seeds.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from _fine_tuned import Run
+from _outcomes import FEWER, RANDOM, Outcome
+from _table import read_records
+
+from selectune.verdict.intervals import difference_of_seeds
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+FAULTS = {
+    "clean": "none",
+    "label_flips": "wrong labels",
+    "class_flips": "wrong labels, more in some classes",
+    "rare_class": "a rare class",
+    "near_copies": "near copies",
+    "exact_copies": "exact copies",
+    "junk": "junk",
+    "off_topic": "off topic",
+}
+DATA = {"sst2": "SST-2", "ag_news": "AG News", "newsgroups20": "20 Newsgroups"}
+METRICS = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "accuracy_at_prior": "accuracy at the pool's prior",
+    "macro_f1_at_prior": "macro F1 at the pool's prior",
+}
+NAMES = {
+    FEWER: "fewer epochs",
+    "balanced": "balanced",
+    "semantic_duplicates": "drop copies",
+    "label_issues": "drop label issues",
+    "all_three": "all three",
+    "igse": "IGSE, probe",
+    "igse_exact": "IGSE, exact",
+    "igse_anchored": "Anchored, probe",
+    "igse_anchored_exact": "Anchored, exact",
+    "rule": "the rule",
+    "euds": "IGSE",
+}
+RULES = (FEWER, "balanced", "semantic_duplicates", "label_issues", "all_three")
+BANDS = ("igse", "igse_exact", "igse_anchored", "igse_anchored_exact")
+
+
+class Line(NamedTuple):
+    """One line of a table: the arms of one kind of pool at one cost, each with its metric by seed, in per cent."""
+
+    names: tuple[str, ...]
+    arms: dict[str, dict[int, float]]
+
+    def mean(self, arm: str) -> str:
+        """The mean of an arm over seeds, to one decimal."""
+        return f"{np.mean(list(self.arms[arm].values())):.1f}" if arm in self.arms else "–"
+
+    def gap(self, arm: str, against: str) -> str:
+        """The difference of two arms with its interval, or an en dash where one was not run."""
+        if arm not in self.arms or against not in self.arms:
+            return "–"
+        mine, theirs = self.arms[arm], self.arms[against]
+        difference = difference_of_seeds(mine, theirs)
+        if difference is None:
+            (seed,) = mine.keys() & theirs.keys()
+            return signed(mine[seed] - theirs[seed])
+        return f"{signed(difference.value)} [{signed(difference.low)}, {signed(difference.high)}]"
+
+
+def signed(points: float) -> str:
+    """A difference to one decimal with its sign; 0.0 has none."""
+    return "0.0" if abs(points) < 0.05 else f"{points:+.1f}".replace("-", "−")
+
+
+def lines_of(
+    records: Iterable[Outcome | Run], metrics: Sequence[str] = ("accuracy",), of_rare: Sequence[str] = ()
+) -> list[Line]:
+    """A line for each data set, fault and metric; more metrics where a class is rare."""
+    values: dict[tuple[str, str, str], dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
+    for one in records:
+        for metric in (*metrics, *(of_rare if one.fault == "rare_class" else ())):
+            values[one.data, one.fault, metric][one.arm][one.seed] = 100 * float(getattr(one, metric))
+    ordered = sorted(values, key=lambda key: ([*DATA].index(key[0]), [*FAULTS].index(key[1]), [*METRICS].index(key[2])))
+    return [Line((DATA[key[0]], FAULTS[key[1]], METRICS[key[2]]), values[key]) for key in ordered]
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
+    """A table in markdown whose first columns are text and the others numbers."""
+    rule = ["---" if place < left else "---:" for place in range(len(head))]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows))
+
+
+def fine_tuned() -> str:
+    """All arms of the fine-tuning, by metric."""
+    runs = read_records(Run, RESULTS / "faulty_pools_fine_tuned.csv")
+    metrics = [*METRICS]
+    lines = lines_of(runs, metrics[:2], metrics[2:])
+    against = ((FEWER, RANDOM), ("rule", RANDOM), ("rule", FEWER), ("euds", RANDOM), ("euds", FEWER))
+    head = ["data", "fault", "metric", "n", "random rows"]
+    head += [f"{NAMES[arm]} − {'random' if other == RANDOM else 'fewer epochs'}" for arm, other in against]
+    rows = [
+        [*line.names, str(len(line.arms[RANDOM])), line.mean(RANDOM), *(line.gap(*each) for each in against)]
+        for line in lines
+    ]
+    return table(head, rows, 3)
+
+
+def frozen(budget: float, arms: Sequence[str], share: float = 0.3, against: str = RANDOM) -> str:
+    """The accuracy of random rows, and the differences of some arms, on frozen embeddings."""
+    outcomes = [
+        one
+        for one in read_records(Outcome, RESULTS / "faulty_pools_outcome.csv")
+        if one.budget == budget and one.share in (0.0, share)
+    ]
+    rows = []
+    for line in lines_of(outcomes):
+        shown = [arm for arm in arms if arm in line.arms]
+        if shown:
+            counted = str(max(len(line.arms[arm]) for arm in shown))
+            rows.append([*line.names[:2], counted, line.mean(against), *(line.gap(arm, against) for arm in arms)])
+    head = ["data", "fault", "n", "random rows" if against == RANDOM else "fewer epochs", *(NAMES[arm] for arm in arms)]
+    return table(head, rows, 2)
+
+
+def tables() -> dict[str, str]:
+    """All tables, by what they show."""
+    return {
+        "fine-tuned": fine_tuned(),
+        "frozen, rules, half of the cost": frozen(0.5, RULES),
+        "frozen, rules, 16 % of the cost": frozen(0.16, RULES),
+        "frozen, bands, half of the cost": frozen(0.5, BANDS),
+        "frozen, bands, 16 % of the cost": frozen(0.16, [BANDS[0], BANDS[2]]),
+        "frozen, rules against fewer epochs, half of the cost": frozen(0.5, RULES[1:], against=FEWER),
+    }
+
+
+def main() -> None:
+    for name, text in tables().items():
+        print(f"{name}\n\n{text}\n")
+
+
+if __name__ == "__main__":
+    main()
