@@ -14,6 +14,7 @@ import torch
 from selectune.common.ranks import on_rank_zero
 from selectune.common.run_files import SelectionFiles
 from selectune.costs.flops import UnfitFlopsError, model_flops
+from selectune.costs.ledger import Ledger
 from selectune.data.sources import ModelSource
 from selectune.data.tokens import TokenizedRows
 from selectune.lightning_modules.heads import load_network
@@ -50,6 +51,7 @@ def choose_head(
     model: ModelSource,
     scoring: ScoringModel,
     names: Iterable[str],
+    ledger: Ledger,
     earlier: EntropyHead | None = None,
 ) -> None:
     """Put a head in place of ``auto`` in the settings of a scoring model; one that was named stays. All ranks call it.
@@ -63,6 +65,7 @@ def choose_head(
         model: that is trained.
         scoring: that scores.
         names: of the signals that are computed.
+        ledger: is charged with the time that counting FLOPs takes, as a part of scoring.
         earlier: the choice of a selection that may be this one; it is taken again, so that a longer training does not
             ask for other rows.
     """
@@ -71,7 +74,7 @@ def choose_head(
         return
     chosen = None
     if "generative_entropy" in wanted:
-        chosen = earlier or _chosen(request, model, scoring, wanted)
+        chosen = earlier or _chosen(request, model, scoring, wanted, ledger)
     taken = replace(
         asked,
         head="probe" if chosen and chosen.taken == "probe" else "exact",
@@ -95,18 +98,14 @@ def earlier_choice(folder: Path | None) -> EntropyHead | None:
     return on_rank_zero(read)
 
 
-def _chosen(request: SelectionRequest, model: ModelSource, scoring: ScoringModel, wanted: set[str]) -> EntropyHead:
+def _chosen(
+    request: SelectionRequest, model: ModelSource, scoring: ScoringModel, wanted: set[str], ledger: Ledger
+) -> EntropyHead:
     if "loss" in wanted:
         return EntropyHead("exact", "the signal loss needs them too")
     if scoring.estimator == "masked_pseudo":
         return EntropyHead("exact", "a probe cannot stand in for masked_pseudo")
     tokens = request.tokenized(request.pool, scoring.tokenizer)  # on all ranks, as rank 0 fills the cache
-    return on_rank_zero(lambda: _by_cost(request, model, scoring, wanted, tokens))
-
-
-def _by_cost(
-    request: SelectionRequest, model: ModelSource, scoring: ScoringModel, wanted: set[str], tokens: TokenizedRows
-) -> EntropyHead:
     content = tokens.n_tokens()
     try:
         fit_rows(request.pool.text_hash, content)
@@ -121,6 +120,18 @@ def _by_cost(
     visits = request.length.visits(share * len(tokens))
     if visits is None:
         return EntropyHead("exact", "the training has no end that is known")
+
+    def counted() -> EntropyHead:
+        with ledger.stage("score", request.part, "entropy head") as cost:
+            cost.add(method="no arithmetic")
+            return _by_cost(model, scoring, wanted, tokens, visits)
+
+    return on_rank_zero(counted)
+
+
+def _by_cost(
+    model: ModelSource, scoring: ScoringModel, wanted: set[str], tokens: TokenizedRows, visits: float
+) -> EntropyHead:
     try:
         scorer = LanguageScorer(
             load_language_model(scoring.source, scoring.estimator), ["generative_entropy"], scoring.estimator

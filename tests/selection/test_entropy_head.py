@@ -51,7 +51,7 @@ def chosen(
     assert request is not None
     fine_tuner = FineTuner(str(model), 1e-3, seed=0)
     scoring = scoring_model(request, fine_tuner, Ledger())
-    choose_head(request, fine_tuner.source, scoring, scoring.with_sources(selector.requires))
+    choose_head(request, fine_tuner.source, scoring, scoring.with_sources(selector.requires), Ledger())
     return scoring
 
 
@@ -163,19 +163,23 @@ def test_a_run_its_forecast_and_its_files_agree(here: Here, arguments: list[str]
 def test_a_selection_that_was_made_is_not_asked_for_otherwise_by_a_longer_training(
     data_folder: Path, model_folder: Path, tmp_path: Path
 ) -> None:
+    ledger = Ledger()
+
     def select(epochs: int) -> Selection:
         module = TextClassification(str(data_folder), max_length=32, selector=ENTROPY, keep=0.25, seed=0)
         module.load()
         request = module.request(ScorerSettings(max_batch_tokens=512), length=Length(epochs))
         assert request is not None
         return select_rows(
-            request, FineTuner(str(model_folder), seed=0), trainer_for, Ledger(), folder=tmp_path / "selection"
+            request, FineTuner(str(model_folder), seed=0), trainer_for, ledger, folder=tmp_path / "selection"
         )
 
     first = select(1)
     assert first.manifest.entropy_head is not None
     assert first.manifest.entropy_head["taken"] == "probe"
     assert select(3000).manifest == first.manifest
+    counting = [record for record in ledger.records if record.work == "entropy head"]
+    assert [(record.stage, record.flops) for record in counting] == [("score", 0)], "charged once, to the selection"
 
 
 def forecast_of(run: Path) -> dict[str, Any]:
