@@ -35,7 +35,8 @@ def few(text_hash: np.ndarray, lengths: np.ndarray) -> Any:
 
 @pytest.fixture
 def large_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pools are large enough for a probe, and every probe serves."""
+    """Pools are large enough for a probe, which is as small as the model is, and every probe serves."""
+    monkeypatch.setattr(probe, "HIDDEN", 2)
     monkeypatch.setattr(entropy_head, "fit_rows", few)
     monkeypatch.setattr(probing, "fit_rows", few)
     monkeypatch.setattr(probe.ProbeCheck, "demand", lambda check: None)
@@ -57,25 +58,38 @@ def chosen(
 
 @pytest.mark.usefixtures("large_enough")
 @pytest.mark.parametrize(
-    ("selector", "epochs", "taken", "layers"),
+    ("selector", "exact", "encoder", "taken", "layers"),
     [
-        (ENTROPY, 1, "probe", [1]),  # nothing else reads the last layer
-        (IGSE(), 1, "probe", None),  # embeddings are of the last layer
-        (ENTROPY, 3000, "exact", None),
-        (IGSE(), 3000, "exact", None),
+        (ENTROPY, 0.99 * CHEAP, 0.01, "exact", None),
+        (ENTROPY, 1.01 * CHEAP, 0.01, "probe", None),
+        (ENTROPY, 2.0, 0.9 * CHEAP, "probe", None),
+        (ENTROPY, 2.0, 1.1 * CHEAP, "probe", [1]),  # nothing else reads the last layer, so the encoder stops early
+        (IGSE(), 2.0, 1.1 * CHEAP, "probe", None),  # embeddings are of the last layer
+        (IGSE(), 2.0, 1.9, "exact", None),  # what a probe learns from, and the encoder, cost more
+        (ENTROPY, 2.0, 1.9, "probe", [1]),
     ],
 )
-def test_a_probe_is_taken_where_exact_scoring_costs_over_a_tenth_of_the_training(
-    data_folder: Path, model_folder: Path, selector: Selector, epochs: int, taken: str, layers: list[int] | None
+def test_a_probe_is_taken_where_exact_scoring_costs_over_a_tenth_of_the_training_and_a_probe_less(
+    data_folder: Path,
+    model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    selector: Selector,
+    exact: float,
+    encoder: float,
+    taken: str,
+    layers: list[int] | None,
 ) -> None:
-    scoring = chosen(data_folder, model_folder, selector, Length(epochs), keep=0.25)
+    """FLOPs are shares of those of the training."""
+    training = 1e15
+    monkeypatch.setattr(entropy_head, "scoring_flops", lambda *_: (exact * training, encoder * training))
+    monkeypatch.setattr(entropy_head, "_training_flops", lambda *_: training / 54)
+    scoring = chosen(data_folder, model_folder, selector, Length(epochs=1), keep=0.25)
     choice, generative = scoring.entropy_head, scoring.settings.generative
     assert choice is not None
     assert (generative.head, choice["taken"], choice["layers"]) == (taken, taken, layers)
     assert generative.layers == layers
-    assert (choice["exact_flops"] > CHEAP * choice["training_flops"]) == (taken == "probe")
-    share = f"{choice['exact_flops'] / choice['training_flops']:.0%}".rstrip("%")
-    assert names(choice["why"], share)
+    assert names(choice["why"], f"{exact:.0%}".rstrip("%"))
+    assert (choice["exact_flops"], choice["training_flops"]) == pytest.approx((exact * training, training))
 
 
 @pytest.mark.usefixtures("large_enough")
