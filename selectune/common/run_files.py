@@ -69,8 +69,8 @@ class RunFiles:
     def written(self) -> list[Path]:
         """Everything that a run may write; ``config.yaml`` last, since without it a folder is no run."""
         return [
-            self.done, self.metrics, self.costs, self.saving, self.forecast, self.report, self.predictions,
+            self.done, self.metrics, self.costs, self.saving, self.forecast, self.report, self.predictions, self.review,
             self.row_metrics, self.training, self.path / "hparams.yaml", self.checkpoints, self.export, self.selection,
-            self.review, self.figures, self.warm_up.path, self.open_costs, self.verdict, self.compare,
+            self.figures, self.warm_up.path, self.open_costs, self.verdict, self.compare,
             self.diagnosis, self.findings, self.diagnosis_page, self.config,
         ]  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from selectune.costs.record import add_up
+from selectune.costs.record import CostRecord, add_up
 from selectune.report.numbers import count, element, flop, share, si
 from selectune.report.run_data import STAGE_NAMES, RunData
 from selectune.selection.manifest import head_sentence
@@ -48,15 +48,19 @@ def entropy_note(run: RunData) -> str:
         return ""
     said = head_sentence(choice) if choice else "Entropies are predicted by a probe (scorer.generative.head: probe)."
     of_fit = [record for record in run.records if record.part == "fit"]
-    scored = add_up(record for record in of_fit if record.stage == "score").flops
+    scored = add_up(record for record in of_fit if record.stage == "score" or _fits_probe(record)).flops
     trained = add_up(record for record in of_fit if record.stage == "train" and not record.cached).flops
     exact = fitted.get("exact_flops") if fitted.get("head") == "probe" else None
     if exact is not None:
         would = f"{flop(exact)}{_of_training(exact, trained)}"
-        said += f" Exact scoring would have cost {would}, and scoring by it cost {flop(scored)}."
+        said += f" Exact scoring would have cost {would}, and scoring by it, with its fit, cost {flop(scored)}."
     elif scored:
         said += f" Scoring cost {flop(scored)}{_of_training(scored, trained)}."
     return said
+
+
+def _fits_probe(record: CostRecord) -> bool:
+    return record.stage == "tune_scorer" and (record.work or "").startswith("probe-")
 
 
 def _of_training(flops: float, training: float | None) -> str:

@@ -114,15 +114,13 @@ def _keep_review(job: Job) -> None:
             )
 
 
-def _note_reviews(job: Job) -> None:
-    """Write which review each pool of a fit went through, as not every fit has a selection whose manifest says so."""
-    for data, files in ((job.data, job.run), *([(job.warm_up.data, job.run.warm_up)] if job.warm_up else [])):
-        if data.pool.review is not None:
-            write_json(files.review, data.pool.review)
-
-
-def _length(job: Job, data: SelectionDataModule, max_epochs: int | None, max_steps: int) -> Length:
-    return Length.of(max_epochs, max_steps, data.batch_size * job.trainer.accumulate_grad_batches)
+def request_of(job: Job, part: Part, data: SelectionDataModule) -> SelectionRequest | None:
+    """The selection that the loaded data of a part ask for; None where they ask for none."""
+    limits = job.trainer if part == "fit" else job.warm_up
+    assert limits is not None
+    steps_of = data.batch_size * job.trainer.accumulate_grad_batches
+    length = Length.of(limits.max_epochs, limits.max_steps, steps_of)
+    return data.request(job.scorer, part, None if part == "fit" else job.data, length)
 
 
 def begin(job: Job, verb: str) -> Start:
@@ -138,12 +136,9 @@ def begin(job: Job, verb: str) -> Start:
         for data in (job.data, *([job.warm_up.data] if job.warm_up else [])):
             data.check_length(load_tokenizer(source.folder))
             data.load(source)
-        trainer, warm_up = job.trainer, job.warm_up
-        length = _length(job, job.data, trainer.max_epochs, trainer.max_steps)
-        asked: dict[Part, SelectionRequest | None] = {"fit": job.data.request(job.scorer, length=length)}
-        if warm_up:
-            length = _length(job, warm_up.data, warm_up.max_epochs, warm_up.max_steps)
-            asked["warm_up"] = warm_up.data.request(job.scorer, "warm_up", job.data, length)
+        asked: dict[Part, SelectionRequest | None] = {"fit": request_of(job, "fit", job.data)}
+        if job.warm_up:
+            asked["warm_up"] = request_of(job, "warm_up", job.warm_up.data)
         return {part: request for part, request in asked.items() if request is not None}
 
     on_rank_zero(lambda: len(load()))  # rank 0 alone first, as this may build caches
@@ -158,3 +153,10 @@ def begin(job: Job, verb: str) -> Start:
     if verb == "fit":
         on_rank_zero(lambda: _note_reviews(job))
     return Start(requests, claim.checkpoint)
+
+
+def _note_reviews(job: Job) -> None:
+    """Write which review each pool of a fit went through, as not every fit has a selection whose manifest says so."""
+    for data, files in ((job.data, job.run), *([(job.warm_up.data, job.run.warm_up)] if job.warm_up else [])):
+        if data.pool.review is not None:
+            write_json(files.review, data.pool.review)
