@@ -33,8 +33,6 @@ from selectune.selection.stage import select_rows
 from selectune.selectors.base import Selector
 
 BUDGET, EPOCHS = 0.5, 3  # the budget is that share of so many epochs on all rows
-CLOSE = 0.002  # most that a plan of rows may differ from the budget, as a share of it
-PLANS = 6
 BATCH, LEARNING_RATE = 16, 1e-4
 PRECISION = "bf16-mixed"  # of the training; 1.6 times as fast on the core that this was measured on
 # 8,192 tokens, the default, are a third of such a pool, and would pad its batches to twice their tokens
@@ -154,16 +152,16 @@ class Training:
         everything = np.arange(len(self.lengths))
         if selector is None:
             return None, everything, 0.0
-        first, cost = self.select(selector, 1)
-        most = left(first.manifest.diagnostics, len(everything))
-        keep = round(BUDGET * len(everything))
-        for _ in range(PLANS):  # cost is close to proportional to rows
-            keep = max(BATCH, min(keep, most))
+        first, _ = self.select(selector, BATCH)
+        least, most = BATCH, left(first.manifest.diagnostics, len(everything))
+        tried: list[tuple[float, Selection, float]] = []
+        while least <= most:  # a band that holds more rows may hold shorter ones, so the best of all is kept
+            keep = (least + most) // 2
             selection, cost = self.select(selector, keep)
-            ratio = (self.budget - cost) / self.cost(selection.rows, EPOCHS)
-            if abs(ratio - 1) < CLOSE or (keep == most and ratio > 1):
-                break
-            keep = round(keep * ratio)
+            over = self.cost(selection.rows, EPOCHS) / (self.budget - cost) - 1
+            tried.append((abs(over), selection, cost))
+            least, most = (least, keep - 1) if over > 0 else (keep + 1, most)
+        _, selection, cost = min(tried, key=lambda each: each[0])
         return selection, selection.rows, cost
 
     def run(self, arm: str, fault: str, share: float, selector: Selector | None) -> Run:

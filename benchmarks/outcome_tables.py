@@ -7,6 +7,7 @@ A difference is that of two arms of the same total cost, in points, with its t i
 
 from __future__ import annotations
 
+import csv
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 from _fine_tuned import Run
 from _outcomes import FEWER, RANDOM, Outcome
 from _table import read_records
+from expected_gains import TABLE
 
 from selectune.verdict.intervals import difference_of_seeds
 
@@ -50,6 +52,14 @@ NAMES = {
     "rule": "the rule",
     "euds": "IGSE",
 }
+ANSWERS = {  # the rule that answers a finding
+    "none": "all_three",
+    "label_issue": "label_issues",
+    "rare_class": "balanced",
+    "near_copy": "semantic_duplicates",
+    "exact_copy": "semantic_duplicates",
+}
+SHOWN_SHARES = ("0", "0.03", "0.3", "0.6")
 RULES = (FEWER, "balanced", "semantic_duplicates", "label_issues", "all_three")
 BANDS = ("igse", "igse_exact", "igse_anchored", "igse_anchored_exact")
 
@@ -131,9 +141,44 @@ def frozen(budget: float, arms: Sequence[str], share: float = 0.3, against: str 
     return table(head, rows, 2)
 
 
+def _gain(line: dict[str, str]) -> str:
+    """The gain of a line of the packaged table, with its interval where there is one."""
+    bounds = [signed(float(line[name])) for name in ("low", "high") if line[name]]
+    return signed(float(line["gain_points"])) + (f" [{', '.join(bounds)}]" if bounds else "")
+
+
+def answers() -> str:
+    """The gains of the rule that answers each finding, over all data sets, by learner and budget."""
+    with TABLE.open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    by_case: dict[tuple[str, ...], dict[str, dict[str, str]]] = defaultdict(dict)
+    for line in lines:
+        if ANSWERS.get(line["finding"]) == line["rule"] and line["true_share"] in SHOWN_SHARES:
+            key = (line["finding"], line["rule"], line["learner"], line["budget"], line["true_share"])
+            by_case[key][line["against"]] = line
+    rows = []
+    for (finding, rule, learner, budget, share), arms in by_case.items():
+        gaps = [_gain(arms[RANDOM]), _gain(arms[FEWER])]
+        shown = f"`{finding}`" if finding != "none" else finding
+        cells = f"{float(share):.0%}".replace("%", " %"), f"{float(budget):.0%}".replace("%", " %")
+        rows.append([shown, NAMES[rule], learner, *cells, arms[RANDOM]["pools"], *gaps])
+    head = [
+        "finding",
+        "rule",
+        "learner",
+        "rows at fault",
+        "cost",
+        "pools",
+        "against random rows",
+        "against fewer epochs",
+    ]
+    return table(head, rows, 3)
+
+
 def tables() -> dict[str, str]:
     """All tables, by what they show."""
     return {
+        "answers": answers(),
         "fine-tuned": fine_tuned(),
         "frozen, rules, half of the cost": frozen(0.5, RULES),
         "frozen, rules, 16 % of the cost": frozen(0.16, RULES),
