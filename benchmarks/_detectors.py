@@ -12,11 +12,12 @@ from pool_faults import FaultyPool
 from selectune.diagnose import classes, copies, corruption, off_topic, texts
 from selectune.diagnose.findings import Finding
 from selectune.selectors.base import tie_keys
+from selectune.selectors.copies import near_neighbours
 from selectune.signals.cross_fit import cross_fit
 
 DIAGNOSE, UNTRUSTED, DATALAB, SKETCH = "diagnose", "diagnose, no trusted rows", "Datalab", "sketch"
-JUNK = ("near_copy", "not_language", "off_topic")
-ACCUSATIONS = ("exact_copy", *JUNK)
+JUNK = ("not_language", "off_topic")
+ACCUSATIONS = ("exact_copy", "near_copy", *JUNK)
 DATALAB_ISSUES = {  # by the finding that they answer
     "label_issue": "label",
     "exact_copy": "near_duplicate",
@@ -57,10 +58,9 @@ def opinions(pool: FaultyPool, clean: CleanRows, encoder: Encoder) -> Opinions:
     hashes = text_hash(pool.texts)
     probabilities = cross_fit(embeddings, pool.labels, hashes, clean.seed).probabilities
     found: Opinions = {}
-    for trusted in (True, False):
-        findings = _diagnosed(pool, clean, encoder, middle, embeddings, probabilities, hashes, trusted)
-        method = DIAGNOSE if trusted else UNTRUSTED
-        found |= {(method, name): Opinion.of(finding) for name, finding in findings.items()}
+    findings, untrusted = _diagnosed(pool, clean, encoder, middle, embeddings, probabilities, hashes)
+    found |= {(DIAGNOSE, name): Opinion.of(finding) for name, finding in findings.items()}
+    found[UNTRUSTED, "off_topic"] = Opinion.of(untrusted)
     shared = {name: one for (method, name), one in found.items() if method == DIAGNOSE}
     for method in (DIAGNOSE, UNTRUSTED):
         own = shared | {name: one for (by, name), one in found.items() if by == method}
@@ -91,30 +91,30 @@ def _diagnosed(
     embeddings: np.ndarray,
     probabilities: np.ndarray,
     hashes: np.ndarray,
-    trusted: bool,
-) -> dict[str, Finding]:
-    """The findings of a diagnosis; without trusted rows, those that differ."""
+) -> tuple[dict[str, Finding], Finding]:
+    """The findings of a diagnosis, and what is off topic where there are no trusted rows."""
     keys = tie_keys(hashes, clean.seed)
-    if not trusted:
-        return {"off_topic": off_topic.by_labels(embeddings, pool.labels, probabilities, keys, clean.seed)}
     folds, names = texts.folds_of(keys), [str(number) for number in range(probabilities.shape[1])]
     made = corruption.damaged(pool.texts, np.argsort(keys, kind="stable"), clean.seed)
     damaged = {one.kind: (encoder.middle(one.texts), one.rows) for one in made}
     tokens = encoder.tokens(pool.texts)
     bags = _bags(encoder, pool.texts)
-    known = encoder.middle(clean.trusted)
-    known_folds = texts.folds_of(tie_keys(text_hash(clean.trusted), clean.seed))
-    return {
+    trusted = encoder.middle(clean.trusted)
+    trusted_folds = texts.folds_of(tie_keys(text_hash(clean.trusted), clean.seed))
+    others, cosines = near_neighbours(embeddings, clean.seed, off_topic.NEIGHBOURS, keys)
+    known = off_topic.known_of_labels(pool.labels, probabilities)
+    findings = {
         "empty": texts.empty(pool.texts),
         "truncated": texts.truncated(tokens.lengths, encoder.whole_lengths(pool.texts)),
         "exact_copy": copies.exact_copies(pool.texts, pool.labels),
-        "near_copy": copies.near_copies(embeddings, bags, pool.labels, keys, clean.seed),
+        "near_copy": copies.near_copies(others, cosines, bags, pool.labels),
         "leakage": copies.leakage(pool.texts, bags, clean.held_out, _bags(encoder, clean.held_out), "test"),
         "not_language": texts.not_language(middle, folds, damaged)[0],
-        "off_topic": off_topic.against_trusted(middle, known, folds, known_folds)[0],
+        "off_topic": off_topic.against_trusted(middle, trusted, folds, trusted_folds, others, known)[0],
         "label_issue": classes.label_issues(pool.labels, probabilities, names, clean.seed),
         "rare_class": classes.rare_classes(pool.labels, names),
     }
+    return findings, off_topic.by_labels(middle, folds, others, known)[0]
 
 
 def _bags(encoder: Encoder, rows: Sequence[str]):

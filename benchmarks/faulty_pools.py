@@ -8,8 +8,8 @@ Of each data set 3,000 distinct rows make a pool; 100 others are trusted and 1,0
 fault into a share of the pool. `diagnose` knows the trusted rows; `diagnose, no trusted rows` has the pool alone, and
 is the same but for what compares rows with trusted ones. `Datalab` has the same embeddings and class probabilities,
 and its own thresholds. The sketch is the cosine to the nearest other row, 1 less the probability of the given label, or
-the distance to the nearest trusted row. `junk` is the worst of the scores of near copies, of what is no language and of
-what is off topic, each of which is 0.5 at its bound.
+the distance to the nearest trusted row. `junk` is the worse of the scores of what is no language and of what is off
+topic, each of which is 0.5 at its bound.
 
     python benchmarks/faulty_pools.py outcome --csv results/faulty_pools_outcome.csv
 
@@ -172,7 +172,7 @@ def examine(options: argparse.Namespace, measure: Measure) -> list[Row]:
 def main() -> None:
     made = parser(__doc__)
     made.add_argument("mode", choices=["detect", "outcome"])
-    made.add_argument("--data", nargs="+", default=["stanfordnlp/sst2", "ag_news"])
+    made.add_argument("--data", nargs="+", default=["stanfordnlp/sst2", "ag_news", "newsgroups20"])
     made.add_argument("--foreign", default="pool_wikipedia", help="the data set of texts that are off topic")
     made.add_argument("--model", default="minilm-l6-mlm")
     made.add_argument("--faults", nargs="+", choices=FAULTS, help="default all; of outcomes those within the pool")
