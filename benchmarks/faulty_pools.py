@@ -37,6 +37,8 @@ from _pools import HELD_OUT_FAULTS, CleanRows, Encoder, clean_rows
 from _table import Row, parser, table, write
 from pool_faults import MAKERS, FaultyPool
 
+from selectune.diagnose.findings import NAMES
+
 Measure = Callable[[str, str, FaultyPool, CleanRows, Encoder], list[Row]]  # of a case, a fault and its pool
 
 FAULTS = [fault for fault in MAKERS if fault != "clean"]
@@ -60,15 +62,17 @@ BAR_SHARE = "30%"
 
 def detect(case: str, fault: str, pool: FaultyPool, clean: CleanRows, encoder: Encoder) -> list[Row]:
     """The figures of one pool: of a clean one how many rows each finding names, else how its own fault is found."""
-    own = {pool.finding} | ({"junk", *JUNK} if fault in (*JUNK_FAULTS, "off_topic") else set())
+    if fault == "clean":
+        wanted = {*NAMES, "junk", "copies_or_junk"}
+    else:
+        wanted = {pool.finding} | ({"junk", *JUNK} if fault in (*JUNK_FAULTS, "off_topic") else set())
     rows = []
-    for (method, finding), opinion in opinions(pool, clean, encoder).items():
-        if fault == "clean" or finding in own:
-            figures = _figures(pool.faulty, opinion)
-            if fault == "leakage" and opinion.rows is not None and opinion.scores is not None:
-                exact = opinion.rows[opinion.scores[opinion.rows] == 1]  # the data set has near copies of its own
-                figures["precision_of_exact"] = float(pool.faulty[exact].mean()) if len(exact) else 0.0
-            rows += [Row(case, f"{method}: {finding}", name, value) for name, value in figures.items()]
+    for (method, finding), opinion in opinions(pool, clean, encoder, wanted).items():
+        figures = _figures(pool.faulty, opinion)
+        if fault == "leakage" and opinion.rows is not None and opinion.scores is not None:
+            exact = opinion.rows[opinion.scores[opinion.rows] == 1]  # the data set has near copies of its own
+            figures["precision_of_exact"] = float(pool.faulty[exact].mean()) if len(exact) else 0.0
+        rows += [Row(case, f"{method}: {finding}", name, value) for name, value in figures.items()]
     return rows
 
 
