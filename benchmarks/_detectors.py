@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,11 +12,12 @@ from pool_faults import FaultyPool
 from selectune.diagnose import classes, copies, corruption, off_topic, texts
 from selectune.diagnose.findings import Finding
 from selectune.selectors.base import tie_keys
+from selectune.selectors.copies import near_neighbours
 from selectune.signals.cross_fit import cross_fit
 
 DIAGNOSE, UNTRUSTED, DATALAB, SKETCH = "diagnose", "diagnose, no trusted rows", "Datalab", "sketch"
-JUNK = ("near_copy", "not_language", "off_topic")
-ACCUSATIONS = ("exact_copy", *JUNK)
+JUNK = ("not_language", "off_topic")
+ACCUSATIONS = ("exact_copy", "near_copy", *JUNK)
 DATALAB_ISSUES = {  # by the finding that they answer
     "label_issue": "label",
     "exact_copy": "near_duplicate",
@@ -51,26 +52,24 @@ class Opinion:
 Opinions = dict[tuple[str, str], Opinion]  # by method and finding
 
 
-def opinions(pool: FaultyPool, clean: CleanRows, encoder: Encoder) -> Opinions:
-    """The opinions of all methods, on the same embeddings and class probabilities."""
+def opinions(pool: FaultyPool, clean: CleanRows, encoder: Encoder, wanted: Collection[str]) -> Opinions:
+    """The opinions of all methods on the wanted findings, from the same embeddings and class probabilities.
+
+    Wanted may be ``junk`` and ``copies_or_junk`` too, with all findings that they are made of.
+    """
     embeddings, middle = encoder.states(pool.texts)
     hashes = text_hash(pool.texts)
     probabilities = cross_fit(embeddings, pool.labels, hashes, clean.seed).probabilities
-    found: Opinions = {}
-    for trusted in (True, False):
-        findings = _diagnosed(pool, clean, encoder, middle, embeddings, probabilities, hashes, trusted)
-        method = DIAGNOSE if trusted else UNTRUSTED
-        found |= {(method, name): Opinion.of(finding) for name, finding in findings.items()}
-    shared = {name: one for (method, name), one in found.items() if method == DIAGNOSE}
+    found = _diagnosed(pool, clean, encoder, middle, embeddings, probabilities, hashes, wanted)
     for method in (DIAGNOSE, UNTRUSTED):
-        own = shared | {name: one for (by, name), one in found.items() if by == method}
-        found[method, "junk"] = worst([own[name] for name in JUNK])
-        found[method, "copies_or_junk"] = Opinion(None, worst([own[name] for name in ACCUSATIONS]).rows)
-    found |= {(DATALAB, name): one for name, one in _datalab(pool, embeddings, probabilities).items()}
-    return found | {
-        (SKETCH, name): Opinion(scores)
-        for name, scores in _sketch(pool, clean, encoder, embeddings, probabilities).items()
-    }
+        own = {name: found.get((method, name)) or found[DIAGNOSE, name] for _, name in found}
+        if "junk" in wanted:
+            found[method, "junk"] = worst([own[name] for name in JUNK])
+        if "copies_or_junk" in wanted:
+            found[method, "copies_or_junk"] = Opinion(None, worst([own[name] for name in ACCUSATIONS]).rows)
+    found |= {(DATALAB, name): one for name, one in _datalab(pool, embeddings, probabilities, wanted).items()}
+    sketch = _sketch(pool, clean, encoder, embeddings, probabilities)
+    return found | {(SKETCH, name): Opinion(scores()) for name, scores in sketch.items() if name in wanted}
 
 
 def worst(several: Sequence[Opinion]) -> Opinion:
@@ -91,30 +90,40 @@ def _diagnosed(
     embeddings: np.ndarray,
     probabilities: np.ndarray,
     hashes: np.ndarray,
-    trusted: bool,
-) -> dict[str, Finding]:
-    """The findings of a diagnosis; without trusted rows, those that differ."""
+    wanted: Collection[str],
+) -> Opinions:
+    """The wanted findings of a diagnosis, and what is off topic where there are no trusted rows."""
     keys = tie_keys(hashes, clean.seed)
-    if not trusted:
-        return {"off_topic": off_topic.by_labels(embeddings, pool.labels, probabilities, keys, clean.seed)}
     folds, names = texts.folds_of(keys), [str(number) for number in range(probabilities.shape[1])]
-    made = corruption.damaged(pool.texts, np.argsort(keys, kind="stable"), clean.seed)
-    damaged = {one.kind: (encoder.middle(one.texts), one.rows) for one in made}
-    tokens = encoder.tokens(pool.texts)
-    bags = _bags(encoder, pool.texts)
-    known = encoder.middle(clean.trusted)
-    known_folds = texts.folds_of(tie_keys(text_hash(clean.trusted), clean.seed))
-    return {
-        "empty": texts.empty(pool.texts),
-        "truncated": texts.truncated(tokens.lengths, encoder.whole_lengths(pool.texts)),
-        "exact_copy": copies.exact_copies(pool.texts, pool.labels),
-        "near_copy": copies.near_copies(embeddings, bags, pool.labels, keys, clean.seed),
-        "leakage": copies.leakage(pool.texts, bags, clean.held_out, _bags(encoder, clean.held_out), "test"),
-        "not_language": texts.not_language(middle, folds, damaged)[0],
-        "off_topic": off_topic.against_trusted(middle, known, folds, known_folds)[0],
-        "label_issue": classes.label_issues(pool.labels, probabilities, names, clean.seed),
-        "rare_class": classes.rare_classes(pool.labels, names),
+    others, cosines = near_neighbours(embeddings, clean.seed, off_topic.NEIGHBOURS, keys)
+    known = off_topic.known_of_labels(pool.labels, probabilities)
+
+    def not_language() -> Finding:
+        made = corruption.damaged(pool.texts, np.argsort(keys, kind="stable"), clean.seed)
+        return texts.not_language(middle, folds, {one.kind: (encoder.middle(one.texts), one.rows) for one in made})[0]
+
+    def against_trusted() -> Finding:
+        trusted_folds = texts.folds_of(tie_keys(text_hash(clean.trusted), clean.seed))
+        trusted = encoder.middle(clean.trusted)
+        return off_topic.against_trusted(middle, trusted, folds, trusted_folds, others, known)[0]
+
+    finders: dict[tuple[str, str], Callable[[], Finding]] = {
+        (DIAGNOSE, "empty"): lambda: texts.empty(pool.texts),
+        (DIAGNOSE, "truncated"): lambda: texts.truncated(
+            encoder.tokens(pool.texts).lengths, encoder.whole_lengths(pool.texts)
+        ),
+        (DIAGNOSE, "exact_copy"): lambda: copies.exact_copies(pool.texts, pool.labels),
+        (DIAGNOSE, "near_copy"): lambda: copies.near_copies(others, cosines, _bags(encoder, pool.texts), pool.labels),
+        (DIAGNOSE, "leakage"): lambda: copies.leakage(
+            pool.texts, _bags(encoder, pool.texts), clean.held_out, _bags(encoder, clean.held_out), "test"
+        ),
+        (DIAGNOSE, "not_language"): not_language,
+        (DIAGNOSE, "off_topic"): against_trusted,
+        (DIAGNOSE, "label_issue"): lambda: classes.label_issues(pool.labels, probabilities, names, clean.seed),
+        (DIAGNOSE, "rare_class"): lambda: classes.rare_classes(pool.labels, names),
+        (UNTRUSTED, "off_topic"): lambda: off_topic.by_labels(middle, folds, others, known)[0],
     }
+    return {key: Opinion.of(find()) for key, find in finders.items() if key[1] in wanted}
 
 
 def _bags(encoder: Encoder, rows: Sequence[str]):
@@ -122,7 +131,9 @@ def _bags(encoder: Encoder, rows: Sequence[str]):
     return copies.bag_of_tokens(ids, offsets, len(encoder.scoring.tokenizer))
 
 
-def _datalab(pool: FaultyPool, embeddings: np.ndarray, probabilities: np.ndarray) -> dict[str, Opinion]:
+def _datalab(
+    pool: FaultyPool, embeddings: np.ndarray, probabilities: np.ndarray, wanted: Collection[str]
+) -> dict[str, Opinion]:
     """Datalab's issues as they come, with its own thresholds."""
     from cleanlab import Datalab
 
@@ -132,7 +143,7 @@ def _datalab(pool: FaultyPool, embeddings: np.ndarray, probabilities: np.ndarray
     issues = lab.get_issues()
     found = {}
     for name, kind in DATALAB_ISSUES.items():
-        if f"is_{kind}_issue" in issues:
+        if name in wanted and f"is_{kind}_issue" in issues:
             rows = np.flatnonzero(issues[f"is_{kind}_issue"])
             share = len(rows) / len(issues)
             found[name] = Opinion(1 - issues[f"{kind}_score"].to_numpy(np.float64), rows, (share, np.nan, np.nan))
@@ -141,19 +152,26 @@ def _datalab(pool: FaultyPool, embeddings: np.ndarray, probabilities: np.ndarray
 
 def _sketch(
     pool: FaultyPool, clean: CleanRows, encoder: Encoder, embeddings: np.ndarray, probabilities: np.ndarray
-) -> dict[str, np.ndarray]:
+) -> dict[str, Callable[[], np.ndarray]]:
     """Scores that a few lines give: cosines, the label's probability, and the distance to the nearest trusted row."""
-    rows, held_out, trusted = (_unit(of) for of in (embeddings, *(
-        encoder.states(theirs)[0] for theirs in (clean.held_out, clean.trusted))))  # fmt: skip
-    cosines = rows @ rows.T
-    np.fill_diagonal(cosines, -1)
-    copied, distance = cosines.max(axis=1), 1 - (rows @ trusted.T).max(axis=1)
-    doubt = 1 - probabilities[np.arange(len(rows)), pool.labels]
+    rows = _unit(embeddings)
+
+    def copied() -> np.ndarray:
+        cosines = rows @ rows.T
+        np.fill_diagonal(cosines, -1)
+        return cosines.max(axis=1)
+
+    def nearest(theirs: Sequence[str]) -> np.ndarray:
+        return (rows @ _unit(encoder.states(theirs)[0]).T).max(axis=1)
+
+    def distance() -> np.ndarray:
+        return 1 - nearest(clean.trusted)
+
     return {
         "exact_copy": copied,
         "near_copy": copied,
-        "leakage": (rows @ held_out.T).max(axis=1),
-        "label_issue": doubt,
+        "leakage": lambda: nearest(clean.held_out),
+        "label_issue": lambda: 1 - probabilities[np.arange(len(rows)), pool.labels],
         "not_language": distance,
         "off_topic": distance,
         "junk": distance,

@@ -8,8 +8,8 @@ Of each data set 3,000 distinct rows make a pool; 100 others are trusted and 1,0
 fault into a share of the pool. `diagnose` knows the trusted rows; `diagnose, no trusted rows` has the pool alone, and
 is the same but for what compares rows with trusted ones. `Datalab` has the same embeddings and class probabilities,
 and its own thresholds. The sketch is the cosine to the nearest other row, 1 less the probability of the given label, or
-the distance to the nearest trusted row. `junk` is the worst of the scores of near copies, of what is no language and of
-what is off topic, each of which is 0.5 at its bound.
+the distance to the nearest trusted row. `junk` is the worse of the scores of what is no language and of what is off
+topic, each of which is 0.5 at its bound.
 
     python benchmarks/faulty_pools.py outcome --csv results/faulty_pools_outcome.csv
 
@@ -37,6 +37,8 @@ from _pools import CleanRows, Encoder, clean_rows
 from _table import Row, parser, table, write
 from pool_faults import MAKERS, FaultyPool
 
+from selectune.diagnose.findings import NAMES
+
 FAULTS = [fault for fault in MAKERS if fault != "clean"]
 OUTCOME_FAULTS = ["label_flips", "class_flips", "near_copies", "exact_copies", "rare_class", "junk", "off_topic"]
 JUNK_FAULTS = ("junk", "gibberish", "other_letters", "repeated_lines", "boilerplate")
@@ -59,15 +61,17 @@ BAR_SHARE = "30%"
 
 def detect(case: str, fault: str, pool: FaultyPool, clean: CleanRows, encoder: Encoder) -> list[Row]:
     """The figures of one pool: of a clean one how many rows each finding names, else how its own fault is found."""
-    own = {pool.finding} | ({"junk", *JUNK} if fault in (*JUNK_FAULTS, "off_topic") else set())
+    if fault == "clean":
+        wanted = {*NAMES, "junk", "copies_or_junk"}
+    else:
+        wanted = {pool.finding} | ({"junk", *JUNK} if fault in (*JUNK_FAULTS, "off_topic") else set())
     rows = []
-    for (method, finding), opinion in opinions(pool, clean, encoder).items():
-        if fault == "clean" or finding in own:
-            figures = _figures(pool.faulty, opinion)
-            if fault == "leakage" and opinion.rows is not None and opinion.scores is not None:
-                exact = opinion.rows[opinion.scores[opinion.rows] == 1]  # the data set has near copies of its own
-                figures["precision_of_exact"] = float(pool.faulty[exact].mean()) if len(exact) else 0.0
-            rows += [Row(case, f"{method}: {finding}", name, value) for name, value in figures.items()]
+    for (method, finding), opinion in opinions(pool, clean, encoder, wanted).items():
+        figures = _figures(pool.faulty, opinion)
+        if fault == "leakage" and opinion.rows is not None and opinion.scores is not None:
+            exact = opinion.rows[opinion.scores[opinion.rows] == 1]  # the data set has near copies of its own
+            figures["precision_of_exact"] = float(pool.faulty[exact].mean()) if len(exact) else 0.0
+        rows += [Row(case, f"{method}: {finding}", name, value) for name, value in figures.items()]
     return rows
 
 
@@ -170,7 +174,7 @@ def examine(options: argparse.Namespace) -> list[Row]:
 def main() -> None:
     made = parser(__doc__)
     made.add_argument("mode", choices=["detect", "outcome"])
-    made.add_argument("--data", nargs="+", default=["stanfordnlp/sst2", "ag_news"])
+    made.add_argument("--data", nargs="+", default=["stanfordnlp/sst2", "ag_news", "newsgroups20"])
     made.add_argument("--foreign", default="pool_wikipedia", help="the data set of texts that are off topic")
     made.add_argument("--model", default="minilm-l6-mlm")
     made.add_argument("--faults", nargs="+", choices=FAULTS, help="default all; of outcomes seven of them")

@@ -47,7 +47,7 @@ def contrast(
 
     Args:
         pool: features of the rows, shape (n_rows, width).
-        reference: features, shape (n_reference, width).
+        reference: features, shape (n_reference, width); with weights it may be empty.
         folds: of the rows, from 0 to 4; a row and what was made of it share one.
         reference_folds: of the reference.
         penalty: inverse strength of the ridge penalty.
@@ -58,7 +58,7 @@ def contrast(
     flops = 2.0 * pool.shape[1] * (len(pool) + len(reference))
     for fold in range(FOLDS):
         known = np.flatnonzero(folds != fold)
-        if len(known) == 0 or not (reference_folds != fold).any():
+        if len(known) == 0 or (weights is None and not (reference_folds != fold).any()):
             continue  # as where all texts are the same one: nothing is known, which odds of 0 say
         known = known[:: max(1, len(known) // FITTED_ROWS)]
         odds, spent = _fitted(

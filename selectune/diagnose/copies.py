@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selectune.diagnose.findings import Finding
-from selectune.selectors.copies import groups_of, near_neighbours
+from selectune.selectors.copies import groups_of
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -19,7 +19,8 @@ JACCARD, COSINE = 0.8, 0.95  # of near copies
 LEAST_JACCARD = 0.6  # of copies by cosine: news of one agency, say, is alike in everything but its words
 FAR = 0.75  # a cosine that says nothing
 STEEPNESS = 12.0  # of the score around the bounds
-NEIGHBOURS = 10
+NEIGHBOURS = 10  # that a row is compared with
+NEARLY = 0.99  # at most, of the score of what is no exact copy, or of a nearness that is below its bound
 PAIRS_AT_ONCE = 50_000
 RARE = 50  # rows that a token is in at most, to bring two rows together
 SPACE = re.compile(r"\s+")
@@ -50,37 +51,37 @@ def jaccard(one: csr_array, other: csr_array) -> np.ndarray:
 
 def exact_copies(texts: Sequence[str], labels: np.ndarray | None) -> Finding:
     """Rows whose text, case and spaces aside, another row has too."""
-    _, group, sizes = np.unique([plain(text) for text in texts], return_inverse=True, return_counts=True)
+    numbers: dict[str, int] = {}  # an array of texts would take the longest one's memory for each
+    group = np.array([numbers.setdefault(plain(text), len(numbers)) for text in texts], dtype=np.int64)
+    sizes = np.bincount(group)
     rows = np.flatnonzero(sizes[group] > 1)
     details = _described(np.where(sizes[group] > 1, group, -1), labels)
     return Finding.counted("exact_copy", (sizes[group] - 1.0).clip(0, 1), rows, **details)
 
 
-def near_copies(
-    embeddings: np.ndarray, bags: csr_array, labels: np.ndarray | None, keys: np.ndarray, seed: int
-) -> Finding:
+def near_copies(others: np.ndarray, cosines: np.ndarray, bags: csr_array, labels: np.ndarray | None) -> Finding:
     """Rows that are nearly the same as another: by their sets of tokens, or by embeddings; exact copies too.
 
-    Two rows are near copies from a token Jaccard of 0.8 on, or from a cosine of 0.95 and a Jaccard of 0.6.
-    The score is 0.5 where a row reaches the nearer of these bounds.
+    Two rows are near copies from a token Jaccard of 0.8 on, or from a cosine of 0.95 and a Jaccard of 0.6. A row is
+    compared with its ten nearest neighbours. The score is 0.5 where a row reaches the nearer of these bounds.
 
     Args:
-        embeddings: shape (n_rows, width).
+        others: row ids of the nearest neighbours by embedding, nearest first, -1 for none, shape (n_rows, k); see
+            `selectune.selectors.copies.near_neighbours`.
+        cosines: of their embeddings, shape (n_rows, k).
         bags: sets of tokens, see `bag_of_tokens`.
         labels: class numbers, if there are classes.
-        keys: order of the rows, uint64, shape (n_rows,).
-        seed: of the search.
     """
-    n = len(embeddings)
-    others, cosines = near_neighbours(embeddings, seed, min(NEIGHBOURS, max(1, n - 1)), keys)
-    one, place = np.nonzero((others >= 0) & (cosines >= FAR))
+    n = len(others)
+    others, cosines = others[:, :NEIGHBOURS], cosines[:, :NEIGHBOURS]
+    one, place = np.nonzero(others >= 0)
     two = others[one, place]
     alike = np.empty(len(one))
     for start in range(0, len(one), PAIRS_AT_ONCE):
         part = slice(start, start + PAIRS_AT_ONCE)
         alike[part] = jaccard(bags[one[part]], bags[two[part]])
     by_cosine = (cosines[one, place] - FAR) / (COSINE - FAR)
-    by_cosine = np.where(alike >= LEAST_JACCARD, by_cosine, np.minimum(by_cosine, 0.99))
+    by_cosine = np.where(alike >= LEAST_JACCARD, by_cosine, np.minimum(by_cosine, NEARLY))
     nearness = np.maximum(alike / JACCARD, by_cosine)
     scores = np.zeros(n)
     np.maximum.at(scores, one, nearness)
@@ -96,7 +97,7 @@ def leakage(
 ) -> Finding:
     """Rows of the pool that are copies of held-out rows, exact (case and spaces aside) or near by their tokens.
 
-    Two rows are compared where they share a token that few rows have.
+    Two rows are compared where they share a token that few rows have. The score is 1 of exact copies alone.
     """
     n = len(texts)
     exact_of: dict[str, list[int]] = defaultdict(list)
@@ -110,7 +111,7 @@ def leakage(
     for start in range(0, shared.nnz, PAIRS_AT_ONCE):
         part = slice(start, start + PAIRS_AT_ONCE)
         rows, theirs = shared.coords[0][part], shared.coords[1][part]
-        np.maximum.at(scores, rows, jaccard(bags[rows], held_out_bags[theirs]))
+        np.maximum.at(scores, rows, np.minimum(jaccard(bags[rows], held_out_bags[theirs]), NEARLY))
     rows = np.flatnonzero(exact | (scores >= JACCARD))
     used = {row for i in np.flatnonzero(exact).tolist() for row in exact_of[plain(texts[i])]}
     return Finding.counted(

@@ -25,6 +25,7 @@ from selectune.selection.examples import SHOWN, embedding_map
 from selectune.selection.request import SelectionRequest, cached_tokens
 from selectune.selection.stage import scoring_model
 from selectune.selectors.base import Signals, tie_keys
+from selectune.selectors.copies import near_neighbours
 from selectune.signals.compute import compute_signals, read_signals
 from selectune.signals.definitions import Rows, ScoringModel
 
@@ -126,13 +127,14 @@ class Examination:
         found, skipped, flops = self._of_texts(lengths, whole), dict[str, str](), 0.0
         middle = np.asarray(self.signals["middle_embedding"], dtype=np.float32)
         embeddings, folds, seed = self.signals["embedding"], texts.folds_of(self.keys), self.data.seed
+        others, cosines = near_neighbours(embeddings, seed, min(off_topic.NEIGHBOURS, len(self.rows) - 1), self.keys)
         found["not_language"], spent = texts.not_language(middle, folds, self.damaged)
         flops += spent
         bags = self._bags(self.rows.tokens)
-        found["near_copy"] = copies.near_copies(embeddings, bags, self.labels, self.keys, seed)
+        found["near_copy"] = copies.near_copies(others, cosines, bags, self.labels)
         if (leaked := self._leakage(bags)) is not None:
             found["leakage"] = leaked
-        groups = []
+        groups, known = [], None
         if self.labels is None:
             for name in ("label_issue", "rare_class"):
                 skipped[name] = "the rows have no classes"
@@ -141,16 +143,16 @@ class Examination:
             found["label_issue"] = classes.label_issues(self.labels, probabilities, names, seed)
             found["rare_class"] = classes.rare_classes(self.labels, names, self.data.prior)
             groups = classes.hard_groups(embeddings, self.labels, probabilities, self.keys, seed)
+            known = off_topic.known_of_labels(self.labels, probabilities)
         if self.trusted is not None and len(self.trusted[1]) >= off_topic.LEAST_TRUSTED:
             pool, states = self.trusted
             found["off_topic"], spent = off_topic.against_trusted(
-                middle, states, folds, texts.folds_of(tie_keys(pool.text_hash, seed))
+                middle, states, folds, texts.folds_of(tie_keys(pool.text_hash, seed)), others, known
             )
             flops += spent
-        elif self.labels is not None:
-            found["off_topic"] = off_topic.by_labels(
-                embeddings, self.labels, np.asarray(self.signals["class_probabilities"]), self.keys, seed
-            )
+        elif known is not None:
+            found["off_topic"], spent = off_topic.by_labels(middle, folds, others, known)
+            flops += spent
         else:
             skipped["off_topic"] = f"it takes {off_topic.LEAST_TRUSTED} trusted rows; name some in data.trusted"
         sources, spent = self._sources(whole)
