@@ -63,7 +63,7 @@ class TotalBudget:
         return self.amount
 
     def __str__(self) -> str:
-        return f"{self.amount:g}" + {"share": "", "rows": "rows", "hours": "h"}[self.unit]
+        return f"{self.amount:.10g}" + {"share": "", "rows": "rows", "hours": "h"}[self.unit]
 
 
 def _refused(text: str, may_be: str) -> BudgetError:

@@ -216,6 +216,12 @@ def _overlay(
     review: str | None = None,
 ) -> dict[str, Any]:
     """Settings over those of the job, which may choose rows in another way."""
-    data = {"selector": selector, "keep": None, "keep_rows": keep_rows, "keep_tokens": None, "selection": None}
+    data: dict[str, Any] = {
+        "selector": selector,
+        "keep": None,
+        "keep_rows": keep_rows,
+        "keep_tokens": None,
+        "selection": None,
+    }
     data |= {} if review is None else {"review": review}
     return {"data": {"class_path": task.data, "init_args": data}} | ({"trainer": trainer} if trainer else {})
