@@ -167,13 +167,14 @@ def _fewer_epochs(full: FullTraining, share: float, task: Task) -> Plan:
 
 def _chosen(recipe: Recipe, choice: Choice, full: FullTraining, share: float, task: Task) -> Plan:
     """The plan of a recipe that chooses rows to train on."""
-    chosen = choice.cost.over(full.cost, full.unit)
-    a_row = full.on(1, choice.tokens_per_row, full.epochs).over(full.cost, full.unit)
-    rows = max(0, int((share - chosen) / a_row * (1 + 1e-9))) if chosen < share else 0
-    if choice.problem or rows < 1:
-        spent = f"Choosing alone costs {percent(chosen)} of the full training, which leaves nothing of the budget."
-        cost = Cost(choice.cost, Amount(), chosen)
-        return Plan(recipe.name, recipe.answers, 0, 0.0, cost, {}, choice.problem or spent)
+    chosen, rows, unfit = choice.cost.over(full.cost, full.unit), 0, choice.problem
+    if not unfit:
+        a_row = full.on(1, choice.tokens_per_row, full.epochs).over(full.cost, full.unit)
+        rows = max(0, int((share - chosen) / a_row * (1 + 1e-9)))
+        if not rows:
+            unfit = f"Choosing alone costs {percent(chosen)} of the full training, which leaves nothing of the budget."
+    if unfit:
+        return Plan(recipe.name, recipe.answers, 0, 0.0, Cost(choice.cost, Amount(), chosen), {}, unfit)
 
     selector, epochs, trainer = recipe.choosing, full.epochs, dict[str, Any]()
     keep_rows: int | None = min(rows, choice.rows)

@@ -135,8 +135,8 @@ def _why(one: Ranked, after: Ranked | None) -> str:
     if after is None:
         return "It is the last: nothing measured speaks for it over a simpler plan."
     if after.plan.unfit:
-        return f"{TITLES[after.plan.name]} does not fit into the budget."
-    name, gain, other = TITLES[after.plan.name].lower(), one.gain, after.gain
+        return f"{quoted(after.plan.name)} does not fit into the budget."
+    name, gain, other = quoted(after.plan.name), one.gain, after.gain
     if after.plan.name in BASES and gain is not None and one.plan.name not in BASES:
         over = one.over_fewer_epochs if after.plan.name == ALL and one.over_fewer_epochs is not None else gain
         return f"It was measured to gain {points(over)} over {AGAINST[over.against]}{on(over)}."
@@ -160,6 +160,11 @@ def _why(one: Ranked, after: Ranked | None) -> str:
         over = after.over_fewer_epochs
         return f"The next, {name}, was measured to give {points(over)} against {AGAINST[over.against]}{on(over)}."
     return f"It is simpler than {name}, whose gain may be nothing: {points(other)} over random rows{on(other)}."
+
+
+def quoted(name: str) -> str:
+    """The title of a plan within a sentence."""
+    return f"“{TITLES[name]}”"
 
 
 def points(gain: Gain) -> str:

@@ -97,7 +97,7 @@ def recipes(faults: Mapping[str, Fault], task: Task) -> tuple[dict[str, Recipe],
     chain = _chain(faults, task)
     same = [one.name for one in made if (one.selector, one.filters) == (chain.selector, chain.filters)]
     if same and not chain.dropped:
-        found = "nothing that a plan could mend counts" if same == ["random"] else f"it is the plan {same[0]}"
+        found = "nothing that a plan could mend counts" if same == ["random"] else f"it is “{TITLES[same[0]]}”"
         left_out["chain"] = found
     else:
         made.append(chain)
