@@ -43,12 +43,6 @@ class Costs:
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        refuse_endless(self.job.trainer)
-        if self.job.trainer.limit_train_batches != 1.0:
-            raise UserError(
-                "A plan counts whole epochs; leave trainer.limit_train_batches out.",
-                option="trainer.limit_train_batches",
-            )
         forecaster = self._forecaster()
         model = self.job.model
         # the scorer of a choice to warm up on is the model before it
@@ -147,6 +141,19 @@ class Costs:
 
     def _forecaster(self) -> Forecaster:
         return Forecaster(self.job, Start({}), EstimatedCosts(self.job.ledger.device, self.job.trainer.world_size))
+
+
+def refuse_uncountable(job: Job) -> None:
+    """Refuse a job whose training has no length that could be shortened.
+
+    Raises:
+        UserError: it has no end, or trains on a part of its rows in each epoch.
+    """
+    refuse_endless(job.trainer)
+    if job.trainer.limit_train_batches != 1.0:
+        raise UserError(
+            "A plan counts whole epochs; leave trainer.limit_train_batches out.", option="trainer.limit_train_batches"
+        )
 
 
 def spent(records: Iterable[CostRecord]) -> Amount:

@@ -28,7 +28,7 @@ from selectune.diagnose.diagnosis import read_diagnosis, refuse_reviewed
 from selectune.diagnose.expected_gains import measured_gains
 from selectune.diagnose.page import read_findings
 from selectune.pilot.budget import TotalBudget
-from selectune.pilot.costs import Costs, on_one_device, spent
+from selectune.pilot.costs import Costs, on_one_device, refuse_uncountable, spent
 from selectune.pilot.decision import Decision, LeftOut
 from selectune.pilot.faults import faults_of
 from selectune.pilot.plans import Plan, candidates
@@ -56,7 +56,13 @@ def plan(job: Job, budget: str) -> None:
 
 
 def decide(job: Job, budget: TotalBudget) -> Decision:
-    """Diagnose the pool of a job that has begun, forecast its costs, and rank what the budget allows."""
+    """Diagnose the pool of a job that has begun, forecast its costs, and rank what the budget allows.
+
+    Raises:
+        UserError: a training whose length is not known, more rows than there are, or what a diagnosis refuses.
+    """
+    refuse_uncountable(job)
+    budget.check_rows(len(job.data.pool))
     before, content = diagnosed(job)
     found, task = faults_of(content), task_of(job)
     made, left_out = recipes(found, task)

@@ -14,22 +14,17 @@ from selectune.pilot.recipes import TITLES
 
 ALL, RANDOM = "fewer_epochs", "random"
 BASES = (ALL, RANDOM)
-# Rules of the table of expected gains that a plan follows; of the chain, by the finding that it answers.
-RULES = {
-    ALL: ("fewer_epochs",),
-    "balanced": ("balanced",),
-    "deduplicate_balanced": ("deduplicate_balanced",),
-    "label_issues": ("label_issues",),
-    "euds": ("euds",),
-    "gotd": ("gotd",),
-}
 MEASURED_ANYWHERE = (ALL, "euds", "gotd")  # on pools with faults that they do not answer
 AGAINST = {"random": "random rows", "fewer_epochs": "all rows for fewer epochs"}
-CHAINED = {
-    "label_issue": ("label_issues",),
-    "rare_class": ("balanced",),
-    "near_copy": ("copies",),
-    "exact_copy": ("copies",),
+# Rules in the table of expected gains by which plans answer several findings.
+REMEDIES = {
+    "chain": {
+        "label_issue": "label_issues",
+        "rare_class": "balanced",
+        "near_copy": "semantic_duplicates",
+        "exact_copy": "semantic_duplicates",
+    },
+    "deduplicate_balanced": {"rare_class": "balanced"},  # copies were dropped by embeddings, which costs a pass
 }
 
 
@@ -97,22 +92,26 @@ def _measured(plan: Plan, faults: Mapping[str, Fault], table: Sequence[Gain], bu
 
     def gains(against: Against) -> list[Gain]:
         expected = (
-            expected_gain(table, fault.name, rules_of(plan, fault.name), fault.share, budget, against)
+            expected_gain(table, fault.name, rule_of(plan, fault.name), fault.share, budget, against)
             for fault in counting
         )
         return [gain for gain in expected if gain is not None]
 
     def best(against: Against) -> Gain | None:
-        clean = expected_gain(table, CLEAN, rules_of(plan, CLEAN), 0.0, budget, against)
-        return max(gains(against), key=lambda gain: (gain.is_gain, gain.points), default=clean)
+        found = gains(against)
+        if not found:
+            return expected_gain(table, CLEAN, plan.rule, 0.0, budget, against)
+        if plan.name in MEASURED_ANYWHERE:
+            return found[0]  # of the fault of most rows
+        return max(found, key=lambda gain: (gain.is_gain, gain.points))
 
     answered = sum(gain.is_gain for gain in gains("random") if gain.finding in plan.answers)
     return Ranked(plan, best("random"), None if plan.name == ALL else best("fewer_epochs"), answered)
 
 
-def rules_of(plan: Plan, finding: str) -> tuple[str, ...]:
-    """Names of the rules in the table whose gain is expected of a plan, where a pool has a finding."""
-    return CHAINED.get(finding, ()) if plan.name == "chain" else RULES.get(plan.name, ())
+def rule_of(plan: Plan, finding: str) -> str:
+    """The rule in the table whose gain is expected of a plan, where a pool has a finding; empty where none is."""
+    return plan.rule or REMEDIES.get(plan.name, {}).get(finding, "")
 
 
 def _by_gain(lifted: Sequence[Ranked]) -> list[Ranked]:
@@ -177,4 +176,5 @@ def on(gain: Gain) -> str:
     """Where a gain was measured, as the end of a sentence."""
     fault = "without a fault" if gain.finding == CLEAN else f"with {FAULTS[gain.finding].lower()}"
     share = "" if gain.finding == CLEAN else f" in {gain.true_share:.0%} of the rows"
-    return f" on pools {fault}{share} ({gain.pools}; {gain.seeds} seeds; {gain.learner}; {gain.budget:.0%} of the cost)"
+    where = f"{gain.pools} pools, {gain.seeds} seeds; {gain.learner}; {gain.budget:.0%} of the cost"
+    return f" on pools {fault}{share} ({where})"

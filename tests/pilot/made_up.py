@@ -36,22 +36,20 @@ def gain(
 ) -> Gain:
     """A measured gain, its interval so much to each side."""
     share = 0.0 if finding == CLEAN else share
-    return Gain(
-        finding, rule, share, 0.5, "fine-tuned", against, points, points - spread, points + spread, "two pools", 3
-    )
+    return Gain(finding, rule, share, 0.5, "fine-tuned", against, points, points - spread, points + spread, 6, 3)
 
 
 TABLE = (
     gain(CLEAN, "label_issues", 0.3, 1.0),
     gain(CLEAN, "balanced", 0.1, 0.5),
-    gain(CLEAN, "copies", 0.1, 0.5),
-    gain(CLEAN, "euds", -3.0, 1.0),
+    gain(CLEAN, "semantic_duplicates", 0.1, 0.5),
+    gain(CLEAN, "igse", -3.0, 1.0),
     gain(CLEAN, "fewer_epochs", 0.2, 1.0),
     gain("label_issue", "label_issues", 6.0, 2.0),
     gain("label_issue", "label_issues", 5.0, 2.0, "fewer_epochs"),
     gain("rare_class", "balanced", 4.0, 1.0, share=0.03),
     gain("rare_class", "balanced", 4.0, 1.5, "fewer_epochs", share=0.03),
-    gain("near_copy", "copies", 0.4, 1.0),
+    gain("near_copy", "semantic_duplicates", 0.4, 1.0),
 )
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from selectune.diagnose.expected_gains import CLEAN, Gain, expected_gain, measured_gains
 from selectune.pilot.faults import faults_of
-from selectune.pilot.ranking import BASES, CHAINED, RULES, Ranked, ranking
+from selectune.pilot.ranking import BASES, REMEDIES, Ranked, ranking
+from selectune.pilot.recipes import recipes
 from tests.pilot.made_up import TABLE, TASK, diagnosis, gain, plans_for, ranked_for
 
 
@@ -91,29 +92,34 @@ def test_a_gain_is_interpolated_between_measured_shares_and_not_beyond() -> None
     table = [gain("label_issue", "label_issues", 6.0, 2.0), gain(CLEAN, "label_issues", 0.0, 1.0)]
 
     def at(share: float) -> Gain | None:
-        return expected_gain(table, "label_issue", ["label_issues"], share, 0.5)
+        return expected_gain(table, "label_issue", "label_issues", share, 0.5)
 
     halfway, beyond = at(0.15), at(0.9)
     assert halfway is not None
     assert (halfway.points, halfway.low, halfway.high) == pytest.approx((3.0, 1.5, 4.5))
     assert beyond == at(0.3)
-    assert expected_gain(table[:1], "label_issue", ["label_issues"], 0.15, 0.5) is None
-    assert expected_gain(table, "near_copy", ["label_issues"], 0.3, 0.5) is None
+    assert expected_gain(table[:1], "label_issue", "label_issues", 0.15, 0.5) is None
+    assert expected_gain(table, "near_copy", "label_issues", 0.3, 0.5) is None
 
 
-def test_fine_tuning_speaks_before_frozen_embeddings_and_the_nearest_budget_before_others() -> None:
+def test_fine_tuning_speaks_before_frozen_embeddings_and_a_near_budget_before_a_far_one() -> None:
     tuned = gain("label_issue", "label_issues", 6.0, 2.0)
-    frozen, small = replace(tuned, learner="frozen", points=9.0), replace(tuned, budget=0.1, points=1.0)
+    frozen, small = replace(tuned, learner="frozen", points=9.0), replace(tuned, learner="frozen", budget=0.1)
     for table in itertools.permutations([tuned, frozen, small]):
-        found = expected_gain(table, "label_issue", ["label_issues"], 0.3, 0.4)
-        assert found == tuned
-    assert expected_gain([frozen], "label_issue", ["label_issues"], 0.3, 0.4) == frozen
+        for budget, found in ((0.5, tuned), (0.3, tuned), (1.0, tuned), (0.1, small), (0.02, small)):
+            assert expected_gain(table, "label_issue", "label_issues", 0.3, budget) == found
+    assert expected_gain([frozen], "label_issue", "label_issues", 0.3, 0.4) == frozen
+    # what fine-tuning was not measured at, frozen embeddings tell
+    clean = replace(gain(CLEAN, "label_issues", 0.0, 1.0), learner="frozen")
+    found = expected_gain([tuned, frozen, clean], "label_issue", "label_issues", 0.1, 0.5)
+    assert found is not None
+    assert found.learner == "frozen"
 
 
 def test_the_table_of_the_package_is_of_rules_that_plans_follow() -> None:
-    known = {rule for rules in (*RULES.values(), *CHAINED.values()) for rule in rules}
     table = measured_gains()
     assert table
-    assert {one.rule for one in table} <= known
     assert all(one.low <= one.points <= one.high for one in table)
-    assert TASK.has_classes
+    made = recipes(faults_of(diagnosis()), replace(TASK, has_trusted=True))[0]
+    rules = {one.rule for one in made.values()} | {name for of in REMEDIES.values() for name in of.values()}
+    assert rules - {""} <= {one.rule for one in table}
