@@ -1,83 +1,23 @@
-"""Gains of the rules that answer findings, as they were measured on pools of known faults (``expected_gains.csv``)."""
+"""The gain to expect of a rule where a share of a pool has a fault, from those of ``expected_gains.csv``."""
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from functools import cache
-from importlib import resources
-from typing import Literal
+from dataclasses import replace
 
-Against = Literal["random", "fewer_epochs"]
-CLEAN = "none"  # the finding of a pool without a fault
-FILE = "expected_gains.csv"
-FINE_TUNED = "fine-tuned"
+from selectune.diagnose.mending import CLEAN, FINE_TUNED, RANDOM, Gain, read_gains
+
 NEAR = 2.0  # times a budget, or a part of it
 
 
-@dataclass(frozen=True)
-class Gain:
-    """Gain of a rule's rows over rows that cost as much, on pools with one fault.
-
-    Args:
-        finding: that the fault gives; `CLEAN` without one.
-        rule: by which rows were chosen: the name of its file in configs/selectors, ``all_three``, or ``fewer_epochs``.
-        true_share: of the rows with the fault.
-        budget: share of the full cost that was spent.
-        learner: ``fine-tuned``, or ``frozen``: a linear head on frozen embeddings.
-        against: random rows, or all rows for fewer epochs, at the same total cost.
-        points: mean difference, points of the held-out metric.
-        low: of its 95 % interval.
-        high: of it.
-        pools: number of them; the interval is over these.
-        seeds: by which they were drawn.
-    """
-
-    finding: str
-    rule: str
-    true_share: float
-    budget: float
-    learner: str
-    against: Against
-    points: float
-    low: float
-    high: float
-    pools: int
-    seeds: int
-
-    @property
-    def is_gain(self) -> bool:
-        """Whether the interval lies above 0."""
-        return self.low > 0
-
-
-@cache
 def measured_gains() -> tuple[Gain, ...]:
     """The table that comes with the package, but for gains of a single pool, which have no interval."""
-    text = (resources.files(__package__) / FILE).read_text(encoding="utf-8")
-    return tuple(_gain(line) for line in csv.DictReader(text.splitlines()) if line["low"])
-
-
-def _gain(line: dict[str, str]) -> Gain:
-    return Gain(
-        finding=line["finding"],
-        rule=line["rule"],
-        true_share=float(line["true_share"]),
-        budget=float(line["budget"]),
-        learner=line["learner"],
-        against="random" if line["against"] == "random" else "fewer_epochs",
-        points=float(line["gain_points"]),
-        low=float(line["low"]),
-        high=float(line["high"]),
-        pools=int(line["pools"]),
-        seeds=int(line["seeds"]),
-    )
+    return tuple(gain for gain in read_gains() if gain.seen != "unknown")
 
 
 def expected_gain(
-    table: Iterable[Gain], finding: str, rule: str, share: float, budget: float, against: Against = "random"
+    table: Iterable[Gain], finding: str, rule: str, share: float, budget: float, against: str = RANDOM
 ) -> Gain | None:
     """The gain to expect of a rule where a share of the rows has a fault; None where nothing near it was measured.
 

@@ -23,6 +23,8 @@ from selectune.forecast.result import break_even_keep
 from selectune.forecast.sampled_selection import Selecting
 from selectune.lightning_modules import FineTuner
 from selectune.runs.job import Job, Start
+from selectune.selection.entropy_head import choose_head
+from selectune.selection.manifest import head_sentence
 from selectune.selection.request import SelectionRequest
 from selectune.selection.stage import earlier_selection, scoring_model
 from selectune.selection.trainings import first_by_hash, observed_module, observing_data, until
@@ -152,7 +154,11 @@ class Forecaster:
         scoring = scoring_model(request, tuner, self.estimated)
         began = time.perf_counter()
         tokens = request.tokenized(request.pool, scoring.tokenizer)
-        rows = Rows(request.pool, tokens, request.labels)
+        names = request.selector.requires | request.selector.requires_target
+        choose_head(request, tuner.source, scoring, scoring.with_sources(names))
+        if scoring.entropy_head is not None:
+            self.notes.append(head_sentence(scoring.entropy_head))
+        rows = Rows(request.pool, tokens, request.labels, prior=request.prior)
         budget = request.budget.of(len(rows), int(rows.n_tokens.sum()))
         read = Total(device_s=time.perf_counter() - began, flops=0.0, examples=len(rows))
         self.estimated.charge("prepare", request.part, read)

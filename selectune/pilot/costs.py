@@ -21,7 +21,7 @@ from selectune.forecast.ledger import EstimatedCosts
 from selectune.lightning_modules import FineTuner
 from selectune.pilot.plans import Amount, Choice, FullTraining
 from selectune.pilot.recipes import Recipe, Spec
-from selectune.runs.job import Job, Start
+from selectune.runs.job import Job, Start, request_of
 from selectune.selection.request import BudgetAsked
 from selectune.selectors.base import Selector
 
@@ -130,7 +130,7 @@ class Costs:
         choosing.selector = made_of(spec)
         if not filtering:
             choosing.budget = BudgetAsked(keep_rows=max(1, int(share * len(data.pool))))
-        request = choosing.request(self.job.scorer, part, self.job.data if part == "warm_up" else None)
+        request = request_of(self.job, part, choosing)
         assert request is not None
         forecaster = self._forecaster()
         with warnings.catch_warnings():

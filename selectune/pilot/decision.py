@@ -10,9 +10,10 @@ from typing import Any
 from selectune.common.errors import UserError
 from selectune.common.run_files import RunFiles
 from selectune.common.typed_json import from_json
+from selectune.diagnose.mending import FEWER_EPOCHS, RANDOM
 from selectune.pilot.faults import Fault
 from selectune.pilot.plans import Amount, FullTraining
-from selectune.pilot.ranking import ALL, RANDOM, Ranked
+from selectune.pilot.ranking import Ranked
 from selectune.pilot.recipes import TITLES
 
 SCHEMA = 1
@@ -75,7 +76,7 @@ class Decision:
         if first.lifted:
             return f"{TITLES[first.plan.name]}. {first.why}"
         fitting = [one.plan.name for one in self.ranked if not one.plan.unfit]
-        if {ALL, RANDOM} <= set(fitting):
+        if {FEWER_EPOCHS, RANDOM} <= set(fitting):
             advice = "Train on random rows, or on all for fewer epochs"
         else:
             advice = "Train on random rows" if first.plan.name == RANDOM else "Train on all rows for fewer epochs"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from selectune.diagnose.expected_gains import CLEAN, Against, Gain
+from selectune.diagnose.mending import CLEAN, Gain
 from selectune.pilot.faults import faults_of
 from selectune.pilot.plans import Amount, Choice, FullTraining, Plan, candidates
 from selectune.pilot.ranking import Ranked, ranking
@@ -31,9 +31,7 @@ def diagnosis(**shares: float) -> dict[str, Any]:
     return {"findings": findings}
 
 
-def gain(
-    finding: str, rule: str, points: float, spread: float, against: Against = "random", share: float = 0.3
-) -> Gain:
+def gain(finding: str, rule: str, points: float, spread: float, against: str = "random", share: float = 0.3) -> Gain:
     """A measured gain, its interval so much to each side."""
     share = 0.0 if finding == CLEAN else share
     return Gain(finding, rule, share, 0.5, "fine-tuned", against, points, points - spread, points + spread, 6, 3)

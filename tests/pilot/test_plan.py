@@ -18,7 +18,7 @@ from selectune.common.typed_json import from_json
 from selectune.costs.ledger import read_ledger
 from selectune.costs.record import totals
 from selectune.diagnose.diagnosis import read_diagnosis
-from selectune.diagnose.expected_gains import Gain
+from selectune.diagnose.mending import Gain
 from selectune.diagnose.page import read_findings
 from selectune.forecast import measure
 from selectune.pilot import plan as verb

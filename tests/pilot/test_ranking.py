@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from selectune.diagnose.expected_gains import CLEAN, Gain, expected_gain, measured_gains
+from selectune.diagnose.expected_gains import expected_gain, measured_gains
+from selectune.diagnose.mending import CLEAN, Gain
 from selectune.pilot.faults import faults_of
 from selectune.pilot.ranking import BASES, REMEDIES, Ranked, ranking
 from selectune.pilot.recipes import recipes
@@ -31,7 +32,7 @@ def test_wrong_labels_put_their_plan_first() -> None:
     first = ranked[0]
     assert first.gain is not None
     assert first.gain.points == pytest.approx(6.0)
-    assert first.gain.is_gain
+    assert first.gain.seen == "gain"
 
 
 def test_a_rare_class_puts_balanced_rows_first_and_copies_put_nothing_first() -> None:
@@ -111,15 +112,15 @@ def test_fine_tuning_speaks_before_frozen_embeddings_and_a_near_budget_before_a_
     assert expected_gain([frozen], "label_issue", "label_issues", 0.3, 0.4) == frozen
     # what fine-tuning was not measured at, frozen embeddings tell
     clean = replace(gain(CLEAN, "label_issues", 0.0, 1.0), learner="frozen")
-    found = expected_gain([tuned, frozen, clean], "label_issue", "label_issues", 0.1, 0.5)
-    assert found is not None
-    assert found.learner == "frozen"
+    interpolated = expected_gain([tuned, frozen, clean], "label_issue", "label_issues", 0.1, 0.5)
+    assert interpolated is not None
+    assert interpolated.learner == "frozen"
 
 
 def test_the_table_of_the_package_is_of_rules_that_plans_follow() -> None:
     table = measured_gains()
     assert table
-    assert all(one.low <= one.points <= one.high for one in table)
+    assert all((one.low or 0) <= one.points <= (one.high or 0) for one in table)
     made = recipes(faults_of(diagnosis()), replace(TASK, has_trusted=True))[0]
     rules = {one.rule for one in made.values()} | {name for of in REMEDIES.values() for name in of.values()}
     assert rules - {""} <= {one.rule for one in table}
