@@ -44,7 +44,7 @@ def diagnose(job: Job) -> None:
         on_rank_zero(lambda: refuse_reviewed(job.run))
         begin(job, "diagnose")
         examination = Examination.of(job)
-    on_rank_zero(lambda: examination.write(job, began))
+    on_rank_zero(lambda: print_diagnosis(examination.write(job, began)))
 
 
 @dataclass
@@ -165,8 +165,8 @@ class Examination:
         )  # fmt: skip
         return diagnosis, flops
 
-    def write(self, job: Job, began: float) -> None:
-        """Make the diagnosis, charge it, write its files and print it; on rank 0."""
+    def write(self, job: Job, began: float) -> dict[str, Any]:
+        """Make the diagnosis, charge it and write its files, on rank 0; gives the content of ``diagnosis.json``."""
         from dataclasses import replace
 
         from selectune.diagnose.page import write_page
@@ -179,7 +179,7 @@ class Examination:
         content = diagnosis.to_json(self.texts, self.labels, list(self.data.label_names))
         diagnosis.write(job.run, content)
         write_page(job.run)
-        print_diagnosis(content)
+        return content
 
     def _sources(self, tokens: np.ndarray) -> tuple[list[dict[str, Any]], float]:
         """The data sets that the pool is joined from, with their distances to trusted rows, and the FLOPs of these."""
