@@ -11,6 +11,7 @@ from _fine_tuned import Run
 from _table import read_records
 from expected_gains import COLUMNS, FINE_TUNED, TABLE, text
 from fine_tuned_outcomes import SAME
+from outcome_tables import tables
 from pool_faults import rare_class
 from scipy.stats import ttest_1samp
 from verdicts import TABLES, groups_of, summary_file
@@ -148,3 +149,9 @@ def test_a_pool_with_a_rare_class_has_no_copies_where_there_are_rows_enough() ->
     assert [int(text.split()[1]) % 2 for text in pool.texts] == pool.labels.tolist()
     with pytest.raises(ValueError, match="larger sample"):
         rare_class(["a", "b"], np.array([0, 1]), 0.3, np.random.default_rng(0), 100)
+
+
+def test_pages_show_the_tables_of_outcomes() -> None:
+    for name, table in tables().items():
+        page, _, shown = name.partition(": ")
+        assert not shown or table in (REPOSITORY / page).read_text(), f"paste this as {name}:\n{table}"
