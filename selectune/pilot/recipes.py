@@ -116,8 +116,8 @@ def recipes(faults: Mapping[str, Fault], task: Task) -> tuple[dict[str, Recipe],
 def rows_left(recipe: Recipe, findings: Mapping[str, Any], n_rows: int) -> int:
     """The least number of rows that the filters of a recipe are likely to leave, by the findings of a diagnosis.
 
-    The weights that a filter will judge by may not be there beforehand, as after a warm-up; the diagnosis has seen every
-    row.
+    The weights that a filter will judge by may not be there beforehand, as after a warm-up, but the diagnosis has seen
+    every row.
 
     Args:
         recipe: of a plan.
