@@ -207,8 +207,9 @@ def test_a_config_of_euds_runs(shrunk: Callable[..., Path]) -> None:
 
 
 RULES = {
-    "anchored": "EntropyInterval", "balanced": "Balanced", "balanced_deduplicate": "Chain", "igse_anchored": "IGSE",
-    "label_issues": "Chain", "label_loss": "Chain", "prob_cover": "ProbCover", "random": "Random",
+    "ambiguous": "TopK", "anchored": "EntropyInterval", "balanced": "Balanced", "balanced_deduplicate": "Chain",
+    "easy_to_learn": "TopK", "el2n": "TopK", "forgetting": "TopK", "hard_to_learn": "TopK", "igse_anchored": "IGSE",
+    "label_issues": "Chain", "label_loss": "Chain", "prob_cover": "ProbCover", "random": "Random", "rho_loss": "TopK",
     "typical": "Typical",
 }  # fmt: skip
 

@@ -28,6 +28,7 @@ class RunFiles:
         self.open_costs = path / ".open_costs"
         self.saving = path / "saving.json"
         self.forecast = path / "forecast.json"
+        self.review = path / "review.json"  # of the pool, where somebody reviewed it
         self.training = path / "training.json"
         self.row_metrics = path / "test_scores.parquet"
         self.predictions = path / "predictions.parquet"
@@ -71,7 +72,7 @@ class RunFiles:
     def written(self) -> list[Path]:
         """Everything that a run may write; ``config.yaml`` last, since without it a folder is no run."""
         return [
-            self.done, self.metrics, self.costs, self.saving, self.forecast, self.report, self.predictions,
+            self.done, self.metrics, self.costs, self.saving, self.forecast, self.report, self.predictions, self.review,
             self.row_metrics, self.training, self.path / "hparams.yaml", self.checkpoints, self.export, self.selection,
             self.figures, self.warm_up.path, self.open_costs, self.verdict, self.compare,
             self.diagnosis, self.findings, self.diagnosis_page, self.plan, self.plan_overlay, self.plan_review,

@@ -22,6 +22,7 @@ from selectune.lightning_modules.scorers.settings import ScorerSettings
 from selectune.selection.manifest import Selection
 from selectune.selection.request import BudgetAsked, Length, SelectionRequest, cached_tokens
 from selectune.selection.stage import earlier_selection, ledger_of, select_in_library
+from selectune.selectors.anchored import checked_by_target
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -105,8 +106,10 @@ class SelectionDataModule(Loaders):
         """
         if self.selector is None and self.selection is None:
             return None
-        target = None
-        if self.selector is not None and self.selector.requires_target:
+        target, selector = None, self.selector
+        if selector is not None and self.trusted is not None and outer is None:
+            selector = checked_by_target(selector)
+        if selector is not None and selector.requires_target:
             dev = self.splits["dev"]
             default = (self.trusted_texts() or "dev") if outer is None else "train"
             target = find_target(
@@ -119,7 +122,7 @@ class SelectionDataModule(Loaders):
             )
         return SelectionRequest(
             pool=self.pool,
-            selector=self.selector,
+            selector=selector,
             budget=self.budget,
             seed=self.seed,
             training=self,

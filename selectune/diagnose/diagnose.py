@@ -55,16 +55,18 @@ class Examination:
         rows: of the pool, with tokens and classes.
         scoring: the encoder.
         signals: of the pool.
-        trusted: rows that are known to be good, and their states; None without such rows.
+        trusted: rows that are known to be good, and their states halfway up; None without such rows.
         damaged: of each kind: states halfway up of damaged rows, and the rows that they were made of.
+        target: signals of the trusted rows, with embeddings where the pool is of several data sets.
     """
 
     data: SelectionDataModule
     rows: Rows
     scoring: ScoringModel
     signals: Signals
-    trusted: tuple[Pool, Signals] | None
+    trusted: tuple[Pool, np.ndarray] | None
     damaged: dict[str, tuple[np.ndarray, np.ndarray]]
+    target: Signals | None = None
 
     @classmethod
     def of(cls, job: Job) -> Examination:
@@ -96,10 +98,11 @@ class Examination:
         states = read(halfway, _pool_of([text for one in made for text in one.texts], "damaged rows"))[1]
         parts = np.split(states["middle_embedding"], np.cumsum([len(one.texts) for one in made])[:-1])
         damaged = {one.kind: (np.asarray(part), one.rows) for one, part in zip(made, parts, strict=True)}
-        trusted = None
+        trusted = target = None
         if (known := data.known_good()) is not None:
-            trusted = known, read(halfway if pool.domains is None else NEEDED, known)[1]
-        return cls(data, rows, scoring, signals, trusted, damaged)
+            target = read(halfway if pool.domains is None else NEEDED, known)[1]
+            trusted = known, np.asarray(target["middle_embedding"])
+        return cls(data, rows, scoring, signals, trusted, damaged, target)
 
     @cached_property
     def texts(self) -> list[str]:
@@ -138,10 +141,10 @@ class Examination:
             found["label_issue"] = classes.label_issues(self.labels, probabilities, names, seed)
             found["rare_class"] = classes.rare_classes(self.labels, names, self.data.prior)
             groups = classes.hard_groups(embeddings, self.labels, probabilities, self.keys, seed)
-        if self.trusted is not None and self.trusted[1].n_rows >= off_topic.LEAST_TRUSTED:
+        if self.trusted is not None and len(self.trusted[1]) >= off_topic.LEAST_TRUSTED:
             pool, states = self.trusted
             found["off_topic"], spent = off_topic.against_trusted(
-                middle, np.asarray(states["middle_embedding"]), folds, texts.folds_of(tie_keys(pool.text_hash, seed))
+                middle, states, folds, texts.folds_of(tie_keys(pool.text_hash, seed))
             )
             flops += spent
         elif self.labels is not None:
@@ -182,8 +185,8 @@ class Examination:
         if pool.domains is None:
             return [], 0.0
         distances, flops = None, 0.0
-        if self.trusted is not None and len(np.unique(pool.domains)) > 1:
-            distances, flops = composition.distances_to(self.signals, self.trusted[1], self.data.seed)
+        if self.target is not None and len(np.unique(pool.domains)) > 1:
+            distances, flops = composition.distances_to(self.signals, self.target, self.data.seed)
         return composition.sources(pool.domain_names, pool.domains, tokens, distances), flops
 
     def _of_texts(self, lengths: np.ndarray, whole: np.ndarray) -> dict[str, Finding]:

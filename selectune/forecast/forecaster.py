@@ -154,14 +154,14 @@ class Forecaster:
         scoring = scoring_model(request, tuner, self.estimated)
         began = time.perf_counter()
         tokens = request.tokenized(request.pool, scoring.tokenizer)
-        names = request.selector.requires | request.selector.requires_target
-        choose_head(request, tuner.source, scoring, scoring.with_sources(names))
-        if scoring.entropy_head is not None:
-            self.notes.append(head_sentence(scoring.entropy_head))
         rows = Rows(request.pool, tokens, request.labels, prior=request.prior)
         budget = request.budget.of(len(rows), int(rows.n_tokens.sum()))
         read = Total(device_s=time.perf_counter() - began, flops=0.0, examples=len(rows))
         self.estimated.charge("prepare", request.part, read)
+        names = scoring.with_sources(request.selector.requires | request.selector.requires_target)
+        choose_head(request, tuner.source, scoring, names, self.estimated)
+        if scoring.entropy_head is not None:
+            self.notes.append(head_sentence(scoring.entropy_head))
         if scoring.tuned:
             asked, labelled = scoring.settings.tune, request.labelled
             assert asked is not None

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from markupsafe import Markup
 
-from selectune.costs.record import add_up
-from selectune.report.numbers import element, flop, share, si
+from selectune.costs.record import CostRecord, add_up
+from selectune.report.numbers import count, element, flop, share, si
 from selectune.report.run_data import STAGE_NAMES, RunData
 from selectune.selection.manifest import head_sentence
 
 
 def cost_notes(run: RunData) -> Iterator[str]:
-    """The methods and devices by which costs were counted."""
+    """The review of the pool, the head of the entropies, and the methods and devices by which costs were counted."""
+    if run.review:
+        yield review_note(run.review)
     methods: dict[str, list[str]] = {}
     for stage, method in sorted({(record.stage, record.flops_method) for record in run.records}):
         methods.setdefault(method, []).append(STAGE_NAMES[stage].lower())
@@ -31,6 +34,12 @@ def cost_notes(run: RunData) -> Iterator[str]:
     yield "Peak memory is that of the largest process, since it started."
 
 
+def review_note(review: Mapping[str, Any]) -> str:
+    """What somebody's review did to the pool, in one sentence."""
+    before, dropped, changed = (count(review[name]) for name in ("rows_before", "dropped", "relabelled"))
+    return f"The review {review['file']} dropped {dropped} of {before} rows of the pool and relabelled {changed}."
+
+
 def entropy_note(run: RunData) -> str:
     """The head of the entropies, where it was left to us or is a probe, with the cost of exact ones; else empty."""
     choice, diagnostics = run.manifest.get("entropy_head"), run.manifest.get("diagnostics") or {}
@@ -39,15 +48,19 @@ def entropy_note(run: RunData) -> str:
         return ""
     said = head_sentence(choice) if choice else "Entropies are predicted by a probe (scorer.generative.head: probe)."
     of_fit = [record for record in run.records if record.part == "fit"]
-    scored = add_up(record for record in of_fit if record.stage == "score").flops
+    scored = add_up(record for record in of_fit if record.stage == "score" or _fits_probe(record)).flops
     trained = add_up(record for record in of_fit if record.stage == "train" and not record.cached).flops
     exact = fitted.get("exact_flops") if fitted.get("head") == "probe" else None
     if exact is not None:
         would = f"{flop(exact)}{_of_training(exact, trained)}"
-        said += f" Exact scoring would have cost {would}, and scoring by it cost {flop(scored)}."
+        said += f" Exact scoring would have cost {would}, and scoring by it, with its fit, cost {flop(scored)}."
     elif scored:
         said += f" Scoring cost {flop(scored)}{_of_training(scored, trained)}."
     return said
+
+
+def _fits_probe(record: CostRecord) -> bool:
+    return record.stage == "tune_scorer" and (record.work or "").startswith("probe-")
 
 
 def _of_training(flops: float, training: float | None) -> str:

@@ -60,6 +60,7 @@ class RunData:
         forecast: of ``forecast.json``, as ``estimate`` wrote it.
         unfinished: a sentence where the run was not finished, else empty.
         warm_up_manifest: of ``warm_up/selection/manifest.json``, the selection of rows to warm up on.
+        review: of the pool: of ``review.json`` or the manifest.
         training: of ``training.json``; where the warm-up failed, of its own.
     """
 
@@ -74,6 +75,7 @@ class RunData:
     forecast: dict[str, Any]
     unfinished: str
     warm_up_manifest: dict[str, Any]
+    review: dict[str, Any]
     training: TrainingOutcome | None
 
     @classmethod
@@ -121,6 +123,9 @@ class RunData:
             forecast=_read_json(files.forecast, "remove it, or run `estimate` again"),
             unfinished=unfinished,
             warm_up_manifest=_read_json(files.warm_up.manifest, "run again"),
+            review=_read_json(files.review, "restore it, or run again into a new folder")
+            or manifest.get("review")
+            or {},
             training=next((outcome for outcome in known if outcome.failed), outcomes[1]),
         )
 

@@ -12,7 +12,7 @@ import lightning.pytorch as pl
 
 from selectune.common import checks
 from selectune.common.errors import RunDirectoryError, UserError
-from selectune.common.files import clear_partials, default_cache
+from selectune.common.files import clear_partials, default_cache, write_json
 from selectune.common.ranks import on_rank_zero, world
 from selectune.costs.ledger import Ledger
 from selectune.costs.record import Part
@@ -150,4 +150,13 @@ def begin(job: Job, verb: str) -> Start:
         return Start(requests)
     claim = on_rank_zero(lambda: job.run.claim(verb, job.config, job.ckpt_path, job.overwrite))
     job.ledger.path, job.ledger.attempt, job.ledger.resumed = job.run.costs, claim.attempt, claim.resumed
+    if verb == "fit":
+        on_rank_zero(lambda: _note_reviews(job))
     return Start(requests, claim.checkpoint)
+
+
+def _note_reviews(job: Job) -> None:
+    """Write which review each pool of a fit went through, as not every fit has a selection whose manifest says so."""
+    for data, files in ((job.data, job.run), *([(job.warm_up.data, job.run.warm_up)] if job.warm_up else [])):
+        if data.pool.review is not None:
+            write_json(files.review, data.pool.review)

@@ -14,11 +14,12 @@ import torch
 from selectune.common.ranks import on_rank_zero
 from selectune.common.run_files import SelectionFiles
 from selectune.costs.flops import UnfitFlopsError, model_flops
+from selectune.costs.ledger import Ledger
 from selectune.data.sources import ModelSource
 from selectune.data.tokens import TokenizedRows
 from selectune.lightning_modules.heads import load_network
 from selectune.lightning_modules.scorers.language import LanguageScorer, load_language_model
-from selectune.lightning_modules.scorers.probe import UnfitProbeError, fit_rows
+from selectune.lightning_modules.scorers.probe import EntropyProbe, UnfitProbeError, fit_flops, fit_rows
 from selectune.selection.request import SelectionRequest
 from selectune.signals.definitions import ScoringModel
 from selectune.signals.probe import scoring_flops
@@ -50,12 +51,13 @@ def choose_head(
     model: ModelSource,
     scoring: ScoringModel,
     names: Iterable[str],
+    ledger: Ledger,
     earlier: EntropyHead | None = None,
 ) -> None:
     """Put a head in place of ``auto`` in the settings of a scoring model; one that was named stays. All ranks call it.
 
-    Exact entropies are taken where scoring the pool by them costs at most a tenth of the training, where a pool is too
-    small for a probe to pay, and where something else needs the vocabulary product. Otherwise a probe is taken; where
+    Exact entropies are taken where scoring the pool by them costs at most a tenth of the training, where a probe with
+    its fit would cost no less, and where something else needs the vocabulary product. Otherwise a probe is taken; where
     the encoder alone costs over a tenth too, and nothing reads its last states, one of early layers alone.
 
     Args:
@@ -63,6 +65,7 @@ def choose_head(
         model: that is trained.
         scoring: that scores.
         names: of the signals that are computed.
+        ledger: is charged with the time that counting FLOPs takes, as a part of scoring.
         earlier: the choice of a selection that may be this one; it is taken again, so that a longer training does not
             ask for other rows.
     """
@@ -71,7 +74,7 @@ def choose_head(
         return
     chosen = None
     if "generative_entropy" in wanted:
-        chosen = earlier or _chosen(request, model, scoring, wanted)
+        chosen = earlier or _chosen(request, model, scoring, wanted, ledger)
     taken = replace(
         asked,
         head="probe" if chosen and chosen.taken == "probe" else "exact",
@@ -95,21 +98,17 @@ def earlier_choice(folder: Path | None) -> EntropyHead | None:
     return on_rank_zero(read)
 
 
-def _chosen(request: SelectionRequest, model: ModelSource, scoring: ScoringModel, wanted: set[str]) -> EntropyHead:
+def _chosen(
+    request: SelectionRequest, model: ModelSource, scoring: ScoringModel, wanted: set[str], ledger: Ledger
+) -> EntropyHead:
     if "loss" in wanted:
         return EntropyHead("exact", "the signal loss needs them too")
     if scoring.estimator == "masked_pseudo":
         return EntropyHead("exact", "a probe cannot stand in for masked_pseudo")
     tokens = request.tokenized(request.pool, scoring.tokenizer)  # on all ranks, as rank 0 fills the cache
-    return on_rank_zero(lambda: _by_cost(request, model, scoring, wanted, tokens))
-
-
-def _by_cost(
-    request: SelectionRequest, model: ModelSource, scoring: ScoringModel, wanted: set[str], tokens: TokenizedRows
-) -> EntropyHead:
     content = tokens.n_tokens()
     try:
-        fit_rows(request.pool.text_hash, content)
+        examples = fit_rows(request.pool.text_hash, content)
     except UnfitProbeError:
         return EntropyHead("exact", f"a pool of {int(content.sum()):,} positions is too small for a probe to pay")
     budget = request.budget.of(len(tokens), int(content.sum()))
@@ -121,6 +120,24 @@ def _by_cost(
     visits = request.length.visits(share * len(tokens))
     if visits is None:
         return EntropyHead("exact", "the training has no end that is known")
+
+    def counted() -> EntropyHead:
+        with ledger.stage("score", request.part, "entropy head") as cost:
+            cost.add(method="no arithmetic")
+            return _by_cost(model, scoring, wanted, tokens, visits, examples)
+
+    return on_rank_zero(counted)
+
+
+def _by_cost(
+    model: ModelSource,
+    scoring: ScoringModel,
+    wanted: set[str],
+    tokens: TokenizedRows,
+    visits: float,
+    examples: tuple[np.ndarray, np.ndarray],
+) -> EntropyHead:
+    """The choice by FLOPs, where so many rows are visited in the training and a probe learns from such examples."""
     try:
         scorer = LanguageScorer(
             load_language_model(scoring.source, scoring.estimator), ["generative_entropy"], scoring.estimator
@@ -132,10 +149,17 @@ def _by_cost(
     costs = f"exact scoring costs {exact / training:.0%} of the training"
     if exact <= CHEAP * training:
         return EntropyHead("exact", costs, None, exact, training)
-    costs = costs.replace("costs", "would cost")
     alone = not any(scoring.kind(name) in ("encoder", "derived") for name in wanted)
     early = alone and scoring.settings.generative.layers is None and encoder > CHEAP * training
-    return EntropyHead("probe", costs, scoring.layers[:1] if early else None, exact, training)
+    layers = scoring.layers[:1] if early else scoring.layers
+    config, content = scorer.network.config, tokens.n_tokens()
+    n_fit, n_check = (int(content[rows].sum()) for rows in examples)
+    probe = EntropyProbe(int(config.hidden_size) * len(layers), 1.0)
+    fitting = exact * (n_fit + n_check) / content.sum() + fit_flops(probe.width, n_fit)
+    scoring_by_it = encoder * layers[-1] / config.num_hidden_layers + probe.flops() * float(content.sum())
+    if fitting + scoring_by_it >= exact:
+        return EntropyHead("exact", f"{costs}, but a probe and its fit no less", None, exact, training)
+    return EntropyHead("probe", costs.replace("costs", "would cost"), layers if early else None, exact, training)
 
 
 def _training_flops(model: ModelSource, lengths: np.ndarray) -> float:

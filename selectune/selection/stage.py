@@ -71,18 +71,18 @@ def select_rows(
     work = "prepare" if ledger.attempt == 1 or ledger.resumed else ""
     with ledger.stage("prepare", request.part, work) as cost:
         tokens = request.tokenized(request.pool, scoring.tokenizer)
-        names = request.selector.requires | request.selector.requires_target
-        choose_head(request, fine_tuner.source, scoring, scoring.with_sources(names), earlier_choice(folder))
         rows = Rows(request.pool, tokens, labels_of(request.labels, request.selector.requires), prior=request.prior)
         budget = request.budget.of(len(rows), int(rows.n_tokens.sum()))
-        # Everything that decides the rows; in a `Chain` the signals of later selectors are those of the rows left.
-        signals = [scoring.define(name, request.pool) for name in scoring.with_sources(request.selector.requires)]
-        asked = request.described | {
-            "pool_fingerprint": request.pool.fingerprint,
-            "weights_hash": scoring.weights_hash,
-            "signals": [asdict(definition) for definition in signals],
-        }
         cost.add(examples=len(tokens), method="no arithmetic")
+    names = scoring.with_sources(request.selector.requires | request.selector.requires_target)
+    choose_head(request, fine_tuner.source, scoring, names, ledger, earlier_choice(folder))
+    # Everything that decides the rows; in a `Chain` the signals of later selectors are those of the rows left.
+    signals = [scoring.define(name, request.pool) for name in scoring.with_sources(request.selector.requires)]
+    asked = request.described | {
+        "pool_fingerprint": request.pool.fingerprint,
+        "weights_hash": scoring.weights_hash,
+        "signals": [asdict(definition) for definition in signals],
+    }
 
     # Rank 0 alone looks at the disk, so that all ranks select or none does.
     made: Selection | None = on_rank_zero(lambda: _made_before(folder, request, asked))

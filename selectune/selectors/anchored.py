@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from selectune.common.errors import DataError
-from selectune.selectors.base import Budget, cumulative_sizes, rounded
+from selectune.selectors.base import Budget, Selector, cumulative_sizes, rounded
 from selectune.selectors.interval_rules import Densest, IntervalRule, rank_quantiles
 
 NO_TARGET = "{name} needs the scores of a target, rows that are known to be good; name data.target."
@@ -52,7 +54,8 @@ class Anchored(IntervalRule):
 class Checked(IntervalRule):
     """The band of another rule, with a warning where it holds few of the target's rows.
 
-    The target's rows have to be scored for it, which the rule alone does not need: so it is asked for by name.
+    The target's rows have to be scored for it, which the rule alone does not need: so it is asked for by name, or by
+    ``data.trusted``, see `checked_by_target`.
 
     Args:
         rule: places the band.
@@ -76,3 +79,14 @@ class Checked(IntervalRule):
     ) -> tuple[int, int]:
         """The other rule's."""
         return self.rule.run_by_target(ordered, n_tokens, budget, target_scores)
+
+
+def checked_by_target(selector: Selector) -> Selector:
+    """The selector, and those inside it, with every `Densest` band `Checked`, as there are rows known to be good."""
+    made: Any = copy(selector)
+    if type(getattr(made, "rule", None)) is Densest:
+        made.rule = Checked(made.rule)
+    for inner in ("prefilter", "selector", "within"):
+        if isinstance(part := getattr(made, inner, None), Selector):
+            setattr(made, inner, checked_by_target(part))
+    return made

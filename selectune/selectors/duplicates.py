@@ -7,13 +7,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from selectune.common import checks
 from selectune.common.errors import DataError
 from selectune.selectors.base import Picked, Signals, blocks
 from selectune.selectors.entropy import checked_offsets, row_blocks
-from selectune.selectors.filtering import Filter
+from selectune.selectors.filtering import Filter, mixed_labels
 
 SHINGLES_AT_ONCE = 2**16
 PAIRS_AT_ONCE = 2**14
@@ -36,6 +38,9 @@ class Deduplicate(Filter):
 
     Raises:
         UserError: a similarity outside (0, 1].
+
+    Warns:
+        UserWarning: a group mixes labels.
     """
 
     def __init__(self, near: bool = True, similarity: float = 0.8) -> None:
@@ -50,13 +55,14 @@ class Deduplicate(Filter):
     def kept(self, pool: Signals, target: Signals | None, seed: int) -> Picked:
         """Keep one row of each group; ``scores`` are the number of rows in a row's group."""
         texts, text_of = np.unique(pool["text_hash"], return_inverse=True)
-        group_of, diagnostics = text_of, {"exact_duplicates": pool.n_rows - len(texts)}
+        group_of = text_of
+        diagnostics: dict[str, Any] = {"exact_duplicates": pool.n_rows - len(texts)}
         if self.near:
             group_of = near_duplicates(pool["minhash"], text_of, self.similarity)
             diagnostics["near_duplicates"] = len(texts) - len(np.unique(group_of))
         order = np.argsort(pool.tie_keys(seed), kind="stable")  # so that the first of a group is the one to keep
         _, first, sizes = np.unique(group_of[order], return_index=True, return_counts=True)
-        diagnostics["largest_group"] = int(sizes.max())
+        diagnostics |= {"largest_group": int(sizes.max())} | mixed_labels(group_of, pool, "Deduplicate")
         return Picked(np.sort(order[first]).astype(np.int64), sizes[group_of].astype(np.float64), diagnostics)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from selectune.common import checks
 from selectune.common.errors import BadRowsError, BudgetError, ConcentratedScores, DataError, UserError
+from selectune.selectors.anchored import Checked
 from selectune.selectors.base import Budget, Picked, Selector, Signals, lowest, rounded
 from selectune.selectors.interval_rules import (
     NARROW,
@@ -52,8 +53,8 @@ class EntropyInterval(Selector):
 
     @property
     def requires_target(self) -> frozenset[str]:
-        """The entropy, where the rule needs the target's."""
-        return self.requires if self.rule.needs_target else frozenset()
+        """The entropy, where the rule reads the target's."""
+        return self.requires if _read(self.rule, self.entropy) else frozenset()
 
     @property
     def sets_own_size(self) -> bool:
@@ -119,8 +120,8 @@ class IGSE(Selector):
 
     @property
     def requires_target(self) -> frozenset[str]:
-        """The entropies, where the rule needs the target's."""
-        return self.requires if self.rule.needs_target else frozenset()
+        """The entropies, where the rule needs the target's; a checked band has one less, see `_read`."""
+        return frozenset(name for name in self.entropies if _read(self.rule, name))
 
     @property
     def sets_own_size(self) -> bool:
@@ -187,14 +188,25 @@ class IGSE(Selector):
                 if (of_target := theirs[name]) is not None:
                     target_total = (0.0 if target_total is None else target_total) + weight * ((of_target - mean) / std)
         total = rounded(total)
+        if any(of_target is None for of_target in theirs.values()):
+            target_total = None
         band = self.rule.band(total, budget, pool.tie_keys(seed), pool["n_tokens"], target_total)
         described = _described(total, band, budget, "the sum of entropies", target_total)
         return Picked(band.rows, total, {"bands": {"sum": described}})
 
 
+def _read(rule: IntervalRule, name: str) -> bool:
+    """Whether a rule reads an entropy of the target.
+
+    A check leaves ``semantic_entropy`` out, which places a row among the prototypes of its own set, so that the
+    target's is not on the pool's scale; a rule that places its band by the target has nothing else to place it by.
+    """
+    return rule.needs_target and not (isinstance(rule, Checked) and name == "semantic_entropy")
+
+
 def _of_target(target: Signals | None, rule: IntervalRule, name: str) -> np.ndarray | None:
-    """The entropy of the target's rows, where the rule needs it, shape (n_target,)."""
-    if not rule.needs_target:
+    """The entropy of the target's rows, where the rule reads it, shape (n_target,)."""
+    if not _read(rule, name):
         return None
     if target is None:
         raise DataError(

@@ -10,10 +10,9 @@ from selectune.common import checks
 from selectune.selectors.base import Picked, Signals
 from selectune.selectors.clustering import check_embeddings, unit_rows
 from selectune.selectors.copies import DECIMALS, groups_of, near_neighbours
-from selectune.selectors.filtering import Filter
+from selectune.selectors.filtering import Filter, mixed_labels
 
 NEIGHBOURS = 10
-SHOWN = 5  # groups of mixed labels in the diagnostics
 
 
 class SemanticDuplicates(Filter):
@@ -34,6 +33,9 @@ class SemanticDuplicates(Filter):
 
     Raises:
         UserError: a similarity outside (0, 1].
+
+    Warns:
+        UserWarning: a group mixes labels.
     """
 
     requires = frozenset({"embedding"})
@@ -67,16 +69,12 @@ class SemanticDuplicates(Filter):
 
         scores = cosines[:, 0].astype(np.float64)[text_of]
         scores[np.bincount(text_of)[text_of] > 1] = 1.0
-        groups = [order[start : start + size] for start, size in zip(starts, sizes) if size > 1]
         diagnostics: dict[str, Any] = {
             "duplicates": pool.n_rows - len(rows),
-            "groups": len(groups),
+            "groups": int(np.count_nonzero(sizes > 1)),
             "largest_group": int(sizes.max()),
         }
-        if "label" in pool:
-            labels, ids = pool["label"], pool.row_ids
-            mixed = [np.sort(ids[group]).tolist() for group in groups if len(np.unique(labels[group])) > 1]
-            diagnostics["groups_of_mixed_labels"] = {"groups": len(mixed), "row_ids": sorted(mixed)[:SHOWN]}
+        diagnostics |= mixed_labels(group_of, pool, "SemanticDuplicates")
         flops = 2.0 * pool["embedding"].shape[1] * len(texts) ** 2
         return Picked(rows, scores, diagnostics, flops, "near neighbours: 2 d a pair of texts, at most (analytic)")
 

@@ -235,6 +235,14 @@ def test_a_fit_trains_on_the_reviewed_rows_and_says_so(here: Here, selecting: li
     assert (said["file"], said["dropped"], said["rows_before"]) == (str(review), 2, 216)
     assert 0 < said["relabelled"] <= 2
     assert len(said["hash"]) == 32
+    # a fit without a selector has no manifest, but says so too
+    plain = selecting[: selecting.index("--data.selector")]
+    with warned(UserWarning, "my review.csv", 2):
+        told = here("fit", *plain, "--data.review", review, "--trainer.max_epochs", "1", "--output", "plain")
+    assert not (tmp_path / "plain" / "selection").exists()
+    assert json.loads((tmp_path / "plain" / "review.json").read_text()) == said
+    for text in (told, (tmp_path / "plain" / "report.html").read_text()):
+        assert names(" ".join(text.split()), "my review.csv", 216, 2)
     config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
     assert config["data"]["init_args"]["review"] == str(review)
     # the same review in another file gives the same pool, so the selection is valid; another review does not

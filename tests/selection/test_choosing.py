@@ -16,7 +16,8 @@ from selectune.selectors.base import Budget, Picked, Signals
 from selectune.selectors.interval_rules import finite
 from selectune.signals.compute import read_signals
 from selectune.signals.definitions import Rows
-from tests.mistakes import mistake
+from tests.conftest import write_split
+from tests.mistakes import mistake, warned
 
 
 def test_a_chain_scores_only_what_its_prefilter_left(choose: Any) -> None:
@@ -165,3 +166,17 @@ def test_the_target_is_dev(choose: Any) -> None:
     assert selection.manifest.target["source"].startswith("dev of ")
     scored = [record.examples for record in ledger.records if record.stage == "score"]
     assert sorted(scored) == sorted([len(module.pool), len(module.splits["dev"])])
+
+
+def test_the_densest_band_is_checked_against_trusted_rows(choose: Any, tmp_path: Path) -> None:
+    """Trusted rows of one word each lie where the pool's band does not."""
+    write_split(tmp_path / "trusted.parquet", ["cat"] * 30, [0] * 30)
+    with warned(UserWarning, "information_entropy", "Anchored"):
+        selection, _, _ = choose(
+            EntropyInterval("information_entropy"), keep_rows=40, trusted=str(tmp_path / "trusted.parquet")
+        )
+    plain, _, _ = choose(EntropyInterval("information_entropy"), keep_rows=40)
+    np.testing.assert_array_equal(selection.rows, plain.rows)
+    assert "target_share" in selection.manifest.diagnostics["bands"]["information_entropy"]
+    assert selection.manifest.target is not None
+    assert plain.manifest.target is None

@@ -35,7 +35,8 @@ def few(text_hash: np.ndarray, lengths: np.ndarray) -> Any:
 
 @pytest.fixture
 def large_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pools are large enough for a probe, and every probe serves."""
+    """Pools are large enough for a probe, which is as small as the model is, and every probe serves."""
+    monkeypatch.setattr(probe, "HIDDEN", 2)
     monkeypatch.setattr(entropy_head, "fit_rows", few)
     monkeypatch.setattr(probing, "fit_rows", few)
     monkeypatch.setattr(probe.ProbeCheck, "demand", lambda check: None)
@@ -51,31 +52,44 @@ def chosen(
     assert request is not None
     fine_tuner = FineTuner(str(model), 1e-3, seed=0)
     scoring = scoring_model(request, fine_tuner, Ledger())
-    choose_head(request, fine_tuner.source, scoring, scoring.with_sources(selector.requires))
+    choose_head(request, fine_tuner.source, scoring, scoring.with_sources(selector.requires), Ledger())
     return scoring
 
 
 @pytest.mark.usefixtures("large_enough")
 @pytest.mark.parametrize(
-    ("selector", "epochs", "taken", "layers"),
+    ("selector", "exact", "encoder", "taken", "layers"),
     [
-        (ENTROPY, 1, "probe", [1]),  # nothing else reads the last layer
-        (IGSE(), 1, "probe", None),  # embeddings are of the last layer
-        (ENTROPY, 3000, "exact", None),
-        (IGSE(), 3000, "exact", None),
+        (ENTROPY, 0.99 * CHEAP, 0.01, "exact", None),
+        (ENTROPY, 1.01 * CHEAP, 0.01, "probe", None),
+        (ENTROPY, 2.0, 0.9 * CHEAP, "probe", None),
+        (ENTROPY, 2.0, 1.1 * CHEAP, "probe", [1]),  # nothing else reads the last layer, so the encoder stops early
+        (IGSE(), 2.0, 1.1 * CHEAP, "probe", None),  # embeddings are of the last layer
+        (IGSE(), 2.0, 1.9, "exact", None),  # what a probe learns from, and the encoder, cost more
+        (ENTROPY, 2.0, 1.9, "probe", [1]),
     ],
 )
-def test_a_probe_is_taken_where_exact_scoring_costs_over_a_tenth_of_the_training(
-    data_folder: Path, model_folder: Path, selector: Selector, epochs: int, taken: str, layers: list[int] | None
+def test_a_probe_is_taken_where_exact_scoring_costs_over_a_tenth_of_the_training_and_a_probe_less(
+    data_folder: Path,
+    model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    selector: Selector,
+    exact: float,
+    encoder: float,
+    taken: str,
+    layers: list[int] | None,
 ) -> None:
-    scoring = chosen(data_folder, model_folder, selector, Length(epochs), keep=0.25)
+    """FLOPs are shares of those of the training."""
+    training = 1e15
+    monkeypatch.setattr(entropy_head, "scoring_flops", lambda *_: (exact * training, encoder * training))
+    monkeypatch.setattr(entropy_head, "_training_flops", lambda *_: training / 54)
+    scoring = chosen(data_folder, model_folder, selector, Length(epochs=1), keep=0.25)
     choice, generative = scoring.entropy_head, scoring.settings.generative
     assert choice is not None
     assert (generative.head, choice["taken"], choice["layers"]) == (taken, taken, layers)
     assert generative.layers == layers
-    assert (choice["exact_flops"] > CHEAP * choice["training_flops"]) == (taken == "probe")
-    share = f"{choice['exact_flops'] / choice['training_flops']:.0%}".rstrip("%")
-    assert names(choice["why"], share)
+    assert names(choice["why"], f"{exact:.0%}".rstrip("%"))
+    assert (choice["exact_flops"], choice["training_flops"]) == pytest.approx((exact * training, training))
 
 
 @pytest.mark.usefixtures("large_enough")
@@ -163,19 +177,23 @@ def test_a_run_its_forecast_and_its_files_agree(here: Here, arguments: list[str]
 def test_a_selection_that_was_made_is_not_asked_for_otherwise_by_a_longer_training(
     data_folder: Path, model_folder: Path, tmp_path: Path
 ) -> None:
+    ledger = Ledger()
+
     def select(epochs: int) -> Selection:
         module = TextClassification(str(data_folder), max_length=32, selector=ENTROPY, keep=0.25, seed=0)
         module.load()
         request = module.request(ScorerSettings(max_batch_tokens=512), length=Length(epochs))
         assert request is not None
         return select_rows(
-            request, FineTuner(str(model_folder), seed=0), trainer_for, Ledger(), folder=tmp_path / "selection"
+            request, FineTuner(str(model_folder), seed=0), trainer_for, ledger, folder=tmp_path / "selection"
         )
 
     first = select(1)
     assert first.manifest.entropy_head is not None
     assert first.manifest.entropy_head["taken"] == "probe"
     assert select(3000).manifest == first.manifest
+    counting = [record for record in ledger.records if record.work == "entropy head"]
+    assert [(record.stage, record.flops) for record in counting] == [("score", 0)], "charged once, to the selection"
 
 
 def forecast_of(run: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -13,17 +14,22 @@ from selectune.common.errors import DataError
 from selectune.selectors import (
     IGSE,
     Anchored,
+    Balanced,
     Budget,
     Central,
+    Chain,
     Checked,
+    Deduplicate,
     Densest,
     EntropyInterval,
     IntervalRule,
     Quantile,
+    Random,
     Signals,
 )
+from selectune.selectors.anchored import checked_by_target
 from selectune.selectors.checking import checked_select
-from tests.mistakes import mistake, warned
+from tests.mistakes import mistake, names, warned
 from tests.selectors import THREE, permuted, pool_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::selectune.common.errors.ConcentratedScores")
@@ -93,6 +99,30 @@ def test_permuting_the_pool_permutes_the_selection(selector: EntropyInterval | I
     assert sorted(order[again.rows].tolist()) == picked.rows.tolist()
     np.testing.assert_array_equal(again.scores, picked.scores[order])
     assert selector.requires_target == selector.requires
+
+
+@pytest.mark.parametrize("combine", ["box", "sum"])
+def test_a_check_leaves_out_the_entropy_that_is_not_on_the_pools_scale(combine: Literal["box", "sum"]) -> None:
+    pool, target = faulty()
+    both = IGSE(["generative_entropy", "semantic_entropy"], Checked(), combine)
+    assert both.requires_target == {"generative_entropy"}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        picked = checked_select(both, pool, target.take(np.arange(100), {"generative_entropy"}), Budget(rows=150), 0)
+    plain = checked_select(IGSE(both.entropies, Densest(), combine), pool, None, Budget(rows=150), 0)
+    np.testing.assert_array_equal(picked.rows, plain.rows)
+    assert not any(names(str(one.message), "semantic_entropy", "prototypes") for one in caught)
+
+
+def test_every_densest_band_is_checked_where_there_are_rows_known_to_be_good() -> None:
+    inner = Chain(filters=[Deduplicate()], selector=Balanced(within=EntropyInterval()))
+    made: Any = checked_by_target(inner)
+    assert type(made.selector.within.rule) is Checked
+    assert made.requires_target == {"generative_entropy"}
+    assert type(inner.selector.within.rule) is Densest, "the selector that was given stays"  # type: ignore[attr-defined]
+    for rule in (Anchored(), Central(), Checked(Central())):
+        assert checked_by_target(EntropyInterval(rule=rule)).rule is rule  # type: ignore[attr-defined]
+    assert checked_by_target(Random()).requires_target == frozenset()
 
 
 def test_a_sum_is_placed_by_the_sum_of_the_target() -> None:

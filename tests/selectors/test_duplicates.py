@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from selectune.common.errors import BudgetError, DataError, UserError
 from selectune.selectors import Budget, Deduplicate, Signals, duplicates
 from selectune.selectors.duplicates import bands_for, minhash, near_duplicates
-from tests.mistakes import mistake
+from tests.mistakes import mistake, warned
 from tests.selectors import permuted, pool_of
 
 Texts = list[list[int]]
@@ -130,6 +131,25 @@ def test_without_near_ones_only_equal_texts_are_duplicates() -> None:
     assert len(np.unique(pool["text_hash"][picked.rows])) == 280
     assert Deduplicate(near=False).requires == frozenset()
     assert Deduplicate().requires == {"minhash"}
+
+
+@pytest.mark.parametrize("near", [True, False])
+def test_groups_that_mix_labels_are_told(near: bool) -> None:
+    texts = np.repeat(np.arange(10, dtype=np.uint64) * 7919, 3)
+    sketches = np.random.default_rng(0).integers(0, 2**32, (10, 128), dtype=np.uint64).astype(np.uint32).repeat(3, 0)
+    labels = np.repeat(np.arange(10), 3)
+    alike = pool_of(30, text_hash=texts, minhash=sketches, label=labels.copy())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        made = Deduplicate(near).select(alike, None, Budget(), 0).diagnostics
+    assert made["groups_of_mixed_labels"] == {"groups": 0, "row_ids": []}
+    labels[[4, 20]] += 1
+    mixed = pool_of(30, text_hash=texts, minhash=sketches, label=labels).take(np.arange(3, 30))
+    with warned(UserWarning, "Deduplicate", 2, "3, 4, 5"):
+        made = Deduplicate(near).select(mixed, None, Budget(), 0).diagnostics
+    assert made["groups_of_mixed_labels"] == {"groups": 2, "row_ids": [[3, 4, 5], [18, 19, 20]]}
+    unlabelled = pool_of(30, text_hash=texts, minhash=sketches)
+    assert "groups_of_mixed_labels" not in Deduplicate(near).select(unlabelled, None, Budget(), 0).diagnostics
 
 
 @pytest.mark.parametrize("near", [True, False])
