@@ -20,7 +20,7 @@ from selectune.forecast.forecaster import Forecaster, refuse_endless
 from selectune.forecast.ledger import EstimatedCosts
 from selectune.lightning_modules import FineTuner
 from selectune.pilot.plans import Amount, Choice, FullTraining
-from selectune.pilot.recipes import Recipe, Spec
+from selectune.pilot.recipes import Recipe, Spec, rows_left
 from selectune.runs.job import Job, Start, request_of
 from selectune.selection.request import BudgetAsked
 from selectune.selectors.base import Budget, Selector
@@ -72,36 +72,48 @@ class Costs:
         return cls(job, folder, full, part.lengths, before, warming, list(dict.fromkeys(forecaster.notes)))
 
     def choices(
-        self, recipes: Mapping[str, Recipe], share: float, named: Mapping[str, np.ndarray]
+        self,
+        recipes: Mapping[str, Recipe],
+        share: float,
+        findings: Mapping[str, Any],
+        named: Mapping[str, np.ndarray],
     ) -> dict[str, Choice]:
         """The choice of each recipe that chooses rows, by name.
 
         Args:
             recipes: by name.
             share: the budget, of the full cost.
-            named: row ids that each finding names.
+            findings: of the ``diagnosis.json`` of the pool, by name.
+            named: row ids that each of them names.
         """
         made = {}
         for name, recipe in recipes.items():
             if recipe.selector is None:
                 continue
             try:
-                made[name] = self._of_warm_up(recipe, share) if name == "gotd" else self._choice(recipe, share, named)
+                if name == "gotd":
+                    made[name] = self._of_warm_up(recipe, share)
+                else:
+                    made[name] = self._choice(recipe, share, findings, named)
             except UserError as error:
                 made[name] = Choice(Amount(), 0, 0.0, problem=str(error))
         return made
 
-    def _choice(self, recipe: Recipe, share: float, named: Mapping[str, np.ndarray]) -> Choice:
+    def _choice(
+        self, recipe: Recipe, share: float, findings: Mapping[str, Any], named: Mapping[str, np.ndarray]
+    ) -> Choice:
         """The choice of rows to train on."""
         dropped = np.concatenate([np.zeros(0, dtype=np.int64), *(named[one] for one in recipe.dropped)])
         sound = np.setdiff1d(np.arange(len(self.lengths)), dropped)
-        cost, kept = Amount(), sound
-        if recipe.name != "random" and (recipe.filters or not recipe.dropped):
-            cost, rows = self._selected(self.job.data, recipe, share)
-            kept = np.setdiff1d(rows, dropped)
-        if not len(kept):
+        cost, kept, left = Amount(), sound, len(sound)
+        if recipe.filters:
+            cost, _ = self._selected(self.job.data, recipe, share)
+            left = rows_left(recipe, findings, len(sound))
+        elif recipe.name != "random" and not recipe.dropped:
+            cost, kept = self._selected(self.job.data, recipe, share)
+        if not len(kept) or not left:
             return Choice(cost, 0, 0.0, problem="It would leave no row.")
-        return Choice(cost, len(kept if recipe.filters else sound), float(self.lengths[kept].mean()))
+        return Choice(cost, left, float(self.lengths[kept].mean()))
 
     def _of_warm_up(self, recipe: Recipe, share: float) -> Choice:
         """The choice of rows to warm up on."""
@@ -115,7 +127,7 @@ class Costs:
     def _selected(
         self, data: SelectionDataModule, recipe: Recipe, share: float, part: Part = "fit"
     ) -> tuple[Amount, np.ndarray]:
-        """The cost of a choice, and ids of rows that it keeps: all that its filters leave, if it has some."""
+        """The cost of a choice, and ids of rows that it keeps; of one with filters, of what these leave."""
         choosing, forecaster = data.without_selection(), _forecaster(self.job)
         spec = recipe.filtering or recipe.selector
         assert spec is not None

@@ -71,7 +71,8 @@ def decide(job: Job, budget: TotalBudget) -> Decision:
         if budget.unit == "hours":
             costs.full = replace(costs.full, unit="device_s")
         share, full = budget.share_of(costs.full), costs.full
-        choices = costs.choices(made, share, read_findings(job.run, content["pool_fingerprint"]))
+        named = read_findings(job.run, content["pool_fingerprint"])
+        choices = costs.choices(made, share, content["findings"], named)
     if any(choice.cost.flops is None for choice in choices.values()):
         full = replace(full, unit="device_s")
     plans = candidates(made, choices, full, share, task)

@@ -17,15 +17,13 @@ from selectune.pilot.recipes import TITLES
 BASES = (FEWER_EPOCHS, RANDOM)
 MEASURED_ANYWHERE = (FEWER_EPOCHS, "euds", "gotd")  # on pools with faults that they do not answer
 AGAINST = {RANDOM: "random rows", FEWER_EPOCHS: "all rows for fewer epochs"}
-# Rules in the table of expected gains by which plans answer several findings.
+# Rules in the table of expected gains, by the finding that a plan of several rules answers. Copies were dropped there
+# by embeddings, at the cost of a pass that `Deduplicate` does not take.
 REMEDIES = {
-    "chain": {
-        "label_issue": "label_issues",
-        "rare_class": "balanced",
-        "near_copy": "semantic_duplicates",
-        "exact_copy": "semantic_duplicates",
-    },
-    "deduplicate_balanced": {"rare_class": "balanced"},  # copies were dropped by embeddings, which costs a pass
+    "label_issue": "label_issues",
+    "rare_class": "balanced",
+    "near_copy": "semantic_duplicates",
+    "exact_copy": "semantic_duplicates",
 }
 
 
@@ -116,7 +114,7 @@ def _measured(plan: Plan, faults: Mapping[str, Fault], table: Sequence[Gain], bu
 
 def rule_of(plan: Plan, finding: str) -> str:
     """The rule in the table whose gain is expected of a plan, where a pool has a finding; empty where none is."""
-    return plan.rule or REMEDIES.get(plan.name, {}).get(finding, "")
+    return plan.rule or REMEDIES.get(finding, "")
 
 
 def _by_gain(lifted: Sequence[Ranked]) -> list[Ranked]:

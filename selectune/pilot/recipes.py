@@ -113,6 +113,27 @@ def recipes(faults: Mapping[str, Fault], task: Task) -> tuple[dict[str, Recipe],
     return {one.name: replace(one, answers=found[one.name]) for one in made}, left_out
 
 
+def rows_left(recipe: Recipe, findings: Mapping[str, Any], n_rows: int) -> int:
+    """The least number of rows that the filters of a recipe are likely to leave, by the findings of a diagnosis.
+
+    The weights that a filter will judge by may not be there beforehand, as after a warm-up, but the diagnosis has seen
+    every row.
+
+    Args:
+        recipe: of a plan.
+        findings: of a ``diagnosis.json``, by name.
+        n_rows: of the pool.
+    """
+    kinds = {one["class_path"].rpartition(".")[2] for one in recipe.filters}
+    dropped = 0.0
+    if "Deduplicate" in kinds:
+        dropped += max(findings[name]["details"].get("surplus", 0) for name in COPIES)
+    if "LabelIssues" in kinds and "label_issue" in findings:
+        issues = findings["label_issue"]
+        dropped += max(issues["rows"], issues["high"] * n_rows)
+    return max(0, int(n_rows - dropped))
+
+
 def named(kind: str, **arguments: Any) -> Spec:
     """A selector, filter or interval rule of this project, as a config has it."""
     return {"class_path": f"selectune.selectors.{kind}", **({"init_args": arguments} if arguments else {})}
@@ -125,13 +146,10 @@ def _chained(filters: tuple[Spec, ...], selector: Spec) -> Spec:
 def _chain(faults: Mapping[str, Fault], task: Task) -> Recipe:
     """The remedies of all findings that count, one after the other."""
     found = {name for name, fault in faults.items() if fault.counts}
-    issues, copies = "label_issue" in found, found & set(COPIES)
-    filters = []
+    copies, filters = found & set(COPIES), []
     if copies:
-        # a second filter by embeddings would score the rows again that the first one left
-        by_meaning = "near_copy" in copies and not issues
-        filters.append(named("SemanticDuplicates") if by_meaning else named("Deduplicate"))
-    if issues:
+        filters.append(named("Deduplicate"))
+    if "label_issue" in found:
         filters.append(named("LabelIssues", prune="by_noise_rate"))
     last = "Balanced" if "rare_class" in found and task.has_classes else "Random"
     dropped = () if task.reviewed else tuple(name for name in DROPPED if name in found)

@@ -9,7 +9,7 @@ import pytest
 
 from selectune.pilot.faults import COUNTS_FROM, faults_of
 from selectune.pilot.plans import Amount, Choice, candidates
-from selectune.pilot.recipes import NAMES, Task, recipes
+from selectune.pilot.recipes import NAMES, Task, recipes, rows_left
 from tests.pilot.made_up import BATCH, EPOCHS, FULL, ROWS, TASK, choices_for, diagnosis, plans_for
 
 FAULTY = diagnosis(label_issue=0.3, near_copy=0.3, rare_class=0.03, off_topic=0.2)
@@ -72,6 +72,18 @@ def test_all_rows_that_a_filter_leaves_are_trained_on_for_longer_where_the_budge
     assert settings(plan)["keep_rows"] is None
     assert settings(plan)["selector"]["class_path"].endswith("LabelIssues")
     assert plan.overlay["trainer"]["max_steps"] == pytest.approx(plan.rows / BATCH * plan.epochs, rel=0.05)
+
+
+def test_the_diagnosis_says_how_many_rows_a_filter_leaves() -> None:
+    findings = diagnosis(label_issue=0.3, near_copy=0.3, exact_copy=0.1)["findings"]
+    findings["near_copy"]["details"]["surplus"] = 200
+    made, _ = recipes(faults_of({"findings": findings}), TASK)
+    left = {name: rows_left(recipe, findings, ROWS) for name, recipe in made.items()}
+    assert left["random"] == left["balanced"] == ROWS
+    assert left["deduplicate_balanced"] == ROWS - 200
+    assert left["label_issues"] == ROWS - 320  # by the upper bound of the share
+    assert left["chain"] == ROWS - 200 - 320
+    assert rows_left(made["label_issues"], {"near_copy": findings["near_copy"]}, ROWS) == ROWS
 
 
 def test_a_training_of_so_many_steps_gets_fewer_of_them_with_fewer_rows() -> None:
