@@ -20,6 +20,7 @@ PACKAGE = "selectune"
 # A folder imports from lower rungs only; `ONLY` narrows that further.
 RUNGS: dict[str, float] = {
     "cli": 9,
+    "pilot": 8.5,
     "tables": 8,
     "forecast": 8,
     "diagnose": 8,

@@ -1,1 +1,1 @@
-"""Decisions before a fit: what a plan is worth, and what a small part of the cost says of it."""
+"""From a diagnosis, a forecast and a budget to a decision: which rows to train on, and for how long."""

@@ -31,6 +31,7 @@ from selectune.report import print_verdict, write_report
 from selectune.report.numbers import seconds
 from selectune.runs.command import NOT_IN_CONFIG
 from selectune.runs.directory import Run, differences
+from selectune.runs.training_length import ends_after
 from selectune.tables.command import STOPPED, alone_in
 from selectune.tables.grid import BUDGETS, Cell
 from selectune.tables.layers import Config, setting, with_settings
@@ -95,10 +96,7 @@ class Comparison:
         yield [self.cell(FEWER, seed, _select(None) | self._fewer(*folders)) for seed, *folders in whole]
 
     def _fewer(self, fit: Path, whole: Path) -> dict[str, Any]:
-        """Trainer settings with which all rows cost what a fit with its selection did, the schedule compressed.
-
-        The last validation falls on the last step, so that the best checkpoint may be that of the end.
-        """
+        """Trainer settings with which all rows cost what a fit with its selection did, the schedule compressed."""
         outcome = TrainingOutcome.read(whole)
         cost, full = total_flops(fit), total_flops(whole)
         if outcome is None or cost is None or not full:
@@ -106,13 +104,7 @@ class Comparison:
         accumulated = int(setting(self.config, "trainer.accumulate_grad_batches") or 1)
         batches = min(outcome.steps, max(1, round(outcome.steps * cost / full)))
         epochs = max(1, round(batches / outcome.steps * (Saving.read(whole).epochs or 1)))
-        every = max(1, batches // epochs // accumulated) * accumulated
-        return {
-            "trainer.max_steps": max(1, every * epochs // accumulated),
-            "trainer.max_epochs": -1,
-            "trainer.check_val_every_n_epoch": None,
-            "trainer.val_check_interval": every,
-        }
+        return {f"trainer.{name}": value for name, value in ends_after(batches, epochs, accumulated).items()}
 
 
 def main(args: list[str]) -> int:

@@ -1,0 +1,175 @@
+"""The order of plans: by the gain that was measured for what the diagnosis found, and else the simpler one first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+
+from selectune.diagnose.diagnosis import TITLES as FAULTS
+from selectune.diagnose.expected_gains import CLEAN, Against, Gain, expected_gain
+from selectune.pilot.faults import Fault
+from selectune.pilot.plans import Plan
+from selectune.pilot.recipes import TITLES
+
+ALL, RANDOM = "fewer_epochs", "random"
+BASES = (ALL, RANDOM)
+# Rules of the table of expected gains that a plan follows; of the chain, by the finding that it answers.
+RULES = {
+    ALL: ("fewer_epochs",),
+    "balanced": ("balanced",),
+    "deduplicate_balanced": ("deduplicate_balanced",),
+    "label_issues": ("label_issues",),
+    "euds": ("euds",),
+    "gotd": ("gotd",),
+}
+MEASURED_ANYWHERE = (ALL, "euds", "gotd")  # on pools with faults that they do not answer
+AGAINST = {"random": "random rows", "fewer_epochs": "all rows for fewer epochs"}
+CHAINED = {
+    "label_issue": ("label_issues",),
+    "rare_class": ("balanced",),
+    "near_copy": ("copies",),
+    "exact_copy": ("copies",),
+}
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A plan in its place.
+
+    Args:
+        plan: the plan.
+        gain: over random rows at the same total cost, as it was measured; None where nothing like it was.
+        over_fewer_epochs: over all rows for fewer epochs, likewise.
+        answered: faults of the pool for which such a gain was measured, each by itself.
+        why: it stands above the next one, in a sentence; of plans that do not fit, why they do not.
+    """
+
+    plan: Plan
+    gain: Gain | None
+    over_fewer_epochs: Gain | None
+    answered: int = 0
+    why: str = ""
+
+    @property
+    def lifted(self) -> bool:
+        """Whether it was measured to be better than random rows on pools with a fault that counts here."""
+        if self.gain is None or not self.gain.is_gain:
+            return False
+        return self.gain.finding != CLEAN or self.plan.name in MEASURED_ANYWHERE
+
+
+def ranking(plans: Sequence[Plan], faults: Mapping[str, Fault], table: Sequence[Gain], budget: float) -> list[Ranked]:
+    """The plans in their order, the first of them the one to take.
+
+    A plan stands above random rows, or above all rows for fewer epochs, only where the interval of its gain over them
+    lies above 0. Of plans that stand above both the larger gain goes first. All else is in the order of simplicity, but
+    that what was measured to lose comes after it, and what does not fit into the budget last.
+
+    Args:
+        plans: see `selectune.pilot.plans.candidates`.
+        faults: of the pool.
+        table: measured gains.
+        budget: as a share of the full cost.
+    """
+    made = [_measured(plan, faults, table, budget) for plan in sorted(plans, key=lambda plan: plan.simplicity)]
+    fit, unfit = [one for one in made if not one.plan.unfit], [one for one in made if one.plan.unfit]
+    bases = [one for one in fit if one.plan.name in BASES]
+    if bases and bases[0].gain is not None and bases[0].gain.high < 0:
+        bases.reverse()  # random rows were measured to be better than fewer epochs
+    others = [one for one in fit if one.plan.name not in BASES]
+    first = [one for one in others if one.lifted and (one.over_fewer_epochs is None or one.over_fewer_epochs.is_gain)]
+    # better than random rows, but not than fewer epochs
+    between = [one for one in others if one.lifted and one not in first and bases and bases[0].plan.name == ALL]
+    rest = [one for one in others if one not in first and one not in between]
+    rest.sort(key=lambda one: one.gain is not None and one.gain.high < 0)
+    ordered = [*_by_gain(first), *bases[:1], *_by_gain(between), *bases[1:], *rest, *unfit]
+    return [replace(one, why=_why(one, after)) for one, after in zip_longest(ordered, ordered[1:])]
+
+
+def _measured(plan: Plan, faults: Mapping[str, Fault], table: Sequence[Gain], budget: float) -> Ranked:
+    """A plan with its gains; where it answers several faults, the largest that was measured for one of them."""
+    if plan.name == RANDOM:
+        return Ranked(plan, None, None)
+    counting = [fault for fault in faults.values() if fault.counts]
+    if plan.name not in MEASURED_ANYWHERE:
+        counting = [fault for fault in counting if fault.name in plan.answers]
+
+    def gains(against: Against) -> list[Gain]:
+        expected = (
+            expected_gain(table, fault.name, rules_of(plan, fault.name), fault.share, budget, against)
+            for fault in counting
+        )
+        return [gain for gain in expected if gain is not None]
+
+    def best(against: Against) -> Gain | None:
+        clean = expected_gain(table, CLEAN, rules_of(plan, CLEAN), 0.0, budget, against)
+        return max(gains(against), key=lambda gain: (gain.is_gain, gain.points), default=clean)
+
+    answered = sum(gain.is_gain for gain in gains("random") if gain.finding in plan.answers)
+    return Ranked(plan, best("random"), None if plan.name == ALL else best("fewer_epochs"), answered)
+
+
+def rules_of(plan: Plan, finding: str) -> tuple[str, ...]:
+    """Names of the rules in the table whose gain is expected of a plan, where a pool has a finding."""
+    return CHAINED.get(finding, ()) if plan.name == "chain" else RULES.get(plan.name, ())
+
+
+def _by_gain(lifted: Sequence[Ranked]) -> list[Ranked]:
+    """The largest gain first; of equal ones what answers more faults, and then the simpler one.
+
+    Gains of several faults are not added up, as they were measured one by one.
+    """
+
+    def key(one: Ranked) -> tuple[float, int, tuple[int, float]]:
+        assert one.gain is not None
+        return -one.gain.points, -one.answered, one.plan.simplicity
+
+    return sorted(lifted, key=key)
+
+
+def _why(one: Ranked, after: Ranked | None) -> str:
+    """Why a plan stands above the next one."""
+    if one.plan.unfit:
+        return f"It does not fit: {one.plan.unfit}"
+    if after is None:
+        return "It is the last: nothing measured speaks for it over a simpler plan."
+    if after.plan.unfit:
+        return f"{TITLES[after.plan.name]} does not fit into the budget."
+    name, gain, other = TITLES[after.plan.name].lower(), one.gain, after.gain
+    if after.plan.name in BASES and gain is not None and one.plan.name not in BASES:
+        over = one.over_fewer_epochs if after.plan.name == ALL and one.over_fewer_epochs is not None else gain
+        return f"It was measured to gain {points(over)} over {AGAINST[over.against]}{on(over)}."
+    if one.lifted and after.lifted and gain is not None and other is not None:
+        if gain.points != other.points:
+            return f"More is to be gained than by {name}: {points(gain)} against {points(other)}."
+        if one.answered > after.answered:
+            return f"It answers {one.answered} faults that were measured to matter one by one, {name} {after.answered}."
+        return f"It is simpler than {name}, of which no more is to be expected."
+    if one.plan.name == RANDOM and after.plan.name == ALL and other is not None:
+        return f"All rows for fewer epochs were measured to give {points(other)} against random rows{on(other)}."
+    if one.plan.name == ALL and after.plan.name == RANDOM:
+        if gain is not None and gain.is_gain:
+            return f"It was measured to gain {points(gain)} over random rows{on(gain)}."
+        return "It needs no choice and sees every row; nothing measured says that random rows for longer are better."
+    if other is None:
+        return f"It is simpler than {name}, whose gain was not measured on such a pool."
+    if other.high < 0:
+        return f"The next, {name}, was measured to lose: {points(other)} against {AGAINST[other.against]}{on(other)}."
+    if other.is_gain and after.over_fewer_epochs is not None:
+        over = after.over_fewer_epochs
+        return f"The next, {name}, was measured to give {points(over)} against {AGAINST[over.against]}{on(over)}."
+    return f"It is simpler than {name}, whose gain may be nothing: {points(other)} over random rows{on(other)}."
+
+
+def points(gain: Gain) -> str:
+    """A gain with its interval: "+6.2 [+4.3, +8.1] points"."""
+    shown = f"{gain.points:+.1f} [{gain.low:+.1f}, {gain.high:+.1f}] points"
+    return shown.replace("-", "\N{MINUS SIGN}")
+
+
+def on(gain: Gain) -> str:
+    """Where a gain was measured, as the end of a sentence."""
+    fault = "without a fault" if gain.finding == CLEAN else f"with {FAULTS[gain.finding].lower()}"
+    share = "" if gain.finding == CLEAN else f" in {gain.true_share:.0%} of the rows"
+    return f" on pools {fault}{share} ({gain.pools}; {gain.seeds} seeds; {gain.learner}; {gain.budget:.0%} of the cost)"
