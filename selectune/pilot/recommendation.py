@@ -18,10 +18,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from selectune.common.errors import UserError
+from selectune.diagnose.expected_gains import Gain
 
 MARGIN = 0.005
 DRAWS = 20_000
 UNKNOWN_SD = 0.03  # of the gain of a plan of which nothing was measured
+POOL_SD = 0.02  # of the gain on one pool around the mean of those that it was measured on
+ARM_SCALE, ARM_SPREAD = 1.5, 0.02  # small trainings show larger gains, as there is more to be gained
+ARM_NOISE = 0.8  # sd of an accuracy between trainings on n rows, in units of that of n draws
+REHEARSAL_SCALE, REHEARSAL_SPREAD, REHEARSAL_NOISE = 1.0, 0.012, 0.006
+UNTRUSTED = 0.03  # spread more where held-out rows carry the faults of the pool
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,14 @@ class Prior:
 
     mean: float
     sd: float
+
+    @classmethod
+    def of(cls, gain: Gain | None) -> Prior:
+        """The prior of a plan whose gain was measured on other pools, or was not."""
+        if gain is None:
+            return cls(0.0, UNKNOWN_SD)
+        of_mean = (gain.high - gain.low) / (2 * 1.96 * 100)
+        return cls(gain.points / 100, float(np.hypot(of_mean, POOL_SD)))
 
 
 @dataclass(frozen=True)
@@ -64,6 +78,34 @@ class Trial:
             )
         if not (self.scale > 0 and self.spread >= 0 and self.training_sd > 0):
             raise UserError("A trial needs a scale and a noise over 0, and a spread of at least 0.")
+
+    @classmethod
+    def of_arms(cls, wrong: Mapping[str, np.ndarray], baseline: np.ndarray, rows: int, trusted: bool) -> Trial:
+        """The trial of small arms of plans.
+
+        Args:
+            wrong: whether each held-out row was classified wrongly, mean over seeds, shape (n_rows,), by plan.
+            baseline: the same of random rows.
+            rows: that the baseline was trained on, over all seeds.
+            trusted: whether held-out rows are known to be free of the pool's faults.
+        """
+        error = float(np.clip(baseline.mean(), 0.02, 0.98))
+        noise = ARM_NOISE * float(np.sqrt(error * (1 - error) / rows))
+        return cls._of(wrong, baseline, ARM_SCALE, ARM_SPREAD, noise, trusted)
+
+    @classmethod
+    def of_rehearsals(cls, wrong: Mapping[str, np.ndarray], baseline: np.ndarray, trusted: bool) -> Trial:
+        """The trial of rehearsals of plans at their full size, by a head on a scorer's embeddings."""
+        return cls._of(wrong, baseline, REHEARSAL_SCALE, REHEARSAL_SPREAD, REHEARSAL_NOISE, trusted)
+
+    @classmethod
+    def _of(
+        cls, wrong: Mapping[str, np.ndarray], baseline: np.ndarray, scale: float, spread: float, noise: float,
+        trusted: bool,
+    ) -> Trial:  # fmt: skip
+        right = 1.0 - np.stack([np.asarray(one, np.float64) for one in wrong.values()])
+        spread = float(np.hypot(spread, 0.0 if trusted else UNTRUSTED))
+        return cls(tuple(wrong), right, 1.0 - np.asarray(baseline, np.float64), scale, spread, noise)
 
     @property
     def differences(self) -> np.ndarray:
