@@ -15,9 +15,10 @@ from pool_faults import MAKERS
 from selectune import selectors
 from selectune.diagnose import classes, copies
 from selectune.diagnose.findings import Finding
+from selectune.pilot.judging import nearest_cosines, sound_weights
 from selectune.pilot.faults import Fault, faults_of
 from selectune.pilot.recipes import Recipe, Spec, Task, recipes
-from selectune.pilot.rehearsal import Scaled, logits_of, losses_and_errors, train_head
+from selectune.pilot.rehearsal import Scaled, logits_of, losses_and_errors, softmax, train_head
 from selectune.selectors.base import Budget, Signals, tie_keys
 from selectune.selectors.duplicates import minhash
 from selectune.signals.cross_fit import cross_fit
@@ -26,7 +27,16 @@ POOL, HELD_OUT = 4000, 1000
 CONTAMINATED = 0.1  # of the pool is split off it as ``dev``
 LEFT_OUT = ("euds", "gotd")  # take a language model
 TASK = Task("TextClassification", has_classes=True)
-Outcome = dict[str, tuple[np.ndarray, np.ndarray]]  # losses and errors by set of held-out rows
+Outcome = dict[str, "Judged"]  # by set of held-out rows
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Held-out rows by a head: logits, losses and errors."""
+
+    logits: np.ndarray
+    losses: np.ndarray
+    wrong: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -131,10 +141,17 @@ class PilotPool:
         """Losses and errors of held-out rows by a head that was trained on some rows."""
         features = self.scorer if scorer else self.learner
         weights = train_head(features[rows], self.labels[rows], self.n_classes, passes, seed)
-        return {
-            name: losses_and_errors(logits_of(one.scorer if scorer else one.learner, weights), one.labels)
-            for name, one in self.held_out.items()
-        }
+        judged = {}
+        for name, one in self.held_out.items():
+            logits = logits_of(one.scorer if scorer else one.learner, weights)
+            judged[name] = Judged(logits, *losses_and_errors(logits, one.labels))
+        return judged
+
+    def weights(self, dev: str, probe: Outcome) -> np.ndarray:
+        """Weights of held-out rows that carry the faults of the pool, by a head on the scorer's embeddings."""
+        one, even = self.held_out[dev], "rare_class" in self.faults
+        probabilities = softmax(probe[dev].logits)
+        return sound_weights(one.labels, probabilities, nearest_cosines(one.scorer, self.scorer), even)
 
 
 def _examined(

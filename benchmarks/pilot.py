@@ -85,17 +85,17 @@ def pilot(case: str, pool: PilotPool) -> list[Row]:
     picks = ALONE | {"diagnosis": order[0]}
     rows += [Row(case, "outcome", f"regret_{who}", 100 * (best - outcomes[pick])) for who, pick in picks.items()]
     for dev in ("trusted", "contaminated"):
-        measured = Measured(design.sizes, *(np.stack([one[dev][i] for one in curve])[None] for i in (0, 1)))
+        measured = Measured(design.sizes, *(np.stack([getattr(one[dev], of) for one in curve])[None] for of in ("losses", "wrong")))
         reference = Reference(*_both(cheap, cheap_full, dev))
         made = forecast_curve(measured, n_rows, pool.n_classes, pool.seed, reference)
-        true_loss, true = (float(values.mean()) for values in everything[dev])
-        trusted = dev == "trusted"
+        true_loss, true = float(everything[dev].losses.mean()), float(everything[dev].wrong.mean())
+        weights = None if dev == "trusted" else pool.weights(dev, cheap_full)
         trials = [
-            Trial.of_arms({name: arms[name][dev][1] for name in tried}, curve[-1][dev][1], design.sizes[-1], trusted),
+            Trial.of_arms({name: arms[name][dev].wrong for name in tried}, curve[-1][dev].wrong, design.sizes[-1], weights),
             Trial.of_rehearsals(
-                {name: one[dev][1] for name, one in rehearsed.items() if name != RANDOM},
-                rehearsed[RANDOM][dev][1],
-                trusted,
+                {name: one[dev].wrong for name, one in rehearsed.items() if name != RANDOM},
+                rehearsed[RANDOM][dev].wrong,
+                weights,
             ),
         ]
         priors = {one.plan.name: Prior.of(one.gain) for one in ranked}
@@ -107,7 +107,7 @@ def pilot(case: str, pool: PilotPool) -> list[Row]:
             "high": 100 * made.accuracy.high,
             "error": 100 * abs(made.accuracy.value - 1 + true),
             "covered": float(made.accuracy.holds(1 - true)),
-            "test_error": 100 * abs(made.accuracy.value - 1 + everything["test"][1].mean()),
+            "test_error": 100 * abs(made.accuracy.value - 1 + everything["test"].wrong.mean()),
             "loss_error": abs(made.loss.value - true_loss),
             "loss_covered": float(made.loss.holds(true_loss)),
             "regret": 100 * (best - outcomes[picked.plan]),
@@ -127,11 +127,11 @@ def _trained(pool: PilotPool, plan: str, passes: int, seed: int, scorer: bool = 
 
 def _outcome(pool: PilotPool, plan: str, passes: int) -> float:
     """Accuracy of a plan on the test rows, mean of several trainings."""
-    return 1 - float(np.mean([_trained(pool, plan, passes, seed)["test"][1].mean() for seed in range(REPEATS)]))
+    return 1 - float(np.mean([_trained(pool, plan, passes, seed)["test"].wrong.mean() for seed in range(REPEATS)]))
 
 
 def _both(cheap: list[Outcome], full: Outcome, dev: str) -> tuple[np.ndarray, np.ndarray]:
-    return np.stack([one[dev][1] for one in cheap]), full[dev][1]
+    return np.stack([one[dev].wrong for one in cheap]), full[dev].wrong
 
 
 def _plans(pool: PilotPool) -> list[Plan]:

@@ -57,6 +57,7 @@ class Trial:
         scale: gain at this size for a gain of 1 at the full one.
         spread: standard deviation of gains at this size around the scaled ones, beside noise.
         training_sd: of the accuracy between trainings of one arm, already divided by the root of the seeds.
+        weights: of the rows, mean 1, shape (n_rows,); None where all count alike.
 
     Raises:
         UserError: other shapes, no plan, fewer than two rows, or a scale or spread that cannot be.
@@ -68,6 +69,7 @@ class Trial:
     scale: float
     spread: float
     training_sd: float
+    weights: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         rows = np.shape(self.baseline)
@@ -80,43 +82,52 @@ class Trial:
             raise UserError("A trial needs a scale and a noise over 0, and a spread of at least 0.")
 
     @classmethod
-    def of_arms(cls, wrong: Mapping[str, np.ndarray], baseline: np.ndarray, rows: int, trusted: bool) -> Trial:
+    def of_arms(
+        cls, wrong: Mapping[str, np.ndarray], baseline: np.ndarray, rows: int, weights: np.ndarray | None = None
+    ) -> Trial:
         """The trial of small arms of plans.
 
         Args:
             wrong: whether each held-out row was classified wrongly, mean over seeds, shape (n_rows,), by plan.
             baseline: the same of random rows.
             rows: that the baseline was trained on, over all seeds.
-            trusted: whether held-out rows are known to be free of the pool's faults.
+            weights: of held-out rows that may carry the pool's faults, see `sound_weights`; None where they do not.
         """
         error = float(np.clip(baseline.mean(), 0.02, 0.98))
         noise = ARM_NOISE * float(np.sqrt(error * (1 - error) / rows))
-        return cls._of(wrong, baseline, ARM_SCALE, ARM_SPREAD, noise, trusted)
+        return cls._of(wrong, baseline, ARM_SCALE, ARM_SPREAD, noise, weights)
 
     @classmethod
-    def of_rehearsals(cls, wrong: Mapping[str, np.ndarray], baseline: np.ndarray, trusted: bool) -> Trial:
+    def of_rehearsals(
+        cls, wrong: Mapping[str, np.ndarray], baseline: np.ndarray, weights: np.ndarray | None = None
+    ) -> Trial:
         """The trial of rehearsals of plans at their full size, by a head on a scorer's embeddings."""
-        return cls._of(wrong, baseline, REHEARSAL_SCALE, REHEARSAL_SPREAD, REHEARSAL_NOISE, trusted)
+        return cls._of(wrong, baseline, REHEARSAL_SCALE, REHEARSAL_SPREAD, REHEARSAL_NOISE, weights)
 
     @classmethod
     def _of(
         cls, wrong: Mapping[str, np.ndarray], baseline: np.ndarray, scale: float, spread: float, noise: float,
-        trusted: bool,
+        weights: np.ndarray | None,
     ) -> Trial:  # fmt: skip
         right = 1.0 - np.stack([np.asarray(one, np.float64) for one in wrong.values()])
-        spread = float(np.hypot(spread, 0.0 if trusted else UNTRUSTED))
-        return cls(tuple(wrong), right, 1.0 - np.asarray(baseline, np.float64), scale, spread, noise)
+        spread = float(np.hypot(spread, 0.0 if weights is None else UNTRUSTED))
+        return cls(tuple(wrong), right, 1.0 - np.asarray(baseline, np.float64), scale, spread, noise, weights)
+
+    @property
+    def by_row(self) -> np.ndarray:
+        """Weighted differences to random rows, shape (n_plans, n_rows)."""
+        return (self.right - self.baseline) * (1.0 if self.weights is None else self.weights)
 
     @property
     def differences(self) -> np.ndarray:
         """Differences of accuracy to random rows, shape (n_plans,)."""
-        return np.asarray((self.right - self.baseline).mean(axis=1))
+        return np.asarray(self.by_row.mean(axis=1))
 
     @property
     def covariance(self) -> np.ndarray:
         """Of the differences: rows, trainings and extrapolation, shape (n_plans, n_plans)."""
         n_plans, n_rows = self.right.shape
-        rows = np.cov(self.right - self.baseline, ddof=1).reshape(n_plans, n_plans) / n_rows
+        rows = np.cov(self.by_row, ddof=1).reshape(n_plans, n_plans) / n_rows
         trainings = self.training_sd**2 * (np.eye(n_plans) + np.ones((n_plans, n_plans)))
         return np.asarray(rows + trainings + self.spread**2 * np.eye(n_plans))
 

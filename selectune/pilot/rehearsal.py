@@ -59,7 +59,7 @@ def train_head(
     first, second, gradient = (np.zeros_like(weights) for _ in range(3))
     for step, rows in enumerate(order):
         batch = features[rows]
-        slopes = (_softmax(batch @ weights[:-1] + weights[-1]) - targets[rows]) / batch_size
+        slopes = (softmax(batch @ weights[:-1] + weights[-1]) - targets[rows]) / batch_size
         gradient[:-1], gradient[-1] = batch.T @ slopes, slopes.sum(axis=0)
         first += (1 - BETAS[0]) * (gradient - first)
         second += (1 - BETAS[1]) * (gradient**2 - second)
@@ -85,6 +85,7 @@ def flops_of(passes: int, held_out: int, width: int, n_classes: int) -> float:
     return (PASSES * passes + 2.0 * held_out) * (width + 1) * n_classes
 
 
-def _softmax(logits: np.ndarray) -> np.ndarray:
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities of the classes, of the same shape."""
     values = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(values / values.sum(axis=1, keepdims=True))
