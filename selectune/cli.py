@@ -10,6 +10,7 @@ from selectune.callbacks.preemption import Preemption, requeue_signal
 from selectune.diagnose.diagnose import diagnose
 from selectune.diagnose.page import made_again
 from selectune.forecast import estimate
+from selectune.pilot.plan import plan
 from selectune.report import command as report
 from selectune.runs.command import RunCLI, run_verb
 from selectune.runs.job import Job
@@ -27,11 +28,14 @@ class SelectuneCLI(RunCLI):
         return super().verbs() | {"diagnose": diagnose}
 
     def _run_subcommand(self, subcommand: str) -> None:
-        if subcommand != "estimate":
+        if subcommand not in ("estimate", "plan"):
             super()._run_subcommand(subcommand)
             return
         with self.preemption:  # in this process alone
-            estimate(self.job(), self.options.device_flops, self.options.utilisation)
+            if subcommand == "plan":
+                plan(self.job(), self.options.budget)
+            else:
+                estimate(self.job(), self.options.device_flops, self.options.utilisation)
 
 
 def main(args: list[str] | None = None) -> None:

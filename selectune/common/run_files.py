@@ -48,6 +48,9 @@ class RunFiles:
         self.diagnosis = path / "diagnosis.json"
         self.findings = path / "findings.parquet"  # row_id, finding, score
         self.diagnosis_page = path / "diagnosis.html"
+        self.plan = path / "plan.json"
+        self.plan_overlay = path / "plan.yaml"  # what ``fit`` takes over the config that was planned for
+        self.plan_review = path / "plan_review.parquet"  # rows that a plan drops
         self.comparison = self.compare / "compare.json"  # their seeds
 
     @property
@@ -71,5 +74,6 @@ class RunFiles:
             self.done, self.metrics, self.costs, self.saving, self.forecast, self.report, self.predictions,
             self.row_metrics, self.training, self.path / "hparams.yaml", self.checkpoints, self.export, self.selection,
             self.figures, self.warm_up.path, self.open_costs, self.verdict, self.compare,
-            self.diagnosis, self.findings, self.diagnosis_page, self.config,
+            self.diagnosis, self.findings, self.diagnosis_page, self.plan, self.plan_overlay, self.plan_review,
+            self.config,
         ]  # fmt: skip

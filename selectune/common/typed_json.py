@@ -17,7 +17,8 @@ def from_json(
 ) -> Any:
     """A value of a type, from its JSON.
 
-    The type is that of a field: a dataclass, a tuple, a literal, a finite number, a text, or one of them or None.
+    The type is that of a field: a dataclass, a tuple, a literal, a finite number, a text, a dict whose content is not
+    checked, or one of them or None.
 
     Args:
         kind: the type.
@@ -41,6 +42,8 @@ def from_json(
         if isinstance(content, list | tuple):
             return tuple(from_json(get_args(kind)[0], one, name, later, left_out) for one in content)
         fits = False
+    elif origin is dict:
+        fits = isinstance(content, dict)
     elif origin is Literal:
         fits = content in get_args(kind)
     else:

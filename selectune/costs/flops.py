@@ -72,6 +72,11 @@ class FlopModel:
         """FLOPs of a batch of rows that are all padded to one length."""
         return n_rows * (self.constant + self.linear * padded_length + self.quadratic * padded_length**2)
 
+    def of_rows(self, lengths: np.ndarray) -> float:
+        """FLOPs of rows of these lengths without padding, shape (n_rows,)."""
+        length = np.asarray(lengths, dtype=np.float64)
+        return float(len(length) * self.constant + self.linear * length.sum() + self.quadratic * (length**2).sum())
+
 
 def measure_flops(step: Callable[[int], Any], lengths: tuple[int, int, int, int] = LENGTHS) -> FlopModel:
     """Count a step on a row of so many tokens at three lengths, and check the quadratic through them at the last.

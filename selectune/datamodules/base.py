@@ -13,14 +13,14 @@ from selectune.common.errors import DataError
 from selectune.common.memory import give_memory_back
 from selectune.common.ranks import world
 from selectune.data.pool import Pool
-from selectune.data.texts import Texts, as_texts, find_target
+from selectune.data.texts import Texts, as_texts, concatenate, find_target
 from selectune.data.tokens import TokenizedRows, check_length, load_tokenizer, tokenize
 from selectune.data.windows import BatchRows
 from selectune.datamodules.dataloaders import Loaders
 from selectune.datamodules.read_splits import load_splits
 from selectune.lightning_modules.scorers.settings import ScorerSettings
 from selectune.selection.manifest import Selection
-from selectune.selection.request import BudgetAsked, SelectionRequest, cached_tokens
+from selectune.selection.request import BudgetAsked, Length, SelectionRequest, cached_tokens
 from selectune.selection.stage import earlier_selection, ledger_of, select_in_library
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ class SelectionDataModule(Loaders):
         scorer: ScorerSettings | None = None,
         part: Part = "fit",
         outer: SelectionDataModule | None = None,
+        length: Length = Length(),  # noqa: B008
     ) -> SelectionRequest | None:
         """Request to the selection stage; None where nothing is selected.
 
@@ -97,6 +98,7 @@ class SelectionDataModule(Loaders):
             scorer: settings of the scoring model.
             part: of the run that this data belongs to.
             outer: the top-level data, loaded, where this is a warm-up's.
+            length: of the training on what is selected.
 
         Raises:
             DataError: the target cannot be loaded.
@@ -126,9 +128,11 @@ class SelectionDataModule(Loaders):
             part=part,
             labels=self.labels.get("train"),
             label_names=tuple(self.label_names) if self.has_classes else None,
+            prior=self.prior,
             target=target,
             earlier=None if self.selection is None else Path(self.selection).expanduser(),
             scorer=scorer or ScorerSettings(),
+            length=length,
         )
 
     def trusted_texts(self) -> Texts | None:
@@ -150,6 +154,19 @@ class SelectionDataModule(Loaders):
                 *here, split=self.trusted, separator=self.file_format.separator, encoding=self.file_format.encoding
             )
         return replace(texts, text_column=texts.text_column or self.text_columns[0])
+
+    def known_good(self) -> Pool | None:
+        """Rows that are known to be good: those of `trusted`, else of `target` where it names texts; else None.
+
+        Raises:
+            DataError: they cannot be loaded, or the rows are pairs of texts.
+        """
+        if (trusted := self.trusted_texts()) is not None:
+            return concatenate([trusted], self.root, self.seed, self.text_columns[0])
+        if self.target is None or self.target in ("dev", "train"):
+            return None
+        dev = Pool(self.splits["dev"], self.text_columns, "dev", np.arange(len(self.splits["dev"])))
+        return find_target(self.target, dev, None, self.root, self.seed, self.max_target_rows)
 
     def with_selection(self, selection: Selection) -> Self:
         """A copy that trains on the selected rows."""
@@ -202,7 +219,9 @@ class SelectionDataModule(Loaders):
         """Make the selection, where the data module is used as a library in one process."""
         if self.selector is not None and self.selection is None and self.selected is None:
             self.load()
-            request = self.request()
+            trainer: Any = self.trainer
+            steps_of = trainer.accumulate_grad_batches * self.batch_size
+            request = self.request(length=Length.of(trainer.max_epochs, trainer.max_steps, steps_of))
             assert request is not None
             self.selected = select_in_library(request, self.trainer)
 

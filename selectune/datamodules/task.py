@@ -13,6 +13,7 @@ import numpy as np
 from selectune.common import checks
 from selectune.common.errors import BudgetError, DataError
 from selectune.common.seeds import current_seed
+from selectune.data.class_prior import ClassPrior
 from selectune.data.data_files import FileFormat
 from selectune.data.pool import Pool, check_texts
 from selectune.data.sources import DataSource, find_data
@@ -167,6 +168,7 @@ class TaskData(pl.LightningDataModule):
     head_class: type[Head]
     has_classes: bool = True  # labels are classes, so that samples are stratified and lost ones warned of
     label_names: Sequence[str] = ()  # of classes, by number
+    prior: ClassPrior | None = None  # of classes, once they are known
     text_columns: tuple[str, ...]  # the column of the text, or the two of a pair
     label_column: str | None = None
     side_columns: tuple[str, ...] = ()  # are kept where a split has them

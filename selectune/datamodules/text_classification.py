@@ -11,6 +11,7 @@ import torch
 
 from selectune.common import checks
 from selectune.common.errors import DataError, EmptyDataError, first_few
+from selectune.data.class_prior import ClassPrior, Stated, check_stated
 from selectune.data.labels import Classes, labels_of, numbers_of, with_class_labels, with_number_labels
 from selectune.datamodules.base import SelectionDataModule
 from selectune.lightning_modules.heads import ClassificationHead, RegressionHead
@@ -43,6 +44,9 @@ class TextClassification(SelectionDataModule):
         regression: labels are numbers, and the loss is the squared error.
         class_weights: of a row's loss by its class: ``balanced`` (rows / (classes * rows of the class), of the whole
             train split) or a number for each class in their order; default all alike.
+        prior: how frequent the classes will be where the model is used: ``balanced``, all alike (the default);
+            ``train``, as in the whole train split; or the share of each class by its name, sum 1. `Balanced` keeps
+            rows by it, and a diagnosis calls classes rare by it.
         more_test_splits: evaluated as well at the end of a fit and by ``test``, as ``test/<split>/<metric>``.
         strip_headers: of newsgroup posts: keep the author's own words (see `strip_post`); drop those with none.
         drop_empty: drop rows without a text, and say how many, instead of refusing them.
@@ -62,6 +66,7 @@ class TextClassification(SelectionDataModule):
         metrics: list[str] | None = None,
         regression: bool = False,
         class_weights: Literal["balanced"] | list[float] | None = None,
+        prior: Stated | None = None,
         more_test_splits: list[str] | None = None,
         strip_headers: bool = False,
         drop_empty: bool = False,
@@ -75,17 +80,20 @@ class TextClassification(SelectionDataModule):
         self.numbers_are_classes = numbers_are_classes
         known, kind = (NUMBER_METRICS, "numbers") if regression else (CLASS_METRICS, "classes")
         self.metrics = check_metrics(known[:2] if metrics is None else metrics, known, kind)
-        self.class_weights = class_weights
+        self.class_weights, self.stated_prior = class_weights, prior
         self.weights: list[float] | None = None
         self.strip_headers, self.drop_empty = strip_headers, drop_empty
         self.label_names: list[str] = []
         self._classes: Classes | None = None
         columns = {"text_column": text_column, "pair_column": pair_column or None, "label_column": label_column}
         checks.distinct_columns(columns)
+        check_stated(prior)
         super().__init__(dataset, **kwargs)
         self.more_test_splits = more_test_splits or []
         if regression and class_weights is not None:
             raise DataError("data.class_weights weighs classes, but with data.regression there are none; drop one.")
+        if regression and prior is not None:
+            raise DataError("data.prior has shares of classes, but with data.regression there are none; drop one.")
 
     @property
     def monitor(self) -> tuple[str, str]:
@@ -140,6 +148,7 @@ class TextClassification(SelectionDataModule):
                 "learn; check data.label_column, or add rows of another class."
             )
         self.weights = self._weights(numbers["train"])
+        self.prior = ClassPrior.of(self.stated_prior, numbers["train"], classes)
         return numbers
 
     def new_labels(self, labels: list[Any], where: str) -> tuple[list[Any], np.ndarray]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from selectune.data.class_prior import ClassPrior
 from selectune.diagnose.findings import Finding, wilson
 from selectune.selectors.label_issues import wrong_label_probability
 
@@ -48,19 +49,30 @@ def label_issues(labels: np.ndarray, probabilities: np.ndarray, names: list[str]
     return Finding("label_issue", scores, rows, float(scores.mean()), max(0.0, float(low)), float(high), details)
 
 
-def rare_classes(labels: np.ndarray, names: list[str]) -> Finding:
-    """Rows of classes with less than a fifth of an even share of the rows."""
+def rare_classes(labels: np.ndarray, names: list[str], prior: ClassPrior | None = None) -> Finding:
+    """Rows of classes with less than a fifth of the rows that they would have by the prior, default an even one.
+
+    Args:
+        labels: class numbers, shape (n_rows,).
+        names: of the classes.
+        prior: shares that the classes will have where the model is used.
+    """
     counts = np.bincount(labels, minlength=len(names))
-    n, present = len(labels), int((counts > 0).sum())
-    rare = np.flatnonzero((counts > 0) & (counts < RARE * n / present))
-    scores = 1 - counts[labels] / counts.max()
+    n, even = len(labels), (counts > 0) / (counts > 0).sum()
+    expected = n * (even if prior is None else np.array(prior.shares))
+    rare = np.flatnonzero((counts > 0) & (counts < RARE * expected))
+    # of a class that is not expected at all, no number of rows is too few
+    reached = np.where(expected > 0, counts / np.maximum(expected, 1e-12), np.inf)
+    most = reached[np.isfinite(reached)].max(initial=0.0)
+    scores = 1 - np.minimum(reached[labels], most) / max(most, 1e-12)
     shares = {
         names[c]: {"rows": int(counts[c]), "share": counts[c] / n} for c in np.argsort(counts, kind="stable").tolist()
     }
     missing = [names[c] for c in np.flatnonzero(counts == 0)]
     return Finding.counted(
         "rare_class", scores, np.flatnonzero(np.isin(labels, rare)), classes=shares, rare=[names[c] for c in rare],
-        missing=missing,
+        missing=missing, prior="balanced" if prior is None else prior.stated,
+        expected={name: float(share) for name, share in zip(names, expected / n)},
     )  # fmt: skip
 
 

@@ -14,10 +14,9 @@ import numpy as np
 from selectune.common.errors import DataError
 from selectune.common.ranks import on_rank_zero
 from selectune.data.pool import Pool
-from selectune.data.texts import concatenate
 from selectune.data.tokens import TokenizedRows
 from selectune.datamodules.base import SelectionDataModule
-from selectune.diagnose import classes, copies, corruption, off_topic, texts
+from selectune.diagnose import classes, composition, copies, corruption, off_topic, texts
 from selectune.diagnose.diagnosis import Diagnosis, refuse_reviewed
 from selectune.diagnose.findings import Finding
 from selectune.diagnose.terminal import print_diagnosis
@@ -44,7 +43,7 @@ def diagnose(job: Job) -> None:
         on_rank_zero(lambda: refuse_reviewed(job.run))
         begin(job, "diagnose")
         examination = Examination.of(job)
-    on_rank_zero(lambda: examination.write(job, began))
+    on_rank_zero(lambda: print_diagnosis(examination.write(job, began)))
 
 
 @dataclass
@@ -56,7 +55,7 @@ class Examination:
         rows: of the pool, with tokens and classes.
         scoring: the encoder.
         signals: of the pool.
-        trusted: rows that are known to be good, and their states halfway up; None without such rows.
+        trusted: rows that are known to be good, and their states; None without such rows.
         damaged: of each kind: states halfway up of damaged rows, and the rows that they were made of.
     """
 
@@ -64,7 +63,7 @@ class Examination:
     rows: Rows
     scoring: ScoringModel
     signals: Signals
-    trusted: tuple[Pool, np.ndarray] | None
+    trusted: tuple[Pool, Signals] | None
     damaged: dict[str, tuple[np.ndarray, np.ndarray]]
 
     @classmethod
@@ -98,9 +97,8 @@ class Examination:
         parts = np.split(states["middle_embedding"], np.cumsum([len(one.texts) for one in made])[:-1])
         damaged = {one.kind: (np.asarray(part), one.rows) for one, part in zip(made, parts, strict=True)}
         trusted = None
-        if (given := data.trusted_texts()) is not None:
-            known = concatenate([given], data.root, data.seed, data.text_columns[0])
-            trusted = known, np.asarray(read(halfway, known)[1]["middle_embedding"])
+        if (known := data.known_good()) is not None:
+            trusted = known, read(halfway if pool.domains is None else NEEDED, known)[1]
         return cls(data, rows, scoring, signals, trusted, damaged)
 
     @cached_property
@@ -120,7 +118,9 @@ class Examination:
 
     def diagnosis(self) -> tuple[Diagnosis, float]:
         """The diagnosis, without its costs, and its FLOPs beside the forward passes."""
-        found, skipped, flops = self._of_texts(), dict[str, str](), 0.0
+        lengths = self.rows.tokens.lengths
+        whole = self._whole_lengths(lengths)
+        found, skipped, flops = self._of_texts(lengths, whole), dict[str, str](), 0.0
         middle = np.asarray(self.signals["middle_embedding"], dtype=np.float32)
         embeddings, folds, seed = self.signals["embedding"], texts.folds_of(self.keys), self.data.seed
         found["not_language"], spent = texts.not_language(middle, folds, self.damaged)
@@ -136,12 +136,12 @@ class Examination:
         else:
             names, probabilities = list(self.data.label_names), np.asarray(self.signals["class_probabilities"])
             found["label_issue"] = classes.label_issues(self.labels, probabilities, names, seed)
-            found["rare_class"] = classes.rare_classes(self.labels, names)
+            found["rare_class"] = classes.rare_classes(self.labels, names, self.data.prior)
             groups = classes.hard_groups(embeddings, self.labels, probabilities, self.keys, seed)
-        if self.trusted is not None and len(self.trusted[1]) >= off_topic.LEAST_TRUSTED:
+        if self.trusted is not None and self.trusted[1].n_rows >= off_topic.LEAST_TRUSTED:
             pool, states = self.trusted
             found["off_topic"], spent = off_topic.against_trusted(
-                middle, states, folds, texts.folds_of(tie_keys(pool.text_hash, seed))
+                middle, np.asarray(states["middle_embedding"]), folds, texts.folds_of(tie_keys(pool.text_hash, seed))
             )
             flops += spent
         elif self.labels is not None:
@@ -150,15 +150,18 @@ class Examination:
             )
         else:
             skipped["off_topic"] = f"it takes {off_topic.LEAST_TRUSTED} trusted rows; name some in data.trusted"
+        sources, spent = self._sources(whole)
+        flops += spent
         sample = np.argsort(self.keys, kind="stable")[:SHOWN]
         diagnosis = Diagnosis(
             self.rows.pool.source, self.rows.pool.fingerprint, len(self.rows), self.scoring.source.described, found,
             skipped, groups, None if self.trusted is None else self.trusted[0].source, plane=_plane(embeddings, sample),
+            lengths=composition.lengths(whole, self.data.max_length), sources=sources,
         )  # fmt: skip
         return diagnosis, flops
 
-    def write(self, job: Job, began: float) -> None:
-        """Make the diagnosis, charge it, write its files and print it; on rank 0."""
+    def write(self, job: Job, began: float) -> dict[str, Any]:
+        """Make the diagnosis, charge it and write its files, on rank 0; gives the content of ``diagnosis.json``."""
         from dataclasses import replace
 
         from selectune.diagnose.page import write_page
@@ -171,15 +174,24 @@ class Examination:
         content = diagnosis.to_json(self.texts, self.labels, list(self.data.label_names))
         diagnosis.write(job.run, content)
         write_page(job.run)
-        print_diagnosis(content)
+        return content
 
-    def _of_texts(self) -> dict[str, Finding]:
+    def _sources(self, tokens: np.ndarray) -> tuple[list[dict[str, Any]], float]:
+        """The data sets that the pool is joined from, with their distances to trusted rows, and the FLOPs of these."""
+        pool = self.rows.pool
+        if pool.domains is None:
+            return [], 0.0
+        distances, flops = None, 0.0
+        if self.trusted is not None and len(np.unique(pool.domains)) > 1:
+            distances, flops = composition.distances_to(self.signals, self.trusted[1], self.data.seed)
+        return composition.sources(pool.domain_names, pool.domains, tokens, distances), flops
+
+    def _of_texts(self, lengths: np.ndarray, whole: np.ndarray) -> dict[str, Finding]:
         """Findings that no model is needed for."""
-        lengths = self.rows.tokens.lengths
         return {
             "empty": texts.empty(self.texts),
             "exact_copy": copies.exact_copies(self.texts, self.labels),
-            "truncated": texts.truncated(lengths, self._whole_lengths(lengths)),
+            "truncated": texts.truncated(lengths, whole),
         }
 
     def _whole_lengths(self, lengths: np.ndarray) -> np.ndarray:

@@ -14,14 +14,15 @@ from selectune.common.errors import RunDirectoryError
 from selectune.common.files import atomic_file, write_json
 from selectune.common.run_files import RunFiles
 from selectune.diagnose.findings import NAMES, Finding
+from selectune.diagnose.mending import mending_of
 
 SCHEMA = 1
 EXAMPLES, EXAMPLE_LETTERS = 5, 200
 WEAK_PROBE = 0.6  # its accuracy below which it says little of single rows
 SURE_PROBE = 0.85  # its accuracy from which on the share of wrong labels is an estimate, and not a bound
 KEYS = (  # of ``diagnosis.json``
-    "schema", "pool", "pool_fingerprint", "n_rows", "encoder", "trusted", "findings", "skipped", "hard_groups", "plane",
-    "device_s", "wall_s",
+    "schema", "pool", "pool_fingerprint", "n_rows", "encoder", "trusted", "findings", "skipped", "hard_groups",
+    "lengths", "sources", "plane", "device_s", "wall_s",
 )  # fmt: skip
 
 TITLES = {
@@ -44,7 +45,7 @@ REMEDIES = {
     "not_language": "drop them: findings.parquet names them",
     "off_topic": "drop them: findings.parquet names them",
     "label_issue": "the filter LabelIssues drops them; a reviewed findings.parquet mends them",
-    "rare_class": "the selector Balanced keeps as many of each class as it can",
+    "rare_class": "the selector Balanced keeps classes in the shares of the prior, as far as their rows reach",
 }
 
 
@@ -63,6 +64,8 @@ class Diagnosis:
         trusted: what the pool was compared with; None where nothing was.
         device_s: device time of the diagnosis, the forward passes included.
         wall_s: wall time of it.
+        lengths: of the rows in tokens, see `composition.lengths`.
+        sources: the data sets that the pool is joined from, see `composition.sources`; empty for a single one.
         plane: row ids and places of a sample of rows on the plane of largest variance, for a picture.
     """
 
@@ -77,6 +80,8 @@ class Diagnosis:
     device_s: float = 0.0
     wall_s: float = 0.0
     plane: dict[str, Any] = field(default_factory=dict)
+    lengths: dict[str, Any] = field(default_factory=dict)
+    sources: list[dict[str, Any]] = field(default_factory=list)
 
     def sentence(self, finding: Finding) -> str:
         """A finding in one sentence, with its number of rows and its share."""
@@ -108,7 +113,8 @@ class Diagnosis:
                 * (details["probe_accuracy"] < WEAK_PROBE)
             )
         if finding.name == "rare_class":
-            return f"{rows:,} rows ({share}, {bounds}) are of rare classes: {', '.join(details['rare'])}."
+            rare = ", ".join(details["rare"])
+            return f"{rows:,} rows ({share}, {bounds}) are of rare classes: {rare}. {prior_of(finding.details)}."
         if finding.name in ("not_language", "off_topic") and not finding.details.get("able"):
             return f"About {share} of the rows ({bounds}); {rows:,} are named."
         return f"{rows:,} rows ({share}, {bounds})."
@@ -123,15 +129,15 @@ class Diagnosis:
 
         def described(finding: Finding) -> dict[str, Any]:
             worst = finding.rows[np.argsort(-finding.scores[finding.rows], kind="stable")][:EXAMPLES]
+            sizes = {"rows": len(finding.rows), "share": finding.share, "details": finding.details}
             return {
-                "rows": len(finding.rows),
-                "share": finding.share,
+                **sizes,
                 "low": finding.low,
                 "high": finding.high,
                 "sentence": self.sentence(finding) if len(finding.rows) else "None named.",
                 "remedy": REMEDIES[finding.name],
                 "examples": [example(finding, row) for row in worst.tolist()],
-                "details": finding.details,
+                **mending_of(finding.name, sizes, self.n_rows),
             }
 
         groups = [
@@ -152,6 +158,8 @@ class Diagnosis:
             "findings": {name: described(self.findings[name]) for name in NAMES if name in self.findings},
             "skipped": self.skipped,
             "hard_groups": groups,
+            "lengths": self.lengths,
+            "sources": self.sources,
             "plane": self.plane,
             "device_s": self.device_s,
             "wall_s": self.wall_s,
@@ -202,6 +210,20 @@ def _counted(number: int, thing: str) -> str:
 def _percent(share: float) -> str:
     """A share in per cent, with as many digits as it has a use for."""
     return f"{100 * share:.1f} %" if share < 0.0995 else f"{100 * share:.0f} %"
+
+
+def prior_of(details: Mapping[str, Any]) -> str:
+    """The class prior by which classes were called rare."""
+    return f"Class prior: {details['prior']} (data.prior)"
+
+
+def not_found(findings: Mapping[str, Any]) -> list[str]:
+    """Titles of the findings of a ``diagnosis.json`` that name no row, as in the middle of a sentence."""
+    titles = {name: TITLES[name][0].lower() + TITLES[name][1:] for name in findings if not findings[name]["rows"]}
+    if "rare_class" in titles:
+        prior = prior_of(findings["rare_class"]["details"])
+        titles["rare_class"] += f" ({prior[0].lower()}{prior[1:]})"
+    return list(titles.values())
 
 
 def by_weight(findings: Mapping[str, Any]) -> list[str]:

@@ -11,7 +11,9 @@ import numpy as np
 from selectune.common.errors import UserError
 from selectune.common.files import atomic_file
 from selectune.common.run_files import RunFiles
-from selectune.diagnose.diagnosis import TITLES, by_weight, read_diagnosis
+from selectune.diagnose.composition import lengths_sentence
+from selectune.diagnose.diagnosis import TITLES, by_weight, not_found, prior_of, read_diagnosis
+from selectune.diagnose.mending import rows_in_words
 from selectune.diagnose.pictures import pictures_of
 from selectune.report.drawing import show
 from selectune.report.labels import cut, part_of
@@ -46,9 +48,9 @@ def write_page(files: RunFiles) -> Path:
             "headline": headline(named, n_rows),
             "sentence": sentence(content, found),
             "found": {name: findings[name] for name in found},
-            "not_found": [TITLES[name].lower() for name in findings if name not in found],
-            "costs": {name: cost_of_mending(name, findings[name], n_rows) for name in found},
+            "not_found": not_found(findings),
             "pictures": show(pictures_of(content, named), files.path, "diagnosis-"),
+            "lengths": lengths_sentence(content["lengths"]) if content["lengths"] else "",
             "classes": classes_of(findings.get("rare_class")),
             "confusions": confusions(findings.get("label_issue")),
         },
@@ -116,24 +118,6 @@ def sentence(content: Mapping[str, Any], found: Sequence[str]) -> str:
     return f"Of {len(findings)} faults that were looked for in {pool}, these were found: {joined(parts)}{several}."
 
 
-def cost_of_mending(name: str, finding: Mapping[str, Any], n_rows: int) -> str:
-    """Cost of a remedy, as far as it was counted: rows less, rows to read, or tokens more."""
-    rows, details = finding["rows"], finding["details"]
-    if name == "truncated":
-        return f"{count(details['tokens_lost'])} tokens more to read in each epoch."
-    if name == "rare_class":
-        return "Not measured; within the same budget, rows of other classes make room."
-    if name == "label_issue":
-        return f"{rows_in_words(rows)} to read again; where they are dropped, {part_of(rows, n_rows)} of the pool."
-    surplus = details["surplus"] if name in ("exact_copy", "near_copy") else rows
-    return f"{rows_in_words(surplus)} less, {part_of(surplus, n_rows)} of the pool."
-
-
-def rows_in_words(number: int) -> str:
-    """A number of rows: "1 row", "1,200 rows"."""
-    return f"{count(number)} row{'' if number == 1 else 's'}"
-
-
 def classes_of(finding: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Classes as a table, the largest first; of many, the largest and the smallest. None for rows without classes."""
     if finding is None:
@@ -146,7 +130,10 @@ def classes_of(finding: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {
         "number": len(ordered),
         "left_out": len(ordered) - len(shown),
-        "rows": [(name, one["rows"], one["share"], _mark(name, details)) for name, one in shown],
+        "rows": [
+            (name, one["rows"], one["share"], details["expected"][name], _mark(name, details)) for name, one in shown
+        ],
+        "prior": prior_of(details),
     }
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from selectune.diagnose.diagnosis import TITLES, by_weight
+from selectune.diagnose.composition import lengths_sentence, source_sentence
+from selectune.diagnose.diagnosis import TITLES, by_weight, not_found
 from selectune.report.labels import cut
 
 if TYPE_CHECKING:
@@ -31,11 +32,14 @@ def print_diagnosis(content: dict[str, Any], console: Console | None = None) -> 
     found = by_weight(findings)
     if found:
         _print_findings({name: findings[name] for name in found}, console)
-    clean = [TITLES[name].lower() for name in findings if name not in found]
-    if clean:
+    if clean := not_found(findings):
         console.print(f"Looked for and not found: {', '.join(clean)}.", highlight=False)
     for name, why in content["skipped"].items():
         console.print(f"Not looked for: {TITLES[name].lower()}, as {plain(why)}.", highlight=False)
+    if content["lengths"]:
+        console.print(lengths_sentence(content["lengths"]), highlight=False)
+    for source in content["sources"]:
+        console.print(plain(source_sentence(source)), highlight=False)
     for group in content["hard_groups"]:
         text = cut(" ".join(group["examples"][0].split()), EXAMPLE_LETTERS)
         console.print(
@@ -45,7 +49,7 @@ def print_diagnosis(content: dict[str, Any], console: Console | None = None) -> 
 
 
 def _print_findings(found: dict[str, Any], console: Console) -> None:
-    """Print each finding beside its title, with its remedy below it, so that it reads well in 80 columns."""
+    """Print each finding beside its title, with its remedy, cost and expected gain below it: it reads in 80 columns."""
     from rich.markup import escape as plain
     from rich.table import Table
 
@@ -56,5 +60,7 @@ def _print_findings(found: dict[str, Any], console: Console) -> None:
         table.add_row()
         table.add_row(f"[bold]{TITLES[name]}[/bold]", plain(one["sentence"]))
         table.add_row("", f"[dim]Remedy:[/dim] {plain(one['remedy'])}.")
+        table.add_row("", f"[dim]Cost:[/dim] {plain(one['cost']['sentence'])}")
+        table.add_row("", f"[dim]Expected:[/dim] {plain(one['expected'])}")
     table.add_row()
     console.print(table, highlight=False)

@@ -23,6 +23,8 @@ from selectune.forecast.result import break_even_keep
 from selectune.forecast.sampled_selection import Selecting
 from selectune.lightning_modules import FineTuner
 from selectune.runs.job import Job, Start
+from selectune.selection.entropy_head import choose_head
+from selectune.selection.manifest import head_sentence
 from selectune.selection.request import SelectionRequest
 from selectune.selection.stage import earlier_selection, scoring_model
 from selectune.selection.trainings import first_by_hash, observed_module, observing_data, until
@@ -77,23 +79,10 @@ class Forecaster:
         """
         job, model = self.job, self.job.model
         name, parts = model.source.described, dict[Part, PartForecast]()
-        if asked := job.warm_up:
-            tuner = FineTuner(
-                model.checkpoint, asked.learning_rate, asked.weight_decay, asked.warmup, seed=model.seed,
-                stage="warm_up",
-            )  # fmt: skip
-            trainer = self._trainer_for(max_epochs=asked.max_epochs, max_steps=asked.max_steps)
-            parts["warm_up"] = self._part("warm_up", asked.data, tuner, trainer, folder / "warm_up", name)
-            self.notes.append(STANDS_IN.format("warmed-up model"))
-            model.start_from(str(folder / "warm_up" / "export"))
-            name = f"{name}, warmed up"
-        if job.trainer.max_epochs in (None, -1) and job.trainer.max_steps < 0:
-            raise UserError("A fit without an end cannot be forecast; give trainer.max_epochs or trainer.max_steps.")
-        if getattr(job.trainer, "_val_check_time_interval", None) is not None:
-            raise UserError(
-                "Validations by the clock cannot be forecast; give trainer.val_check_interval in batches or as a share."
-            )
-        parts["fit"] = self._part("fit", job.data, model, job.trainer, folder / "model", name)
+        if (warm_up := self.warm_up(folder)) is not None:
+            parts["warm_up"], name = warm_up, f"{name}, warmed up"
+        refuse_endless(job.trainer)
+        parts["fit"] = self.part("fit", job.data, model, job.trainer, folder / "model", name)
 
         saving = parts["fit"].saving
         if "warm_up" in self.start.requests:
@@ -106,7 +95,21 @@ class Forecaster:
         main = parts[saving.main.part]
         return saving, main.break_even_keep(), main.ratio
 
-    def _part(
+    def warm_up(self, folder: Path) -> PartForecast | None:
+        """Charge the warm-up, where there is one; the fit's model starts from what it leaves in the folder."""
+        if (asked := self.job.warm_up) is None:
+            return None
+        model = self.job.model
+        tuner = FineTuner(
+            model.checkpoint, asked.learning_rate, asked.weight_decay, asked.warmup, seed=model.seed, stage="warm_up"
+        )
+        trainer = self._trainer_for(max_epochs=asked.max_epochs, max_steps=asked.max_steps)
+        part = self.part("warm_up", asked.data, tuner, trainer, folder / "warm_up", model.source.described)
+        self.notes.append(STANDS_IN.format("warmed-up model"))
+        model.start_from(str(folder / "warm_up" / "export"))
+        return part
+
+    def part(
         self, part: Part, data: SelectionDataModule, tuner: FineTuner, trainer: pl.Trainer, folder: Path, model: str
     ) -> PartForecast:
         """Charge the selection and the training of a part; the trained model is left in the folder's ``export``."""
@@ -117,7 +120,7 @@ class Forecaster:
             rows, earlier = selection.rows, selection.manifest
             scorer, weights = earlier.scorer, earlier.scorer_parameters
         elif request is not None:
-            selecting, rows = self._select(request, tuner, folder / "scorer")
+            selecting, rows = self.select(request, tuner, folder / "scorer")
             source = selecting.scoring.source
             # a scorer that is not named is the model that the training starts from
             scorer = source.described if self.job.scorer.checkpoint else model
@@ -145,13 +148,17 @@ class Forecaster:
         ratio = ScorerRatio.of(self.estimated.records, scorer, model, weights, trained.parameters, part)
         return PartForecast(self._saving(part, epochs, sizes), ratio, selecting, lengths, whole)
 
-    def _select(self, request: SelectionRequest, tuner: FineTuner, folder: Path) -> tuple[Selecting, np.ndarray]:
+    def select(self, request: SelectionRequest, tuner: FineTuner, folder: Path) -> tuple[Selecting, np.ndarray]:
         """Charge a selection, and give its rows; throw-away weights of its scorer go into the folder."""
         assert request.selector is not None
         scoring = scoring_model(request, tuner, self.estimated)
         began = time.perf_counter()
         tokens = request.tokenized(request.pool, scoring.tokenizer)
-        rows = Rows(request.pool, tokens, request.labels)
+        names = request.selector.requires | request.selector.requires_target
+        choose_head(request, tuner.source, scoring, scoring.with_sources(names))
+        if scoring.entropy_head is not None:
+            self.notes.append(head_sentence(scoring.entropy_head))
+        rows = Rows(request.pool, tokens, request.labels, prior=request.prior)
         budget = request.budget.of(len(rows), int(rows.n_tokens.sum()))
         read = Total(device_s=time.perf_counter() - began, flops=0.0, examples=len(rows))
         self.estimated.charge("prepare", request.part, read)
@@ -240,3 +247,17 @@ class Forecaster:
         # On another machine time is FLOPs over speed, so a term that is unknown in the one is unknown in the other.
         unknown = {each.name: None for each in fields(Terms) if getattr(saving.flops, each.name) is None}
         return replace(saving, device_s=replace(saving.device_s, **unknown))  # type: ignore[arg-type]
+
+
+def refuse_endless(trainer: pl.Trainer) -> None:
+    """Refuse a fit whose batches cannot be counted beforehand.
+
+    Raises:
+        UserError: it has no end, or is validated by the clock.
+    """
+    if trainer.max_epochs in (None, -1) and trainer.max_steps < 0:
+        raise UserError("A fit without an end cannot be forecast; give trainer.max_epochs or trainer.max_steps.")
+    if getattr(trainer, "_val_check_time_interval", None) is not None:
+        raise UserError(
+            "Validations by the clock cannot be forecast; give trainer.val_check_interval in batches or as a share."
+        )

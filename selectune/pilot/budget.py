@@ -48,15 +48,19 @@ class TotalBudget:
             raise _refused(text, "must be a whole number of rows")
         return cls(amount, unit)
 
+    def check_rows(self, n_rows: int) -> None:
+        """Raise a BudgetError where more rows are asked for than a pool has."""
+        if self.unit == "rows" and self.amount > n_rows:
+            raise _refused(str(self), f"must be at most the {n_rows} rows of the pool")
+
     def share_of(self, full: FullTraining) -> float:
         """The share of a full training's cost; 1 for hours that it does not need.
 
         Raises:
             BudgetError: more rows than there are.
         """
+        self.check_rows(full.rows)
         if self.unit == "rows":
-            if self.amount > full.rows:
-                raise _refused(f"{self.amount:.0f}rows", f"must be at most the {full.rows} rows of the pool")
             return self.amount / full.rows
         if self.unit == "hours":
             return min(1.0, self.amount * SECONDS / full.cost.device_s)

@@ -7,29 +7,24 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 from selectune.diagnose.diagnosis import TITLES as FAULTS
-from selectune.diagnose.expected_gains import CLEAN, Against, Gain, expected_gain
+from selectune.diagnose.expected_gains import expected_gain
+from selectune.diagnose.mending import CLEAN, FEWER_EPOCHS, RANDOM, Gain
 from selectune.pilot.faults import Fault
 from selectune.pilot.plans import Plan
 from selectune.pilot.recipes import TITLES
 
-ALL, RANDOM = "fewer_epochs", "random"
-BASES = (ALL, RANDOM)
-# Rules of the table of expected gains that a plan follows; of the chain, by the finding that it answers.
-RULES = {
-    ALL: ("fewer_epochs",),
-    "balanced": ("balanced",),
-    "deduplicate_balanced": ("deduplicate_balanced",),
-    "label_issues": ("label_issues",),
-    "euds": ("euds",),
-    "gotd": ("gotd",),
-}
-MEASURED_ANYWHERE = (ALL, "euds", "gotd")  # on pools with faults that they do not answer
-AGAINST = {"random": "random rows", "fewer_epochs": "all rows for fewer epochs"}
-CHAINED = {
-    "label_issue": ("label_issues",),
-    "rare_class": ("balanced",),
-    "near_copy": ("copies",),
-    "exact_copy": ("copies",),
+BASES = (FEWER_EPOCHS, RANDOM)
+MEASURED_ANYWHERE = (FEWER_EPOCHS, "euds", "gotd")  # on pools with faults that they do not answer
+AGAINST = {RANDOM: "random rows", FEWER_EPOCHS: "all rows for fewer epochs"}
+# Rules in the table of expected gains by which plans answer several findings.
+REMEDIES = {
+    "chain": {
+        "label_issue": "label_issues",
+        "rare_class": "balanced",
+        "near_copy": "semantic_duplicates",
+        "exact_copy": "semantic_duplicates",
+    },
+    "deduplicate_balanced": {"rare_class": "balanced"},  # copies were dropped by embeddings, which costs a pass
 }
 
 
@@ -54,7 +49,7 @@ class Ranked:
     @property
     def lifted(self) -> bool:
         """Whether it was measured to be better than random rows on pools with a fault that counts here."""
-        if self.gain is None or not self.gain.is_gain:
+        if self.gain is None or self.gain.seen != "gain":
             return False
         return self.gain.finding != CLEAN or self.plan.name in MEASURED_ANYWHERE
 
@@ -75,14 +70,18 @@ def ranking(plans: Sequence[Plan], faults: Mapping[str, Fault], table: Sequence[
     made = [_measured(plan, faults, table, budget) for plan in sorted(plans, key=lambda plan: plan.simplicity)]
     fit, unfit = [one for one in made if not one.plan.unfit], [one for one in made if one.plan.unfit]
     bases = [one for one in fit if one.plan.name in BASES]
-    if bases and bases[0].gain is not None and bases[0].gain.high < 0:
+    if bases and bases[0].gain is not None and bases[0].gain.seen == "loss":
         bases.reverse()  # random rows were measured to be better than fewer epochs
     others = [one for one in fit if one.plan.name not in BASES]
-    first = [one for one in others if one.lifted and (one.over_fewer_epochs is None or one.over_fewer_epochs.is_gain)]
+    first = [
+        one for one in others if one.lifted and (one.over_fewer_epochs is None or one.over_fewer_epochs.seen == "gain")
+    ]
     # better than random rows, but not than fewer epochs
-    between = [one for one in others if one.lifted and one not in first and bases and bases[0].plan.name == ALL]
+    between = [
+        one for one in others if one.lifted and one not in first and bases and bases[0].plan.name == FEWER_EPOCHS
+    ]
     rest = [one for one in others if one not in first and one not in between]
-    rest.sort(key=lambda one: one.gain is not None and one.gain.high < 0)
+    rest.sort(key=lambda one: one.gain is not None and one.gain.seen == "loss")
     ordered = [*_by_gain(first), *bases[:1], *_by_gain(between), *bases[1:], *rest, *unfit]
     return [replace(one, why=_why(one, after)) for one, after in zip_longest(ordered, ordered[1:])]
 
@@ -95,24 +94,28 @@ def _measured(plan: Plan, faults: Mapping[str, Fault], table: Sequence[Gain], bu
     if plan.name not in MEASURED_ANYWHERE:
         counting = [fault for fault in counting if fault.name in plan.answers]
 
-    def gains(against: Against) -> list[Gain]:
+    def gains(against: str) -> list[Gain]:
         expected = (
-            expected_gain(table, fault.name, rules_of(plan, fault.name), fault.share, budget, against)
+            expected_gain(table, fault.name, rule_of(plan, fault.name), fault.share, budget, against)
             for fault in counting
         )
         return [gain for gain in expected if gain is not None]
 
-    def best(against: Against) -> Gain | None:
-        clean = expected_gain(table, CLEAN, rules_of(plan, CLEAN), 0.0, budget, against)
-        return max(gains(against), key=lambda gain: (gain.is_gain, gain.points), default=clean)
+    def best(against: str) -> Gain | None:
+        found = gains(against)
+        if not found:
+            return expected_gain(table, CLEAN, plan.rule, 0.0, budget, against)
+        if plan.name in MEASURED_ANYWHERE:
+            return found[0]  # of the fault of most rows
+        return max(found, key=lambda gain: (gain.seen == "gain", gain.points))
 
-    answered = sum(gain.is_gain for gain in gains("random") if gain.finding in plan.answers)
-    return Ranked(plan, best("random"), None if plan.name == ALL else best("fewer_epochs"), answered)
+    answered = sum(gain.seen == "gain" for gain in gains(RANDOM) if gain.finding in plan.answers)
+    return Ranked(plan, best(RANDOM), None if plan.name == FEWER_EPOCHS else best(FEWER_EPOCHS), answered)
 
 
-def rules_of(plan: Plan, finding: str) -> tuple[str, ...]:
-    """Names of the rules in the table whose gain is expected of a plan, where a pool has a finding."""
-    return CHAINED.get(finding, ()) if plan.name == "chain" else RULES.get(plan.name, ())
+def rule_of(plan: Plan, finding: str) -> str:
+    """The rule in the table whose gain is expected of a plan, where a pool has a finding; empty where none is."""
+    return plan.rule or REMEDIES.get(plan.name, {}).get(finding, "")
 
 
 def _by_gain(lifted: Sequence[Ranked]) -> list[Ranked]:
@@ -135,10 +138,10 @@ def _why(one: Ranked, after: Ranked | None) -> str:
     if after is None:
         return "It is the last: nothing measured speaks for it over a simpler plan."
     if after.plan.unfit:
-        return f"{TITLES[after.plan.name]} does not fit into the budget."
-    name, gain, other = TITLES[after.plan.name].lower(), one.gain, after.gain
+        return f"{quoted(after.plan.name)} does not fit into the budget."
+    name, gain, other = quoted(after.plan.name), one.gain, after.gain
     if after.plan.name in BASES and gain is not None and one.plan.name not in BASES:
-        over = one.over_fewer_epochs if after.plan.name == ALL and one.over_fewer_epochs is not None else gain
+        over = one.over_fewer_epochs if after.plan.name == FEWER_EPOCHS and one.over_fewer_epochs is not None else gain
         return f"It was measured to gain {points(over)} over {AGAINST[over.against]}{on(over)}."
     if one.lifted and after.lifted and gain is not None and other is not None:
         if gain.points != other.points:
@@ -146,20 +149,25 @@ def _why(one: Ranked, after: Ranked | None) -> str:
         if one.answered > after.answered:
             return f"It answers {one.answered} faults that were measured to matter one by one, {name} {after.answered}."
         return f"It is simpler than {name}, of which no more is to be expected."
-    if one.plan.name == RANDOM and after.plan.name == ALL and other is not None:
+    if one.plan.name == RANDOM and after.plan.name == FEWER_EPOCHS and other is not None:
         return f"All rows for fewer epochs were measured to give {points(other)} against random rows{on(other)}."
-    if one.plan.name == ALL and after.plan.name == RANDOM:
-        if gain is not None and gain.is_gain:
+    if one.plan.name == FEWER_EPOCHS and after.plan.name == RANDOM:
+        if gain is not None and gain.seen == "gain":
             return f"It was measured to gain {points(gain)} over random rows{on(gain)}."
         return "It needs no choice and sees every row; nothing measured says that random rows for longer are better."
     if other is None:
         return f"It is simpler than {name}, whose gain was not measured on such a pool."
-    if other.high < 0:
+    if other.seen == "loss":
         return f"The next, {name}, was measured to lose: {points(other)} against {AGAINST[other.against]}{on(other)}."
-    if other.is_gain and after.over_fewer_epochs is not None:
+    if other.seen == "gain" and after.over_fewer_epochs is not None:
         over = after.over_fewer_epochs
         return f"The next, {name}, was measured to give {points(over)} against {AGAINST[over.against]}{on(over)}."
     return f"It is simpler than {name}, whose gain may be nothing: {points(other)} over random rows{on(other)}."
+
+
+def quoted(name: str) -> str:
+    """The title of a plan within a sentence."""
+    return f"“{TITLES[name]}”"
 
 
 def points(gain: Gain) -> str:
@@ -172,4 +180,5 @@ def on(gain: Gain) -> str:
     """Where a gain was measured, as the end of a sentence."""
     fault = "without a fault" if gain.finding == CLEAN else f"with {FAULTS[gain.finding].lower()}"
     share = "" if gain.finding == CLEAN else f" in {gain.true_share:.0%} of the rows"
-    return f" on pools {fault}{share} ({gain.pools}; {gain.seeds} seeds; {gain.learner}; {gain.budget:.0%} of the cost)"
+    where = f"{gain.pools} pools, {gain.seeds} seeds; {gain.learner}; {gain.budget:.0%} of the cost"
+    return f" on pools {fault}{share} ({where})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from selectune.pilot.faults import Fault
@@ -61,6 +61,7 @@ class Recipe:
         filters: before it.
         answers: findings of the pool that it answers.
         dropped: findings whose rows a review drops.
+        rule: its name in the table of expected gains; empty where it has none there, or one for each finding.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Recipe:
     filters: tuple[Spec, ...] = ()
     answers: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    rule: str = ""
 
     @property
     def filtering(self) -> Spec | None:
@@ -83,35 +85,32 @@ class Recipe:
 def recipes(faults: Mapping[str, Fault], task: Task) -> tuple[dict[str, Recipe], dict[str, str]]:
     """The recipes for a pool with some faults, by name, and why others are left out, by name."""
     left_out: dict[str, str] = {}
-    made = [Recipe("fewer_epochs", None), Recipe("random", named("Random"))]
+    made = [Recipe("fewer_epochs", None, rule="fewer_epochs"), Recipe("random", named("Random"))]
     without_issues, no_copies = named("LabelIssues", prune="by_noise_rate"), named("Deduplicate")
     if task.has_classes:
         balanced = named("Balanced")
         made += [
-            Recipe("balanced", balanced, answers=("rare_class",)),
+            Recipe("balanced", balanced, answers=("rare_class",), rule="balanced"),
             Recipe("deduplicate_balanced", balanced, (no_copies,), (*COPIES, "rare_class")),
-            Recipe("label_issues", named("Random"), (without_issues,), ("label_issue",)),
+            Recipe("label_issues", named("Random"), (without_issues,), ("label_issue",), rule="label_issues"),
         ]
     else:
         left_out |= dict.fromkeys(("balanced", "deduplicate_balanced", "label_issues"), NO_CLASSES)
     chain = _chain(faults, task)
     same = [one.name for one in made if (one.selector, one.filters) == (chain.selector, chain.filters)]
     if same and not chain.dropped:
-        found = "nothing that a plan could mend counts" if same == ["random"] else f"it is the plan {same[0]}"
-        left_out["chain"] = found
+        reason = "nothing that a plan could mend counts" if same == ["random"] else f"it is “{TITLES[same[0]]}”"
+        left_out["chain"] = reason
     else:
         made.append(chain)
-    made.append(Recipe("euds", _euds(task)))
+    made.append(Recipe("euds", _euds(task), rule="igse_anchored" if task.has_trusted else "igse"))
     if task.warm_up == "all":
-        made.append(Recipe("gotd", named("GOTD")))
+        made.append(Recipe("gotd", named("GOTD"), rule="gotd"))
     else:
         chosen = "warm_up.data.selector chooses the rows to warm up on already, in every plan"
         left_out["gotd"] = chosen if task.warm_up == "selected" else "no warm_up.data is configured"
-    relevant = [
-        Recipe(one.name, one.selector, one.filters, tuple(name for name in one.answers if name in faults), one.dropped)
-        for one in made
-    ]
-    return {one.name: one for one in relevant}, left_out
+    found = {one.name: tuple(name for name in faults if name in one.answers) for one in made}
+    return {one.name: replace(one, answers=found[one.name]) for one in made}, left_out
 
 
 def named(kind: str, **arguments: Any) -> Spec:

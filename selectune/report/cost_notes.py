@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 from markupsafe import Markup
 
-from selectune.report.numbers import element, si
+from selectune.costs.record import add_up
+from selectune.report.numbers import element, flop, share, si
 from selectune.report.run_data import STAGE_NAMES, RunData
+from selectune.selection.manifest import head_sentence
 
 
 def cost_notes(run: RunData) -> Iterator[str]:
@@ -16,6 +18,8 @@ def cost_notes(run: RunData) -> Iterator[str]:
     for stage, method in sorted({(record.stage, record.flops_method) for record in run.records}):
         methods.setdefault(method, []).append(STAGE_NAMES[stage].lower())
     yield from (f"FLOPs of {', '.join(stages)}: {method}." for method, stages in methods.items())
+    if note := entropy_note(run):
+        yield note
     yield from sorted({f"Energy {record.energy_source}." for record in run.records if record.energy_j is None})
     devices: dict[int, set[str]] = {}
     for record in run.records:
@@ -25,6 +29,29 @@ def cost_notes(run: RunData) -> Iterator[str]:
         yield f"Ran as {size} process{'es' if size > 1 else ''} on {', '.join(sorted(names))}."
     yield "Device time adds up over processes, wall time does not; both leave out what other rows count."
     yield "Peak memory is that of the largest process, since it started."
+
+
+def entropy_note(run: RunData) -> str:
+    """The head of the entropies, where it was left to us or is a probe, with the cost of exact ones; else empty."""
+    choice, diagnostics = run.manifest.get("entropy_head"), run.manifest.get("diagnostics") or {}
+    fitted = (diagnostics.get("signals") or {}).get("generative_entropy") or {}
+    if not choice and not fitted:
+        return ""
+    said = head_sentence(choice) if choice else "Entropies are predicted by a probe (scorer.generative.head: probe)."
+    of_fit = [record for record in run.records if record.part == "fit"]
+    scored = add_up(record for record in of_fit if record.stage == "score").flops
+    trained = add_up(record for record in of_fit if record.stage == "train" and not record.cached).flops
+    exact = fitted.get("exact_flops") if fitted.get("head") == "probe" else None
+    if exact is not None:
+        would = f"{flop(exact)}{_of_training(exact, trained)}"
+        said += f" Exact scoring would have cost {would}, and scoring by it cost {flop(scored)}."
+    elif scored:
+        said += f" Scoring cost {flop(scored)}{_of_training(scored, trained)}."
+    return said
+
+
+def _of_training(flops: float, training: float | None) -> str:
+    return f" ({share(flops / training)} of the training)" if training else ""
 
 
 def energy(run: RunData) -> Markup | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selectune.costs.record import Stage, Total
+from selectune.report.cost_notes import entropy_note
 from selectune.report.measured import ONE_SEED, Measured
 from selectune.report.numbers import count, flop, memory, seconds, share
 from selectune.report.run_data import STAGE_NAMES, RunData
@@ -44,6 +45,8 @@ def print_summary(run_dir: Path, console: Console | None = None, finished: bool 
     for name, (kept, pool) in run.sizes.items():
         part = share(kept / pool) if pool else ""
         console.print(f"{name} kept: {count(kept)} of {count(pool)} ({part})")
+    if note := entropy_note(run):
+        console.print(plain(note), highlight=False)
     _print_metrics(run.measured, "test", console)
     if run.verdict is not None:
         print_verdict(run.verdict, console)

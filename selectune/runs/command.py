@@ -41,9 +41,9 @@ from selectune.runs.trainer_options import made_trainer
 
 NOT_IN_CONFIG = (
     "config", "output", "cache", "ckpt_path", "overwrite", "dry_run", "weights_only", "verbose", "return_predictions",
-    "device_flops", "utilisation",
+    "device_flops", "utilisation", "budget",
 )  # fmt: skip
-VERBS = ("fit", "diagnose", "estimate", "select", "validate", "test", "predict")  # in the order of the help
+VERBS = ("fit", "diagnose", "plan", "estimate", "select", "validate", "test", "predict")  # in the order of the help
 EPILOG = (
     "Further verbs, each with a --help: `report RUN [RUN ...]` writes the page of a run, or compares several; `table` "
     "runs a grid of them. Exit codes: 0 all is well, 2 a mistake in what was asked for, 3 a training failed, its loss "
@@ -64,12 +64,15 @@ class RunTrainer(Trainer):
     def diagnose(self, model: Any, datamodule: Any) -> None:
         """Find what is wrong with the rows: copies, wrong labels, junk, leakage; by one pass of the scoring model."""
 
+    def plan(self, model: Any, datamodule: Any) -> None:
+        """Rank what a budget can be spent on: all rows for fewer epochs, random rows, or rows chosen by a diagnosis."""
+
     def estimate(self, model: Any, datamodule: Any) -> None:
         """Forecast what a fit will cost and whether selecting will pay, from a few batches."""
 
 
 class RunCLI(LightningCLI):
-    """Parses, and runs a verb of `selectune.runs.fit` on every rank; `selectune.cli` adds ``estimate``."""
+    """Parses, and runs a verb of `selectune.runs.fit` on every rank; `selectune.cli` adds those of higher folders."""
 
     keep_models = True  # leave checkpoints and the exported model when a fit ends
 
@@ -111,6 +114,12 @@ class RunCLI(LightningCLI):
             parser.add_argument(
                 "--dry_run", action="store_true", help="Write no selection; print its size, its cost and some rows."
             )
+        if subcommand == "plan":
+            parser.add_argument(
+                "--budget", type=str, required=True,
+                help="For choosing and training together: a share of the full cost such as 0.3, 3000rows (what as many "
+                "random rows cost), or 2h (hours of a device, added up over devices).",
+            )  # fmt: skip
         if subcommand == "estimate":
             parser.add_argument(
                 "--device_flops", type=float | None, default=None,

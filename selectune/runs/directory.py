@@ -19,7 +19,7 @@ from selectune.common.run_files import RunFiles
 from selectune.costs.ledger import collect_open, interrupted, next_attempt, read_ledger
 from selectune.costs.record import code_version
 
-WRITERS = ("fit", "select", "estimate", "diagnose")  # verbs that make a run; the others need one
+WRITERS = ("fit", "select", "estimate", "diagnose", "plan")  # verbs that make a run; the others need one
 GROWS = ("trainer.max_epochs", "trainer.max_steps")  # may be raised in a finished run, with --ckpt_path last
 
 
@@ -43,7 +43,7 @@ class Run(RunFiles):
         """Take the directory for a verb; for rank 0 alone. A fit resumes an unfinished run of the same config.
 
         Args:
-            verb: ``fit``, ``select``, ``estimate``, ``diagnose``, ``validate``, ``test`` or ``predict``.
+            verb: ``fit``, ``select``, ``estimate``, ``diagnose``, ``plan``, ``validate``, ``test`` or ``predict``.
             config: the content of ``config.yaml``.
             ckpt_path: ``last``, a file, or None.
             overwrite: remove the files of an earlier run.

@@ -28,6 +28,7 @@ from selectune.report import print_metrics, print_summary, write_report
 from selectune.runs.directory import Run
 from selectune.runs.job import Job, Start, abandoned_on_mistakes, begin
 from selectune.runs.metrics_log import MetricsLog
+from selectune.selection.manifest import head_sentence
 from selectune.selection.request import SelectionRequest
 from selectune.selection.stage import select_rows
 
@@ -149,6 +150,8 @@ def _show_selection(job: Job, data: SelectionDataModule) -> None:
         f"selected {manifest.budget['rows']:,} of {len(data.pool):,} rows and {manifest.budget['input_tokens']:,} of "
         f"{manifest.pool_input_tokens:,} tokens; cost so far: {spent.device_s:,.1f} s, {flops}"
     )
+    if manifest.entropy_head is not None:
+        print(head_sentence(manifest.entropy_head))
     dropped = np.setdiff1d(np.arange(len(data.pool)), rows)
     for kind, some in (("kept", rows), ("dropped", dropped)):
         sample = np.sort(np.random.default_rng(data.seed).permutation(some)[:SHOWN_ROWS])

@@ -22,7 +22,7 @@ from selectune.datamodules.base import SelectionDataModule
 from selectune.lightning_modules.fine_tuner import FineTuner
 from selectune.lightning_modules.scorers.settings import ScorerSettings
 from selectune.runs.directory import Run
-from selectune.selection.request import SelectionRequest
+from selectune.selection.request import Length, SelectionRequest
 
 
 @dataclass
@@ -114,6 +114,15 @@ def _keep_review(job: Job) -> None:
             )
 
 
+def request_of(job: Job, part: Part, data: SelectionDataModule) -> SelectionRequest | None:
+    """The selection that the loaded data of a part ask for; None where they ask for none."""
+    limits = job.trainer if part == "fit" else job.warm_up
+    assert limits is not None
+    steps_of = data.batch_size * job.trainer.accumulate_grad_batches
+    length = Length.of(limits.max_epochs, limits.max_steps, steps_of)
+    return data.request(job.scorer, part, None if part == "fit" else job.data, length)
+
+
 def begin(job: Job, verb: str) -> Start:
     """Load the data, which finds a user's mistakes, then let rank 0 claim the directory."""
     _keep_review(job)
@@ -127,9 +136,9 @@ def begin(job: Job, verb: str) -> Start:
         for data in (job.data, *([job.warm_up.data] if job.warm_up else [])):
             data.check_length(load_tokenizer(source.folder))
             data.load(source)
-        asked: dict[Part, SelectionRequest | None] = {"fit": job.data.request(job.scorer)}
+        asked: dict[Part, SelectionRequest | None] = {"fit": request_of(job, "fit", job.data)}
         if job.warm_up:
-            asked["warm_up"] = job.warm_up.data.request(job.scorer, "warm_up", job.data)
+            asked["warm_up"] = request_of(job, "warm_up", job.warm_up.data)
         return {part: request for part, request in asked.items() if request is not None}
 
     on_rank_zero(lambda: len(load()))  # rank 0 alone first, as this may build caches

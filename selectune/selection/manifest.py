@@ -33,10 +33,12 @@ class Manifest:
 
     ``pool_tokens`` counts tokens of the text alone, ``pool_input_tokens`` the special ones too; so do ``tokens`` and
     ``input_tokens`` of the budget. ``target`` are the rows that the pool was compared with, where the selector does so.
-    ``screened`` counts the rows that a pre-screen of data sets left. ``review`` names the file of a review that the
-    pool went through, with the hash of its content and its counts of rows. ``scorer`` is the model that scored;
+    ``prior`` are the shares of the classes where the model will be used, and whether they were given. ``screened``
+    counts the rows that a pre-screen of data sets left. ``review`` names the file of a review that the pool went
+    through, with the hash of its content and its counts of rows. ``scorer`` is the model that scored;
     ``scorer_parameters`` counts the weights of its checkpoint, and ``trained_on`` is the selection that it was itself
-    trained on, where a run of ours made it.
+    trained on, where a run of ours made it. ``entropy_head`` says why entropies are exact or a probe's, where that was
+    left to us.
     """
 
     n_rows: int
@@ -56,9 +58,11 @@ class Manifest:
     seed: int
     signals: list[dict[str, Any]]
     target: dict[str, Any] | None = None
+    prior: dict[str, Any] | None = None
     screened: dict[str, Any] | None = None
     review: dict[str, Any] | None = None
     trained_on: dict[str, Any] | None = None
+    entropy_head: dict[str, Any] | None = None
     diagnostics: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     costs: list[dict[str, Any]] = field(default_factory=list)
@@ -78,8 +82,8 @@ class Manifest:
         """The names in which a request differs from the one that this selection answers, joined by commas.
 
         Args:
-            asked: ``pool_fingerprint``, ``weights_hash``, ``selector``, ``budget``, ``seed``, ``signals`` and
-                ``target``, or some of them; the same ones give the same rows.
+            asked: ``pool_fingerprint``, ``weights_hash``, ``selector``, ``budget``, ``seed``, ``signals``,
+                ``target`` and ``prior``, or some of them; the same ones give the same rows.
         """
         answered = {
             "pool_fingerprint": self.pool_fingerprint,
@@ -89,6 +93,7 @@ class Manifest:
             "seed": self.seed,
             "signals": self.signals,
             "target": self.target,
+            "prior": self.prior or asked.get("prior"),  # earlier versions noted none
         }
         return ", ".join(name for name, value in answered.items() if name in asked and asked[name] != value)
 
@@ -198,6 +203,18 @@ def trained_on(model: Path) -> dict[str, Any] | None:
     names = ("n_rows", "rows_hash", "pool_fingerprint", "source", "selector", "weights_hash", "tokenizer_hash")
     content = read_mapping(file, "name another model.checkpoint, or remove that folder", *names)
     return {name: content[name] for name in names}
+
+
+def head_sentence(choice: Mapping[str, Any]) -> str:
+    """The head that was chosen and why, in one sentence.
+
+    Args:
+        choice: ``entropy_head`` of a manifest.
+    """
+    layers = " and ".join(map(str, choice["layers"] or ()))
+    probe = f"predicted by a probe{f' of layer {layers}' if layers else ''}"
+    taken = "exact" if choice["taken"] == "exact" else probe
+    return f"Entropies are {taken} (scorer.generative.head: auto), as {choice['why']}."
 
 
 def hash_rows(rows: np.ndarray) -> str:

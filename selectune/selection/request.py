@@ -10,6 +10,7 @@ import numpy as np
 
 from selectune.common.files import default_cache
 from selectune.common.ranks import on_rank_zero
+from selectune.data.class_prior import ClassPrior
 from selectune.data.pool import Pool
 from selectune.data.tokens import TokenizedRows, check_length, tokenize, tokenizer_hash
 from selectune.lightning_modules.scorers.settings import ScorerSettings
@@ -80,6 +81,31 @@ class BudgetAsked:
 
 
 @dataclass(frozen=True)
+class Length:
+    """Length of the training that a selection is for; the first limit that is reached ends it.
+
+    Args:
+        epochs: passes over the rows that are kept; None for no such limit.
+        row_visits: rows of all steps; None likewise.
+    """
+
+    epochs: int | None = None
+    row_visits: int | None = None
+
+    @classmethod
+    def of(cls, max_epochs: int | None, max_steps: int, rows_of_step: int) -> Length:
+        """The length by the limits of a Trainer, of which -1 is none."""
+        epochs = None if max_epochs in (None, -1) else max_epochs
+        return cls(epochs, None if max_steps < 0 else max_steps * rows_of_step)
+
+    def visits(self, n_rows: float) -> float | None:
+        """Rows that are trained on, each as often as it is, where so many are kept; None without a limit."""
+        limits = [] if self.epochs is None else [self.epochs * n_rows]
+        limits += [] if self.row_visits is None else [float(self.row_visits)]
+        return min(limits, default=None)
+
+
+@dataclass(frozen=True)
 class SelectionRequest:
     """A selection that is asked for.
 
@@ -94,9 +120,11 @@ class SelectionRequest:
         part: of the run that the selection serves.
         labels: numbers of classes, or numbers, of the rows, shape (n_rows,).
         label_names: names of the classes, where labels are classes.
+        prior: shares of the classes where the model will be used, where labels are classes.
         target: the rows to compare the pool with, if the selector compares it.
         earlier: a run, or its ``selection`` folder, whose selection is used instead.
         scorer: settings of the scoring model.
+        length: of the training.
     """
 
     pool: Pool
@@ -109,9 +137,11 @@ class SelectionRequest:
     part: Part = "fit"
     labels: np.ndarray | None = None
     label_names: tuple[str, ...] | None = None
+    prior: ClassPrior | None = None
     target: Pool | None = None
     earlier: Path | None = None
     scorer: ScorerSettings = field(default_factory=ScorerSettings)
+    length: Length = Length()
 
     def tokenized(self, pool: Pool, tokenizer: PreTrainedTokenizerBase) -> TokenizedRows:
         """Tokens of the pool, or of the target; see `cached_tokens`."""
@@ -119,12 +149,13 @@ class SelectionRequest:
 
     @property
     def described(self) -> dict[str, Any]:
-        """The selector, budget, seed and target, as a manifest holds them."""
+        """The selector, budget, seed, target and class prior, as a manifest holds them."""
         target = None
         if self.target is not None:
             target = {name: getattr(self.target, name) for name in ("source", "revision", "fingerprint")}
         budget = asdict(self.budget)
-        return {"selector": describe(self.selector), "budget": budget, "seed": self.seed, "target": target}
+        asked = {"selector": describe(self.selector), "budget": budget, "seed": self.seed, "target": target}
+        return asked | {"prior": None if self.prior is None else self.prior.described}
 
 
 def cached_tokens(pool: Pool, tokenizer: PreTrainedTokenizerBase, max_length: int) -> TokenizedRows:

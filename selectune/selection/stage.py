@@ -29,6 +29,7 @@ from selectune.data.sources import find_model
 from selectune.lightning_modules import FineTuner
 from selectune.selection import examples
 from selectune.selection.choose import Chooser, labels_of
+from selectune.selection.entropy_head import choose_head, earlier_choice
 from selectune.selection.manifest import Manifest, Selection, hash_rows, trained_on
 from selectune.selection.request import SelectionRequest
 from selectune.selection.trainings import Trainings, observed_keys, tuned_key
@@ -70,7 +71,9 @@ def select_rows(
     work = "prepare" if ledger.attempt == 1 or ledger.resumed else ""
     with ledger.stage("prepare", request.part, work) as cost:
         tokens = request.tokenized(request.pool, scoring.tokenizer)
-        rows = Rows(request.pool, tokens, labels_of(request.labels, request.selector.requires))
+        names = request.selector.requires | request.selector.requires_target
+        choose_head(request, fine_tuner.source, scoring, scoring.with_sources(names), earlier_choice(folder))
+        rows = Rows(request.pool, tokens, labels_of(request.labels, request.selector.requires), prior=request.prior)
         budget = request.budget.of(len(rows), int(rows.n_tokens.sum()))
         # Everything that decides the rows; in a `Chain` the signals of later selectors are those of the rows left.
         signals = [scoring.define(name, request.pool) for name in scoring.with_sources(request.selector.requires)]
@@ -155,7 +158,8 @@ def scoring_model(
 ) -> ScoringModel:
     """The model that scores, as the request's scorer settings and the ledger's device say; not tuned yet.
 
-    The signals that it computes are those of some names, by default those that the request's selector reads.
+    Its head is chosen later where it is ``auto``, see `choose_head`. The signals that it computes are those of some
+    names, by default those that the request's selector reads.
 
     Raises:
         SelectionError: the selector names an unknown signal.
@@ -236,6 +240,7 @@ def _write(chooser: Chooser, picked: Picked, asked: dict[str, Any], folder: Path
         scorer_parameters=n_parameters(source.folder),
         tokenizer_hash=chooser.scoring.tokenizer_hash,
         trained_on=trained_on(source.folder),
+        entropy_head=chooser.scoring.entropy_head,
         diagnostics=diagnostics,
         warnings=chooser.messages,
         screened=None if screened is None else {"rows": len(screened), "input_tokens": int(lengths[screened].sum())},

@@ -18,7 +18,7 @@ PRIOR = "Balanced's prior"
 
 
 class Balanced(Selector):
-    """Keep as many rows of each class, as far as they reach, or classes in given shares.
+    """Keep classes in the shares that they will have where the model is used, as far as their rows reach.
 
     A class that has fewer rows than its share of the budget is kept whole, and the others make up for it in proportion
     to their shares. Within a class another selector selects, by the signals of its rows alone. A budget in tokens is
@@ -26,7 +26,8 @@ class Balanced(Selector):
 
     Args:
         prior: ``balanced``, even over the classes that there are; ``train``, as the pool has them; or the share of each
-            class by its number, scaled to sum 1. A class of share 0 only makes up for others.
+            class by its number, scaled to sum 1. A class of share 0 only makes up for others. Default the signal
+            ``class_prior``, which ``data.prior`` states; ``balanced`` where there is none.
         within: selects inside each class; default random rows.
 
     Raises:
@@ -37,11 +38,13 @@ class Balanced(Selector):
     """
 
     def __init__(
-        self, prior: Literal["balanced", "train"] | Sequence[float] = "balanced", within: Selector | None = None
+        self, prior: Literal["balanced", "train"] | Sequence[float] | None = None, within: Selector | None = None
     ) -> None:
         if isinstance(prior, str):
             checks.one_of(PRIOR, prior, ("balanced", "train"))
-        elif not len(prior) or not np.isfinite(prior).all() or min(prior) < 0 or sum(prior) <= 0:
+        elif prior is not None and (
+            not len(prior) or not np.isfinite(prior).all() or min(prior) < 0 or sum(prior) <= 0
+        ):
             raise UserError(f"{PRIOR} {list(prior)} must be finite shares of at least 0, not all 0.", option=PRIOR)
         if within is not None and within.sets_own_size:
             name = type(within).__name__
@@ -50,7 +53,7 @@ class Balanced(Selector):
                 "in a Chain.",
                 option="Balanced's within",
             )
-        self.prior, self.within = prior if isinstance(prior, str) else list(prior), within
+        self.prior, self.within = prior if prior is None or isinstance(prior, str) else list(prior), within
 
     @property
     def requires(self) -> frozenset[str]:
@@ -79,7 +82,7 @@ class Balanced(Selector):
         sizes = np.ones(pool.n_rows, dtype=np.int64) if budget.tokens is None else pool["n_tokens"]
         held = np.bincount(labels, weights=sizes).astype(np.int64)
         asked = budget.tokens or budget.rows or 0
-        shares = self._shares(np.bincount(labels))
+        shares = self._shares(labels, pool.get("class_prior"))
         quotas = quotas_of(shares, held, asked)
         exhausted = np.flatnonzero((held < np.floor(shares * asked)) & (quotas == held))
         if len(exhausted) and asked < held.sum():
@@ -110,6 +113,7 @@ class Balanced(Selector):
             methods.add(of_class.flops_method)
         rows = np.flatnonzero(picked)
         diagnostics: dict[str, Any] = {
+            "shares": np.round(shares, 6).tolist(),
             "rows_of_class": np.bincount(labels[rows], minlength=len(held)).tolist(),
             "exhausted_classes": exhausted.tolist(),
         }
@@ -117,10 +121,15 @@ class Balanced(Selector):
             diagnostics["within"] = inside
         return Picked(rows, scores, diagnostics, flops, "; ".join(sorted(methods - {""})))
 
-    def _shares(self, counts: np.ndarray) -> np.ndarray:
-        """Share of each class by number, sum 1."""
-        if isinstance(self.prior, str):
-            shares = (counts > 0).astype(np.float64) if self.prior == "balanced" else counts.astype(np.float64)
+    def _shares(self, labels: np.ndarray, stated: np.ndarray | None) -> np.ndarray:
+        """Share of each class by number, sum 1; ``stated`` is the share of each row's class."""
+        counts = np.bincount(labels)
+        if self.prior is None and stated is not None:
+            shares = np.zeros(len(counts))
+            shares[labels] = stated
+            return shares / max(shares.sum(), 1e-12)
+        if self.prior is None or isinstance(self.prior, str):
+            shares = counts.astype(np.float64) if self.prior == "train" else (counts > 0).astype(np.float64)
             return shares / shares.sum()
         if len(self.prior) < len(counts):
             raise UserError(

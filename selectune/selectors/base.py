@@ -13,8 +13,8 @@ from selectune.common import checks
 from selectune.common.errors import BudgetError
 
 DECIMALS = 9
-# of every pool; ``domain`` where it is of several data sets, ``label`` where rows have classes
-ALWAYS = frozenset({"n_tokens", "input_tokens", "text_hash", "domain", "label"})
+# of every pool; ``domain`` where it is of several data sets, ``label`` and ``class_prior`` where rows have classes
+ALWAYS = frozenset({"n_tokens", "input_tokens", "text_hash", "domain", "label", "class_prior"})
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,8 @@ class Signals(Mapping[str, np.ndarray]):
 
     Every pool has ``n_tokens`` (int64, special tokens excluded), ``input_tokens`` (with them, as a model reads the row)
     and ``text_hash`` (uint64, of the text alone); a pool of several data sets also has ``domain`` (int32), the number
-    of each row's data set; one whose rows have classes has ``label``, the number of each row's class.
+    of each row's data set; one whose rows have classes has ``label``, the number of each row's class, and
+    may have ``class_prior``, the share that this class has where the model will be used.
 
     Args:
         arrays: each of shape (n_rows,) or (n_rows, width); memory maps are fine.

@@ -12,6 +12,7 @@ import numpy as np
 
 from selectune.common.errors import UserError
 from selectune.common.ranks import on_rank_zero
+from selectune.data.class_prior import ClassPrior
 from selectune.data.pool import Pool
 from selectune.data.sources import ModelSource, weights_hash
 from selectune.data.tokens import TokenizedRows, load_tokenizer, tokenizer_hash
@@ -44,12 +45,14 @@ class Rows:
         tokens: by the scoring model's tokenizer.
         labels: numbers of classes, shape (n_rows,); None for a task without classes.
         row_ids: of these rows in the pool that they were taken from, shape (n_rows,); None where they are all of it.
+        prior: shares of the classes where the model will be used; None where they are not known.
     """
 
     pool: Pool
     tokens: TokenizedRows
     labels: np.ndarray | None = None
     row_ids: np.ndarray | None = None
+    prior: ClassPrior | None = None
 
     def __len__(self) -> int:
         return len(self.pool)
@@ -65,13 +68,15 @@ class Rows:
         known = {"n_tokens": self.n_tokens, "input_tokens": self.tokens.lengths, "text_hash": self.pool.text_hash}
         if self.labels is not None and self.labels.dtype.kind in "iu":
             known["label"] = self.labels
+            if self.prior is not None:
+                known["class_prior"] = np.array(self.prior.shares)[self.labels]
         return known if self.pool.domains is None else known | {"domain": self.pool.domains}
 
     def take(self, rows: np.ndarray) -> Rows:
         """Some of the rows, as a pool of their own."""
         labels = None if self.labels is None else self.labels[rows]
         row_ids = rows if self.row_ids is None else self.row_ids[rows]
-        return Rows(self.pool.take(rows), self.tokens.take(rows), labels, row_ids)
+        return Rows(self.pool.take(rows), self.tokens.take(rows), labels, row_ids, self.prior)
 
 
 @dataclass
@@ -88,6 +93,7 @@ class ScoringModel:
         tuned_folder: of the tuned weights, once there are some.
         trained: hashes of everything that the trainings depend on which signals of training dynamics are of, by the
             names in `TRAINED`; beside the pool and the weights before them.
+        entropy_head: how the head of ``generative_entropy`` was chosen, where it was ``auto``, as JSON types.
     """
 
     source: ModelSource
@@ -98,6 +104,7 @@ class ScoringModel:
     tuned: str | None = None
     tuned_folder: Path | None = None
     trained: dict[str, str] = field(default_factory=dict)
+    entropy_head: dict[str, Any] | None = None
 
     @cached_property
     def weights_hash(self) -> str:
@@ -129,7 +136,7 @@ class ScoringModel:
         causal = kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES and kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
         return "causal" if causal else "masked"
 
-    @cached_property
+    @property
     def layers(self) -> list[int]:
         """Layers that the probe reads, ascending.
 

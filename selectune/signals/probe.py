@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from selectune.costs.flops import UnfitFlopsError
 from selectune.costs.ledger import Ledger, StageCost
 from selectune.costs.record import Part
 from selectune.data.batches import plan_batches
+from selectune.data.tokens import TokenizedRows
 from selectune.lightning_modules.scorers.language import LanguageScorer, load_language_model
 from selectune.lightning_modules.scorers.probe import (
     EntropyProbe,
@@ -87,6 +89,7 @@ def refuse_masking(scoring: ScoringModel) -> None:
 
 def _fit(file: Path, rows: Rows, scoring: ScoringModel, device: torch.device, cost: StageCost) -> dict[str, Any]:
     """Fit, check and write a probe; notes on its check, or on why it does not serve."""
+    exact_flops = None
     try:
         fit, held_out = fit_rows(rows.pool.text_hash, rows.n_tokens)
         scorer = LanguageScorer(
@@ -101,9 +104,23 @@ def _fit(file: Path, rows: Rows, scoring: ScoringModel, device: torch.device, co
         check = check_probe(predicted.cpu().numpy(), exact.cpu().numpy(), held_lengths[held_lengths > 0], lengths)
         save_probe(probe, check, file)
         check.demand()
+        with suppress(UnfitFlopsError):
+            exact_flops, _ = scoring_flops(scorer, rows.tokens, scoring.max_batch_tokens)
     except UnfitProbeError as error:
         return {"head": "exact", "why": str(error)}
-    return {"head": "probe", "layers": scoring.layers, **asdict(check)}
+    return {"head": "probe", "layers": scoring.layers, **asdict(check), "exact_flops": exact_flops}
+
+
+def scoring_flops(scorer: LanguageScorer, tokens: TokenizedRows, max_batch_tokens: int) -> tuple[float, float]:
+    """FLOPs of scoring rows in batches of so many padded tokens: of all of it, and of the encoder alone.
+
+    Raises:
+        UnfitFlopsError: they are not quadratic in the length.
+    """
+    of_row, of_token = scorer.flops()
+    batches = plan_batches(tokens.lengths, max_batch_tokens)
+    encoder = sum(of_row.of_batch(len(rows), int(tokens.lengths[rows].max())) for rows in batches)
+    return encoder + of_token * float(tokens.n_tokens().sum()), encoder
 
 
 def _exact(

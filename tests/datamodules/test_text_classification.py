@@ -37,6 +37,8 @@ def test_the_first_metric_selects_the_checkpoint() -> None:
         ({"metrics": []}, ["data.metrics"]),
         ({"metrics": ["accuracy", "accuracy"]}, ["data.metrics"]),
         ({"class_weights": "balanced", "regression": True}, ["data.class_weights", "data.regression"]),
+        ({"prior": "train", "regression": True}, ["data.prior", "data.regression"]),
+        ({"prior": "even"}, ["data.prior", "'even'", "balanced, train"]),
     ],
 )
 def test_wrong_arguments_are_refused_before_any_data_is_read(arguments: dict[str, Any], named: list[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from selectune.data.class_prior import ClassPrior
 from selectune.diagnose.classes import hard_groups, label_issues, rare_classes
 from selectune.diagnose.findings import Finding, wilson
 
@@ -69,6 +70,20 @@ def test_rare_classes_have_less_than_a_fifth_of_an_even_share() -> None:
     assert found.details["missing"] == ["weather"]
     assert found.scores[-1] > found.scores[600] > found.scores[0] == 0
     assert len(rare_classes(np.repeat([0, 1, 2], [500, 400, 100]), NAMES).rows) == 0
+
+
+def test_a_class_is_rare_by_the_prior_that_is_assumed() -> None:
+    labels = np.repeat([0, 1, 2], [500, 460, 40])
+    assert rare_classes(labels, NAMES).details["prior"] == "balanced"
+    as_in_train = rare_classes(labels, NAMES, ClassPrior("train", (0.5, 0.46, 0.04)))
+    assert len(as_in_train.rows) == 0
+    assert np.ptp(as_in_train.scores) == pytest.approx(0)
+    # a class that nearly all rows will be of is rare where it has a tenth of them
+    labels = np.repeat([0, 1, 2], [100, 450, 450])
+    given = rare_classes(labels, NAMES, ClassPrior("given", (0.9, 0.1, 0.0)))
+    assert given.details["rare"] == ["art"]
+    assert given.details["expected"] == {"art": 0.9, "sports": 0.1, "news": 0.0}
+    assert given.scores[0] > given.scores[150] == given.scores[999] == 0
 
 
 def test_hard_groups_are_where_the_probe_fails() -> None:

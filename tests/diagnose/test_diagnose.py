@@ -228,6 +228,35 @@ def test_pools_without_classes_are_diagnosed_too(
     assert names(told, "data.trusted")
 
 
+def test_sources_and_lengths_of_a_pool_to_warm_up_on(
+    here: Here, arguments: list[str], faulty: Path, tmp_path: Path
+) -> None:
+    near, far = tmp_path / "near.csv", tmp_path / "far.csv"
+    write_csv(near, *sentences(60, seed=7))
+    write_csv(far, ["zebra zebra zebra"] * 20 + ["zebra lovely zebra"] * 10, ["x"] * 30)
+    settings = arguments[arguments.index("--model.checkpoint") :]
+    texts = ["--data", "LanguageModeling", "--data.dataset", f"[{far}, {near}]", *POOL, *settings]
+    told = here("diagnose", *texts, "--output", "alone")
+    content = read_diagnosis(tmp_path / "alone")
+    assert [one["name"] for one in content["sources"]] == ["near", "far"]  # the one of most rows first
+    assert sum(one["rows"] for one in content["sources"]) == content["n_rows"]
+    assert sum(one["share"] for one in content["sources"]) == pytest.approx(1)
+    assert sum(one["token_share"] for one in content["sources"]) == pytest.approx(1)
+    assert [one["distance"] for one in content["sources"]] == [None, None]
+    assert names(told, "near", "far", *(one["rows"] for one in content["sources"]))
+    for option in ("trusted", "target"):  # rows that are known to be good, either way
+        told = here("diagnose", *texts, f"--data.{option}", faulty / "validation.csv", "--output", option)
+        content = read_diagnosis(tmp_path / option)
+        assert [one["name"] for one in content["sources"]] == ["near", "far"]
+        assert content["sources"][0]["distance"] < content["sources"][1]["distance"]
+        assert content["trusted"]
+        assert "off_topic" in content["findings"]
+        assert names(told, "distance")
+    page = (tmp_path / "alone" / "diagnosis.html").read_text()
+    assert "<h2>Sources</h2>" in page
+    assert "<h2>Lengths</h2>" in page
+
+
 def test_a_pool_of_copies_of_one_text_is_diagnosed(here: Here, arguments: list[str], tmp_path: Path) -> None:
     for split, n in (("train", 20), ("validation", 6), ("test", 6)):
         write_csv(tmp_path / f"{split}.csv", ["the big cat sleeps"] * n, ["a", "b"] * (n // 2))

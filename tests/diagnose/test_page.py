@@ -44,7 +44,9 @@ def test_the_page_holds_what_the_diagnosis_says(tmp_path: Path):
             assert {example["row_id"], example["score"]} <= set(page.figures)
     assert page.headline[1].replace("\N{NO-BREAK SPACE}", " ") == "3 findings, in 52 of 200 rows (26.0 %)"
     assert "rows without a word" in words
-    assert words.count("Not measured") >= 3
+    for one in (content["findings"][name] for name in ("label_issue", "near_copy", "rare_class")):
+        for said in (one["cost"]["sentence"], one["expected"], *(gain["sentence"] for gain in one["gains"])):
+            assert " ".join(said.split()) in words
     for group in content["hard_groups"]:
         assert {group["rows"], group["error"], group["low"], group["high"]} <= set(page.figures)
         assert all(example in words for example in group["examples"])

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
+from selectune.data.class_prior import ClassPrior
+from selectune.diagnose.classes import rare_classes
 from selectune.diagnose.terminal import print_diagnosis
 from tests.diagnose.made_up import a_labelled_pool, an_unlabelled_pool, written
 
@@ -34,7 +38,8 @@ def test_every_finding_has_its_sentence_and_its_remedy_within_the_width(tmp_path
     words = second_column(lines)
     for one in content["findings"].values():
         if one["rows"]:
-            assert f"{one['sentence']} Remedy: {one['remedy']}." in words
+            told = f"Remedy: {one['remedy']}. Cost: {one['cost']['sentence']} Expected: {one['expected']}"
+            assert " ".join(f"{one['sentence']} {told}".split()) in words
 
 
 def test_findings_of_most_rows_stand_first_and_what_is_clean_last(tmp_path: Path):
@@ -54,7 +59,16 @@ def test_findings_of_most_rows_stand_first_and_what_is_clean_last(tmp_path: Path
 def test_a_finding_takes_a_few_lines_of_80_columns(tmp_path: Path):
     _, content = written(tmp_path / "run", *a_labelled_pool())
     found = [one for one in content["findings"].values() if one["rows"]]
-    assert len(printed(content)) <= 6 * len(found) + 6
+    assert len(printed(content)) <= 11 * len(found) + 6
+
+
+def test_the_assumed_prior_is_told_whether_or_not_a_class_is_rare(tmp_path: Path):
+    made, labels, names = a_labelled_pool()
+    _, content = written(tmp_path / "rare", made, labels, names)
+    assert "Class prior: balanced (data.prior)." in second_column(printed(content))
+    none = rare_classes(labels, names, ClassPrior("train", tuple((np.bincount(labels) / len(labels)).tolist())))
+    _, content = written(tmp_path / "none", replace(made, findings=made.findings | {"rare_class": none}), labels, names)
+    assert "rare classes (class prior: train (data.prior))" in " ".join(" ".join(printed(content)).split())
 
 
 @pytest.mark.parametrize("found", [True, False])

@@ -33,15 +33,17 @@ class Generative:
             token. Default ``masked``, or ``causal`` for a model that has no masked-LM head. ``masked`` ranks texts
             otherwise than ``masked_pseudo``: Spearman 0.30 on SST-2, 0.53 on AG News (docs/methods.md).
         k: passes of ``masked_pseudo``, each of which masks every k-th position; as many as a text has tokens is exact.
-        head: ``exact``, or ``probe``: a perceptron that learned the entropies from hidden states, at a hundredth of the
-            vocabulary product's cost.
-        layers: that the probe reads the states of, 0 being the embeddings; default a third of the way up and the last.
+        head: ``exact``; ``probe``: a perceptron that learned the entropies from hidden states, at a hundredth of the
+            vocabulary product's cost; or ``auto``: exact where that costs at most a tenth of the training that was
+            asked for, or where the pool is too small for a probe to pay, else the probe.
+        layers: that the probe reads the states of, 0 being the embeddings; default a third of the way up and the last,
+            and with ``auto`` the former alone where the encoder too costs over a tenth and nothing else reads it.
             With early layers only, the encoder stops there, and embeddings are that layer's mean.
     """
 
     estimator: Literal["masked", "masked_pseudo", "causal"] | None = None
     k: int = 7
-    head: Literal["exact", "probe"] = "exact"
+    head: Literal["auto", "exact", "probe"] = "auto"
     layers: list[int] | None = None
 
     def __post_init__(self) -> None:
