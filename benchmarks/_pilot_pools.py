@@ -15,8 +15,8 @@ from pool_faults import MAKERS
 from selectune import selectors
 from selectune.diagnose import classes, copies
 from selectune.diagnose.findings import Finding
-from selectune.pilot.judging import nearest_cosines, sound_weights
 from selectune.pilot.faults import Fault, faults_of
+from selectune.pilot.judging import nearest_cosines, sound_weights
 from selectune.pilot.recipes import Recipe, Spec, Task, recipes
 from selectune.pilot.rehearsal import Scaled, logits_of, losses_and_errors, softmax, train_head
 from selectune.selectors.base import Budget, Signals, tie_keys

@@ -5,15 +5,15 @@
 
 **Heads on frozen embeddings, no fine-tuning.** The learner is a linear head on the embeddings of all-MiniLM-L6-v2,
 trained by minibatches for three epochs of 3,600 rows; the scorer, by which the pool is diagnosed and plans are
-rehearsed, is the same encoder cut at half its depth. Costs are counted in rows of a training step as if the learner were
-fine-tuned and six times the scorer's size; reading held-out rows is left out, as in the cost of a run. So the pilot
-sees 1,080 rows in all. A learner that is fine-tuned may differ more from a rehearsal than one head from another.
+rehearsed, is the same encoder cut at half its depth. Costs are counted in rows of a training step as if the learner
+were fine-tuned and six times the scorer's size; reading held-out rows is left out, as in the cost of a run. So the
+pilot sees 1,080 rows in all. A learner that is fine-tuned may differ more from a rehearsal than one head from another.
 
 Each pool has one fault in 30 % of its rows, or none. Of a data set 6,000 distinct rows are drawn once, which each seed
 divides anew into pool, held-out rows and test rows. ``trusted`` pilots judge by 1,000 held-out rows without the fault,
-``contaminated`` ones by a tenth of the pool, its fault included; both learn from the rest. Forecasts are of the accuracy
-on the same held-out rows after training on all rows. The regret is the accuracy on 1,000 test rows without the fault
-that a pick loses to the best plan, of three trainings each, at 30 % of the cost.
+``contaminated`` ones by a tenth of the pool, its fault included; both learn from the rest. Forecasts are of the
+accuracy on the same held-out rows after training on all rows. The regret is the accuracy on 1,000 test rows without the
+fault that a pick loses to the best plan, of three trainings each, at 30 % of the cost.
 
 The constants of `selectune.pilot` were set on other seeds (from 10 on) of SST-2 and AG News; ``unseen`` means are of
 the other data sets alone. A pool that is in the file already is not run again.
@@ -26,7 +26,6 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 from _pilot_pools import Outcome, PilotPool
@@ -85,13 +84,17 @@ def pilot(case: str, pool: PilotPool) -> list[Row]:
     picks = ALONE | {"diagnosis": order[0]}
     rows += [Row(case, "outcome", f"regret_{who}", 100 * (best - outcomes[pick])) for who, pick in picks.items()]
     for dev in ("trusted", "contaminated"):
-        measured = Measured(design.sizes, *(np.stack([getattr(one[dev], of) for one in curve])[None] for of in ("losses", "wrong")))
+        measured = Measured(
+            design.sizes, *(np.stack([getattr(one[dev], of) for one in curve])[None] for of in ("losses", "wrong"))
+        )
         reference = Reference(*_both(cheap, cheap_full, dev))
         made = forecast_curve(measured, n_rows, pool.n_classes, pool.seed, reference)
         true_loss, true = float(everything[dev].losses.mean()), float(everything[dev].wrong.mean())
         weights = None if dev == "trusted" else pool.weights(dev, cheap_full)
         trials = [
-            Trial.of_arms({name: arms[name][dev].wrong for name in tried}, curve[-1][dev].wrong, design.sizes[-1], weights),
+            Trial.of_arms(
+                {name: arms[name][dev].wrong for name in tried}, curve[-1][dev].wrong, design.sizes[-1], weights
+            ),
             Trial.of_rehearsals(
                 {name: one[dev].wrong for name, one in rehearsed.items() if name != RANDOM},
                 rehearsed[RANDOM][dev].wrong,
@@ -137,7 +140,7 @@ def _both(cheap: list[Outcome], full: Outcome, dev: str) -> tuple[np.ndarray, np
 def _plans(pool: PilotPool) -> list[Plan]:
     """The plans as `plan` would rank them; costs are all alike here."""
     cost = Cost(Amount(), Amount(), BUDGET)
-    return [Plan(name, one.answers, 0, 0.0, cost, {}) for name, one in pool.recipes.items()]
+    return [Plan(name, one.answers, 0, 0.0, cost, {}, rule=one.rule) for name, one in pool.recipes.items()]
 
 
 def _spent(design: Design, prices: Prices) -> float:
@@ -168,7 +171,7 @@ def _summed(group: str, rows: list[Row]) -> list[Row]:
         means = np.array([np.mean(values) for values in pools.values()])
         case = f"{group}: {len(pools)} pools"
         if metric.endswith("error"):
-            made.append(Row(case, variant, f"median_{metric}", float(np.median(sum(pools.values(), [])))))
+            made.append(Row(case, variant, f"median_{metric}", float(np.median(np.concatenate(list(pools.values()))))))
         made.append(Row(case, variant, metric, float(means.mean())))
         if len(means) > 1 and (metric.startswith("regret") or metric.endswith(("covered", "error"))):
             half = float(t.ppf(0.975, len(means) - 1) * means.std(ddof=1) / np.sqrt(len(means)))

@@ -63,34 +63,37 @@ def designed(prices: Prices, share: float, epochs: float, held_out: int, arms: i
     Raises:
         BudgetError: the diagnosis takes more than a third of the share, or too little is left for a training.
     """
+
+    def sized(asked: float) -> tuple[int, int]:
+        return _sized(prices, asked, epochs, held_out, arms, pool_rows)
+
+    def suffices(asked: float) -> bool:
+        judged, largest = sized(asked)
+        affordable = prices.diagnosis <= DIAGNOSIS_AT_MOST * asked * prices.full
+        return affordable and judged >= min(HELD_OUT_AT_LEAST, held_out) and largest >= ROWS_AT_LEAST * PARTS[0]
+
     limit = share * prices.full
-    if prices.diagnosis > DIAGNOSIS_AT_MOST * limit:
-        needed = prices.diagnosis / DIAGNOSIS_AT_MOST / prices.full
-        smaller = limit * DIAGNOSIS_AT_MOST / prices.diagnosis
-        share_would_do = f"--share {_up(needed):g} would do, or" if needed <= 1 else "No share would do; take"
-        raise BudgetError(
-            f"The diagnosis alone is {prices.diagnosis / limit:.0%} of the share {share:g}, of which it may be a third;"
-            f" {share_would_do} a scorer.checkpoint of {smaller:.0%} of the weights that run now.",
-            option="--share",
-        )
-    left = (1 - RESERVE) * limit - prices.diagnosis
+    judged, largest = sized(share)
+    if not suffices(share):
+        enough = next((percent / 100 for percent in range(1, 101) if suffices(percent / 100)), None)
+        would_do = "no share would do here, so use plan" if enough is None else f"--share {enough:g} would do"
+        if prices.diagnosis > DIAGNOSIS_AT_MOST * limit:
+            smaller = DIAGNOSIS_AT_MOST * limit / prices.diagnosis
+            reason = f"the diagnosis alone is {prices.diagnosis / limit:.0%} of it, and may be a third"
+            would_do += f"; or name a scorer.checkpoint that costs {smaller:.0%} of this one"
+        else:
+            reason = (
+                f"it leaves {max(largest, 0)} rows for the largest of {len(PARTS) + arms} small trainings, which need "
+                f"{ROWS_AT_LEAST * PARTS[0]}, and {max(judged, 0)} held-out rows to judge them by"
+            )
+        raise BudgetError(f"--share {share:g} is too little for a pilot: {reason}; {would_do}.", option="--share")
+    return Design(tuple(largest // part for part in PARTS), int(largest * epochs), arms, judged, limit)
+
+
+def _sized(prices: Prices, share: float, epochs: float, held_out: int, arms: int, pool_rows: int) -> tuple[int, int]:
+    """Held-out rows to judge by, and rows of the largest subset, that a share pays for; below 0 where it pays none."""
+    left = (1 - RESERVE) * share * prices.full - prices.diagnosis
     trainings = len(PARTS) + arms
     judged = min(held_out, int(EVALUATION_AT_MOST * left / (trainings * prices.a_held_out_row)))
     a_row = epochs * prices.a_row * (sum(1 / part for part in PARTS) + arms)
-    largest = min(int((left - trainings * judged * prices.a_held_out_row) / a_row), pool_rows)
-    if judged < min(HELD_OUT_AT_LEAST, held_out) or largest // PARTS[0] < ROWS_AT_LEAST:
-        least = ROWS_AT_LEAST * PARTS[0] * a_row + trainings * HELD_OUT_AT_LEAST * prices.a_held_out_row
-        needed = (least + prices.diagnosis) / (1 - RESERVE) / prices.full
-        hint = f"--share {_up(needed):g} would do" if needed <= 1 else "the pool is too small for a pilot; use plan"
-        raise BudgetError(
-            f"The share {share:g} leaves {max(largest, 0)} rows for the largest of {trainings} small trainings, but "
-            f"{ROWS_AT_LEAST * PARTS[0]} are needed; {hint}.",
-            option="--share",
-        )
-    sizes = tuple(largest // part for part in PARTS)
-    return Design(sizes, int(largest * epochs), arms, judged, limit)
-
-
-def _up(share: float) -> float:
-    """A share rounded up to two digits after the point."""
-    return float(-(-share * 100 // 1) / 100)
+    return judged, min(int((left - trainings * judged * prices.a_held_out_row) / a_row), pool_rows)

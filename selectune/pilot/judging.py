@@ -10,9 +10,7 @@ COPIED = 0.95  # cosine to a row of the pool from which on a held-out row is a c
 BLOCK_ROWS = 2000
 
 
-def sound_weights(
-    labels: np.ndarray, probabilities: np.ndarray, cosines: np.ndarray, even_classes: bool
-) -> np.ndarray:
+def sound_weights(labels: np.ndarray, probabilities: np.ndarray, cosines: np.ndarray, even_classes: bool) -> np.ndarray:
     """Weights of held-out rows, float64, mean 1, shape (n_rows,): 0 of those that look faulty.
 
     A row whose label a probe of the pool contradicts would reward a plan for learning the fault, and a copy of a row of

@@ -6,8 +6,8 @@ exponents c, which loss and error share, and over the share f of y that is lost 
 size; the level y follows in closed form. The prior of f is that of a few per cent a doubling (`DROP`). It lets a curve
 rise, as it does where more rows teach a fault of the pool.
 
-Held-out rows are the same at all sizes, so the interval is a bootstrap of paired changes over rows, and over seeds where
-there are several. The noise of trainings, which one seed does not show, is added (`NOISE`).
+Held-out rows are the same at all sizes, so the interval is a bootstrap of paired changes over rows, and over seeds
+where there are several. The noise of trainings, which one seed does not show, is added (`NOISE`).
 
 A reference is a cheap model, such as a probe on the embeddings of a diagnosis, that was trained on the same subsets and
 on all rows. Where there is one, the forecast is also the reference's error at the full size plus a part of the gap
@@ -28,7 +28,7 @@ Shape = Literal["falling", "flat", "rising", "at chance"]
 
 EXPONENTS = np.array([0.15, 0.25, 0.35, 0.5, 0.7, 1.0])
 WEIGHTS = np.array([1.0, 1.5, 2.0, 2.0, 1.5, 1.0]) / 9  # prior of the exponents
-SHARES = np.linspace(-0.6, 0.95, 63)
+LOWEST, HIGHEST, POINTS = -0.9, 0.97, 63  # of the grid of shares, which reaches 4 standard deviations of the prior
 DROP, DROP_SD = 0.05, 0.08  # of y per doubling of the rows
 NOISE = 0.8  # sd of an error rate between trainings on n rows, in units of that of n draws
 LOSS_NOISE = 0.4  # sd of a mean loss between trainings on n rows, in units of loss / sqrt(n)
@@ -132,16 +132,16 @@ def forecast_curve(
 
     Args:
         measured: losses and errors of held-out rows.
-        size: rows to forecast for, at least as many as the largest subset has.
+        size: rows to forecast for, more than the largest subset has.
         n_classes: at least 2; no forecast is worse than chance.
         seed: of the bootstrap.
         reference: a cheap model on the same rows.
         level: of the intervals.
 
     Raises:
-        UserError: a size below the largest subset, fewer than two classes, or a level that is no share.
+        UserError: a size that is not over the largest subset, fewer than two classes, or a level that is no share.
     """
-    if size < measured.sizes[-1]:
+    if size <= measured.sizes[-1]:
         raise UserError(f"The size to forecast for is {size:,}, but {measured.sizes[-1]:,} rows were trained on.")
     if n_classes < 2 or not 0 < level < 1:
         raise UserError(f"A forecast needs two classes and a level between 0 and 1, not {n_classes} and {level}.")
@@ -193,6 +193,7 @@ def _error_noise(rates: np.ndarray, sizes: np.ndarray, n_seeds: int) -> np.ndarr
 class _Posterior:
     """On the grid of exponents and shares, by replicate: weights and levels, shape (n_replicates, n_grid)."""
 
+    shares: np.ndarray
     weights: dict[str, np.ndarray]
     levels: dict[str, np.ndarray]
     variances: dict[str, np.ndarray]  # shape (n_grid,)
@@ -204,12 +205,15 @@ def _posterior(
     """The posterior of both curves; the exponent of each is weighed by the evidence of the other, too."""
     doublings = math.log2(size / sizes[-1])
     mean = 1 - (1 - DROP) ** doublings
-    spread = max(DROP_SD * doublings * (1 - DROP) ** doublings, 0.01)
-    prior = -0.5 * ((SHARES - mean) / spread) ** 2
+    spread = DROP_SD * doublings * (1 - DROP) ** doublings
+    grid = np.linspace(max(LOWEST, mean - 4 * spread), min(HIGHEST, mean + 4 * spread), POINTS)
+    prior = -0.5 * ((grid - mean) / spread) ** 2
     prior -= np.log(np.exp(prior).sum())
     curve = _curve(sizes, EXPONENTS[:, None], sizes[-1], size)[:, None, :]
-    shares = SHARES[None, :, None]
-    forms = 1 - shares + shares * curve  # of y(n) by its level at the largest size, shape (n_exponents, n_shares, n_sizes)
+    shares = grid[None, :, None]
+    forms = (
+        1 - shares + shares * curve
+    )  # of y(n) by its level at the largest size, shape (n_exponents, n_shares, n_sizes)
     fits = {name: _fit(of, forms, noise) for name, of, noise in zip(("error", "loss"), (errors, losses), noises)}
     evidence = {name: _log_sum(fit[0] + prior) for name, fit in fits.items()}
     weights, other = {}, {"error": "loss", "loss": "error"}
@@ -219,13 +223,11 @@ def _posterior(
         flat = np.exp(flat - flat.max(axis=1, keepdims=True))
         weights[name] = flat / flat.sum(axis=1, keepdims=True)
     levels = {name: level.reshape(len(level), -1) for name, (_, level, _) in fits.items()}
-    return _Posterior(weights, levels, {name: variance.ravel() for name, (_, _, variance) in fits.items()})
+    return _Posterior(grid, weights, levels, {name: variance.ravel() for name, (_, _, variance) in fits.items()})
 
 
 def _curve(sizes: np.ndarray, exponents: np.ndarray, largest: float, size: int) -> np.ndarray:
     """The part of a curve that the full size has not: 1 at the largest subset, 0 at the full size."""
-    if size == largest:  # nothing is extrapolated
-        return np.ones(np.broadcast_shapes(np.shape(sizes), np.shape(exponents)))
     return np.asarray(
         (sizes**-exponents - float(size) ** -exponents) / (largest**-exponents - float(size) ** -exponents)
     )
@@ -260,7 +262,7 @@ def _draws(posterior: _Posterior, name: str, values: np.ndarray, rng: np.random.
     levels = np.take_along_axis(posterior.levels[name], chosen, axis=1)
     levels = levels + rng.normal(size=levels.shape) * np.sqrt(posterior.variances[name][chosen])
     flat = chosen.ravel()
-    return _Draws(levels.ravel(), SHARES[flat % len(SHARES)], EXPONENTS[flat // len(SHARES)])
+    return _Draws(levels.ravel(), posterior.shares[flat % POINTS], EXPONENTS[flat // POINTS])
 
 
 def _values(drawn: _Draws, at: np.ndarray, largest: float, size: int) -> np.ndarray:

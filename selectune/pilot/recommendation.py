@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from selectune.common.errors import UserError
-from selectune.diagnose.expected_gains import Gain
+from selectune.diagnose.mending import Gain
 
 MARGIN = 0.005
 DRAWS = 20_000
@@ -40,7 +40,7 @@ class Prior:
     @classmethod
     def of(cls, gain: Gain | None) -> Prior:
         """The prior of a plan whose gain was measured on other pools, or was not."""
-        if gain is None:
+        if gain is None or gain.low is None or gain.high is None:
             return cls(0.0, UNKNOWN_SD)
         of_mean = (gain.high - gain.low) / (2 * 1.96 * 100)
         return cls(gain.points / 100, float(np.hypot(of_mean, POOL_SD)))
