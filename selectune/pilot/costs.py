@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -23,52 +23,53 @@ from selectune.pilot.plans import Amount, Choice, FullTraining
 from selectune.pilot.recipes import Recipe, Spec
 from selectune.runs.job import Job, Start, request_of
 from selectune.selection.request import BudgetAsked
-from selectune.selectors.base import Selector
+from selectune.selectors.base import Budget, Selector
 
 
 @dataclass
 class Costs:
-    """Forecasts the costs of a job's plans; throw-away weights go into a folder.
+    """Forecast costs of a job's plans.
 
     Args:
-        job: begun; a few steps of its model are trained.
-        folder: for weights.
-
-    Attributes:
+        job: begun; a few steps of its model have been trained.
+        folder: for throw-away weights.
+        full: the training on all rows.
+        lengths: tokens of each row of the pool, as the model reads it.
+        before: the model before the warm-up, which scores the rows to warm up on.
+        warm_up: cost of warming up on all rows; None without a warm-up.
         notes: what a reader should know.
     """
 
     job: Job
     folder: Path
-    notes: list[str] = field(default_factory=list)
+    full: FullTraining
+    lengths: np.ndarray
+    before: FineTuner
+    warm_up: Amount | None
+    notes: list[str]
 
-    def __post_init__(self) -> None:
-        forecaster = self._forecaster()
-        model = self.job.model
-        # the scorer of a choice to warm up on is the model before it
-        self._before = FineTuner(model.checkpoint, model.learning_rate, seed=model.seed, stage="warm_up")
-        warm_up = forecaster.warm_up(self.folder)
-        self._warm_up = None if warm_up is None else _training(warm_up.saving)
-        name = model.source.described
-        part = forecaster.part("fit", self.job.data, model, self.job.trainer, self.folder / "model", name)
-        self._saving, self._lengths = part.saving, part.lengths
-        self.notes += [note for note in forecaster.notes if note not in self.notes]
-
-    def full(self) -> FullTraining:
-        """The training on all rows."""
-        data, trainer, epochs = self.job.data, self.job.trainer, float(self._saving.epochs or 1)
-        cost = _training(self._saving)
-        return FullTraining(
+    @classmethod
+    def of(cls, job: Job, folder: Path) -> Costs:
+        """Time a few batches of the warm-up, if there is one, and of the training on all rows."""
+        data, trainer, model = job.data, job.trainer, job.model
+        forecaster = _forecaster(job)
+        before = FineTuner(model.checkpoint, model.learning_rate, seed=model.seed, stage="warm_up")
+        warm_up = forecaster.warm_up(folder)
+        part = forecaster.part("fit", data, model, trainer, folder / "model", model.source.described)
+        cost, epochs = _training(part.saving), float(part.saving.epochs or 1)
+        full = FullTraining(
             cost,
             "device_s" if cost.flops is None else "flops",
-            len(self._lengths),
-            float(self._lengths.mean()),
+            len(part.lengths),
+            float(part.lengths.mean()),
             epochs,
-            max(1, round(math.ceil(len(self._lengths) / data.batch_size) * epochs)),
+            max(1, round(math.ceil(len(part.lengths) / data.batch_size) * epochs)),
             data.batch_size,
             trainer.accumulate_grad_batches,
             trainer.max_steps >= 0,
         )
+        warming = None if warm_up is None else _training(warm_up.saving)
+        return cls(job, folder, full, part.lengths, before, warming, list(dict.fromkeys(forecaster.notes)))
 
     def choices(
         self, recipes: Mapping[str, Recipe], share: float, named: Mapping[str, np.ndarray]
@@ -77,7 +78,7 @@ class Costs:
 
         Args:
             recipes: by name.
-            share: of the rows that is kept, about.
+            share: the budget, of the full cost.
             named: row ids that each finding names.
         """
         made = {}
@@ -91,56 +92,54 @@ class Costs:
         return made
 
     def _choice(self, recipe: Recipe, share: float, named: Mapping[str, np.ndarray]) -> Choice:
-        lengths = self._lengths
-        everything = np.arange(len(lengths))
-        dropped = np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *(named[one] for one in recipe.dropped)]))
-        sound = np.setdiff1d(everything, dropped)
+        """The choice of rows to train on."""
+        dropped = np.concatenate([np.zeros(0, dtype=np.int64), *(named[one] for one in recipe.dropped)])
+        sound = np.setdiff1d(np.arange(len(self.lengths)), dropped)
         cost, kept = Amount(), sound
         if recipe.name != "random" and (recipe.filters or not recipe.dropped):
-            # what filters leave is known without a budget; else what is kept depends on it
-            spec = recipe.filtering or recipe.selector
-            assert spec is not None
-            cost, rows = self._selected(self.job.data, spec, share, self.job.model, filtering=bool(recipe.filters))
+            cost, rows = self._selected(self.job.data, recipe, share)
             kept = np.setdiff1d(rows, dropped)
         if not len(kept):
             return Choice(cost, 0, 0.0, problem="It would leave no row.")
-        return Choice(cost, len(kept if recipe.filters else sound), float(lengths[kept].mean()))
+        return Choice(cost, len(kept if recipe.filters else sound), float(self.lengths[kept].mean()))
 
     def _of_warm_up(self, recipe: Recipe, share: float) -> Choice:
         """The choice of rows to warm up on."""
         assert self.job.warm_up is not None
-        assert self._warm_up is not None
-        assert recipe.selector is not None
+        assert self.warm_up is not None
         data = self.job.warm_up.data
-        cost, _ = self._selected(data, recipe.selector, share, self._before, part="warm_up")
-        unit: Unit = "device_s" if cost.flops is None or self._warm_up.flops is None else "flops"
-        return Choice(cost, len(data.pool), 0.0, of_full_warm_up=cost.over(self._warm_up, unit))
+        cost, _ = self._selected(data, recipe, share, "warm_up")
+        unit: Unit = "device_s" if cost.flops is None or self.warm_up.flops is None else "flops"
+        return Choice(cost, len(data.pool), 0.0, of_full_warm_up=cost.over(self.warm_up, unit))
 
     def _selected(
-        self,
-        data: SelectionDataModule,
-        spec: Spec,
-        share: float,
-        tuner: FineTuner,
-        part: Part = "fit",
-        filtering: bool = False,
+        self, data: SelectionDataModule, recipe: Recipe, share: float, part: Part = "fit"
     ) -> tuple[Amount, np.ndarray]:
-        """The cost of a choice, and the ids of rows that it keeps."""
-        choosing = data.without_selection()
-        choosing.selector = made_of(spec)
-        if not filtering:
+        """The cost of a choice, and ids of rows that it keeps: all that its filters leave, if it has some."""
+        choosing, forecaster = data.without_selection(), _forecaster(self.job)
+        spec = recipe.filtering or recipe.selector
+        assert spec is not None
+        choosing.selector = selector = made_of(spec)
+        if not recipe.filters:
             choosing.budget = BudgetAsked(keep_rows=max(1, int(share * len(data.pool))))
         request = request_of(self.job, part, choosing)
         assert request is not None
-        forecaster = self._forecaster()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            _, rows = forecaster.select(request, tuner, self.folder / "scorer")
+            tuner = self.before if part == "warm_up" else self.job.model
+            selecting, rows = forecaster.select(request, tuner, self.folder / "scorer")
+            cost = spent(one for one in forecaster.estimated.records if one.stage in SELECTION)
+            left = share - cost.over(self.full.cost, self.full.unit)
+            if not recipe.filters and part == "fit" and 0 < left < share:
+                # which rows are kept, and so how long they are, depends on how many choosing leaves the budget for
+                rows = selecting.again(selector, Budget(rows=max(1, int(left * len(data.pool))))).rows
         self.notes += [note for note in forecaster.notes if note not in self.notes]
-        return spent(one for one in forecaster.estimated.records if one.stage in SELECTION), rows
+        return cost, rows
 
-    def _forecaster(self) -> Forecaster:
-        return Forecaster(self.job, Start({}), EstimatedCosts(self.job.ledger.device, self.job.trainer.world_size))
+
+def _forecaster(job: Job) -> Forecaster:
+    """A forecaster of a job in which nothing is selected, with costs of its own."""
+    return Forecaster(job, Start({}), EstimatedCosts(job.ledger.device, job.trainer.world_size))
 
 
 def refuse_uncountable(job: Job) -> None:

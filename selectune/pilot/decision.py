@@ -10,10 +10,10 @@ from typing import Any
 from selectune.common.errors import UserError
 from selectune.common.run_files import RunFiles
 from selectune.common.typed_json import from_json
-from selectune.diagnose.mending import FEWER_EPOCHS, RANDOM
+from selectune.diagnose.mending import RANDOM
 from selectune.pilot.faults import Fault
 from selectune.pilot.plans import Amount, FullTraining
-from selectune.pilot.ranking import Ranked
+from selectune.pilot.ranking import AGAINST, BASES, Ranked, on, points
 from selectune.pilot.recipes import TITLES
 
 SCHEMA = 1
@@ -73,15 +73,15 @@ class Decision:
         first = self.first
         if first is None:
             return "No plan fits into this budget; ask for more."
-        if first.lifted:
-            return f"{TITLES[first.plan.name]}. {first.why}"
+        name, gain = first.plan.name, first.gain
+        if first.lifted and gain is not None:
+            return f"{TITLES[name]}: expected to gain {points(gain)} over {AGAINST[gain.against]}{on(gain)}."
         fitting = [one.plan.name for one in self.ranked if not one.plan.unfit]
-        if {FEWER_EPOCHS, RANDOM} <= set(fitting):
+        lost = any(one.plan.name in BASES and one.gain is not None and one.gain.seen == "loss" for one in self.ranked)
+        advice = "Train on random rows" if name == RANDOM else "Train on all rows for fewer epochs"
+        if set(fitting[:2]) == set(BASES) and not lost:
             advice = "Train on random rows, or on all for fewer epochs"
-        else:
-            advice = "Train on random rows" if first.plan.name == RANDOM else "Train on all rows for fewer epochs"
-        found = any(fault.counts for fault in self.faults)
-        if found:
+        if any(fault.counts for fault in self.faults):
             return f"{advice}: of what was found in this pool, nothing was measured to make choosing pay."
         return f"{advice}: nothing was found in this pool that choosing would mend."
 

@@ -67,11 +67,10 @@ def decide(job: Job, budget: TotalBudget) -> Decision:
     found, task = faults_of(content), task_of(job)
     made, left_out = recipes(found, task)
     with tempfile.TemporaryDirectory() as folder:
-        costs = Costs(job, Path(folder))
-        full = costs.full()
+        costs = Costs.of(job, Path(folder))
         if budget.unit == "hours":
-            full = replace(full, unit="device_s")
-        share = budget.share_of(full)
+            costs.full = replace(costs.full, unit="device_s")
+        share, full = budget.share_of(costs.full), costs.full
         choices = costs.choices(made, share, read_findings(job.run, content["pool_fingerprint"]))
     if any(choice.cost.flops is None for choice in choices.values()):
         full = replace(full, unit="device_s")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 
+from selectune.costs.saving import percent
 from selectune.diagnose.diagnosis import TITLES as FAULTS
 from selectune.diagnose.expected_gains import expected_gain
 from selectune.diagnose.mending import CLEAN, FEWER_EPOCHS, RANDOM, Gain
@@ -142,7 +143,7 @@ def _why(one: Ranked, after: Ranked | None) -> str:
     name, gain, other = quoted(after.plan.name), one.gain, after.gain
     if after.plan.name in BASES and gain is not None and one.plan.name not in BASES:
         over = one.over_fewer_epochs if after.plan.name == FEWER_EPOCHS and one.over_fewer_epochs is not None else gain
-        return f"It was measured to gain {points(over)} over {AGAINST[over.against]}{on(over)}."
+        return f"It is expected to gain {points(over)} over {AGAINST[over.against]}{on(over)}."
     if one.lifted and after.lifted and gain is not None and other is not None:
         if gain.points != other.points:
             return f"More is to be gained than by {name}: {points(gain)} against {points(other)}."
@@ -150,18 +151,18 @@ def _why(one: Ranked, after: Ranked | None) -> str:
             return f"It answers {one.answered} faults that were measured to matter one by one, {name} {after.answered}."
         return f"It is simpler than {name}, of which no more is to be expected."
     if one.plan.name == RANDOM and after.plan.name == FEWER_EPOCHS and other is not None:
-        return f"All rows for fewer epochs were measured to give {points(other)} against random rows{on(other)}."
+        return f"All rows for fewer epochs are expected to give {points(other)} against random rows{on(other)}."
     if one.plan.name == FEWER_EPOCHS and after.plan.name == RANDOM:
         if gain is not None and gain.seen == "gain":
-            return f"It was measured to gain {points(gain)} over random rows{on(gain)}."
+            return f"It is expected to gain {points(gain)} over random rows{on(gain)}."
         return "It needs no choice and sees every row; nothing measured says that random rows for longer are better."
     if other is None:
         return f"It is simpler than {name}, whose gain was not measured on such a pool."
     if other.seen == "loss":
-        return f"The next, {name}, was measured to lose: {points(other)} against {AGAINST[other.against]}{on(other)}."
+        return f"The next, {name}, is expected to lose: {points(other)} against {AGAINST[other.against]}{on(other)}."
     if other.seen == "gain" and after.over_fewer_epochs is not None:
         over = after.over_fewer_epochs
-        return f"The next, {name}, was measured to give {points(over)} against {AGAINST[over.against]}{on(over)}."
+        return f"The next, {name}, is expected to give {points(over)} against {AGAINST[over.against]}{on(over)}."
     return f"It is simpler than {name}, whose gain may be nothing: {points(other)} over random rows{on(other)}."
 
 
@@ -177,8 +178,13 @@ def points(gain: Gain) -> str:
 
 
 def on(gain: Gain) -> str:
-    """Where a gain was measured, as the end of a sentence."""
-    fault = "without a fault" if gain.finding == CLEAN else f"with {FAULTS[gain.finding].lower()}"
-    share = "" if gain.finding == CLEAN else f" in {gain.true_share:.0%} of the rows"
-    where = f"{gain.pools} pools, {gain.seeds} seeds; {gain.learner}; {gain.budget:.0%} of the cost"
-    return f" on pools {fault}{share} ({where})"
+    """The pools that a gain is expected from, as the end of a sentence."""
+    pools = f"{gain.pools} pool{'' if gain.pools == 1 else 's'}"
+    seeds = f"{gain.seeds} seed{'' if gain.seeds == 1 else 's'}"
+    fault = "without a fault"
+    if gain.finding != CLEAN:
+        # between measured shares it is interpolated
+        fault = (
+            f"with {FAULTS.get(gain.finding, gain.finding).lower()}, taken to {percent(gain.true_share)} of the rows"
+        )
+    return f" by {pools} {fault} ({seeds}; {gain.learner}; {percent(gain.budget)} of the cost)"

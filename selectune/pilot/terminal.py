@@ -92,7 +92,7 @@ def _lines(one: Ranked) -> list[str]:
         lines.append(plan.note)
     for gain in (one.gain, one.over_fewer_epochs):
         if gain is not None:
-            lines.append(f"Expected: {points(gain)} over {AGAINST[gain.against]}, measured{on(gain)}.")
+            lines.append(f"Expected: {points(gain)} over {AGAINST[gain.against]},{on(gain)}.")
     return [*lines, one.why]
 
 

@@ -96,10 +96,12 @@ def test_the_overlays_run_and_cost_what_was_planned(
         planned = next(one.plan for one in decision.ranked if one.plan.name == name)
         assert not planned.unfit, name
         monkeypatch.setenv("SELECTUNE_CACHE", str(tmp_path / name / "cache"))
-        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(planned.overlay))
-        here("fit", *config, "--config", f"{name}.yaml", "--output", tmp_path / name / "fit")
+        overlay = tmp_path / f"{name}.yaml" if name != "fewer_epochs" else files.plan_overlay
+        if name != "fewer_epochs":
+            overlay.write_text(yaml.safe_dump(planned.overlay))
+        here("fit", *config, "--config", overlay, "--output", tmp_path / name / "fit")
         assert spent_on(tmp_path / name / "fit") == pytest.approx(
-            decision.share * (decision.full.cost.flops or 0), rel=0.2
+            decision.share * (decision.full.cost.flops or 0), rel=0.1
         )
         if name != "fewer_epochs":
             assert manifest_of(tmp_path / name / "fit")["n_rows"] == planned.rows
@@ -138,7 +140,8 @@ def test_questions_have_the_plans_that_need_no_classes(here: Here, model_folder:
         "--data.max_question_tokens", "12", "--data.batch_size", "8", "--model.checkpoint", model_folder,
         "--trainer.max_epochs", "2", "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false",
     )  # fmt: skip
-    here("plan", *task, *SCORER, "--budget", "0.5", "--output", "run")
+    two = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]  # it is measured in one process all the same
+    here("plan", *task, *two, *SCORER, "--budget", "0.5", "--output", "run")
     decision = Decision.read(tmp_path / "run")
     assert {one.name for one in decision.left_out if one.why == NO_CLASSES} == {
         "balanced", "deduplicate_balanced", "label_issues",

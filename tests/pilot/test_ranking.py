@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from selectune.common.typed_json import from_json
 from selectune.diagnose.expected_gains import expected_gain, measured_gains
 from selectune.diagnose.mending import CLEAN, Gain
+from selectune.pilot.decision import Decision
 from selectune.pilot.faults import faults_of
+from selectune.pilot.plans import Amount
 from selectune.pilot.ranking import BASES, REMEDIES, Ranked, ranking
-from selectune.pilot.recipes import recipes
-from tests.pilot.made_up import TABLE, TASK, diagnosis, gain, plans_for, ranked_for
+from selectune.pilot.recipes import TITLES, recipes
+from tests.mistakes import names
+from tests.pilot.made_up import FULL, TABLE, TASK, diagnosis, gain, plans_for, ranked_for
 
 
 def order(ranked: list[Ranked]) -> list[str]:
@@ -57,8 +63,8 @@ def test_a_suspected_fault_lifts_no_plan() -> None:
 def test_the_order_of_findings_and_plans_changes_nothing() -> None:
     shares = {"label_issue": 0.3, "rare_class": 0.03, "near_copy": 0.3, "off_topic": 0.2}
     whole = ranked_for(diagnosis(**shares))
-    for names in itertools.permutations(shares):
-        assert ranked_for(diagnosis(**{name: shares[name] for name in names})) == whole
+    for ordered in itertools.permutations(shares):
+        assert ranked_for(diagnosis(**{name: shares[name] for name in ordered})) == whole
     plans, faults = list(plans_for(diagnosis(**shares)).values()), faults_of(diagnosis(**shares))
     assert ranking(plans[::-1], faults, TABLE[::-1], 0.3) == whole
 
@@ -115,6 +121,26 @@ def test_fine_tuning_speaks_before_frozen_embeddings_and_a_near_budget_before_a_
     interpolated = expected_gain([tuned, frozen, clean], "label_issue", "label_issues", 0.1, 0.5)
     assert interpolated is not None
     assert interpolated.learner == "frozen"
+
+
+def decided(content: dict[str, Any], table: tuple[Gain, ...] = TABLE, share: float = 0.3) -> str:
+    """The sentence of a decision."""
+    found, ranked = tuple(faults_of(content).values()), tuple(ranked_for(content, share, table=table))
+    made = Decision("pool", "", "0.3", share, FULL, Amount(), False, "", found, ranked, (), (), "cpu")
+    assert from_json(Decision, json.loads(json.dumps(made.to_json())), left_out=["sentence"]) == made
+    return made.sentence()
+
+
+def test_the_sentence_of_a_decision_names_the_first_plans() -> None:
+    clean = decided(diagnosis())
+    assert names(clean, "random rows")
+    assert names(clean, "fewer epochs")
+    assert names(decided(diagnosis(label_issue=0.3)), TITLES["label_issues"], "+6.0", "+4.0", "+8.0")
+    losing = (*(one for one in TABLE if one.rule != "fewer_epochs"), gain(CLEAN, "fewer_epochs", -2.0, 1.0))
+    assert not names(decided(diagnosis(), losing), "fewer epochs")
+    winning = (*(one for one in TABLE if one.rule != "fewer_epochs"), gain(CLEAN, "fewer_epochs", 2.0, 1.0))
+    assert names(decided(diagnosis(), winning), TITLES["fewer_epochs"], "+2.0")
+    assert names(decided(diagnosis(), share=1e-4), "budget")
 
 
 def test_the_table_of_the_package_is_of_rules_that_plans_follow() -> None:
