@@ -65,6 +65,8 @@ class CleanRows:
 def clean_rows(data: str, n_rows: int, seed: int, foreign: str) -> CleanRows:
     """Rows of a data set that differ from each other, case and spaces aside, and have no more than 48 words.
 
+    Where too few rows are as short as that, as in 20 Newsgroups, every text is cut to its first 48 words.
+
     Raises:
         UserError: a data set is missing or too small.
     """
@@ -73,15 +75,15 @@ def clean_rows(data: str, n_rows: int, seed: int, foreign: str) -> CleanRows:
     if column is None:
         raise DataError(f"{data} has none of the text columns {', '.join(TEXT_COLUMNS)}.")
     texts, labels = [text.strip() for text in rows[column]], np.asarray(rows["label"])
-    order = np.random.default_rng(seed).permutation(len(texts))
-    first_of: dict[str, int] = {}
-    for row in order.tolist():
-        if 0 < len(texts[row].split()) <= MAX_WORDS:
-            first_of.setdefault(" ".join(texts[row].casefold().split()), row)
+    order = np.random.default_rng(seed).permutation(len(texts)).tolist()
     needed = TRUSTED + HELD_OUT + n_rows
-    if len(first_of) < needed:
-        raise DataError(f"{data} has {len(first_of):,} rows that can be used, but {needed:,} are needed.")
-    trusted, held_out, pool = np.split(np.array(list(first_of.values())[:needed]), [TRUSTED, TRUSTED + HELD_OUT])
+    distinct = _distinct(texts, [row for row in order if len(texts[row].split()) <= MAX_WORDS])
+    if len(distinct) < needed:
+        texts = [" ".join(text.split()[:MAX_WORDS]) for text in texts]
+        distinct = _distinct(texts, order)
+    if len(distinct) < needed:
+        raise DataError(f"{data} has {len(distinct):,} rows that can be used, but {needed:,} are needed.")
+    trusted, held_out, pool = np.split(np.array(distinct[:needed]), [TRUSTED, TRUSTED + HELD_OUT])
     theirs = find_data(foreign).splits["train"]
     return CleanRows(
         data.rsplit("/", 1)[-1],
@@ -93,6 +95,15 @@ def clean_rows(data: str, n_rows: int, seed: int, foreign: str) -> CleanRows:
         theirs[: min(FOREIGN, len(theirs))]["text"],
         seed,
     )
+
+
+def _distinct(texts: Sequence[str], order: Sequence[int]) -> list[int]:
+    """The first row of each text in an order, case and spaces aside, without empty ones."""
+    first_of: dict[str, int] = {}
+    for row in order:
+        first_of.setdefault(" ".join(texts[row].casefold().split()), row)
+    first_of.pop("", None)
+    return list(first_of.values())
 
 
 class Encoder:
