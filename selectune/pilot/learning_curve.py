@@ -1,0 +1,317 @@
+"""Forecast of a learner's loss and error at the full size, from trainings on small nested subsets.
+
+The curve is a power law with offset, y(n) = a + b n^-c (Hestness et al. 2017; Rosenfeld et al. 2020), of the mean loss
+and of the error rate alike. Three to five sizes do not determine three numbers, so the fit is Bayesian on a grid: over
+exponents c, which loss and error share, and over the share f of y that is lost between the largest subset and the full
+size; the level y follows in closed form. The prior of f is that of a few per cent a doubling (`DROP`). It lets a curve
+rise, as it does where more rows teach a fault of the pool.
+
+Held-out rows are the same at all sizes, so the interval is a bootstrap of paired changes over rows, and over seeds
+where there are several. The noise of trainings, which one seed does not show, is added (`NOISE`).
+
+A reference is a cheap model, such as a probe on the embeddings of a diagnosis, that was trained on the same subsets and
+on all rows. Where there is one, the forecast is also the reference's error at the full size plus a part of the gap
+between the two models at small sizes; both forecasts are weighted by their precision (`_joined`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from selectune.common.errors import UserError
+
+Shape = Literal["falling", "flat", "rising", "at chance"]
+
+EXPONENTS = np.array([0.15, 0.25, 0.35, 0.5, 0.7, 1.0])
+WEIGHTS = np.array([1.0, 1.5, 2.0, 2.0, 1.5, 1.0]) / 9  # prior of the exponents
+LOWEST, HIGHEST, POINTS = -0.9, 0.97, 63  # of the grid of shares, which reaches 4 standard deviations of the prior
+DROP, DROP_SD = 0.05, 0.08  # of y per doubling of the rows
+NOISE = 0.8  # sd of an error rate between trainings on n rows, in units of that of n draws
+LOSS_NOISE = 0.4  # sd of a mean loss between trainings on n rows, in units of loss / sqrt(n)
+GAP_KEPT, GAP_SD = 0.5, 0.35  # part of the gap to the reference that is left at the full size
+REFERENCE_SD = 0.012  # of the learner's error around the reference's where there is no gap
+REPLICATES, DRAWS = 200, 10  # bootstrap replicates, and draws of the curve for each
+AT_LEAST, AT_MOST = 3, 5  # sizes
+CLEAR = 1.5  # standard errors by which a curve must fall or rise to be said to
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Held-out rows as a learner saw them that was trained on nested random subsets.
+
+    Args:
+        sizes: rows of each subset, ascending, 3 to 5 of them.
+        losses: of each row, nats, float, shape (n_seeds, n_sizes, n_rows).
+        wrong: whether a row was classified wrongly, of the same shape.
+
+    Raises:
+        UserError: sizes that do not grow, too few or too many of them, other shapes, or losses that are not finite.
+    """
+
+    sizes: tuple[int, ...]
+    losses: np.ndarray
+    wrong: np.ndarray
+
+    def __post_init__(self) -> None:
+        if not AT_LEAST <= len(self.sizes) <= AT_MOST or self.sizes[0] < 1 or (np.diff(self.sizes) <= 0).any():
+            raise UserError(
+                f"A learning curve needs {AT_LEAST} to {AT_MOST} sizes in ascending order, not {list(self.sizes)}."
+            )
+        shape = np.shape(self.losses)
+        if len(shape) != 3 or shape != np.shape(self.wrong) or shape[1] != len(self.sizes) or 0 in shape:
+            raise UserError(
+                f"A learning curve of {len(self.sizes)} sizes needs losses and errors of shape (seeds, sizes, rows), "
+                f"not {shape} and {np.shape(self.wrong)}."
+            )
+        if not np.isfinite(self.losses).all():
+            raise UserError("A loss of the learning curve is not finite; a small training has failed.")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A cheap model on the same held-out rows.
+
+    Args:
+        at_sizes: whether a row was classified wrongly after training on each subset, shape (n_sizes, n_rows).
+        at_full: the same after training on all rows, shape (n_rows,).
+    """
+
+    at_sizes: np.ndarray
+    at_full: np.ndarray
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A forecast with its interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def holds(self, outcome: float) -> bool:
+        """Whether the interval covers an outcome."""
+        return self.low <= outcome <= self.high
+
+
+@dataclass(frozen=True)
+class CurveForecast:
+    """The forecast at the full size, on the held-out rows that were measured.
+
+    Args:
+        size: the full one.
+        accuracy: a fraction.
+        loss: mean, nats.
+        exponent: posterior mean of c.
+        shape: of the curve so far; but for ``falling``, the forecast rests on the prior and is wide.
+        level: of the intervals.
+        curve: accuracy at growing sizes up to the full one, for a picture.
+    """
+
+    size: int
+    accuracy: Interval
+    loss: Interval
+    exponent: float
+    shape: Shape
+    level: float
+    curve: tuple[tuple[int, Interval], ...] = ()
+
+
+def forecast_curve(
+    measured: Measured,
+    size: int,
+    n_classes: int,
+    seed: int = 0,
+    reference: Reference | None = None,
+    level: float = 0.8,
+) -> CurveForecast:
+    """Forecast loss and accuracy at a size from those at smaller ones.
+
+    Args:
+        measured: losses and errors of held-out rows.
+        size: rows to forecast for, more than the largest subset has.
+        n_classes: at least 2; no forecast is worse than chance.
+        seed: of the bootstrap.
+        reference: a cheap model on the same rows.
+        level: of the intervals.
+
+    Raises:
+        UserError: a size that is not over the largest subset, fewer than two classes, or a level that is no share.
+    """
+    if size <= measured.sizes[-1]:
+        raise UserError(f"The size to forecast for is {size:,}, but {measured.sizes[-1]:,} rows were trained on.")
+    if n_classes < 2 or not 0 < level < 1:
+        raise UserError(f"A forecast needs two classes and a level between 0 and 1, not {n_classes} and {level}.")
+    rng = np.random.default_rng(seed)
+    sizes = np.array(measured.sizes, dtype=np.float64)
+    n_seeds = len(measured.losses)
+    errors, losses = _replicated(measured, rng)
+    wrong, loss = measured.wrong.mean(axis=(0, 2)), measured.losses.mean(axis=(0, 2))
+    chance, most = 1 - 1 / n_classes, math.log(n_classes)
+    noises = (
+        _error_noise(np.clip(wrong, 0.02, chance), sizes, n_seeds),
+        LOSS_NOISE * np.maximum(loss, 0.02) / np.sqrt(sizes * n_seeds),
+    )
+    posterior = _posterior(errors, losses, sizes, size, noises)
+    drawn = [_draws(posterior, of, values, rng) for of, values in (("error", errors), ("loss", losses))]
+    at = np.unique(np.geomspace(sizes[0], size, 12).round().astype(int))
+    # Changes are bootstrapped and added to what these rows showed: rows that are hard at all sizes cancel out.
+    error_at = wrong[-1] + _values(drawn[0], at, sizes[-1], size) - np.repeat(errors[:, -1], DRAWS)[:, None]
+    loss_at = loss[-1] + _values(drawn[1], np.array([size]), sizes[-1], size)[:, -1] - np.repeat(losses[:, -1], DRAWS)
+    error_at = np.clip(error_at, 0, chance)
+    shape = _shape(wrong, measured, n_classes, noises[0])
+    if reference is not None:
+        gaps = wrong - reference.at_sizes.mean(axis=-1)
+        error_at = _joined(error_at, at, float(reference.at_full.mean()), gaps, noises[0], chance, rng)
+    bands = [_interval(1 - error_at[:, i], level) for i in range(len(at))]
+    return CurveForecast(
+        size, bands[-1], _interval(np.clip(loss_at, 0, max(most, loss[-1])), level), float(drawn[0].exponents.mean()),
+        shape, level, tuple(zip(at.tolist(), bands)),
+    )  # fmt: skip
+
+
+def _replicated(measured: Measured, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Error rates and mean losses of bootstrap replicates of rows and seeds, each of shape (n_replicates, n_sizes)."""
+    n_seeds, _, n_rows = measured.losses.shape
+    of_rows = rng.multinomial(n_rows, np.full(n_rows, 1 / n_rows), REPLICATES) / n_rows
+    of_seeds = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), REPLICATES) / n_seeds
+    errors, losses = (
+        np.einsum("rs,ski,ri->rk", of_seeds, np.asarray(of, np.float64), of_rows, optimize=True)
+        for of in (measured.wrong, measured.losses)
+    )
+    return errors, losses
+
+
+def _error_noise(rates: np.ndarray, sizes: np.ndarray, n_seeds: int) -> np.ndarray:
+    return np.asarray(NOISE * np.sqrt(rates * (1 - rates) / (sizes * n_seeds)))
+
+
+@dataclass(frozen=True)
+class _Posterior:
+    """On the grid of exponents and shares, by replicate: weights and levels, shape (n_replicates, n_grid)."""
+
+    shares: np.ndarray
+    weights: dict[str, np.ndarray]
+    levels: dict[str, np.ndarray]
+    variances: dict[str, np.ndarray]  # shape (n_grid,)
+
+
+def _posterior(
+    errors: np.ndarray, losses: np.ndarray, sizes: np.ndarray, size: int, noises: tuple[np.ndarray, np.ndarray]
+) -> _Posterior:
+    """The posterior of both curves; the exponent of each is weighed by the evidence of the other, too."""
+    doublings = math.log2(size / sizes[-1])
+    mean = 1 - (1 - DROP) ** doublings
+    spread = DROP_SD * doublings * (1 - DROP) ** doublings
+    grid = np.linspace(max(LOWEST, mean - 4 * spread), min(HIGHEST, mean + 4 * spread), POINTS)
+    prior = -0.5 * ((grid - mean) / spread) ** 2
+    prior -= np.log(np.exp(prior).sum())
+    curve = _curve(sizes, EXPONENTS[:, None], sizes[-1], size)[:, None, :]
+    shares = grid[None, :, None]
+    forms = (
+        1 - shares + shares * curve
+    )  # of y(n) by its level at the largest size, shape (n_exponents, n_shares, n_sizes)
+    fits = {name: _fit(of, forms, noise) for name, of, noise in zip(("error", "loss"), (errors, losses), noises)}
+    evidence = {name: _log_sum(fit[0] + prior) for name, fit in fits.items()}
+    weights, other = {}, {"error": "loss", "loss": "error"}
+    for name, (likelihood, _, _) in fits.items():
+        logs = likelihood + prior + (evidence[other[name]] + np.log(WEIGHTS))[:, :, None]
+        flat = logs.reshape(len(logs), -1)
+        flat = np.exp(flat - flat.max(axis=1, keepdims=True))
+        weights[name] = flat / flat.sum(axis=1, keepdims=True)
+    levels = {name: level.reshape(len(level), -1) for name, (_, level, _) in fits.items()}
+    return _Posterior(grid, weights, levels, {name: variance.ravel() for name, (_, _, variance) in fits.items()})
+
+
+def _curve(sizes: np.ndarray, exponents: np.ndarray, largest: float, size: int) -> np.ndarray:
+    """The part of a curve that the full size has not: 1 at the largest subset, 0 at the full size."""
+    return np.asarray(
+        (sizes**-exponents - float(size) ** -exponents) / (largest**-exponents - float(size) ** -exponents)
+    )
+
+
+def _fit(values: np.ndarray, forms: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Log likelihood, level and its variance by weighted least squares, of each replicate and point of the grid."""
+    weights = 1 / noise**2
+    norms = (forms**2 * weights).sum(-1)
+    products = np.einsum("rk,csk->rcs", values * weights, forms)
+    rest = (values**2 * weights).sum(-1)[:, None, None] - products**2 / norms
+    return -0.5 * rest - 0.5 * np.log(norms), products / norms, 1 / norms
+
+
+def _log_sum(logs: np.ndarray) -> np.ndarray:
+    most = logs.max(axis=2)
+    return np.asarray(most + np.log(np.exp(logs - most[:, :, None]).sum(axis=2)))
+
+
+@dataclass(frozen=True)
+class _Draws:
+    """Curves drawn from the posterior, each of shape (n_replicates * DRAWS,)."""
+
+    levels: np.ndarray
+    shares: np.ndarray
+    exponents: np.ndarray
+
+
+def _draws(posterior: _Posterior, name: str, values: np.ndarray, rng: np.random.Generator) -> _Draws:
+    cumulated = posterior.weights[name].cumsum(axis=1)
+    chosen = np.stack([np.searchsorted(row, rng.random(DRAWS) * row[-1]) for row in cumulated])
+    levels = np.take_along_axis(posterior.levels[name], chosen, axis=1)
+    levels = levels + rng.normal(size=levels.shape) * np.sqrt(posterior.variances[name][chosen])
+    flat = chosen.ravel()
+    return _Draws(levels.ravel(), posterior.shares[flat % POINTS], EXPONENTS[flat // POINTS])
+
+
+def _values(drawn: _Draws, at: np.ndarray, largest: float, size: int) -> np.ndarray:
+    """Drawn curves at some sizes, shape (n_draws, n_sizes)."""
+    curve = _curve(at[None, :].astype(np.float64), drawn.exponents[:, None], largest, size)
+    shares = drawn.shares[:, None]
+    return np.asarray(drawn.levels[:, None] * (1 - shares + shares * curve))
+
+
+def _shape(wrong: np.ndarray, measured: Measured, n_classes: int, noise: np.ndarray) -> Shape:
+    """What the error rates do from the smallest to the largest size, beyond the noise of rows and trainings."""
+    changes = (np.asarray(measured.wrong[:, 0], np.float64) - measured.wrong[:, -1]).mean(axis=0)
+    spread = math.sqrt(float(changes.var()) / len(changes) + float(noise[0] ** 2 + noise[-1] ** 2))
+    chance, n_rows = 1 - 1 / n_classes, measured.wrong.shape[2]
+    if wrong.min() > chance - 2 * math.sqrt(chance * (1 - chance) / n_rows):
+        return "at chance"
+    if abs(wrong[0] - wrong[-1]) < CLEAR * spread:
+        return "flat"
+    return "falling" if wrong[0] > wrong[-1] else "rising"
+
+
+def _joined(
+    error_at: np.ndarray,
+    at: np.ndarray,
+    reference: float,
+    gaps: np.ndarray,
+    noise: np.ndarray,
+    chance: float,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Draws of the curve moved to where the power law and the reference together put its end.
+
+    Forecasts are weighted by precision. Where they disagree by more than their standard deviations allow, the spread of
+    both is widened until they agree (Birge 1932).
+    """
+    weights = 1 / noise**2
+    gap = float((gaps * weights).sum() / weights.sum())
+    own, own_sd = float(error_at[:, -1].mean()), max(float(error_at[:, -1].std()), 1e-4)
+    kept = reference + GAP_KEPT * gap
+    kept_sd = math.sqrt(REFERENCE_SD**2 + (GAP_SD * gap) ** 2 + GAP_KEPT**2 / float(weights.sum()))
+    share = own_sd**-2 / (own_sd**-2 + kept_sd**-2)
+    centre = share * own + (1 - share) * kept
+    apart = (own - kept) ** 2 / (own_sd**2 + kept_sd**2)
+    sd = math.sqrt(max(apart, 1.0) / (own_sd**-2 + kept_sd**-2))
+    ends = centre + (error_at[:, -1] - own) / own_sd * sd
+    progress = np.log(at / at[0]) / max(math.log(at[-1] / at[0]), 1e-9)
+    return np.clip(error_at + progress * (ends - error_at[:, -1])[:, None], 0, chance)
+
+
+def _interval(values: np.ndarray, level: float) -> Interval:
+    low, middle, high = np.quantile(values, [(1 - level) / 2, 0.5, (1 + level) / 2])
+    return Interval(float(middle), float(low), float(high))
