@@ -83,7 +83,7 @@ def stored(file: Path, values: np.ndarray, drawn: np.ndarray) -> np.ndarray:
 def watch(peaks: list[float]) -> None:
     """Keep the most anonymous memory of this process, MB."""
     while True:
-        peaks[0] = max(peaks[0], rss_anon(os.getpid()) / 2**20)
+        peaks[0] = max(peaks[0], rss_anon(os.getpid()) / 1e6)
         time.sleep(0.05)
 
 
