@@ -6,7 +6,7 @@ The pool's rows are made of halves of two rows of the data set, so that they are
 pass is timed on 1,000 of them, before and after, and counted for all. Everything else that `diagnose` does runs on the
 whole pool: tokens, copies, leakage, cross-fitted probes, damaged texts. Its embeddings are those of the 1,000 rows,
 drawn again with noise, since their values change no time. `peak_rss_anon_mb` is the most anonymous memory of the run
-in samples every 50 ms, as in `memory.py`; `ratio` is that of forward and everything else to forward.
+in samples every 50 ms, as in `memory.py`; `ratio` is that of forward and everything else to forward. MB are 10^6 bytes.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def stored(file: Path, values: np.ndarray, drawn: np.ndarray) -> np.ndarray:
 def watch(peaks: list[float]) -> None:
     """Keep the most anonymous memory of this process, MB."""
     while True:
-        peaks[0] = max(peaks[0], rss_anon(os.getpid()) / 2**20)
+        peaks[0] = max(peaks[0], rss_anon(os.getpid()) / 1e6)
         time.sleep(0.05)
 
 

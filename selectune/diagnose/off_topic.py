@@ -12,8 +12,8 @@ from selectune.diagnose.findings import Finding
 PENALTY = 1e-3
 NEIGHBOURS = 20
 STEEPNESS = 4.0  # of the first guess by labels around a row, a nat
-ROUNDS = 4  # of probes that learn from what the one before found
-SOFTNESS = 0.3  # of the bound between the two groups after the first probe, in standard deviations of the log odds
+ROUNDS, ROUNDS_BY_LABELS = 4, 10  # of probes that learn from what the one before found; labels alone tell less of a row
+SOFTNESS = 1.0  # of the bound between the two groups after the first probe, in standard deviations of the log odds
 LEAST_TRUSTED = 30
 
 
@@ -47,7 +47,7 @@ def against_trusted(
         bound = np.quantile(odds, 1 - apart.share)
         return _sigmoid((odds - bound) / (SOFTNESS * max(float(odds.std()), 1e-9)) - misfit)
 
-    odds, flops = _odds_off_topic(features, trusted, folds, trusted_folds, others, chances(found.pool), chances)
+    odds, flops = _odds_off_topic(features, trusted, folds, trusted_folds, others, chances(found.pool), chances, ROUNDS)
     rows = np.sort(np.argsort(-odds, kind="stable")[: len(apart.rows)])
     finding = Finding(
         "off_topic", _sigmoid(odds), rows, apart.share, apart.low, apart.high, {"trusted_rows": len(trusted)}
@@ -75,9 +75,11 @@ def by_labels(features: np.ndarray, folds: np.ndarray, others: np.ndarray, known
     errors = np.sqrt(np.maximum((around**2).sum(axis=1) / counts - means**2, 0) / counts)
     able = float(np.median(means)) > 2 * float(np.median(errors))
     guess = _sigmoid(-STEEPNESS * means)
-    odds, flops = _odds_off_topic(
-        features, features[:0], folds, folds[:0], others, guess, lambda odds: _sigmoid(odds - known)
-    )
+
+    def chances(odds: np.ndarray) -> np.ndarray:
+        return _sigmoid(odds - known)
+
+    odds, flops = _odds_off_topic(features, features[:0], folds, folds[:0], others, guess, chances, ROUNDS_BY_LABELS)
     rows = np.flatnonzero(odds > 0) if able else np.zeros(0, dtype=np.int64)
     return Finding.counted("off_topic", _sigmoid(odds), rows, trusted_rows=0, able=able), flops
 
@@ -103,6 +105,7 @@ def _odds_off_topic(
     others: np.ndarray,
     off: np.ndarray,
     chances: Callable[[np.ndarray], np.ndarray],
+    rounds: int,
 ) -> tuple[np.ndarray, float]:
     """Log odds of each row to be off topic, and the FLOPs that it took.
 
@@ -112,7 +115,7 @@ def _odds_off_topic(
     each row's odds are averaged with those of its neighbours.
     """
     flops = 0.0
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         found = contrast(features, trusted, folds, trusted_folds, PENALTY, 1 - off)
         odds = _calibrated(found.pool, off)
         off = chances(odds)
