@@ -26,6 +26,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable
+from itertools import product
 
 import numpy as np
 from _pilot_pools import Outcome, PilotPool
