@@ -26,6 +26,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable
+from itertools import product
 
 import numpy as np
 from _pilot_pools import Outcome, PilotPool
@@ -203,25 +204,26 @@ def run(options: argparse.Namespace) -> list[Row]:
     rows = read(options.csv)
     done = {row.case for row in rows}
     encoder = Encoder(options.model)
-    for data in options.data:
-        bank = clean_rows(data, BANK, 0, options.foreign)
-        for seed in range(options.first_seed, options.first_seed + options.seeds):
-            for fault in DATA[data]:
-                share = 0.0 if fault == "clean" else FAULT_SHARE
-                case = f"{bank.name}/{fault}/{share:.0%}/{seed}"
-                if case in done:
-                    continue
-                began = time.perf_counter()
-                rows += pilot(case, PilotPool.of(bank, encoder, fault, share, seed))
-                if options.csv:
-                    write(rows, options.csv)
-                print(f"{case}: {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
+    banks = {data: clean_rows(data, BANK, 0, options.foreign) for data in options.data}
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    for seed, (data, bank) in product(seeds, banks.items()):
+        for fault in (one for one in DATA[data] if one in options.faults):
+            share = 0.0 if fault == "clean" else FAULT_SHARE
+            case = f"{bank.name}/{fault}/{share:.0%}/{seed}"
+            if case in done:
+                continue
+            began = time.perf_counter()
+            rows += pilot(case, PilotPool.of(bank, encoder, fault, share, seed))
+            if options.csv:
+                write(rows, options.csv)
+            print(f"{case}: {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
     return rows
 
 
 def main() -> None:
     made = parser(__doc__ or "")
     made.add_argument("--data", nargs="+", choices=list(DATA), default=list(DATA))
+    made.add_argument("--faults", nargs="+", choices=FAULTS, default=list(FAULTS))
     made.add_argument("--foreign", default="pool_wikipedia", help="the data set of texts that are off topic")
     made.add_argument("--model", default="minilm-l6-mlm")
     made.add_argument("--seeds", type=int, default=5)

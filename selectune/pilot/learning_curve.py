@@ -133,7 +133,7 @@ def forecast_curve(
     Args:
         measured: losses and errors of held-out rows.
         size: rows to forecast for, more than the largest subset has.
-        n_classes: at least 2; no forecast is worse than chance.
+        n_classes: at least 2; no forecast is worse than chance, unless a model was seen to be.
         seed: of the bootstrap.
         reference: a cheap model on the same rows.
         level: of the intervals.
@@ -161,11 +161,14 @@ def forecast_curve(
     # Changes are bootstrapped and added to what these rows showed: rows that are hard at all sizes cancel out.
     error_at = wrong[-1] + _values(drawn[0], at, sizes[-1], size) - np.repeat(errors[:, -1], DRAWS)[:, None]
     loss_at = loss[-1] + _values(drawn[1], np.array([size]), sizes[-1], size)[:, -1] - np.repeat(losses[:, -1], DRAWS)
-    error_at = np.clip(error_at, 0, chance)
+    # Where held-out rows have other shares of the classes than the pool, a learner may do worse than chance.
+    worst = max(float(wrong.max()), 0.0 if reference is None else float(reference.at_full.mean()))
+    bound = chance if worst <= chance else 1.0
+    error_at = np.clip(error_at, 0, bound)
     shape = _shape(wrong, measured, n_classes, noises[0])
     if reference is not None:
         gaps = wrong - reference.at_sizes.mean(axis=-1)
-        error_at = _joined(error_at, at, float(reference.at_full.mean()), gaps, noises[0], chance, rng)
+        error_at = _joined(error_at, at, float(reference.at_full.mean()), gaps, noises[0], bound)
     bands = [_interval(1 - error_at[:, i], level) for i in range(len(at))]
     return CurveForecast(
         size, bands[-1], _interval(np.clip(loss_at, 0, max(most, loss[-1])), level), float(drawn[0].exponents.mean()),
@@ -290,8 +293,7 @@ def _joined(
     reference: float,
     gaps: np.ndarray,
     noise: np.ndarray,
-    chance: float,
-    rng: np.random.Generator,
+    bound: float,
 ) -> np.ndarray:
     """Draws of the curve moved to where the power law and the reference together put its end.
 
@@ -309,7 +311,7 @@ def _joined(
     sd = math.sqrt(max(apart, 1.0) / (own_sd**-2 + kept_sd**-2))
     ends = centre + (error_at[:, -1] - own) / own_sd * sd
     progress = np.log(at / at[0]) / max(math.log(at[-1] / at[0]), 1e-9)
-    return np.clip(error_at + progress * (ends - error_at[:, -1])[:, None], 0, chance)
+    return np.clip(error_at + progress * (ends - error_at[:, -1])[:, None], 0, bound)
 
 
 def _interval(values: np.ndarray, level: float) -> Interval:

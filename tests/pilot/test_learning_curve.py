@@ -93,6 +93,12 @@ def test_nothing_is_forecast_below_chance_or_above_certainty() -> None:
     assert 0.97 < made.accuracy.low <= made.accuracy.high <= 1
 
 
+def test_where_the_reference_is_worse_than_chance_the_learner_may_be_too() -> None:
+    measured, _ = seen(np.array([0.46, 0.48, 0.5, 0.5]), 6)
+    reference = Reference(measured.wrong[0], np.arange(ROWS) % 10 < 6)
+    assert forecast_curve(measured, FULL, 2, 0, reference).accuracy.low < 0.45
+
+
 def test_more_seeds_narrow_the_interval() -> None:
     errors = power_law(0.4, 0.15, 0.5)
     widths = [
