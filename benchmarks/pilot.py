@@ -16,7 +16,8 @@ accuracy on the same held-out rows after training on all rows. The regret is the
 fault that a pick loses to the best plan, of three trainings each, at 30 % of the cost.
 
 The constants of `selectune.pilot` were set on other seeds (from 10 on) of SST-2 and AG News; ``unseen`` means are of
-the other data sets alone. A pool that is in the file already is not run again.
+the other data sets alone. The table of expected gains, the prior of the picks, has pools of the same data
+sets. A pool that is in the file already is not run again.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -36,10 +38,10 @@ from faulty_pools import read
 
 from selectune.diagnose.expected_gains import measured_gains
 from selectune.pilot.design import Design, Prices, designed
-from selectune.pilot.learning_curve import Measured, Reference, forecast_curve
+from selectune.pilot.learning_curve import CurveForecast, Measured, Reference, forecast_curve
 from selectune.pilot.plans import Amount, Cost, Plan
 from selectune.pilot.ranking import ranking
-from selectune.pilot.recommendation import Prior, Trial, recommend
+from selectune.pilot.recommendation import MARGIN, Prior, Trial, recommend
 
 FAULTS = ("clean", "label_flips", "class_flips", "rare_class", "junk", "near_copies")
 TEXTS_ALIKE = ("clean", "label_flips", "class_flips", "rare_class")  # faults that make no new texts
@@ -84,44 +86,67 @@ def pilot(case: str, pool: PilotPool) -> list[Row]:
     best = max(outcomes.values())
     picks = ALONE | {"diagnosis": order[0]}
     rows += [Row(case, "outcome", f"regret_{who}", 100 * (best - outcomes[pick])) for who, pick in picks.items()]
+    small = Small(design, curve, cheap, cheap_full, arms, rehearsed)
+    priors = {one.plan.name: Prior.of(one.gain) for one in ranked}
     for dev in ("trusted", "contaminated"):
-        measured = Measured(
-            design.sizes, *(np.stack([getattr(one[dev], of) for one in curve])[None] for of in ("losses", "wrong"))
-        )
-        reference = Reference(*_both(cheap, cheap_full, dev))
-        made = forecast_curve(measured, n_rows, pool.n_classes, pool.seed, reference)
-        true_loss, true = float(everything[dev].losses.mean()), float(everything[dev].wrong.mean())
-        weights = None if dev == "trusted" else pool.weights(dev, cheap_full)
-        trials = [
-            Trial.of_arms(
-                {name: arms[name][dev].wrong for name in tried}, curve[-1][dev].wrong, design.sizes[-1], weights
-            ),
-            Trial.of_rehearsals(
-                {name: one[dev].wrong for name, one in rehearsed.items() if name != RANDOM},
-                rehearsed[RANDOM][dev].wrong,
-                weights,
-            ),
-        ]
-        priors = {one.plan.name: Prior.of(one.gain) for one in ranked}
-        picked = recommend(list(pool.recipes), priors, trials, seed=pool.seed)
-        figures = {
-            "accuracy": 100 * (1 - true),
-            "forecast": 100 * made.accuracy.value,
-            "low": 100 * made.accuracy.low,
-            "high": 100 * made.accuracy.high,
-            "error": 100 * abs(made.accuracy.value - 1 + true),
-            "covered": float(made.accuracy.holds(1 - true)),
-            "test_error": 100 * abs(made.accuracy.value - 1 + everything["test"].wrong.mean()),
-            "loss_error": abs(made.loss.value - true_loss),
-            "loss_covered": float(made.loss.holds(true_loss)),
-            "regret": 100 * (best - outcomes[picked.plan]),
-            "right": picked.right,
-            "was_right": float(best - outcomes[picked.plan] <= picked.margin),
-            "pick": float(list(pool.recipes).index(picked.plan)),
-            "cost_share": _spent(design, prices) / full,
-        }
+        figures = _figures(dev, pool, small, everything, priors)
+        picked = figures.pop("pick")
+        regret = best - outcomes[list(pool.recipes)[int(picked)]]
+        figures |= {"pick": picked, "regret": 100 * regret, "was_right": float(regret <= MARGIN)}
+        figures["cost_share"] = _spent(design, prices) / full
         rows += [Row(case, dev, name, float(value)) for name, value in figures.items()]
     return rows
+
+
+@dataclass(frozen=True)
+class Small:
+    """What a pilot trained: nested subsets by the learner and by the scorer's head, arms, and rehearsals of plans."""
+
+    design: Design
+    curve: list[Outcome]
+    cheap: list[Outcome]
+    cheap_full: Outcome
+    arms: dict[str, Outcome]
+    rehearsed: dict[str, Outcome]
+
+    def forecast(self, dev: str, pool: PilotPool) -> CurveForecast:
+        """The forecast for some held-out rows."""
+        seen = (np.stack([getattr(one[dev], of) for one in self.curve])[None] for of in ("losses", "wrong"))
+        reference = Reference(np.stack([one[dev].wrong for one in self.cheap]), self.cheap_full[dev].wrong)
+        return forecast_curve(Measured(self.design.sizes, *seen), len(pool), pool.n_classes, pool.seed, reference)
+
+    def trials(self, dev: str, weights: np.ndarray | None) -> list[Trial]:
+        """What arms and rehearsals say of the plans by some held-out rows."""
+        arms = {name: one[dev].wrong for name, one in self.arms.items()}
+        rehearsed = {name: one[dev].wrong for name, one in self.rehearsed.items()}
+        random = rehearsed.pop(RANDOM)
+        return [
+            Trial.of_arms(arms, self.curve[-1][dev].wrong, self.design.sizes[-1], weights),
+            Trial.of_rehearsals(rehearsed, random, weights),
+        ]
+
+
+def _figures(
+    dev: str, pool: PilotPool, small: Small, everything: Outcome, priors: dict[str, Prior]
+) -> dict[str, float]:
+    """The forecast beside what came of it, and the pick by its number."""
+    made = small.forecast(dev, pool)
+    true_loss, true = float(everything[dev].losses.mean()), 1 - float(everything[dev].wrong.mean())
+    weights = None if dev == "trusted" else pool.weights(dev, small.cheap_full)
+    picked = recommend(list(pool.recipes), priors, small.trials(dev, weights), seed=pool.seed)
+    return {
+        "accuracy": 100 * true,
+        "forecast": 100 * made.accuracy.value,
+        "low": 100 * made.accuracy.low,
+        "high": 100 * made.accuracy.high,
+        "error": 100 * abs(made.accuracy.value - true),
+        "covered": float(made.accuracy.holds(true)),
+        "test_error": 100 * abs(made.accuracy.value - 1 + float(everything["test"].wrong.mean())),
+        "loss_error": abs(made.loss.value - true_loss),
+        "loss_covered": float(made.loss.holds(true_loss)),
+        "right": picked.right,
+        "pick": float(list(pool.recipes).index(picked.plan)),
+    }
 
 
 def _trained(pool: PilotPool, plan: str, passes: int, seed: int, scorer: bool = False) -> Outcome:
@@ -132,10 +157,6 @@ def _trained(pool: PilotPool, plan: str, passes: int, seed: int, scorer: bool = 
 def _outcome(pool: PilotPool, plan: str, passes: int) -> float:
     """Accuracy of a plan on the test rows, mean of several trainings."""
     return 1 - float(np.mean([_trained(pool, plan, passes, seed)["test"].wrong.mean() for seed in range(REPEATS)]))
-
-
-def _both(cheap: list[Outcome], full: Outcome, dev: str) -> tuple[np.ndarray, np.ndarray]:
-    return np.stack([one[dev].wrong for one in cheap]), full[dev].wrong
 
 
 def _plans(pool: PilotPool) -> list[Plan]:

@@ -1,10 +1,7 @@
 """Forecast of a learner's loss and error at the full size, from trainings on small nested subsets.
 
-The curve is a power law with offset, y(n) = a + b n^-c (Hestness et al. 2017; Rosenfeld et al. 2020), of the mean loss
-and of the error rate alike. Three to five sizes do not determine three numbers, so the fit is Bayesian on a grid: over
-exponents c, which loss and error share, and over the share f of y that is lost between the largest subset and the full
-size; the level y follows in closed form. The prior of f is that of a few per cent a doubling (`DROP`). It lets a curve
-rise, as it does where more rows teach a fault of the pool.
+Mean loss and error rate each follow a power law with offset (Hestness et al. 2017; Rosenfeld et al. 2020); see
+`selectune.pilot.power_law`.
 
 Held-out rows are the same at all sizes, so the interval is a bootstrap of paired changes over rows, and over seeds
 where there are several. The noise of trainings, which one seed does not show, is added (`NOISE`).
@@ -23,13 +20,10 @@ from typing import Literal
 import numpy as np
 
 from selectune.common.errors import UserError
+from selectune.pilot.power_law import drawn, posterior, values_of
 
 Shape = Literal["falling", "flat", "rising", "at chance"]
 
-EXPONENTS = np.array([0.15, 0.25, 0.35, 0.5, 0.7, 1.0])
-WEIGHTS = np.array([1.0, 1.5, 2.0, 2.0, 1.5, 1.0]) / 9  # prior of the exponents
-LOWEST, HIGHEST, POINTS = -0.9, 0.97, 63  # of the grid of shares, which reaches 4 standard deviations of the prior
-DROP, DROP_SD = 0.05, 0.08  # of y per doubling of the rows
 NOISE = 0.8  # sd of an error rate between trainings on n rows, in units of that of n draws
 LOSS_NOISE = 0.4  # sd of a mean loss between trainings on n rows, in units of loss / sqrt(n)
 GAP_KEPT, GAP_SD = 0.5, 0.35  # part of the gap to the reference that is left at the full size
@@ -155,15 +149,15 @@ def forecast_curve(
         _error_noise(np.clip(wrong, 0.02, chance), sizes, n_seeds),
         LOSS_NOISE * np.maximum(loss, 0.02) / np.sqrt(sizes * n_seeds),
     )
-    posterior = _posterior(errors, losses, sizes, size, noises)
-    drawn = [_draws(posterior, of, values, rng) for of, values in (("error", errors), ("loss", losses))]
+    found = posterior(errors, losses, sizes, size, noises)
+    of_error, of_loss = (drawn(found, of, DRAWS, rng) for of in ("error", "loss"))
     at = np.unique(np.geomspace(sizes[0], size, 12).round().astype(int))
     # Changes are bootstrapped and added to what these rows showed: rows that are hard at all sizes cancel out.
-    error_at = wrong[-1] + _values(drawn[0], at, sizes[-1], size) - np.repeat(errors[:, -1], DRAWS)[:, None]
-    loss_at = loss[-1] + _values(drawn[1], np.array([size]), sizes[-1], size)[:, -1] - np.repeat(losses[:, -1], DRAWS)
+    error_at = wrong[-1] + values_of(of_error, at, sizes[-1], size) - np.repeat(errors[:, -1], DRAWS)[:, None]
+    loss_at = loss[-1] + values_of(of_loss, np.array([size]), sizes[-1], size)[:, -1] - np.repeat(losses[:, -1], DRAWS)
     # Where held-out rows have other shares of the classes than the pool, a learner may do worse than chance.
     worst = max(float(wrong.max()), 0.0 if reference is None else float(reference.at_full.mean()))
-    bound = chance if worst <= chance else 1.0
+    bound = chance if worst <= chance + _two_errors(chance, measured) else 1.0
     error_at = np.clip(error_at, 0, bound)
     shape = _shape(wrong, measured, n_classes, noises[0])
     if reference is not None:
@@ -171,7 +165,7 @@ def forecast_curve(
         error_at = _joined(error_at, at, float(reference.at_full.mean()), gaps, noises[0], bound)
     bands = [_interval(1 - error_at[:, i], level) for i in range(len(at))]
     return CurveForecast(
-        size, bands[-1], _interval(np.clip(loss_at, 0, max(most, loss[-1])), level), float(drawn[0].exponents.mean()),
+        size, bands[-1], _interval(np.clip(loss_at, 0, max(most, loss[-1])), level), float(of_error.exponents.mean()),
         shape, level, tuple(zip(at.tolist(), bands)),
     )  # fmt: skip
 
@@ -192,99 +186,21 @@ def _error_noise(rates: np.ndarray, sizes: np.ndarray, n_seeds: int) -> np.ndarr
     return np.asarray(NOISE * np.sqrt(rates * (1 - rates) / (sizes * n_seeds)))
 
 
-@dataclass(frozen=True)
-class _Posterior:
-    """On the grid of exponents and shares, by replicate: weights and levels, shape (n_replicates, n_grid)."""
-
-    shares: np.ndarray
-    weights: dict[str, np.ndarray]
-    levels: dict[str, np.ndarray]
-    variances: dict[str, np.ndarray]  # shape (n_grid,)
-
-
-def _posterior(
-    errors: np.ndarray, losses: np.ndarray, sizes: np.ndarray, size: int, noises: tuple[np.ndarray, np.ndarray]
-) -> _Posterior:
-    """The posterior of both curves; the exponent of each is weighed by the evidence of the other, too."""
-    doublings = math.log2(size / sizes[-1])
-    mean = 1 - (1 - DROP) ** doublings
-    spread = DROP_SD * doublings * (1 - DROP) ** doublings
-    grid = np.linspace(max(LOWEST, mean - 4 * spread), min(HIGHEST, mean + 4 * spread), POINTS)
-    prior = -0.5 * ((grid - mean) / spread) ** 2
-    prior -= np.log(np.exp(prior).sum())
-    curve = _curve(sizes, EXPONENTS[:, None], sizes[-1], size)[:, None, :]
-    shares = grid[None, :, None]
-    forms = (
-        1 - shares + shares * curve
-    )  # of y(n) by its level at the largest size, shape (n_exponents, n_shares, n_sizes)
-    fits = {name: _fit(of, forms, noise) for name, of, noise in zip(("error", "loss"), (errors, losses), noises)}
-    evidence = {name: _log_sum(fit[0] + prior) for name, fit in fits.items()}
-    weights, other = {}, {"error": "loss", "loss": "error"}
-    for name, (likelihood, _, _) in fits.items():
-        logs = likelihood + prior + (evidence[other[name]] + np.log(WEIGHTS))[:, :, None]
-        flat = logs.reshape(len(logs), -1)
-        flat = np.exp(flat - flat.max(axis=1, keepdims=True))
-        weights[name] = flat / flat.sum(axis=1, keepdims=True)
-    levels = {name: level.reshape(len(level), -1) for name, (_, level, _) in fits.items()}
-    return _Posterior(grid, weights, levels, {name: variance.ravel() for name, (_, _, variance) in fits.items()})
-
-
-def _curve(sizes: np.ndarray, exponents: np.ndarray, largest: float, size: int) -> np.ndarray:
-    """The part of a curve that the full size has not: 1 at the largest subset, 0 at the full size."""
-    return np.asarray(
-        (sizes**-exponents - float(size) ** -exponents) / (largest**-exponents - float(size) ** -exponents)
-    )
-
-
-def _fit(values: np.ndarray, forms: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Log likelihood, level and its variance by weighted least squares, of each replicate and point of the grid."""
-    weights = 1 / noise**2
-    norms = (forms**2 * weights).sum(-1)
-    products = np.einsum("rk,csk->rcs", values * weights, forms)
-    rest = (values**2 * weights).sum(-1)[:, None, None] - products**2 / norms
-    return -0.5 * rest - 0.5 * np.log(norms), products / norms, 1 / norms
-
-
-def _log_sum(logs: np.ndarray) -> np.ndarray:
-    most = logs.max(axis=2)
-    return np.asarray(most + np.log(np.exp(logs - most[:, :, None]).sum(axis=2)))
-
-
-@dataclass(frozen=True)
-class _Draws:
-    """Curves drawn from the posterior, each of shape (n_replicates * DRAWS,)."""
-
-    levels: np.ndarray
-    shares: np.ndarray
-    exponents: np.ndarray
-
-
-def _draws(posterior: _Posterior, name: str, values: np.ndarray, rng: np.random.Generator) -> _Draws:
-    cumulated = posterior.weights[name].cumsum(axis=1)
-    chosen = np.stack([np.searchsorted(row, rng.random(DRAWS) * row[-1]) for row in cumulated])
-    levels = np.take_along_axis(posterior.levels[name], chosen, axis=1)
-    levels = levels + rng.normal(size=levels.shape) * np.sqrt(posterior.variances[name][chosen])
-    flat = chosen.ravel()
-    return _Draws(levels.ravel(), posterior.shares[flat % POINTS], EXPONENTS[flat // POINTS])
-
-
-def _values(drawn: _Draws, at: np.ndarray, largest: float, size: int) -> np.ndarray:
-    """Drawn curves at some sizes, shape (n_draws, n_sizes)."""
-    curve = _curve(at[None, :].astype(np.float64), drawn.exponents[:, None], largest, size)
-    shares = drawn.shares[:, None]
-    return np.asarray(drawn.levels[:, None] * (1 - shares + shares * curve))
-
-
 def _shape(wrong: np.ndarray, measured: Measured, n_classes: int, noise: np.ndarray) -> Shape:
     """What the error rates do from the smallest to the largest size, beyond the noise of rows and trainings."""
     changes = (np.asarray(measured.wrong[:, 0], np.float64) - measured.wrong[:, -1]).mean(axis=0)
     spread = math.sqrt(float(changes.var()) / len(changes) + float(noise[0] ** 2 + noise[-1] ** 2))
-    chance, n_rows = 1 - 1 / n_classes, measured.wrong.shape[2]
-    if wrong.min() > chance - 2 * math.sqrt(chance * (1 - chance) / n_rows):
+    chance = 1 - 1 / n_classes
+    if wrong.min() > chance - _two_errors(chance, measured):
         return "at chance"
     if abs(wrong[0] - wrong[-1]) < CLEAR * spread:
         return "flat"
     return "falling" if wrong[0] > wrong[-1] else "rising"
+
+
+def _two_errors(rate: float, measured: Measured) -> float:
+    """Two standard errors of an error rate on the held-out rows."""
+    return 2 * math.sqrt(rate * (1 - rate) / measured.wrong.shape[2])
 
 
 def _joined(
