@@ -59,6 +59,18 @@ ANSWERS = {  # the rule that answers a finding
     "near_copy": "semantic_duplicates",
     "exact_copy": "semantic_duplicates",
 }
+POOLED = (
+    (FEWER, RANDOM),
+    ("rule", RANDOM),
+    ("rule", FEWER),
+    ("euds", RANDOM),
+    ("euds", FEWER),
+    ("igse", RANDOM),
+    ("igse_anchored", RANDOM),
+    ("igse_anchored", "igse"),
+    ("igse_exact", "igse"),
+    ("igse_anchored_exact", "igse_anchored"),
+)
 SHOWN_SHARES = ("0", "0.03", "0.3", "0.6")
 RULES = (FEWER, "balanced", "semantic_duplicates", "label_issues", "all_three")
 BANDS = ("igse", "igse_exact", "igse_anchored", "igse_anchored_exact")
@@ -70,9 +82,10 @@ class Line(NamedTuple):
     names: tuple[str, ...]
     arms: dict[str, dict[int, float]]
 
-    def mean(self, arm: str) -> str:
-        """The mean of an arm over seeds, to one decimal."""
-        return f"{np.mean(list(self.arms[arm].values())):.1f}" if arm in self.arms else "–"
+    def mean(self, arm: str, others: Sequence[str] = ()) -> str:
+        """The mean of an arm to one decimal, over its seeds or those of them that other arms have too."""
+        seeds = set().union(*(self.arms[other] for other in others)) if others else set(self.arms[arm])
+        return f"{np.mean([value for seed, value in self.arms[arm].items() if seed in seeds]):.1f}"
 
     def gap(self, arm: str, against: str) -> str:
         """The difference of two arms with its interval, or an en dash where one was not run."""
@@ -136,7 +149,9 @@ def frozen(budget: float, arms: Sequence[str], share: float = 0.3, against: str 
         shown = [arm for arm in arms if arm in line.arms]
         if shown:
             counted = str(max(len(line.arms[arm]) for arm in shown))
-            rows.append([*line.names[:2], counted, line.mean(against), *(line.gap(arm, against) for arm in arms)])
+            rows.append(
+                [*line.names[:2], counted, line.mean(against, shown), *(line.gap(arm, against) for arm in arms)]
+            )
     head = ["data", "fault", "n", "random rows" if against == RANDOM else "fewer epochs", *(NAMES[arm] for arm in arms)]
     return table(head, rows, 2)
 
@@ -175,6 +190,28 @@ def answers() -> str:
     return table(head, rows, 3)
 
 
+def pooled() -> str:
+    """Differences in accuracy over all pools that have both arms, of any fault and data set; t intervals over pools."""
+    frozen_ones = read_records(Outcome, RESULTS / "faulty_pools_outcome.csv")
+    tuned = read_records(Run, RESULTS / "faulty_pools_fine_tuned.csv")
+    accuracy: dict[tuple[str, str, str], dict[tuple[object, ...], float]] = defaultdict(dict)
+    for one in frozen_ones:
+        accuracy["frozen", f"{one.budget:.0%}".replace("%", " %"), one.arm][one.pool] = 100 * one.accuracy
+    for run in tuned:
+        accuracy["fine-tuned", "50 %", run.arm][run.key[:3]] = 100 * run.accuracy
+    rows = []
+    for learner, cost in (("frozen", "50 %"), ("frozen", "16 %"), ("fine-tuned", "50 %")):
+        for arm, against in POOLED:
+            mine, theirs = accuracy[learner, cost, arm], accuracy[learner, cost, against]
+            pools = sorted(mine.keys() & theirs.keys(), key=str)
+            if len(pools) > 1:
+                line = Line((), {arm: dict(enumerate(mine[each] for each in pools))})
+                line.arms[against] = dict(enumerate(theirs[each] for each in pools))
+                names = (NAMES[arm], NAMES.get(against, "random rows"))
+                rows.append([learner, cost, *names, str(len(pools)), line.gap(arm, against)])
+    return table(["learner", "cost", "arm", "against", "pools", "difference"], rows, 4)
+
+
 def clean_rows_kept() -> str:
     """Per cent of the clean rows that bands keep in a pool that is half junk, by data set and rows kept."""
     cells: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
@@ -195,6 +232,7 @@ def tables() -> dict[str, str]:
     findings, diagnosis = "docs/findings.md: ", "docs/diagnose.md: "
     return {
         f"{diagnosis}answers": answers(),
+        f"{findings}over all pools": pooled(),
         f"{findings}fine-tuned": fine_tuned(),
         f"{findings}frozen, rules, half of the cost": frozen(0.5, RULES),
         f"{findings}frozen, rules, 16 % of the cost": frozen(0.16, RULES),
