@@ -20,6 +20,7 @@ from selectune.pilot.judging import nearest_cosines, sound_weights
 from selectune.pilot.recipes import Recipe, Spec, Task, recipes
 from selectune.pilot.rehearsal import Scaled, logits_of, losses_and_errors, softmax, train_head
 from selectune.selectors.base import Budget, Signals, tie_keys
+from selectune.selectors.copies import near_neighbours
 from selectune.selectors.duplicates import minhash
 from selectune.signals.cross_fit import cross_fit
 
@@ -169,10 +170,10 @@ def _examined(
         }
     )  # fmt: skip
     bags = copies.bag_of_tokens(ids, offsets, len(encoder.scoring.tokenizer))
-    keys = tie_keys(hashes, seed)
+    neighbours = near_neighbours(embeddings, seed, copies.NEIGHBOURS, tie_keys(hashes, seed))
     return signals, {
         "exact_copy": copies.exact_copies(texts, labels),
-        "near_copy": copies.near_copies(embeddings, bags, labels, keys, seed),
+        "near_copy": copies.near_copies(*neighbours, bags, labels),
         "label_issue": classes.label_issues(labels, probabilities, names, seed),
         "rare_class": classes.rare_classes(labels, names),
     }
