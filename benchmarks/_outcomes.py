@@ -124,7 +124,7 @@ def chosen(arm: Arm, pool: Signals, target: Signals | None, n_rows: int, seed: i
 def outcomes(
     fault: str, share: float, pool: FaultyPool, clean: CleanRows, encoder: Encoder, entropies: Entropies | None
 ) -> list[Outcome]:
-    """What the arms come to on one pool; those that read entropies only where these are given."""
+    """Outcomes of the arms on one pool; of those that read entropies only where these are given."""
     signals = signals_of(pool.texts, pool.labels, encoder, entropies, clean.seed)
     target = None if entropies is None else signals_of(clean.trusted, None, encoder, entropies)
     held_out, _ = encoder.states(clean.held_out)

@@ -62,7 +62,7 @@ class Measured(NamedTuple):
 
     @property
     def case(self) -> tuple[str, float, float, str]:
-        """What the lines of the table are of, beside rule and arm."""
+        """The columns that a line of the table is for, beside rule and arm."""
         return self.finding, self.true_share, self.budget, self.learner
 
     @property

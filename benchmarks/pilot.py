@@ -100,7 +100,7 @@ def pilot(case: str, pool: PilotPool) -> list[Row]:
 
 @dataclass(frozen=True)
 class Small:
-    """What a pilot trained: nested subsets by the learner and by the scorer's head, arms, and rehearsals of plans."""
+    """The trainings of a pilot: nested subsets by the learner and by the scorer's head, arms, and rehearsals of plans."""
 
     design: Design
     curve: list[Outcome]
@@ -116,7 +116,7 @@ class Small:
         return forecast_curve(Measured(self.design.sizes, *seen), len(pool), pool.n_classes, pool.seed, reference)
 
     def trials(self, dev: str, weights: np.ndarray | None) -> list[Trial]:
-        """What arms and rehearsals say of the plans by some held-out rows."""
+        """Gains of the plans by arms and rehearsals, on some held-out rows."""
         arms = {name: one[dev].wrong for name, one in self.arms.items()}
         rehearsed = {name: one[dev].wrong for name, one in self.rehearsed.items()}
         random = rehearsed.pop(RANDOM)

@@ -1,4 +1,4 @@
-"""What a pool is made of: lengths of its rows, and shares of the data sets that it is joined from."""
+"""Composition of a pool: lengths of its rows, and shares of the data sets that it is joined from."""
 
 from __future__ import annotations
 

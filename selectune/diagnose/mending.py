@@ -136,7 +136,7 @@ def expected_gains(name: str, share: float, gains: Sequence[Gain]) -> list[Gain]
 
 
 def mending_of(name: str, finding: Mapping[str, Any], n_rows: int) -> dict[str, Any]:
-    """What mending a finding costs and is expected to give, as ``diagnosis.json`` holds it.
+    """Cost of mending a finding and the gain to expect from it, as ``diagnosis.json`` holds them.
 
     Args:
         name: of the finding.

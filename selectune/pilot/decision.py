@@ -69,7 +69,7 @@ class Decision:
         return next((one for one in self.ranked if not one.plan.unfit), None)
 
     def sentence(self) -> str:
-        """What to do."""
+        """The advice, in a sentence."""
         first = self.first
         if first is None:
             return "No plan fits into this budget; ask for more."

@@ -15,7 +15,7 @@ RESERVE = 0.03  # of the limit is left, as a batch may be padded more than the m
 
 @dataclass(frozen=True)
 class Prices:
-    """What a pilot is paid in, FLOPs over all processes.
+    """Prices of the parts of a pilot, in FLOPs over all processes.
 
     Args:
         full: the training on all rows, evaluations left out.

@@ -76,7 +76,7 @@ class FullTraining:
 
 @dataclass(frozen=True)
 class Choice:
-    """What choosing rows by a recipe takes and leaves, by a forecast.
+    """The cost of choosing rows by a recipe and the rows that it leaves, by a forecast.
 
     Args:
         cost: of choosing, whatever the budget.

@@ -35,7 +35,7 @@ def cost_notes(run: RunData) -> Iterator[str]:
 
 
 def review_note(review: Mapping[str, Any]) -> str:
-    """What somebody's review did to the pool, in one sentence."""
+    """One sentence on the rows that a review dropped from the pool and relabelled."""
     before, dropped, changed = (count(review[name]) for name in ("rows_before", "dropped", "relabelled"))
     return f"The review {review['file']} dropped {dropped} of {before} rows of the pool and relabelled {changed}."
 

@@ -1,4 +1,4 @@
-"""What mending a finding costs, and the gain that was measured elsewhere: never one of more of the fault."""
+"""Costs of mending a finding, and the gain that was measured elsewhere: never one of more of the fault."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def folds(n: int, seed: int) -> np.ndarray:
 
 
 def judged(features: np.ndarray, trusted: np.ndarray, seed: int, known: np.ndarray | None = None) -> Finding:
-    """What is off topic, against trusted rows."""
+    """The finding against trusted rows."""
     others, _ = near_neighbours(features, 0, 20)
     found, flops = against_trusted(features, trusted, folds(600, seed), folds(150, seed + 10), others, known)
     assert flops > 0
@@ -72,7 +72,7 @@ def test_a_pool_like_the_trusted_rows_has_next_to_nothing_off_topic() -> None:
 
 
 def labelled(share: float, n: int = 600, noise: float = 0.0) -> tuple[Finding, np.ndarray]:
-    """What is off topic by labels, and what truly is; off-topic rows lie elsewhere and have random labels."""
+    """The finding by labels, and the rows that are truly off topic; off-topic rows lie elsewhere and have random labels."""
     random = np.random.default_rng(0)
     off, true = random.random(n) < share, random.integers(3, size=n)
     embeddings = random.normal(size=(n, WIDTH)) * 0.3 + 3 * np.eye(WIDTH)[np.where(off, 5, true)]
