@@ -15,9 +15,10 @@ from pool_faults import MAKERS
 from selectune import selectors
 from selectune.diagnose import classes, copies
 from selectune.diagnose.findings import Finding
+from selectune.pilot.costs import made_of
 from selectune.pilot.faults import Fault, faults_of
 from selectune.pilot.judging import nearest_cosines, sound_weights
-from selectune.pilot.recipes import Recipe, Spec, Task, recipes
+from selectune.pilot.recipes import Recipe, Task, recipes
 from selectune.pilot.rehearsal import Scaled, logits_of, losses_and_errors, softmax, train_head
 from selectune.selectors.base import Budget, Signals, tie_keys
 from selectune.selectors.copies import near_neighbours
@@ -126,14 +127,14 @@ class PilotPool:
         dropped = [self.findings[name].rows for name in recipe.dropped if name in self.findings]
         rows = np.setdiff1d(np.arange(len(self)), np.concatenate([np.zeros(0, np.int64), *dropped]))
         for spec in recipe.filters:
-            rows = rows[_made(spec).kept(self.signals.take(rows), None, self.seed).rows]
+            rows = rows[made_of(spec).kept(self.signals.take(rows), None, self.seed).rows]
         return rows
 
     def rows_of(self, plan: str, passes: int, epochs: int, seed: int) -> np.ndarray:
         """Rows that a plan trains on where it sees so many in all."""
         recipe, left = self.recipes[plan], self.left[plan]
         wanted = min(passes if recipe.selector is None else passes // epochs, len(left))
-        selector = selectors.Random() if recipe.selector is None else _made(recipe.selector)
+        selector = selectors.Random() if recipe.selector is None else made_of(recipe.selector)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # a class that is exhausted
             return left[selector.select(self.signals.take(left), None, Budget(rows=wanted), seed).rows]
@@ -177,8 +178,3 @@ def _examined(
         "label_issue": classes.label_issues(labels, probabilities, names, seed),
         "rare_class": classes.rare_classes(labels, names),
     }
-
-
-def _made(spec: Spec):
-    """A selector or filter of this project, without arguments that are objects themselves."""
-    return getattr(selectors, spec["class_path"].rpartition(".")[2])(**spec.get("init_args", {}))

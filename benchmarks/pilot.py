@@ -100,7 +100,7 @@ def pilot(case: str, pool: PilotPool) -> list[Row]:
 
 @dataclass(frozen=True)
 class Small:
-    """The trainings of a pilot: nested subsets by the learner and by the scorer's head, arms, and rehearsals of plans."""
+    """Trainings of a pilot: nested subsets by the learner and by the scorer's head, arms, and rehearsals of plans."""
 
     design: Design
     curve: list[Outcome]

@@ -187,7 +187,7 @@ def _error_noise(rates: np.ndarray, sizes: np.ndarray, n_seeds: int) -> np.ndarr
 
 
 def _shape(wrong: np.ndarray, measured: Measured, n_classes: int, noise: np.ndarray) -> Shape:
-    """Change of the error rates from the smallest to the largest size, beyond the noise of rows and trainings."""
+    """Direction of the error rates from the smallest to the largest size, beyond noise of rows and trainings."""
     changes = (np.asarray(measured.wrong[:, 0], np.float64) - measured.wrong[:, -1]).mean(axis=0)
     spread = math.sqrt(float(changes.var()) / len(changes) + float(noise[0] ** 2 + noise[-1] ** 2))
     chance = 1 - 1 / n_classes

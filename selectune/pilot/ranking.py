@@ -9,7 +9,7 @@ from itertools import zip_longest
 from selectune.costs.saving import percent
 from selectune.diagnose.diagnosis import TITLES as FAULTS
 from selectune.diagnose.expected_gains import expected_gain
-from selectune.diagnose.mending import CLEAN, FEWER_EPOCHS, RANDOM, Gain
+from selectune.diagnose.mending import ANSWERS, CLEAN, FEWER_EPOCHS, RANDOM, Gain
 from selectune.pilot.faults import Fault
 from selectune.pilot.plans import Plan
 from selectune.pilot.recipes import TITLES
@@ -17,14 +17,6 @@ from selectune.pilot.recipes import TITLES
 BASES = (FEWER_EPOCHS, RANDOM)
 MEASURED_ANYWHERE = (FEWER_EPOCHS, "euds", "gotd")  # on pools with faults that they do not answer
 AGAINST = {RANDOM: "random rows", FEWER_EPOCHS: "all rows for fewer epochs"}
-# Rules in the table of expected gains, by the finding that a plan of several rules answers. Copies were dropped there
-# by embeddings, at the cost of a pass that `Deduplicate` does not take.
-REMEDIES = {
-    "label_issue": "label_issues",
-    "rare_class": "balanced",
-    "near_copy": "semantic_duplicates",
-    "exact_copy": "semantic_duplicates",
-}
 
 
 @dataclass(frozen=True)
@@ -113,8 +105,12 @@ def _measured(plan: Plan, faults: Mapping[str, Fault], table: Sequence[Gain], bu
 
 
 def rule_of(plan: Plan, finding: str) -> str:
-    """The rule in the table whose gain is expected of a plan, where a pool has a finding; empty where none is."""
-    return plan.rule or REMEDIES.get(finding, "")
+    """The rule in the table whose gain is expected of a plan, where a pool has a finding; empty where none is.
+
+    Of a plan of several rules it is the last that answers the finding: copies were dropped by embeddings there, at the
+    cost of a pass that `Deduplicate` does not take.
+    """
+    return plan.rule or ANSWERS.get(finding, ("",))[-1]
 
 
 def _by_gain(lifted: Sequence[Ranked]) -> list[Ranked]:

@@ -72,7 +72,7 @@ def test_a_pool_like_the_trusted_rows_has_next_to_nothing_off_topic() -> None:
 
 
 def labelled(share: float, n: int = 600, noise: float = 0.0) -> tuple[Finding, np.ndarray]:
-    """The finding by labels, and the rows that are truly off topic; off-topic rows lie elsewhere and have random labels."""
+    """The finding by labels, and the true off-topic rows, which lie elsewhere and have random labels."""
     random = np.random.default_rng(0)
     off, true = random.random(n) < share, random.integers(3, size=n)
     embeddings = random.normal(size=(n, WIDTH)) * 0.3 + 3 * np.eye(WIDTH)[np.where(off, 5, true)]

@@ -11,11 +11,11 @@ import pytest
 
 from selectune.common.typed_json import from_json
 from selectune.diagnose.expected_gains import expected_gain, measured_gains
-from selectune.diagnose.mending import CLEAN, Gain
+from selectune.diagnose.mending import ANSWERS, CLEAN, Gain
 from selectune.pilot.decision import Decision
 from selectune.pilot.faults import faults_of
 from selectune.pilot.plans import Amount
-from selectune.pilot.ranking import BASES, REMEDIES, Ranked, ranking
+from selectune.pilot.ranking import BASES, Ranked, ranking
 from selectune.pilot.recipes import TITLES, recipes
 from tests.mistakes import names
 from tests.pilot.made_up import FULL, TABLE, TASK, diagnosis, gain, plans_for, ranked_for
@@ -148,5 +148,5 @@ def test_the_table_of_the_package_is_of_rules_that_plans_follow() -> None:
     assert table
     assert all((one.low or 0) <= one.points <= (one.high or 0) for one in table)
     made = recipes(faults_of(diagnosis()), replace(TASK, has_trusted=True))[0]
-    rules = {one.rule for one in made.values()} | set(REMEDIES.values())
+    rules = {one.rule for one in made.values()} | {several[-1] for several in ANSWERS.values()}
     assert rules - {""} <= {one.rule for one in table}
