@@ -43,6 +43,7 @@ FINDINGS = {
     "class_flips": "label_issue",
     "near_copies": "near_copy",
     "exact_copies": "exact_copy",
+    "shuffled_words": "not_language",
 }  # of other faults, their own names
 ARMS_OF_TUNED = {"euds": "igse"}
 

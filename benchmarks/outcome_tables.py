@@ -31,6 +31,7 @@ FAULTS = {
     "exact_copies": "exact copies",
     "junk": "junk",
     "off_topic": "off topic",
+    "shuffled_words": "shuffled words",
 }
 DATA = {"sst2": "SST-2", "ag_news": "AG News", "newsgroups20": "20 Newsgroups"}
 METRICS = {

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from _fine_tuned import Run
 from _table import read_records
+from detection_tables import tables as detection_tables
 from expected_gains import COLUMNS, FINE_TUNED, TABLE, text
 from fine_tuned_outcomes import SAME
 from outcome_tables import tables
@@ -155,3 +156,9 @@ def test_pages_show_the_tables_of_outcomes() -> None:
     for name, table in tables().items():
         page, _, shown = name.partition(": ")
         assert not shown or table in (REPOSITORY / page).read_text(), f"paste this as {name}:\n{table}"
+
+
+def test_the_page_of_diagnoses_shows_how_well_they_find() -> None:
+    page = (REPOSITORY / "docs" / "diagnose.md").read_text()
+    for name, table in detection_tables().items():
+        assert table in page, f"paste this at {name}:\n{table}"
