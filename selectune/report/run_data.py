@@ -23,6 +23,7 @@ from selectune.costs.uninterrupted import SplitCosts, split_costs
 from selectune.report.learning_curves import Curve, read_metrics
 from selectune.report.measured import Measured, measured
 from selectune.report.numbers import flop, seconds
+from selectune.verdict.expected import Expected
 from selectune.verdict.judge import judge
 from selectune.verdict.row_metrics import read_rows
 from selectune.verdict.verdict import Verdict
@@ -171,6 +172,12 @@ class RunData:
         if self.unfinished or self.saving is None or not measured or self.selected_for == "warm_up":
             return None
         return judge(self.run_dir, self.metrics)
+
+    @property
+    def expected(self) -> str:
+        """The accuracy that a pilot forecast and the one that came, in a sentence; empty without a forecast."""
+        expected = Expected.read(self.run_dir)
+        return "" if expected is None else expected.sentence(self.metrics.get("val/accuracy"))
 
     @property
     def name(self) -> str:

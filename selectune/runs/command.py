@@ -35,15 +35,25 @@ from selectune.lightning_modules.scorers.settings import ScorerSettings
 from selectune.runs import fit as pipeline
 from selectune.runs.class_errors import ClassParser, construction_problem
 from selectune.runs.directory import WRITERS, Run
-from selectune.runs.job import Job, WarmUp
+from selectune.runs.job import Job, Piloted, WarmUp
 from selectune.runs.metrics_log import MetricsLog
 from selectune.runs.trainer_options import made_trainer
 
 NOT_IN_CONFIG = (
     "config", "output", "cache", "ckpt_path", "overwrite", "dry_run", "weights_only", "verbose", "return_predictions",
-    "device_flops", "utilisation", "budget",
+    "device_flops", "utilisation", "budget", "share",
 )  # fmt: skip
-VERBS = ("fit", "diagnose", "plan", "estimate", "select", "validate", "test", "predict")  # in the order of the help
+VERBS = (
+    "fit",
+    "diagnose",
+    "plan",
+    "pilot",
+    "estimate",
+    "select",
+    "validate",
+    "test",
+    "predict",
+)  # in the order of the help
 EPILOG = (
     "Further verbs, each with a --help: `report RUN [RUN ...]` writes the page of a run, or compares several; `table` "
     "runs a grid of them. Exit codes: 0 all is well, 2 a mistake in what was asked for, 3 a training failed, its loss "
@@ -66,6 +76,9 @@ class RunTrainer(Trainer):
 
     def plan(self, model: Any, datamodule: Any) -> None:
         """Rank what a budget can be spent on: all rows for fewer epochs, random rows, or rows chosen by a diagnosis."""
+
+    def pilot(self, model: Any, datamodule: Any) -> None:
+        """Plan, try the first plans on small parts of the pool, forecast what the whole would give, and recommend."""
 
     def estimate(self, model: Any, datamodule: Any) -> None:
         """Forecast what a fit will cost and whether selecting will pay, from a few batches."""
@@ -106,6 +119,7 @@ class RunCLI(LightningCLI):
         parser.add_argument("--cache", type=str | None, default=None, help="Cache folder; default SELECTUNE_CACHE.")
         parser.add_argument("--overwrite", action="store_true", help="Remove what an earlier run left in --output.")
         parser.add_argument("--warm_up", type=WarmUp | None, default=None, help="Warm up before fine-tuning.")
+        parser.add_argument("--pilot", type=Piloted | None, default=None, help="The pilot that a fit is compared with.")
         parser.add_class_arguments(ScorerSettings, "scorer")
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
@@ -114,11 +128,16 @@ class RunCLI(LightningCLI):
             parser.add_argument(
                 "--dry_run", action="store_true", help="Write no selection; print its size, its cost and some rows."
             )
-        if subcommand == "plan":
+        if subcommand in ("plan", "pilot"):
             parser.add_argument(
-                "--budget", type=str, required=True,
+                "--budget", type=str, **{"required": True} if subcommand == "plan" else {"default": "0.3"},
                 help="For choosing and training together: a share of the full cost such as 0.3, 3000rows (what as many "
                 "random rows cost), or 2h (hours of a device, added up over devices).",
+            )  # fmt: skip
+        if subcommand == "pilot":
+            parser.add_argument(
+                "--share", type=float, default=0.1,
+                help="Of the full cost, what the pilot may take at most, its diagnosis included.",
             )  # fmt: skip
         if subcommand == "estimate":
             parser.add_argument(
@@ -184,6 +203,7 @@ class RunCLI(LightningCLI):
             config=config,
             scorer=self._get(self.config_init, "scorer"),
             warm_up=self._get(self.config_init, "warm_up"),
+            pilot=self._get(self.config_init, "pilot"),
             ckpt_path=self.options.get("ckpt_path"),
             overwrite=self.options.overwrite,
             keep_models=self.keep_models,
