@@ -60,7 +60,7 @@ class RunData:
         curves: of each column of ``metrics.csv``, by step.
         forecast: of ``forecast.json``, as ``estimate`` wrote it.
         unfinished: a sentence where the run was not finished, else empty.
-        warm_up_manifest: of ``warm_up/selection/manifest.json``, the selection of rows to warm up on.
+        warm_up_manifest: of ``warm_up/selection/manifest.json``.
         review: of the pool: of ``review.json`` or the manifest.
         training: of ``training.json``; where the warm-up failed, of its own.
     """
@@ -175,9 +175,8 @@ class RunData:
 
     @property
     def expected(self) -> str:
-        """The accuracy that a pilot forecast and the one that came, in a sentence; empty without a forecast."""
-        expected = Expected.read(self.run_dir)
-        return "" if expected is None else expected.sentence(self.metrics.get("val/accuracy"))
+        """The accuracy that a pilot forecast, beside the one that came; empty without a forecast."""
+        return "" if (one := Expected.read(self.run_dir)) is None else one.sentence(self.metrics.get("val/accuracy"))
 
     @property
     def name(self) -> str:

@@ -38,6 +38,7 @@ from selectune.runs.directory import WRITERS, Run
 from selectune.runs.job import Job, Piloted, WarmUp
 from selectune.runs.metrics_log import MetricsLog
 from selectune.runs.trainer_options import made_trainer
+from selectune.runs.verb_options import VERB_OPTIONS
 
 NOT_IN_CONFIG = (
     "config", "output", "cache", "ckpt_path", "overwrite", "dry_run", "weights_only", "verbose", "return_predictions",
@@ -124,30 +125,8 @@ class RunCLI(LightningCLI):
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
-        if subcommand == "select":
-            parser.add_argument(
-                "--dry_run", action="store_true", help="Write no selection; print its size, its cost and some rows."
-            )
-        if subcommand in ("plan", "pilot"):
-            parser.add_argument(
-                "--budget", type=str, **{"required": True} if subcommand == "plan" else {"default": "0.3"},
-                help="For choosing and training together: a share of the full cost such as 0.3, 3000rows (what as many "
-                "random rows cost), or 2h (hours of a device, added up over devices).",
-            )  # fmt: skip
-        if subcommand == "pilot":
-            parser.add_argument(
-                "--share", type=float, default=0.1,
-                help="Of the full cost, what the pilot may take at most, its diagnosis included.",
-            )  # fmt: skip
-        if subcommand == "estimate":
-            parser.add_argument(
-                "--device_flops", type=float | None, default=None,
-                help="Times for another machine: FLOPs a second of one device at its best, such as 3.12e14.",
-            )  # fmt: skip
-            parser.add_argument(
-                "--utilisation", type=float | None, default=None,
-                help="Share of --device_flops that is reached, such as 0.35.",
-            )  # fmt: skip
+        for name, settings in VERB_OPTIONS.get(subcommand, ()):
+            parser.add_argument(name, **settings)
         return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
