@@ -10,6 +10,8 @@ from selectune.callbacks.preemption import Preemption, requeue_signal
 from selectune.diagnose.diagnose import diagnose
 from selectune.diagnose.page import made_again
 from selectune.forecast import estimate
+from selectune.pilot.page import made_again as pilot_made_again
+from selectune.pilot.pilot import pilot
 from selectune.pilot.plan import plan
 from selectune.report import command as report
 from selectune.runs.command import RunCLI, run_verb
@@ -28,12 +30,14 @@ class SelectuneCLI(RunCLI):
         return super().verbs() | {"diagnose": diagnose}
 
     def _run_subcommand(self, subcommand: str) -> None:
-        if subcommand not in ("estimate", "plan"):
+        if subcommand not in ("estimate", "plan", "pilot"):
             super()._run_subcommand(subcommand)
             return
         with self.preemption:  # in this process alone
             if subcommand == "plan":
                 plan(self.job(), self.options.budget)
+            elif subcommand == "pilot":
+                pilot(self.job(), self.options.share, self.options.budget)
             else:
                 estimate(self.job(), self.options.device_flops, self.options.utilisation)
 
@@ -48,7 +52,8 @@ def main(args: list[str] | None = None) -> None:
 def _verb() -> None:
     if sys.argv[1:2] == ["fit"] and "--compare" in sys.argv:
         sys.argv = [sys.argv[0], "compare", *(word for word in sys.argv[2:] if word != "--compare")]
-    if sys.argv[1:2] == ["report"] and (page := made_again(sys.argv[2:])):  # report stands on a lower rung
+    # report stands on a lower rung
+    if sys.argv[1:2] == ["report"] and (page := pilot_made_again(sys.argv[2:]) or made_again(sys.argv[2:])):
         print(page)
         return
     own = OWN_PARSERS.get(sys.argv[1]) if sys.argv[1:2] else None

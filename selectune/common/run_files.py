@@ -52,6 +52,9 @@ class RunFiles:
         self.plan = path / "plan.json"
         self.plan_overlay = path / "plan.yaml"  # what ``fit`` takes over the config that was planned for
         self.plan_review = path / "plan_review.parquet"  # rows that a plan drops
+        self.pilot = path / "pilot.json"
+        self.pilot_page = path / "pilot.html"
+        self.expected = path / "expected.json"  # the metric that a pilot forecast for this run
         self.comparison = self.compare / "compare.json"  # their seeds
 
     @property
@@ -76,5 +79,6 @@ class RunFiles:
             self.row_metrics, self.training, self.path / "hparams.yaml", self.checkpoints, self.export, self.selection,
             self.figures, self.warm_up.path, self.open_costs, self.verdict, self.compare,
             self.diagnosis, self.findings, self.diagnosis_page, self.plan, self.plan_overlay, self.plan_review,
+            self.pilot, self.pilot_page, self.expected,
             self.config,
         ]  # fmt: skip

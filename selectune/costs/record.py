@@ -19,8 +19,9 @@ Stage = Literal[
     "prepare", "tune_scorer", "warm_up", "score", "solve", "select", "diagnose", "pilot", "search", "train", "evaluate",
     "reference", "generate",
 ]  # fmt: skip
-Part = Literal["fit", "warm_up", "diagnosis"]
+Part = Literal["fit", "warm_up", "diagnosis", "pilot"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
+BESIDE: tuple[Part, ...] = ("diagnosis", "pilot")  # what they cost is no part of the saving of a fit in the same folder
 TRAINING: dict[Part, Stage] = {"fit": "train", "warm_up": "warm_up"}
 SCHEMA = 2
 READABLE = (1, 2)  # schema 1 books the proxy trainings of a `Search` under `select`
@@ -60,8 +61,7 @@ class CostRecord:
 
     schema: int = SCHEMA  # version of this format
     stage: Stage
-    # What it served: the top-level ``data`` ("fit"), ``warm_up.data`` ("warm_up"), or a diagnosis, whose costs are no
-    # part of the saving of a fit in the same folder.
+    # What it served: the top-level ``data`` ("fit"), ``warm_up.data`` ("warm_up"), or what is `BESIDE` a fit.
     part: Part
     wall_s: float  # seconds from start to end, pauses left out
     device_s: float  # seconds that this process held its device; they add up over ranks, while `wall_s` does not

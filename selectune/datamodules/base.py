@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
@@ -63,9 +63,9 @@ class SelectionDataModule(Loaders):
         if source is not None and self.tokenizer is None:
             self.tokenizer = load_tokenizer(source.folder)
         if not self.splits:
-            splits, labels, pool = load_splits(self)
+            splits, labels, pool, split_off = load_splits(self)
             self.budget.of(len(pool), 2**62)
-            self.splits, self.labels, self.pool = splits, labels, pool
+            self.splits, self.labels, self.pool, self.split_off = splits, labels, pool, split_off
             give_memory_back()
 
     def tokenized(self, split: str, tokenizer: PreTrainedTokenizerBase) -> TokenizedRows:
@@ -191,20 +191,27 @@ class SelectionDataModule(Loaders):
         other._only = np.sort(rows)
         return other
 
-    def observing(self, observed: np.ndarray, trained: np.ndarray | None, source: ModelSource) -> Self:
-        """A copy for a training of its own, whose validations go over some rows of the pool instead of ``dev``.
+    def observing(
+        self,
+        observed: np.ndarray,
+        trained: np.ndarray | None,
+        source: ModelSource,
+        of: Literal["train", "dev"] = "train",
+    ) -> Self:
+        """A copy for a training of its own, whose validations go over some rows of the pool, or over some of ``dev``.
 
         Args:
             observed: ids of the rows that are validated on; in a batch, rows are positions among these.
             trained: ids of the rows that are trained on; None trains on ``dev``.
             source: the model that is trained.
+            of: the split that is validated on.
         """
         split = "dev" if trained is None else "train"
         other = self.trained_on(np.arange(len(self.splits["dev"])) if trained is None else trained, source)
         assert other.tokenizer is not None
-        pool, learnt = (self.tokenized(name, other.tokenizer) for name in ("train", split))
-        other.tokens = {"train": learnt, "dev": pool.take(observed)}
-        other.labels = self.labels | {"train": self.labels[split], "dev": self.labels["train"][observed]}
+        judged, learnt = (self.tokenized(name, other.tokenizer) for name in (of, split))
+        other.tokens = {"train": learnt, "dev": judged.take(observed)}
+        other.labels = self.labels | {"train": self.labels[split], "dev": self.labels[of][observed]}
         return other
 
     def fingerprint_of(self, split: str) -> str:

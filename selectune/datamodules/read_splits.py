@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
-def load_splits(data: TaskData) -> tuple[dict[str, Dataset], dict[str, np.ndarray], Pool]:
-    """Splits by name, their labels as numbers, and the train split as a pool.
+def load_splits(data: TaskData) -> tuple[dict[str, Dataset], dict[str, np.ndarray], Pool, frozenset[str]]:
+    """Splits by name, their labels as numbers, the train split as a pool, and the names of those split off it.
 
     Raises:
         DataError: something about the data is not as the task needs it.
@@ -71,7 +71,7 @@ def load_splits(data: TaskData) -> tuple[dict[str, Dataset], dict[str, np.ndarra
         pool, labelled = _reviewed(data, pool, numbers.get("train"))
         splits["train"] = pool.dataset
         numbers |= {} if labelled is None else {"train": labelled}
-    return splits, numbers, pool
+    return splits, numbers, pool, frozenset(role for role, (of, _) in parts.items() if of == "train") - {"train"}
 
 
 def _reviewed(data: TaskData, pool: Pool, labels: np.ndarray | None) -> tuple[Pool, np.ndarray | None]:

@@ -121,6 +121,7 @@ class TaskData(pl.LightningDataModule):
         self.tokenizer: PreTrainedTokenizerBase | None = None
         self.pool: Pool
         self.splits: dict[str, Dataset] = {}
+        self.split_off: frozenset[str] = frozenset()  # held-out splits that were rows of ``train``
         self.labels: dict[str, np.ndarray] = {}
         self.tokens: dict[str, BatchRows] = {}
         self.more_test_splits: list[str] = []  # evaluated beside the held-out split, never selected from

@@ -76,12 +76,7 @@ class Examination:
         pool, labels = data.pool, data.labels.get("train") if data.has_classes else None
         if len(pool) < AT_LEAST:
             raise DataError(f"{pool.source} has {len(pool)} rows to train on; a diagnosis needs at least {AT_LEAST}.")
-        request = SelectionRequest(
-            pool, None, data.budget, data.seed, data, data, data.max_length, labels=labels, scorer=job.scorer
-        )
-        classed = labels is not None
-        names = NEEDED | ({"class_probabilities"} if classed else set())
-        scoring = scoring_model(request, job.model, job.ledger, names)
+        names, scoring = encoder_of(job)
 
         def trainer_for(**settings: Any) -> pl.Trainer:
             return job.make_trainer(logger=False, enable_checkpointing=False, **settings)
@@ -235,6 +230,17 @@ class Examination:
             len(self.scoring.tokenizer), 1 + max((int(part.max()) for part in ids if len(part)), default=0)
         )
         return copies.bag_of_tokens(np.concatenate(ids), np.cumsum(np.concatenate(lengths)), vocabulary)
+
+
+def encoder_of(job: Job) -> tuple[frozenset[str], ScoringModel]:
+    """The signals of the pool that a diagnosis reads, by name, and the model that computes them."""
+    data = job.data
+    labels = data.labels.get("train") if data.has_classes else None
+    request = SelectionRequest(
+        data.pool, None, data.budget, data.seed, data, data, data.max_length, labels=labels, scorer=job.scorer
+    )
+    names = NEEDED if labels is None else NEEDED | {"class_probabilities"}
+    return names, scoring_model(request, job.model, job.ledger, names)
 
 
 def joined(pool: Pool) -> list[str]:

@@ -18,7 +18,7 @@ from selectune.costs.scorer_ratio import ScorerRatio, n_parameters
 from selectune.datamodules.base import SelectionDataModule
 from selectune.forecast import plans
 from selectune.forecast.ledger import EstimatedCosts, at_pace_of
-from selectune.forecast.measure import Trained, time_training
+from selectune.forecast.measure import Effort, Trained, time_training, usual
 from selectune.forecast.result import break_even_keep
 from selectune.forecast.sampled_selection import Selecting
 from selectune.lightning_modules import FineTuner
@@ -70,6 +70,7 @@ class Forecaster:
     start: Start
     estimated: EstimatedCosts
     notes: list[str] = field(default_factory=list)  # assumptions of the forecast
+    effort: Effort = field(default_factory=usual)
 
     def run(self, folder: Path) -> tuple[Saving, float | None, ScorerRatio | None]:
         """Charge all stages; throw-away weights go into the folder.
@@ -127,7 +128,7 @@ class Forecaster:
             weights = n_parameters(source.folder)
         mine = data.trained_on(rows, tuner.source)
         mine.check_shares(self.estimated.world_size)
-        trained = time_training(tuner, mine, self._trainer_for, folder)
+        trained = time_training(tuner, mine, self._trainer_for, folder, self.effort)
         epochs = self._charge_training(mine, rows, trainer, part, TRAINING[part], trained, SAVES[part])
         for tried, proxy in selecting.proxies if selecting else []:
             until = self._trainer_for(max_epochs=proxy.max_epochs, max_steps=proxy.max_steps, limit_val_batches=0)
@@ -168,12 +169,12 @@ class Forecaster:
             module = FineTuner(str(scoring.source.folder), asked.learning_rate, seed=tuner.seed, stage="tune_scorer")
             tuned_on = first_by_hash(labelled.pool, labelled.seed, asked.rows)
             mine = labelled.trained_on(tuned_on, scoring.source)
-            trained = time_training(module, mine, self._trainer_for, folder)
+            trained = time_training(module, mine, self._trainer_for, folder, self.effort)
             trainer = self._trainer_for(max_epochs=asked.max_epochs, limit_val_batches=0)
             self._charge_training(mine, mine.train_rows, trainer, request.part, "tune_scorer", trained)
             scoring.tuned_folder = folder / "export"
             self.notes.append(STANDS_IN.format("tuned scorer"))
-        selecting = Selecting(request, scoring, self.estimated, self.notes)
+        selecting = Selecting(request, scoring, self.estimated, self.notes, effort=self.effort)
         selected = selecting.choose(request.selector, rows, budget).rows
         self._charge_observed(selecting, tuner.seed, folder / "observed")
         return selecting, selected
@@ -184,7 +185,8 @@ class Forecaster:
         for name, rows in selecting.observed:
             mine = observing_data(request.training, name, rows, scoring)
             if trained is None:
-                trained = time_training(observed_module(scoring, seed), mine, self._trainer_for, folder)
+                observed = observed_module(scoring, seed)
+                trained = time_training(observed, mine, self._trainer_for, folder, self.effort)
             trainer = self._trainer_for(**until(name, scoring.settings.dynamics))
             self._charge_training(
                 mine, mine.train_rows, trainer, request.part, "tune_scorer", trained, evaluation="score"

@@ -45,6 +45,28 @@ STEPS = 64
 SKIPPED = 2  # first batches of training, which are slow
 
 
+@dataclass(frozen=True)
+class Effort:
+    """The work that is measured, at most: seconds for each network and each training, rows scored, training steps."""
+
+    seconds: float
+    rows: int
+    steps: int
+
+    @property
+    def batches(self) -> int:
+        """Batches that a training takes, the first ones included."""
+        return SKIPPED + self.steps
+
+
+def usual() -> Effort:
+    """The work that times are precise by."""
+    return Effort(SECONDS, ROWS, STEPS)
+
+
+QUICK = Effort(1.0, 64, 3)  # FLOPs are as exact, times are not
+
+
 class Memory:
     """Peak memory from here on."""
 
@@ -68,7 +90,9 @@ class Scored:
     cost_of: Callable[..., Total]  # from making the scorer on, by the tokens of each pool
 
 
-def time_scoring(scorer: Scorer, began: float, rows: Rows, scoring: ScoringModel, device: torch.device) -> Scored:
+def time_scoring(
+    scorer: Scorer, began: float, rows: Rows, scoring: ScoringModel, device: torch.device, effort: Effort
+) -> Scored:
     """Score rows of a pool, of all lengths, until there are enough of them or the time is up.
 
     Making the scorer `began` then.
@@ -81,7 +105,9 @@ def time_scoring(scorer: Scorer, began: float, rows: Rows, scoring: ScoringModel
     work_of = partial(plans.scoring, flops=flops, product=product, passes_of=scorer.passes_of)
 
     lengths, pad_id = rows.tokens.lengths, int(scoring.tokenizer.pad_token_id or 0)
-    sample = np.argsort(-lengths, kind="stable")[np.linspace(0, len(lengths) - 1, min(ROWS, len(lengths))).astype(int)]
+    sample = np.argsort(-lengths, kind="stable")[
+        np.linspace(0, len(lengths) - 1, min(effort.rows, len(lengths))).astype(int)
+    ]
     most = scoring.max_batch_tokens if device.type == "cuda" else min(CPU_TOKENS, scoring.max_batch_tokens)
     batches = [sample[part] for part in plan_batches(lengths[sample], most)]
     order = np.random.default_rng(0).permutation(len(batches))  # so that those that are timed have all lengths
@@ -106,7 +132,7 @@ def time_scoring(scorer: Scorer, began: float, rows: Rows, scoring: ScoringModel
         seconds += time.perf_counter() - began
         timed.append(ids)
         signals.append(values)
-        if seconds > SECONDS and len(timed) >= min(3, len(batches)):
+        if seconds > effort.seconds and len(timed) >= min(3, len(batches)):
             break
     peak = memory.peak(scoring.max_batch_tokens / most)
     measured = replace(work_of(rows.tokens, timed), device_s=seconds, peak_rss_bytes=peak)
@@ -121,7 +147,9 @@ def time_scoring(scorer: Scorer, began: float, rows: Rows, scoring: ScoringModel
     return Scored(scored[by_row], values, cost_of)
 
 
-def time_probe(rows: Rows, scoring: ScoringModel, device: torch.device) -> tuple[EntropyProbe, Scored, Total]:
+def time_probe(
+    rows: Rows, scoring: ScoringModel, device: torch.device, effort: Effort
+) -> tuple[EntropyProbe, Scored, Total]:
     """A probe of random weights, which takes the time of a fitted one; the exact entropies that it learns; and the
     cost until it is fitted and checked.
 
@@ -132,7 +160,7 @@ def time_probe(rows: Rows, scoring: ScoringModel, device: torch.device) -> tuple
     fit, held_out = fit_rows(rows.pool.text_hash, rows.n_tokens)
     network = load_language_model(scoring.source, scoring.estimator)
     scorer = LanguageScorer(network, ["generative_entropy"], scoring.estimator)
-    exact = time_scoring(scorer, began, rows, scoring, device)
+    exact = time_scoring(scorer, began, rows, scoring, device, effort)
     width = int(network.config.hidden_size) * len(scoring.layers)
     probe = EntropyProbe(width, math.log(network.config.vocab_size)).requires_grad_(False)
     n_fit, n_held_out = (int(rows.n_tokens[ids].sum()) for ids in (fit, held_out))
@@ -164,13 +192,18 @@ class _FewBatches(CostLedger):
 
     batches = 0
 
+    def __init__(self, effort: Effort) -> None:
+        super().__init__(ledger=Ledger())
+        self.effort = effort
+
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         self.batches += 1
         assert self._training is not None
         if self.batches == SKIPPED:
             self._training = self.ledger.open(self.stage)
-        if self.batches >= SKIPPED + STEPS or (self._training.seconds > SECONDS and self.batches > SKIPPED + 2):
+        late = self._training.seconds > self.effort.seconds and self.batches > SKIPPED + 2
+        if late or self.batches >= self.effort.batches:
             trainer.should_stop = True
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
@@ -184,7 +217,9 @@ class _FewBatches(CostLedger):
         return known[0], known[1], self._step
 
 
-def time_training(module: FineTuner, data: SelectionDataModule, trainer_for: TrainerFor, folder: Path) -> Trained:
+def time_training(
+    module: FineTuner, data: SelectionDataModule, trainer_for: TrainerFor, folder: Path, effort: Effort
+) -> Trained:
     """Train some steps, whose weights are thrown away, and evaluate some batches of ``dev``.
 
     Args:
@@ -192,9 +227,10 @@ def time_training(module: FineTuner, data: SelectionDataModule, trainer_for: Tra
         data: that it trains on, see `SelectionDataModule.trained_on`.
         trainer_for: see `TrainerFor`; its Trainers write nothing.
         folder: where the model is left as ``export``, in Hugging Face format, for what comes after.
+        effort: the steps.
     """
-    costs = _FewBatches(ledger=Ledger())
-    trainer = trainer_for(callbacks=[costs], max_epochs=1000, max_steps=SKIPPED + STEPS, limit_val_batches=0)
+    costs = _FewBatches(effort)
+    trainer = trainer_for(callbacks=[costs], max_epochs=1000, max_steps=effort.batches, limit_val_batches=0)
     trainer.fit(module, data, weights_only=True)
     folder.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()

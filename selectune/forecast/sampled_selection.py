@@ -16,7 +16,7 @@ from selectune.common.files import default_cache
 from selectune.costs.record import Total
 from selectune.forecast.extrapolate import extrapolated, on_sample
 from selectune.forecast.ledger import EstimatedCosts
-from selectune.forecast.measure import Scored, time_probe, time_scoring
+from selectune.forecast.measure import Effort, Scored, time_probe, time_scoring, usual
 from selectune.lightning_modules.scorers.probe import UnfitProbeError
 from selectune.selection.choose import Stages, labels_of
 from selectune.selectors.band_search import Proxy
@@ -65,12 +65,14 @@ class Selecting(Stages[_Known]):
         notes: what a reader should know.
         proxies: row ids and settings of the proxy runs that a search will make, which the caller charges.
         observed: names and rows of the trainings whose course is a signal, which the caller charges.
+        effort: the batches that are run.
     """
 
     estimated: EstimatedCosts
     notes: list[str] = field(default_factory=list)
     proxies: list[tuple[np.ndarray, Proxy]] = field(default_factory=list)
     observed: list[tuple[str, Rows]] = field(default_factory=list)
+    effort: Effort = field(default_factory=usual)
     _known: dict[int, _Known] = field(default_factory=dict)
 
     def again(self, selector: Selector, budget: Budget) -> Picked:
@@ -190,7 +192,7 @@ class Selecting(Stages[_Known]):
         if any(definition.arguments.get("head") == "probe" for definition in definitions):
             refuse_masking(scoring)
             try:
-                probe, learned, cost = time_probe(rows, scoring, device)
+                probe, learned, cost = time_probe(rows, scoring, device, self.effort)
                 self.estimated.charge("tune_scorer", part, cost, parallel=True)
                 self.notes.append("The entropy probe is taken to agree well enough to serve.")
                 exact = [learned]
@@ -198,7 +200,7 @@ class Selecting(Stages[_Known]):
                 self.notes.append(f"Entropies will be computed exactly, as {error}.")
         began = time.perf_counter()
         scorer = make_scorer([definition.name for definition in definitions], scoring, probe)
-        scored = time_scoring(scorer, began, rows, scoring, device)
+        scored = time_scoring(scorer, began, rows, scoring, device, self.effort)
         self.estimated.charge("score", part, scored.cost_of(rows.tokens), parallel=True)
         return [scored, *exact]
 

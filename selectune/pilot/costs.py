@@ -18,6 +18,7 @@ from selectune.costs.saving import SELECTION, Saving, Unit
 from selectune.datamodules.base import SelectionDataModule
 from selectune.forecast.forecaster import Forecaster, refuse_endless
 from selectune.forecast.ledger import EstimatedCosts
+from selectune.forecast.measure import Effort, usual
 from selectune.lightning_modules import FineTuner
 from selectune.pilot.plans import Amount, Choice, FullTraining
 from selectune.pilot.recipes import Recipe, Spec, rows_left
@@ -38,6 +39,7 @@ class Costs:
         before: the model before the warm-up, which scores the rows to warm up on.
         warm_up: cost of warming up on all rows; None without a warm-up.
         notes: what a reader should know.
+        effort: the batches that are run.
     """
 
     job: Job
@@ -47,12 +49,14 @@ class Costs:
     before: FineTuner
     warm_up: Amount | None
     notes: list[str]
+    effort: Effort
 
     @classmethod
-    def of(cls, job: Job, folder: Path) -> Costs:
+    def of(cls, job: Job, folder: Path, effort: Effort | None = None) -> Costs:
         """Time a few batches of the warm-up, if there is one, and of the training on all rows."""
         data, trainer, model = job.data, job.trainer, job.model
-        forecaster = _forecaster(job)
+        effort = effort or usual()
+        forecaster = _forecaster(job, effort)
         before = FineTuner(model.checkpoint, model.learning_rate, seed=model.seed, stage="warm_up")
         warm_up = forecaster.warm_up(folder)
         part = forecaster.part("fit", data, model, trainer, folder / "model", model.source.described)
@@ -69,7 +73,7 @@ class Costs:
             trainer.max_steps >= 0,
         )
         warming = None if warm_up is None else _training(warm_up.saving)
-        return cls(job, folder, full, part.lengths, before, warming, list(dict.fromkeys(forecaster.notes)))
+        return cls(job, folder, full, part.lengths, before, warming, list(dict.fromkeys(forecaster.notes)), effort)
 
     def choices(
         self,
@@ -128,7 +132,7 @@ class Costs:
         self, data: SelectionDataModule, recipe: Recipe, share: float, part: Part = "fit"
     ) -> tuple[Amount, np.ndarray]:
         """The cost of a choice, and ids of rows that it keeps; of one with filters, of what these leave."""
-        choosing, forecaster = data.without_selection(), _forecaster(self.job)
+        choosing, forecaster = data.without_selection(), _forecaster(self.job, self.effort)
         spec = recipe.filtering or recipe.selector
         assert spec is not None
         choosing.selector = selector = made_of(spec)
@@ -149,9 +153,9 @@ class Costs:
         return cost, rows
 
 
-def _forecaster(job: Job) -> Forecaster:
+def _forecaster(job: Job, effort: Effort) -> Forecaster:
     """A forecaster of a job in which nothing is selected, with costs of its own."""
-    return Forecaster(job, Start({}), EstimatedCosts(job.ledger.device, job.trainer.world_size))
+    return Forecaster(job, Start({}), EstimatedCosts(job.ledger.device, job.trainer.world_size), effort=effort)
 
 
 def refuse_uncountable(job: Job) -> None:

@@ -12,7 +12,7 @@ import os
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ from selectune.pilot.ranking import ranking
 from selectune.pilot.recipes import Task, recipes
 from selectune.pilot.terminal import print_decision
 from selectune.runs.directory import Run
-from selectune.runs.job import Job, abandoned_on_mistakes, begin
+from selectune.runs.job import Job, Piloted, abandoned_on_mistakes, begin
 
 
 def plan(job: Job, budget: str) -> None:
@@ -64,15 +64,27 @@ def decide(job: Job, budget: TotalBudget) -> Decision:
     refuse_uncountable(job)
     budget.check_rows(len(job.data.pool))
     before, content = diagnosed(job)
+    with tempfile.TemporaryDirectory() as folder:
+        return decided(job, budget, before, content, Costs.of(job, Path(folder)))
+
+
+def decided(job: Job, budget: TotalBudget, before: bool, content: Mapping[str, Any], costs: Costs) -> Decision:
+    """Rank what the budget allows.
+
+    Args:
+        job: begun.
+        budget: for choosing and training.
+        before: whether the diagnosis was there already.
+        content: of the ``diagnosis.json`` of its pool.
+        costs: of its training.
+    """
     found, task = faults_of(content), task_of(job)
     made, left_out = recipes(found, task)
-    with tempfile.TemporaryDirectory() as folder:
-        costs = Costs.of(job, Path(folder))
-        if budget.unit == "hours":
-            costs.full = replace(costs.full, unit="device_s")
-        share, full = budget.share_of(costs.full), costs.full
-        named = read_findings(job.run, content["pool_fingerprint"])
-        choices = costs.choices(made, share, content["findings"], named)
+    if budget.unit == "hours":
+        costs.full = replace(costs.full, unit="device_s")
+    share, full = budget.share_of(costs.full), costs.full
+    named = read_findings(job.run, content["pool_fingerprint"])
+    choices = costs.choices(made, share, content["findings"], named)
     if any(choice.cost.flops is None for choice in choices.values()):
         full = replace(full, unit="device_s")
     plans = candidates(made, choices, full, share, task)
@@ -121,24 +133,33 @@ def task_of(job: Job) -> Task:
     )
 
 
-def write(run: Run, decision: Decision) -> None:
-    """Write ``plan.json``, and the overlay of the first plan with the review that it takes."""
+def write(run: Run, decision: Decision, name: str | None = None, piloted: Piloted | None = None) -> None:
+    """Write ``plan.json``, and the overlay of a plan with the review that it takes.
+
+    Args:
+        run: to write into.
+        decision: with the plans.
+        name: of the plan; default the first.
+        piloted: the pilot that its fit is to be compared with.
+    """
     dropping = any("review" in _data_settings(one.plan) for one in decision.ranked)
     if dropping:
         _write_review(run, decision)
     write_json(run.plan, decision.to_json())
-    first = decision.first
-    if first is None:
+    fitting = [one.plan for one in decision.ranked if not one.plan.unfit]
+    chosen = next((plan for plan in fitting if name in (None, plan.name)), None)
+    if chosen is None:
         run.plan_overlay.unlink(missing_ok=True)
         return
     with atomic_file(run.plan_overlay) as partial:
-        partial.write_text(overlay_text(decision, first.plan), encoding="utf-8")
+        partial.write_text(overlay_text(decision, chosen, piloted), encoding="utf-8")
 
 
-def overlay_text(decision: Decision, chosen: Plan) -> str:
+def overlay_text(decision: Decision, chosen: Plan, piloted: Piloted | None = None) -> str:
     """A plan as a config that ``fit`` takes after the one that was planned for."""
+    overlay = chosen.overlay if piloted is None else chosen.overlay | {"pilot": asdict(piloted)}
     head = f"# The plan {chosen.name} of {decision.pool}, at {decision.share:.3g} of the full cost; made by plan.\n"
-    return head + yaml.safe_dump(chosen.overlay, sort_keys=False, allow_unicode=True)
+    return head + yaml.safe_dump(overlay, sort_keys=False, allow_unicode=True)
 
 
 def _data_settings(chosen: Plan) -> Mapping[str, Any]:

@@ -129,6 +129,12 @@ class Plan:
     rule: str = ""
 
     @property
+    def keep_rows(self) -> int | None:
+        """The number of rows that its selector keeps; None where all are trained on that its filters leave."""
+        kept: int | None = self.overlay["data"]["init_args"]["keep_rows"]
+        return kept
+
+    @property
     def simplicity(self) -> tuple[int, float]:
         """The order of plans that promise the same: the simpler one first, then the cheaper one."""
         return NAMES.index(self.name), self.cost.share

@@ -1,4 +1,4 @@
-"""A decision on the terminal."""
+"""A decision, and a pilot of it, on the terminal."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from selectune.diagnose.diagnosis import TITLES as FAULTS
 from selectune.pilot.decision import Decision
 from selectune.pilot.ranking import AGAINST, Ranked, on, points, quoted
 from selectune.pilot.recipes import TITLES
+from selectune.pilot.result import SHAPES, Pilot, percent_of, points_of
 from selectune.report.numbers import flop, seconds
 
 if TYPE_CHECKING:
@@ -99,3 +100,62 @@ def _lines(one: Ranked) -> list[str]:
 def _amount(flops: float | None, device_s: float) -> str:
     """A cost in both units: "2.91 TFLOP, 83.1 s"."""
     return f"{flop(flops)}, {seconds(device_s)}" if flops is not None else seconds(device_s)
+
+
+def print_pilot(pilot: Pilot, decision: Decision, files: RunFiles, console: Console | None = None) -> None:
+    """Print the recommendation of a pilot, its forecasts, the plans with their gains, and what it cost.
+
+    Args:
+        pilot: to print.
+        decision: the plans that it tried.
+        files: of the run that it lies in.
+        console: where to; default the terminal.
+    """
+    from rich.console import Console
+    from rich.markup import escape as plain
+    from rich.table import Table
+
+    console = console or Console()
+
+    def told(text: str, style: str = "") -> None:
+        console.print(plain(text), highlight=False, style=style)
+
+    told(pilot.sentence(), "bold")
+    told(f"All rows would come to an accuracy of {percent_of(pilot.all_rows)}, the plan to "
+         f"{percent_of(pilot.picked.accuracy)} at {percent(pilot.budget_share)} of the cost; "
+         f"{pilot.level:.0%} intervals. At the sizes that were tried, {SHAPES[pilot.shape]}.")  # fmt: skip
+    told(held_out_sentence(pilot))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("Plan", "Over random rows", "Accuracy", "Tried by"):
+        table.add_column(name, justify="left", overflow="fold")
+    for one in pilot.plans:
+        tried = ", ".join(one.trials) or "nothing"
+        told_why = f"{tried}; no arm, as {one.why_not}" if one.why_not else tried
+        cells = TITLES[one.gain.name], points_of(one.gain), percent_of(one.accuracy), told_why
+        table.add_row(*map(plain, cells), style="bold" if one.gain.name == pilot.plan else "")
+    console.print(table, highlight=False)
+    told(cost_sentence(pilot))
+    told(f"To train by it: fit --config YOURS.yaml --config {files.plan_overlay} --output ANOTHER_RUN; the page is "
+         f"{files.pilot_page}.")  # fmt: skip
+    for note in decision.notes:
+        told(f"- {note}", "dim")
+
+
+def cost_sentence(pilot: Pilot) -> str:
+    """The cost of a pilot beside its limit."""
+    diagnosis = pilot.diagnosis.over(pilot.full, pilot.unit)
+    spent, share = _amount(pilot.spent.flops, pilot.spent.device_s), percent(pilot.spent_share)
+    return (
+        f"The pilot cost {share} of the full training ({spent}), {percent(diagnosis)} of it for the diagnosis; it was "
+        f"allowed {percent(pilot.share)}."
+    )
+
+
+def held_out_sentence(pilot: Pilot) -> str:
+    """The rows that a pilot was judged on."""
+    if not pilot.split_off:
+        return f"Judged on {pilot.held_out:,} rows of dev, a split of its own, which is taken to be sound."
+    return (
+        f"Judged on {pilot.held_out:,} rows of dev, which were split off the pool and carry its faults; gains are "
+        f"those on {pilot.sound:,} of them that look sound."
+    )

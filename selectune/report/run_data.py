@@ -23,6 +23,7 @@ from selectune.costs.uninterrupted import SplitCosts, split_costs
 from selectune.report.learning_curves import Curve, read_metrics
 from selectune.report.measured import Measured, measured
 from selectune.report.numbers import flop, seconds
+from selectune.verdict.expected import Expected
 from selectune.verdict.judge import judge
 from selectune.verdict.row_metrics import read_rows
 from selectune.verdict.verdict import Verdict
@@ -59,7 +60,7 @@ class RunData:
         curves: of each column of ``metrics.csv``, by step.
         forecast: of ``forecast.json``, as ``estimate`` wrote it.
         unfinished: a sentence where the run was not finished, else empty.
-        warm_up_manifest: of ``warm_up/selection/manifest.json``, the selection of rows to warm up on.
+        warm_up_manifest: of ``warm_up/selection/manifest.json``.
         review: of the pool: of ``review.json`` or the manifest.
         training: of ``training.json``; where the warm-up failed, of its own.
     """
@@ -171,6 +172,11 @@ class RunData:
         if self.unfinished or self.saving is None or not measured or self.selected_for == "warm_up":
             return None
         return judge(self.run_dir, self.metrics)
+
+    @property
+    def expected(self) -> str:
+        """The accuracy that a pilot forecast, beside the one that came; empty without a forecast."""
+        return "" if (one := Expected.read(self.run_dir)) is None else one.sentence(self.metrics.get("val/accuracy"))
 
     @property
     def name(self) -> str:

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 COLUMNS = ("Stage", "FLOPs", "Device time", "Wall time", "Rows", "Tokens")
-GROUPS = {"fit": "This task", "warm_up": "Warm-up's data", "diagnosis": "Diagnosis", "avoided": "Avoided"}
+GROUPS = {
+    "fit": "This task",
+    "warm_up": "Warm-up's data",
+    "diagnosis": "Diagnosis",
+    "pilot": "Pilot",
+    "avoided": "Avoided",
+}
 
 
 def print_summary(run_dir: Path, console: Console | None = None, finished: bool | None = None) -> None:
@@ -49,6 +55,8 @@ def print_summary(run_dir: Path, console: Console | None = None, finished: bool 
         if note:
             console.print(plain(note), highlight=False)
     _print_metrics(run.measured, "test", console)
+    if run.expected:
+        console.print(plain(run.expected), highlight=False)
     if run.verdict is not None:
         print_verdict(run.verdict, console)
     if run.saving:

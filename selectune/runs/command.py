@@ -35,15 +35,26 @@ from selectune.lightning_modules.scorers.settings import ScorerSettings
 from selectune.runs import fit as pipeline
 from selectune.runs.class_errors import ClassParser, construction_problem
 from selectune.runs.directory import WRITERS, Run
-from selectune.runs.job import Job, WarmUp
+from selectune.runs.job import Job, Piloted, WarmUp
 from selectune.runs.metrics_log import MetricsLog
 from selectune.runs.trainer_options import made_trainer
+from selectune.runs.verb_options import VERB_OPTIONS
 
 NOT_IN_CONFIG = (
     "config", "output", "cache", "ckpt_path", "overwrite", "dry_run", "weights_only", "verbose", "return_predictions",
-    "device_flops", "utilisation", "budget",
+    "device_flops", "utilisation", "budget", "share",
 )  # fmt: skip
-VERBS = ("fit", "diagnose", "plan", "estimate", "select", "validate", "test", "predict")  # in the order of the help
+VERBS = (
+    "fit",
+    "diagnose",
+    "plan",
+    "pilot",
+    "estimate",
+    "select",
+    "validate",
+    "test",
+    "predict",
+)  # in the order of the help
 EPILOG = (
     "Further verbs, each with a --help: `report RUN [RUN ...]` writes the page of a run, or compares several; `table` "
     "runs a grid of them. Exit codes: 0 all is well, 2 a mistake in what was asked for, 3 a training failed, its loss "
@@ -66,6 +77,9 @@ class RunTrainer(Trainer):
 
     def plan(self, model: Any, datamodule: Any) -> None:
         """Rank what a budget can be spent on: all rows for fewer epochs, random rows, or rows chosen by a diagnosis."""
+
+    def pilot(self, model: Any, datamodule: Any) -> None:
+        """Plan, try the first plans on small parts of the pool, forecast what the whole would give, and recommend."""
 
     def estimate(self, model: Any, datamodule: Any) -> None:
         """Forecast what a fit will cost and whether selecting will pay, from a few batches."""
@@ -106,29 +120,13 @@ class RunCLI(LightningCLI):
         parser.add_argument("--cache", type=str | None, default=None, help="Cache folder; default SELECTUNE_CACHE.")
         parser.add_argument("--overwrite", action="store_true", help="Remove what an earlier run left in --output.")
         parser.add_argument("--warm_up", type=WarmUp | None, default=None, help="Warm up before fine-tuning.")
+        parser.add_argument("--pilot", type=Piloted | None, default=None, help="The pilot that a fit is compared with.")
         parser.add_class_arguments(ScorerSettings, "scorer")
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
-        if subcommand == "select":
-            parser.add_argument(
-                "--dry_run", action="store_true", help="Write no selection; print its size, its cost and some rows."
-            )
-        if subcommand == "plan":
-            parser.add_argument(
-                "--budget", type=str, required=True,
-                help="For choosing and training together: a share of the full cost such as 0.3, 3000rows (what as many "
-                "random rows cost), or 2h (hours of a device, added up over devices).",
-            )  # fmt: skip
-        if subcommand == "estimate":
-            parser.add_argument(
-                "--device_flops", type=float | None, default=None,
-                help="Times for another machine: FLOPs a second of one device at its best, such as 3.12e14.",
-            )  # fmt: skip
-            parser.add_argument(
-                "--utilisation", type=float | None, default=None,
-                help="Share of --device_flops that is reached, such as 0.35.",
-            )  # fmt: skip
+        for name, settings in VERB_OPTIONS.get(subcommand, ()):
+            parser.add_argument(name, **settings)
         return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -184,6 +182,7 @@ class RunCLI(LightningCLI):
             config=config,
             scorer=self._get(self.config_init, "scorer"),
             warm_up=self._get(self.config_init, "warm_up"),
+            pilot=self._get(self.config_init, "pilot"),
             ckpt_path=self.options.get("ckpt_path"),
             overwrite=self.options.overwrite,
             keep_models=self.keep_models,

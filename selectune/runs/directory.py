@@ -17,9 +17,9 @@ from selectune.common.files import PARTIAL, atomic_file, clear_partials, read_ma
 from selectune.common.locks import take_lock
 from selectune.common.run_files import RunFiles
 from selectune.costs.ledger import collect_open, interrupted, next_attempt, read_ledger
-from selectune.costs.record import code_version
+from selectune.costs.record import BESIDE, code_version
 
-WRITERS = ("fit", "select", "estimate", "diagnose", "plan")  # verbs that make a run; the others need one
+WRITERS = ("fit", "select", "estimate", "diagnose", "plan", "pilot")  # verbs that make a run; the others need one
 GROWS = ("trainer.max_epochs", "trainer.max_steps")  # may be raised in a finished run, with --ckpt_path last
 
 
@@ -43,7 +43,8 @@ class Run(RunFiles):
         """Take the directory for a verb; for rank 0 alone. A fit resumes an unfinished run of the same config.
 
         Args:
-            verb: ``fit``, ``select``, ``estimate``, ``diagnose``, ``plan``, ``validate``, ``test`` or ``predict``.
+            verb: ``fit``, ``select``, ``estimate``, ``diagnose``, ``plan``, ``pilot``, ``validate``, ``test`` or
+                ``predict``.
             config: the content of ``config.yaml``.
             ckpt_path: ``last``, a file, or None.
             overwrite: remove the files of an earlier run.
@@ -87,9 +88,9 @@ class Run(RunFiles):
         return Claim(attempt, checkpoint, resumed)
 
     def _only_selected(self) -> bool:
-        """Whether a `select` finished here, and no fit has begun to train; a diagnosis beside it does not count."""
+        """Whether a `select` finished here, and no fit has begun to train; what is `BESIDE` a fit does not count."""
         records = read_ledger(self.costs) if self.costs.is_file() else []
-        records = [record for record in records if record.part != "diagnosis"]
+        records = [record for record in records if record.part not in BESIDE]
         trained = any(record.stage == "train" for record in records)
         return self.manifest.is_file() and not trained and not interrupted(records)
 

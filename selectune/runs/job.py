@@ -23,6 +23,7 @@ from selectune.lightning_modules.fine_tuner import FineTuner
 from selectune.lightning_modules.scorers.settings import ScorerSettings
 from selectune.runs.directory import Run
 from selectune.selection.request import Length, SelectionRequest
+from selectune.verdict.expected import ALL_ROWS, Expected
 
 
 @dataclass
@@ -58,6 +59,19 @@ class WarmUp:
             raise UserError("warm_up.max_epochs is -1 as warm_up.max_steps is, so it never ends; give one of them.")
 
 
+@dataclass
+class Piloted:
+    """The pilot whose forecast a fit is compared with.
+
+    Args:
+        run: its run directory.
+        plan: that the fit carries out; ``all_rows`` where it trains on all of them.
+    """
+
+    run: str
+    plan: str = ALL_ROWS
+
+
 @dataclass(frozen=True)
 class Job:
     """A verb and all that the command line gave it."""
@@ -70,6 +84,7 @@ class Job:
     config: dict[str, Any]  # the content of ``config.yaml``
     scorer: ScorerSettings
     warm_up: WarmUp | None = None
+    pilot: Piloted | None = None
     ckpt_path: str | None = None
     overwrite: bool = False
     keep_models: bool = True  # leave checkpoints and the exported model when a fit ends
@@ -152,6 +167,7 @@ def begin(job: Job, verb: str) -> Start:
     job.ledger.path, job.ledger.attempt, job.ledger.resumed = job.run.costs, claim.attempt, claim.resumed
     if verb == "fit":
         on_rank_zero(lambda: _note_reviews(job))
+        on_rank_zero(lambda: _note_expected(job))
     return Start(requests, claim.checkpoint)
 
 
@@ -160,3 +176,12 @@ def _note_reviews(job: Job) -> None:
     for data, files in ((job.data, job.run), *([(job.warm_up.data, job.run.warm_up)] if job.warm_up else [])):
         if data.pool.review is not None:
             write_json(files.review, data.pool.review)
+
+
+def _note_expected(job: Job) -> None:
+    """Keep the forecast of a pilot in the run, which may outlive the pilot."""
+    if job.pilot is not None:
+        pool = job.data.pool
+        fingerprint = pool.fingerprint if pool.review is None else None
+        expected = Expected.of_pilot(job.pilot.run, job.pilot.plan, fingerprint)
+        write_json(job.run.expected, expected.to_json())

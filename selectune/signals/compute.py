@@ -13,7 +13,7 @@ from typing import Any
 from selectune.common.files import default_cache
 from selectune.common.ranks import on_rank_zero
 from selectune.costs.ledger import Ledger, read_ledger
-from selectune.costs.record import CostRecord, Part
+from selectune.costs.record import BESIDE, CostRecord, Part
 from selectune.selectors.base import Signals
 from selectune.signals.definitions import Rows, ScoringModel
 from selectune.signals.derived import solve
@@ -95,10 +95,11 @@ def recorded(ledger: Ledger) -> list[CostRecord]:
 def charge_avoided(ledger: Ledger, costs: Iterable[dict[str, Any]], part: Part) -> None:
     """Record what a result cost when it was made as avoided, unless this run made it in an earlier attempt.
 
-    What a diagnosis in this run's folder made is avoided as another run's is, so that a selection costs as much after
-    it as without it.
+    What a diagnosis or a pilot in this run's folder made is avoided by a fit there as another run's is, so that a
+    selection costs as much after it as without it; they count each other's work once.
     """
-    mine = [record for record in recorded(ledger) if record.part == part or record.part != "diagnosis"]
+    beside = () if part in BESIDE else BESIDE
+    mine = [record for record in recorded(ledger) if record.part == part or record.part not in beside]
     spent = {record.identity for record in mine if not record.cached}
     for record in map(CostRecord.from_json, costs):
         if record.identity not in spent:

@@ -77,6 +77,8 @@ class Comparison:
         if folder != self.output and self.config.get("warm_up"):
             changes = changes | {"warm_up": None, "model.checkpoint": str(RunFiles(self.output).warm_up.export)}
             needs = (self.output,)
+        if folder != self.output and self.config.get("pilot"):  # which made a forecast for one run alone
+            changes = {"pilot": None} | changes
         if seed != self.seeds[0]:  # splits, selection and weights are all drawn anew
             changes = {"data.seed": None, "model.seed": None} | changes
         config = with_settings(self.config, changes | {"seed_everything": seed})

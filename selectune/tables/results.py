@@ -17,7 +17,7 @@ from selectune.common.run_files import RunFiles
 from selectune.common.training_outcome import TrainingOutcome
 from selectune.costs.compute_saving import compute_saving
 from selectune.costs.ledger import read_ledger
-from selectune.costs.record import add_up, distinct
+from selectune.costs.record import BESIDE, add_up, distinct
 from selectune.costs.saving import SELECTION, UNITS, Saving
 from selectune.costs.uninterrupted import uninterrupted
 from selectune.tables.grid import PLACE, Cell
@@ -78,7 +78,7 @@ def read_result(cell: Cell, output: Path) -> Result:
     )
     records = uninterrupted(cell.folder)  # a method's cost must not depend on when its run was interrupted
     steps = [
-        [record for record in records if record.stage in SELECTION and record.part != "diagnosis"],
+        [record for record in records if record.stage in SELECTION and record.part not in BESIDE],
         [record for record in records if record.stage == "warm_up"],
         [record for record in records if record.stage == "train" and not record.cached],
     ]

@@ -14,7 +14,6 @@ import pytest
 from selectune import CostLedger, FineTuner, TextClassification
 from selectune.common.errors import UserError
 from selectune.costs.flops import FlopModel
-from selectune.costs.ledger import Ledger
 from selectune.costs.record import Total
 from selectune.data.batches import plan_batches
 from selectune.forecast import measure, plans
@@ -206,9 +205,8 @@ def test_a_timer_counts_steps_of_the_optimizer(
     data = TextClassification(str(data_folder), max_length=32, seed=3, batch_size=8)
     data.load()
     module = FineTuner(str(model_folder), seed=3)
-    timer = measure._FewBatches(ledger=Ledger())
+    timer = measure._FewBatches(measure.Effort(measure.SECONDS, 1, 9))
     timer._flops[True] = FlopModel(0.0, 0.0, 0.0, "free")
-    monkeypatch.setattr(measure, "STEPS", 9)
     trainer = trainer_of(timer, max_epochs=1, limit_val_batches=0, accumulate_grad_batches=3)
     trainer.fit(module, data.trained_on(np.arange(200), module.source))
     (sample,) = timer.ledger.records

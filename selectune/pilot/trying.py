@@ -1,0 +1,205 @@
+"""Trainings of a pilot: nested subsets and arms by the model, rehearsals of whole trainings by a linear head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from selectune.costs.ledger import Ledger
+from selectune.pilot import rehearsal
+from selectune.pilot.decision import Decision
+from selectune.pilot.design import Design
+from selectune.pilot.judging import nearest_cosines, sound_weights
+from selectune.pilot.learning_curve import CurveForecast, Measured, Reference, forecast_curve
+from selectune.pilot.plan_rows import PlanRows
+from selectune.pilot.plans import Plan
+from selectune.pilot.recipes import Recipe
+from selectune.pilot.recommendation import Trial
+from selectune.pilot.small_trainings import PART, Judged
+
+RANDOM = "random"
+LEAST_PASSES = 0.5  # of those designed, below which an arm is left out for want of cost
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Rows as a linear head reads them.
+
+    Args:
+        pool: embeddings of the pool, scaled, shape (n_rows, width).
+        labels: of the pool, numbers of classes.
+        held_out: embeddings of the held-out rows, scaled alike.
+        held_out_labels: of them.
+        n_classes: of the task.
+        nearest: cosine of each held-out row to the nearest row of the pool.
+    """
+
+    pool: np.ndarray
+    labels: np.ndarray
+    held_out: np.ndarray
+    held_out_labels: np.ndarray
+    n_classes: int
+    nearest: np.ndarray
+
+    @classmethod
+    def of(cls, pool: np.ndarray, labels: np.ndarray, held_out: np.ndarray, judged: np.ndarray, n: int) -> Embedded:
+        """Of embeddings and labels of both; `n` classes."""
+        scale = rehearsal.Scaled.of(pool)
+        return cls(scale(pool), labels, scale(held_out), judged, n, nearest_cosines(held_out, pool))
+
+
+@dataclass
+class Heads:
+    """Linear heads on embeddings, charged to a ledger; the names of their trainings there are put into `done`."""
+
+    rows: Embedded
+    ledger: Ledger
+    done: list[str]
+
+    def logits(self, name: str, some: np.ndarray, passes: int, seed: int) -> np.ndarray:
+        """Logits of the held-out rows after a head was trained on some rows of the pool."""
+        rows = self.rows
+        self.done.append(f"rehearsal-{name}")
+        with self.ledger.stage("pilot", PART, self.done[-1]) as cost:
+            weights = rehearsal.train_head(rows.pool[some], rows.labels[some], rows.n_classes, passes, seed)
+            flops = rehearsal.flops_of(passes, len(rows.held_out), rows.pool.shape[1], rows.n_classes)
+            cost.add(examples=passes, flops=flops, method="a linear head on embeddings (analytic)")
+        return rehearsal.logits_of(rows.held_out, weights)
+
+    def judge(self, name: str, some: np.ndarray, passes: int, seed: int) -> Judged:
+        """Losses and errors of the held-out rows after such a training."""
+        return self.judged(self.logits(name, some, passes, seed))
+
+    def judged(self, logits: np.ndarray) -> Judged:
+        """Losses and errors by logits of the held-out rows."""
+        return Judged(*rehearsal.losses_and_errors(logits, self.rows.held_out_labels))
+
+
+@dataclass
+class Trials:
+    """All trainings of a pilot, and what they say.
+
+    Args:
+        subsets: row ids of the nested subsets, the smallest first.
+        curve: the model after each of them.
+        cheap: a head after each of them.
+        cheap_full: the head after all rows.
+        arms: the model after the rows of a plan, with these, by name.
+        rehearsed: a head after the rows of a plan at its full size, by name; random rows among them.
+        n_rows: of each of these.
+        weights: of the held-out rows, where they carry the faults of the pool; None where they do not.
+        why_not: of plans without an arm, by name.
+    """
+
+    design: Design
+    n_classes: int
+    subsets: list[np.ndarray] = field(default_factory=list)
+    curve: list[Judged] = field(default_factory=list)
+    cheap: list[Judged] = field(default_factory=list)
+    cheap_full: Judged | None = None
+    arms: dict[str, tuple[np.ndarray, int, Judged]] = field(default_factory=dict)
+    rehearsed: dict[str, tuple[np.ndarray, int, Judged]] = field(default_factory=dict)
+    weights: np.ndarray | None = None
+    why_not: dict[str, str] = field(default_factory=dict)
+
+    def forecast(self, size: int, reference: Judged, seed: int) -> CurveForecast:
+        """The accuracy after training on so many random rows; the reference is a head that was."""
+        measured = Measured(
+            tuple(len(rows) for rows in self.subsets),
+            np.stack([one.losses for one in self.curve])[None],
+            np.stack([one.wrong for one in self.curve])[None],
+        )
+        cheap = Reference(np.stack([one.wrong for one in self.cheap]), reference.wrong)
+        return forecast_curve(measured, size, self.n_classes, seed, cheap)
+
+    def gains(self, weights: np.ndarray | None) -> list[Trial]:
+        """Gains of the plans over random rows by arms and by rehearsals, held-out rows weighted."""
+        arms = {name: judged.wrong for name, (_, _, judged) in self.arms.items()}
+        rehearsed = {name: judged.wrong for name, (_, _, judged) in self.rehearsed.items()}
+        random, trials = rehearsed.pop(RANDOM), []
+        if arms:
+            trials.append(Trial.of_arms(arms, self.curve[-1].wrong, len(self.subsets[-1]), weights))
+        if rehearsed:
+            trials.append(Trial.of_rehearsals(rehearsed, random, weights))
+        return trials
+
+
+@dataclass
+class Trying:
+    """Makes the trainings of a pilot within its limit.
+
+    Args:
+        decision: the ranked plans.
+        recipes: of these, by name; those whose signals are there.
+        design: sizes.
+        rows: chooses rows of plans.
+        lengths: tokens of each row of the pool, as the model reads it.
+        heads: linear heads.
+        train: the model after some rows and passes, see `SmallTrainings.judge`.
+        left: the part of the limit that is left, in row passes of the mean length.
+        seed: of subsets and choices.
+    """
+
+    decision: Decision
+    recipes: Mapping[str, Recipe]
+    design: Design
+    rows: PlanRows
+    lengths: np.ndarray
+    heads: Heads
+    train: Callable[[np.ndarray, float], Judged]
+    left: Callable[[], float]
+    seed: int
+
+    def run(self, split_off: bool, tried: Sequence[str]) -> Trials:
+        """Train everything; the held-out rows of a split that was part of the pool are weighed by a head on all rows.
+
+        Args:
+            split_off: whether they were part of it.
+            tried: names of the plans to make arms of.
+        """
+        n_rows, epochs = len(self.lengths), self.decision.full.epochs
+        trials = Trials(self.design, self.heads.rows.n_classes)
+        everything = self.heads.logits("all", np.arange(n_rows), round(n_rows * epochs), self.seed)
+        trials.cheap_full = self.heads.judged(everything)
+        if split_off:
+            rows, rare = self.heads.rows, any(fault.name == "rare_class" for fault in self.decision.faults)
+            trials.weights = sound_weights(rows.held_out_labels, rehearsal.softmax(everything), rows.nearest, rare)
+        nested = np.random.default_rng([self.seed, 1]).permutation(n_rows)
+        for place, size in enumerate(self.design.sizes):
+            some = np.sort(nested[:size])
+            trials.subsets.append(some)
+            trials.curve.append(self.train(some, size * epochs))
+            trials.cheap.append(self.heads.judge(f"subset-{size}", some, round(size * epochs), self.seed + 1 + place))
+        fitting = [ranked.plan for ranked in self.decision.ranked if not ranked.plan.unfit]
+        for plan in fitting:
+            self._rehearse(trials, plan)
+        for plan in (plan for plan in fitting if plan.name in tried):
+            self._arm(trials, plan)
+        return trials
+
+    def _rehearse(self, trials: Trials, plan: Plan) -> None:
+        """A head on the rows of a plan at its full size."""
+        if plan.name in self.recipes:
+            recipe, keep = self.recipes[plan.name], plan.keep_rows
+            rows = self.rows.left(recipe) if keep is None else self.rows.chosen(recipe, keep, self.seed)
+            passes = max(1, round(plan.rows * plan.epochs))
+            trials.rehearsed[plan.name] = rows, passes, self.heads.judge(plan.name, rows, passes, self.seed + 100)
+
+    def _arm(self, trials: Trials, plan: Plan) -> None:
+        """The model on rows of a plan at the cost of the largest subset, less its part for choosing."""
+        full, recipe = self.decision.full, self.recipes[plan.name]
+        spent = plan.cost.training.over(full.cost, full.unit) / self.decision.share
+        # for fewer epochs on more rows, as at the full size
+        epochs = max(1.0, plan.epochs) if recipe.selector is None else full.epochs
+        tokens = float(self.lengths[trials.subsets[-1]].mean())
+        passes, rows = self.design.passes * min(1.0, spent), np.zeros(0, dtype=np.int64)
+        for _ in range(2):  # its rows may be longer than random ones
+            rows = self.rows.chosen(recipe, max(1, int(passes / epochs)), self.seed + 1)
+            passes = self.design.passes * min(1.0, spent) * tokens / float(self.lengths[rows].mean())
+        passes = min(passes, self.left() * float(self.lengths.mean()) / float(self.lengths[rows].mean()))
+        if passes < LEAST_PASSES * self.design.passes * min(1.0, spent):
+            trials.why_not[plan.name] = "the limit leaves too little for it"
+            return
+        trials.arms[plan.name] = rows, round(passes), self.train(rows, passes)
