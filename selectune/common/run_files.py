@@ -53,6 +53,7 @@ class RunFiles:
         self.plan_overlay = path / "plan.yaml"  # what ``fit`` takes over the config that was planned for
         self.plan_review = path / "plan_review.parquet"  # rows that a plan drops
         self.comparison = self.compare / "compare.json"  # their seeds
+        self.whole = self.compare / "whole.yaml"  # of a plan: the config of the training that it is for
 
     @property
     def warm_up(self) -> RunFiles:
