@@ -1,4 +1,4 @@
-# make quickstart   the main job on the embedded default, into a new folder under runs/
+# make quickstart   plan, fit by the plan, and verdict on the embedded default, into a new folder under runs/
 # make test         the fast tests
 # make lint         style and types
 # Set-up goes into .venv and happens once; PYTHON=python3.12 chooses another interpreter.
@@ -19,7 +19,9 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 quickstart: $(READY)
-	$(BIN)/python main.py fit --compare --config configs/quickstart.yaml --seeds 1 --jobs 2 --output runs/quickstart-$$(date +%Y%m%d-%H%M%S)
+	@set -e; run=runs/quickstart-$$(date +%Y%m%d-%H%M%S); set -x; \
+	$(BIN)/python main.py plan --config configs/quickstart.yaml --budget 0.3 --output $$run/plan; \
+	$(BIN)/python main.py fit --compare --config configs/quickstart.yaml --plan $$run/plan --seeds 1 --jobs 2 --output $$run/fit
 
 # a thread each, as two processes whose threads wait for each other are slower than one
 test: $(READY)

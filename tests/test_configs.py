@@ -36,6 +36,8 @@ def named(file: Path) -> str:
 
 def layers(file: Path) -> list[Path]:
     """The configs that make a whole with this one."""
+    if file.parent.name == "plans":  # for the config of the same name
+        return [REPOSITORY / "configs" / file.name, file]
     return [OVER[file.parent.name], file] if file.parent.name in OVER else [file]
 
 
@@ -196,10 +198,40 @@ def test_a_config_of_gotd_runs(shrunk: Callable[..., Path], tmp_path: Path, over
 
 
 @pytest.mark.slow
-def test_the_quickstart_runs(shrunk: Callable[..., Path]) -> None:
-    run = shrunk(REPOSITORY / "configs" / "quickstart.yaml")
+def test_a_selection_from_the_embedded_corpus_runs(shrunk: Callable[..., Path]) -> None:
+    run = shrunk(REPOSITORY / "configs" / "euds" / "docstrings.yaml")
     assert (run / "warm_up" / "export" / "model.safetensors").is_file()
     _is_whole(run, share=0.3)
+
+
+PLANNED = {"quickstart": "0.3"}  # budgets
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(PLANNED))
+def test_a_plan_that_is_shipped_is_what_plan_recommends(
+    name: str, in_process: Callable[..., None], tmp_path: Path
+) -> None:
+    """On the real corpus, which is made of the packages that are installed."""
+    file = REPOSITORY / "configs" / f"{name}.yaml"
+    quiet = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
+    in_process("plan", "--config", file, "--budget", PLANNED[name], *quiet, "--output", tmp_path / "plan")
+    made = read_config(tmp_path / "plan" / "plan.yaml")
+    shipped = read_config(REPOSITORY / "configs" / "plans" / f"{name}.yaml")
+    made["data"]["class_path"] = made["data"]["class_path"].removeprefix("selectune.")
+    assert made == shipped
+    # and the config that it is laid over chooses nothing that the plan would have to undo
+    assert not {"selector", "selection", "keep", "keep_rows", "keep_tokens"} & set(
+        read_config(file)["data"]["init_args"]
+    )
+
+
+def test_each_plan_that_is_shipped_is_made_again() -> None:
+    assert {file.stem for file in (REPOSITORY / "configs" / "plans").iterdir()} == set(PLANNED)
+    for name, budget in PLANNED.items():
+        command = f"main.py plan --config configs/{name}.yaml --budget {budget} "
+        assert command in (REPOSITORY / "configs" / f"{name}.yaml").read_text()
+    assert "main.py plan --config configs/quickstart.yaml --budget 0.3 " in (REPOSITORY / "Makefile").read_text()
 
 
 def test_a_config_of_euds_runs(shrunk: Callable[..., Path]) -> None:

@@ -123,10 +123,10 @@ def _write_reviews(file: Path, columns: list[str]) -> None:
 
 @pytest.fixture(scope="module")
 def quickstart(shared: Shared, clone: Path, environment: dict[str, str]) -> Path:
-    """The run that the first chapter leaves."""
+    """The fit that the first chapter leaves, by the plan beside it."""
     shared("quickstart", lambda _: run(README[0], clone, environment))
     (folder,) = (clone / "runs").glob("quickstart-*")
-    return folder
+    return folder / "fit"
 
 
 def test_the_two_commands_leave_what_the_readme_says(quickstart: Path) -> None:

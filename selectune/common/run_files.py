@@ -56,6 +56,7 @@ class RunFiles:
         self.pilot_page = path / "pilot.html"
         self.expected = path / "expected.json"  # the metric that a pilot forecast for this run
         self.comparison = self.compare / "compare.json"  # their seeds
+        self.whole = self.compare / "whole.yaml"  # of a plan: the config of the training that it is for
 
     @property
     def warm_up(self) -> RunFiles:

@@ -102,6 +102,11 @@ class Saving:
         return self.warm_up
 
     @property
+    def selects(self) -> bool:
+        """Whether rows were left out, or looking at them cost something."""
+        return self.kept_rows < self.pool_rows or any(getattr(self, unit).selection for unit in UNITS)
+
+    @property
     def unit(self) -> Unit:
         """FLOPs, or device time where FLOPs are unknown."""
         return "device_s" if self.flops.saving is None else "flops"
@@ -119,6 +124,8 @@ class Saving:
             return f"What selection saved is not known: {self._gap()}."
         whole = WHOLE[self.part]
         name = "Selection" if self.part == "fit" else "The choice of what to warm up on"
+        if self.part == "fit" and not self.selects:
+            name, whole = "Training for fewer epochs", "training for all of them"
         if any(getattr(self, unit).full_is_estimated for unit in known):
             whole += " (estimated)"
         gains = [f"{percent(saving)} of the {UNIT_NAMES[unit]}" for unit, saving in known.items() if saving > 0]
@@ -147,6 +154,8 @@ class Saving:
         name = UNIT_NAMES[unit or self.unit]
         if terms.saving is None:
             return f"Whether reusing the selection would pay is not known: {self._gap()}."
+        if not self.selects and terms.saving > 0:  # by fewer epochs, so there is no selection to be paid back
+            return ""
         if not terms.selection:
             return f"The selection cost no {name}, so there is nothing to pay back."
         if terms.break_even_uses is None:

@@ -17,7 +17,7 @@ from selectune.data.data_files import READERS, FileFormat, error_summary, load_f
 if TYPE_CHECKING:
     from datasets import Dataset
 
-EMBEDDED_DATA = "docstrings"
+EMBEDDED_DATA, EMBEDDED_UNEVEN = "docstrings", "docstrings-uneven"
 EMBEDDED_MODEL = "docstrings-bert"
 AGAIN = "get the model again, or name another"
 POSITIONS = ("position_embeddings.weight", "wpe.weight", "embed_positions.weight")  # BERT's, GPT-2's and OPT's name
@@ -70,8 +70,8 @@ def find_data(
     """Load a data set.
 
     Args:
-        name: ``docstrings`` (the embedded corpus), a hub name, a folder in the hub's layout, or one csv, tsv, json,
-            jsonl or parquet file.
+        name: ``docstrings`` or ``docstrings-uneven`` (the embedded corpora), a hub name, a folder in the hub's layout,
+            or one csv, tsv, json, jsonl or parquet file.
         config: the hub's configuration, e.g. ``sst2`` of ``nyu-mll/glue``.
         root: a folder of local copies that is looked into first; default ``SELECTUNE_DATA``.
         local_name: name of the folder in the root, where it differs from the data set's.
@@ -91,10 +91,11 @@ def find_data(
     local = next((folder for folder in _candidates(root, name, config, local_name) if folder.is_dir()), None)
     if local is not None:
         splits, described = load_folder(local, how), f"local:{local.relative_to(str(root))}"
-    elif name == EMBEDDED_DATA:
-        from selectune.data.embedded import docstrings
+    elif name in (EMBEDDED_DATA, EMBEDDED_UNEVEN):
+        from selectune.data.embedded import docstrings, uneven
 
-        splits, described = load_folder(docstrings(default_cache()), how), f"embedded:{name}"
+        make = docstrings if name == EMBEDDED_DATA else uneven
+        splits, described = load_folder(make(default_cache()), how), f"embedded:{name}"
     elif path.suffix.lower() in READERS:
         splits, described = load_file(path, how), f"file:{path.name}"
     elif path.is_dir():

@@ -30,6 +30,7 @@ FORMATS: dict[str, Callable[..., str]] = {
     "written": lambda value, pattern: pattern.format(value),
 }
 FILTERS: dict[str, Callable[..., Any]] = {
+    "arm_name": prose.arm_name,
     "capital": labels.capital,
     "change": change,
     "measured_over": measured_over,
@@ -38,7 +39,9 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "over": over,
     "part_of": labels.part_of,
 }
-GLOBALS = {"fair": FAIR, "stage_names": STAGE_NAMES, "unit_names": UNIT_NAMES, "units": UNITS, "whole": WHOLE}
+GLOBALS = {"fair": FAIR, "stage_names": STAGE_NAMES, "unit_names": UNIT_NAMES, "units": UNITS, "whole": WHOLE} | {
+    "arm_names": prose.ARM_NAMES
+}
 
 
 def write_page(folder: Path, template: str, **content: Any) -> Path:

@@ -87,13 +87,13 @@ def _draw_arms(axis: Axes, run: RunData, evidence: Evidence, unit: Unit) -> list
     axis.axhline(scale * score, color=colour, lw=1.4)
     axis.plot(cost, scale * score, "o", ms=11, color=colour, label="this run", zorder=4)
     ends: list[float] = []
-    arms = {arm: evidence.arm(arm) for arm in ARMS}
+    arms = {arm: evidence.arm(arm) for arm in evidence.rivals}
     run_score = f"{prose.score(evidence.metric, score)} over {measured_over(run, evidence)}"
     words = [f"This run: {run_score}, for {UNIT_FORMATS[unit](cost)}."]
     for arm_name, arm in arms.items():
         colour, marker, line = LOOKS[arm_name]
         at = getattr(arm.cost, unit) if arm.cost else None
-        label = prose.ARM_NAMES[arm_name]
+        label = prose.arm_name(evidence, arm_name)
         if at is None:
             words.append(f"{label}: not run.")
         elif arm.score is None:

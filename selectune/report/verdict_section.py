@@ -103,5 +103,5 @@ def in_metric(run: RunData) -> str:
         return "What that cost in accuracy is not known, as it was not compared with training on all rows."
     value, low, high = (bound.striptags() for bound in change(evidence.metric, difference))
     unit = "" if evidence.metric.scale == "plain" else " points"
-    name = prose.metric_name(evidence.metric)
-    return f"In {name}, it is {value}{unit} against all rows (95 % interval {low} to {high}, {over(difference)})."
+    name, whole = prose.metric_name(evidence.metric), prose.arm_name(evidence, "all_rows")
+    return f"In {name}, it is {value}{unit} against {whole} (95 % interval {low} to {high}, {over(difference)})."

@@ -1,10 +1,12 @@
-"""The verb ``compare``: a fit with a selection beside its rivals, and the verdict on the selection.
+"""The verb ``compare``: a fit with a selection, or by a plan, beside its rivals, and the verdict on it.
 
 python main.py compare --config configs/euds/sst2.yaml --seeds 3 --output RUN
+python main.py compare --config configs/quickstart.yaml --plan PLANNED --output RUN
 
 It runs the fit itself in ``RUN``, and in ``RUN/compare`` all rows, random rows at the same total cost, and all rows for
 fewer epochs at the same total cost; with several seeds, all of them at each. Every one is a plain run, and they share a
-cache. A run that is done is kept, so the same command continues where it stopped.
+cache. A run that is done is kept, so the same command continues where it stopped. A plan that trains on all rows for
+fewer epochs is itself what the last of these would be.
 """
 
 from __future__ import annotations
@@ -12,9 +14,9 @@ from __future__ import annotations
 import argparse
 import sys
 from argparse import ArgumentError
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -23,90 +25,23 @@ import yaml
 
 from selectune.common import checks
 from selectune.common.errors import RunDirectoryError, UserError
-from selectune.common.files import check_folder, read_mapping, use_cache, write_json
+from selectune.common.files import atomic_file, check_folder, read_mapping, use_cache, write_json
 from selectune.common.run_files import RunFiles
 from selectune.common.training_outcome import TrainingOutcome
-from selectune.costs.saving import Saving
 from selectune.report import print_verdict, write_report
 from selectune.report.numbers import seconds
 from selectune.runs.command import NOT_IN_CONFIG
 from selectune.runs.directory import Run, differences
-from selectune.runs.training_length import ends_after
 from selectune.tables.command import STOPPED, alone_in
-from selectune.tables.grid import BUDGETS, Cell
-from selectune.tables.layers import Config, setting, with_settings
+from selectune.tables.grid import Cell
+from selectune.tables.layers import Config, read_config, setting
 from selectune.tables.reading import LONGEST, fit_parser
+from selectune.tables.rivals import ALL, FEWER, RANDOM, Comparison
 from selectune.tables.running import check_launch, run_cells
 from selectune.verdict.evidence import ARMS
-from selectune.verdict.judge import judge, total_flops
+from selectune.verdict.judge import judge
 
-SELECTED = "selected"
-ALL, RANDOM, FEWER = ARMS
-DESCRIPTION = "Run a fit with a selection, its rivals at the same total cost, and judge the selection."
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A fit and its rivals.
-
-    Args:
-        output: the run directory of the fit that is judged; the other runs lie in ``compare`` inside it.
-        seeds: of the runs; the first is the config's own, in `output`.
-        rivals: of `ARMS`, those to run.
-        config: of the fit, as its ``config.yaml`` holds it.
-    """
-
-    output: Path
-    seeds: list[int]
-    rivals: tuple[str, ...]
-    config: Config
-
-    def folder(self, name: str, seed: int) -> Path:
-        """The run directory of the fit or of a rival at a seed."""
-        if name == SELECTED and seed == self.seeds[0]:
-            return self.output
-        return RunFiles(self.output).rival(name, seed)
-
-    def cell(self, name: str, seed: int, changes: dict[str, Any]) -> Cell:
-        """A run that starts from the same weights as the fit does.
-
-        A warm-up is run once, by the fit at its first seed, and the others start from what it gave.
-        """
-        folder = self.folder(name, seed)
-        needs: tuple[Path, ...] = ()
-        if folder != self.output and self.config.get("warm_up"):
-            changes = changes | {"warm_up": None, "model.checkpoint": str(RunFiles(self.output).warm_up.export)}
-            needs = (self.output,)
-        if folder != self.output and self.config.get("pilot"):  # which made a forecast for one run alone
-            changes = {"pilot": None} | changes
-        if seed != self.seeds[0]:  # splits, selection and weights are all drawn anew
-            changes = {"data.seed": None, "model.seed": None} | changes
-        config = with_settings(self.config, changes | {"seed_everything": seed})
-        return Cell(name, name, "none", seed, folder, config, needs=needs, shown=folder == self.output)
-
-    def stages(self) -> Iterator[list[Cell]]:
-        """The runs, in stages: what a later one runs costs as much as a run of an earlier one did."""
-        yield [self.cell(SELECTED, seed, {}) for seed in self.seeds]
-        done = [seed for seed in self.seeds if RunFiles(self.folder(SELECTED, seed)).finished]
-        cells = [self.cell(ALL, seed, _select(None)) for seed in done if ALL in self.rivals]
-        for seed in done if RANDOM in self.rivals else ():
-            matched = {"match": str(self.folder(SELECTED, seed)), "by": "cost"}
-            cells.append(self.cell(RANDOM, seed, _select({"class_path": "Random", "init_args": matched})))
-        yield cells
-        pairs = [(seed, self.folder(SELECTED, seed), self.folder(ALL, seed)) for seed in done if FEWER in self.rivals]
-        whole = [pair for pair in pairs if RunFiles(pair[2]).finished]
-        yield [self.cell(FEWER, seed, _select(None) | self._fewer(*folders)) for seed, *folders in whole]
-
-    def _fewer(self, fit: Path, whole: Path) -> dict[str, Any]:
-        """Trainer settings with which all rows cost what a fit with its selection did, the schedule compressed."""
-        outcome = TrainingOutcome.read(whole)
-        cost, full = total_flops(fit), total_flops(whole)
-        if outcome is None or cost is None or not full:
-            raise UserError(f"The FLOPs of {fit} or {whole} are not known; leave fewer_epochs out of --rivals.")
-        accumulated = int(setting(self.config, "trainer.accumulate_grad_batches") or 1)
-        batches = min(outcome.steps, max(1, round(outcome.steps * cost / full)))
-        epochs = max(1, round(batches / outcome.steps * (Saving.read(whole).epochs or 1)))
-        return {f"trainer.{name}": value for name, value in ends_after(batches, epochs, accumulated).items()}
+DESCRIPTION = "Run a fit with a selection or by a plan, its rivals at the same total cost, and judge it."
 
 
 def main(args: list[str]) -> int:
@@ -120,21 +55,23 @@ def main(args: list[str]) -> int:
     checks.at_least("--jobs", given.jobs, 1)
     checks.not_negative("--margin", given.margin)
     rivals = tuple(name for name in ARMS if name in given.rivals)
-    if FEWER in rivals and ALL not in rivals:
-        raise UserError("--rivals has fewer_epochs without all_rows, whose cost says how many steps those are; add it.")
     check_folder(given.output, "--output", RunDirectoryError)
     use_cache(given.cache)
     normalise = _normaliser()
-    config = normalise(rest)
+    whole = normalise(rest)
+    config = normalise([*rest, "--config", str(_overlay(Path(given.plan)))]) if given.plan else whole
     check_launch("compare", [config])
-    _check_selects(config)
     first = int(config["seed_everything"])
-    comparison = Comparison(Path(given.output), list(range(first, first + given.seeds)), rivals, config)
+    comparison = Comparison(Path(given.output), list(range(first, first + given.seeds)), rivals, config, whole)
+    _check(comparison)
     files = RunFiles(comparison.output)
     if given.overwrite and files.config.is_file():
         Run(comparison.output).remove()
     with alone_in(files.compare):
         write_json(files.comparison, {"seeds": comparison.seeds, "margin": given.margin})
+        if given.plan:
+            with atomic_file(files.whole) as partial:
+                partial.write_text(yaml.safe_dump(whole, sort_keys=False, allow_unicode=True), encoding="utf-8")
         try:
             code = 1 if run_all(comparison, given.jobs, normalise) else 0
         except KeyboardInterrupt:
@@ -223,25 +160,36 @@ def _normaliser() -> Callable[[Any], Config]:
     return normalise
 
 
-def _check_selects(config: Config) -> None:
-    """Refuse a fit whose selection this verb cannot judge.
+def _overlay(plan: Path) -> Path:
+    """The config that holds a plan: of the folder that ``plan`` wrote, or itself.
 
     Raises:
-        UserError: nothing is selected, or rows to warm up on are.
+        UserError: it is missing, or holds no settings.
     """
-    if setting(config, "data.selector") is None and setting(config, "data.selection") is None:
-        raise UserError("There is nothing to compare: data.selector is not given; name one, e.g. IGSE.")
-    if setting(config, "warm_up.data.selector") is not None:
+    file = RunFiles(plan).plan_overlay if plan.is_dir() else plan
+    read_config(file)
+    return file
+
+
+def _check(comparison: Comparison) -> None:
+    """Refuse a fit that this verb cannot judge.
+
+    Raises:
+        UserError: it is training on all rows, rows to warm up on are selected, or a rival lacks one that it rests on.
+    """
+    if not comparison.selects and comparison.as_long:
+        raise UserError(
+            "There is nothing to compare: data.selector is not given; name one, e.g. IGSE, or by --plan a plan that "
+            "trains on all rows for fewer epochs."
+        )
+    rest = [name for name in comparison.rivals if name == FEWER or (name == RANDOM and not comparison.as_long)]
+    if rest and ALL not in comparison.rivals:
+        raise UserError(f"--rivals has {rest[0]} without all_rows, whose cost says how long that is; add it.")
+    if setting(comparison.config, "warm_up.data.selector") is not None:
         raise UserError(
             "compare judges the rows that are fine-tuned on, and warm_up.data.selector chooses others; compare choices "
             "of a warm-up by a table, see docs/tables.md."
         )
-
-
-def _select(selector: Config | None) -> dict[str, Any]:
-    """Settings of a data module that selects otherwise, without a budget."""
-    names = ("selection", *BUDGETS)
-    return {"data.selector": selector} | {f"data.{name}": None for name in names}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -252,6 +200,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, default=3, help="Seeds of each run, from seed_everything on; default 3.")
     parser.add_argument("--rivals", nargs="+", choices=ARMS, default=list(ARMS), help="Default all three.")
     parser.add_argument("--margin", type=float, default=1.0, help="Points within which two results count as the same.")
+    parser.add_argument(
+        "--plan", default=None,
+        help="A folder that `plan` wrote, or a config: what is judged is that, laid over the options of fit, which are "
+        "those of training on all rows.",
+    )  # fmt: skip
     parser.add_argument("--jobs", type=int, default=1, help="Runs at a time; they share out the cores.")
     parser.add_argument("--cache", default=None, help="Cache folder; default SELECTUNE_CACHE.")
     parser.add_argument("--overwrite", action="store_true", help="Remove what an earlier command left in --output.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from selectune.verdict.evidence import ARMS, FAIR, SAME, ArmName, Evidence
+from selectune.verdict.evidence import FAIR, SAME, ArmName, Evidence
 
 
 class Word(StrEnum):
@@ -32,20 +32,21 @@ def decide(evidence: Evidence) -> Word:
     7. Anything else, such as an arm that was not run: not known yet.
 
     An arm that cost less than the run cannot show that the run pays, and one that cost more cannot show that it loses.
+    All rows for fewer epochs are judged by lines 1 and 3 to 7 as well, against the other two arms.
     """
-    margin, saved = evidence.margin_points, evidence.saved()
-    gains = {name: gain for name in ARMS if (gain := evidence.gain(name)) is not None}
+    margin, saved, arms = evidence.margin_points, evidence.saved(), evidence.rivals
+    gains = {name: gain for name in arms if (gain := evidence.gain(name)) is not None}
     if failed(evidence):
         return Word.TRAINING_FAILED
-    if evidence.kept_rows == evidence.pool_rows:
+    if evidence.kept_rows == evidence.pool_rows and not evidence.shortened:
         return Word.NOTHING_SELECTED
     if (
-        len(gains) == len(ARMS)
+        len(gains) == len(arms)
         and min(difference.n_seeds for _, difference in evidence.differences()) > 1
         and saved is not None
         and saved >= SAME
         and gains["all_rows"][0] > -margin
-        and all(gains[arm][0] > 0 and not cheaper(evidence, arm) for arm in ARMS[1:])
+        and all(gains[arm][0] > 0 and not cheaper(evidence, arm) for arm in arms[1:])
     ):
         return Word.PAYS
     losing: dict[ArmName, Word] = {"random_rows": Word.LOSES_TO_RANDOM, "fewer_epochs": Word.LOSES_TO_FEWER_EPOCHS}
@@ -54,7 +55,7 @@ def decide(evidence: Evidence) -> Word:
             return word
     if "all_rows" in gains and gains["all_rows"][1] < -margin:
         return Word.COSTS_ACCURACY
-    if len(gains) == len(ARMS) and all(-margin <= low and high <= margin for low, high in gains.values()):
+    if len(gains) == len(arms) and all(-margin <= low and high <= margin for low, high in gains.values()):
         return Word.NO_DIFFERENCE
     return Word.NOT_KNOWN_YET
 

@@ -131,6 +131,8 @@ class Evidence:
         smallest_class: what became of it against all rows, None without classes.
         margin: points that do not matter; of a plain metric in its own unit, where None is 0. Default 1 point.
         score_interval: of `score`; None where its held-out rows are not known, as in files of earlier versions.
+        shortened: whether the run itself trains on all rows for fewer epochs than `all_rows`. It is what `fewer_epochs`
+            would be then, so that arm is not run.
     """
 
     metric: Metric
@@ -147,6 +149,7 @@ class Evidence:
     smallest_class: ClassChange | None = None
     margin: float | None = None
     score_interval: ScoreInterval | None = None
+    shortened: bool = False
 
     def __post_init__(self) -> None:
         _check_numbers("score", self.score, self.majority, self.margin)
@@ -156,11 +159,18 @@ class Evidence:
             raise UserError(f"{self.kept_rows:,} rows cannot be selected from a pool of {self.pool_rows:,}.")
         if self.n_seeds < 1 or any(0 < arm.n_seeds > self.n_seeds for _, arm in self.differences()):
             raise UserError("A run needs at least one seed, and as many as each of its differences.")
+        if self.shortened and self.kept_rows < self.pool_rows:
+            raise UserError("A run that selected rows is not one on all rows for fewer epochs.")
 
     @property
     def margin_points(self) -> float:
         """The margin m in points; of a plain metric in its own unit."""
         return self.margin if self.margin is not None else 0.0 if self.metric.scale == "plain" else 1.0
+
+    @property
+    def rivals(self) -> tuple[ArmName, ...]:
+        """The arms that the run has to be compared with."""
+        return ARMS[:2] if self.shortened else ARMS
 
     def arm(self, name: ArmName) -> Arm:
         """One of the three arms."""

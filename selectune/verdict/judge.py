@@ -11,7 +11,7 @@ from selectune.common.errors import UserError
 from selectune.common.files import read_mapping, write_json
 from selectune.common.run_files import RunFiles
 from selectune.costs.saving import Saving
-from selectune.verdict.evidence import ARMS, Arm, ArmName, Cost, Evidence, Metric, ScoreInterval
+from selectune.verdict.evidence import ARMS, SAME, Arm, ArmName, Cost, Evidence, Metric, ScoreInterval
 from selectune.verdict.intervals import (
     ClassChange,
     Difference,
@@ -88,6 +88,7 @@ def judge_runs(
         smallest_class=_smallest_class(runs, paired["all_rows"]),
         cost=_cost(runs.values()),
         margin=margin,
+        shortened=_is_shorter(first, paired["all_rows"].values()),
         **arms,
     )
     return Verdict(evidence)
@@ -130,7 +131,9 @@ def total_flops(folder: Path) -> float | None:
 
 def compare_command(folder: Path) -> str:
     """The command that runs the rivals that a run lacks."""
-    return f"python main.py compare --config {RunFiles(folder).config} --output {folder}"
+    files = RunFiles(folder)
+    config = f"{files.whole} --plan {files.config}" if files.whole.is_file() else f"{files.config}"
+    return f"python main.py compare --config {config} --output {folder}"
 
 
 def _compared(files: RunFiles) -> dict[str, Any]:
@@ -183,6 +186,13 @@ def _score_interval(metric: Metric, runs: Sequence[Judged], score: float | None)
         return None
     bounds = interval_of_metric(metric.name, [one.rows for one in runs], score)
     return ScoreInterval(n_rows, *bounds) if bounds else ScoreInterval(n_rows)
+
+
+def _is_shorter(run: Judged, whole: Iterable[Judged]) -> bool:
+    """Whether a run trained on all rows, for fewer epochs than the runs on all rows."""
+    epochs = min((one.epochs for one in whole if one.epochs is not None), default=0.0)
+    # as far as steps go: a run of the same length may end within a batch of the other
+    return run.kept_rows == run.pool_rows and run.epochs is not None and run.epochs < (1 - SAME) * epochs
 
 
 def _smallest_class(runs: Mapping[int, Judged], whole: Mapping[int, Judged]) -> ClassChange | None:

@@ -33,6 +33,7 @@ class Judged:
         cost_of_all_rows: that of training on the whole pool, measured or estimated; None where unknown.
         classes: their names; none where they are not known.
         n_rows: held-out rows that it was tested on, None where unknown.
+        epochs: that it was trained for, None where unknown.
     """
 
     metrics: Mapping[str, float]
@@ -44,6 +45,7 @@ class Judged:
     cost_of_all_rows: Cost | None = None
     classes: Sequence[str] = ()
     n_rows: int | None = None
+    epochs: float | None = None
 
     @classmethod
     def read(cls, folder: Path, metrics: Mapping[str, float] | None = None) -> Judged:
@@ -70,6 +72,7 @@ class Judged:
             cost_of_all_rows=None if full == (None, None) else Cost(*full, estimated=saving.flops.full_is_estimated),
             classes=_class_names(files),
             n_rows=len(next(iter(rows.values()))) if rows else _rows_in_ledger(files, tested),
+            epochs=saving.epochs,
         )
 
     def score(self, metric: Metric) -> float | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from selectune.verdict.decision import Word
-from selectune.verdict.evidence import ARMS, FAIR, SAME, ArmName, Evidence, Metric
+from selectune.verdict.evidence import FAIR, SAME, ArmName, Evidence, Metric
 from selectune.verdict.intervals import Difference
 
 HEADLINES = {
@@ -55,18 +55,23 @@ def sentence(word: Word, evidence: Evidence) -> str:
         opening += f", as {_why_not_known(evidence)}"
     took = cost_against_all_rows(evidence)
     rows = f"selecting {evidence.kept_rows:,} of {evidence.pool_rows:,} rows and training on them"
-    cost = f"{rows} took {took}" if took else f"how the cost of {rows} compares with training on all rows is not known"
+    if evidence.shortened:
+        rows = f"training on all {evidence.pool_rows:,} rows for fewer epochs"
+    cost = f"{rows} took {took}" if took else f"how the cost of {rows} compares with {_full(evidence)} is not known"
     clauses = [f"{cost}, and {_result(word, evidence)}", *_at_the_same_cost(evidence)]
     if evidence.smallest_class is not None:
         name, change = evidence.smallest_class.name, evidence.smallest_class.difference
-        against = _change(ACCURACY, change, "all rows")
+        against = _change(ACCURACY, change, arm_name(evidence, "all_rows"))
         clauses.append(f"on the smallest class, {name} ({change.n_rows:,} held-out rows), accuracy is {against}")
     clauses += [*_intervals(evidence), *_margin(word, evidence), *_not_run(word, evidence)]
     return f"{opening}: {'; '.join(clauses)}."
 
 
 def cost_against_all_rows(evidence: Evidence) -> str:
-    """Such as "42 % fewer FLOPs than training on all rows and 38 % less device time"; empty where it is not known."""
+    """Such as "42 % fewer FLOPs than training on all rows and 38 % less device time"; empty where it is not known.
+
+    Of all rows for fewer epochs it is against all of them for all epochs.
+    """
     words = {
         "flops": ("fewer FLOPs than", "more FLOPs than", "as many FLOPs as"),
         "device_s": ("less device time than", "more device time than", "as much device time as"),
@@ -77,8 +82,13 @@ def cost_against_all_rows(evidence: Evidence) -> str:
     if not clauses or all_rows is None:
         return ""
     first, *others = clauses
-    first = f"{'an estimated ' if evidence.cost.estimated or all_rows.estimated else ''}{first} training on all rows"
+    first = f"{'an estimated ' if evidence.cost.estimated or all_rows.estimated else ''}{first} {_full(evidence)}"
     return joined([first, *(clause.removesuffix(" than").removesuffix(" as") for clause in others)])
+
+
+def arm_name(evidence: Evidence, name: ArmName) -> str:
+    """An arm's name in a sentence: beside all rows for fewer epochs, all rows are "all epochs"."""
+    return "all epochs" if evidence.shortened and name == "all_rows" else ARM_NAMES[name]
 
 
 def metric_name(metric: Metric) -> str:
@@ -95,6 +105,10 @@ def score(metric: Metric, value: float) -> str:
     return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
+def _full(evidence: Evidence) -> str:
+    return f"training {'for' if evidence.shortened else 'on'} {arm_name(evidence, 'all_rows')}"
+
+
 def _result(word: Word, evidence: Evidence) -> str:
     """The metric, and what it is against all rows, or else its own interval."""
     name, difference = metric_name(evidence.metric), evidence.all_rows.difference
@@ -103,7 +117,11 @@ def _result(word: Word, evidence: Evidence) -> str:
     result = f"{name} is {score(evidence.metric, evidence.score)}"
     if word == Word.TRAINING_FAILED and evidence.majority is not None:
         result += f" (always answering the largest class: {score(evidence.metric, evidence.majority)})"
-    against = _own_interval(evidence) if difference is None else _change(evidence.metric, difference, "all rows")
+    against = (
+        _own_interval(evidence)
+        if difference is None
+        else _change(evidence.metric, difference, arm_name(evidence, "all_rows"))
+    )
     return f"{result}, {against}" if against else result
 
 
@@ -167,7 +185,7 @@ def _margin(word: Word, evidence: Evidence) -> Iterator[str]:
     unit = "" if evidence.metric.scale == "plain" else " point" if evidence.margin_points == 1 else " points"
     margin, gain = f"{evidence.margin_points:g}{unit}", evidence.gain("all_rows")
     if word == Word.PAYS and gain is not None and gain[0] < 0:
-        yield f"up to {margin} worse than all rows counts as no loss"
+        yield f"up to {margin} worse than {arm_name(evidence, 'all_rows')} counts as no loss"
     elif word == Word.NO_DIFFERENCE:
         yield f"a difference of up to {margin} counts as none"
 
@@ -176,7 +194,7 @@ def _not_run(word: Word, evidence: Evidence) -> Iterator[str]:
     """The arms that were not run, or to no end, and the command that runs them; none beside a failed training."""
     if word == Word.TRAINING_FAILED:
         return
-    unknown = [(name, arm) for name in ARMS if (arm := evidence.arm(name)).difference is None]
+    unknown = [(name, arm) for name in evidence.rivals if (arm := evidence.arm(name)).difference is None]
     for (problem, command), arms in groupby(unknown, key=lambda pair: (pair[1].problem, pair[1].command)):
         names = [name for name, _ in arms]
         others = joined([ARM_NAMES[name] for name in names if name != "all_rows"])
@@ -200,13 +218,13 @@ def _nothing_selected(evidence: Evidence) -> str:
 def _why_not_known(evidence: Evidence) -> str:
     """The first of several reasons, from the one that settles most."""
     saved = evidence.saved()
-    if len(list(evidence.differences())) < len(ARMS):
+    if len(list(evidence.differences())) < len(evidence.rivals):
         return "comparisons are missing"
     if saved is None:
-        return "the cost of training on all rows is not known"
+        return f"the cost of {_full(evidence)} is not known"
     if saved < SAME:
-        return "it cost no less than training on all rows"
-    for name in ARMS[1:]:
+        return f"it cost no less than {_full(evidence)}"
+    for name in evidence.rivals[1:]:
         if abs(evidence.relative_cost(name) - 1) > FAIR:
             return f"{ARM_NAMES[name]} did not have the same total cost"
     return "one seed cannot show that it pays" if _least_seeds(evidence) == 1 else "the intervals are too wide to tell"

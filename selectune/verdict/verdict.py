@@ -14,7 +14,7 @@ from selectune.verdict.evidence import Evidence
 Colour = Literal["green", "red", "grey"]
 SCHEMA = 1
 RED = (Word.COSTS_ACCURACY, Word.LOSES_TO_RANDOM, Word.LOSES_TO_FEWER_EPOCHS, Word.TRAINING_FAILED)
-LATER = ("score_interval",)  # fields that files of earlier versions lack
+LATER = ("score_interval", "shortened")  # fields that files of earlier versions lack
 DERIVED = ("word", "colour", "headline", "sentence")  # in the file for its readers; they follow from the evidence
 
 

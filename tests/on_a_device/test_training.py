@@ -149,11 +149,12 @@ def test_a_warm_up_by_transport(here: Here, there: Place, arguments: list[str], 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
-def test_the_quickstart_with_what_a_gpu_has_by_default(here: Here, tmp_path: Path) -> None:
-    """The embedded corpus and model: the size of scoring batches is tried out, and everything is in bf16."""
+def test_the_embedded_corpus_with_what_a_gpu_has_by_default(here: Here, tmp_path: Path) -> None:
+    """Corpus and model that are made here: the size of scoring batches is tried out, and everything is in bf16."""
     more = ["--trainer.accelerator", "gpu", "--trainer.precision", "bf16-mixed", "--trainer.max_epochs", "1"]
-    here("select", "--config", REPOSITORY / "configs" / "quickstart.yaml", *more, "--output", tmp_path / "rows")
-    here("fit", "--config", REPOSITORY / "configs" / "quickstart.yaml", *more, "--output", tmp_path / "run")
+    embedded = REPOSITORY / "configs" / "euds" / "docstrings.yaml"
+    here("select", "--config", embedded, *more, "--output", tmp_path / "rows")
+    here("fit", "--config", embedded, *more, "--output", tmp_path / "run")
     here("predict", "--config", tmp_path / "run" / "config.yaml", "--output", tmp_path / "run")
     assert (tmp_path / "run" / "predictions.parquet").is_file()
     assert any((tmp_path / "cache" / "token_budgets").iterdir())

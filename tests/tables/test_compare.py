@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from selectune.cli import main
 from selectune.common.run_files import RunFiles
@@ -105,6 +106,64 @@ def test_a_rival_that_is_missing_is_named_with_the_command_that_runs_it_alone(
     assert judge(copy).evidence.fewer_epochs.difference is not None
 
 
+@pytest.fixture(scope="session")
+def planned(shared: Shared, short_texts: Path, model_folder: Path) -> Path:
+    """A plan of all rows for half of the steps that was compared at one seed; to be read."""
+
+    def make(folder: Path) -> None:
+        plan = {
+            "trainer": {"max_steps": 84, "max_epochs": -1, "val_check_interval": 14, "check_val_every_n_epoch": None}
+        }
+        (folder / "plan.yaml").write_text(yaml.safe_dump(plan | {"data": {"init_args": NOTHING_SELECTED}}))
+        start_server()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SELECTUNE_CACHE", str(folder / "cache"))
+            patch.setenv("OMP_NUM_THREADS", "1")
+            patch.setattr("sys.argv", ["main.py"])
+            given = [*options(short_texts, model_folder), "--trainer.max_epochs", "12", "--seeds", "1"]
+            main(["fit", "--compare", *given, "--plan", str(folder), "--output", str(folder / "run")])
+
+    return shared("planned", make) / "run"
+
+
+NOTHING_SELECTED = {"selector": None, "keep": None}
+
+
+def test_a_plan_of_fewer_epochs_is_judged_against_all_epochs_and_random_rows(planned: Path) -> None:
+    files = RunFiles(planned)
+    assert sorted(path.name for path in files.compare.iterdir() if path.is_dir()) == sorted(RIVALS[:2])
+    evidence = judge(planned).evidence
+    assert evidence.shortened
+    assert evidence.saved() == pytest.approx(1 / 2, abs=0.01)
+    assert evidence.relative_cost("random_rows") == pytest.approx(1, abs=0.05)
+    assert evidence.all_rows.difference is not None
+    assert evidence.random_rows.difference is not None
+    verdict, page = judge(planned), files.report.read_text()
+    assert verdict.word != Word.NOTHING_SELECTED
+    assert verdict == read_verdict(planned)
+    assert "with all epochs" in verdict.sentence
+    assert "All epochs" in page
+    assert "Training for fewer epochs saved" in page
+    whole, random = (yaml.safe_load(RunFiles(files.rival(name, 0)).config.read_text()) for name in ARMS[:2])
+    assert whole["trainer"] == random["trainer"]
+    assert whole["trainer"]["max_epochs"] == 12
+    assert random["data"]["init_args"]["keep_rows"] == pytest.approx(108, abs=1)  # of 216
+
+
+def test_the_command_of_a_rival_that_a_plan_lacks_runs_it_alone(
+    planned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: Here
+) -> None:
+    copy = Path(shutil.copytree(planned, tmp_path / "run"))
+    shutil.rmtree(RunFiles(copy).compare / "random_rows-0")
+    command = judge(copy).evidence.random_rows.command
+    before = (RunFiles(copy).compare / "all_rows-0" / "done.json").stat().st_mtime_ns
+    start_server()
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    here(*command.split()[2:], "--seeds", "1")
+    assert judge(copy).evidence.random_rows.difference is not None
+    assert before == (RunFiles(copy).compare / "all_rows-0" / "done.json").stat().st_mtime_ns
+
+
 @pytest.mark.parametrize(
     ("more", "named"),
     [
@@ -112,6 +171,7 @@ def test_a_rival_that_is_missing_is_named_with_the_command_that_runs_it_alone(
         (["--margin", "-1"], "--margin"),
         (["--seeds", "0"], "--seeds"),
         (["--rivals", "fewer_epochs"], "--rivals"),
+        (["--plan", "nowhere.yaml"], "nowhere.yaml"),
         (["--trainer.epochs", "3"], "trainer.epochs"),
     ],
 )

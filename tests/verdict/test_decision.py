@@ -5,6 +5,7 @@ from itertools import product
 
 import pytest
 
+from selectune.common.errors import UserError
 from selectune.verdict.decision import Word, decide
 from selectune.verdict.evidence import Arm, Cost, Evidence
 from tests.verdict.cases import ALL_ROWS, CASES, COST, NOT_RUN, ONE_SEED, PAYS, arm
@@ -46,6 +47,21 @@ def test_the_first_line_of_the_table_that_fits_holds(saved: float, n_seeds: int)
         assert word == by_the_table(saved > 0.01, n_seeds, a, b, c), (a, b, c)
         words.add(word)
     assert (Word.PAYS in words) == (saved > 0.01 and n_seeds > 1)
+
+
+def test_all_rows_for_fewer_epochs_are_judged_against_the_other_two_arms() -> None:
+    words = set()
+    for saved, n_seeds, a, b in product((0.42, 0.001, -0.3), (1, 3), INTERVALS, INTERVALS):
+        cost = Cost((1 - saved) * 1e13, None)
+        arms = {"all_rows": made(a, ALL_ROWS, n_seeds), "random_rows": made(b, cost, n_seeds), "fewer_epochs": Arm()}
+        whole = replace(ONE_SEED, n_seeds=n_seeds, cost=cost, kept_rows=ONE_SEED.pool_rows, **arms)
+        assert decide(whole) == Word.NOTHING_SELECTED
+        # b twice, so that the line of the third arm changes nothing
+        words.add(word := decide(replace(whole, shortened=True)))
+        assert word == by_the_table(saved > 0.01, n_seeds, a, b, b), (a, b)
+    assert words >= {Word.PAYS, Word.LOSES_TO_RANDOM, Word.COSTS_ACCURACY, Word.NO_DIFFERENCE, Word.NOT_KNOWN_YET}
+    with pytest.raises(UserError, match="selected rows"):
+        replace(PAYS, shortened=True)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))

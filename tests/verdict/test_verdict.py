@@ -72,7 +72,7 @@ def test_a_file_of_an_earlier_version_is_read() -> None:
 @every_case
 def test_an_arm_that_was_not_run_is_told_with_its_command(case: Case) -> None:
     text = Verdict(case.evidence).sentence
-    missing = [one for one in ("all_rows", "random_rows", "fewer_epochs") if case.evidence.arm(one).difference is None]
+    missing = [one for one in case.evidence.rivals if case.evidence.arm(one).difference is None]
     judged = case.word != Word.TRAINING_FAILED  # whose rivals would tell nothing more
     assert (judged and bool(missing)) == ("not run yet" in text)
     assert (COMMAND in text) == (judged and any(case.evidence.arm(one).command for one in missing))

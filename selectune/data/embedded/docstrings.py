@@ -3,6 +3,9 @@
 The task: which library is this docstring from? Its name and import paths are masked. Nothing is downloaded and nothing
 is redistributed: the corpus is made on the user's machine from the user's own site-packages, and stays in the cache.
 No module of theirs is imported; sources are parsed by worker processes (`selectune.data.embedded.extract`).
+
+`uneven` is the corpus of the same libraries as it stands there: copies stay, and some libraries have thirty times as
+many rows as others.
 """
 
 from __future__ import annotations
@@ -10,14 +13,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
-from importlib.metadata import Distribution, distributions
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -25,32 +25,11 @@ from selectune.common.errors import DataError
 from selectune.common.files import atomic_folder
 from selectune.common.progress import progress
 from selectune.data.embedded import extract
+from selectune.data.embedded.held_out import a_tenth, digest, even
+from selectune.data.embedded.libraries import Library, installed_in, libraries_of, masking
 
 FORMAT = 1  # part of the key: raise it whenever the same packages would give another corpus
 MASK = "_"
-
-_EXCLUDED = frozenset({"selectune", "pip", "setuptools", "wheel"})
-# Tests, other people's code, and what lies outside of site-packages.
-_SKIPPED = re.compile(r"(.*_)?(tests?|testing)|test_.*|conftest|_?vendor(ed.*)?|extern(als)?|\.\.|/")
-# Names of a library besides those of its distribution and its top-level packages. A distribution that is an alias is
-# the same library under another name, and takes its label.
-_ALIASES: Mapping[str, tuple[str, ...]] = {
-    "huggingface-hub": ("hf-hub",),
-    "jax": ("jaxlib", "jnp"),
-    "lightning": ("pytorch-lightning", "lightning-fabric", "lightning-pytorch", "pl"),
-    "matplotlib": ("mpl", "plt", "pyplot", "pylab"),
-    "networkx": ("nx",),
-    "numpy": ("np",),
-    "pandas": ("pd",),
-    "pillow": ("pil",),
-    "pot": ("ot", "python optimal transport"),
-    "pyarrow": ("pa",),
-    "scikit-learn": ("sklearn",),
-    "tensorflow": ("tf",),
-    "torch": ("pytorch", "libtorch"),
-    "wandb": ("w&b", "weights & biases", "weights and biases"),
-}
-_LIBRARY_OF = {alias: library for library, aliases in _ALIASES.items() for alias in aliases}
 
 
 def docstrings(
@@ -79,16 +58,47 @@ def docstrings(
     Raises:
         DataError: fewer than two libraries have enough docstrings.
     """
+    shape = {"floor": floor, "cap": cap, "at_least": at_least, "at_most": at_most}
+    return _corpus("docstrings", cache, roots, shape)
+
+
+def uneven(
+    cache: Path,
+    roots: Sequence[Path] | None = None,
+    *,
+    floor: int = 8,
+    cap: int = 120,
+    at_least: int = 500,
+    held_out: int = 40,
+) -> Path:
+    """Return the folder of the corpus as it stands, building it when it is not in the cache.
+
+    Each docstring is a row, as often as it is there. ``test.parquet`` has as many rows of each library, no two of them
+    near-duplicates, and ``natural.parquet`` a twentieth of all rows, by hash, in the shares and with the copies that
+    libraries have. No near-duplicate of either is in ``train.parquet``.
+
+    Args:
+        cache: the cache folder; the corpus is put into ``embedded/docstrings-uneven-<key>`` there.
+        roots: see `docstrings`, as for the other arguments.
+        held_out: rows of each library in the test split.
+
+    Raises:
+        DataError: fewer than two libraries have enough docstrings.
+    """
+    shape = {"floor": floor, "cap": cap, "at_least": at_least, "held_out": held_out}
+    return _corpus("docstrings-uneven", cache, roots, shape)
+
+
+def _corpus(name: str, cache: Path, roots: Sequence[Path] | None, shape: dict[str, int]) -> Path:
     if roots is None:
         roots = [Path(p) for p in sys.path if PurePath(p).name in ("site-packages", "dist-packages")]
-    installed = _installed(roots)
+    installed = installed_in(roots)
     versions = {name: version for name, (version, _) in installed.items()}
-    shape = {"floor": floor, "cap": cap, "at_least": at_least, "at_most": at_most}
-    key = _digest(json.dumps([FORMAT, sys.version_info[:2], shape, versions])).hex()
-    target = cache / "embedded" / f"docstrings-{key}"
+    key = digest(json.dumps([FORMAT, sys.version_info[:2], shape, versions])).hex()
+    target = cache / "embedded" / f"{name}-{key}"
     if not target.is_dir():
-        libraries = _libraries(installed)
-        texts = _read(libraries, floor, cap)
+        libraries = libraries_of(installed)
+        texts, at_least = _read(libraries, shape["floor"], shape["cap"]), shape["at_least"]
         enough = {name: of_library for name, of_library in texts.items() if len(of_library) >= at_least}
         if len(enough) < 2:
             counts = Counter({name: len(of_library) for name, of_library in texts.items()}).most_common(5)
@@ -98,87 +108,29 @@ def docstrings(
                 f"{', '.join(map(str, roots)) or 'sys.path, which has no site-packages'}: install more packages, or "
                 "name a data set of your own."
             )
+        # of a corpus as it stands, a row for each time that a text is there
+        most = shape.get("at_most")
         rows = sorted(
             (key, text, name)
             for name, of_library in enough.items()
-            for key, text in sorted(of_library.items())[:at_most]
+            for key, (text, count) in sorted(of_library.items())[:most]
+            for _ in range(1 if most else count)
         )
         about = {"format": FORMAT, "key": key, "python": list(sys.version_info[:2]), **shape}
         with atomic_folder(target) as scratch:
-            _write(scratch, [(text, name) for _, text, name in rows], about, libraries)
+            _write(scratch, [(text, name) for _, text, name in rows], about, libraries, shape.get("held_out", 0))
     return target
 
 
-@dataclass
-class _Library:
-    versions: dict[str, str] = field(default_factory=dict)  # by distribution
-    files: dict[str, Path] = field(default_factory=dict)  # by path relative to their root
-    names: set[str] = field(default_factory=set)  # in lower case
+def _read(libraries: Mapping[str, Library], floor: int, cap: int) -> dict[str, dict[bytes, tuple[str, int]]]:
+    """Return the masked docstrings of each library by their hash, in any case of letters, and how often each is there.
 
-
-def _digest(text: str) -> bytes:
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()
-
-
-def _installed(roots: Sequence[Path]) -> dict[str, tuple[str, Distribution]]:
-    """Return version and distribution by normalised name, sorted; the first root wins, as it does for an import."""
-    installed: dict[str, tuple[str, Distribution]] = {}
-    for root in roots:
-        for distribution in distributions(path=[str(root)]):
-            metadata = distribution.metadata  # parsed anew at each access
-            name = re.sub(r"[-_.]+", "-", metadata["Name"] or "").lower()
-            if name and name not in _EXCLUDED:
-                installed.setdefault(name, (metadata["Version"] or "", distribution))
-    return dict(sorted(installed.items()))
-
-
-def _libraries(installed: Mapping[str, tuple[str, Distribution]]) -> dict[str, _Library]:
-    """Return the libraries that the distributions make up, with their source files and all of their names."""
-    libraries: dict[str, _Library] = defaultdict(_Library)
-    for name, (version, distribution) in installed.items():
-        label = _LIBRARY_OF.get(name, name)
-        library = libraries[label]
-        library.versions[name] = version
-        library.names.update({name, label, *_ALIASES.get(label, ())})
-        for path in distribution.files or _without_record(distribution):
-            parts = PurePath(path).with_suffix("").parts
-            if path.suffix == ".py" and not any(map(_SKIPPED.fullmatch, parts)):
-                library.files[path.as_posix()] = Path(str(distribution.locate_file(path)))
-                library.names.add(parts[0].lower())
-    return libraries
-
-
-def _without_record(distribution: Distribution) -> Iterator[PurePath]:
-    """Yield the sources of a distribution that has no list of its files, found by its top-level packages."""
-    root = Path(str(distribution.locate_file("")))
-    for name in (distribution.read_text("top_level.txt") or distribution.metadata["Name"].replace("-", "_")).split():
-        for path in [root / f"{name}.py", *sorted((root / name).rglob("*.py"))]:
-            yield path.relative_to(root)
-
-
-def _masking(names: Iterable[str]) -> re.Pattern[str]:
-    """Return the pattern of a library's names, and of dotted paths that begin with one, in any case.
-
-    Names of five letters and more are found inside longer words too (``TorchScript``, ``numpy_like``); shorter ones
-    (np, jax) stand alone or between underscores.
+    A text that two libraries share has no right label, so it is left out.
     """
-    spelled = {name: "[-_. ]?".join(map(re.escape, re.findall("[^-_. ]+", name))) for name in names}
-    longest_first = sorted(filter(spelled.get, spelled), key=lambda name: (-len(name), name))
-    either = [
-        spelled[name] if len(name) >= 5 else rf"(?<![a-z0-9]){spelled[name]}(?![a-z0-9])" for name in longest_first
-    ]
-    return re.compile(rf"(?:{'|'.join(either)})(?:\.\w+)*", re.IGNORECASE)
-
-
-def _read(libraries: Mapping[str, _Library], floor: int, cap: int) -> dict[str, dict[bytes, str]]:
-    """Return the masked docstrings of each library by their hash, in any case of letters.
-
-    A text that two libraries share has no right label, so it is left out; the same text within one is taken once.
-    """
-    patterns = {name: _masking(library.names) for name, library in libraries.items()}
+    patterns = {name: masking(library.names) for name, library in libraries.items()}
     files = [(path, name, file) for name, library in libraries.items() for path, file in library.files.items()]
-    files.sort(key=lambda file: _digest(file[0]))  # large files and small ones mixed, so that workers end together
-    texts: dict[str, set[str]] = defaultdict(set)
+    files.sort(key=lambda file: digest(file[0]))  # large files and small ones mixed, so that workers end together
+    texts: dict[str, Counter[str]] = defaultdict(Counter)
     # Cut for good only when it is masked: a name may lie across the end. Closed here: an error must end the workers.
     extraction = closing(_extract([file for *_, file in files], floor, 2 * cap))
     with progress("Reading docstrings", len(files)) as advance, extraction as extracted:
@@ -186,11 +138,15 @@ def _read(libraries: Mapping[str, _Library], floor: int, cap: int) -> dict[str, 
             for text in of_file:
                 words = patterns[name].sub(MASK, text).split()
                 if len(words) >= floor:
-                    texts[name].add(" ".join(words[:cap]))
+                    texts[name][" ".join(words[:cap])] += 1
             advance()
-    keyed = {name: {_digest(text.casefold()): text for text in sorted(own)} for name, own in texts.items()}
+    keyed: dict[str, dict[bytes, tuple[str, int]]] = {name: {} for name in texts}
+    for name, own in texts.items():
+        for text, count in sorted(own.items()):
+            key = digest(text.casefold())
+            keyed[name][key] = text, count + keyed[name].get(key, ("", 0))[1]
     libraries_with = Counter(key for own in keyed.values() for key in own)
-    return {name: {key: text for key, text in own.items() if libraries_with[key] == 1} for name, own in keyed.items()}
+    return {name: {key: found for key, found in own.items() if libraries_with[key] == 1} for name, own in keyed.items()}
 
 
 def _extract(files: Sequence[Path], floor: int, cap: int) -> Generator[list[str], None, None]:
@@ -216,23 +172,20 @@ def _extract(files: Sequence[Path], floor: int, cap: int) -> Generator[list[str]
 
 
 def _write(
-    folder: Path, rows: Sequence[tuple[str, str]], about: dict[str, Any], libraries: Mapping[str, _Library]
+    folder: Path, rows: Sequence[tuple[str, str]], about: dict[str, Any], libraries: Mapping[str, Library], each: int
 ) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
     from datasets import ClassLabel, Features, Value
 
-    from selectune.data.embedded.near_duplicates import components
-
     names = sorted({library for _, library in rows})
     schema = Features({"text": Value("string"), "label": ClassLabel(names=names)}).arrow_schema
     texts = [text for text, _ in rows]
-    # a tenth, by hash, is the test split; near-duplicates are all on the side of their first
-    held_out = [_digest("held out " + texts[first].casefold())[0] < 26 for first in components(texts)]
+    splits = even(texts, [library for _, library in rows], each) if each else a_tenth(texts)
     content = hashlib.blake2b(digest_size=16)
     counts: dict[str, dict[str, int]] = {name: {} for name in names}
-    for split in ("train", "test"):
-        part = [row for row, out in zip(rows, held_out) if out == (split == "test")]
+    for split in ("train", "test", *(["natural"] if each else [])):
+        part = [row for row, own in zip(rows, splits) if own == split]
         for name, count in Counter(library for _, library in part).items():
             counts[name][split] = count
         content.update(json.dumps([split, part]).encode())
@@ -241,8 +194,8 @@ def _write(
     about = {
         **about,
         "fingerprint": content.hexdigest(),
-        "rows": len(rows),
-        "mean_words": round(sum(len(text.split()) for text, _ in rows) / len(rows), 1),
+        "rows": sum(map(bool, splits)),
+        "mean_words": round(sum(len(text.split()) for text in texts) / len(rows), 1),
         "libraries": {name: {"versions": libraries[name].versions, **counts[name]} for name in names},
     }
     (folder / "corpus.json").write_text(json.dumps(about, indent=2) + "\n")

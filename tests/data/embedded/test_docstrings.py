@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from selectune.common.errors import DataError
-from selectune.data.embedded import docstrings
-from selectune.data.embedded.docstrings import _masking
+from selectune.data.embedded import docstrings, uneven
+from selectune.data.embedded.libraries import masking
 from selectune.data.embedded.near_duplicates import components
 from tests.data.embedded.conftest import FEW, install, module, prose
 from tests.mistakes import mistake
@@ -78,7 +78,7 @@ def test_own_name_is_nowhere_a_word(tmp_path: Path, site: Path) -> None:
     ],
 )  # fmt: skip
 def test_names_and_import_paths_are_masked(names: set[str], text: str, masked: str) -> None:
-    assert _masking(names).sub("_", text) == masked
+    assert masking(names).sub("_", text) == masked
 
 
 def test_every_docstring_has_between_floor_and_cap_words(tmp_path: Path) -> None:
@@ -176,6 +176,34 @@ def test_near_duplicates_are_on_one_side_of_the_split(tmp_path: Path) -> None:
             sides[text.removeprefix("Also ").removesuffix(" too.")].add(side)
     assert all(len(found) == 1 for found in sides.values())
     assert 0.04 < len(test) / (len(train) + len(test)) < 0.18
+
+
+def test_an_uneven_corpus_has_every_row_as_often_as_it_stands_there(tmp_path: Path) -> None:
+    site = tmp_path / "site-packages"
+    often, seldom, shared = prose("often", 300, 40), prose("seldom", 60, 40), prose("shared", 20, 40)
+    docs = [*often, *often[:100], *(f"{text} too" for text in often[:50]), *shared]
+    install(site, "often", {f"often_{i}.py": module("often", docs[i::3]) for i in range(3)})
+    install(site, "seldom", {"seldom.py": module("seldom", [*seldom, *shared])})
+    folder = uneven(tmp_path, [site], at_least=40, held_out=10)
+    splits = {split: rows(folder, split) for split in ("train", "test", "natural")}
+    assert Counter(library for _, library in splits["test"]) == {"often": 10, "seldom": 10}
+    texts = {split: [text for text, _ in found] for split, found in splits.items()}
+    assert len(set(components(texts["test"]))) == 20, "no two of them are near-duplicates"
+    joined = [*texts["train"], *texts["test"], *texts["natural"]]
+    side = [split for split, found in texts.items() for _ in found]
+    sides = defaultdict(set)
+    for component, split in zip(components(joined), side):
+        sides[component].add(split)
+    assert all(len(found) == 1 for found in sides.values())
+    # all else stays, copies too, but near-duplicates of a row of the test split; each text ends with its number
+    numbers = [int(text.removesuffix(" too").split()[-1]) for text, library in splits["test"] if library == "often"]
+    assert len(joined) == 300 + 100 + 50 + 60 - sum((number < 100) + (number < 50) for number in numbers)
+    assert set(Counter(texts["train"]).values()) == {1, 2}
+    assert not set(joined) & {" ".join(text.split()) for text in shared}
+    assert docstrings(tmp_path, [site], **FEW).name != folder.name
+    about = json.loads((folder / "corpus.json").read_text())
+    assert about["rows"] == len(joined)
+    assert about["libraries"]["often"]["natural"] == sum(library == "often" for _, library in splits["natural"])
 
 
 def test_components_join_texts_that_share_most_words_or_their_beginning() -> None:
