@@ -33,7 +33,7 @@ def write_page(files: RunFiles) -> Path:
     """
     pilot, decision = Pilot.read(files.path), Decision.read(files.path)
     page = rendered(
-        "pilot.html",
+        "trials.html",
         {
             "name": files.path.resolve().name,
             "pilot": pilot,

@@ -55,7 +55,7 @@ def flipped_folder(shared: Shared) -> Path:
         write_split(folder / "validation.parquet", *sentences(150, seed=12))
         write_split(folder / "test.parquet", *sentences(60, seed=13))
 
-    return shared("flipped", make)
+    return shared("flipped_for_pilots", make)
 
 
 @pytest.fixture
