@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import count
 from pathlib import Path
@@ -32,8 +31,8 @@ from selectune.selection.manifest import Selection
 from selectune.selection.stage import select_rows
 from selectune.selectors.base import Selector
 
-BUDGET, EPOCHS = 0.5, 3  # the budget is that share of so many epochs on all rows
-BATCH, LEARNING_RATE = 16, 1e-4
+BUDGET = 0.5  # the budget is that share of all epochs on all rows
+LEARNING_RATE = 1e-4
 PRECISION = "bf16-mixed"  # of the training; 1.6 times as fast on the core that this was measured on
 # 8,192 tokens, the default, are a third of such a pool, and would pad its batches to twice their tokens
 SCORER = ScorerSettings(generative=Generative(head="probe"), max_batch_tokens=1024)
@@ -74,6 +73,27 @@ class Run:
         return (self.selection_flops + self.training_flops) / self.budget_flops - 1
 
 
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a training.
+
+    Args:
+        model: that learns.
+        max_length: tokens of a row.
+        epochs: on the rows that are chosen.
+        batch_size: of a step.
+        scorer: that chooses.
+        dev_rows: spare clean rows that a selector may compare the pool with; 0 for the rows that are tested on.
+    """
+
+    model: str
+    max_length: int
+    epochs: int = 3
+    batch_size: int = 16
+    scorer: ScorerSettings = field(default_factory=lambda: SCORER)
+    dev_rows: int = 0
+
+
 class Training:
     """Trains the model on rows of one pool, at a cost that is known beforehand.
 
@@ -81,50 +101,55 @@ class Training:
         pool: with a fault.
         clean: the rows that it was made of.
         folder: in which the data set is written.
-        options: of the command line.
+        settings: of the training.
     """
 
-    def __init__(self, pool: FaultyPool, clean: CleanRows, folder: Path, options: argparse.Namespace) -> None:
+    def __init__(self, pool: FaultyPool, clean: CleanRows, folder: Path, settings: Settings) -> None:
         from datasets import Dataset
 
-        self.pool, self.clean, self.options = pool, clean, options
-        held_out = clean.held_out, clean.held_out_labels
-        splits = {"train": (pool.texts, pool.labels), "test": held_out, "validation": held_out}
+        self.pool, self.clean, self.settings = pool, clean, settings
+        held_out, n = (clean.held_out, clean.held_out_labels), settings.dev_rows
+        dev = (clean.spare[:n], clean.spare_labels[:n]) if n else held_out
+        splits = {"train": (pool.texts, pool.labels), "test": held_out, "validation": dev}
         for name, (texts, labels) in splits.items():
             Dataset.from_dict({"text": list(texts), "label": labels}).to_parquet(folder / f"{name}.parquet")
         self.data = partial(
             TextClassification, dataset=str(folder), dev_split="validation", test_split="test", seed=clean.seed,
-            max_length=options.max_length, batch_size=BATCH,
+            max_length=settings.max_length, batch_size=settings.batch_size,
         )  # fmt: skip
         self.all_rows = self._loaded()
         self.lengths = self.all_rows.tokenized("train", self.all_rows.tokenizer).lengths
-        self.budget = BUDGET * self.cost(np.arange(len(self.lengths)), EPOCHS)
+        self.budget = BUDGET * self.cost(np.arange(len(self.lengths)))
 
     def _loaded(self, selector: Selector | None = None, keep_rows: int | None = None) -> Any:
         data = self.data(selector=selector, keep_rows=keep_rows)
-        data.load(find_model(self.options.model))
+        data.load(find_model(self.settings.model))
         return data
 
     @cached_property
     def flops(self) -> tuple[FlopModel, float]:
         """FLOPs of training on a row, and of a step of the optimizer."""
         head = self.all_rows.head()
-        network = head.build(find_model(self.options.model)).train()
+        network = head.build(find_model(self.settings.model)).train()
         return head.flops(network, True), float(adamw_flops(sum(w.numel() for w in network.parameters())))
 
     def step_costs(self, rows: np.ndarray) -> Any:
         """FLOPs of each step of a training on some rows, epoch after epoch without end."""
         of_rows, of_step = self.flops
-        sampler = TrainSampler(self.lengths[rows], BATCH, stage_seed(self.clean.seed, "shuffle"))
+        sampler = TrainSampler(self.lengths[rows], self.settings.batch_size, stage_seed(self.clean.seed, "shuffle"))
         for epoch in count():
             sampler.set_epoch(epoch)
             for batch in sampler.batches():
                 yield of_rows.of_batch(len(batch), int(sampler.lengths[batch].max())) + of_step
 
-    def cost(self, rows: np.ndarray, epochs: int) -> float:
-        """FLOPs of some epochs."""
-        steps = epochs * -(-len(rows) // BATCH)
+    def cost(self, rows: np.ndarray) -> float:
+        """FLOPs of all epochs."""
+        steps = self.settings.epochs * self.steps_of_an_epoch(rows)
         return float(sum(cost for cost, _ in zip(self.step_costs(rows), range(steps))))
+
+    def steps_of_an_epoch(self, rows: np.ndarray) -> int:
+        """Batches that rows make."""
+        return -(-len(rows) // self.settings.batch_size)
 
     def steps_for(self, rows: np.ndarray, flops: float) -> int:
         """The number of steps whose cost comes nearest to so many FLOPs, at least one."""
@@ -138,27 +163,27 @@ class Training:
     def select(self, selector: Selector, keep_rows: int) -> tuple[Selection, float]:
         """The rows that a selector keeps, and what they cost whether or not a cache had some of it."""
         data = self._loaded(selector, keep_rows)
-        request = data.request(SCORER)
+        request = data.request(self.settings.scorer)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # exhausted classes, concentrated entropies: what is measured
-            tuner = FineTuner(self.options.model, seed=self.clean.seed)
+            tuner = FineTuner(self.settings.model, seed=self.clean.seed)
             selection = select_rows(request, tuner, trainer, Ledger(), None)
         costs = [cost["flops"] for cost in selection.manifest.costs]
         assert None not in costs, "a selection whose FLOPs are not known has no equal"
         return selection, float(sum(costs))
 
     def chosen(self, selector: Selector | None) -> tuple[Selection | None, np.ndarray, float]:
-        """The rows for which three epochs spend the budget, or all that a filter leaves, and the FLOPs of choosing."""
+        """The rows for which all epochs spend the budget, or all that a filter leaves, and the FLOPs of choosing."""
         everything = np.arange(len(self.lengths))
         if selector is None:
             return None, everything, 0.0
-        first, _ = self.select(selector, BATCH)
-        least, most = BATCH, left(first.manifest.diagnostics, len(everything))
+        first, _ = self.select(selector, self.settings.batch_size)
+        least, most = self.settings.batch_size, left(first.manifest.diagnostics, len(everything))
         tried: list[tuple[float, Selection, float]] = []
         while least <= most:  # a band that holds more rows may hold shorter ones, so the best of all is kept
             keep = (least + most) // 2
             selection, cost = self.select(selector, keep)
-            over = self.cost(selection.rows, EPOCHS) / (self.budget - cost) - 1
+            over = self.cost(selection.rows) / (self.budget - cost) - 1
             tried.append((abs(over), selection, cost))
             least, most = (least, keep - 1) if over > 0 else (keep + 1, most)
         _, selection, cost = min(tried, key=lambda each: each[0])
@@ -170,7 +195,7 @@ class Training:
         selection, rows, selecting = self.chosen(selector)
         steps = self.steps_for(rows, self.budget - selecting)
         data = self.all_rows if selection is None else self.all_rows.with_selection(selection)
-        ledger, model = Ledger(), FineTuner(self.options.model, learning_rate=LEARNING_RATE, seed=self.clean.seed)
+        ledger, model = Ledger(), FineTuner(self.settings.model, learning_rate=LEARNING_RATE, seed=self.clean.seed)
         settings: dict[str, Any] = {
             "max_steps": steps,
             "max_epochs": -1,
@@ -188,8 +213,8 @@ class Training:
         for batch in predicted:
             guessed[batch["row_id"]] = [numbers[name] for name in batch["prediction"]]
         return Run(
-            self.clean.name, fault, share, self.clean.seed, arm, self.options.max_length, len(rows), steps,
-            round(steps / -(-len(rows) // BATCH), 3), int(self.pool.faulty[rows].sum()), self.budget, selecting,
+            self.clean.name, fault, share, self.clean.seed, arm, self.settings.max_length, len(rows), steps,
+            round(steps / self.steps_of_an_epoch(rows), 3), int(self.pool.faulty[rows].sum()), self.budget, selecting,
             float(training), *figures(true, guessed, self.pool.labels), round(time.perf_counter() - began, 1),
             code_version(),
         )  # fmt: skip

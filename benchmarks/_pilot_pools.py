@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,15 +10,14 @@ import numpy as np
 from _pools import CleanRows, Encoder, text_hash
 from pool_faults import MAKERS
 
-from selectune import selectors
 from selectune.diagnose import classes, copies
 from selectune.diagnose.findings import Finding
-from selectune.pilot.costs import made_of
 from selectune.pilot.faults import Fault, faults_of
-from selectune.pilot.judging import nearest_cosines, sound_weights
+from selectune.pilot.judging import UnseenRows, nearest_cosines, sound_weights
+from selectune.pilot.plan_rows import PlanRows
 from selectune.pilot.recipes import Recipe, Task, recipes
-from selectune.pilot.rehearsal import Scaled, logits_of, losses_and_errors, softmax, train_head
-from selectune.selectors.base import Budget, Signals, tie_keys
+from selectune.pilot.rehearsal import Scaled, errors_unseen, logits_of, losses_and_errors, softmax, train_head
+from selectune.selectors.base import Signals, tie_keys
 from selectune.selectors.copies import near_neighbours
 from selectune.selectors.duplicates import minhash
 from selectune.signals.cross_fit import cross_fit
@@ -119,25 +116,27 @@ class PilotPool:
         return {name: one for name, one in recipes(self.faults, TASK)[0].items() if name not in LEFT_OUT}
 
     @cached_property
-    def left(self) -> Mapping[str, np.ndarray]:
-        """Rows that the filters of each recipe leave."""
-        return {name: self._left(recipe) for name, recipe in self.recipes.items()}
-
-    def _left(self, recipe: Recipe) -> np.ndarray:
-        dropped = [self.findings[name].rows for name in recipe.dropped if name in self.findings]
-        rows = np.setdiff1d(np.arange(len(self)), np.concatenate([np.zeros(0, np.int64), *dropped]))
-        for spec in recipe.filters:
-            rows = rows[made_of(spec).kept(self.signals.take(rows), None, self.seed).rows]
-        return rows
+    def plan_rows(self) -> PlanRows:
+        """Chooses the rows of plans."""
+        return PlanRows(self.signals, {name: one.rows for name, one in self.findings.items()}, self.seed)
 
     def rows_of(self, plan: str, passes: int, epochs: int, seed: int) -> np.ndarray:
         """Rows that a plan trains on where it sees so many in all."""
-        recipe, left = self.recipes[plan], self.left[plan]
-        wanted = min(passes if recipe.selector is None else passes // epochs, len(left))
-        selector = selectors.Random() if recipe.selector is None else made_of(recipe.selector)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # a class that is exhausted
-            return left[selector.select(self.signals.take(left), None, Budget(rows=wanted), seed).rows]
+        recipe = self.recipes[plan]
+        return self.plan_rows.chosen(recipe, passes if recipe.selector is None else passes // epochs, seed)
+
+    @cached_property
+    def unseen(self) -> UnseenRows:
+        """Rows of the pool that rehearsals are judged by where no row is trusted."""
+        probabilities, hashes = (self.signals[name] for name in ("class_probabilities", "text_hash"))
+        return UnseenRows.of(
+            self.scorer, self.labels, probabilities, hashes, "rare_class" in self.faults, self.seed
+        )  # fmt: skip
+
+    def errors_unseen(self, plan: str, passes: int, epochs: int, seed: int) -> np.ndarray:
+        """Whether heads on the scorer's embeddings err on these after a plan's training."""
+        rows = self.rows_of(plan, passes, epochs, seed)
+        return errors_unseen(self.scorer, self.labels, self.n_classes, rows, passes, self.unseen, seed)
 
     def train(self, rows: np.ndarray, passes: int, seed: int, scorer: bool = False) -> Outcome:
         """Losses and errors of held-out rows by a head that was trained on some rows."""

@@ -33,7 +33,7 @@ import tempfile
 import warnings
 from pathlib import Path
 
-from _fine_tuned import Run, Training
+from _fine_tuned import Run, Settings, Training
 from _pools import clean_rows
 from _table import Row, parser, read_records, table, write_records
 
@@ -62,6 +62,7 @@ def examine(options: argparse.Namespace) -> list[Run]:
     """Make the runs that the file lacks, and write the file after each."""
     runs = read_records(Run, options.csv)
     done = {run.key for run in runs}
+    settings = Settings(options.model, options.max_length)
     for data in options.data:
         for seed in range(options.first_seed, options.first_seed + options.seeds):
             clean = None
@@ -72,7 +73,7 @@ def examine(options: argparse.Namespace) -> list[Run]:
                     continue
                 clean = clean or clean_rows(data, options.rows, seed, options.foreign)
                 with tempfile.TemporaryDirectory() as folder:
-                    training = Training(clean.with_fault(fault, SHARES[fault]), clean, Path(folder), options)
+                    training = Training(clean.with_fault(fault, SHARES[fault]), clean, Path(folder), settings)
                     selectors = {"random": Random(), "fewer_epochs": None, "rule": RULES[fault], "euds": IGSE()}
                     for arm in todo:
                         runs.append(training.run(arm, fault, SHARES[fault], selectors[arm]))

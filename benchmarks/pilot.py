@@ -86,7 +86,8 @@ def pilot(case: str, pool: PilotPool) -> list[Row]:
     best = max(outcomes.values())
     picks = ALONE | {"diagnosis": order[0]}
     rows += [Row(case, "outcome", f"regret_{who}", 100 * (best - outcomes[pick])) for who, pick in picks.items()]
-    small = Small(design, curve, cheap, cheap_full, arms, rehearsed)
+    unseen = {name: pool.errors_unseen(name, passes, EPOCHS, 400) for name in pool.recipes}
+    small = Small(design, curve, cheap, cheap_full, arms, rehearsed, unseen)
     priors = {one.plan.name: Prior.of(one.gain) for one in ranked}
     for dev in ("trusted", "contaminated"):
         figures = _figures(dev, pool, small, everything, priors)
@@ -100,7 +101,10 @@ def pilot(case: str, pool: PilotPool) -> list[Row]:
 
 @dataclass(frozen=True)
 class Small:
-    """Trainings of a pilot: nested subsets by the learner and by the scorer's head, arms, and rehearsals of plans."""
+    """Trainings of a pilot: nested subsets by the learner and by the scorer's head, arms, and rehearsals of plans.
+
+    `unseen` says whether a rehearsal errs on rows of the pool that it did not see.
+    """
 
     design: Design
     curve: list[Outcome]
@@ -108,6 +112,7 @@ class Small:
     cheap_full: Outcome
     arms: dict[str, Outcome]
     rehearsed: dict[str, Outcome]
+    unseen: dict[str, np.ndarray]
 
     def forecast(self, dev: str, pool: PilotPool) -> CurveForecast:
         """The forecast for some held-out rows."""
@@ -115,14 +120,21 @@ class Small:
         reference = Reference(np.stack([one[dev].wrong for one in self.cheap]), self.cheap_full[dev].wrong)
         return forecast_curve(Measured(self.design.sizes, *seen), len(pool), pool.n_classes, pool.seed, reference)
 
-    def trials(self, dev: str, weights: np.ndarray | None) -> list[Trial]:
-        """Gains of the plans by arms and rehearsals, on some held-out rows."""
+    def trials(self, dev: str, pool: PilotPool) -> list[Trial]:
+        """Gains of the plans by arms and rehearsals, on held-out rows, or for want of trusted ones on the pool's."""
         arms = {name: one[dev].wrong for name, one in self.arms.items()}
         rehearsed = {name: one[dev].wrong for name, one in self.rehearsed.items()}
+        weights = of_rehearsals = None
+        if dev != "trusted":
+            weights, rehearsed, of_rehearsals = (
+                pool.weights(dev, self.cheap_full),
+                dict(self.unseen),
+                pool.unseen.weights,
+            )
         random = rehearsed.pop(RANDOM)
         return [
             Trial.of_arms(arms, self.curve[-1][dev].wrong, self.design.sizes[-1], weights),
-            Trial.of_rehearsals(rehearsed, random, weights),
+            Trial.of_rehearsals(rehearsed, random, of_rehearsals),
         ]
 
 
@@ -132,8 +144,7 @@ def _figures(
     """The forecast beside what came of it, and the pick by its number."""
     made = small.forecast(dev, pool)
     true_loss, true = float(everything[dev].losses.mean()), 1 - float(everything[dev].wrong.mean())
-    weights = None if dev == "trusted" else pool.weights(dev, small.cheap_full)
-    picked = recommend(list(pool.recipes), priors, small.trials(dev, weights), seed=pool.seed)
+    picked = recommend(list(pool.recipes), priors, small.trials(dev, pool), seed=pool.seed)
     return {
         "accuracy": 100 * true,
         "forecast": 100 * made.accuracy.value,

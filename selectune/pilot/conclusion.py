@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from statistics import NormalDist
+from typing import Literal
 
 import numpy as np
 
@@ -35,9 +36,9 @@ def concluded(
     fitting = {one.plan.name: one for one in decision.ranked if not one.plan.unfit}
     names = [name for name in NAMES if name in fitting]
     priors = {name: Prior.of(one.gain) for name, one in fitting.items()}
-    weighed = recommend(names, priors, trials.gains(trials.weights), level=LEVEL, seed=seed)
+    weighed = recommend(names, priors, trials.gains(), level=LEVEL, seed=seed)
     # On the held-out rows as they are: forecasts are compared with what a fit measures on them.
-    as_it_is = recommend(names, priors, trials.gains(None), level=LEVEL, seed=seed)
+    as_it_is = recommend(names, priors, trials.gains(as_it_is=True), level=LEVEL, seed=seed)
     assert trials.cheap_full is not None
     whole = trials.forecast(decision.full.rows, trials.cheap_full, seed)
     rows, _, rehearsed = trials.rehearsed[RANDOM]
@@ -56,6 +57,7 @@ def concluded(
         diagnosis=decision.diagnosis,
         held_out=held_out,
         sound=held_out if weights is None else int((weights > 0).sum()),
+        unseen=0 if trials.unseen is None else int((trials.unseen.weights > 0).sum()),
         split_off=split_off,
         sizes=trials.design.sizes,
         tried=tuple(_tried(trials, decision.full.epochs)),
@@ -74,10 +76,14 @@ def concluded(
 def _tried(trials: Trials, epochs: float) -> list[Tried]:
     """All trainings with the accuracies that they came to."""
 
-    def of(plan: str, kind: str, rows: np.ndarray, passes: int, judged: Judged) -> Tried:
-        right = 1.0 - np.asarray(judged.wrong, dtype=np.float64)
-        sound = right if trials.weights is None else right * trials.weights
-        return Tried(plan, kind, len(rows), passes, float(right.mean()), float(sound.mean()))  # type: ignore[arg-type]
+    def of(
+        plan: str, kind: Literal["subset", "arm", "rehearsal"], rows: np.ndarray, passes: int, judged: Judged
+    ) -> Tried:  # fmt: skip
+        wrong, weights = judged.wrong, trials.weights
+        accuracy = 1.0 - float(np.mean(wrong))
+        if kind == "rehearsal" and trials.unseen is not None:
+            wrong, weights = trials.on_unseen[plan], trials.unseen.weights
+        return Tried(plan, kind, len(rows), passes, accuracy, 1.0 - float(np.average(wrong, weights=weights)))
 
     made = [
         of(RANDOM, "subset", rows, round(len(rows) * epochs), judged)

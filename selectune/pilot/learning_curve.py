@@ -26,8 +26,8 @@ Shape = Literal["falling", "flat", "rising", "at chance"]
 
 NOISE = 0.8  # sd of an error rate between trainings on n rows, in units of that of n draws
 LOSS_NOISE = 0.4  # sd of a mean loss between trainings on n rows, in units of loss / sqrt(n)
-GAP_KEPT, GAP_SD = 0.5, 0.35  # part of the gap to the reference that is left at the full size
-REFERENCE_SD = 0.012  # of the learner's error around the reference's where there is no gap
+GAP_KEPT, GAP_SD = 0.3, 0.35  # part of the gap to the reference that is left at the full size
+APART = 0.08  # sd of the gap at the full size, in units of the share of rows on which just one of the two models errs
 REPLICATES, DRAWS = 200, 10  # bootstrap replicates, and draws of the curve for each
 AT_LEAST, AT_MOST = 3, 5  # sizes
 CLEAR = 1.5  # standard errors by which a curve must fall or rise to be said to
@@ -156,13 +156,12 @@ def forecast_curve(
     error_at = wrong[-1] + values_of(of_error, at, sizes[-1], size) - np.repeat(errors[:, -1], DRAWS)[:, None]
     loss_at = loss[-1] + values_of(of_loss, np.array([size]), sizes[-1], size)[:, -1] - np.repeat(losses[:, -1], DRAWS)
     # Where held-out rows have other shares of the classes than the pool, a learner may do worse than chance.
-    worst = max(float(wrong.max()), 0.0 if reference is None else float(reference.at_full.mean()))
-    bound = chance if worst <= chance + _two_errors(chance, measured) else 1.0
+    cheap = 0.0 if reference is None else float(reference.at_full.mean())
+    bound = chance if cheap <= chance and wrong.max() <= chance + _two_errors(chance, measured) else 1.0
     error_at = np.clip(error_at, 0, bound)
     shape = _shape(wrong, measured, n_classes, noises[0])
     if reference is not None:
-        gaps = wrong - reference.at_sizes.mean(axis=-1)
-        error_at = _joined(error_at, at, float(reference.at_full.mean()), gaps, noises[0], bound)
+        error_at = _joined(error_at, at, measured, reference, noises[0], bound)
     bands = [_interval(1 - error_at[:, i], level) for i in range(len(at))]
     return CurveForecast(
         size, bands[-1], _interval(np.clip(loss_at, 0, max(most, loss[-1])), level), float(of_error.exponents.mean()),
@@ -206,8 +205,8 @@ def _two_errors(rate: float, measured: Measured) -> float:
 def _joined(
     error_at: np.ndarray,
     at: np.ndarray,
-    reference: float,
-    gaps: np.ndarray,
+    measured: Measured,
+    reference: Reference,
     noise: np.ndarray,
     bound: float,
 ) -> np.ndarray:
@@ -217,10 +216,13 @@ def _joined(
     both is widened until they agree (Birge 1932).
     """
     weights = 1 / noise**2
+    gaps = measured.wrong.mean(axis=(0, 2)) - reference.at_sizes.mean(axis=-1)
     gap = float((gaps * weights).sum() / weights.sum())
     own, own_sd = float(error_at[:, -1].mean()), max(float(error_at[:, -1].std()), 1e-4)
-    kept = reference + GAP_KEPT * gap
-    kept_sd = math.sqrt(REFERENCE_SD**2 + (GAP_SD * gap) ** 2 + GAP_KEPT**2 / float(weights.sum()))
+    kept = float(reference.at_full.mean()) + GAP_KEPT * gap
+    kept_sd = math.sqrt(
+        _apart(measured, reference) ** 2 + (GAP_SD * gap) ** 2 + GAP_KEPT**2 / float(weights.sum())
+    )  # fmt: skip
     share = own_sd**-2 / (own_sd**-2 + kept_sd**-2)
     centre = share * own + (1 - share) * kept
     apart = (own - kept) ** 2 / (own_sd**2 + kept_sd**2)
@@ -228,6 +230,18 @@ def _joined(
     ends = centre + (error_at[:, -1] - own) / own_sd * sd
     progress = np.log(at / at[0]) / max(math.log(at[-1] / at[0]), 1e-9)
     return np.clip(error_at + progress * (ends - error_at[:, -1])[:, None], 0, bound)
+
+
+def _apart(measured: Measured, reference: Reference) -> float:
+    """Standard deviation of the learner's error rate around the reference's at the full size, where there is no gap.
+
+    Rows on which just one of the two errs would fall to either with the same chance, were they drawn independently;
+    what a learner has that the reference lacks moves many of them together. They get fewer as the reference errs less.
+    """
+    n_rows = measured.wrong.shape[2]
+    split = float(((measured.wrong[:, -1].mean(axis=0) - reference.at_sizes[-1]) ** 2).mean())
+    split *= min(1.0, float(reference.at_full.sum() + 1) / float(reference.at_sizes[-1].sum() + 1))
+    return math.hypot(math.sqrt(split / n_rows), APART * split)
 
 
 def _interval(values: np.ndarray, level: float) -> Interval:

@@ -34,9 +34,9 @@ def available(job: Job, recipes: Mapping[str, Recipe], scoring: ScoringModel) ->
 
 
 def read_pool(job: Job, scoring: ScoringModel, recipes: Iterable[Recipe]) -> Signals:
-    """The signals of the pool that recipes read, and its embeddings."""
+    """The signals of the pool that recipes read, its embeddings, and what unseen rows are judged by."""
     data = job.data
-    names = frozenset({"embedding"}).union(*(needed(recipe) for recipe in recipes))
+    names = frozenset({"embedding", "class_probabilities", "text_hash"}).union(*(needed(recipe) for recipe in recipes))
     return _read(job, scoring, names, data.pool, data.labels["train"])
 
 

@@ -27,7 +27,7 @@ POOL_SD = 0.02  # of the gain on one pool around the mean of those that it was m
 ARM_SCALE, ARM_SPREAD = 1.5, 0.02  # small trainings show larger gains, as there is more to be gained
 ARM_NOISE = 0.8  # sd of an accuracy between trainings on n rows, in units of that of n draws
 REHEARSAL_SCALE, REHEARSAL_SPREAD, REHEARSAL_NOISE = 1.0, 0.012, 0.006
-UNTRUSTED = 0.03  # spread more where held-out rows carry the faults of the pool
+UNTRUSTED = 0.015  # spread more where held-out rows carry the faults of the pool
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from selectune.pilot.judging import UnseenRows
+
 RATE, DECAY, BATCH = 2e-3, 0.01, 8
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 PASSES = 6.0  # FLOPs of a training step by weight and row: a product forward, two backward
@@ -78,6 +80,31 @@ def losses_and_errors(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarra
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]
     return losses, logits.argmax(axis=1) != labels
+
+
+def errors_unseen(
+    features: np.ndarray, labels: np.ndarray, n_classes: int, chosen: np.ndarray, passes: int, unseen: UnseenRows,
+    seed: int,
+) -> np.ndarray:  # fmt: skip
+    """Whether rows of the pool are classified wrongly by heads that saw no row of their fold, shape (n_judged,).
+
+    Args:
+        features: of all rows, scaled, shape (n_rows, width).
+        labels: of all rows.
+        n_classes: of the task.
+        chosen: row ids to train on; of each head, those of the other folds.
+        passes: of a head on all of `chosen`; each sees its part of them.
+        unseen: the rows to judge, with their folds.
+        seed: of the order.
+    """
+    wrong, own = np.empty(len(unseen.rows), dtype=bool), unseen.folds[unseen.rows]
+    for fold in np.unique(own):
+        rows, judged = chosen[unseen.folds[chosen] != fold], unseen.rows[own == fold]
+        weights = np.zeros((features.shape[1] + 1, n_classes), dtype=np.float32)
+        if len(rows):
+            weights = train_head(features[rows], labels[rows], n_classes, round(passes * len(rows) / len(chosen)), seed)
+        wrong[own == fold] = losses_and_errors(logits_of(features[judged], weights), labels[judged])[1]
+    return wrong
 
 
 def flops_of(passes: int, held_out: int, width: int, n_classes: int) -> float:

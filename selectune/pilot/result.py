@@ -36,7 +36,8 @@ class Tried:
         rows: that were trained on.
         passes: rows that were seen in all.
         accuracy: on the held-out rows as they are, a fraction.
-        sound: the same on those that look sound, classes as rare as they are in the prior.
+        sound: the same on those that look sound, classes weighed alike where one is rare; of a rehearsal, on rows of
+            the pool that its heads did not see.
     """
 
     plan: str
@@ -90,6 +91,7 @@ class Pilot:
         diagnosis: the part of it that the diagnosis took.
         held_out: rows of ``dev`` that it was judged on.
         sound: of these, rows that look sound.
+        unseen: rows of the pool that look sound, by which rehearsals were judged, too; 0 where `held_out` is trusted.
         split_off: whether they were split off the pool, and so carry its faults.
         sizes: rows of the nested random subsets.
         tried: all trainings.
@@ -116,6 +118,7 @@ class Pilot:
     diagnosis: Amount
     held_out: int
     sound: int
+    unseen: int
     split_off: bool
     sizes: tuple[int, ...]
     tried: tuple[Tried, ...]

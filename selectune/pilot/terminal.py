@@ -157,5 +157,6 @@ def held_out_sentence(pilot: Pilot) -> str:
         return f"Judged on {pilot.held_out:,} rows of dev, a split of its own, which is taken to be sound."
     return (
         f"Judged on {pilot.held_out:,} rows of dev, which were split off the pool and carry its faults; gains are "
-        f"those on {pilot.sound:,} of them that look sound."
+        f"those on {pilot.sound:,} of them that look sound, and in rehearsals on {pilot.unseen:,} such rows of the "
+        "pool, each by a head that did not see it."
     )

@@ -11,7 +11,7 @@ from selectune.costs.ledger import Ledger
 from selectune.pilot import rehearsal
 from selectune.pilot.decision import Decision
 from selectune.pilot.design import Design
-from selectune.pilot.judging import nearest_cosines, sound_weights
+from selectune.pilot.judging import FOLDS, UnseenRows, nearest_cosines, sound_weights
 from selectune.pilot.learning_curve import CurveForecast, Measured, Reference, forecast_curve
 from selectune.pilot.plan_rows import PlanRows
 from selectune.pilot.plans import Plan
@@ -47,7 +47,8 @@ class Embedded:
     def of(cls, pool: np.ndarray, labels: np.ndarray, held_out: np.ndarray, judged: np.ndarray, n: int) -> Embedded:
         """Of embeddings and labels of both; `n` classes."""
         scale = rehearsal.Scaled.of(pool)
-        return cls(scale(pool), labels, scale(held_out), judged, n, nearest_cosines(held_out, pool))
+        ours, theirs = scale(pool), scale(held_out)
+        return cls(ours, labels, theirs, judged, n, nearest_cosines(theirs, ours))
 
 
 @dataclass
@@ -76,6 +77,27 @@ class Heads:
         """Losses and errors by logits of the held-out rows."""
         return Judged(*rehearsal.losses_and_errors(logits, self.rows.held_out_labels))
 
+    def unseen(self, probabilities: np.ndarray, text_hash: np.ndarray, even_classes: bool, seed: int) -> UnseenRows:
+        """Rows of the pool to judge rehearsals by, see `UnseenRows.of`."""
+        rows = self.rows
+        with self.ledger.stage("pilot", PART, "unseen rows") as cost:
+            made = UnseenRows.of(rows.pool, rows.labels, probabilities, text_hash, even_classes, seed)
+            cost.add(
+                len(made.rows), flops=2.0 * len(made.rows) * rows.pool.size, method="products of embeddings (analytic)"
+            )
+        return made
+
+    def errors_unseen(self, name: str, some: np.ndarray, passes: int, unseen: UnseenRows, seed: int) -> np.ndarray:
+        """Whether heads that were trained on some rows err on those that they did not see."""
+        rows = self.rows
+        self.done.append(f"rehearsal-{name}-unseen")
+        with self.ledger.stage("pilot", PART, self.done[-1]) as cost:
+            wrong = rehearsal.errors_unseen(rows.pool, rows.labels, rows.n_classes, some, passes, unseen, seed)
+            passes *= FOLDS - 1
+            flops = rehearsal.flops_of(passes, len(unseen.rows), rows.pool.shape[1], rows.n_classes)
+            cost.add(examples=passes, flops=flops, method="linear heads on embeddings (analytic)")
+        return wrong
+
 
 @dataclass
 class Trials:
@@ -90,6 +112,8 @@ class Trials:
         rehearsed: a head after the rows of a plan at its full size, by name; random rows among them.
         n_rows: of each of these.
         weights: of the held-out rows, where they carry the faults of the pool; None where they do not.
+        unseen: rows of the pool that rehearsals are judged by then.
+        on_unseen: whether a head after the rows of a plan errs on these, by name.
         why_not: of plans without an arm, by name.
     """
 
@@ -102,6 +126,8 @@ class Trials:
     arms: dict[str, tuple[np.ndarray, int, Judged]] = field(default_factory=dict)
     rehearsed: dict[str, tuple[np.ndarray, int, Judged]] = field(default_factory=dict)
     weights: np.ndarray | None = None
+    unseen: UnseenRows | None = None
+    on_unseen: dict[str, np.ndarray] = field(default_factory=dict)
     why_not: dict[str, str] = field(default_factory=dict)
 
     def forecast(self, size: int, reference: Judged, seed: int) -> CurveForecast:
@@ -114,15 +140,22 @@ class Trials:
         cheap = Reference(np.stack([one.wrong for one in self.cheap]), reference.wrong)
         return forecast_curve(measured, size, self.n_classes, seed, cheap)
 
-    def gains(self, weights: np.ndarray | None) -> list[Trial]:
-        """Gains of the plans over random rows by arms and by rehearsals, held-out rows weighted."""
+    def gains(self, as_it_is: bool = False) -> list[Trial]:
+        """Gains of the plans over random rows by arms and by rehearsals.
+
+        Args:
+            as_it_is: on the held-out rows with whatever faults they carry; else on sound rows, where these are weighed.
+        """
         arms = {name: judged.wrong for name, (_, _, judged) in self.arms.items()}
         rehearsed = {name: judged.wrong for name, (_, _, judged) in self.rehearsed.items()}
+        weights = of_rehearsals = None if as_it_is else self.weights
+        if self.unseen is not None and not as_it_is:
+            rehearsed, of_rehearsals = dict(self.on_unseen), self.unseen.weights
         random, trials = rehearsed.pop(RANDOM), []
         if arms:
             trials.append(Trial.of_arms(arms, self.curve[-1].wrong, len(self.subsets[-1]), weights))
         if rehearsed:
-            trials.append(Trial.of_rehearsals(rehearsed, random, weights))
+            trials.append(Trial.of_rehearsals(rehearsed, random, of_rehearsals))
         return trials
 
 
@@ -153,7 +186,7 @@ class Trying:
     seed: int
 
     def run(self, split_off: bool, tried: Sequence[str]) -> Trials:
-        """Train everything; the held-out rows of a split that was part of the pool are weighed by a head on all rows.
+        """Train everything; held-out rows that were part of the pool are weighed, and rows of the pool are judged, too.
 
         Args:
             split_off: whether they were part of it.
@@ -166,6 +199,8 @@ class Trying:
         if split_off:
             rows, rare = self.heads.rows, any(fault.name == "rare_class" for fault in self.decision.faults)
             trials.weights = sound_weights(rows.held_out_labels, rehearsal.softmax(everything), rows.nearest, rare)
+            probabilities, hashes = self.rows.signals["class_probabilities"], self.rows.signals["text_hash"]
+            trials.unseen = self.heads.unseen(np.asarray(probabilities), np.asarray(hashes), rare, self.seed)
         nested = np.random.default_rng([self.seed, 1]).permutation(n_rows)
         for place, size in enumerate(self.design.sizes):
             some = np.sort(nested[:size])
@@ -185,7 +220,10 @@ class Trying:
             recipe, keep = self.recipes[plan.name], plan.keep_rows
             rows = self.rows.left(recipe) if keep is None else self.rows.chosen(recipe, keep, self.seed)
             passes = max(1, round(plan.rows * plan.epochs))
-            trials.rehearsed[plan.name] = rows, passes, self.heads.judge(plan.name, rows, passes, self.seed + 100)
+            seed = self.seed + 100
+            trials.rehearsed[plan.name] = rows, passes, self.heads.judge(plan.name, rows, passes, seed)
+            if trials.unseen is not None:
+                trials.on_unseen[plan.name] = self.heads.errors_unseen(plan.name, rows, passes, trials.unseen, seed)
 
     def _arm(self, trials: Trials, plan: Plan) -> None:
         """The model on rows of a plan at the cost of the largest subset, less its part for choosing."""

@@ -172,3 +172,14 @@ def test_mistakes_are_named() -> None:
         forecast_curve(measured, 256, 2)
     with mistake(UserError, 1):
         forecast_curve(measured, FULL, 1)
+
+
+def test_a_reference_that_errs_on_other_rows_than_the_learner_is_trusted_less() -> None:
+    measured, _ = seen(power_law(0.4, 0.1, 0.5), 1)
+    wrong = measured.wrong[0]
+    full = wrong[-1] & (np.arange(ROWS) % 2 > 0)
+    widths = []
+    for shift in (0, 7):  # the same rate, on the same rows or on others
+        made = forecast_curve(measured, FULL, 2, 0, Reference(np.roll(wrong, shift, axis=1), full)).accuracy
+        widths.append(made.high - made.low)
+    assert widths[0] < widths[1]

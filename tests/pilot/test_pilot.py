@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,17 @@ def flipped_folder(shared: Shared) -> Path:
         write_split(folder / "test.parquet", *sentences(60, seed=13))
 
     return shared("flipped_for_pilots", make)
+
+
+@pytest.fixture(scope="session")
+def flipped_alone(shared: Shared, flipped_folder: Path) -> Path:
+    """The same without a split for ``dev``, which is split off the reviews then."""
+
+    def make(folder: Path) -> None:
+        for name in ("train.parquet", "test.parquet"):
+            shutil.copy(flipped_folder / name, folder / name)
+
+    return shared("flipped_without_dev", make)
 
 
 @pytest.fixture
@@ -174,6 +186,24 @@ def test_a_pilot_goes_on_where_it_was_stopped(
     assert costs_of(tmp_path / "run") == pytest.approx(costs_of(tmp_path / "whole"), rel=0.02)
     here("pilot", *task, *LIMITS, "--output", "run")
     assert left[0] == 100 - 3, "a third time nothing is trained"
+
+
+def test_held_out_rows_that_were_split_off_the_pool_are_not_believed_as_they_are(
+    here: Here, task: list[str], flipped_folder: Path, flipped_alone: Path, tmp_path: Path
+) -> None:
+    given = [name for name in task if name not in ("--data.dev_split", "validation")]
+    given[given.index(str(flipped_folder))] = str(flipped_alone)
+    printed = here("pilot", *given, *LIMITS, "--output", "run")
+    pilot = Pilot.read(tmp_path / "run")
+    assert pilot.split_off
+    assert 0 < pilot.sound < pilot.held_out
+    assert 0.5 * ROWS < pilot.unseen < 0.9 * ROWS, "rows of the pool whose labels look right"
+    assert names(printed, f"{pilot.unseen:,} such rows of the pool")
+    assert costs_of(tmp_path / "run") <= 0.5 * (pilot.full.flops or 0)
+    rehearsed = {one.plan: one for one in pilot.tried if one.kind == "rehearsal"}
+    assert all(one.sound > one.accuracy for one in rehearsed.values()), "faulty rows are not what is judged"
+    best = max(rehearsed, key=lambda name: rehearsed[name].sound)
+    assert rehearsed["label_issues"].sound >= rehearsed["random"].sound, best
 
 
 MISTAKES: dict[str, tuple[list[str], list[str]]] = {

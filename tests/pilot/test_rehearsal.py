@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from selectune.pilot.judging import nearest_cosines, sound_weights
-from selectune.pilot.rehearsal import Scaled, flops_of, logits_of, losses_and_errors, softmax, train_head
+from selectune.pilot.judging import COPIED, JUDGED_ROWS, UnseenRows, nearest_cosines, sound_weights
+from selectune.pilot.rehearsal import Scaled, errors_unseen, flops_of, logits_of, losses_and_errors, softmax, train_head
 
 
 def blobs(n: int, n_classes: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -95,3 +95,71 @@ def test_the_nearest_row_of_the_pool_is_found() -> None:
     assert cosines[3] == pytest.approx(1, abs=1e-5)
     slow = [max(row @ other / np.linalg.norm(row) / np.linalg.norm(other) for other in pool) for row in held_out[:2]]
     np.testing.assert_allclose(cosines[:2], slow, atol=1e-5)
+
+
+def test_labels_are_not_judged_by_a_probe_that_contradicts_most_of_them() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(10, size=500)
+    probabilities = rng.dirichlet(np.full(10, 0.3), size=500)
+    cosines = np.where(np.arange(500) < 50, COPIED, 0.0)
+    weights = sound_weights(labels, probabilities, cosines, even_classes=False)
+    assert not weights[:50].any()
+    assert (weights[50:] > 0).all()
+
+
+def unseen_of(rows: np.ndarray, labels: np.ndarray, hashes: np.ndarray, seed: int = 0) -> UnseenRows:
+    n_classes = int(labels.max()) + 1
+    probabilities = np.where(np.eye(n_classes)[labels] > 0, 0.9, 0.1 / (n_classes - 1))
+    return UnseenRows.of(rows, labels, probabilities, hashes, even_classes=False, seed=seed)
+
+
+def test_rows_of_one_text_share_a_fold_and_one_of_them_is_judged() -> None:
+    rng = np.random.default_rng(0)
+    rows, labels = blobs(900)
+    hashes = rng.integers(300, size=900).astype(np.uint64)
+    unseen = unseen_of(rows, labels, hashes)
+    for text in np.unique(hashes):
+        assert len(set(unseen.folds[hashes == text])) == 1
+    assert sorted(hashes[unseen.rows]) == sorted(np.unique(hashes))
+    assert (np.bincount(unseen.folds) > 100).all()
+    order = rng.permutation(900)
+    other = unseen_of(rows[order], labels[order], hashes[order])
+    assert np.array_equal(other.folds, unseen.folds[order]), "the order of the rows says nothing"
+
+
+def test_at_most_so_many_rows_are_judged() -> None:
+    rows, labels = blobs(JUDGED_ROWS + 500)
+    assert len(unseen_of(rows, labels, np.arange(len(rows), dtype=np.uint64)).rows) == JUDGED_ROWS
+
+
+def test_a_copy_in_another_fold_takes_the_weight_of_a_row() -> None:
+    labels = np.tile(np.arange(300) % 3, 2)
+    rows = np.random.default_rng(0).normal(size=(600, 32))
+    rows[300:] = rows[:300]  # other texts whose embeddings are the same
+    unseen = unseen_of(rows, labels, np.arange(600, dtype=np.uint64))
+    apart = unseen.folds[:300] != unseen.folds[300:]
+    weights = np.zeros(600)
+    weights[unseen.rows] = unseen.weights
+    assert not weights[:300][apart].any()
+    assert (weights[:300][~apart] > 0).all()
+
+
+def test_errors_are_those_of_heads_that_did_not_see_the_fold() -> None:
+    rng = np.random.default_rng(0)
+    rows, n = np.eye(400, dtype=np.float32), 400  # each row its own direction: only one that was seen is known
+    labels = rng.integers(2, size=n)
+    unseen = unseen_of(rows, labels, np.arange(n, dtype=np.uint64))
+    wrong = errors_unseen(rows, labels, 2, np.arange(n), 40 * n, unseen, 0)
+    assert 0.4 < wrong.mean() < 0.6
+    seen = train_head(rows, labels, 2, 40 * n, 0)
+    assert losses_and_errors(logits_of(rows, seen), labels)[1].mean() < 0.05
+
+
+def test_a_fold_of_whose_others_nothing_was_chosen_gets_a_head_that_knows_nothing() -> None:
+    rows, labels = blobs(400)
+    unseen = unseen_of(rows, labels, np.arange(400, dtype=np.uint64))
+    chosen = np.flatnonzero(unseen.folds == 2)
+    wrong = errors_unseen(rows, labels, 3, chosen, 3 * len(chosen), unseen, 0)
+    own = unseen.folds[unseen.rows] == 2
+    assert wrong[~own].mean() < 0.2
+    assert np.array_equal(wrong[own], labels[unseen.rows[own]] != 0)
