@@ -5,9 +5,11 @@
 
 A line is a finding, a rule (by the name of its file in configs/selectors; ``all_three`` drops copies and label issues
 and balances classes; ``fewer_epochs`` trains on all rows), the share of the rows at fault, the total cost as a share of
-that of three epochs on all rows, the learner (``frozen``: a linear head on embeddings; ``fine-tuned``: the whole 22M
-model) and the arm that it is compared with, at the same total cost. ``gain_points`` is the mean difference in accuracy
-over all pools, in points; ``low`` and ``high`` are its 95 % t interval over these pools, empty where there is but one.
+that of all epochs on all rows, the learner (``frozen``: a linear head on embeddings; ``fine-tuned``: the whole 22M
+model), the arm that it is compared with, at the same total cost, and the weights of the scorer as a share of the
+learner's: 0.17 where SmolLM2-135M was fine-tuned for an epoch and scored by the 22M model. ``gain_points`` is the mean
+difference in accuracy over all pools, in points; ``low`` and ``high`` are its 95 % t interval over these pools, empty
+where there is but one.
 Pools of one data set are alike, and the data sets are two or three: another one may lie outside.
 """
 
@@ -34,8 +36,10 @@ from selectune.verdict.intervals import difference_of_seeds
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "selectune" / "diagnose" / "expected_gains.csv"
 FROZEN, FINE_TUNED = (ROOT / "results" / f"faulty_pools_{name}.csv" for name in ("outcome", "fine_tuned"))
+LARGE = ROOT / "results" / "large_learner.csv"
 COLUMNS = (
     "finding", "rule", "true_share", "budget", "learner", "against", "gain_points", "low", "high", "pools", "seeds",
+    "scorer",
 )  # fmt: skip
 FINDINGS = {
     "clean": "none",
@@ -46,6 +50,8 @@ FINDINGS = {
     "shuffled_words": "not_language",
 }  # of other faults, their own names
 ARMS_OF_TUNED = {"euds": "igse"}
+ARMS_OF_LARGE = {"random": RANDOM, "balanced": "balanced", "densest": "igse", "anchored": "igse_anchored"}
+LARGE_SCORER = 0.17  # 22.7 million weights over 134.5
 
 
 class Measured(NamedTuple):
@@ -60,11 +66,12 @@ class Measured(NamedTuple):
     seed: int
     rule: str
     accuracy: float
+    scorer: float = 1.0
 
     @property
-    def case(self) -> tuple[str, float, float, str]:
+    def case(self) -> tuple[str, float, float, str, float]:
         """The columns that a line of the table is for, beside rule and arm."""
-        return self.finding, self.true_share, self.budget, self.learner
+        return self.finding, self.true_share, self.budget, self.learner, self.scorer
 
     @property
     def pool(self) -> tuple[str, str, int]:
@@ -83,18 +90,27 @@ def measured() -> Iterator[Measured]:
             FINDINGS.get(one.fault, one.fault), round(share, 4), 0.5 if isinstance(one, Run) else one.budget,
             "fine-tuned" if tuned else "frozen", one.data, one.fault, one.seed, rule, one.accuracy,
         )  # fmt: skip
+    for run in read_records(Run, LARGE):
+        if run.arm in ARMS_OF_LARGE:
+            yield Measured(
+                "none", 0.0, 0.5, "fine-tuned", run.data, run.fault, run.seed, ARMS_OF_LARGE[run.arm], run.accuracy,
+                LARGE_SCORER,
+            )  # fmt: skip
 
 
 def gains() -> list[dict[str, str]]:
     """The lines of the table, by column."""
-    by_case: dict[tuple[str, float, float, str], dict[str, dict[tuple[str, str, int], float]]] = defaultdict(dict)
+    by_case: dict[tuple[str, float, float, str, float], dict[str, dict[tuple[str, str, int], float]]] = defaultdict(
+        dict
+    )
     for one in measured():
         by_case[one.case].setdefault(one.rule, {})[one.pool] = one.accuracy
     lines = []
-    for (finding, share, budget, learner), rules in sorted(by_case.items()):
+    for (finding, share, budget, learner, scorer), rules in sorted(by_case.items()):
         for rule in sorted(rules, key=[*ARMS].index):
             for against in (RANDOM, FEWER):
-                theirs = rules.get(against, {})
+                # of one epoch, random rows are all rows for fewer epochs
+                theirs = rules.get(against, rules[RANDOM] if scorer == LARGE_SCORER else {})
                 shared = sorted(rules[rule].keys() & theirs.keys())
                 if rule in (RANDOM, against) or not shared:
                     continue
@@ -105,7 +121,7 @@ def gains() -> list[dict[str, str]]:
                 bounds = ("", "") if difference is None else (f"{difference.low:.2f}", f"{difference.high:.2f}")
                 values = (finding, rule, f"{share:g}", f"{budget:g}", learner, against, f"{mean:.2f}", *bounds)
                 counts = f"{len(shared)}", f"{len({seed for *_, seed in shared})}"
-                lines.append(dict(zip(COLUMNS, (*values, *counts), strict=True)))
+                lines.append(dict(zip(COLUMNS, (*values, *counts, f"{scorer:g}"), strict=True)))
     return lines
 
 

@@ -51,6 +51,7 @@ class Gain:
         high: of it; None likewise.
         pools: number of pools that were trained on.
         seeds: number of seeds that they were made with.
+        scorer: weights of the scorer, as a share of the learner's.
     """
 
     finding: str
@@ -64,6 +65,7 @@ class Gain:
     high: float | None
     pools: int
     seeds: int
+    scorer: float = 1.0
 
     @property
     def seen(self) -> str:
@@ -114,6 +116,7 @@ def read_gains(file: Path = EXPECTED_GAINS) -> tuple[Gain, ...]:
                 high=float(line["high"]) if line["high"] else None,
                 pools=int(line["pools"]),
                 seeds=int(line["seeds"]),
+                scorer=float(line["scorer"]),
             )
             for line in csv.DictReader(handle)
         )
@@ -126,6 +129,7 @@ def expected_gains(name: str, share: float, gains: Sequence[Gain]) -> list[Gain]
     pools with more of the fault. Those against random rows come first, of these fine-tuning, of these larger budgets.
     """
     rules = ANSWERS.get(name, ())
+    gains = [gain for gain in gains if gain.scorer == 1]
     under = [gain for gain in gains if gain.rule in rules and gain.finding == name and gain.true_share <= share]
     nearest = max((gain.true_share for gain in under), default=0.0)
     fitting = [gain for gain in under if gain.true_share == nearest]

@@ -8,7 +8,8 @@ where there are several. The noise of trainings, which one seed does not show, i
 
 A reference is a cheap model, such as a probe on the embeddings of a diagnosis, that was trained on the same subsets and
 on all rows. Where there is one, the forecast is also the reference's error at the full size plus a part of the gap
-between the two models at small sizes; both forecasts are weighted by their precision (`_joined`).
+between the two models at small sizes; both forecasts are weighted by their precision (`_joined`). How far a power law
+can be trusted here is seen from the reference, whose error at the full size is known.
 """
 
 from __future__ import annotations
@@ -70,10 +71,12 @@ class Reference:
     """A cheap model on the same held-out rows.
 
     Args:
-        at_sizes: whether a row was classified wrongly after training on each subset, shape (n_sizes, n_rows).
+        losses: of each row after training on each subset, nats, shape (n_sizes, n_rows).
+        at_sizes: whether a row was classified wrongly then, of the same shape.
         at_full: the same after training on all rows, shape (n_rows,).
     """
 
+    losses: np.ndarray
     at_sizes: np.ndarray
     at_full: np.ndarray
 
@@ -140,13 +143,52 @@ def forecast_curve(
     if n_classes < 2 or not 0 < level < 1:
         raise UserError(f"A forecast needs two classes and a level between 0 and 1, not {n_classes} and {level}.")
     rng = np.random.default_rng(seed)
-    sizes = np.array(measured.sizes, dtype=np.float64)
-    n_seeds = len(measured.losses)
-    errors, losses = _replicated(measured, rng)
+    own = _extrapolated(measured, size, n_classes, rng)
+    at, error_at, loss_at, noise = own.at, own.error_at, own.loss_at, own.noise
     wrong, loss = measured.wrong.mean(axis=(0, 2)), measured.losses.mean(axis=(0, 2))
     chance, most = 1 - 1 / n_classes, math.log(n_classes)
+    # Where held-out rows have other shares of the classes than the pool, a learner may do worse than chance.
+    cheap = 0.0 if reference is None else float(reference.at_full.mean())
+    bound = chance if cheap <= chance and wrong.max() <= chance + _two_errors(chance, measured) else 1.0
+    error_at = np.clip(error_at, 0, bound)
+    shape = _shape(wrong, measured, n_classes, noise)
+    if reference is not None:
+        theirs = Measured(measured.sizes, reference.losses[None], reference.at_sizes[None])
+        missed = float(_extrapolated(theirs, size, n_classes, rng).error_at[:, -1].mean() - reference.at_full.mean())
+        error_at = _joined(error_at, at, measured, reference, noise, bound, missed)
+    bands = [_interval(1 - error_at[:, i], level) for i in range(len(at))]
+    return CurveForecast(
+        size, bands[-1], _interval(np.clip(loss_at, 0, max(most, loss[-1])), level), own.exponent,
+        shape, level, tuple(zip(at.tolist(), bands)),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """A power law beyond the sizes that were measured.
+
+    Args:
+        at: sizes up to the full one, shape (n_points,).
+        error_at: draws of the error rate there, shape (n_draws, n_points).
+        loss_at: draws of the mean loss at the full size, shape (n_draws,).
+        noise: sd of the error rate between trainings, at the sizes that were measured.
+        exponent: posterior mean.
+    """
+
+    at: np.ndarray
+    error_at: np.ndarray
+    loss_at: np.ndarray
+    noise: np.ndarray
+    exponent: float
+
+
+def _extrapolated(measured: Measured, size: int, n_classes: int, rng: np.random.Generator) -> _Curve:
+    """The power law of what was measured."""
+    sizes, n_seeds = np.array(measured.sizes, dtype=np.float64), len(measured.losses)
+    errors, losses = _replicated(measured, rng)
+    wrong, loss = measured.wrong.mean(axis=(0, 2)), measured.losses.mean(axis=(0, 2))
     noises = (
-        _error_noise(np.clip(wrong, 0.02, chance), sizes, n_seeds),
+        _error_noise(np.clip(wrong, 0.02, 1 - 1 / n_classes), sizes, n_seeds),
         LOSS_NOISE * np.maximum(loss, 0.02) / np.sqrt(sizes * n_seeds),
     )
     found = posterior(errors, losses, sizes, size, noises)
@@ -155,18 +197,7 @@ def forecast_curve(
     # Changes are bootstrapped and added to what these rows showed: rows that are hard at all sizes cancel out.
     error_at = wrong[-1] + values_of(of_error, at, sizes[-1], size) - np.repeat(errors[:, -1], DRAWS)[:, None]
     loss_at = loss[-1] + values_of(of_loss, np.array([size]), sizes[-1], size)[:, -1] - np.repeat(losses[:, -1], DRAWS)
-    # Where held-out rows have other shares of the classes than the pool, a learner may do worse than chance.
-    cheap = 0.0 if reference is None else float(reference.at_full.mean())
-    bound = chance if cheap <= chance and wrong.max() <= chance + _two_errors(chance, measured) else 1.0
-    error_at = np.clip(error_at, 0, bound)
-    shape = _shape(wrong, measured, n_classes, noises[0])
-    if reference is not None:
-        error_at = _joined(error_at, at, measured, reference, noises[0], bound)
-    bands = [_interval(1 - error_at[:, i], level) for i in range(len(at))]
-    return CurveForecast(
-        size, bands[-1], _interval(np.clip(loss_at, 0, max(most, loss[-1])), level), float(of_error.exponents.mean()),
-        shape, level, tuple(zip(at.tolist(), bands)),
-    )  # fmt: skip
+    return _Curve(at, error_at, loss_at, noises[0], float(of_error.exponents.mean()))
 
 
 def _replicated(measured: Measured, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -209,16 +240,19 @@ def _joined(
     reference: Reference,
     noise: np.ndarray,
     bound: float,
+    missed: float,
 ) -> np.ndarray:
     """Draws of the curve moved to where the power law and the reference together put its end.
 
-    Forecasts are weighted by precision. Where they disagree by more than their standard deviations allow, the spread of
-    both is widened until they agree (Birge 1932).
+    Forecasts are weighted by precision, the power law's being what it shows of itself and what a power law of the
+    reference missed. Where they disagree by more than their standard deviations allow, the spread of both is widened
+    until they agree (Birge 1932).
     """
     weights = 1 / noise**2
     gaps = measured.wrong.mean(axis=(0, 2)) - reference.at_sizes.mean(axis=-1)
     gap = float((gaps * weights).sum() / weights.sum())
-    own, own_sd = float(error_at[:, -1].mean()), max(float(error_at[:, -1].std()), 1e-4)
+    own, drawn_sd = float(error_at[:, -1].mean()), max(float(error_at[:, -1].std()), 1e-4)
+    own_sd = math.hypot(drawn_sd, missed)
     kept = float(reference.at_full.mean()) + GAP_KEPT * gap
     kept_sd = math.sqrt(
         _apart(measured, reference) ** 2 + (GAP_SD * gap) ** 2 + GAP_KEPT**2 / float(weights.sum())
@@ -227,7 +261,7 @@ def _joined(
     centre = share * own + (1 - share) * kept
     apart = (own - kept) ** 2 / (own_sd**2 + kept_sd**2)
     sd = math.sqrt(max(apart, 1.0) / (own_sd**-2 + kept_sd**-2))
-    ends = centre + (error_at[:, -1] - own) / own_sd * sd
+    ends = centre + (error_at[:, -1] - own) / drawn_sd * sd
     progress = np.log(at / at[0]) / max(math.log(at[-1] / at[0]), 1e-9)
     return np.clip(error_at + progress * (ends - error_at[:, -1])[:, None], 0, bound)
 

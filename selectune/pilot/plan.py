@@ -23,7 +23,8 @@ from selectune.common.errors import UserError
 from selectune.common.files import atomic_file, write_json
 from selectune.costs.ledger import read_ledger
 from selectune.costs.record import distinct
-from selectune.diagnose.diagnose import Examination
+from selectune.costs.scorer_ratio import n_parameters
+from selectune.diagnose.diagnose import Examination, encoder_of
 from selectune.diagnose.diagnosis import read_diagnosis, refuse_reviewed
 from selectune.diagnose.expected_gains import measured_gains
 from selectune.diagnose.page import read_findings
@@ -100,11 +101,17 @@ def decided(job: Job, budget: TotalBudget, before: bool, content: Mapping[str, A
         diagnosed_before=before,
         prior=str(rare.get("prior", "balanced")) if rare else "",
         faults=tuple(found.values()),
-        ranked=tuple(ranking(plans, found, measured_gains(), share)),
+        ranked=tuple(ranking(plans, found, measured_gains(), share, _scorer_size(job))),
         left_out=tuple(LeftOut(name, why) for name, why in left_out.items()),
         notes=tuple(costs.notes),
         device=job.ledger.device,
     )
+
+
+def _scorer_size(job: Job) -> float:
+    """Weights of the model that embeds and scores rows, as a share of those of the model that is trained."""
+    scorer, model = (n_parameters(source.folder) for source in (encoder_of(job)[1].source, job.model.source))
+    return scorer / model if scorer and model else 1.0
 
 
 def diagnosed(job: Job) -> tuple[bool, dict[str, Any]]:

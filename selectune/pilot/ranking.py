@@ -45,7 +45,9 @@ class Ranked:
         return self.gain.finding != CLEAN or self.plan.name in MEASURED_ANYWHERE
 
 
-def ranking(plans: Sequence[Plan], faults: Mapping[str, Fault], table: Sequence[Gain], budget: float) -> list[Ranked]:
+def ranking(
+    plans: Sequence[Plan], faults: Mapping[str, Fault], table: Sequence[Gain], budget: float, scorer: float = 1.0
+) -> list[Ranked]:
     """The plans in their order, the first of them the one to take.
 
     A plan stands above random rows, or above all rows for fewer epochs, only where the interval of its gain over them
@@ -57,8 +59,9 @@ def ranking(plans: Sequence[Plan], faults: Mapping[str, Fault], table: Sequence[
         faults: of the pool.
         table: measured gains.
         budget: as a share of the full cost.
+        scorer: weights of the model that embeds and scores rows, as a share of the learner's.
     """
-    made = [_measured(plan, faults, table, budget) for plan in sorted(plans, key=lambda plan: plan.simplicity)]
+    made = [_measured(plan, faults, table, budget, scorer) for plan in sorted(plans, key=lambda plan: plan.simplicity)]
     fit, unfit = [one for one in made if not one.plan.unfit], [one for one in made if one.plan.unfit]
     bases = [one for one in fit if one.plan.name in BASES]
     if bases and bases[0].gain is not None and bases[0].gain.seen == "loss":
@@ -77,7 +80,7 @@ def ranking(plans: Sequence[Plan], faults: Mapping[str, Fault], table: Sequence[
     return [replace(one, why=_why(one, after)) for one, after in zip_longest(ordered, ordered[1:])]
 
 
-def _measured(plan: Plan, faults: Mapping[str, Fault], table: Sequence[Gain], budget: float) -> Ranked:
+def _measured(plan: Plan, faults: Mapping[str, Fault], table: Sequence[Gain], budget: float, scorer: float) -> Ranked:
     """A plan with its gains; where it answers several faults, the largest that was measured for one of them."""
     if plan.name == RANDOM:
         return Ranked(plan, None, None)
@@ -87,7 +90,7 @@ def _measured(plan: Plan, faults: Mapping[str, Fault], table: Sequence[Gain], bu
 
     def gains(against: str) -> list[Gain]:
         expected = (
-            expected_gain(table, fault.name, rule_of(plan, fault.name), fault.share, budget, against)
+            expected_gain(table, fault.name, rule_of(plan, fault.name), fault.share, budget, against, scorer)
             for fault in counting
         )
         return [gain for gain in expected if gain is not None]
@@ -95,7 +98,7 @@ def _measured(plan: Plan, faults: Mapping[str, Fault], table: Sequence[Gain], bu
     def best(against: str) -> Gain | None:
         found = gains(against)
         if not found:
-            return expected_gain(table, CLEAN, plan.rule, 0.0, budget, against)
+            return expected_gain(table, CLEAN, plan.rule, 0.0, budget, against, scorer)
         if plan.name in MEASURED_ANYWHERE:
             return found[0]  # of the fault of most rows
         return max(found, key=lambda gain: (gain.seen == "gain", gain.points))

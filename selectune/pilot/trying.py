@@ -137,7 +137,9 @@ class Trials:
             np.stack([one.losses for one in self.curve])[None],
             np.stack([one.wrong for one in self.curve])[None],
         )
-        cheap = Reference(np.stack([one.wrong for one in self.cheap]), reference.wrong)
+        cheap = Reference(
+            np.stack([one.losses for one in self.cheap]), np.stack([one.wrong for one in self.cheap]), reference.wrong
+        )
         return forecast_curve(measured, size, self.n_classes, seed, cheap)
 
     def gains(self, as_it_is: bool = False) -> list[Trial]:

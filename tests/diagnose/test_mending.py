@@ -13,15 +13,15 @@ from selectune.diagnose.mending import ANSWERS, CLEAN, RANDOM, Gain, expected_ga
 from tests.diagnose.made_up import a_labelled_pool, written
 from tests.mistakes import names
 
-COLUMNS = "finding,rule,true_share,budget,learner,against,gain_points,low,high,pools,seeds"
+COLUMNS = "finding,rule,true_share,budget,learner,against,gain_points,low,high,pools,seeds,scorer"
 TABLE = """
-label_issue,label_issues,0.3,0.5,fine-tuned,fewer_epochs,2.0,0.5,3.5,2,3
-label_issue,label_issues,0.3,0.5,frozen,random,9.9,9.0,10.8,2,3
-label_issue,label_issues,0.3,0.5,fine-tuned,random,6.2,4.3,8.1,2,3
-label_issue,igse,0.3,0.5,fine-tuned,random,-7.6,-9.0,-6.2,2,3
-label_issue,label_issues,0.1,0.5,fine-tuned,random,1.4,-0.3,3.1,2,3
-none,label_issues,0,0.5,fine-tuned,random,-1.5,-2.5,-0.5,3,1
-none,balanced,0,0.5,fine-tuned,random,0.1,,,1,1
+label_issue,label_issues,0.3,0.5,fine-tuned,fewer_epochs,2.0,0.5,3.5,2,3,1
+label_issue,label_issues,0.3,0.5,frozen,random,9.9,9.0,10.8,2,3,1
+label_issue,label_issues,0.3,0.5,fine-tuned,random,6.2,4.3,8.1,2,3,1
+label_issue,igse,0.3,0.5,fine-tuned,random,-7.6,-9.0,-6.2,2,3,1
+label_issue,label_issues,0.1,0.5,fine-tuned,random,1.4,-0.3,3.1,2,3,1
+none,label_issues,0,0.5,fine-tuned,random,-1.5,-2.5,-0.5,3,1,1
+none,balanced,0,0.5,fine-tuned,random,0.1,,,1,1,1
 """
 
 

@@ -95,7 +95,7 @@ def test_nothing_is_forecast_below_chance_or_above_certainty() -> None:
 
 def test_where_the_reference_is_worse_than_chance_the_learner_may_be_too() -> None:
     measured, _ = seen(np.array([0.46, 0.48, 0.5, 0.5]), 6)
-    reference = Reference(measured.wrong[0], np.arange(ROWS) % 10 < 6)
+    reference = Reference(measured.losses[0], measured.wrong[0], np.arange(ROWS) % 10 < 6)
     assert forecast_curve(measured, FULL, 2, 0, reference).accuracy.low < 0.45
 
 
@@ -118,9 +118,10 @@ def test_a_reference_that_is_like_the_learner_sharpens_the_forecast() -> None:
         like, like_full = seen(power_law(0.41, 0.11, 0.5), 100 + seed)
         # the same rows are hard for both
         order, other = np.argsort(full), np.argsort(like_full)
-        at_sizes, at_full = np.empty_like(like.wrong[0]), np.empty_like(like_full)
-        at_sizes[:, order], at_full[order] = like.wrong[0][:, other], like_full[other]
-        made = forecast_curve(measured, FULL, 2, seed, Reference(at_sizes, at_full))
+        losses, at_sizes, at_full = (np.empty_like(one) for one in (like.losses[0], like.wrong[0], like_full))
+        losses[:, order], at_sizes[:, order] = like.losses[0][:, other], like.wrong[0][:, other]
+        at_full[order] = like_full[other]
+        made = forecast_curve(measured, FULL, 2, seed, Reference(losses, at_sizes, at_full))
         errors.append(abs(made.accuracy.value - 1 + full.mean()))
         widths.append(made.accuracy.high - made.accuracy.low)
         alone.append(np.diff([(one := forecast_curve(measured, FULL, 2, seed).accuracy).low, one.high]))
@@ -131,8 +132,8 @@ def test_a_reference_that_is_like_the_learner_sharpens_the_forecast() -> None:
 def test_a_reference_that_contradicts_the_curve_widens_the_interval() -> None:
     measured, _ = seen(power_law(0.4, 0.1, 0.5), 1)
     wrong = measured.wrong[0]
-    agrees = Reference(wrong, wrong[-1] & (np.arange(ROWS) % 3 > 0))
-    contradicts = Reference(wrong, np.arange(ROWS) % 20 < 9)
+    agrees = Reference(measured.losses[0], wrong, wrong[-1] & (np.arange(ROWS) % 3 > 0))
+    contradicts = Reference(measured.losses[0] - 0.2, wrong & (np.arange(ROWS) % 2 > 0), np.arange(ROWS) % 20 < 9)
     widths = [
         np.diff([(one := forecast_curve(measured, FULL, 2, 0, reference).accuracy).low, one.high])[0]
         for reference in (agrees, contradicts)
@@ -180,6 +181,18 @@ def test_a_reference_that_errs_on_other_rows_than_the_learner_is_trusted_less() 
     full = wrong[-1] & (np.arange(ROWS) % 2 > 0)
     widths = []
     for shift in (0, 7):  # the same rate, on the same rows or on others
-        made = forecast_curve(measured, FULL, 2, 0, Reference(np.roll(wrong, shift, axis=1), full)).accuracy
+        losses, at_sizes = (np.roll(one, shift, axis=1) for one in (measured.losses[0], wrong))
+        made = forecast_curve(measured, FULL, 2, 0, Reference(losses, at_sizes, full)).accuracy
         widths.append(made.high - made.low)
     assert widths[0] < widths[1]
+
+
+def test_where_a_power_law_misses_the_reference_the_forecast_is_the_references() -> None:
+    """As with many classes: hardly learned on small subsets, and well on all rows."""
+    measured, _ = seen(np.array([0.8, 0.78, 0.75, 0.2]), 1, noise=0.0)
+    full = np.arange(ROWS) % 5 == 0  # 20 % of the rows
+    alone = forecast_curve(measured, FULL, 20).accuracy
+    made = forecast_curve(measured, FULL, 20, 0, Reference(measured.losses[0], measured.wrong[0], full)).accuracy
+    assert alone.value < 0.6
+    assert abs(made.value - 0.8) < 0.02
+    assert made.high - made.low < 0.1

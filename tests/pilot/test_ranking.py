@@ -109,14 +109,46 @@ def test_a_gain_is_interpolated_between_measured_shares_and_not_beyond() -> None
     assert expected_gain(table, "near_copy", "label_issues", 0.3, 0.5) is None
 
 
-def test_fine_tuning_speaks_before_frozen_embeddings_and_a_near_budget_before_a_far_one() -> None:
+def test_a_near_budget_and_a_near_size_of_the_scorer_speak_before_far_ones() -> None:
     tuned = gain("label_issue", "label_issues", 6.0, 2.0)
-    frozen, small = replace(tuned, learner="frozen", points=9.0), replace(tuned, learner="frozen", budget=0.1)
-    for table in itertools.permutations([tuned, frozen, small]):
+    small, large = replace(tuned, learner="frozen", budget=0.1), replace(tuned, scorer=0.17, points=1.0)
+    for table in itertools.permutations([tuned, small, large]):
         for budget, found in ((0.5, tuned), (0.3, tuned), (1.0, tuned), (0.1, small), (0.02, small)):
             assert expected_gain(table, "label_issue", "label_issues", 0.3, budget) == found
+        for scorer, found in ((0.5, tuned), (2.0, tuned), (0.1, large), (0.3, large)):
+            assert expected_gain(table, "label_issue", "label_issues", 0.3, 0.5, scorer=scorer) == found
+    clean = gain(CLEAN, "label_issues", 0.0, 1.0)
+    other = expected_gain([tuned, replace(clean, scorer=0.17)], "label_issue", "label_issues", 0.3, 0.5, scorer=0.17)
+    assert other == tuned, "a clean pool says nothing of a faulty one"
+
+
+def test_two_learners_that_agree_say_more_than_either_and_two_that_differ_say_less() -> None:
+    tuned = gain("label_issue", "label_issues", 5.0, 6.0)
+
+    def together(points: float, spread: float, table_first: bool = True) -> Gain:
+        frozen = replace(tuned, learner="frozen", points=points, low=points - spread, high=points + spread)
+        table = [tuned, frozen] if table_first else [frozen, tuned]
+        found = expected_gain(table, "label_issue", "label_issues", 0.3, 0.5)
+        assert found is not None
+        return found
+
+    agree, differ = together(4.0, 3.0), together(-10.0, 3.0)
+    assert agree.seen == "gain", "though the fine-tuned alone holds 0"
+    assert agree.points == pytest.approx((5 / 36 + 4 / 9) / (1 / 36 + 1 / 9))
+    assert agree.high is not None
+    assert agree.high - agree.points == pytest.approx((1 / 36 + 1 / 9) ** -0.5)
+    assert agree.pools == 2 * tuned.pools
+    assert together(4.0, 3.0, table_first=False) == agree
+    assert differ.seen == "none"
+    assert -10 < differ.points < 5
+    assert differ.high is not None
+    assert differ.high - differ.points > 6
+
+
+def test_what_fine_tuning_was_not_measured_at_frozen_embeddings_tell() -> None:
+    tuned = gain("label_issue", "label_issues", 6.0, 2.0)
+    frozen = replace(tuned, learner="frozen", points=9.0)
     assert expected_gain([frozen], "label_issue", "label_issues", 0.3, 0.4) == frozen
-    # what fine-tuning was not measured at, frozen embeddings tell
     clean = replace(gain(CLEAN, "label_issues", 0.0, 1.0), learner="frozen")
     interpolated = expected_gain([tuned, frozen, clean], "label_issue", "label_issues", 0.1, 0.5)
     assert interpolated is not None
