@@ -1,8 +1,8 @@
 """Pilots of full fine-tunings: how far off is the forecast, and what does the pick lose to the best plan?
 
-    python benchmarks/fine_tuned_pilot.py --csv results/fine_tuned_pilot.csv   # an hour and a half on one core
+    python benchmarks/fine_tuned_pilot.py --csv results/fine_tuned_pilot.csv   # an hour on one core
 
-Pools of 20,000 rows of SST-2, clean or with one fault in 30 % of them, two epochs of the 22M model in bf16 autocast.
+Pools of 20,000 rows of SST-2, clean or with one fault in 30 % of them, three epochs of the 22M model in bf16 autocast.
 `python main.py pilot` may take a tenth of the full cost; its scorer is the same model cut after one of six layers, as a
 whole pass would be more than a third of that. It judges by 1,000 other rows without the fault. Then all rows and every
 plan that the pilot rehearsed are fitted, by the pilot's own overlays: `came` is the accuracy on the rows that the pilot
@@ -115,7 +115,7 @@ def prepared(rows: CleanRows, fault: str, seed: int, folder: Path, options: argp
                           "max_length": 64, "batch_size": 32},
         },
         "model": {"checkpoint": options.model, "learning_rate": 1e-4},
-        "trainer": {"max_epochs": 2, "precision": "bf16-mixed", "accelerator": "cpu", "enable_progress_bar": False},
+        "trainer": {"max_epochs": 3, "precision": "bf16-mixed", "accelerator": "cpu", "enable_progress_bar": False},
         "scorer": {"generative": {"head": "probe", "layers": [1]}},
     }  # fmt: skip
     base.write_text(yaml.safe_dump(settings, sort_keys=False))

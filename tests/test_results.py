@@ -13,6 +13,7 @@ from detection_tables import tables as detection_tables
 from expected_gains import COLUMNS, FINE_TUNED, TABLE, text
 from fine_tuned_outcomes import SAME
 from outcome_tables import tables
+from pilot_tables import tables as pilot_tables
 from pool_faults import rare_class
 from scipy.stats import ttest_1samp
 from verdicts import TABLES, groups_of, summary_file
@@ -117,6 +118,12 @@ def test_an_interval_of_a_committed_difference_is_the_t_interval_over_its_seeds(
             assert (float(line["low"]), float(line["high"])) == pytest.approx(tuple(expected), rel=1e-6, abs=1e-8)
             checked += 1
     assert checked == 44
+
+
+def test_the_page_of_pilots_has_the_tables_of_its_results() -> None:
+    page = (REPOSITORY / "docs" / "pilot.md").read_text()
+    for table in pilot_tables():
+        assert table in page, f"paste this into docs/pilot.md:\n{table}"
 
 
 def test_the_packaged_gains_are_those_of_the_results() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from selectune.lightning_modules.sampling import draw_continuations, left_padded
 from selectune.lightning_modules.scorers.sampling import SamplingScorer
 from selectune.selectors.base import uniforms
 
@@ -65,11 +66,37 @@ def test_draws_follow_the_models_own_chances() -> None:
     scorer = made(samples=4000)
     ids, real = scorer._prompts(batch_of([1]))
     with torch.no_grad():
-        drawn, logs = scorer._continue(ids, real, np.array([5], dtype=np.uint64))
+        hashes = np.array([5], dtype=np.uint64)
+        drawn, logs = draw_continuations(scorer.network, ids, real, hashes, 0, scorer.samples, scorer.max_new_tokens)
         chances = scorer.network(input_ids=torch.tensor([ROWS[1]])).logits[0, -1].softmax(-1)
     frequency = torch.bincount(drawn[:, 0], minlength=40) / 4000
     assert float((frequency - chances).abs().max()) < 0.03
     np.testing.assert_allclose(logs[:, 0].exp(), chances[drawn[:, 0]], atol=1e-5)
+
+
+def test_nucleus_draws_are_of_the_likeliest_tokens_as_often_as_they_are_likely_among_these() -> None:
+    scorer = made(samples=4000)
+    ids, real = scorer._prompts(batch_of([1]))
+    with torch.no_grad():
+        drawn, _ = draw_continuations(scorer.network, ids, real, np.array([5], np.uint64), 0, 4000, 1, top_p=0.6)
+        chances = scorer.network(input_ids=torch.tensor([ROWS[1]])).logits[0, -1].double().softmax(-1)
+    falling, tokens = chances.sort(descending=True)
+    inside = tokens[: int((falling.cumsum(0) < 0.6).sum()) + 1]  # the fewest that have 0.6 together
+    assert set(drawn[:, 0].tolist()) <= set(inside.tolist())
+    among = torch.zeros(40, dtype=torch.float64)
+    among[inside] = chances[inside] / chances[inside].sum()
+    assert float((torch.bincount(drawn[:, 0], minlength=40) / 4000 - among).abs().max()) < 0.03
+    tiny = draw_continuations(scorer.network, ids[:1], real[:1], np.array([5], np.uint64), 0, 1, 3, top_p=1e-9)[0]
+    greedy = scorer.network.generate(torch.tensor([ROWS[1]]), max_new_tokens=3, do_sample=False, pad_token_id=0)
+    assert tiny[0].tolist() == greedy[0, 2:].tolist(), "a nucleus of one token is the likeliest"
+
+
+def test_left_padding_keeps_the_end_of_a_row() -> None:
+    ids, real = left_padded(torch.tensor([[1, 2, 3, 0], [4, 5, 6, 7]]), torch.tensor([3, 4]), room=3)
+    assert (ids.tolist(), real.tolist()) == ([[1, 2, 3], [5, 6, 7]], [[1, 1, 1], [1, 1, 1]])
+    ids, real = left_padded(torch.tensor([[1, 2, 0], [4, 5, 6]]), torch.tensor([2, 3]))
+    assert real.tolist() == [[0, 1, 1], [1, 1, 1]]
+    assert ids[0, 1:].tolist() == [1, 2]
 
 
 def test_what_follows_the_end_of_a_text_does_not_count() -> None:

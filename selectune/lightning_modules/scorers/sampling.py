@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from selectune.common.flop_formulas import softmax_flops
-from selectune.lightning_modules.heads import network_inputs, widest
+from selectune.lightning_modules.heads import network_inputs
+from selectune.lightning_modules.sampling import draw_continuations, ended, left_padded
 from selectune.lightning_modules.scorers.base import LAST, Scorer, states_of
-from selectune.selectors.base import uniforms
 from selectune.selectors.entropy import group_by_meaning, meaning_entropy
 
 
@@ -42,12 +42,14 @@ class SamplingScorer(Scorer):
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Signals of a batch, float32, shape (rows,)."""
         ids, real = self._prompts(batch)
-        drawn, log_probs = self._continue(ids, real, np.asarray(batch["text_hash"]))
-        ended = (drawn == self.stop_id).cumsum(1) - (drawn == self.stop_id).int() > 0  # after an end-of-text token
-        counts = (~ended).sum(1)
-        means = (log_probs.masked_fill(ended, 0.0).sum(1) / counts).view(-1, self.samples).cpu().double().numpy()
+        drawn, log_probs = draw_continuations(
+            self.network, ids, real, np.asarray(batch["text_hash"]), self.seed, self.samples, self.max_new_tokens
+        )
+        beyond = ended(drawn, self.stop_id)
+        sums = log_probs.masked_fill(beyond, 0.0).sum(1)
+        means = (sums / (~beyond).sum(1)).view(-1, self.samples).cpu().double().numpy()
         with states_of(self.network, {LAST}) as states:
-            inputs = {"input_ids": drawn, "attention_mask": (~ended).long(), "token_type_ids": torch.zeros_like(drawn)}
+            inputs = {"input_ids": drawn, "attention_mask": (~beyond).long(), "token_type_ids": torch.zeros_like(drawn)}
             self.network.base_model(**network_inputs(self.network, inputs))
         embeddings = self.mean_of(states[LAST], inputs).view(len(means), self.samples, -1).cpu().numpy()
         entropies = [
@@ -69,26 +71,6 @@ class SamplingScorer(Scorer):
         """Each text `samples` times, without special tokens at its end, padded on the left so that all end alike."""
         places = torch.arange(batch["input_ids"].shape[1], device=batch["input_ids"].device)
         lengths = torch.where(batch["special"], -1, places).amax(1).clamp(min=0) + 1
-        longest = int(lengths.max())
         room = getattr(self.network.config, "max_position_embeddings", None)
-        length = min(longest, room - self.max_new_tokens) if room else longest  # of a longer text its end
-        source = torch.arange(length, device=places.device) - length + lengths[:, None]
-        ids = batch["input_ids"].gather(1, source.clamp(min=0))
-        return ids.repeat_interleave(self.samples, 0), (source >= 0).long().repeat_interleave(self.samples, 0)
-
-    def _continue(self, ids: Tensor, real: Tensor, text_hash: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Tokens that are drawn one after the other, and the log probability of each; shape (rows, new tokens)."""
-        drawn, logs, past = [], [], None
-        for step in range(self.max_new_tokens):
-            places = (real.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-            output = self.network(
-                input_ids=ids, attention_mask=real, position_ids=places, past_key_values=past, use_cache=True
-            )
-            past = output.past_key_values
-            chances = output.logits[:, -1].to(widest(ids.device)).softmax(-1)
-            draw = torch.from_numpy(uniforms(self.seed, text_hash, self.samples, step)).to(chances.dtype).to(ids.device)
-            ids = torch.searchsorted(chances.cumsum(-1), draw.view(-1, 1)).clamp(max=chances.shape[1] - 1)
-            real = torch.cat([real, torch.ones_like(ids)], 1)
-            drawn.append(ids)
-            logs.append(chances.gather(1, ids).clamp(min=torch.finfo(chances.dtype).tiny).log())
-        return torch.cat(drawn, 1), torch.cat(logs, 1)
+        ids, real = left_padded(batch["input_ids"], lengths, room - self.max_new_tokens if room else None)
+        return ids.repeat_interleave(self.samples, 0), real.repeat_interleave(self.samples, 0)

@@ -1,0 +1,61 @@
+"""The tables of docs/pilot.md, from results/.
+
+    python benchmarks/pilot_tables.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from faulty_pools import read
+from pilot import ALONE, summary
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+DEVS = ("trusted", "contaminated")
+Figures = dict[tuple[str, str, str], float]
+
+
+def figures() -> Figures:
+    """Means of results/pilot.csv by group of pools, variant and metric."""
+    return {(row.case.split(":")[0], row.variant, row.metric): row.value for row in summary(read(RESULTS / "pilot.csv"))}
+
+
+def tables() -> list[str]:
+    """All of them, in Markdown."""
+    of = figures()
+    error = " | ".join(f"{of['all', dev, 'median_error']:.1f}" for dev in DEVS)
+    covered = " | ".join(f"{100 * of['all', dev, 'covered']:.0f} %" for dev in DEVS)
+    regret = " | ".join(_interval(of, ("all", dev, "regret"), "") for dev in DEVS)
+    right = " | ".join(f"{100 * of['all', dev, 'was_right']:.0f} %" for dev in DEVS)
+    pilots = f"""| | trusted rows | split off the pool |
+| --- | ---: | ---: |
+| forecast of the full accuracy: median absolute error, points | {error} |
+| its 80 % interval holds the accuracy on these rows, of 60 | {covered} |
+| regret of the pilot's pick, points | {regret} |
+| the pick was the best, or within half a point of it | {right} |"""
+    names = {
+        "random": "random rows",
+        "fewer_epochs": "all rows for fewer epochs",
+        "diagnosis": "the plan that the diagnosis puts first, without a pilot",
+    }
+    lines = [f"| {title} | {_interval(of, ('all', 'outcome', f'regret_{who}'), '')} |" for who, title in names.items()]
+    alone = "\n".join(["| always | regret, points |", "| --- | ---: |", *lines])
+    kinds = {"faulty": "nine pools with a fault in 30 % of the rows, points", "clean": "three clean pools, points"}
+    lines = [
+        f"| {title} | {' | '.join(_interval(of, (kind, 'first plan', f'over_{base}'), '+') for base in ALONE)} |"
+        for kind, title in kinds.items()
+    ]
+    head = "| the plan that the diagnosis puts first, at the same total cost | over random rows | over fewer epochs |"
+    return [pilots, alone, "\n".join([head, "| --- | ---: | ---: |", *lines])]
+
+
+def _interval(of: Figures, key: tuple[str, str, str], sign: str) -> str:
+    """Such as "0.1 [−0.0, 0.3]"."""
+    group, variant, metric = key
+    mean, low, high = (of[group, variant, f"{metric}{bound}"] for bound in ("", "_low", "_high"))
+    shown = f"{mean:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
+    return shown.replace("-", "\N{MINUS SIGN}")
+
+
+if __name__ == "__main__":
+    print("\n\n".join(tables()))
