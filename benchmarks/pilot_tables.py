@@ -17,7 +17,8 @@ Figures = dict[tuple[str, str, str], float]
 
 def figures() -> Figures:
     """Means of results/pilot.csv by group of pools, variant and metric."""
-    return {(row.case.split(":")[0], row.variant, row.metric): row.value for row in summary(read(RESULTS / "pilot.csv"))}
+    rows = summary(read(RESULTS / "pilot.csv"))
+    return {(row.case.split(":")[0], row.variant, row.metric): row.value for row in rows}
 
 
 def tables() -> list[str]:
