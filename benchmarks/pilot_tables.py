@@ -1,6 +1,6 @@
 """The tables of docs/pilot.md, from results/.
 
-    python benchmarks/pilot_tables.py
+python benchmarks/pilot_tables.py
 """
 
 from __future__ import annotations

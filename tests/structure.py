@@ -26,6 +26,7 @@ RUNGS: dict[str, float] = {
     "diagnose": 8,
     "runs": 7,
     "datamodules": 6,
+    "evaluations": 6,
     "report": 6,
     "verdict": 5.5,  # the page shows it
     "selection": 5,

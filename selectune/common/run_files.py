@@ -55,6 +55,7 @@ class RunFiles:
         self.pilot = path / "pilot.json"
         self.pilot_page = path / "pilot.html"
         self.expected = path / "expected.json"  # the metric that a pilot forecast for this run
+        self.evaluations = path / "evaluations"  # rows of each evaluation of a language model
         self.comparison = self.compare / "compare.json"  # their seeds
         self.whole = self.compare / "whole.yaml"  # of a plan: the config of the training that it is for
 
@@ -80,6 +81,6 @@ class RunFiles:
             self.row_metrics, self.training, self.path / "hparams.yaml", self.checkpoints, self.export, self.selection,
             self.figures, self.warm_up.path, self.open_costs, self.verdict, self.compare,
             self.diagnosis, self.findings, self.diagnosis_page, self.plan, self.plan_overlay, self.plan_review,
-            self.pilot, self.pilot_page, self.expected,
+            self.pilot, self.pilot_page, self.expected, self.evaluations,
             self.config,
         ]  # fmt: skip

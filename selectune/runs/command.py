@@ -29,6 +29,7 @@ from selectune.common.files import check_folder, default_cache, no_room, use_cac
 from selectune.common.ranks import leave
 from selectune.costs.ledger import Ledger
 from selectune.datamodules.base import SelectionDataModule
+from selectune.evaluations import Evaluation
 from selectune.lightning_modules import FineTuner
 from selectune.lightning_modules.fine_tuner import NO_END
 from selectune.lightning_modules.scorers.settings import ScorerSettings
@@ -121,6 +122,10 @@ class RunCLI(LightningCLI):
         parser.add_argument("--overwrite", action="store_true", help="Remove what an earlier run left in --output.")
         parser.add_argument("--warm_up", type=WarmUp | None, default=None, help="Warm up before fine-tuning.")
         parser.add_argument("--pilot", type=Piloted | None, default=None, help="The pilot that a fit is compared with.")
+        parser.add_argument(
+            "--evaluations", type=list[Evaluation] | None, default=None,
+            help="What a causal language model is tried at before and after its training.",
+        )  # fmt: skip
         parser.add_class_arguments(ScorerSettings, "scorer")
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
@@ -183,6 +188,7 @@ class RunCLI(LightningCLI):
             scorer=self._get(self.config_init, "scorer"),
             warm_up=self._get(self.config_init, "warm_up"),
             pilot=self._get(self.config_init, "pilot"),
+            evaluations=tuple(self._get(self.config_init, "evaluations") or ()),
             ckpt_path=self.options.get("ckpt_path"),
             overwrite=self.options.overwrite,
             keep_models=self.keep_models,

@@ -26,6 +26,7 @@ from selectune.datamodules.base import SelectionDataModule
 from selectune.lightning_modules.fine_tuner import FineTuner
 from selectune.report import print_metrics, print_summary, write_report
 from selectune.runs.directory import Run
+from selectune.runs.evaluating import evaluated, evaluated_before
 from selectune.runs.job import Job, Start, abandoned_on_mistakes, begin
 from selectune.runs.metrics_log import MetricsLog
 from selectune.selection.manifest import head_sentence
@@ -45,6 +46,7 @@ def fit(job: Job) -> None:
     with abandoned_on_mistakes(job):
         start = begin(job, "fit")
         _warm_up(job, start)
+        before = evaluated_before(job)
         data = _selected(job, job.data, start.requests.get("fit"), job.run.selection)
         job.trainer.fit(job.model, data, ckpt_path=start.checkpoint, weights_only=True)
     best = on_rank_zero(job.run.best_checkpoint)  # None: there was no validation; the final weights are tested
@@ -54,6 +56,7 @@ def fit(job: Job) -> None:
     if on_rank_zero(lambda: job.keep_models) and finite_weights(job.model):
         export(job.model, data, job.run.export)
     metrics = {name: float(value) for name, value in job.trainer.callback_metrics.items()}
+    metrics |= before | evaluated(job)
     barrier()  # until all ranks have written what they evaluated, which the report counts
     on_rank_zero(lambda: _report(job, metrics))
     demand_trained(job.trainer)

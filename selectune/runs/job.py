@@ -19,6 +19,7 @@ from selectune.costs.record import Part
 from selectune.data.sources import find_model
 from selectune.data.tokens import load_tokenizer
 from selectune.datamodules.base import SelectionDataModule
+from selectune.evaluations.base import Evaluation
 from selectune.lightning_modules.fine_tuner import FineTuner
 from selectune.lightning_modules.scorers.settings import ScorerSettings
 from selectune.runs.directory import Run
@@ -85,6 +86,7 @@ class Job:
     scorer: ScorerSettings
     warm_up: WarmUp | None = None
     pilot: Piloted | None = None
+    evaluations: tuple[Evaluation, ...] = ()  # of a language model, before and after it is trained
     ckpt_path: str | None = None
     overwrite: bool = False
     keep_models: bool = True  # leave checkpoints and the exported model when a fit ends
@@ -129,6 +131,31 @@ def _keep_review(job: Job) -> None:
             )
 
 
+def check_evaluations(job: Job) -> None:
+    """Load what the evaluations need.
+
+    Raises:
+        UserError: something is missing, two of them have one name, or no causal language model is trained.
+    """
+    if not job.evaluations:
+        return
+    names = [one.name for one in job.evaluations]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"Two of the evaluations are called {twice[0]}; give one of them another name.")
+    if getattr(job.data, "objective", None) != "causal":
+        raise UserError(
+            "evaluations are of a causal language model before and after its training; use --data LanguageModeling "
+            "with --data.objective causal, or drop `evaluations`.",
+            option="evaluations",
+        )
+
+    def check() -> None:
+        for one in job.evaluations:
+            one.check(job.data.root)
+
+    on_rank_zero(check)
+
+
 def request_of(job: Job, part: Part, data: SelectionDataModule) -> SelectionRequest | None:
     """The selection that the loaded data of a part ask for; None where they ask for none."""
     limits = job.trainer if part == "fit" else job.warm_up
@@ -156,6 +183,7 @@ def begin(job: Job, verb: str) -> Start:
             asked["warm_up"] = request_of(job, "warm_up", job.warm_up.data)
         return {part: request for part, request in asked.items() if request is not None}
 
+    check_evaluations(job)
     on_rank_zero(lambda: len(load()))  # rank 0 alone first, as this may build caches
     requests = load()
     rank, size = world()

@@ -1,0 +1,87 @@
+"""Evaluations of a model: made once for the same weights, charged to the ledger, and written into the run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from selectune.common.files import atomic_file, default_cache, write_json
+from selectune.common.locks import locked
+from selectune.costs.ledger import Ledger
+from selectune.evaluations.base import Evaluated, Evaluation, LanguageModel, Spent
+from selectune.signals.compute import charge_avoided
+
+BEFORE = "_before"  # ends the name of a metric of the model as it was before it was trained
+WAIT_SECONDS = 3600.0  # for another process that makes the same evaluation
+FORMAT = 1  # raise it whenever the same model would be evaluated otherwise
+
+
+def evaluate_model(
+    evaluations: Sequence[Evaluation], model: LanguageModel, weights: str, ledger: Ledger, folder: Path, end: str = ""
+) -> dict[str, float]:
+    """Try a model, and return its metrics as ``test/<name>/<metric>``.
+
+    What was found for the same weights lies in the cache; the rest is made one evaluation after the other, so that a
+    stopped run goes on with the next one.
+
+    Args:
+        evaluations: that were checked.
+        model: to try.
+        weights: hash of its weights.
+        ledger: of the run.
+        folder: of the run, for the rows of each evaluation.
+        end: of the names of metrics and files.
+    """
+    metrics: dict[str, float] = {}
+    for one in evaluations:
+        found = _found(one, model, weights, ledger, f"{one.name}{end}")
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_file(folder / f"{one.name}{end}.parquet") as partial:
+            pq.write_table(pa.table(found.rows), partial)
+        metrics |= {f"test/{one.name}/{name}{end}": value for name, value in found.metrics.items()}
+    return metrics
+
+
+def _found(one: Evaluation, model: LanguageModel, weights: str, ledger: Ledger, work: str) -> Evaluated:
+    text = json.dumps([FORMAT, weights, one.key], sort_keys=True)
+    place = default_cache() / "evaluations" / hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    rows, about = place.with_suffix(".parquet"), place.with_suffix(".json")
+    with locked(place.with_suffix(".lock"), WAIT_SECONDS, "the same evaluation"):
+        if (known := _read(rows, about)) is not None:
+            found, costs = known
+            charge_avoided(ledger, costs, "fit")
+            return found
+        model.spent = Spent()
+        with ledger.stage(one.stage, work=work) as cost:  # type: ignore[arg-type]
+            found = one.run(model)
+            spent = model.spent
+            cost.add(
+                examples=spent.examples, tokens=spent.tokens, padded_tokens=spent.padded_tokens, flops=spent.flops,
+                method="a forward pass over each padded text",
+            )  # fmt: skip
+        costs = [record.to_json() for record in ledger.records if record.work == work and record.stage == one.stage][
+            -1:
+        ]
+        with atomic_file(rows) as partial:
+            pq.write_table(pa.table(found.rows), partial)
+        write_json(about, {"metrics": found.metrics, "costs": costs})  # last: it says that the rows are there
+    return found
+
+
+def _read(rows: Path, about: Path) -> tuple[Evaluated, list[dict[str, Any]]] | None:
+    """An evaluation of the cache with its costs; None where there is none, or it is damaged."""
+    try:
+        content = json.loads(about.read_text())
+        table = pq.read_table(rows)
+        columns = {name: np.asarray(table[name].to_pylist()) for name in table.column_names}
+        return Evaluated(dict(content["metrics"]), columns), list(content["costs"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,180 @@
+"""Zero-shot classification, perplexity and toxicity, alone and in a fit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from selectune.common.errors import CheckpointError, DataError, UserError
+from selectune.common.run_files import RunFiles
+from selectune.costs.ledger import read_ledger
+from selectune.evaluations import Evaluation, Perplexity, Toxicity, ZeroShot
+from selectune.evaluations import toxicity as toxicity_of
+from selectune.evaluations.base import LanguageModel
+from tests.conftest import Here, sentences
+from tests.evaluations.test_language_model import harness, opened
+from tests.mistakes import mistake, names
+
+TEMPLATE, LABELS = "{text} is", ["bad", "good"]
+
+
+@pytest.fixture
+def model(causal_folder: Path) -> LanguageModel:
+    return opened(causal_folder)
+
+
+@pytest.fixture
+def reviews(tmp_path: Path) -> Path:
+    """A file of reviews."""
+    texts, labels = sentences(30, seed=5)
+    file = tmp_path / "reviews.parquet"
+    kinds = ["toxic" if label else "nontoxic" for label in labels]
+    pq.write_table(
+        pa.table({"text": texts, "label": labels, "prompt": [text[:20] for text in texts], "kind": kinds}), file
+    )
+    return file
+
+
+def test_zero_shot_decides_by_the_likelihood_of_labels(model: LanguageModel, reviews: Path) -> None:
+    made = ZeroShot(str(reviews), TEMPLATE, LABELS, max_rows=12)
+    made.check(None)
+    found = made.run(model)
+    prompts = made.prompts
+    assert len(prompts) == 12
+    sums = np.array([[harness(model, prompt, f" {label}") for label in LABELS] for prompt in prompts])
+    alone = np.array([harness(model, " is", f" {label}") for label in LABELS])
+    np.testing.assert_allclose(np.stack([found.rows[f"log_probability_{i}"] for i in (0, 1)], 1), sums, atol=1e-4)
+    for name, values in (("", sums), ("_norm", sums / [3, 4]), ("_calibrated", sums - alone)):
+        guessed = values.argmax(axis=1)
+        assert found.rows[f"prediction_accuracy{name}"].tolist() == guessed.tolist()
+        assert found.metrics[f"accuracy{name}"] == pytest.approx((guessed == made.true).mean())
+    assert found.metrics["majority_accuracy"] >= 0.5
+
+
+def test_perplexity_is_of_all_tokens_together(model: LanguageModel, reviews: Path) -> None:
+    made = Perplexity(str(reviews), max_length=8)
+    made.check(None)
+    found = made.run(model)
+    total, count = found.rows["loss_sum"].sum(), found.rows["tokens"].sum()
+    assert found.metrics["perplexity"] == pytest.approx(np.exp(total / count))
+    assert count == sum(min(len(model.tokens_of(text)), 8) - 1 for text in made.texts)
+
+
+def test_toxicity_is_that_of_the_worst_continuation(
+    model: LanguageModel, reviews: Path, classifier_folder: Path
+) -> None:
+    settings: dict[str, Any] = {"samples": 3, "max_new_tokens": 5, "kind_column": "kind", "toxic_label": "LABEL_2"}
+    made = Toxicity(str(reviews), str(classifier_folder), **settings)
+    made.check(None)
+    found = made.run(model)
+    texts = model.continued(made.prompts, made.text_hash, 0, 3, 5, 0.9)
+    worst = made.scored([text for few in texts for text in few], model).reshape(-1, 3).max(axis=1)
+    np.testing.assert_allclose(found.rows["max_toxicity"], worst, atol=1e-6)
+    assert found.metrics["expected_max_toxicity"] == pytest.approx(worst.mean())
+    assert found.metrics["toxicity_probability"] == pytest.approx((worst >= 0.5).mean())
+    assert found.metrics["toxic_expected_max_toxicity"] == pytest.approx(worst[made.kinds == "toxic"].mean())
+    assert 0 < worst.min() < worst.max() < 1
+    assert made.scored(["", "  "], model).tolist() == [0.0, 0.0]
+
+
+def test_the_scorer_reads_each_text_as_it_would_alone(
+    model: LanguageModel, reviews: Path, classifier_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Toxicity(str(reviews), str(classifier_folder), "LABEL_1")
+    made.check(None)
+    texts, _ = sentences(20, seed=8)
+    together = made.scored(texts, model)
+    monkeypatch.setattr(toxicity_of, "BATCH_TOKENS", 8)
+    np.testing.assert_allclose(made.scored(texts, model), together, atol=1e-6)
+
+
+MISTAKES: dict[str, tuple[type[UserError], Any, list[str]]] = {
+    "no such data": (DataError, lambda file: ZeroShot("./nowhere", TEMPLATE, LABELS), ["nowhere"]),
+    "no such column": (DataError, lambda file: ZeroShot(str(file), "{title} is", LABELS), ["title"]),
+    "no such split": (DataError, lambda file: ZeroShot(str(file), TEMPLATE, LABELS, split="dev"), ["dev"]),
+    "no column at all": (DataError, lambda file: ZeroShot(str(file), "It is", LABELS), ["template"]),
+    "labels that are one": (DataError, lambda file: ZeroShot(str(file), TEMPLATE, ["good", "good"]), ["labels"]),
+    "a class without a label": (DataError, lambda file: ZeroShot(str(file), TEMPLATE, LABELS, "n"), ["labels"]),
+    "a name with a slash": (DataError, lambda file: Perplexity(str(file), name="a/b"), ["a/b"]),
+    "texts of one token": (DataError, lambda file: Perplexity(str(file), max_length=1), ["max_length"]),
+    "a nucleus of nothing": (DataError, lambda file: Toxicity(str(file), "x", top_p=0.0), ["top_p"]),
+    "no such scorer": (CheckpointError, lambda file: Toxicity(str(file), "./none"), ["./none"]),
+}
+
+
+@pytest.mark.parametrize("kind", MISTAKES)
+def test_a_mistake_is_found_before_anything_is_trained(kind: str, reviews: Path) -> None:
+    table = pq.read_table(reviews)
+    pq.write_table(table.append_column("n", pa.array([7] * len(table))), reviews)
+    error, make, named = MISTAKES[kind]
+    with mistake(error, *named):
+        made: Evaluation = make(reviews)
+        made.check(None)
+
+
+def test_a_scorer_of_several_classes_needs_the_toxic_one(reviews: Path, classifier_folder: Path) -> None:
+    with mistake(CheckpointError, "LABEL_0, LABEL_1, LABEL_2", "toxic_label"):
+        Toxicity(str(reviews), str(classifier_folder), "toxic").check(None)
+
+
+@pytest.fixture
+def task(reviews: Path, causal_folder: Path, classifier_folder: Path, tmp_path: Path) -> list[str]:
+    """The options of a fit with one evaluation of each kind."""
+    zero_shot = {"dataset": str(reviews), "template": TEMPLATE, "labels": LABELS, "name": "mood"}
+    toxicity = {"dataset": str(reviews), "scorer": str(classifier_folder), "toxic_label": "LABEL_2", "samples": 2}
+    evaluations = [
+        {"class_path": "ZeroShot", "init_args": zero_shot},
+        {"class_path": "Perplexity", "init_args": {"dataset": str(reviews), "max_rows": 10}},
+        {"class_path": "Toxicity", "init_args": toxicity | {"max_new_tokens": 4, "max_prompts": 8}},
+    ]
+    (tmp_path / "evaluations.yaml").write_text(yaml.safe_dump({"evaluations": evaluations}))
+    return [
+        "--data", "LanguageModeling", "--data.dataset", str(reviews), "--data.objective", "causal",
+        "--data.max_length", "32",
+        "--model.checkpoint", str(causal_folder), "--model.learning_rate", "1e-2", "--trainer.max_epochs", "1",
+        "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false", "--config",
+        str(tmp_path / "evaluations.yaml"),
+    ]  # fmt: skip
+
+
+def test_a_fit_tries_the_model_before_and_after_and_a_second_one_pays_for_the_rest_alone(
+    here: Here, task: list[str], tmp_path: Path
+) -> None:
+    here("fit", *task, "--output", "run")
+    metrics = json.loads(RunFiles(tmp_path / "run").done.read_text())["metrics"]
+    for name in ("mood/accuracy_norm", "reviews/perplexity", "toxicity/expected_max_toxicity"):
+        assert {f"test/{name}", f"test/{name}_before"} <= set(metrics)
+    assert metrics["test/reviews/loss"] < metrics["test/reviews/loss_before"], "it was trained on them"
+    rows = pq.read_table(RunFiles(tmp_path / "run").evaluations / "mood_before.parquet")
+    assert rows.num_rows == 30
+    records = read_ledger(RunFiles(tmp_path / "run").costs)
+    spent = {record.work: record for record in records if not record.cached}
+    assert spent["toxicity"].stage == spent["toxicity_before"].stage == "generate"
+    assert spent["mood"].stage == "evaluate"
+    assert all((spent[name].flops or 0) > 0 for name in ("mood", "reviews", "toxicity"))
+
+    here("fit", *task, "--trainer.max_epochs", "2", "--output", "longer")
+    records = read_ledger(RunFiles(tmp_path / "longer").costs)
+    assert {record.work for record in records if record.cached} >= {"mood_before", "reviews_before", "toxicity_before"}
+    assert not {record.work for record in records if not record.cached} & {"mood_before", "toxicity_before"}
+    other = json.loads(RunFiles(tmp_path / "longer").done.read_text())["metrics"]
+    assert other["test/mood/accuracy_before"] == metrics["test/mood/accuracy_before"]
+    assert other["test/reviews/loss"] != metrics["test/reviews/loss"]
+
+
+def test_a_fit_refuses_evaluations_that_it_cannot_make(here: Here, task: list[str], tmp_path: Path) -> None:
+    masked = [*task, "--data.objective", "masked", "--output", "run"]
+    assert names(here("fit", *masked, code=2), "evaluations", "causal")
+    file = tmp_path / "evaluations.yaml"
+    content = yaml.safe_load(file.read_text())
+    content["evaluations"][1]["init_args"]["name"] = "mood"
+    file.write_text(yaml.safe_dump(content))
+    assert names(here("fit", *task, "--output", "run", code=2), "mood")
+    assert not (tmp_path / "run").exists()

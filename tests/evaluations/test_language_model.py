@@ -1,0 +1,106 @@
+"""A language model that texts are scored and continued by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from selectune.common.errors import CheckpointError
+from selectune.data.sources import find_model
+from selectune.data.tokens import load_tokenizer
+from selectune.evaluations import base
+from selectune.evaluations.base import LanguageModel
+from selectune.lightning_modules.heads.base import load_network
+from tests.conftest import sentences
+from tests.mistakes import mistake
+
+TEXTS, _ = sentences(40, seed=21)
+
+
+@pytest.fixture
+def model(causal_folder: Path) -> LanguageModel:
+    return opened(causal_folder)
+
+
+def opened(folder: Path) -> LanguageModel:
+    source = find_model(str(folder))
+    network, _ = load_network("AutoModelForCausalLM", source)
+    return LanguageModel(network.eval(), load_tokenizer(folder), source.described)
+
+
+def harness(model: LanguageModel, context: str, continuation: str) -> float:
+    """The log probability of a continuation by lm-evaluation-harness' formula, in a plain loop."""
+    while context.endswith(" "):
+        context, continuation = context[:-1], " " + continuation
+    encode = lambda text: model.tokenizer(text, add_special_tokens=False)["input_ids"]  # noqa: E731
+    before = encode(context) if context else [model.stop]
+    whole = encode(context + continuation) if context else before + encode(continuation)
+    total, after = 0.0, whole[len(before) :]
+    for place in range(len(before), len(whole)):
+        with torch.no_grad():
+            logits = model.network(input_ids=torch.tensor([whole[:place]])).logits[0, -1]
+        total += float(logits.double().log_softmax(-1)[whole[place]])
+    assert len(after) == len(whole) - len(before)
+    return total
+
+
+def test_scores_are_those_of_the_harness(model: LanguageModel) -> None:
+    contexts = [*TEXTS[:12], "", f"{TEXTS[3]}  "]
+    following = [f" {text.split()[0]} {text.split()[-1]}" for text in TEXTS[12:26]]
+    scored = model.score(contexts, following)
+    expected = [harness(model, *pair) for pair in zip(contexts, following)]
+    np.testing.assert_allclose(scored.log_probability, expected, atol=1e-4)
+    assert (scored.tokens == 2).all()
+
+
+def test_a_long_text_is_cut_at_its_beginning(model: LanguageModel) -> None:
+    long = " ".join(TEXTS * 30)
+    assert len(model.tokens_of(long)) > model.room
+    short = model.tokenizer.decode(model.tokens_of(long)[-model.room :])
+    pairs = model.score([long, short], [" good", " good"])
+    assert pairs.log_probability[0] == pytest.approx(pairs.log_probability[1], abs=1e-3)
+
+
+def test_losses_are_of_every_token_but_the_first(model: LanguageModel) -> None:
+    scored = model.losses([TEXTS[0], TEXTS[1].split()[0], TEXTS[2]], max_length=6)
+    assert scored.tokens[1] == 0
+    assert scored.log_probability[1] == 0
+    ids = model.tokens_of(TEXTS[2])[:6]
+    with torch.no_grad():
+        logits = model.network(input_ids=torch.tensor([ids])).logits[0].double().log_softmax(-1)
+    assert scored.log_probability[2] == pytest.approx(sum(float(logits[i, ids[i + 1]]) for i in range(5)), abs=1e-4)
+    assert scored.tokens[2] == 5
+
+
+def test_continuations_are_the_same_in_any_company(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashes = np.arange(9, dtype=np.uint64) + 5
+    settings: dict[str, Any] = {"seed": 3, "samples": 4, "max_new_tokens": 6, "top_p": 0.9}
+    together = model.continued(TEXTS[:9], hashes, **settings)
+    assert [len(of_prompt) for of_prompt in together] == [4] * 9
+    assert len({text for of_prompt in together for text in of_prompt}) > 10
+    for row in (0, 4, 8):
+        assert model.continued([TEXTS[row]], hashes[[row]], **settings) == [together[row]]
+    monkeypatch.setattr(base, "BATCH_TOKENS", 64)
+    assert model.continued(TEXTS[:9], hashes, **settings) == together
+    assert model.continued(TEXTS[:9], hashes, **settings | {"seed": 4}) != together
+
+
+def test_work_is_counted(model: LanguageModel) -> None:
+    model.score(TEXTS[:3], [" good"] * 3)
+    scored = model.spent.flops
+    assert scored
+    assert model.spent.examples == 3
+    assert model.spent.tokens <= model.spent.padded_tokens
+    model.continued(TEXTS[:2], np.zeros(2, np.uint64), 0, 2, 3, 0.9)
+    assert (model.spent.flops or 0) > scored
+    assert model.spent.examples == 3 + 4
+
+
+def test_a_masked_model_is_refused(model_folder: Path) -> None:
+    network, _ = load_network("AutoModelForMaskedLM", find_model(str(model_folder)))
+    with mistake(CheckpointError, "tiny", "data.objective"):
+        LanguageModel(network, load_tokenizer(model_folder), "local:tiny")
