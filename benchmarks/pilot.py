@@ -41,10 +41,11 @@ from scipy.stats import t
 from selectune.diagnose.expected_gains import measured_gains
 from selectune.diagnose.mending import FINE_TUNED
 from selectune.pilot.design import Design, Prices, designed
-from selectune.pilot.learning_curve import CurveForecast, Measured, Reference, forecast_curve
+from selectune.pilot.learning_curve import CurveForecast, Measured, forecast_curve
 from selectune.pilot.plans import Amount, Cost, Plan
 from selectune.pilot.ranking import ranking
 from selectune.pilot.recommendation import MARGIN, Prior, Trial, recommend
+from selectune.pilot.reference import Reference
 
 FAULTS = ("clean", "label_flips", "class_flips", "rare_class", "junk", "near_copies")
 TEXTS_ALIKE = ("clean", "label_flips", "class_flips", "rare_class")  # faults that make no new texts

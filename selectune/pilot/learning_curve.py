@@ -6,10 +6,9 @@ Mean loss and error rate each follow a power law with offset (Hestness et al. 20
 Held-out rows are the same at all sizes, so the interval is a bootstrap of paired changes over rows, and over seeds
 where there are several. The noise of trainings, which one seed does not show, is added (`NOISE`).
 
-A reference is a cheap model, such as a probe on the embeddings of a diagnosis, that was trained on the same subsets and
-on all rows. Where there is one, the forecast is also the reference's error at the full size plus a part of the gap
-between the two models at small sizes; both forecasts are weighted by their precision (`_joined`). How far a power law
-can be trusted here is seen from the reference, whose error at the full size is known.
+A reference is a cheap model that was trained on the same subsets and on all rows (`selectune.pilot.reference`). Where
+there is one, the forecast is also what its error at the full size says; both are weighted by their precision
+(`_joined`). How far a power law can be trusted here is seen from the reference, whose error at the full size is known.
 """
 
 from __future__ import annotations
@@ -22,13 +21,12 @@ import numpy as np
 
 from selectune.common.errors import UserError
 from selectune.pilot.power_law import drawn, posterior, values_of
+from selectune.pilot.reference import Reference, error_beside
 
 Shape = Literal["falling", "flat", "rising", "at chance"]
 
 NOISE = 0.8  # sd of an error rate between trainings on n rows, in units of that of n draws
 LOSS_NOISE = 0.4  # sd of a mean loss between trainings on n rows, in units of loss / sqrt(n)
-GAP_KEPT, GAP_SD = 0.3, 0.35  # part of the gap to the reference that is left at the full size
-APART = 0.08  # sd of the gap at the full size, in units of the share of rows on which just one of the two models errs
 REPLICATES, DRAWS = 200, 10  # bootstrap replicates, and draws of the curve for each
 AT_LEAST, AT_MOST = 3, 5  # sizes
 CLEAR = 1.5  # standard errors by which a curve must fall or rise to be said to
@@ -64,21 +62,6 @@ class Measured:
             )
         if not np.isfinite(self.losses).all():
             raise UserError("A loss of the learning curve is not finite; a small training has failed.")
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A cheap model on the same held-out rows.
-
-    Args:
-        losses: of each row after training on each subset, nats, shape (n_sizes, n_rows).
-        at_sizes: whether a row was classified wrongly then, of the same shape.
-        at_full: the same after training on all rows, shape (n_rows,).
-    """
-
-    losses: np.ndarray
-    at_sizes: np.ndarray
-    at_full: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -248,34 +231,16 @@ def _joined(
     reference missed. Where they disagree by more than their standard deviations allow, the spread of both is widened
     until they agree (Birge 1932).
     """
-    weights = 1 / noise**2
-    gaps = measured.wrong.mean(axis=(0, 2)) - reference.at_sizes.mean(axis=-1)
-    gap = float((gaps * weights).sum() / weights.sum())
     own, drawn_sd = float(error_at[:, -1].mean()), max(float(error_at[:, -1].std()), 1e-4)
     own_sd = math.hypot(drawn_sd, missed)
-    kept = float(reference.at_full.mean()) + GAP_KEPT * gap
-    kept_sd = math.sqrt(
-        _apart(measured, reference) ** 2 + (GAP_SD * gap) ** 2 + GAP_KEPT**2 / float(weights.sum())
-    )  # fmt: skip
-    share = own_sd**-2 / (own_sd**-2 + kept_sd**-2)
-    centre = share * own + (1 - share) * kept
-    apart = (own - kept) ** 2 / (own_sd**2 + kept_sd**2)
-    sd = math.sqrt(max(apart, 1.0) / (own_sd**-2 + kept_sd**-2))
+    theirs, theirs_sd = error_beside(reference, measured.wrong.mean(axis=0), np.array(measured.sizes), at[-1], noise)
+    share = own_sd**-2 / (own_sd**-2 + theirs_sd**-2)
+    centre = share * own + (1 - share) * theirs
+    apart = (own - theirs) ** 2 / (own_sd**2 + theirs_sd**2)
+    sd = math.sqrt(max(apart, 1.0) / (own_sd**-2 + theirs_sd**-2))
     ends = centre + (error_at[:, -1] - own) / drawn_sd * sd
     progress = np.log(at / at[0]) / max(math.log(at[-1] / at[0]), 1e-9)
     return np.clip(error_at + progress * (ends - error_at[:, -1])[:, None], 0, bound)
-
-
-def _apart(measured: Measured, reference: Reference) -> float:
-    """Standard deviation of the learner's error rate around the reference's at the full size, where there is no gap.
-
-    Rows on which just one of the two errs would fall to either with the same chance, were they drawn independently;
-    what a learner has that the reference lacks moves many of them together. They get fewer as the reference errs less.
-    """
-    n_rows = measured.wrong.shape[2]
-    split = float(((measured.wrong[:, -1].mean(axis=0) - reference.at_sizes[-1]) ** 2).mean())
-    split *= min(1.0, float(reference.at_full.sum() + 1) / float(reference.at_sizes[-1].sum() + 1))
-    return math.hypot(math.sqrt(split / n_rows), APART * split)
 
 
 def _interval(values: np.ndarray, level: float) -> Interval:

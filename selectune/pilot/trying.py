@@ -12,11 +12,12 @@ from selectune.pilot import rehearsal
 from selectune.pilot.decision import Decision
 from selectune.pilot.design import Design
 from selectune.pilot.judging import FOLDS, UnseenRows, nearest_cosines, sound_weights
-from selectune.pilot.learning_curve import CurveForecast, Measured, Reference, forecast_curve
+from selectune.pilot.learning_curve import CurveForecast, Measured, forecast_curve
 from selectune.pilot.plan_rows import PlanRows
 from selectune.pilot.plans import Plan
 from selectune.pilot.recipes import Recipe
 from selectune.pilot.recommendation import Trial
+from selectune.pilot.reference import Reference
 from selectune.pilot.small_trainings import PART, Judged
 
 RANDOM = "random"
@@ -138,8 +139,9 @@ class Trials:
             np.stack([one.wrong for one in self.curve])[None],
         )
         cheap = Reference(
-            np.stack([one.losses for one in self.cheap]), np.stack([one.wrong for one in self.cheap]), reference.wrong
-        )
+            np.stack([one.losses for one in self.cheap]), np.stack([one.wrong for one in self.cheap]), reference.wrong,
+            outgrown=True,
+        )  # fmt: skip
         return forecast_curve(measured, size, self.n_classes, seed, cheap)
 
     def gains(self, as_it_is: bool = False) -> list[Trial]:

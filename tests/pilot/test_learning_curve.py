@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from selectune.common.errors import UserError
-from selectune.pilot.learning_curve import Measured, Reference, forecast_curve
+from selectune.pilot.learning_curve import Measured, forecast_curve
+from selectune.pilot.reference import Reference, error_beside
 from tests.mistakes import mistake
 
 SIZES, FULL, ROWS = (64, 128, 256), 4096, 500
@@ -196,3 +197,33 @@ def test_where_a_power_law_misses_the_reference_the_forecast_is_the_references()
     assert alone.value < 0.6
     assert abs(made.value - 0.8) < 0.02
     assert made.high - made.low < 0.1
+
+
+def test_a_learner_that_outgrows_its_reference_is_forecast_to_err_less_than_it_and_less_surely() -> None:
+    measured, _ = seen(power_law(0.45, 0.1, 0.5), 1)
+    wrong, full = measured.wrong[0], np.arange(ROWS) % 5 == 0
+    noise, sizes = np.array([0.03, 0.02, 0.015]), np.array(SIZES)
+    (same, sure), (outgrown, unsure) = (
+        error_beside(Reference(measured.losses[0], wrong, full, outgrows), wrong.astype(float), sizes, FULL, noise)
+        for outgrows in (False, True)
+    )
+    assert same == pytest.approx(0.2)
+    assert 0.1 < outgrown < 0.2, "a power of the rows, of 16 times as many"
+    assert unsure > sure
+    further = error_beside(
+        Reference(measured.losses[0], wrong, full, True), wrong.astype(float), sizes, 4 * FULL, noise
+    )
+    assert further[0] < outgrown
+
+
+def test_a_learner_that_gains_on_its_reference_faster_is_forecast_to_err_less() -> None:
+    measured, _ = seen(np.array([0.4, 0.3, 0.2, 0.1]), 2, noise=0.0)
+    slow, _ = seen(np.array([0.4, 0.4, 0.4, 0.4]), 2, noise=0.0)
+    full, noise, sizes = np.arange(ROWS) % 4 == 0, np.full(3, 0.01), np.array(SIZES)
+    gaining, level = (
+        error_beside(
+            Reference(of.losses[0], of.wrong[0], full, True), measured.wrong[0].astype(float), sizes, FULL, noise
+        )
+        for of in (slow, measured)
+    )
+    assert gaining[0] < level[0]
