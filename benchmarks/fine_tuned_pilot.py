@@ -4,9 +4,9 @@
 
 Pools of 20,000 rows of SST-2, clean or with one fault in 30 % of them, three epochs of the 22M model in bf16 autocast.
 `python main.py pilot` may take a tenth of the full cost; its scorer is the same model cut after one of six layers, as a
-whole pass would be more than a third of that. It judges by 1,000 other rows without the fault. Then all rows and every
-plan that the pilot rehearsed are fitted, by the pilot's own overlays: `came` is the accuracy on the rows that the pilot
-judged by, `test` that on 1,000 others, both in per cent, at the end of the training.
+whole pass would be more than a third of that. It judges by 1,000 other rows without the fault. Then all rows are
+fitted, the pilot's pick, the diagnosis's first plan, and `--plans`, by the pilot's own overlays: `came` is the accuracy
+on the rows that the pilot judged by, `test` that on 1,000 others, both in per cent, at the end of the training.
 
 Runs lie in `--work`; what is there already is not run again, and what was stopped goes on.
 """
@@ -78,7 +78,9 @@ def examine(options: argparse.Namespace) -> list[Outcome]:
             base = prepared(rows, fault, seed, folder, options)
             run(["pilot", "--config", base, "--share", "0.1", "--budget", "0.3", "--output", folder / "pilot"])
             pilot, decision = Pilot.read(folder / "pilot"), Decision.read(folder / "pilot")
-            for plan in (ALL_ROWS, *(one.gain.name for one in pilot.plans if one.trials)):
+            first = decision.first
+            tried = [*options.plans, pilot.plan, *([first.plan.name] if first else [])]
+            for plan in (ALL_ROWS, *(one.gain.name for one in pilot.plans if one.gain.name in tried)):
                 if (name, fault, seed, plan) not in done:
                     fitted(base, plan, decision, folder)
                     outcomes.append(outcome(name, fault, seed, plan, pilot, decision, folder / plan))
@@ -180,6 +182,7 @@ def main() -> None:
     made.add_argument("--foreign", default="pool_wikipedia", help="the data set of texts that are off topic")
     made.add_argument("--model", default="minilm-l6-mlm")
     made.add_argument("--faults", nargs="+", choices=list(SHARES), default=["clean", "label_flips", "rare_class"])
+    made.add_argument("--plans", nargs="+", default=[FEWER, RANDOM, "balanced", "label_issues"])
     made.add_argument("--rows", type=int, default=20_000)
     made.add_argument("--seeds", type=int, default=1)
     made.add_argument("--first_seed", type=int, default=0)
