@@ -17,6 +17,8 @@ from selectune.common.locks import take_lock
 from selectune.common.run_files import RunFiles
 from selectune.report.numbers import count, seconds
 from selectune.runs.directory import differences
+from selectune.tables.beside import beside
+from selectune.tables.formats import html, latex
 from selectune.tables.grid import Cell, Table
 from selectune.tables.layers import setting, without_place
 from selectune.tables.markdown import markdown, metric_text
@@ -54,6 +56,7 @@ def main(args: list[str]) -> int:
     output = Path(given.output).resolve()
     cells = table.cells(output)
     check_configs(cells)
+    table.figures  # noqa: B018  (a mistake in them is found now)
     check_launch("table", [cell.config for cell in cells])
     _check_begun(cells, output)
     if given.dry_run:
@@ -86,9 +89,16 @@ def write_table(table: Table, cells: list[Cell], output: Path) -> list[Result]:
     picture = draw(groups, output / "table.png")
     prepared = next((result for result in done if result.cell.keeps_models), None)
     rows = sum(not cell.keeps_models for cell in cells)
-    page = markdown(groups, prepared, len(results), rows, table.budget, picture)
-    with atomic_file(output / "table.md") as partial:
-        partial.write_text(page)
+    figures, published = table.figures, table.published
+    under = [beside(group, published, figures) if published else "" for group in groups]
+    pages = {
+        "table.md": markdown(groups, prepared, len(results), rows, table.budget, picture, under),
+        "table.tex": latex(groups),
+        "table.html": html(groups),
+    }
+    for name, page in pages.items():
+        with atomic_file(output / name) as partial:
+            partial.write_text(page)
     return results
 
 

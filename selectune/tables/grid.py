@@ -15,6 +15,7 @@ from typing import Any
 from selectune.common.errors import UserError
 from selectune.common.run_files import RunFiles
 from selectune.tables.layers import Config, laid_over, read_config, setting, with_settings
+from selectune.tables.published import Figures, Published, read_published
 
 NAME = re.compile(r"[A-Za-z0-9_.]+")
 NO_BUDGET = "none"
@@ -146,6 +147,7 @@ class Table(Layers):
         seeds: of the runs.
         budget: the setting that a budget is the value of.
         prepare: a run that is made once, and whose model all cells start from.
+        published: figures of a paper to put beside the table's own.
     """
 
     file: Path = Path()
@@ -154,6 +156,16 @@ class Table(Layers):
     seeds: list[int] = field(default_factory=list)
     budget: str = "data.keep"
     prepare: Layers | None = None
+    published: Published | None = None
+
+    @property
+    def figures(self) -> Figures:
+        """The published figures, by column and row of their table; none where none are named.
+
+        Raises:
+            UserError: they cannot be read, or lack what the table names.
+        """
+        return {} if self.published is None else read_published(self.published, self._find(self.published.figures))
 
     def cells(self, output: Path) -> list[Cell]:
         """All cells in an order in which each comes after those that it needs.
@@ -231,10 +243,14 @@ class Table(Layers):
 
     def _lay(self, config: Config, layers: Layers) -> Config:
         """A config with layers over it; their files are searched for here and in the folders above the table's own."""
-        folders = [Path.cwd(), *self.file.resolve().parents]
         for name in layers.config:
-            file = next((folder / name for folder in folders if (folder / name).is_file()), None)
-            if file is None:
-                raise UserError(f"{self.file} names the config {name}, which is not there; correct the path.")
-            config = laid_over(config, read_config(file))
+            config = laid_over(config, read_config(self._find(name)))
         return with_settings(config, layers.set)
+
+    def _find(self, name: str) -> Path:
+        """A file that the table names."""
+        folders = [Path.cwd(), *self.file.resolve().parents]
+        file = next((folder / name for folder in folders if (folder / name).is_file()), None)
+        if file is None:
+            raise UserError(f"{self.file} names the file {name}, which is not there; correct the path.")
+        return file

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import zip_longest
+
 from selectune.report.numbers import count, flop, seconds, share
 from selectune.tables.grid import NO_BUDGET, RANDOM
 from selectune.tables.results import Result
-from selectune.tables.summary import FRACTIONS, Group, Line
+from selectune.tables.summary import Group, Line, is_fraction
 from selectune.verdict.intervals import LEVEL, Difference
 from selectune.verdict.row_metrics import IN_PERCENT
 
@@ -36,7 +39,10 @@ READING = f"""## How to read it
 """
 
 
-def markdown(groups: list[Group], prepared: Result | None, done: int, cells: int, setting: str, picture: str) -> str:
+def markdown(
+    groups: list[Group], prepared: Result | None, done: int, cells: int, setting: str, picture: str,
+    under: Sequence[str] = (),
+) -> str:  # fmt: skip
     """The page of a table.
 
     Args:
@@ -46,6 +52,7 @@ def markdown(groups: list[Group], prepared: Result | None, done: int, cells: int
         cells: runs of the table.
         setting: dotted name of the budget.
         picture: text alternative of ``table.png``; empty where there is no picture.
+        under: text under the table of each group, such as its published figures.
     """
     parts = ["# Table", f"{done} of {cells} runs are done." if done < cells else f"All {cells} runs are done."]
     if prepared is not None:
@@ -54,7 +61,7 @@ def markdown(groups: list[Group], prepared: Result | None, done: int, cells: int
     if picture:
         parts.append(f"![{picture}](table.png)")
     budget = setting.rpartition(".")[2].replace("_", " ")
-    for group in groups:
+    for group, text in zip_longest(groups, under):
         at = "" if group.budget == NO_BUDGET else f", {budget} {group.budget}"
         parts += [f"## {group.task}{at}", table_of(group)]
         warned = [
@@ -63,6 +70,7 @@ def markdown(groups: list[Group], prepared: Result | None, done: int, cells: int
             if line.warned
         ]
         parts += ["Warnings:", "\n".join(warned)] if warned else []
+        parts += [text] if text else []
     parts.append(READING.format(setting=setting).strip())
     return "\n\n".join(parts) + "\n"
 
@@ -70,8 +78,8 @@ def markdown(groups: list[Group], prepared: Result | None, done: int, cells: int
 def table_of(group: Group) -> str:
     """The lines of a task at a budget, and the gains of methods over random rows that are matched to them."""
     metric = group.metric
-    heads = [heading.format(metric=metric + (" (%)" if metric in FRACTIONS else "")) for heading in HEADINGS]
-    rows = [heads, ["---", *["---:"] * (len(heads) - 1)], *(_cells(metric, line) for line in group.lines)]
+    heads, *cells = cells_of(group)
+    rows = [heads, ["---", *["---:"] * (len(heads) - 1)], *cells]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     gains = [
         f"- `{match.method}` against {MATCHED[match.by]} (`{line.method}`): {_difference(metric, match.gain, line.n)}"
@@ -79,6 +87,13 @@ def table_of(group: Group) -> str:
         if (match := line.match) is not None
     ]
     return "\n\n".join([table, "\n".join(gains)] if gains else [table])
+
+
+def cells_of(group: Group) -> list[list[str]]:
+    """The headings of a group's table, and the cells of its lines."""
+    metric = group.metric
+    heads = [heading.format(metric=metric + (" (%)" if is_fraction(metric) else "")) for heading in HEADINGS]
+    return [heads, *(_cells(metric, line) for line in group.lines)]
 
 
 def _cells(metric: str, line: Line) -> list[str]:
@@ -113,6 +128,6 @@ def _difference(metric: str, gap: Difference | None, n: int) -> str:
 
 def metric_text(metric: str, value: float) -> str:
     """A metric: fractions in per cent, EM and F1 of answers as they are, from 0 to 100, others to three digits."""
-    if metric in FRACTIONS or metric in IN_PERCENT:
-        return f"{value * (100 if metric in FRACTIONS else 1):.1f}"
+    if is_fraction(metric) or metric in IN_PERCENT:
+        return f"{value * (100 if is_fraction(metric) else 1):.1f}"
     return f"{value:.3g}"

@@ -17,6 +17,7 @@ from selectune.common.errors import UserError
 from selectune.runs.command import RunCLI
 from selectune.tables.grid import NAME, NO_BUDGET, Cell, Layers, Method, Table, Task
 from selectune.tables.layers import read_config
+from selectune.tables.published import Published
 
 LONGEST = 1000  # characters of a parser's message
 
@@ -48,6 +49,8 @@ def read_table(file: Path) -> Table:
             task.budgets or not need,
             f"{file}: task '{name}' has no budgets, but methods that need one; name some in budgets.",
         )
+    if (published := given.get("published")) is not None:
+        given["published"] = _published(published, f"{file}: published", tasks, methods)
     if (prepare := given.get("prepare")) is not None:
         prepare = Layers(**_fields(Layers, prepare, f"{file}: prepare"))
     _check_seeds(given.get("seeds"), str(file))
@@ -86,6 +89,20 @@ def _named(given: dict[str, Any], section: str, file: Path) -> dict[str, Any]:
             "alone.",
         )
     return named
+
+
+def _published(given: Any, where: str, tasks: dict[str, Task], methods: dict[str, Method]) -> Published:
+    values = _fields(Published, given, where)
+    for name in ("figures", "table"):
+        _check(
+            isinstance(values.get(name), str), f"{where} has no {name}, or it is no text; name the CSV and its table."
+        )
+    made = Published(**values)
+    for kind, mapping, known in (("task", made.tasks, tasks), ("method", made.methods, methods)):
+        _check(isinstance(mapping, Mapping) and mapping, f"{where} has no {kind}s; say which figures belong to which.")
+        unknown = next((name for name in mapping if name not in known), None)
+        _check(unknown is None, f"{where} names the {kind} '{unknown}', but the table has {', '.join(known)}.")
+    return made
 
 
 def _task(given: Any, where: str) -> Task:

@@ -17,13 +17,21 @@ from selectune.verdict.intervals import Difference, corrected
 from selectune.verdict.row_metrics import IN_PERCENT
 from selectune.verdict.verdict import Verdict
 
-FRACTIONS = ("accuracy", "macro_f1", "micro_f1", "matthews", "pearson", "spearman")
+FRACTIONS = (
+    "accuracy", "macro_f1", "micro_f1", "matthews", "pearson", "spearman", "accuracy_norm", "accuracy_calibrated",
+    "toxicity_probability",
+)  # fmt: skip
 COLUMNS = (
     "task", "budget", "metric", "method", "mean", "sd", "n", "tokens_trained_on", "total_flops", "selection_flops",
     "total_device_s", "versus_random", "low", "high", "p", "p_holm", "over_rows", "matches", "by",
     "matched_versus_this", "matched_low", "matched_high", "unit", "verdict",
     *(f"{column}_{arm}" for arm in ARMS for column in ("versus", "low", "high")),
 )  # fmt: skip
+
+
+def is_fraction(metric: str) -> bool:
+    """Whether a metric is shown in per cent, being a fraction; of an evaluation, whose name comes first, as well."""
+    return metric.rpartition("/")[2].removesuffix("_before") in FRACTIONS
 
 
 @dataclass(frozen=True)
@@ -135,7 +143,7 @@ def write_summary(groups: list[Group], file: Path) -> None:
     for group in groups:
         for line in group.lines:
             row: dict[str, Any] = {"task": group.task, "budget": group.budget, "metric": group.metric}
-            row["unit"] = "0 to 100" if group.metric in IN_PERCENT else "fraction" if group.metric in FRACTIONS else ""
+            row["unit"] = "0 to 100" if group.metric in IN_PERCENT else "fraction" if is_fraction(group.metric) else ""
             row |= {"method": line.method, "mean": line.mean, "sd": line.sd, "n": line.n}
             row |= {"tokens_trained_on": line.tokens, "total_flops": line.flops, "total_device_s": line.device_s}
             row["selection_flops"] = line.selection_flops
