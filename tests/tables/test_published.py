@@ -19,10 +19,7 @@ from tests.mistakes import mistake
 
 PUBLISHED = REPOSITORY / "results" / "published"
 GOTD = Published("", "3", {"chemprot": "ChemProt"}, {"none": "BERT", "gotd": "GOT-D"})
-OFF = {  # printed means that the printed figures do not give, and by how much
-    ("50K selected, at most 5K labels", "GOT-D"): 0.08,
-    ("50K selected, at most 5K labels", "DSIR"): 0.26,
-}
+OFF = {"3": 0.08, "4": 0.26}  # most that a mean is off that a table prints, its own figures averaged
 GROUP = Group(
     "chemprot", "1000", "micro_f1",
     [Line(name, "1000", mean, 0.01, 3, 900.0, 1e9, 0.0, 10.0, None) for name, mean in (("none", 0.7), ("gotd", 0.83))],
@@ -59,7 +56,7 @@ def test_means_over_the_tasks_of_a_published_table_are_those_of_its_figures() ->
         key = [line[name] for name in ("table", "setting", "row")]
         of = [float(one["value"]) for one in lines if [one[name] for name in ("table", "setting", "row")] == key]
         values = of[:-1] if of[-1] == float(line["value"]) else of
-        off = OFF.get((line["setting"], line["row"]), 0.02)
+        off = OFF.get(line["table"], 0.01)
         assert sum(values) / len(values) == pytest.approx(float(line["value"]), abs=off), key
         checked += 1
     assert checked == 17
