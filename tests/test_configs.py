@@ -25,7 +25,9 @@ TABLES = sorted((REPOSITORY / "configs" / "tables").rglob("*.yaml"))
 CONFIGS = sorted(set((REPOSITORY / "configs").rglob("*.yaml")) - set(TABLES))
 BASE = REPOSITORY / "configs" / "euds" / "sst2.yaml"
 CHEMPROT = REPOSITORY / "configs" / "gotd" / "chemprot.yaml"
-OVER = {"selectors": BASE, "cluster": BASE, "warm_up": CHEMPROT}  # what overlays of a folder are laid over
+DETOX = REPOSITORY / "configs" / "detox"
+# what overlays of a folder, or one by itself, are laid over
+OVER = {"selectors": BASE, "cluster": BASE, "warm_up": CHEMPROT, "contrast": DETOX / "clean.yaml"}
 SELECTORS = [file for file in CONFIGS if file.parent.name == "selectors"]
 WARM_UPS = [file for file in CONFIGS if file.parent.name == "warm_up"]
 
@@ -38,7 +40,8 @@ def layers(file: Path) -> list[Path]:
     """The configs that make a whole with this one."""
     if file.parent.name == "plans":  # for the config of the same name
         return [REPOSITORY / "configs" / file.name, file]
-    return [OVER[file.parent.name], file] if file.parent.name in OVER else [file]
+    over = OVER.get(file.parent.name) or OVER.get(file.stem)
+    return [file] if over is None else [over, file]
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from selectune.tables.reading import check_configs, read_table
 from selectune.tables.remaining_time import remaining_rows, remaining_seconds
 from selectune.tables.results import Result, read_result, write_csv
 from selectune.tables.running import Outcome, check_launch, run_cells
-from selectune.tables.summary import summarise, write_summary, write_verdicts
+from selectune.tables.summary import Group, is_fraction, summarise, write_summary, write_verdicts
 
 STOPPED = 130  # as a shell says of what Ctrl-C ended
 
@@ -90,7 +90,10 @@ def write_table(table: Table, cells: list[Cell], output: Path) -> list[Result]:
     prepared = next((result for result in done if result.cell.keeps_models), None)
     rows = sum(not cell.keeps_models for cell in cells)
     figures, published = table.figures, table.published
-    under = [beside(group, published, figures) if published else "" for group in groups]
+    under = [
+        "\n\n".join(filter(None, [_before(group, results), beside(group, published, figures) if published else ""]))
+        for group in groups
+    ]
     pages = {
         "table.md": markdown(groups, prepared, len(results), rows, table.budget, picture, under),
         "table.tex": latex(groups),
@@ -100,6 +103,16 @@ def write_table(table: Table, cells: list[Cell], output: Path) -> list[Result]:
         with atomic_file(output / name) as partial:
             partial.write_text(page)
     return results
+
+
+def _before(group: Group, results: list[Result]) -> str:
+    """What the headline of an evaluation was before the training, in a sentence; empty of other headlines."""
+    known = [result.row.get(f"test/{group.metric}_before") for result in results if result.cell.task == group.task]
+    values = [float(value) for value in known if value is not None]
+    if not values:
+        return ""
+    shown = metric_text(group.metric, sum(values) / len(values)) + (" %" if is_fraction(group.metric) else "")
+    return f"Before the training, {group.metric} was {shown}."
 
 
 def _run(table: Table, cells: list[Cell], output: Path, jobs: int, keep_models: bool) -> int:
