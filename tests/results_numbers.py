@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from compared import FIT, natural_difference, runs_in, verdict_of
 
 from tests.conftest import REPOSITORY
 
@@ -152,3 +153,19 @@ def best_of_seed_2() -> str:
     """The best metric of ChemProt after a warm-up with seed 2, in per cent."""
     found = [float(run["test/micro_f1"]) for run in runs("gotd", task="chemprot", seed="2") if run["method"] != "none"]
     return f"{100 * max(found):.1f}"
+
+
+def compared(name: str, arm: str) -> list[str]:
+    """Accuracy and total cost of a run of a comparison, and where it is a rival the difference of the fit to it."""
+    runs, evidence = runs_in(name), verdict_of(runs_in(name)).evidence
+    mine = [run for run in runs if run.arm == arm]
+    numbers = [f"{100 * np.mean([run.accuracy for run in mine]):.1f}"]
+    numbers.append(f"{np.mean([run.flops for run in mine]) / 1e12:.2f}")
+    gap = None if arm == FIT else evidence.arm(arm).difference
+    return numbers if gap is None else [*numbers, *(f"{abs(100 * one):.1f}" for one in (gap.value, gap.low, gap.high))]
+
+
+def compared_at_prior(name: str, arm: str) -> list[str]:
+    """The difference of the fit to a rival at the pool's shares, with its interval."""
+    fit, other = ([run for run in runs_in(name) if run.arm == of] for of in (FIT, arm))
+    return [f"{abs(100 * one):.1f}" for one in natural_difference(fit, other)]

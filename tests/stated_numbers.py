@@ -10,11 +10,16 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+from compared import FIT
+
+from selectune.verdict.evidence import ARMS
 from tests.results_numbers import (
     agreement,
     benchmark,
     best_of_seed_2,
     box_to,
+    compared,
+    compared_at_prior,
     comparisons,
     euds_rows,
     from_abstracts,
@@ -75,6 +80,7 @@ def states(block: str, numbers: list[str]) -> bool:
 
 row = partial(Statement, row=True)
 README, FINDINGS = ("README.md", "When it does not pay"), "docs/findings.md"
+QUICKSTART = ("README.md", "Two commands")
 EUDS = (FINDINGS, "Entropies on sentiment, topics and questions: EUDS")
 GOTD = (FINDINGS, "Warming up on chosen texts: GOT-D")
 DOCSTRINGS = (FINDINGS, "Entropies on docstrings, the table that needs no download")
@@ -89,6 +95,8 @@ STATEMENTS = [
             words("euds", "not_known_yet", task="sst2", budget="0.16"),
         ],
     ),
+    *(row(*QUICKSTART, partial(compared, "quickstart", arm)) for arm in (FIT, *ARMS)),
+    Statement(*QUICKSTART, lambda: compared_at_prior("quickstart", "all_rows")),
     Statement(*README, lambda: [*matched("sst2", "cost"), *matched("ag_news", "cost")]),
     Statement(*README, lambda: [*comparisons(), *interval("euds", "ag_news", "igse_box", budget="0.5")]),
     Statement(*README, lambda: interval("quick", "docstrings", "igse_box")),

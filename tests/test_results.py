@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from _fine_tuned import Run
 from _table import read_records
+from compared import runs_in
+from compared import table_of as compared_table
 from detection_tables import tables as detection_tables
 from expected_gains import COLUMNS, FINE_TUNED, TABLE, text
 from fine_tuned_outcomes import SAME
@@ -118,6 +120,13 @@ def test_an_interval_of_a_committed_difference_is_the_t_interval_over_its_seeds(
             assert (float(line["low"]), float(line["high"])) == pytest.approx(tuple(expected), rel=1e-6, abs=1e-8)
             checked += 1
     assert checked == 44
+
+
+@pytest.mark.parametrize("name", ["quickstart", "quickstart_even"])
+def test_the_findings_show_what_a_comparison_came_to(name: str) -> None:
+    page = (REPOSITORY / "docs" / "findings.md").read_text()
+    table = compared_table(runs_in(name))
+    assert table in page, f"paste this into docs/findings.md:\n{table}"
 
 
 def test_the_page_of_pilots_has_the_tables_of_its_results() -> None:
