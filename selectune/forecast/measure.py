@@ -65,6 +65,7 @@ def usual() -> Effort:
 
 
 QUICK = Effort(1.0, 64, 3)  # FLOPs are as exact, times are not
+FAIR = Effort(4.0, 256, 16)  # where times are told, and nothing is decided by them
 
 
 class Memory:

@@ -28,6 +28,7 @@ from selectune.diagnose.diagnose import Examination, encoder_of
 from selectune.diagnose.diagnosis import read_diagnosis, refuse_reviewed
 from selectune.diagnose.expected_gains import measured_gains
 from selectune.diagnose.page import read_findings
+from selectune.forecast.measure import FAIR
 from selectune.pilot.budget import TotalBudget
 from selectune.pilot.costs import Costs, on_one_device, refuse_uncountable, spent
 from selectune.pilot.decision import Decision, LeftOut
@@ -66,7 +67,8 @@ def decide(job: Job, budget: TotalBudget) -> Decision:
     budget.check_rows(len(job.data.pool))
     before, content = diagnosed(job)
     with tempfile.TemporaryDirectory() as folder:
-        return decided(job, budget, before, content, Costs.of(job, Path(folder)))
+        effort = None if budget.unit == "hours" else FAIR
+        return decided(job, budget, before, content, Costs.of(job, Path(folder), effort))
 
 
 def decided(job: Job, budget: TotalBudget, before: bool, content: Mapping[str, Any], costs: Costs) -> Decision:

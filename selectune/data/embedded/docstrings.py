@@ -17,12 +17,12 @@ import subprocess
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path, PurePath
 from typing import Any
 
 from selectune.common.errors import DataError
-from selectune.common.files import atomic_folder
+from selectune.common.files import atomic_file, atomic_folder
 from selectune.common.progress import progress
 from selectune.data.embedded import extract
 from selectune.data.embedded.held_out import a_tenth, digest, even
@@ -97,8 +97,9 @@ def _corpus(name: str, cache: Path, roots: Sequence[Path] | None, shape: dict[st
     key = digest(json.dumps([FORMAT, sys.version_info[:2], shape, versions])).hex()
     target = cache / "embedded" / f"{name}-{key}"
     if not target.is_dir():
-        libraries = libraries_of(installed)
-        texts, at_least = _read(libraries, shape["floor"], shape["cap"]), shape["at_least"]
+        libraries, at_least = libraries_of(installed), shape["at_least"]
+        read = digest(json.dumps([FORMAT, sys.version_info[:2], shape["floor"], shape["cap"], versions])).hex()
+        texts = _read_once(cache / "docstrings" / f"{read}.parquet", libraries, shape["floor"], shape["cap"])
         enough = {name: of_library for name, of_library in texts.items() if len(of_library) >= at_least}
         if len(enough) < 2:
             counts = Counter({name: len(of_library) for name, of_library in texts.items()}).most_common(5)
@@ -122,7 +123,32 @@ def _corpus(name: str, cache: Path, roots: Sequence[Path] | None, shape: dict[st
     return target
 
 
-def _read(libraries: Mapping[str, Library], floor: int, cap: int) -> dict[str, dict[bytes, tuple[str, int]]]:
+Texts = dict[str, dict[bytes, tuple[str, int]]]  # by library and hash: a text, and how often it is there
+
+
+def _read_once(file: Path, libraries: Mapping[str, Library], floor: int, cap: int) -> Texts:
+    """`_read`, kept in a file, as the corpora share it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with suppress(OSError, KeyError, pa.ArrowInvalid):  # it is not there, or damaged
+        known: Texts = {}
+        for row in pq.read_table(file).to_pylist():
+            known.setdefault(row["library"], {})[row["key"]] = row["text"], row["count"]
+        return known
+    texts = _read(libraries, floor, cap)
+    rows = [
+        {"library": name, "key": key, "text": text, "count": count}
+        for name, of_library in texts.items()
+        for key, (text, count) in of_library.items()
+    ]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(file) as partial:
+        pq.write_table(pa.Table.from_pylist(rows), partial)
+    return texts
+
+
+def _read(libraries: Mapping[str, Library], floor: int, cap: int) -> Texts:
     """Return the masked docstrings of each library by their hash, in any case of letters, and how often each is there.
 
     A text that two libraries share has no right label, so it is left out.
@@ -140,7 +166,7 @@ def _read(libraries: Mapping[str, Library], floor: int, cap: int) -> dict[str, d
                 if len(words) >= floor:
                     texts[name][" ".join(words[:cap])] += 1
             advance()
-    keyed: dict[str, dict[bytes, tuple[str, int]]] = {name: {} for name in texts}
+    keyed: Texts = {name: {} for name in texts}
     for name, own in texts.items():
         for text, count in sorted(own.items()):
             key = digest(text.casefold())
