@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jsonargparse import ArgumentParser
 
@@ -27,9 +28,33 @@ from selectune.tables.reading import check_configs, read_table
 from selectune.tables.remaining_time import remaining_rows, remaining_seconds
 from selectune.tables.results import Result, read_result, write_csv
 from selectune.tables.running import Outcome, check_launch, run_cells
+from selectune.tables.submitted import run_submitted
 from selectune.tables.summary import Group, is_fraction, summarise, write_summary, write_verdicts
 
 STOPPED = 130  # as a shell says of what Ctrl-C ended
+
+
+LAUNCH = ("jobs", "keep_models", "limit", "launcher", "launcher_options")
+
+
+@dataclass(frozen=True)
+class _Launch:
+    """How cells are run: the options of the command."""
+
+    jobs: int
+    keep_models: bool
+    limit: int | None
+    launcher: str
+    launcher_options: dict[str, Any]
+
+    def outcomes(
+        self, todo: list[Cell], start: Callable[[Cell], None], output: Path
+    ) -> Generator[Outcome, None, None]:  # fmt: skip
+        """Run cells, and give each as it ends."""
+        if self.launcher == "local":
+            return run_cells(todo, self.jobs, self.keep_models, start)
+        folder = output / self.launcher
+        return run_submitted(todo, self.jobs, self.keep_models, start, folder, self.launcher_options, self.launcher)
 
 
 def main(args: list[str]) -> int:
@@ -45,11 +70,23 @@ def main(args: list[str]) -> int:
     parser.add_argument("--config", type=str, required=True, help="The table, see docs/tables.md.")
     parser.add_argument("--output", type=str, required=True, help="Folder of the table; what is done there is kept.")
     parser.add_argument("--jobs", type=int, default=1, help="Runs at a time; they share out the cores.")
+    parser.add_argument("--limit", type=int | None, default=None, help="Run so many of those that are not done.")
+    parser.add_argument(
+        "--launcher", type=Literal["local", "slurm"], default="local",
+        help="Run here, or as jobs of Slurm, each with a place of its own in the queue.",
+    )  # fmt: skip
+    parser.add_argument(
+        "--launcher_options", type=dict[str, Any], default={},
+        help="Of a job, as submitit names them: {timeout_min: 60, cpus_per_task: 8, slurm_partition: gpu}.",
+    )  # fmt: skip
     parser.add_argument("--cache", type=str | None, default=None, help="Cache folder; default SELECTUNE_CACHE.")
     parser.add_argument("--keep_models", action="store_true", help="Keep checkpoints and exported models.")
     parser.add_argument("--dry_run", action="store_true", help="List the runs, and what they will take; run nothing.")
     given = parser.parse_args(args)
     checks.at_least("--jobs", given.jobs, 1)
+    checks.at_least("--limit", given.limit, 1)
+    if given.launcher_options and given.launcher == "local":
+        raise UserError("--launcher_options are those of a job, but --launcher is local; say --launcher slurm.")
     use_cache(given.cache)
     check_folder(given.output, "--output", RunDirectoryError)
     table = read_table(Path(given.config))
@@ -64,7 +101,7 @@ def main(args: list[str]) -> int:
         return 0
     with alone_in(output):
         try:
-            return _run(table, cells, output, given.jobs, given.keep_models)
+            return _run(table, cells, output, _Launch(**{name: given[name] for name in LAUNCH}))
         except KeyboardInterrupt:
             print("\nStopped; the same command goes on where it stood.", file=sys.stderr)
             return STOPPED
@@ -115,17 +152,20 @@ def _before(group: Group, results: list[Result]) -> str:
     return f"Before the training, {group.metric} was {shown}."
 
 
-def _run(table: Table, cells: list[Cell], output: Path, jobs: int, keep_models: bool) -> int:
+def _run(table: Table, cells: list[Cell], output: Path, launch: _Launch) -> int:
     def start(cell: Cell) -> None:
         cell.folder.mkdir(parents=True, exist_ok=True)
         write_json(RunFiles(cell.folder).cell, _described(cell, cells, output))
         print(f"{cell.name}: started", flush=True)
 
     left = [cell for cell in cells if not cell.done]
-    print(f"{len(cells)} runs, {len(left)} to do, {jobs} at a time, into {output}")
+    jobs, where = launch.jobs, "" if launch.launcher == "local" else f" as jobs of {launch.launcher}"
+    limited = "" if launch.limit is None else f", of which {min(launch.limit, len(left))} now"
+    print(f"{len(cells)} runs, {len(left)} to do{limited}, {jobs} at a time{where}, into {output}")
+    todo = left[: launch.limit]
     failures: list[Outcome] = []
     results = write_table(table, cells, output)
-    with closing(run_cells(left, jobs, keep_models, start)) as outcomes:
+    with closing(launch.outcomes(todo, start, output)) as outcomes:
         for outcome in outcomes:
             cell = outcome.cell
             left = [other for other in left if other != cell and not other.done]

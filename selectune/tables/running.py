@@ -65,11 +65,11 @@ def run_cells(
     with _server(context, threads), _ended(running):
         while waiting or running:
             for cell in list(waiting):
-                if lost := [folder for folder in cell.needs if folder in failed]:
+                if lost := lost_one(cell, failed):
                     waiting.remove(cell)
                     failed.add(cell.folder)
-                    yield Outcome(cell, 0.0, f"it needs {lost[0].name}, which failed")
-                elif len(running) < jobs and all(RunFiles(folder).finished for folder in cell.needs):
+                    yield Outcome(cell, 0.0, f"it needs {lost}, which failed")
+                elif len(running) < jobs and runnable(cell):
                     waiting.remove(cell)
                     on_start(cell)
                     process = context.Process(target=_run_cell, args=(cell, threads, keep_models, dict(os.environ)))
@@ -83,6 +83,16 @@ def run_cells(
                     failed.add(cell.folder)
                     outcome.failure = why_it_failed(RunFiles(cell.folder).log, process.exitcode)
                 yield outcome
+
+
+def lost_one(cell: Cell, failed: set[Path]) -> str:
+    """Name of a cell that another one needs and that failed; empty where none did."""
+    return next((folder.name for folder in cell.needs if folder in failed), "")
+
+
+def runnable(cell: Cell) -> bool:
+    """Whether everything that a cell needs is done."""
+    return all(RunFiles(folder).finished for folder in cell.needs)
 
 
 def check_launch(verb: str, configs: Iterable[Config]) -> None:
@@ -158,17 +168,29 @@ def _run_cell(cell: Cell, threads: int, keep_models: bool, environment: dict[str
     """Run a cell as ``fit`` does, its output in ``log.txt``, and end the process with ``fit``'s exit code."""
     os.environ.clear()  # the server may have been started in another environment than the table's
     os.environ.update(environment)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    sys.exit(fit_cell(cell, threads, keep_models))
+
+
+def fit_cell(cell: Cell, threads: int | None, keep_models: bool) -> int | str | None:
+    """Run a cell as ``fit`` does, its output in ``log.txt``, and return ``fit``'s exit code.
+
+    Args:
+        cell: to run.
+        threads: of torch; None for what the job has.
+        keep_models: leave checkpoints and the exported model.
+    """
     if not cell.shown:
         log = os.open(RunFiles(cell.folder).log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         for stream in (1, 2):
             os.dup2(log, stream)
         os.write(log, f"{ATTEMPT}{datetime.now(UTC).isoformat(timespec='seconds')}\n".encode())
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
 
     from selectune.runs.command import RunCLI, run_verb
 
-    torch.set_num_threads(threads)
+    if threads is not None:
+        torch.set_num_threads(threads)
     RunCLI.keep_models = keep_models or cell.keeps_models
     code: int | str | None = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -182,7 +204,7 @@ def _run_cell(cell: Cell, threads: int, keep_models: bool, environment: dict[str
         except BaseException:
             traceback.print_exc()
             code = 1
-    sys.exit(code)
+    return code
 
 
 def _end_with_parent() -> None:
