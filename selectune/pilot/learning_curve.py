@@ -138,7 +138,7 @@ def forecast_curve(
     if reference is not None:
         theirs = Measured(measured.sizes, reference.losses[None], reference.at_sizes[None])
         missed = float(_extrapolated(theirs, size, n_classes, rng).error_at[:, -1].mean() - reference.at_full.mean())
-        error_at = _joined(error_at, at, measured, reference, noise, bound, missed)
+        error_at = _joined(error_at, at, measured, reference, noise, bound, missed, chance)
     bands = [_interval(1 - error_at[:, i], level) for i in range(len(at))]
     return CurveForecast(
         size, bands[-1], _interval(np.clip(loss_at, 0, max(most, loss[-1])), level), own.exponent,
@@ -224,6 +224,7 @@ def _joined(
     noise: np.ndarray,
     bound: float,
     missed: float,
+    chance: float,
 ) -> np.ndarray:
     """Draws of the curve moved to where the power law and the reference together put its end.
 
@@ -233,7 +234,11 @@ def _joined(
     """
     own, drawn_sd = float(error_at[:, -1].mean()), max(float(error_at[:, -1].std()), 1e-4)
     own_sd = math.hypot(drawn_sd, missed)
-    theirs, theirs_sd = error_beside(reference, measured.wrong.mean(axis=0), np.array(measured.sizes), at[-1], noise)
+    wrong = measured.wrong.mean(axis=0)
+    lost = wrong.mean(axis=1) > chance - _two_errors(chance, measured)
+    theirs, theirs_sd = error_beside(reference, wrong, np.array(measured.sizes), at[-1], noise, lost)
+    if reference.outgrown and lost.all():
+        own_sd = 1.0  # a power law of chance
     share = own_sd**-2 / (own_sd**-2 + theirs_sd**-2)
     centre = share * own + (1 - share) * theirs
     apart = (own - theirs) ** 2 / (own_sd**2 + theirs_sd**2)

@@ -15,7 +15,7 @@ import numpy as np
 GAP_KEPT, GAP_SD = 0.3, 0.35  # part of the gap at small sizes that is left at the full one
 APART = 0.08  # sd of the gap at the full size, in units of the share of rows on which just one of the two models errs
 SLOPE, SLOPE_SD = -0.12, 0.08  # of the log of a fine-tuned learner's error over the head's, by the log of the rows
-START_SD = 0.5  # of that log at the largest subset, before it is measured
+START_SD = 0.25  # of that log at the largest subset, before it is measured
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Reference:
 
 
 def error_beside(
-    reference: Reference, wrong: np.ndarray, sizes: np.ndarray, size: int, noise: np.ndarray
+    reference: Reference, wrong: np.ndarray, sizes: np.ndarray, size: int, noise: np.ndarray, at_chance: np.ndarray
 ) -> tuple[float, float]:
     """The error rate of a learner at the full size, and its standard deviation.
 
@@ -46,6 +46,8 @@ def error_beside(
         sizes: rows of each subset.
         size: the full one.
         noise: sd of the error rate between trainings, shape (n_sizes,).
+        at_chance: whether the learner had not left chance after a subset, shape (n_sizes,): a fine-tuning then tells
+            nothing of what it will be.
     """
     rates, theirs = wrong.mean(axis=1), reference.at_sizes.mean(axis=-1)
     apart, end = _apart(reference, wrong), float(reference.at_full.mean())
@@ -56,8 +58,9 @@ def error_beside(
     half = 0.5 / wrong.shape[1]  # of a row: an error rate may be 0
     logs = np.log((rates + half) / (theirs + half))
     x = np.stack([np.ones(len(sizes)), np.log(sizes / sizes[-1])], axis=1)
-    precision = x.T @ (x / ((noise / (rates + half)) ** 2)[:, None]) + np.diag([START_SD**-2, SLOPE_SD**-2])
-    weighted = x.T @ (logs / (noise / (rates + half)) ** 2) + np.array([0.0, SLOPE / SLOPE_SD**2])
+    weights = np.where(at_chance, 0.0, ((rates + half) / noise) ** 2)
+    precision = x.T @ (x * weights[:, None]) + np.diag([START_SD**-2, SLOPE_SD**-2])
+    weighted = x.T @ (logs * weights) + np.array([0.0, SLOPE / SLOPE_SD**2])
     covariance = np.linalg.inv(precision)
     ahead = np.array([1.0, math.log(size / sizes[-1])])
     mean = float(ahead @ covariance @ weighted)

@@ -202,16 +202,18 @@ def test_where_a_power_law_misses_the_reference_the_forecast_is_the_references()
 def test_a_learner_that_outgrows_its_reference_is_forecast_to_err_less_than_it_and_less_surely() -> None:
     measured, _ = seen(power_law(0.45, 0.1, 0.5), 1)
     wrong, full = measured.wrong[0], np.arange(ROWS) % 5 == 0
-    noise, sizes = np.array([0.03, 0.02, 0.015]), np.array(SIZES)
+    noise, sizes, left = np.array([0.03, 0.02, 0.015]), np.array(SIZES), np.zeros(3, dtype=bool)
     (same, sure), (outgrown, unsure) = (
-        error_beside(Reference(measured.losses[0], wrong, full, outgrows), wrong.astype(float), sizes, FULL, noise)
+        error_beside(
+            Reference(measured.losses[0], wrong, full, outgrows), wrong.astype(float), sizes, FULL, noise, left
+        )
         for outgrows in (False, True)
     )
     assert same == pytest.approx(0.2)
     assert 0.1 < outgrown < 0.2, "a power of the rows, of 16 times as many"
     assert unsure > sure
     further = error_beside(
-        Reference(measured.losses[0], wrong, full, True), wrong.astype(float), sizes, 4 * FULL, noise
+        Reference(measured.losses[0], wrong, full, True), wrong.astype(float), sizes, 4 * FULL, noise, left
     )
     assert further[0] < outgrown
 
@@ -220,10 +222,23 @@ def test_a_learner_that_gains_on_its_reference_faster_is_forecast_to_err_less() 
     measured, _ = seen(np.array([0.4, 0.3, 0.2, 0.1]), 2, noise=0.0)
     slow, _ = seen(np.array([0.4, 0.4, 0.4, 0.4]), 2, noise=0.0)
     full, noise, sizes = np.arange(ROWS) % 4 == 0, np.full(3, 0.01), np.array(SIZES)
+    left = np.zeros(3, dtype=bool)
     gaining, level = (
         error_beside(
-            Reference(of.losses[0], of.wrong[0], full, True), measured.wrong[0].astype(float), sizes, FULL, noise
+            Reference(of.losses[0], of.wrong[0], full, True), measured.wrong[0].astype(float), sizes, FULL, noise, left
         )
         for of in (slow, measured)
     )
     assert gaining[0] < level[0]
+
+
+def test_a_fine_tuning_that_has_not_left_chance_is_forecast_by_its_reference_alone() -> None:
+    """It would be worse than the head for ever, were its ratio to it carried on."""
+    measured, _ = seen(np.array([0.5, 0.51, 0.5, 0.2]), 7, noise=0.0)
+    cheap, _ = seen(np.array([0.4, 0.35, 0.3, 0.2]), 7, noise=0.0)
+    reference = Reference(cheap.losses[0], cheap.wrong[0], np.arange(ROWS) % 5 == 0, outgrown=True)
+    made = forecast_curve(measured, FULL, 2, 0, reference)
+    assert made.shape == "at chance"
+    assert 0.8 < made.accuracy.value < 0.93
+    assert made.accuracy.low < 0.83
+    assert made.accuracy.high - made.accuracy.low > 0.08
