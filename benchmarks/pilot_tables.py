@@ -7,9 +7,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from _table import read_records
 from faulty_pools import read
+from fine_tuned_pilot import ALL_ROWS, Outcome
 from pilot import ALONE, summary
 
+PICKS = {
+    "pilot": "the pilot's pick",
+    "first": "the first plan",
+    "fewer_epochs": "fewer epochs",
+    "random": "random rows",
+}
+FAULTS = {"clean": "clean", "label_flips": "wrong labels, 30 %", "rare_class": "rare class, 30 %"}
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 DEVS = ("trusted", "contaminated")
 Figures = dict[tuple[str, str, str], float]
@@ -50,6 +59,25 @@ def tables() -> list[str]:
     return [pilots, alone, "\n".join([head, "| --- | ---: | ---: |", *lines])]
 
 
+def fine_tuned() -> str:
+    """The table of results/fine_tuned_pilot.csv, in Markdown."""
+    outcomes = read_records(Outcome, RESULTS / "fine_tuned_pilot.csv")
+    head = ["pool", "forecast of all rows", "came", *(f"regret, {who}" for who in PICKS.values())]
+    lines = [head, ["---", *["---:"] * (len(head) - 1)]]
+    for key in dict.fromkeys((one.fault, one.seed) for one in outcomes):
+        mine = [one for one in outcomes if (one.fault, one.seed) == key]
+        whole = next(one for one in mine if one.plan == ALL_ROWS)
+        plans = [one for one in mine if one.plan != ALL_ROWS]
+        best = max(one.test for one in plans)
+        cells = [f"{FAULTS[key[0]]}", f"{whole.forecast:.1f} [{whole.low:.1f}, {whole.high:.1f}]", f"{whole.came:.1f}"]
+        for who in PICKS:
+            (pick,) = (one for one in plans if (who == "pilot" and one.picked) or (who == "first" and one.first)
+                       or who == one.plan)  # fmt: skip
+            cells.append(f"{best - pick.test:.1f} ({pick.test:.1f})")
+        lines.append(cells)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def _interval(of: Figures, key: tuple[str, str, str], sign: str) -> str:
     """Such as "0.1 [−0.0, 0.3]"."""
     group, variant, metric = key
@@ -59,4 +87,4 @@ def _interval(of: Figures, key: tuple[str, str, str], sign: str) -> str:
 
 
 if __name__ == "__main__":
-    print("\n\n".join(tables()))
+    print("\n\n".join([*tables(), fine_tuned()]))
