@@ -22,8 +22,17 @@ METRIC_NAMES = {
     "f1": "F1",
     "loss": "Loss",
     "perplexity": "Perplexity",
+    "accuracy_norm": "Accuracy by label length",
+    "accuracy_calibrated": "Accuracy, calibrated",
+    "expected_max_toxicity": "Expected maximum toxicity",
+    "toxicity_probability": "Probability of a toxic continuation",
 }
-PER_CENT = ("accuracy", "macro_f1", "micro_f1", "majority_accuracy")  # fractions that are shown times 100
+# fractions that are shown times 100
+PER_CENT = (
+    "accuracy", "macro_f1", "micro_f1", "majority_accuracy", "accuracy_norm", "accuracy_calibrated",
+    "toxicity_probability",
+)  # fmt: skip
+SPLITS, BEFORE = ("train", "val", "test"), "_before"  # of a model that was not trained yet
 HUNDRED = ("em", "f1", "has_ans_em", "has_ans_f1", "no_ans_em", "no_ans_f1")  # of answers, from 0 to 100 already
 
 
@@ -85,16 +94,23 @@ def cut(name: str, width: int = 40) -> str:
 
 
 def metric_name(name: str) -> str:
-    """The metric "test/accuracy" in words: "Accuracy"."""
-    short = name.rpartition("/")[2]
-    return METRIC_NAMES.get(short, short)
+    """The metric "test/accuracy" in words: "Accuracy"; of a further split or an evaluation with its name after it."""
+    short = _short(name)
+    more = [part for part in name.split("/")[:-1] if part not in SPLITS]
+    more += ["before the training"] if name.endswith(BEFORE) else []
+    return ", ".join([METRIC_NAMES.get(short, short), *more])
+
+
+def _short(name: str) -> str:
+    """A metric without its split, and before the training as after it."""
+    return name.rpartition("/")[2].removesuffix(BEFORE)
 
 
 def metric(name: str, value: float | None) -> str:
     """A metric as the field writes it: "74.2 %" of accuracy, "81.2" of EM and F1 of answers, else four decimals."""
     if value is None:
         return "unknown"
-    short = name.rpartition("/")[2]
+    short = _short(name)
     if short in PER_CENT or short in HUNDRED:
         unit = f"{SPACE}%" if short in PER_CENT else ""
         return f"{factor(name) * value:.1f}{unit}".replace("-", "\N{MINUS SIGN}")
@@ -103,12 +119,12 @@ def metric(name: str, value: float | None) -> str:
 
 def factor(name: str) -> int:
     """The factor of a metric where it is shown."""
-    return 100 if name.rpartition("/")[2] in PER_CENT else 1
+    return 100 if _short(name) in PER_CENT else 1
 
 
 def axis_label(name: str) -> str:
     """A metric with its unit, for an axis: "Accuracy (%)"."""
-    short = name.rpartition("/")[2]
+    short = _short(name)
     return metric_name(name) + (" (%)" if short in PER_CENT else " (0 to 100)" if short in HUNDRED else "")
 
 
