@@ -89,6 +89,25 @@ def summary(runs: list[Run]) -> list[Row]:
     return rows
 
 
+def markdown(runs: list[Run]) -> str:
+    """The same as a Markdown table."""
+    lines = [
+        "| arm | rows | of the budget for choosing | accuracy (%) | over random rows |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    by_arm: dict[str, dict[str, float]] = {}
+    for row in summary(runs):
+        by_arm.setdefault(row.case, {})[row.metric] = row.value
+    for arm, of in by_arm.items():
+        gain = "\N{EN DASH}"
+        if "gain" in of:
+            gain = f"{of['gain']:+.1f} [{of['gain_low']:+.1f}, {of['gain_high']:+.1f}]".replace("-", "\N{MINUS SIGN}")
+        seeds = len({run.seed for run in runs if run.arm == arm})
+        told = f"{of['accuracy']:.1f} ({seeds} seed{'' if seeds == 1 else 's'})"
+        lines.append(f"| {arm} | {of['rows']:,.0f} | {100 * of['selection_share']:.0f} % | {told} | {gain} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     made = parser(__doc__ or "")
     made.add_argument("--data", default="stanfordnlp/sst2")

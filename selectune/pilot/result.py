@@ -22,7 +22,8 @@ SHAPES: dict[Shape, str] = {
     "falling": "the error falls with the rows",
     "flat": "the error does not change with the rows beyond the noise of so few, so the forecast rests on other curves",
     "rising": "the error rises with the rows, as where more of them teach a fault of the pool",
-    "at chance": "the small trainings have not left chance, so the forecast is that of a linear head on embeddings",
+    "at chance": "the small trainings have not left chance, so the forecast is what a fine-tuning is expected to make "
+    "of a linear head's",
 }
 
 
