@@ -14,6 +14,7 @@ from compared import table_of as compared_table
 from detection_tables import tables as detection_tables
 from expected_gains import COLUMNS, FINE_TUNED, TABLE, text
 from fine_tuned_outcomes import SAME
+from large_learner import markdown
 from outcome_tables import tables
 from pilot_tables import tables as pilot_tables
 from pool_faults import rare_class
@@ -120,6 +121,12 @@ def test_an_interval_of_a_committed_difference_is_the_t_interval_over_its_seeds(
             assert (float(line["low"]), float(line["high"])) == pytest.approx(tuple(expected), rel=1e-6, abs=1e-8)
             checked += 1
     assert checked == 44
+
+
+def test_the_findings_show_what_a_large_learner_made_of_a_small_scorer() -> None:
+    page = (REPOSITORY / "docs" / "findings.md").read_text()
+    table = markdown(read_records(Run, REPOSITORY / "results" / "large_learner.csv"))
+    assert table in page, f"paste this into docs/findings.md:\n{table}"
 
 
 @pytest.mark.parametrize("name", ["quickstart", "quickstart_even"])
