@@ -19,7 +19,7 @@ from selectune.costs.flops import FlopModel, UnfitFlopsError
 from selectune.data.batches import plan_batches
 from selectune.data.data_files import READERS
 from selectune.data.sources import DataSource
-from selectune.lightning_modules.heads import CausalLMHead
+from selectune.lightning_modules.heads import CausalLMHead, widest
 from selectune.lightning_modules.sampling import draw_continuations, ended, left_padded
 
 BATCH_TOKENS = 2048  # padded, of a batch
@@ -28,7 +28,7 @@ DEFAULT_ROOM = 1024  # tokens, where a model's config names no limit
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What an evaluation found.
+    """The outcome of an evaluation.
 
     Args:
         metrics: by name, fractions unless the evaluation says otherwise.
@@ -55,13 +55,12 @@ class Spent:
     padded_tokens: int = 0
     flops: float | None = 0.0
 
-    def add(self, rows: int, tokens: int, length: int, model: FlopModel | None) -> None:
+    def add(self, rows: int, tokens: int, length: int, flops: float | None) -> None:
         """Add a batch of rows that are padded to a length."""
         self.examples += rows
         self.tokens += tokens
         self.padded_tokens += rows * length
-        known = model is not None and self.flops is not None
-        self.flops = self.flops + model.of_batch(rows, length) if known else None  # type: ignore[operator, union-attr]
+        self.flops = None if self.flops is None or flops is None else self.flops + flops
 
 
 class LanguageModel:
@@ -102,6 +101,10 @@ class LanguageModel:
         except UnfitFlopsError:
             return None
 
+    def flops_of(self, rows: int, length: int) -> float | None:
+        """FLOPs of a batch of rows that are padded to a length."""
+        return None if self.flops is None else self.flops.of_batch(rows, length)
+
     def tokens_of(self, text: str) -> list[int]:
         """Token ids of a text, without special tokens."""
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -123,7 +126,9 @@ class LanguageModel:
             for row, (place, (_, after)) in enumerate(zip(batch, rows)):
                 end = len(inputs[row])
                 own = logits[row, end - len(after) : end].float().log_softmax(-1)
-                sums[place] = float(own.gather(1, torch.tensor(after, device=own.device)[:, None]).double().sum())
+                sums[place] = float(
+                    own.gather(1, torch.tensor(after, device=own.device)[:, None]).to(widest(own.device)).sum()
+                )
         return Scored(sums, counts)
 
     def losses(self, texts: Sequence[str], max_length: int) -> Scored:
@@ -136,7 +141,7 @@ class LanguageModel:
             for row, place in enumerate(known[batch]):
                 own = logits[row, : len(inputs[row]) - 1].float().log_softmax(-1)
                 targets = torch.tensor(inputs[row][1:], device=own.device)[:, None]
-                sums[place] = float(own.gather(1, targets).double().sum())
+                sums[place] = float(own.gather(1, targets).to(widest(own.device)).sum())
         return Scored(sums, counts)
 
     def continued(
@@ -162,7 +167,9 @@ class LanguageModel:
             for place, i in enumerate(batch):
                 texts[i] = decoded[place * samples : (place + 1) * samples]
             length = kept.shape[1] + max_new_tokens
-            self.spent.add(len(drawn), int((~ended(drawn, stop)).sum() + real.sum()), length, self.flops)
+            self.spent.add(
+                len(drawn), int((~ended(drawn, stop)).sum() + real.sum()), length, self.flops_of(len(drawn), length)
+            )
         return texts
 
     def _pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
@@ -183,7 +190,7 @@ class LanguageModel:
             ids[place, : len(row)], real[place, : len(row)] = torch.tensor(row), 1
         with torch.inference_mode():
             logits = self.network(input_ids=ids.to(self.device), attention_mask=real.to(self.device)).logits
-        self.spent.add(len(rows), sum(map(len, rows)), longest, self.flops)
+        self.spent.add(len(rows), sum(map(len, rows)), longest, self.flops_of(len(rows), longest))
         return logits, rows
 
 

@@ -39,7 +39,7 @@ LAUNCH = ("jobs", "keep_models", "limit", "launcher", "launcher_options")
 
 @dataclass(frozen=True)
 class _Launch:
-    """How cells are run: the options of the command."""
+    """The options by which cells are run."""
 
     jobs: int
     keep_models: bool
@@ -143,7 +143,7 @@ def write_table(table: Table, cells: list[Cell], output: Path) -> list[Result]:
 
 
 def _before(group: Group, results: list[Result]) -> str:
-    """What the headline of an evaluation was before the training, in a sentence; empty of other headlines."""
+    """A sentence with the headline of an evaluation before the training; empty of other headlines."""
     known = [result.row.get(f"test/{group.metric}_before") for result in results if result.cell.task == group.task]
     values = [float(value) for value in known if value is not None]
     if not values:

@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +22,7 @@ from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from textwrap import shorten
+from typing import Any, TypeVar
 
 import yaml
 from lightning.fabric.plugins.environments import SLURMEnvironment
@@ -32,6 +33,7 @@ from selectune.tables.grid import Cell
 from selectune.tables.layers import Config, setting
 
 GRACE_S = 10.0  # between asking a worker to end and ending it
+Key = TypeVar("Key", bound=Hashable)
 ATTEMPT = "=== attempt of "  # begins a line of the log
 
 
@@ -59,40 +61,56 @@ def run_cells(
         Outcomes; a cell that needs one that failed is not run.
     """
     threads = threads_of(jobs)
-    waiting, running = list(todo), dict[int, tuple[Cell, BaseProcess, float]]()
-    failed = set[Path]()
+    running = dict[int, BaseProcess]()
     context = multiprocessing.get_context("forkserver")
+
+    def start(cell: Cell) -> int:
+        process = context.Process(target=_run_cell, args=(cell, threads, keep_models, dict(os.environ)))
+        process.start()
+        running[process.sentinel] = process
+        return process.sentinel
+
+    def ended() -> Iterator[tuple[int, int | None]]:
+        for sentinel in wait(list(running)):
+            process = running.pop(sentinel)  # type: ignore[arg-type]
+            process.join()
+            yield sentinel, process.exitcode  # type: ignore[misc]
+
     with _server(context, threads), _ended(running):
-        while waiting or running:
-            for cell in list(waiting):
-                if lost := lost_one(cell, failed):
-                    waiting.remove(cell)
-                    failed.add(cell.folder)
-                    yield Outcome(cell, 0.0, f"it needs {lost}, which failed")
-                elif len(running) < jobs and runnable(cell):
-                    waiting.remove(cell)
-                    on_start(cell)
-                    process = context.Process(target=_run_cell, args=(cell, threads, keep_models, dict(os.environ)))
-                    process.start()
-                    running[process.sentinel] = cell, process, time.monotonic()
-            for sentinel in wait(list(running)) if running else []:
-                cell, process, began = running.pop(sentinel)  # type: ignore[arg-type, assignment]
-                process.join()
-                outcome = Outcome(cell, time.monotonic() - began)
-                if process.exitcode not in (0, 3) or not cell.done:  # 3: the training failed, a result too
-                    failed.add(cell.folder)
-                    outcome.failure = why_it_failed(RunFiles(cell.folder).log, process.exitcode)
-                yield outcome
+        yield from in_order(todo, jobs, on_start, start, ended)
 
 
-def lost_one(cell: Cell, failed: set[Path]) -> str:
-    """Name of a cell that another one needs and that failed; empty where none did."""
-    return next((folder.name for folder in cell.needs if folder in failed), "")
+def in_order(
+    todo: list[Cell], jobs: int, on_start: Callable[[Cell], None], start: Callable[[Cell], Key],
+    ended: Callable[[], Iterable[tuple[Key, Any]]],
+) -> Generator[Outcome, None, None]:  # fmt: skip
+    """Start cells in their order as far as what they need is done, so many at a time, and give each as it ends.
 
-
-def runnable(cell: Cell) -> bool:
-    """Whether everything that a cell needs is done."""
-    return all(RunFiles(folder).finished for folder in cell.needs)
+    Args:
+        todo: cells that are not done.
+        jobs: cells at a time.
+        on_start: called with each cell before it begins.
+        start: begin a cell; returns a key of its own.
+        ended: wait for some of those that have begun; returns their keys with their exit codes.
+    """
+    waiting, running, failed = list(todo), dict[Key, tuple[Cell, float]](), set[Path]()
+    while waiting or running:
+        for cell in list(waiting):
+            if lost := next((folder.name for folder in cell.needs if folder in failed), ""):
+                waiting.remove(cell)
+                failed.add(cell.folder)
+                yield Outcome(cell, 0.0, f"it needs {lost}, which failed")
+            elif len(running) < jobs and all(RunFiles(folder).finished for folder in cell.needs):
+                waiting.remove(cell)
+                on_start(cell)
+                running[start(cell)] = cell, time.monotonic()
+        for key, code in ended() if running else ():
+            cell, began = running.pop(key)
+            outcome = Outcome(cell, time.monotonic() - began)
+            if code not in (0, 3) or not cell.done:  # 3: the training failed, a result too
+                failed.add(cell.folder)
+                outcome.failure = why_it_failed(RunFiles(cell.folder).log, code)
+            yield outcome
 
 
 def check_launch(verb: str, configs: Iterable[Config]) -> None:
@@ -148,12 +166,12 @@ def _server(context: multiprocessing.context.ForkServerContext, threads: int) ->
 
 
 @contextmanager
-def _ended(running: dict[int, tuple[Cell, BaseProcess, float]]) -> Iterator[None]:
+def _ended(running: dict[int, BaseProcess]) -> Iterator[None]:
     """End the processes that are still running when the block is left."""
     try:
         yield
     finally:
-        processes = [process for _, process, _ in running.values()]
+        processes = list(running.values())
         for process in processes:
             process.terminate()
         until = time.monotonic() + GRACE_S

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from selectune.common.errors import UserError
-from selectune.common.run_files import RunFiles
 from selectune.tables.grid import Cell
-from selectune.tables.running import Outcome, fit_cell, lost_one, runnable, why_it_failed
+from selectune.tables.running import Outcome, fit_cell, in_order
 
 POLL_S = 5.0  # between two looks at the queue
 
@@ -37,32 +36,24 @@ def run_submitted(
         UserError: submitit is not installed, there is no such cluster here, or it knows no such option.
     """
     executor = _executor(folder, options, cluster)
-    waiting, running = list(todo), dict[str, tuple[Cell, Any, float]]()
-    failed = set[Path]()
+    running = dict[str, Any]()
+
+    def start(cell: Cell) -> str:
+        job = executor.submit(fit_cell, cell, None, keep_models)
+        running[job.job_id] = job
+        return str(job.job_id)
+
+    def ended() -> Iterator[tuple[str, int | None]]:
+        while not (done := [number for number, job in running.items() if job.done()]):
+            time.sleep(POLL_S)
+        for number in done:
+            job = running.pop(number)
+            yield number, None if job.exception() is not None else job.result()
+
     try:
-        while waiting or running:
-            for cell in list(waiting):
-                if lost := lost_one(cell, failed):
-                    waiting.remove(cell)
-                    failed.add(cell.folder)
-                    yield Outcome(cell, 0.0, f"it needs {lost}, which failed")
-                elif len(running) < jobs and runnable(cell):
-                    waiting.remove(cell)
-                    on_start(cell)
-                    job = executor.submit(fit_cell, cell, None, keep_models)
-                    running[job.job_id] = cell, job, time.monotonic()
-            for number in [number for number, (_, job, _) in running.items() if job.done()]:
-                cell, job, began = running.pop(number)
-                outcome = Outcome(cell, time.monotonic() - began)
-                code = None if job.exception() is not None else job.result()
-                if code not in (0, 3) or not cell.done:  # 3: the training failed, a result too
-                    failed.add(cell.folder)
-                    outcome.failure = why_it_failed(RunFiles(cell.folder).log, code)
-                yield outcome
-            if running:
-                time.sleep(POLL_S)
+        yield from in_order(todo, jobs, on_start, start, ended)
     finally:
-        for _, job, _ in running.values():
+        for job in running.values():
             job.cancel()
 
 

@@ -17,7 +17,7 @@ from selectune.common.run_files import RunFiles
 from selectune.costs.ledger import read_ledger
 from selectune.evaluations import Evaluation, Perplexity, Toxicity, ZeroShot
 from selectune.evaluations import toxicity as toxicity_of
-from selectune.evaluations.base import LanguageModel
+from selectune.evaluations.base import LanguageModel, Spent
 from tests.conftest import Here, sentences
 from tests.evaluations.test_language_model import harness, opened
 from tests.mistakes import mistake, names
@@ -82,6 +82,24 @@ def test_toxicity_is_that_of_the_worst_continuation(
     assert found.metrics["toxic_expected_max_toxicity"] == pytest.approx(worst[made.kinds == "toxic"].mean())
     assert 0 < worst.min() < worst.max() < 1
     assert made.scored(["", "  "], model).tolist() == [0.0, 0.0]
+
+
+def test_what_is_charged_is_both_writing_and_scoring(
+    model: LanguageModel, reviews: Path, classifier_folder: Path
+) -> None:
+    made = Toxicity(str(reviews), str(classifier_folder), "LABEL_2", samples=3, max_new_tokens=5)
+    made.check(None)
+    parts = []
+    model.spent = Spent()
+    texts = model.continued(made.prompts, made.text_hash, 0, 3, 5, 0.9)
+    parts.append(model.spent.flops or 0)
+    model.spent = Spent()
+    made.scored([text for few in texts for text in few], model)
+    parts.append(model.spent.flops or 0)
+    model.spent = Spent()
+    made.run(model)
+    assert min(parts) > 0
+    assert model.spent.flops == pytest.approx(sum(parts))
 
 
 def test_the_scorer_reads_each_text_as_it_would_alone(

@@ -264,17 +264,6 @@ def test_two_processes_that_build_at_once_agree(tmp_path: Path, site: Path) -> N
     assert rows(Path(*folders)) == rows(docstrings(tmp_path / "alone", [site], **FEW))
 
 
-def test_both_corpora_read_the_sources_once(tmp_path: Path, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    alone = rows(uneven(tmp_path / "alone", [site], at_least=40, held_out=10))
-    docstrings(tmp_path / "cache", [site], **FEW)
-    with monkeypatch.context() as patch:
-        patch.setattr(MODULE, "_read", lambda *_: pytest.fail("the sources were read again"))
-        assert rows(uneven(tmp_path / "cache", [site], at_least=40, held_out=10)) == alone
-    (kept,) = (tmp_path / "cache" / "docstrings").iterdir()
-    kept.write_bytes(kept.read_bytes()[:100])
-    assert rows(docstrings(tmp_path / "cache", [site], **FEW | {"at_most": 30}))
-
-
 def test_too_few_libraries_is_a_users_error(tmp_path: Path, site: Path) -> None:
     with mistake(DataError, 100, "numpy (130), alpha-lib (90), jax (60)"):
         docstrings(tmp_path, [site], at_least=100)
