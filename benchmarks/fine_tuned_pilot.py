@@ -8,7 +8,9 @@ whole pass would be more than a third of that. It judges by 1,000 other rows wit
 fitted, the pilot's pick, the diagnosis's first plan, and `--plans`, by the pilot's own overlays: `came` is the accuracy
 on the rows that the pilot judged by, `test` that on 1,000 others, both in per cent, at the end of the training.
 
-Runs lie in `--work`; what is there already is not run again, and what was stopped goes on.
+Runs lie in `--work`; what is there already is not run again, and what was stopped goes on. What came of a plan does not
+depend on the pilot, so that a file of trainings can be compared with the pilots of another version: `--again` makes
+pilots alone for the trainings of the file, and puts their forecasts and picks into it.
 """
 
 from __future__ import annotations
@@ -66,6 +68,30 @@ class Outcome:
     pilot_share: float
 
 
+def again(options: argparse.Namespace) -> list[Outcome]:
+    """The outcomes of the file beside pilots that are made anew.
+
+    A plan that a pilot picks now and nobody has trained is left out of them; the next command trains it.
+    """
+    outcomes = read_records(Outcome, options.csv)
+    for name, fault, seed in dict.fromkeys((one.data, one.fault, one.seed) for one in outcomes):
+        rows = clean_rows(options.data, options.rows, seed, options.foreign)
+        folder = options.work / f"{name}-{fault}-{seed}"
+        pilot, decision = piloted(prepared(rows, fault, seed, folder, options), folder)
+        for place, one in enumerate(outcomes):
+            if (one.data, one.fault, one.seed) == (name, fault, seed):
+                outcomes[place] = told(one, pilot, decision)
+        write_records(outcomes, options.csv)
+        print(f"{folder.name}: {pilot.plan}", file=sys.stderr, flush=True)
+    return outcomes
+
+
+def piloted(base: Path, folder: Path) -> tuple[Pilot, Decision]:
+    """The pilot of a pool, and the plans that it had."""
+    run(["pilot", "--config", base, "--share", "0.1", "--budget", "0.3", "--output", folder / "pilot"])
+    return Pilot.read(folder / "pilot"), Decision.read(folder / "pilot")
+
+
 def examine(options: argparse.Namespace) -> list[Outcome]:
     """The outcomes of all pools; the file is written after each."""
     outcomes = read_records(Outcome, options.csv)
@@ -76,8 +102,7 @@ def examine(options: argparse.Namespace) -> list[Outcome]:
         for fault in options.faults:
             folder = options.work / f"{name}-{fault}-{seed}"
             base = prepared(rows, fault, seed, folder, options)
-            run(["pilot", "--config", base, "--share", "0.1", "--budget", "0.3", "--output", folder / "pilot"])
-            pilot, decision = Pilot.read(folder / "pilot"), Decision.read(folder / "pilot")
+            pilot, decision = piloted(base, folder)
             first = decision.first
             tried = [*options.plans, pilot.plan, *([first.plan.name] if first else [])]
             for plan in (ALL_ROWS, *(one.gain.name for one in pilot.plans if one.gain.name in tried)):
@@ -144,15 +169,23 @@ def fitted(base: Path, plan: str, decision: Decision, folder: Path) -> None:
 
 def outcome(name: str, fault: str, seed: int, plan: str, pilot: Pilot, decision: Decision, folder: Path) -> Outcome:
     """What came of a plan."""
-    forecasts = {one.gain.name: one.accuracy for one in pilot.plans} | {ALL_ROWS: pilot.all_rows}
-    one, first = forecasts[plan], decision.first
     with (folder / "metrics.csv").open(newline="") as file:
         came = [line["val/accuracy"] for line in csv.DictReader(file) if line.get("val/accuracy")][-1]
     test = json.loads((folder / "done.json").read_text())["metrics"]["test/accuracy"]
-    percent = [100 * part for part in (one.value, one.low, one.high, float(came), float(test))]
-    return Outcome(
-        name, fault, SHARES[fault], seed, plan, *percent, int(plan == pilot.plan),
-        int(first is not None and plan == first.plan.name), pilot.spent_share,
+    found = Outcome(
+        name, fault, SHARES[fault], seed, plan, 0.0, 0.0, 0.0, 100 * float(came), 100 * float(test), 0, 0, 0.0
+    )  # fmt: skip
+    return told(found, pilot, decision)
+
+
+def told(outcome: Outcome, pilot: Pilot, decision: Decision) -> Outcome:
+    """An outcome with what a pilot said of it."""
+    forecasts = {one.gain.name: one.accuracy for one in pilot.plans} | {ALL_ROWS: pilot.all_rows}
+    one, first = forecasts[outcome.plan], decision.first
+    return replace(
+        outcome, forecast=100 * one.value, low=100 * one.low, high=100 * one.high,
+        picked=int(outcome.plan == pilot.plan), first=int(first is not None and outcome.plan == first.plan.name),
+        pilot_share=pilot.spent_share,
     )  # fmt: skip
 
 
@@ -186,10 +219,11 @@ def main() -> None:
     made.add_argument("--rows", type=int, default=20_000)
     made.add_argument("--seeds", type=int, default=1)
     made.add_argument("--first_seed", type=int, default=0)
+    made.add_argument("--again", action="store_true", help="make pilots alone, for the trainings that the file has")
     made.add_argument("--work", type=Path, default=Path("runs/fine_tuned_pilot"))
     options = made.parse_args()
     options.work = options.work.resolve()
-    print(table(summary(examine(options))))
+    print(table(summary(again(options) if options.again else examine(options))))
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ def pilot(case: str, pool: PilotPool) -> list[Row]:
     known = [gain for gain in measured_gains() if gain.learner != FINE_TUNED]  # the learner is none
     ranked = ranking(_plans(pool), pool.faults, known, BUDGET)
     order = [one.plan.name for one in ranked]
-    tried = [name for name in order if name != RANDOM][:ARMS]
+    tried = [name for name in order if name != RANDOM][: design.arms]
 
     nested = np.random.default_rng([pool.seed, 1]).permutation(n_rows)
     subsets = [nested[:size] for size in design.sizes]

@@ -20,7 +20,7 @@ from _table import Row, parser, table, write
 from selectune.data.sources import find_model
 from selectune.data.tokens import load_tokenizer
 from selectune.evaluations import ZeroShot
-from selectune.evaluations.base import LanguageModel
+from selectune.evaluations.language_model import CausalModel
 from selectune.lightning_modules.heads.base import load_network
 
 MOST_APART = 1e-4
@@ -57,7 +57,7 @@ def main() -> None:
     options = made.parse_args()
     source = find_model(options.model)
     network, _ = load_network("AutoModelForCausalLM", source)
-    model, rows = LanguageModel(network.eval(), load_tokenizer(source.folder), source.described), []
+    model, rows = CausalModel(network.eval(), load_tokenizer(source.folder), source.described), []
     for task in tasks(options.rows):
         task.check(None)
         began = time.perf_counter()

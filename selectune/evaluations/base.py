@@ -1,4 +1,4 @@
-"""The base of evaluations, and the language model that they ask."""
+"""The base of evaluations."""
 
 from __future__ import annotations
 
@@ -7,23 +7,14 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
 
-from selectune.common.errors import CheckpointError, DataError
-from selectune.costs.flops import FlopModel, UnfitFlopsError
-from selectune.data.batches import plan_batches
+from selectune.common.errors import DataError
 from selectune.data.data_files import READERS
 from selectune.data.sources import DataSource
-from selectune.lightning_modules.heads import CausalLMHead, widest
-from selectune.lightning_modules.sampling import draw_continuations, ended, left_padded
-
-BATCH_TOKENS = 2048  # padded, of a batch
-DEFAULT_ROOM = 1024  # tokens, where a model's config names no limit
 
 
 @dataclass(frozen=True)
@@ -39,161 +30,6 @@ class Evaluated:
     rows: dict[str, np.ndarray]
 
 
-class Scored(NamedTuple):
-    """Log probabilities of continuations: each one's sum, nats, and number of tokens, of shape (n,)."""
-
-    log_probability: np.ndarray
-    tokens: np.ndarray
-
-
-@dataclass
-class Spent:
-    """Work of an evaluation, for the ledger; FLOPs are None where they cannot be counted."""
-
-    examples: int = 0
-    tokens: int = 0
-    padded_tokens: int = 0
-    flops: float | None = 0.0
-
-    def add(self, rows: int, tokens: int, length: int, flops: float | None) -> None:
-        """Add a batch of rows that are padded to a length."""
-        self.examples += rows
-        self.tokens += tokens
-        self.padded_tokens += rows * length
-        self.flops = None if self.flops is None or flops is None else self.flops + flops
-
-
-class LanguageModel:
-    """A causal language model that texts are scored and continued by, in evaluation mode and without gradients.
-
-    Args:
-        network: of transformers.
-        tokenizer: its own.
-        described: of it, in messages.
-    """
-
-    def __init__(self, network: Any, tokenizer: Any, described: str) -> None:
-        stop = network.config.eos_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
-        if not network.can_generate() or network.config.is_encoder_decoder or stop is None:
-            raise CheckpointError(
-                f"{described} is no causal language model with an end-of-text token, which evaluations ask; set "
-                "data.objective to causal and name such a model.checkpoint, or drop `evaluations`."
-            )
-        self.network, self.tokenizer, self.described = network, tokenizer, described
-        self.stop = int(stop[0] if isinstance(stop, list) else stop)  # the end-of-text token
-        self.spent = Spent()
-
-    @property
-    def device(self) -> torch.device:
-        """Of its weights."""
-        return next(self.network.parameters()).device
-
-    @property
-    def room(self) -> int:
-        """Tokens that it reads at most."""
-        return int(getattr(self.network.config, "max_position_embeddings", None) or DEFAULT_ROOM)
-
-    @cached_property
-    def flops(self) -> FlopModel | None:
-        """FLOPs of a row by its length, forward; None where they cannot be counted."""
-        try:
-            return CausalLMHead(len(self.tokenizer)).flops(self.network, backward=False)
-        except UnfitFlopsError:
-            return None
-
-    def flops_of(self, rows: int, length: int) -> float | None:
-        """FLOPs of a batch of rows that are padded to a length."""
-        return None if self.flops is None else self.flops.of_batch(rows, length)
-
-    def tokens_of(self, text: str) -> list[int]:
-        """Token ids of a text, without special tokens."""
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
-
-    def score(self, contexts: Sequence[str], continuations: Sequence[str]) -> Scored:
-        """Log probabilities of continuations after their contexts, as ``lm-evaluation-harness`` takes them.
-
-        Spaces at the end of a context belong to the continuation. The continuation's tokens are those of both texts
-        together, less as many as the context alone has. An empty context is the end-of-text token. Of a text that is
-        longer than the model reads, its end is kept.
-        """
-        pairs = [self._pair(context, continuation) for context, continuation in zip(contexts, continuations)]
-        lengths = np.array([min(len(before) + len(after) - 1, self.room) for before, after in pairs])
-        sums, counts = np.zeros(len(pairs)), np.array([len(after) for _, after in pairs])
-        for batch in plan_batches(lengths, BATCH_TOKENS):
-            rows = [pairs[i] for i in batch]
-            logits, inputs = self._logits([(before + after)[:-1][-self.room :] for before, after in rows])
-            for row, (place, (_, after)) in enumerate(zip(batch, rows)):
-                end = len(inputs[row])
-                own = logits[row, end - len(after) : end].float().log_softmax(-1)
-                sums[place] = float(
-                    own.gather(1, torch.tensor(after, device=own.device)[:, None]).to(widest(own.device)).sum()
-                )
-        return Scored(sums, counts)
-
-    def losses(self, texts: Sequence[str], max_length: int) -> Scored:
-        """Log probabilities of whole texts, cut to a length, each token after those before it; not of the first."""
-        ids = [self.tokens_of(text)[: min(max_length, self.room)] for text in texts]
-        sums, counts = np.zeros(len(ids)), np.array([max(len(row) - 1, 0) for row in ids])
-        known = np.flatnonzero(counts)
-        for batch in plan_batches(counts[known] + 1, BATCH_TOKENS):
-            logits, inputs = self._logits([ids[known[i]] for i in batch])
-            for row, place in enumerate(known[batch]):
-                own = logits[row, : len(inputs[row]) - 1].float().log_softmax(-1)
-                targets = torch.tensor(inputs[row][1:], device=own.device)[:, None]
-                sums[place] = float(own.gather(1, targets).to(widest(own.device)).sum())
-        return Scored(sums, counts)
-
-    def continued(
-        self, prompts: Sequence[str], text_hash: np.ndarray, seed: int, samples: int, max_new_tokens: int, top_p: float
-    ) -> list[list[str]]:
-        """Continuations of prompts, `samples` of each, see `draw_continuations`; one ends with an end-of-text token."""
-        stop = self.stop
-        ids = [self.tokens_of(prompt) or [stop] for prompt in prompts]
-        lengths, texts = np.array([len(row) for row in ids]), [[""]] * len(prompts)
-        room = self.room - max_new_tokens
-        for batch in plan_batches((np.minimum(lengths, room) + max_new_tokens) * samples, BATCH_TOKENS):
-            longest = int(lengths[batch].max())
-            padded = torch.tensor([ids[i] + [stop] * (longest - len(ids[i])) for i in batch], device=self.device)
-            kept, real = left_padded(padded, torch.tensor(lengths[batch], device=self.device), room)
-            kept, real = kept.repeat_interleave(samples, 0), real.repeat_interleave(samples, 0)
-            with torch.inference_mode():
-                drawn, _ = draw_continuations(
-                    self.network, kept, real, text_hash[batch], seed, samples, max_new_tokens, top_p
-                )
-            ends = ended(drawn, stop) | (drawn == stop)
-            told = [row[~end].tolist() for row, end in zip(drawn.cpu(), ends.cpu())]
-            decoded = self.tokenizer.batch_decode(told, skip_special_tokens=True)
-            for place, i in enumerate(batch):
-                texts[i] = decoded[place * samples : (place + 1) * samples]
-            length = kept.shape[1] + max_new_tokens
-            self.spent.add(
-                len(drawn), int((~ended(drawn, stop)).sum() + real.sum()), length, self.flops_of(len(drawn), length)
-            )
-        return texts
-
-    def _pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
-        spaces = len(context) - len(context.rstrip())
-        if spaces:
-            context, continuation = context[:-spaces], context[-spaces:] + continuation
-        if not context:
-            return [self.stop], self.tokens_of(continuation)
-        before, both = self.tokens_of(context), self.tokens_of(context + continuation)
-        return before, both[len(before) :]
-
-    def _logits(self, rows: list[list[int]]) -> tuple[torch.Tensor, list[list[int]]]:
-        """Logits of some rows, padded on the right, and these rows."""
-        longest = max(map(len, rows))
-        ids = torch.zeros(len(rows), longest, dtype=torch.long)
-        real = torch.zeros_like(ids)
-        for place, row in enumerate(rows):
-            ids[place, : len(row)], real[place, : len(row)] = torch.tensor(row), 1
-        with torch.inference_mode():
-            logits = self.network(input_ids=ids.to(self.device), attention_mask=real.to(self.device)).logits
-        self.spent.add(len(rows), sum(map(len, rows)), longest, self.flops_of(len(rows), longest))
-        return logits, rows
-
-
 class Evaluation(ABC):
     """Something that a language model is tried at, before and after it is trained.
 
@@ -202,6 +38,7 @@ class Evaluation(ABC):
     """
 
     stage = "evaluate"  # of the ledger
+    causal = True  # whether it asks a `CausalModel`; else a `LanguageModel` of either kind
 
     def __init__(self, name: str) -> None:
         if not name.replace("_", "").replace("-", "").isalnum():
@@ -220,8 +57,8 @@ class Evaluation(ABC):
         """
 
     @abstractmethod
-    def run(self, model: LanguageModel) -> Evaluated:
-        """Try a model; `check` was called before."""
+    def run(self, model: Any) -> Evaluated:
+        """Try a model, see `causal`; `check` was called before."""
 
     @property
     @abstractmethod

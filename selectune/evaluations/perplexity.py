@@ -9,11 +9,15 @@ import numpy as np
 from selectune.common import checks
 from selectune.common.errors import DataError
 from selectune.data.sources import find_data
-from selectune.evaluations.base import Evaluated, Evaluation, LanguageModel, as_key, name_of, rows_of
+from selectune.evaluations.base import Evaluated, Evaluation, as_key, name_of, rows_of
+from selectune.evaluations.language_model import LanguageModel
 
 
 class Perplexity(Evaluation):
     """``loss``, the mean over tokens of minus their log probability, nats, and ``perplexity``, its exponential.
+
+    A causal model predicts each token after those before it, so not the first one. A masked one predicts a seventh of
+    them at a time, from all others (`MaskedModel.losses`); the perplexities of the two do not compare.
 
     Args:
         dataset: a hub name, a folder in the hub's layout, or a file.
@@ -25,6 +29,8 @@ class Perplexity(Evaluation):
         seed: of the draw.
         name: of its metrics; default that of the data set.
     """
+
+    causal = False
 
     def __init__(
         self,
@@ -53,7 +59,7 @@ class Perplexity(Evaluation):
         """Score the texts."""
         scored = model.losses(self.texts, self.max_length)
         if not scored.tokens.any():
-            raise DataError(f"No text of {self.dataset} has two tokens, so {self.name} has no perplexity.")
+            raise DataError(f"No text of {self.dataset} has a token to predict, so {self.name} has no perplexity.")
         loss = float(-scored.log_probability.sum() / scored.tokens.sum())
         columns = {"row_id": np.arange(len(self.texts)), "loss_sum": -scored.log_probability, "tokens": scored.tokens}
         return Evaluated({"loss": loss, "perplexity": float(np.exp(min(loss, 700.0)))}, columns)

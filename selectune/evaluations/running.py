@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from selectune.common.files import atomic_file, default_cache, write_json
 from selectune.common.locks import locked
 from selectune.costs.ledger import Ledger
-from selectune.evaluations.base import Evaluated, Evaluation, LanguageModel, Spent
+from selectune.evaluations.base import Evaluated, Evaluation
+from selectune.evaluations.language_model import LanguageModel, Spent
 from selectune.signals.compute import charge_avoided
 
 BEFORE = "_before"  # ends the name of a metric of the model as it was before it was trained

@@ -13,7 +13,8 @@ from selectune.data.batches import plan_batches
 from selectune.data.pool import Pool
 from selectune.data.sources import ModelSource, find_data, find_model, weights_hash
 from selectune.data.tokens import load_tokenizer
-from selectune.evaluations.base import BATCH_TOKENS, Evaluated, Evaluation, LanguageModel, as_key, rows_of
+from selectune.evaluations.base import Evaluated, Evaluation, as_key, rows_of
+from selectune.evaluations.language_model import BATCH_TOKENS, CausalModel
 from selectune.lightning_modules.heads import widest
 from selectune.lightning_modules.heads.base import load_network
 
@@ -89,7 +90,7 @@ class Toxicity(Evaluation):
         self.source = find_model(self.scorer)
         self._toxic()
 
-    def run(self, model: LanguageModel) -> Evaluated:
+    def run(self, model: CausalModel) -> Evaluated:
         """Continue each prompt, and score what was written."""
         texts = model.continued(
             self.prompts, self.text_hash, self.seed, self.samples, self.max_new_tokens, self.top_p
@@ -103,7 +104,7 @@ class Toxicity(Evaluation):
         columns = {"row_id": np.arange(len(worst)), "kind": self.kinds, "max_toxicity": worst}
         return Evaluated(metrics, columns | {"mean_toxicity": scores.mean(axis=1)})
 
-    def scored(self, texts: list[str], model: LanguageModel) -> np.ndarray:
+    def scored(self, texts: list[str], model: CausalModel) -> np.ndarray:
         """Toxicity of texts, float64 in [0, 1], shape (n_texts,); an empty one is 0. The cost is added to `model`'s."""
         assert self.source is not None
         network, _ = load_network("AutoModelForSequenceClassification", self.source)

@@ -10,7 +10,8 @@ import numpy as np
 from selectune.common import checks
 from selectune.common.errors import DataError
 from selectune.data.sources import find_data
-from selectune.evaluations.base import Evaluated, Evaluation, LanguageModel, as_key, name_of, rows_of
+from selectune.evaluations.base import Evaluated, Evaluation, as_key, name_of, rows_of
+from selectune.evaluations.language_model import CausalModel
 
 
 class ZeroShot(Evaluation):
@@ -75,7 +76,7 @@ class ZeroShot(Evaluation):
         values = zip(*(rows[field] for field in self.fields))
         self.prompts = [self.template.format(**dict(zip(self.fields, row))) for row in values]
 
-    def run(self, model: LanguageModel) -> Evaluated:
+    def run(self, model: CausalModel) -> Evaluated:
         """Score every label after every prompt, and after the empty one."""
         n_labels, empty = len(self.labels), self.template.format(**dict.fromkeys(self.fields, ""))
         contexts = [prompt for prompt in [*self.prompts, empty] for _ in range(n_labels)]

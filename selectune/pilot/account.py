@@ -36,7 +36,7 @@ class Account:
         job: begun.
         full: the training on all rows.
         encoding: of the scorer's pass over the pool, by row; 0 where it is not known.
-        arms: plans that are tried beside random rows.
+        arms: plans that are tried beside random rows, at most.
         tried: names of the trainings so far, as the ledger has their work.
     """
 
@@ -110,7 +110,7 @@ class Account:
         """
         embedded = held_out is not None
         rows = len(self.job.data.splits["dev"]) if held_out is None else held_out
-        a_held_out_row = self.a_held_out_row + (0.0 if embedded else self.encoding / (len(PARTS) + self.arms))
+        a_held_out_row = self.a_held_out_row + (0.0 if embedded else self.encoding / (len(PARTS) + 1))
 
         def sized(batch_size: int) -> Design:
             prices = Prices(self._amount(self.full.cost), ahead, self.a_row(batch_size), a_held_out_row)

@@ -10,6 +10,7 @@ PARTS = (4, 2, 1)  # the nested subsets: a quarter and a half of the largest one
 DIAGNOSIS_AT_MOST = 1 / 3  # of the limit
 EVALUATION_AT_MOST = 0.3  # of what the diagnosis leaves
 HELD_OUT_AT_LEAST, ROWS_AT_LEAST = 50, 16  # held-out rows, and rows of the smallest subset
+ENOUGH = 1000  # rows of the largest subset: as long as they are fewer, one plan alone is tried beside random rows
 RESERVE = 0.03  # of the limit is left, as a batch may be padded more than the mean of them
 
 
@@ -52,20 +53,23 @@ class Design:
 def designed(prices: Prices, share: float, epochs: float, held_out: int, arms: int, pool_rows: int) -> Design:
     """The largest pilot within a share of the full cost.
 
+    A learner that has not left chance after its largest subset tells next to nothing, and rehearsals try every plan. So
+    a second plan is tried only where the largest subset has its thousand rows all the same.
+
     Args:
         prices: of its parts.
         share: of the full training's cost, over 0 and at most 1.
         epochs: of the full training.
         held_out: rows that there are to judge on.
-        arms: plans to try beside random rows.
+        arms: plans to try beside random rows, at most.
         pool_rows: rows of the pool.
 
     Raises:
         BudgetError: the diagnosis takes more than a third of the share, or too little is left for a training.
     """
 
-    def sized(asked: float) -> tuple[int, int]:
-        return _sized(prices, asked, epochs, held_out, arms, pool_rows)
+    def sized(asked: float, tried: int = 1) -> tuple[int, int]:
+        return _sized(prices, asked, epochs, held_out, tried, pool_rows)
 
     def suffices(asked: float) -> bool:
         judged, largest = sized(asked)
@@ -83,11 +87,13 @@ def designed(prices: Prices, share: float, epochs: float, held_out: int, arms: i
             would_do += f"; or name a scorer.checkpoint that costs {smaller:.0%} of this one"
         else:
             reason = (
-                f"it leaves {max(largest, 0)} rows for the largest of {len(PARTS) + arms} small trainings, which need "
+                f"it leaves {max(largest, 0)} rows for the largest of {len(PARTS) + 1} small trainings, which need "
                 f"{ROWS_AT_LEAST * PARTS[0]}, and {max(judged, 0)} held-out rows to judge them by"
             )
         raise BudgetError(f"--share {share:g} is too little for a pilot: {reason}; {would_do}.", option="--share")
-    return Design(tuple(largest // part for part in PARTS), int(largest * epochs), arms, judged, limit)
+    tried = next((more for more in range(arms, 1, -1) if sized(share, more)[1] >= min(ENOUGH, pool_rows)), 1)
+    judged, largest = sized(share, tried)
+    return Design(tuple(largest // part for part in PARTS), int(largest * epochs), tried, judged, limit)
 
 
 def _sized(prices: Prices, share: float, epochs: float, held_out: int, arms: int, pool_rows: int) -> tuple[int, int]:

@@ -43,7 +43,7 @@ from selectune.runs.job import Job, Piloted, abandoned_on_mistakes, begin
 from selectune.signals.definitions import ScoringModel
 
 OPTION = "--share"
-ARMS = 2  # plans that are tried beside random rows
+ARMS = 2  # plans that are tried beside random rows, at most
 
 
 def pilot(job: Job, share: float, budget: str) -> None:

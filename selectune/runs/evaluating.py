@@ -11,7 +11,7 @@ from selectune.callbacks.training_check import finite_weights
 from selectune.common.ranks import on_rank_zero
 from selectune.data.sources import weights_hash
 from selectune.data.tokens import load_tokenizer
-from selectune.evaluations.base import LanguageModel
+from selectune.evaluations.language_model import CausalModel, LanguageModel, MaskedModel
 from selectune.evaluations.running import BEFORE, evaluate_model
 from selectune.lightning_modules.heads.base import load_network
 from selectune.runs.job import Job
@@ -24,10 +24,9 @@ def evaluated_before(job: Job) -> dict[str, float]:
 
     def made() -> dict[str, float]:
         source = job.model.source
-        network, _ = load_network("AutoModelForCausalLM", source)
+        network, _ = load_network(f"AutoModelFor{'Causal' if _causal(job) else 'Masked'}LM", source)
         network = network.to(job.trainer.strategy.root_device).eval()
-        model = LanguageModel(network, load_tokenizer(source.folder), source.described)
-        return _tried(job, model, weights_hash(source.folder), BEFORE)
+        return _tried(job, _model(job, network), weights_hash(source.folder), BEFORE)
 
     return on_rank_zero(made)
 
@@ -41,12 +40,20 @@ def evaluated(job: Job) -> dict[str, float]:
         network: Any = job.model.network
         training = network.training
         network = network.to(job.trainer.strategy.root_device).eval()
-        model = LanguageModel(network, load_tokenizer(job.model.source.folder), job.model.source.described)
-        found = _tried(job, model, _hash_of(network), "")
+        found = _tried(job, _model(job, network), _hash_of(network), "")
         network.train(training)
         return found
 
     return on_rank_zero(made)
+
+
+def _causal(job: Job) -> bool:
+    return getattr(job.data, "objective", None) == "causal"
+
+
+def _model(job: Job, network: Any) -> LanguageModel:
+    kind, source = CausalModel if _causal(job) else MaskedModel, job.model.source
+    return kind(network, load_tokenizer(source.folder), source.described)
 
 
 def _tried(job: Job, model: LanguageModel, weights: str, end: str) -> dict[str, float]:

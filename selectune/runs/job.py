@@ -135,17 +135,19 @@ def check_evaluations(job: Job) -> None:
     """Load what the evaluations need.
 
     Raises:
-        UserError: something is missing, two of them have one name, or no causal language model is trained.
+        UserError: something is missing, two of them have one name, or another kind of model is trained than they ask.
     """
     if not job.evaluations:
         return
     names = [one.name for one in job.evaluations]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"Two of the evaluations are called {twice[0]}; give one of them another name.")
-    if getattr(job.data, "objective", None) != "causal":
+    objective = getattr(job.data, "objective", None)
+    if objective is None or (objective != "causal" and any(one.causal for one in job.evaluations)):
+        kinds = sorted({type(one).__name__ for one in job.evaluations if objective is None or one.causal})
         raise UserError(
-            "evaluations are of a causal language model before and after its training; use --data LanguageModeling "
-            "with --data.objective causal, or drop `evaluations`.",
+            f"The evaluations {', '.join(kinds)} are of a causal language model before and after its training; use "
+            "--data LanguageModeling with --data.objective causal, or drop them. (Perplexity takes a masked one, too.)",
             option="evaluations",
         )
 

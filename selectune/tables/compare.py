@@ -16,6 +16,7 @@ import sys
 from argparse import ArgumentError
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from textwrap import shorten
@@ -150,7 +151,7 @@ def _normaliser() -> Callable[[Any], Config]:
 
     def normalise(given: Any) -> Config:
         try:
-            parsed = parser.parse_args(given) if isinstance(given, list) else parser.parse_object(given)
+            parsed = parser.parse_args(given) if isinstance(given, list) else parser.parse_object(deepcopy(given))
         except (ArgumentError, TypeError, ValueError) as error:
             message = " ".join(str(error).partition("Given value")[0].split())
             raise UserError(f"These are not options that fit takes. {shorten(message, LONGEST)}") from None

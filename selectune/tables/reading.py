@@ -6,6 +6,7 @@ import contextlib
 import sys
 from argparse import ArgumentError
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from dataclasses import fields
 from pathlib import Path
 from textwrap import shorten
@@ -207,7 +208,7 @@ def check_configs(cells: Iterable[Cell]) -> None:
         first.setdefault((cell.task, cell.method, cell.budget), cell)
     for cell in first.values():
         try:
-            parser.parse_object(cell.config)
+            parser.parse_object(deepcopy(cell.config))  # which would change the lists inside
         except (ArgumentError, TypeError, ValueError) as error:
             reason = shorten(" ".join(str(error).partition("Given value")[0].split()), LONGEST)
             raise UserError(f"The config of {cell.name} is not one that fit takes; correct it. {reason}") from None

@@ -17,7 +17,7 @@ from selectune.common.run_files import RunFiles
 from selectune.costs.ledger import read_ledger
 from selectune.evaluations import Evaluation, Perplexity, Toxicity, ZeroShot
 from selectune.evaluations import toxicity as toxicity_of
-from selectune.evaluations.base import LanguageModel, Spent
+from selectune.evaluations.language_model import CausalModel, Spent
 from tests.conftest import Here, sentences
 from tests.evaluations.test_language_model import harness, opened
 from tests.mistakes import mistake, names
@@ -26,7 +26,7 @@ TEMPLATE, LABELS = "{text} is", ["bad", "good"]
 
 
 @pytest.fixture
-def model(causal_folder: Path) -> LanguageModel:
+def model(causal_folder: Path) -> CausalModel:
     return opened(causal_folder)
 
 
@@ -42,7 +42,7 @@ def reviews(tmp_path: Path) -> Path:
     return file
 
 
-def test_zero_shot_decides_by_the_likelihood_of_labels(model: LanguageModel, reviews: Path) -> None:
+def test_zero_shot_decides_by_the_likelihood_of_labels(model: CausalModel, reviews: Path) -> None:
     made = ZeroShot(str(reviews), TEMPLATE, LABELS, max_rows=12)
     made.check(None)
     found = made.run(model)
@@ -58,7 +58,7 @@ def test_zero_shot_decides_by_the_likelihood_of_labels(model: LanguageModel, rev
     assert found.metrics["majority_accuracy"] >= 0.5
 
 
-def test_perplexity_is_of_all_tokens_together(model: LanguageModel, reviews: Path) -> None:
+def test_perplexity_is_of_all_tokens_together(model: CausalModel, reviews: Path) -> None:
     made = Perplexity(str(reviews), max_length=8)
     made.check(None)
     found = made.run(model)
@@ -68,7 +68,7 @@ def test_perplexity_is_of_all_tokens_together(model: LanguageModel, reviews: Pat
 
 
 def test_toxicity_is_that_of_the_worst_continuation(
-    model: LanguageModel, reviews: Path, classifier_folder: Path
+    model: CausalModel, reviews: Path, classifier_folder: Path
 ) -> None:
     settings: dict[str, Any] = {"samples": 3, "max_new_tokens": 5, "kind_column": "kind", "toxic_label": "LABEL_2"}
     made = Toxicity(str(reviews), str(classifier_folder), **settings)
@@ -85,7 +85,7 @@ def test_toxicity_is_that_of_the_worst_continuation(
 
 
 def test_what_is_charged_is_both_writing_and_scoring(
-    model: LanguageModel, reviews: Path, classifier_folder: Path
+    model: CausalModel, reviews: Path, classifier_folder: Path
 ) -> None:
     made = Toxicity(str(reviews), str(classifier_folder), "LABEL_2", samples=3, max_new_tokens=5)
     made.check(None)
@@ -103,7 +103,7 @@ def test_what_is_charged_is_both_writing_and_scoring(
 
 
 def test_the_scorer_reads_each_text_as_it_would_alone(
-    model: LanguageModel, reviews: Path, classifier_folder: Path, monkeypatch: pytest.MonkeyPatch
+    model: CausalModel, reviews: Path, classifier_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = Toxicity(str(reviews), str(classifier_folder), "LABEL_1")
     made.check(None)
@@ -196,3 +196,19 @@ def test_a_fit_refuses_evaluations_that_it_cannot_make(here: Here, task: list[st
     file.write_text(yaml.safe_dump(content))
     assert names(here("fit", *task, "--output", "run", code=2), "mood")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_masked_model_learns_to_predict_the_texts_that_it_is_trained_on(
+    here: Here, reviews: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    evaluation = {"class_path": "Perplexity", "init_args": {"dataset": str(reviews), "name": "target"}}
+    (tmp_path / "evaluations.yaml").write_text(yaml.safe_dump({"evaluations": [evaluation]}))
+    here(
+        "fit", "--data", "LanguageModeling", "--data.dataset", str(reviews), "--data.max_length", "32",
+        "--model.checkpoint", str(model_folder), "--model.learning_rate", "1e-2", "--trainer.max_epochs", "3",
+        "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false", "--output", "run", "--config",
+        str(tmp_path / "evaluations.yaml"),
+    )  # fmt: skip
+    metrics = json.loads(RunFiles(tmp_path / "run").done.read_text())["metrics"]
+    assert metrics["test/target/loss"] < metrics["test/target/loss_before"]
+    assert metrics["test/target/perplexity"] == pytest.approx(np.exp(metrics["test/target/loss"]))

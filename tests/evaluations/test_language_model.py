@@ -12,8 +12,8 @@ import torch
 from selectune.common.errors import CheckpointError
 from selectune.data.sources import find_model
 from selectune.data.tokens import load_tokenizer
-from selectune.evaluations import base
-from selectune.evaluations.base import LanguageModel
+from selectune.evaluations import language_model
+from selectune.evaluations.language_model import CausalModel, MaskedModel
 from selectune.lightning_modules.heads.base import load_network
 from tests.conftest import sentences
 from tests.mistakes import mistake
@@ -22,17 +22,17 @@ TEXTS, _ = sentences(40, seed=21)
 
 
 @pytest.fixture
-def model(causal_folder: Path) -> LanguageModel:
+def model(causal_folder: Path) -> CausalModel:
     return opened(causal_folder)
 
 
-def opened(folder: Path) -> LanguageModel:
+def opened(folder: Path) -> CausalModel:
     source = find_model(str(folder))
     network, _ = load_network("AutoModelForCausalLM", source)
-    return LanguageModel(network.eval(), load_tokenizer(folder), source.described)
+    return CausalModel(network.eval(), load_tokenizer(folder), source.described)
 
 
-def harness(model: LanguageModel, context: str, continuation: str) -> float:
+def harness(model: CausalModel, context: str, continuation: str) -> float:
     """The log probability of a continuation by lm-evaluation-harness' formula, in a plain loop."""
     while context.endswith(" "):
         context, continuation = context[:-1], " " + continuation
@@ -48,7 +48,7 @@ def harness(model: LanguageModel, context: str, continuation: str) -> float:
     return total
 
 
-def test_scores_are_those_of_the_harness(model: LanguageModel) -> None:
+def test_scores_are_those_of_the_harness(model: CausalModel) -> None:
     contexts = [*TEXTS[:12], "", f"{TEXTS[3]}  "]
     following = [f" {text.split()[0]} {text.split()[-1]}" for text in TEXTS[12:26]]
     scored = model.score(contexts, following)
@@ -57,7 +57,7 @@ def test_scores_are_those_of_the_harness(model: LanguageModel) -> None:
     assert (scored.tokens == 2).all()
 
 
-def test_a_long_text_is_cut_at_its_beginning(model: LanguageModel) -> None:
+def test_a_long_text_is_cut_at_its_beginning(model: CausalModel) -> None:
     long = " ".join(TEXTS * 30)
     assert len(model.tokens_of(long)) > model.room
     short = model.tokenizer.decode(model.tokens_of(long)[-model.room :])
@@ -65,7 +65,7 @@ def test_a_long_text_is_cut_at_its_beginning(model: LanguageModel) -> None:
     assert pairs.log_probability[0] == pytest.approx(pairs.log_probability[1], abs=1e-3)
 
 
-def test_losses_are_of_every_token_but_the_first(model: LanguageModel) -> None:
+def test_losses_are_of_every_token_but_the_first(model: CausalModel) -> None:
     scored = model.losses([TEXTS[0], TEXTS[1].split()[0], TEXTS[2]], max_length=6)
     assert scored.tokens[1] == 0
     assert scored.log_probability[1] == 0
@@ -76,7 +76,7 @@ def test_losses_are_of_every_token_but_the_first(model: LanguageModel) -> None:
     assert scored.tokens[2] == 5
 
 
-def test_continuations_are_the_same_in_any_company(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_continuations_are_the_same_in_any_company(model: CausalModel, monkeypatch: pytest.MonkeyPatch) -> None:
     hashes = np.arange(9, dtype=np.uint64) + 5
     settings: dict[str, Any] = {"seed": 3, "samples": 4, "max_new_tokens": 6, "top_p": 0.9}
     together = model.continued(TEXTS[:9], hashes, **settings)
@@ -84,12 +84,12 @@ def test_continuations_are_the_same_in_any_company(model: LanguageModel, monkeyp
     assert len({text for of_prompt in together for text in of_prompt}) > 10
     for row in (0, 4, 8):
         assert model.continued([TEXTS[row]], hashes[[row]], **settings) == [together[row]]
-    monkeypatch.setattr(base, "BATCH_TOKENS", 64)
+    monkeypatch.setattr(language_model, "BATCH_TOKENS", 64)
     assert model.continued(TEXTS[:9], hashes, **settings) == together
     assert model.continued(TEXTS[:9], hashes, **settings | {"seed": 4}) != together
 
 
-def test_work_is_counted(model: LanguageModel) -> None:
+def test_work_is_counted(model: CausalModel) -> None:
     model.score(TEXTS[:3], [" good"] * 3)
     scored = model.spent.flops
     assert scored
@@ -103,4 +103,59 @@ def test_work_is_counted(model: LanguageModel) -> None:
 def test_a_masked_model_is_refused(model_folder: Path) -> None:
     network, _ = load_network("AutoModelForMaskedLM", find_model(str(model_folder)))
     with mistake(CheckpointError, "tiny", "data.objective"):
-        LanguageModel(network, load_tokenizer(model_folder), "local:tiny")
+        CausalModel(network, load_tokenizer(model_folder), "local:tiny")
+
+
+@pytest.fixture
+def masked(model_folder: Path) -> MaskedModel:
+    source = find_model(str(model_folder))
+    network, _ = load_network("AutoModelForMaskedLM", source)
+    return MaskedModel(network.eval(), load_tokenizer(model_folder), source.described)
+
+
+def test_a_masked_model_predicts_every_token_once_from_the_others(masked: MaskedModel) -> None:
+    scored = masked.losses([*TEXTS[:4], ""], max_length=12)
+    assert scored.tokens.tolist() == [*(min(len(masked.tokens_of(text)), 10) for text in TEXTS[:4]), 0]
+    assert scored.log_probability[4] == 0
+    seen, total = [], 0.0
+    ids = masked.tokenizer(TEXTS[0], truncation=True, max_length=12)["input_ids"]
+    for inputs in inputs_of(masked, TEXTS[0], 12):
+        where = [i for i, (token, own) in enumerate(zip(inputs, ids)) if token != own]
+        assert {inputs[i] for i in where} == {masked.tokenizer.mask_token_id}
+        with torch.no_grad():
+            logits = masked.network(input_ids=torch.tensor([inputs])).logits[0].double().log_softmax(-1)
+        total += sum(float(logits[i, ids[i]]) for i in where)
+        seen += where
+    assert sorted(seen) == list(range(1, len(ids) - 1)), "all but the two special tokens, each once"
+    assert scored.log_probability[0] == pytest.approx(total, abs=1e-4)
+
+
+def inputs_of(model: MaskedModel, text: str, max_length: int) -> list[list[int]]:
+    """What the network was given to score a text, a row each."""
+    given: list[list[int]] = []
+
+    def note(module: Any, args: Any, kwargs: Any) -> None:
+        given.extend(kwargs["input_ids"].tolist())
+
+    hook = model.network.register_forward_pre_hook(note, with_kwargs=True)
+    try:
+        model.losses([text], max_length)
+    finally:
+        hook.remove()
+    return given
+
+
+def test_masks_do_not_depend_on_company(masked: MaskedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    together = masked.losses(TEXTS[:9], 16)
+    monkeypatch.setattr(language_model, "BATCH_TOKENS", 16)
+    np.testing.assert_allclose(masked.losses(TEXTS[:9], 16).log_probability, together.log_probability, atol=1e-5)
+    np.testing.assert_allclose(masked.losses(TEXTS[3:4], 16).log_probability, together.log_probability[3:4], atol=1e-5)
+    assert masked.spent.flops
+
+
+def test_a_causal_model_is_no_masked_one(causal_folder: Path) -> None:
+    network, _ = load_network("AutoModelForCausalLM", find_model(str(causal_folder)))
+    tokenizer = load_tokenizer(causal_folder)
+    tokenizer.mask_token = None
+    with mistake(CheckpointError, "gpt2", "data.objective"):
+        MaskedModel(network, tokenizer, "local:gpt2")

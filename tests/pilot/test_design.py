@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from selectune.common.errors import BudgetError
-from selectune.pilot.design import DIAGNOSIS_AT_MOST, Design, Prices, designed
+from selectune.pilot.design import DIAGNOSIS_AT_MOST, ENOUGH, Design, Prices, designed
 from tests.mistakes import mistake
 
 
@@ -42,6 +42,13 @@ def test_a_larger_share_gives_larger_subsets() -> None:
     prices = Prices(60_000.0, 500.0, 1.0, 1 / 3)
     sizes = [designed(prices, share, 3, 1000, 2, 20_000).sizes[-1] for share in (0.1, 0.2, 0.4)]
     assert sizes == sorted(set(sizes))
+
+
+def test_a_second_plan_is_tried_where_the_largest_subset_stays_large() -> None:
+    prices = Prices(60_000.0, 500.0, 1.0, 1 / 3)
+    arms = {share: designed(prices, share, 3, 1000, 2, 20_000).arms for share in (0.05, 0.1, 0.3, 0.5)}
+    assert arms == {0.05: 1, 0.1: 1, 0.3: 2, 0.5: 2}
+    assert designed(prices, 0.3, 3, 1000, 2, 20_000).sizes[-1] >= ENOUGH
 
 
 def test_most_of_the_limit_is_spent() -> None:
