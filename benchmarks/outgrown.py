@@ -169,7 +169,9 @@ def main() -> None:
     print(table(sorted(rows, key=lambda row: (row.case, int(row.variant)))))
     values = np.array([slope for _, slope in found])
     mean, sd = float(values.mean()), float(values.std(ddof=1))
-    print(f"slope {mean:.3f}, standard deviation {sd:.3f}, of {len(values)} subsets of {len(known) // len(SIZES)} pools")
+    print(
+        f"slope {mean:.3f}, standard deviation {sd:.3f}, of {len(values)} subsets of {len(known) // len(SIZES)} pools"
+    )
     if options.check and not (abs(mean - SLOPE) <= SLOPE_SD and sd <= 1.5 * SLOPE_SD):
         print(f"missed: a pilot takes it to be {SLOPE} with a standard deviation of {SLOPE_SD}", file=sys.stderr)
         sys.exit(1)

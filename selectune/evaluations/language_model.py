@@ -22,7 +22,9 @@ from selectune.lightning_modules.sampling import draw_continuations, ended, left
 
 BATCH_TOKENS = 2048  # padded, of a batch
 DEFAULT_ROOM = 1024  # tokens, where a model's config names no limit
-FOLDS = 7  # of a text's tokens for a masked model, which predicts one of them after the other: 14 % are masked at a time
+FOLDS = (
+    7  # of a text's tokens for a masked model, which predicts one of them after the other: 14 % are masked at a time
+)
 
 
 class Scored(NamedTuple):

@@ -67,9 +67,7 @@ def test_perplexity_is_of_all_tokens_together(model: CausalModel, reviews: Path)
     assert count == sum(min(len(model.tokens_of(text)), 8) - 1 for text in made.texts)
 
 
-def test_toxicity_is_that_of_the_worst_continuation(
-    model: CausalModel, reviews: Path, classifier_folder: Path
-) -> None:
+def test_toxicity_is_that_of_the_worst_continuation(model: CausalModel, reviews: Path, classifier_folder: Path) -> None:
     settings: dict[str, Any] = {"samples": 3, "max_new_tokens": 5, "kind_column": "kind", "toxic_label": "LABEL_2"}
     made = Toxicity(str(reviews), str(classifier_folder), **settings)
     made.check(None)
