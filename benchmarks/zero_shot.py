@@ -36,7 +36,7 @@ def tasks(rows: int) -> list[ZeroShot]:
     ]
 
 
-def plain_loop(model: LanguageModel, task: ZeroShot) -> np.ndarray:
+def plain_loop(model: CausalModel, task: ZeroShot) -> np.ndarray:
     """Log probabilities of all labels after all prompts, shape (n_rows, n_labels)."""
     made = np.zeros((len(task.prompts), len(task.labels)))
     for row, prompt in enumerate(task.prompts):

@@ -17,9 +17,15 @@ from selectune.report import command as report
 from selectune.runs.command import RunCLI, run_verb
 from selectune.runs.job import Job
 from selectune.tables import command as table
-from selectune.tables import compare
+from selectune.tables import compare, fetch
 
-OWN_PARSERS: dict[str, Any] = {"compare": compare, "report": report, "table": table}  # verbs without a Trainer
+# Verbs without a Trainer.
+OWN_PARSERS: dict[str, Any] = {
+    "compare": compare,
+    "fetch": fetch,
+    "report": report,
+    "table": table,
+}
 
 
 class SelectuneCLI(RunCLI):

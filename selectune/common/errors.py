@@ -35,6 +35,10 @@ class DataError(UserError):
     """A data set that is missing, empty, or not of the form that the task needs."""
 
 
+class MissingDataError(DataError):
+    """A data set of the hub that is not on this machine and could not be had."""
+
+
 class EmptyDataError(DataError):
     """A file, or a split of a data set, without rows."""
 
@@ -71,6 +75,10 @@ class TransportError(UserError):
 
 class CheckpointError(UserError):
     """A model that cannot be found, or that lacks the head that a signal needs."""
+
+
+class MissingCheckpointError(CheckpointError):
+    """A model of the hub that is not on this machine and could not be had."""
 
 
 class RunDirectoryError(UserError):

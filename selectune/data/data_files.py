@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
-from selectune.common.errors import DataError, EmptyDataError
+from selectune.common.errors import DataError, EmptyDataError, MissingDataError
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -168,7 +168,7 @@ def _data_error(error: Exception, where: str | Path, hub: bool) -> DataError:
             return known
     cause = error_summary(error.__cause__ or error)
     if hub:
-        return DataError(
+        return MissingDataError(
             f"The data set {where} was not found on this machine and could not be had from the hub ({cause}); check "
             "the name and the network, or put a copy into the folder that SELECTUNE_DATA names."
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from selectune.common.errors import CheckpointError, DataError
+from selectune.common.errors import CheckpointError, DataError, MissingCheckpointError
 from selectune.common.files import default_cache
 from selectune.data.data_files import READERS, FileFormat, error_summary, load_file, load_folder, load_named
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 EMBEDDED_DATA, EMBEDDED_UNEVEN = "docstrings", "docstrings-uneven"
 EMBEDDED_MODEL = "docstrings-bert"
+MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")  # of a model's folder, those that are read
 AGAIN = "get the model again, or name another"
 POSITIONS = ("position_embeddings.weight", "wpe.weight", "embed_positions.weight")  # BERT's, GPT-2's and OPT's name
 
@@ -218,11 +219,10 @@ def _from_hub(name: str) -> ModelSource:
     from huggingface_hub import snapshot_download
 
     repo, _, revision = name.partition("@")
-    patterns = ["*.json", "*.safetensors", "*.txt", "*.model"]
     try:
-        folder = Path(snapshot_download(repo, revision=revision or None, allow_patterns=patterns))
+        folder = Path(snapshot_download(repo, revision=revision or None, allow_patterns=list(MODEL_FILES)))
     except Exception as error:
-        raise CheckpointError(
+        raise MissingCheckpointError(
             f"The model {name} was not found on this machine and could not be had from the hub "
             f"({error_summary(error.__cause__ or error)}); check the name and the network, or put a copy into the "
             "folder that SELECTUNE_MODELS names."

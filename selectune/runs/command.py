@@ -58,7 +58,8 @@ VERBS = (
 )  # in the order of the help
 EPILOG = (
     "Further verbs, each with a --help: `report RUN [RUN ...]` writes the page of a run, or compares several; `table` "
-    "runs a grid of them. Exit codes: 0 all is well, 2 a mistake in what was asked for, 3 a training failed, its loss "
+    "runs a grid of them; `fetch` lists and downloads what a config needs. "
+    "Exit codes: 0 all is well, 2 a mistake in what was asked for, 3 a training failed, its loss "
     "being nan or infinite."
 )
 STAGE_SETTINGS = (

@@ -13,13 +13,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from argparse import ArgumentError
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import yaml
@@ -31,12 +28,11 @@ from selectune.common.run_files import RunFiles
 from selectune.common.training_outcome import TrainingOutcome
 from selectune.report import print_verdict, write_report
 from selectune.report.numbers import seconds
-from selectune.runs.command import NOT_IN_CONFIG
 from selectune.runs.directory import Run, differences
 from selectune.tables.command import STOPPED, alone_in
 from selectune.tables.grid import Cell
 from selectune.tables.layers import Config, read_config, setting
-from selectune.tables.reading import LONGEST, fit_parser
+from selectune.tables.reading import normaliser
 from selectune.tables.rivals import ALL, FEWER, RANDOM, Comparison
 from selectune.tables.running import check_launch, run_cells
 from selectune.verdict.evidence import ARMS
@@ -58,7 +54,7 @@ def main(args: list[str]) -> int:
     rivals = tuple(name for name in ARMS if name in given.rivals)
     check_folder(given.output, "--output", RunDirectoryError)
     use_cache(given.cache)
-    normalise = _normaliser()
+    normalise = normaliser()
     whole = normalise(rest)
     config = normalise([*rest, "--config", str(_overlay(Path(given.plan)))]) if given.plan else whole
     check_launch("compare", [config])
@@ -140,25 +136,6 @@ def _check_same(cell: Cell) -> None:
         raise RunDirectoryError(
             f"{cell.folder} holds a run of another config (it differs in {', '.join(differs[:5])}); {mend}."
         )
-
-
-def _normaliser() -> Callable[[Any], Config]:
-    """A function that parses fit's arguments, or a config, into a config with all defaults, as a run writes it.
-
-    Parsing twice gives the same as once, so that configs can be compared.
-    """
-    parser = fit_parser()
-
-    def normalise(given: Any) -> Config:
-        try:
-            parsed = parser.parse_args(given) if isinstance(given, list) else parser.parse_object(deepcopy(given))
-        except (ArgumentError, TypeError, ValueError) as error:
-            message = " ".join(str(error).partition("Given value")[0].split())
-            raise UserError(f"These are not options that fit takes. {shorten(message, LONGEST)}") from None
-        content = yaml.safe_load(parser.dump(parsed, skip_none=False))
-        return {name: value for name, value in content.items() if name not in NOT_IN_CONFIG}
-
-    return normalise
 
 
 def _overlay(plan: Path) -> Path:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import contextlib
 import sys
 from argparse import ArgumentError
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import fields
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
+import yaml
 from lightning.pytorch.cli import LightningArgumentParser
 
 from selectune.common.errors import UserError
-from selectune.runs.command import RunCLI
+from selectune.runs.command import NOT_IN_CONFIG, RunCLI
 from selectune.tables.grid import NAME, NO_BUDGET, Cell, Layers, Method, Table, Task
-from selectune.tables.layers import read_config
+from selectune.tables.layers import Config, read_config
 from selectune.tables.published import Published
 
 LONGEST = 1000  # characters of a parser's message
@@ -194,6 +195,25 @@ def fit_parser() -> Any:
     parser = _Parsers.parsers._parser("fit")
     parser.exit_on_error = False
     return parser
+
+
+def normaliser() -> Callable[[Any], Config]:
+    """A function that parses fit's arguments, or a config, into a config with all defaults, as a run writes it.
+
+    Parsing twice gives the same as once, so that configs can be compared.
+    """
+    parser = fit_parser()
+
+    def normalise(given: Any) -> Config:
+        try:
+            parsed = parser.parse_args(given) if isinstance(given, list) else parser.parse_object(deepcopy(given))
+        except (ArgumentError, TypeError, ValueError) as error:
+            message = " ".join(str(error).partition("Given value")[0].split())
+            raise UserError(f"These are not options that fit takes. {shorten(message, LONGEST)}") from None
+        content = yaml.safe_load(parser.dump(parsed, skip_none=False))
+        return {name: value for name, value in content.items() if name not in NOT_IN_CONFIG}
+
+    return normalise
 
 
 def check_configs(cells: Iterable[Cell]) -> None:

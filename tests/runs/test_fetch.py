@@ -1,0 +1,162 @@
+"""The verb ``fetch``: what configs need, from a stand-in for the hub and from folders."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from selectune.data import hub as of_hub
+from selectune.data.needs import Need, needs_of
+from selectune.data.sources import find_data
+from tests.conftest import Here
+from tests.hub import serving
+from tests.mistakes import names
+
+MAIN = Path(__file__).resolve().parents[2] / "main.py"
+Fetch = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def hub(data_folder: Path, model_folder: Path, tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
+    """A hub with a data set and a model, and the requests that it gets."""
+    for kind, name, source, licence in (
+        ("datasets", "someone/reviews", data_folder, "mit"),
+        ("models", "someone/tiny", model_folder, "apache-2.0"),
+    ):
+        folder = tmp_path / "hub" / kind / name
+        shutil.copytree(source, folder)
+        (folder / "card.json").write_text(json.dumps({"license": licence}))
+    with serving(tmp_path / "hub") as (address, asked):
+        yield address, asked
+
+
+@pytest.fixture
+def fetch(hub: tuple[str, list[str]], tmp_path: Path) -> Fetch:
+    """Runs the verb in a process of its own, which asks that hub and has an empty home."""
+
+    def run(*words: Any, **environment: str) -> subprocess.CompletedProcess[str]:
+        env = os.environ | {"HF_ENDPOINT": hub[0], "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
+        for name in ("HF_HUB_OFFLINE", "SELECTUNE_DATA", "SELECTUNE_MODELS"):
+            env.pop(name, None)
+        command = [sys.executable, str(MAIN), "fetch", *map(str, words)]
+        return subprocess.run(command, env=env | environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    return run
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A config that names both."""
+    file = tmp_path / "reviews.yaml"
+    data = {"class_path": "TextClassification", "init_args": {"dataset": "someone/reviews", "max_length": 32}}
+    file.write_text(yaml.safe_dump({"data": data, "model": {"checkpoint": "someone/tiny"}}))
+    return file
+
+
+def test_what_is_missing_is_listed_downloaded_and_copied_for_a_machine_without_a_network(
+    fetch: Fetch, config: Path, hub: tuple[str, list[str]], tmp_path: Path
+) -> None:
+    listed = fetch("--config", config, "--list")
+    assert listed.returncode == 1
+    assert names(listed.stdout, "someone/reviews", "licence mit", "someone/tiny", "apache-2.0", "2 of 2 are missing")
+    assert not any("resolve" in one for one in hub[1]), "nothing was downloaded"
+
+    fetched = fetch("--config", config)
+    assert fetched.returncode == 0, fetched.stderr
+    assert names(fetched.stdout, "hub:someone/reviews (240 rows)", "All 2 are on this machine")
+
+    hub[1].clear()
+    copied = fetch("--config", config, "--copy_to", "there", HF_HUB_OFFLINE="1")
+    assert copied.returncode == 0, copied.stderr
+    assert hub[1] == [], "what is here is not asked for again"
+    there = tmp_path / "there"
+    assert names(copied.stdout, f"SELECTUNE_DATA={there / 'data'}", f"SELECTUNE_MODELS={there / 'models'}")
+    roots = {"SELECTUNE_DATA": str(there / "data"), "SELECTUNE_MODELS": str(there / "models")}
+    nowhere = {"HF_HOME": str(tmp_path / "empty"), "HF_HUB_OFFLINE": "1"}
+    checked = fetch("--config", config, "--list", **roots, **nowhere)
+    assert checked.returncode == 0
+    assert names(checked.stdout, "local:someone/reviews (240 rows)", "local:someone/tiny")
+
+    weights = there / "models" / "someone" / "tiny" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    damaged = fetch("--config", config, "--list", **roots, **nowhere)
+    assert damaged.returncode == 2
+    assert names(damaged.stderr, "model.safetensors", "damaged")
+
+
+def test_what_the_hub_lacks_is_told_in_a_sentence(fetch: Fetch, config: Path) -> None:
+    config.write_text(config.read_text().replace("someone/tiny", "someone/else"))
+    listed = fetch("--config", config, "--list")
+    assert listed.returncode == 1
+    assert names(listed.stdout, "someone/else", "the hub says nothing of it")
+    ended = fetch("--config", config)
+    assert ended.returncode == 2
+    assert names(ended.stderr, "someone/else", "SELECTUNE_MODELS")
+    assert "Traceback" not in ended.stderr
+    offline = fetch("--config", config, "--list", HF_HUB_OFFLINE="1")
+    assert offline.returncode == 1
+    assert names(offline.stdout, "someone/else", "HF_HUB_OFFLINE is set")
+
+
+def test_a_config_names_pools_targets_evaluations_and_scorers() -> None:
+    pool = [{"dataset": "a/wiki", "config_name": "en"}, {"dataset": "a/arxiv", "text_column": "abstract",
+            "local_name": "cs", "local_text_column": "text"}]  # fmt: skip
+    config = {
+        "data": {"init_args": {"dataset": "a/task", "revision": "v1", "root": "there", "trusted": "validation"}},
+        "warm_up": {"data": {"init_args": {"dataset": pool, "target": {"dataset": "a/goal"}}}},
+        "model": {"checkpoint": "m/learner"}, "scorer": {"checkpoint": None},
+        "evaluations": [{"init_args": {"dataset": "a/prompts", "scorer": "m/toxic"}}],
+    }  # fmt: skip
+    assert needs_of([config, config]) == [
+        Need("data", "a/task", revision="v1", root="there"),
+        Need("data", "a/wiki", "en"),
+        Need("data", "a/arxiv", local_name="cs", column=("abstract", "text")),
+        Need("data", "a/goal"),
+        Need("model", "m/learner"),
+        Need("data", "a/prompts", root="there"),
+        Need("model", "m/toxic"),
+    ]
+
+
+def test_a_copy_has_the_name_and_the_column_that_a_root_is_looked_into_for(data_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(data_folder, tmp_path / "root" / "reviews")
+    need = Need("data", "reviews", local_name=None, root=str(tmp_path / "root"), column=("text", "content"))
+    place = of_hub.copy_of(need, tmp_path / "out")
+    assert place == tmp_path / "out" / "data" / "reviews"
+    rows = find_data("reviews", root=tmp_path / "out" / "data").splits
+    assert {name: len(split) for name, split in rows.items()} == {"train": 240, "test": 60}
+    assert "content" in rows["train"].column_names
+    before = sorted(file.stat().st_mtime_ns for file in place.iterdir())
+    of_hub.copy_of(need, tmp_path / "out")
+    assert sorted(file.stat().st_mtime_ns for file in place.iterdir()) == before, "what is there stays"
+
+
+def test_a_table_needs_what_its_cells_need_and_takes_nothing_beside(here: Here, data_folder: Path, model_folder: Path,
+                                                                     tmp_path: Path) -> None:  # fmt: skip
+    data = {"class_path": "TextClassification", "init_args": {"dataset": str(data_folder)}}
+    (tmp_path / "task.yaml").write_text(yaml.safe_dump({"data": data, "model": {"checkpoint": str(model_folder)}}))
+    table = {
+        "seeds": [0, 1],
+        "tasks": {"reviews": {"config": "task.yaml", "metric": "accuracy", "budgets": [0.5]}},
+        "methods": {"random": {"set": {"data.selector": {"class_path": "Random"}}}},
+    }
+    (tmp_path / "table.yaml").write_text(yaml.safe_dump(table))
+    printed = here("fetch", "--config", "table.yaml")
+    assert printed.count("data ") == printed.count("model ") == 1
+    assert names(printed, "All 2 are on this machine")
+    assert names(here("fetch", "--config", "table.yaml", "--config", "task.yaml", code=2), "table.yaml", "beside")
+
+
+def test_a_download_that_the_disk_has_no_room_for_is_refused(tmp_path: Path) -> None:
+    of_hub.check_room(tmp_path / "not" / "there", 1000)
+    with pytest.raises(Exception, match="make room"):
+        of_hub.check_room(tmp_path, 10**18)
