@@ -11,24 +11,36 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
+EVALUATION_PADDING = 0.1  # of a batch of an evaluation, at most
+SMALLEST = 8  # rows of a batch that is ended for its padding: fewer would leave the device idle
 GROUP_BATCHES = 50  # rows are sorted by length within groups of so many batches: little padding, yet well shuffled
 
 
-def plan_batches(lengths: np.ndarray, max_tokens: int, at_least: int = 1) -> list[np.ndarray]:
+def plan_batches(
+    lengths: np.ndarray, max_tokens: int, at_least: int = 1, padding: float | None = None
+) -> list[np.ndarray]:
     """Cut rows, longest first, into batches whose padded size stays within a token budget; the same on every rank.
 
     Args:
         lengths: tokens of each row, shape (n_rows,).
         max_tokens: most tokens a batch may hold, padding counted; a longer row is a batch of its own.
         at_least: split batches until they are so many (one for every rank), as far as the rows reach.
+        padding: end a batch before more than this share of it is padding, once it has 8 rows; default never.
 
     Returns:
         Row positions of each batch.
     """
     order = np.argsort(-lengths, kind="stable")
+    total = np.concatenate([[0], np.cumsum(lengths[order])])
     batches, start = [], 0
     while start < len(order):
-        size = max(1, max_tokens // max(1, int(lengths[order[start]])))
+        longest = max(1, int(lengths[order[start]]))
+        size = min(max(1, max_tokens // longest), len(order) - start)
+        if padding is not None and size > SMALLEST:
+            rows = np.arange(1, size + 1)
+            padded = 1 - (total[start + 1 : start + size + 1] - total[start]) / (longest * rows)
+            # rows get shorter, so that the share of padding only grows
+            size = max(SMALLEST, int(np.searchsorted(padded, padding, side="right")))
         batches.append(order[start : start + size])
         start += size
     while len(batches) < at_least and max(map(len, batches), default=0) > 1:

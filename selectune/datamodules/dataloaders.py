@@ -13,6 +13,7 @@ from selectune.common.errors import BudgetError, DataError, UserError
 from selectune.common.ranks import world
 from selectune.common.seeds import stage_seed
 from selectune.data.batches import (
+    EVALUATION_PADDING,
     EvalSampler,
     PlannedBatches,
     ResumableLoader,
@@ -110,7 +111,7 @@ class Loaders(TaskData):
         return batch_loader(batches, sampler=sampler, num_workers=self.num_workers, worker_init_fn=outlive_sigterm)
 
     def _planned(self, split: str) -> PlannedBatches:
-        plan = plan_batches(self.tokens[split].lengths, self.max_batch_tokens, world()[1])
+        plan = plan_batches(self.tokens[split].lengths, self.max_batch_tokens, world()[1], EVALUATION_PADDING)
         return PlannedBatches(plan, partial(self.collate, split))
 
     def collate(self, split: str, rows: np.ndarray) -> dict[str, Any]:

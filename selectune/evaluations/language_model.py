@@ -14,7 +14,7 @@ import torch
 
 from selectune.common.errors import CheckpointError
 from selectune.costs.flops import FlopModel, UnfitFlopsError
-from selectune.data.batches import plan_batches
+from selectune.data.batches import EVALUATION_PADDING, plan_batches
 from selectune.lightning_modules.heads import CausalLMHead, MaskedLMHead, widest
 from selectune.lightning_modules.heads.base import before_output
 from selectune.lightning_modules.heads.language_modeling import LanguageModelHead
@@ -138,7 +138,7 @@ class CausalModel(LanguageModel):
         pairs = [self._pair(context, continuation) for context, continuation in zip(contexts, continuations)]
         lengths = np.array([min(len(before) + len(after) - 1, self.room) for before, after in pairs])
         sums, counts = np.zeros(len(pairs)), np.array([len(after) for _, after in pairs])
-        for batch in plan_batches(lengths, BATCH_TOKENS):
+        for batch in plan_batches(lengths, BATCH_TOKENS, padding=EVALUATION_PADDING):
             rows = [pairs[i] for i in batch]
             logits, inputs = self._logits([(before + after)[:-1][-self.room :] for before, after in rows])
             for row, (place, (_, after)) in enumerate(zip(batch, rows)):
@@ -154,7 +154,7 @@ class CausalModel(LanguageModel):
         ids = [self.tokens_of(text)[: min(max_length, self.room)] for text in texts]
         sums, counts = np.zeros(len(ids)), np.array([max(len(row) - 1, 0) for row in ids])
         known = np.flatnonzero(counts)
-        for batch in plan_batches(counts[known] + 1, BATCH_TOKENS):
+        for batch in plan_batches(counts[known] + 1, BATCH_TOKENS, padding=EVALUATION_PADDING):
             logits, inputs = self._logits([ids[known[i]] for i in batch])
             for row, place in enumerate(known[batch]):
                 own = logits[row, : len(inputs[row]) - 1].float().log_softmax(-1)
@@ -170,7 +170,9 @@ class CausalModel(LanguageModel):
         ids = [self.tokens_of(prompt) or [stop] for prompt in prompts]
         lengths, texts = np.array([len(row) for row in ids]), [[""]] * len(prompts)
         room = self.room - max_new_tokens
-        for batch in plan_batches((np.minimum(lengths, room) + max_new_tokens) * samples, BATCH_TOKENS):
+        for batch in plan_batches(
+            (np.minimum(lengths, room) + max_new_tokens) * samples, BATCH_TOKENS, padding=EVALUATION_PADDING
+        ):
             longest = int(lengths[batch].max())
             padded = torch.tensor([ids[i] + [stop] * (longest - len(ids[i])) for i in batch], device=self.device)
             kept, real = left_padded(padded, torch.tensor(lengths[batch], device=self.device), room)

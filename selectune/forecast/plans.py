@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
@@ -14,7 +15,7 @@ from selectune.common.errors import UserError
 from selectune.common.seeds import stage_seed
 from selectune.costs.flops import FlopModel
 from selectune.costs.record import Total
-from selectune.data.batches import TrainSampler, plan_batches, split_batch
+from selectune.data.batches import EVALUATION_PADDING, TrainSampler, plan_batches, split_batch
 
 if TYPE_CHECKING:
     from selectune.data.tokens import TokenizedRows
@@ -44,7 +45,8 @@ def evaluating(
     limit: int | float = 1.0,
 ) -> Total:
     """One evaluation of some splits in turn; `flops` are those of a row, `limit` is of the batches of a process."""
-    batches = [(split, rows) for split in splits for rows in plan_batches(split.lengths, max_batch_tokens, world_size)]
+    planned = partial(plan_batches, max_tokens=max_batch_tokens, at_least=world_size, padding=EVALUATION_PADDING)
+    batches = [(split, rows) for split in splits for rows in planned(split.lengths)]
     of_ranks = [batches[rank::world_size] for rank in range(world_size)]
     done = [batch for mine in of_ranks for batch in mine[: _limited(len(mine), limit)]]
     return sum((work_of(split, [(rows, (flops,))]) for split, rows in done), Total(flops=0.0))

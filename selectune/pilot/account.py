@@ -10,7 +10,7 @@ from selectune.costs.record import BESIDE, CostRecord
 from selectune.costs.saving import Unit
 from selectune.costs.scorer_ratio import n_parameters
 from selectune.costs.uninterrupted import split_costs
-from selectune.data.batches import plan_batches
+from selectune.data.batches import EVALUATION_PADDING, plan_batches
 from selectune.forecast import plans as forecast
 from selectune.pilot.costs import spent
 from selectune.pilot.design import PARTS, Design, Prices, designed
@@ -67,7 +67,8 @@ class Account:
     def a_held_out_row(self) -> float:
         """Reading a held-out row by the model."""
         lengths = self.job.data.encoded("dev").input_tokens
-        return FORWARD * self.a_row(self.job.data.batch_size) * float(lengths.mean()) / self.full.tokens_per_row
+        a_row = FORWARD * self.a_row(self.job.data.batch_size) * float(lengths.mean()) / self.full.tokens_per_row
+        return a_row / (1 - EVALUATION_PADDING)
 
     def spent(self) -> Amount:
         """Everything that it has cost, as if it had not been interrupted; what a cache spared it counts, too."""

@@ -59,7 +59,7 @@ def concluded(
         sound=held_out if weights is None else int((weights > 0).sum()),
         unseen=0 if trials.unseen is None else int((trials.unseen.weights > 0).sum()),
         split_off=split_off,
-        sizes=trials.design.sizes,
+        sizes=tuple(len(rows) for rows in trials.subsets),
         tried=tuple(_tried(trials, decision.full.epochs)),
         curve=tuple(CurvePoint(rows, interval) for rows, interval in whole.curve),
         shape=whole.shape,

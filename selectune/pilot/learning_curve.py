@@ -28,7 +28,7 @@ Shape = Literal["falling", "flat", "rising", "at chance"]
 NOISE = 0.8  # sd of an error rate between trainings on n rows, in units of that of n draws
 LOSS_NOISE = 0.4  # sd of a mean loss between trainings on n rows, in units of loss / sqrt(n)
 REPLICATES, DRAWS = 200, 10  # bootstrap replicates, and draws of the curve for each
-AT_LEAST, AT_MOST = 3, 5  # sizes
+AT_LEAST, AT_MOST = 2, 5  # sizes
 CLEAR = 1.5  # standard errors by which a curve must fall or rise to be said to
 
 
@@ -37,7 +37,7 @@ class Measured:
     """Held-out rows as a learner saw them that was trained on nested random subsets.
 
     Args:
-        sizes: rows of each subset, ascending, 3 to 5 of them.
+        sizes: rows of each subset, ascending, 2 to 5 of them.
         losses: of each row, nats, float, shape (n_seeds, n_sizes, n_rows).
         wrong: whether a row was classified wrongly, of the same shape.
 
@@ -132,7 +132,7 @@ def forecast_curve(
     chance, most = 1 - 1 / n_classes, math.log(n_classes)
     # Where held-out rows have other shares of the classes than the pool, a learner may do worse than chance.
     cheap = 0.0 if reference is None else float(reference.at_full.mean())
-    bound = chance if cheap <= chance and wrong.max() <= chance + _two_errors(chance, measured) else 1.0
+    bound = chance if cheap <= chance and wrong.max() <= chance + _two_errors(chance, measured.wrong.shape[2]) else 1.0
     error_at = np.clip(error_at, 0, bound)
     shape = _shape(wrong, measured, n_classes, noise)
     if reference is not None:
@@ -204,16 +204,26 @@ def _shape(wrong: np.ndarray, measured: Measured, n_classes: int, noise: np.ndar
     changes = (np.asarray(measured.wrong[:, 0], np.float64) - measured.wrong[:, -1]).mean(axis=0)
     spread = math.sqrt(float(changes.var()) / len(changes) + float(noise[0] ** 2 + noise[-1] ** 2))
     chance = 1 - 1 / n_classes
-    if wrong.min() > chance - _two_errors(chance, measured):
+    if wrong.min() > chance - _two_errors(chance, measured.wrong.shape[2]):
         return "at chance"
     if abs(wrong[0] - wrong[-1]) < CLEAR * spread:
         return "flat"
     return "falling" if wrong[0] > wrong[-1] else "rising"
 
 
-def _two_errors(rate: float, measured: Measured) -> float:
-    """Two standard errors of an error rate on the held-out rows."""
-    return 2 * math.sqrt(rate * (1 - rate) / measured.wrong.shape[2])
+def at_chance(wrong: np.ndarray, chance: float) -> bool:
+    """Whether a model is no better than guessing, within two standard errors.
+
+    Args:
+        wrong: whether each held-out row was classified wrongly, shape (n_rows,).
+        chance: error rate of guessing.
+    """
+    return bool(wrong.mean() > chance - _two_errors(chance, len(wrong)))
+
+
+def _two_errors(rate: float, n_rows: int) -> float:
+    """Two standard errors of an error rate on some rows."""
+    return 2 * math.sqrt(rate * (1 - rate) / n_rows)
 
 
 def _joined(
@@ -235,7 +245,7 @@ def _joined(
     own, drawn_sd = float(error_at[:, -1].mean()), max(float(error_at[:, -1].std()), 1e-4)
     own_sd = math.hypot(drawn_sd, missed)
     wrong = measured.wrong.mean(axis=0)
-    lost = wrong.mean(axis=1) > chance - _two_errors(chance, measured)
+    lost = np.array([at_chance(one, chance) for one in wrong])
     theirs, theirs_sd = error_beside(reference, wrong, np.array(measured.sizes), at[-1], noise, lost)
     if reference.outgrown and lost.all():
         own_sd = 1.0  # a power law of chance

@@ -12,7 +12,7 @@ from selectune.pilot import rehearsal
 from selectune.pilot.decision import Decision
 from selectune.pilot.design import Design
 from selectune.pilot.judging import FOLDS, UnseenRows, nearest_cosines, sound_weights
-from selectune.pilot.learning_curve import CurveForecast, Measured, forecast_curve
+from selectune.pilot.learning_curve import CurveForecast, Measured, at_chance, forecast_curve
 from selectune.pilot.plan_rows import PlanRows
 from selectune.pilot.plans import Plan
 from selectune.pilot.recipes import Recipe
@@ -21,6 +21,8 @@ from selectune.pilot.reference import Reference
 from selectune.pilot.small_trainings import PART, Judged
 
 RANDOM = "random"
+WORTH = 1.5  # times as many rows, for which it pays to train on a larger subset in place of others
+CERTAIN = 0.95  # of what the limit leaves, as batches are padded
 LEAST_PASSES = 0.5  # of those designed, below which an arm is left out for want of cost
 
 
@@ -116,6 +118,8 @@ class Trials:
         unseen: rows of the pool that rehearsals are judged by then.
         on_unseen: whether a head after the rows of a plan errs on these, by name.
         why_not: of plans without an arm, by name.
+        at_chance: rows after which the model had not left chance, so that a larger subset took the place of smaller
+            ones and of arms; 0 where it had.
     """
 
     design: Design
@@ -130,6 +134,7 @@ class Trials:
     unseen: UnseenRows | None = None
     on_unseen: dict[str, np.ndarray] = field(default_factory=dict)
     why_not: dict[str, str] = field(default_factory=dict)
+    at_chance: int = 0
 
     def forecast(self, size: int, reference: Judged, seed: int) -> CurveForecast:
         """The accuracy after training on so many random rows; the reference is a head that was."""
@@ -205,18 +210,46 @@ class Trying:
             trials.weights = sound_weights(rows.held_out_labels, rehearsal.softmax(everything), rows.nearest, rare)
             probabilities, hashes = self.rows.signals["class_probabilities"], self.rows.signals["text_hash"]
             trials.unseen = self.heads.unseen(np.asarray(probabilities), np.asarray(hashes), rare, self.seed)
-        nested = np.random.default_rng([self.seed, 1]).permutation(n_rows)
-        for place, size in enumerate(self.design.sizes):
-            some = np.sort(nested[:size])
-            trials.subsets.append(some)
-            trials.curve.append(self.train(some, size * epochs))
-            trials.cheap.append(self.heads.judge(f"subset-{size}", some, round(size * epochs), self.seed + 1 + place))
         fitting = [ranked.plan for ranked in self.decision.ranked if not ranked.plan.unfit]
         for plan in fitting:
             self._rehearse(trials, plan)
+        self._subsets(trials, epochs)
         for plan in (plan for plan in fitting if plan.name in tried):
-            self._arm(trials, plan)
+            if trials.at_chance:
+                trials.why_not[plan.name] = f"the model had not left chance after {trials.at_chance:,} rows"
+            else:
+                self._arm(trials, plan)
         return trials
+
+    def _subsets(self, trials: Trials, epochs: float) -> None:
+        """The model, and a head, on nested random subsets, the largest first.
+
+        A model that has not left chance after that one would not after fewer rows, nor would a plan's arm of the same
+        cost. All that the limit leaves goes into a single larger subset then.
+        """
+        nested = np.random.default_rng([self.seed, 1]).permutation(len(self.lengths))
+        chance = 1 - 1 / trials.n_classes
+
+        def train(size: int) -> Judged:
+            judged = self.train(np.sort(nested[:size]), size * epochs)
+            made.append((size, judged))
+            return judged
+
+        made: list[tuple[int, Judged]] = []
+        *smaller, largest = self.design.sizes
+        if at_chance(train(largest).wrong, chance):
+            larger = min(int(CERTAIN * self.left() / epochs), len(self.lengths))
+            if larger >= WORTH * largest:
+                trials.at_chance = largest
+                smaller = []
+                train(larger)
+        for size in smaller:
+            train(size)
+        for place, (size, judged) in enumerate(sorted(made, key=lambda one: one[0])):
+            some = np.sort(nested[:size])
+            trials.subsets.append(some)
+            trials.curve.append(judged)
+            trials.cheap.append(self.heads.judge(f"subset-{size}", some, round(size * epochs), self.seed + 1 + place))
 
     def _rehearse(self, trials: Trials, plan: Plan) -> None:
         """A head on the rows of a plan at its full size."""

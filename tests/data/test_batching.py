@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selectune.data.batches import EvalSampler, TrainSampler, plan_batches, split_batch
+from selectune.data.batches import SMALLEST, EvalSampler, TrainSampler, plan_batches, split_batch
 
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=60).map(np.array)
 
@@ -18,6 +18,19 @@ def test_a_plan_holds_every_row_once_within_the_budget(lengths: np.ndarray, budg
     assert sorted(np.concatenate(plan).tolist()) == list(range(len(lengths)))
     assert all(len(rows) == 1 or len(rows) * lengths[rows].max() <= budget for rows in plan)
     assert len(plan) >= min(at_least, len(lengths))
+
+
+@given(LENGTHS, st.integers(1, 400), st.floats(0, 1))
+def test_a_batch_ends_before_too_much_of_it_is_padding(lengths: np.ndarray, budget: int, most: float) -> None:
+    plan = plan_batches(lengths, budget, padding=most)
+    assert sorted(np.concatenate(plan).tolist()) == list(range(len(lengths)))
+    for rows, after in zip(plan, [*plan[1:], None]):
+        size = len(rows) * lengths[rows].max()
+        assert len(rows) <= SMALLEST or 1 - lengths[rows].sum() / size <= most + 1e-9
+        if after is not None and len(rows) >= SMALLEST:
+            more = lengths[np.append(rows, after[0])]
+            full = len(more) * more.max() > budget
+            assert full or 1 - more.sum() / (len(more) * more.max()) > most - 1e-9, "it was ended too early"
 
 
 @given(LENGTHS, st.integers(1, 4))

@@ -18,11 +18,11 @@ from selectune.costs.ledger import read_ledger
 from selectune.evaluations import Evaluation, Perplexity, Toxicity, ZeroShot
 from selectune.evaluations import toxicity as toxicity_of
 from selectune.evaluations.language_model import CausalModel, Spent
-from tests.conftest import Here, sentences
+from tests.conftest import BAD, GOOD, Here, sentences
 from tests.evaluations.test_language_model import harness, opened
 from tests.mistakes import mistake, names
 
-TEMPLATE, LABELS = "{text} is", ["bad", "good"]
+TEMPLATE, LABELS = "{text} is", [BAD[0], GOOD[0]]
 
 
 @pytest.fixture
@@ -48,10 +48,11 @@ def test_zero_shot_decides_by_the_likelihood_of_labels(model: CausalModel, revie
     found = made.run(model)
     prompts = made.prompts
     assert len(prompts) == 12
+    assert len({tuple(model.tokens_of(f" {label}")) for label in LABELS}) == 2, "else all are ties"
     sums = np.array([[harness(model, prompt, f" {label}") for label in LABELS] for prompt in prompts])
     alone = np.array([harness(model, " is", f" {label}") for label in LABELS])
     np.testing.assert_allclose(np.stack([found.rows[f"log_probability_{i}"] for i in (0, 1)], 1), sums, atol=1e-4)
-    for name, values in (("", sums), ("_norm", sums / [3, 4]), ("_calibrated", sums - alone)):
+    for name, values in (("", sums), ("_norm", sums / [len(label) for label in LABELS]), ("_calibrated", sums - alone)):
         guessed = values.argmax(axis=1)
         assert found.rows[f"prediction_accuracy{name}"].tolist() == guessed.tolist()
         assert found.metrics[f"accuracy{name}"] == pytest.approx((guessed == made.true).mean())

@@ -160,8 +160,8 @@ def test_a_size_just_over_the_largest_subset_is_what_that_one_showed() -> None:
 
 def test_mistakes_are_named() -> None:
     measured, _ = seen(power_law(0.4, 0.1, 0.5), 2)
-    with mistake(UserError, 3, 5):
-        Measured(SIZES[:2], measured.losses[:, :2], measured.wrong[:, :2])
+    with mistake(UserError, 2, 5):
+        Measured(SIZES[:1], measured.losses[:, :1], measured.wrong[:, :1])
     with mistake(UserError, 128, 64):
         Measured((128, 64, 256), measured.losses, measured.wrong)
     with mistake(UserError, 3):
@@ -233,12 +233,12 @@ def test_a_learner_that_gains_on_its_reference_faster_is_forecast_to_err_less() 
 
 
 def test_a_fine_tuning_that_has_not_left_chance_is_forecast_by_its_reference_alone() -> None:
-    """It would be worse than the head for ever, were its ratio to it carried on."""
+    """It would be worse than the head for ever, were its ratio to it carried on; half of the log of it is."""
     measured, _ = seen(np.array([0.5, 0.51, 0.5, 0.2]), 7, noise=0.0)
     cheap, _ = seen(np.array([0.4, 0.35, 0.3, 0.2]), 7, noise=0.0)
     reference = Reference(cheap.losses[0], cheap.wrong[0], np.arange(ROWS) % 5 == 0, outgrown=True)
     made = forecast_curve(measured, FULL, 2, 0, reference)
     assert made.shape == "at chance"
-    assert 0.8 < made.accuracy.value < 0.93
-    assert made.accuracy.low < 0.83
+    assert 0.75 < made.accuracy.value < 0.85
+    assert made.accuracy.low < 0.77
     assert made.accuracy.high - made.accuracy.low > 0.08

@@ -18,10 +18,11 @@ from selectune.costs.ledger import read_ledger
 from selectune.costs.record import BESIDE
 from selectune.costs.uninterrupted import split_costs
 from selectune.forecast import measure
-from selectune.pilot import design
+from selectune.pilot import design, trying
 from selectune.pilot import pilot as verb
 from selectune.pilot import plan as planning
 from selectune.pilot.decision import Decision
+from selectune.pilot.learning_curve import at_chance
 from selectune.pilot.result import Pilot
 from selectune.pilot.small_trainings import SmallTrainings
 from selectune.pilot.trying import Heads
@@ -112,6 +113,7 @@ def test_a_pilot_keeps_its_limit_and_its_plans_are_what_a_fit_does(
     here: Here, task: list[str], tmp_path: Path, rehearsed: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(design, "ENOUGH", 16)  # rows of the largest subset, from which on two plans are tried
+    monkeypatch.setattr(trying, "WORTH", 1000)  # no larger subset in place of the smaller ones
     printed = here("pilot", *task, *LIMITS, "--output", "run")
     run, pilot, decision = tmp_path / "run", Pilot.read(tmp_path / "run"), Decision.read(tmp_path / "run")
     assert costs_of(run) <= 0.5 * (pilot.full.flops or 0)
@@ -188,6 +190,27 @@ def test_a_pilot_goes_on_where_it_was_stopped(
     assert costs_of(tmp_path / "run") == pytest.approx(costs_of(tmp_path / "whole"), rel=0.02)
     here("pilot", *task, *LIMITS, "--output", "run")
     assert left[0] == 100 - 2, "a third time nothing is trained"
+
+
+def test_a_model_at_chance_gets_all_that_is_left_as_one_larger_subset(
+    here: Here, task: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chance = np.resize([True, False], 150)
+
+    def guesses(wrong: np.ndarray, chance_of: float) -> bool:
+        return True
+
+    monkeypatch.setattr(trying, "at_chance", guesses)
+    assert at_chance(chance, 0.5)
+    assert not at_chance(chance & (np.arange(150) % 3 > 0), 0.5)
+    printed = here("pilot", *task, *LIMITS, "--output", "run")
+    pilot = Pilot.read(tmp_path / "run")
+    smaller, larger = pilot.sizes
+    assert larger >= trying.WORTH * smaller
+    assert costs_of(tmp_path / "run") <= 0.5 * (pilot.full.flops or 0)
+    assert pilot.spent_share > 0.42
+    assert not [one for one in pilot.tried if one.kind == "arm"]
+    assert names(printed, "had not left chance", f"{smaller:,} rows")
 
 
 def test_held_out_rows_that_were_split_off_the_pool_are_not_believed_as_they_are(
