@@ -15,6 +15,7 @@ import numpy as np
 from selectune.common.errors import DataError
 from selectune.data.data_files import READERS
 from selectune.data.sources import DataSource
+from selectune.evaluations.parts import Parts
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,13 @@ class Evaluation(ABC):
         """
 
     @abstractmethod
-    def run(self, model: Any) -> Evaluated:
-        """Try a model, see `causal`; `check` was called before."""
+    def run(self, model: Any, parts: Parts | None = None) -> Evaluated:
+        """Try a model, see `causal`; `check` was called before.
+
+        Args:
+            model: to try.
+            parts: those that an earlier attempt finished, to which a long evaluation adds its own.
+        """
 
     @property
     @abstractmethod

@@ -14,6 +14,7 @@ import torch
 
 from selectune.common.errors import CheckpointError
 from selectune.costs.flops import FlopModel, UnfitFlopsError
+from selectune.costs.ledger import StageCost
 from selectune.data.batches import EVALUATION_PADDING, plan_batches
 from selectune.lightning_modules.heads import CausalLMHead, MaskedLMHead, widest
 from selectune.lightning_modules.heads.base import before_output
@@ -99,6 +100,14 @@ class LanguageModel(ABC):
         """Token ids of a text, without special tokens."""
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
+
+    def charge(self, cost: StageCost) -> None:
+        """Count what was spent since the last time in a stage of a ledger."""
+        spent, self.spent = self.spent, Spent()
+        cost.add(
+            examples=spent.examples, tokens=spent.tokens, padded_tokens=spent.padded_tokens, flops=spent.flops,
+            method="a forward pass over each padded text",
+        )  # fmt: skip
 
     def spend(self, rows: Sequence[Sequence[int]]) -> None:
         """Count a batch of rows, padded to the longest of them."""

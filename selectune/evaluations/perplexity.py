@@ -11,6 +11,7 @@ from selectune.common.errors import DataError
 from selectune.data.sources import find_data
 from selectune.evaluations.base import Evaluated, Evaluation, as_key, name_of, rows_of
 from selectune.evaluations.language_model import LanguageModel
+from selectune.evaluations.parts import Parts
 
 
 class Perplexity(Evaluation):
@@ -55,7 +56,7 @@ class Perplexity(Evaluation):
         found = find_data(self.dataset, self.config_name, root)
         self.texts = list(rows_of(found, self.split, [self.text_column], self.max_rows, self.seed)[self.text_column])
 
-    def run(self, model: LanguageModel) -> Evaluated:
+    def run(self, model: LanguageModel, parts: Parts | None = None) -> Evaluated:
         """Score the texts."""
         scored = model.losses(self.texts, self.max_length)
         if not scored.tokens.any():

@@ -15,8 +15,10 @@ import pyarrow.parquet as pq
 from selectune.common.files import atomic_file, default_cache, write_json
 from selectune.common.locks import locked
 from selectune.costs.ledger import Ledger
+from selectune.costs.record import Kept
 from selectune.evaluations.base import Evaluated, Evaluation
 from selectune.evaluations.language_model import LanguageModel, Spent
+from selectune.evaluations.parts import Parts
 from selectune.signals.compute import charge_avoided
 
 BEFORE = "_before"  # ends the name of a metric of the model as it was before it was trained
@@ -30,7 +32,7 @@ def evaluate_model(
     """Try a model, and return its metrics as ``test/<name>/<metric>``.
 
     What was found for the same weights lies in the cache; the rest is made one evaluation after the other, so that a
-    stopped run goes on with the next one.
+    stopped run goes on with the next one, or with the next part of a long one.
 
     Args:
         evaluations: that were checked.
@@ -60,20 +62,19 @@ def _found(one: Evaluation, model: LanguageModel, weights: str, ledger: Ledger, 
             found, costs = known
             charge_avoided(ledger, costs, "fit")
             return found
+        parts = Parts(place.with_suffix(".parts"))
+        charge_avoided(ledger, parts.costs, "fit")  # of another run that was killed
+        kept = [Kept.of(cost) for cost in parts.costs]
         model.spent = Spent()
-        with ledger.stage(one.stage, work=work) as cost:  # type: ignore[arg-type]
-            found = one.run(model)
-            spent = model.spent
-            cost.add(
-                examples=spent.examples, tokens=spent.tokens, padded_tokens=spent.padded_tokens, flops=spent.flops,
-                method="a forward pass over each padded text",
-            )  # fmt: skip
-        costs = [record.to_json() for record in ledger.records if record.work == work and record.stage == one.stage][
-            -1:
-        ]
+        with ledger.stage(one.stage, work=work, kept=kept) as cost:  # type: ignore[arg-type]
+            parts.cost = cost
+            found = one.run(model, parts)
+            model.charge(cost)
+        costs = [*parts.costs, ledger.records[-1].to_json()]
         with atomic_file(rows) as partial:
             pq.write_table(pa.table(found.rows), partial)
         write_json(about, {"metrics": found.metrics, "costs": costs})  # last: it says that the rows are there
+        parts.remove()
     return found
 
 

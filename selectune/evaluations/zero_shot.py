@@ -12,6 +12,7 @@ from selectune.common.errors import DataError
 from selectune.data.sources import find_data
 from selectune.evaluations.base import Evaluated, Evaluation, as_key, name_of, rows_of
 from selectune.evaluations.language_model import CausalModel
+from selectune.evaluations.parts import Parts
 
 
 class ZeroShot(Evaluation):
@@ -76,7 +77,7 @@ class ZeroShot(Evaluation):
         values = zip(*(rows[field] for field in self.fields))
         self.prompts = [self.template.format(**dict(zip(self.fields, row))) for row in values]
 
-    def run(self, model: CausalModel) -> Evaluated:
+    def run(self, model: CausalModel, parts: Parts | None = None) -> Evaluated:
         """Score every label after every prompt, and after the empty one."""
         n_labels, empty = len(self.labels), self.template.format(**dict.fromkeys(self.fields, ""))
         contexts = [prompt for prompt in [*self.prompts, empty] for _ in range(n_labels)]

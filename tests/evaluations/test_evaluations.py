@@ -15,6 +15,7 @@ import yaml
 from selectune.common.errors import CheckpointError, DataError, UserError
 from selectune.common.run_files import RunFiles
 from selectune.costs.ledger import read_ledger
+from selectune.costs.uninterrupted import uninterrupted
 from selectune.evaluations import Evaluation, Perplexity, Toxicity, ZeroShot
 from selectune.evaluations import toxicity as toxicity_of
 from selectune.evaluations.language_model import CausalModel, Spent
@@ -211,3 +212,40 @@ def test_a_masked_model_learns_to_predict_the_texts_that_it_is_trained_on(
     metrics = json.loads(RunFiles(tmp_path / "run").done.read_text())["metrics"]
     assert metrics["test/target/loss"] < metrics["test/target/loss_before"]
     assert metrics["test/target/perplexity"] == pytest.approx(np.exp(metrics["test/target/loss"]))
+
+
+def test_a_generation_that_was_killed_goes_on_with_the_next_prompts_and_costs_as_much(
+    here: Here, task: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(toxicity_of, "PART_PROMPTS", 3)
+    here("fit", *task, "--output", "whole")
+    monkeypatch.setenv("SELECTUNE_CACHE", str(tmp_path / "another"))
+    continued, prompts, alive = CausalModel.continued, [], [2]
+
+    def noted(self: CausalModel, some: list[str], *arguments: Any) -> Any:
+        if not alive[0]:
+            raise KeyboardInterrupt
+        alive[0] -= 1
+        prompts.append(some)
+        return continued(self, some, *arguments)
+
+    monkeypatch.setattr(CausalModel, "continued", noted)
+    with pytest.raises(KeyboardInterrupt):
+        here("fit", *task, "--output", "run")
+    parts = list((tmp_path / "another" / "evaluations").glob("*.parts/*.json"))
+    assert len(parts) == 2
+    parts[1].write_text("{")  # as after a full disk
+
+    alive[0] = 100
+    here("fit", *task, "--output", "run")
+    assert [len(some) for some in prompts] == [3, 3, 3, 2, 3, 3, 2], "a part of the first model, all of the second"
+    whole, run = (json.loads(RunFiles(tmp_path / name).done.read_text())["metrics"] for name in ("whole", "run"))
+    assert {name: whole[name] for name in whole if "toxicity" in name} == {
+        name: run[name] for name in run if "toxicity" in name
+    }
+    costs = [
+        sum(one.flops or 0 for one in uninterrupted(tmp_path / name) if one.stage == "generate")
+        for name in ("whole", "run")
+    ]
+    assert costs[0] == pytest.approx(costs[1])
+    assert not list((tmp_path / "another" / "evaluations").glob("*.parts"))
