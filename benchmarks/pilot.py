@@ -145,7 +145,7 @@ class Small:
         random = rehearsed.pop(RANDOM)
         return [
             Trial.of_arms(arms, self.curve[-1][dev].wrong, self.design.sizes[-1], weights),
-            Trial.of_rehearsals(rehearsed, random, of_rehearsals),
+            Trial.of_rehearsals(rehearsed, random, of_rehearsals, fine_tuned=False),
         ]
 
 
@@ -155,7 +155,7 @@ def _figures(
     """The forecast beside what came of it, and the pick by its number."""
     made = small.forecast(dev, pool)
     true_loss, true = float(everything[dev].losses.mean()), 1 - float(everything[dev].wrong.mean())
-    picked = recommend(list(pool.recipes), priors, small.trials(dev, pool), seed=pool.seed)
+    picked = recommend(list(priors), priors, small.trials(dev, pool), seed=pool.seed)
     return {
         "accuracy": 100 * true,
         "forecast": 100 * made.accuracy.value,

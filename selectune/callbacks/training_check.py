@@ -140,6 +140,9 @@ class TrainingCheck(pl.Callback):
         if not math.isfinite(loss):
             message = f"The loss on the held-out split is {loss}, so its metrics mean nothing."
             self._of_test.append(Problem("not_finite", message))
+        if getattr(trainer.datamodule, "choose_on_test", False):  # type: ignore[attr-defined]
+            message = "The held-out rows chose the checkpoint (data.choose_on_test), so its metrics there are too good."
+            self._of_test.append(Problem("chosen_on_test", message))
         if (name := f"test/{monitor}") in metrics:
             data: Any = trainer.datamodule  # type: ignore[attr-defined]
             constant, n_rows = data.constant_metrics().get(monitor), pl_module.evaluated.get("test")

@@ -22,7 +22,7 @@ ENDS = 50  # steps at either end of a training, at most, whose mean losses are c
 LEAST_STEPS = 20  # with fewer, a loss that rises may be chance
 TOLERANCE = 1e-6  # metrics are float32
 
-Kind = Literal["not_finite", "no_better_than_constant", "loss_did_not_fall"]
+Kind = Literal["not_finite", "no_better_than_constant", "loss_did_not_fall", "chosen_on_test"]
 FAILURES: tuple[Kind, ...] = ("not_finite", "no_better_than_constant")
 
 
@@ -31,7 +31,8 @@ class Problem:
     """A sign that a training did not work, in one sentence.
 
     Kinds are ``not_finite``: losses or weights are nan or inf; ``no_better_than_constant``: the held-out metric is at
-    or below that of a constant answer; ``loss_did_not_fall``: the training loss ended no lower than it began.
+    or below that of a constant answer; ``loss_did_not_fall``: the training loss ended no lower than it began;
+    ``chosen_on_test``: the held-out rows chose the checkpoint, so that its metrics there are too good.
     """
 
     kind: Kind

@@ -52,7 +52,8 @@ def load_splits(data: TaskData) -> tuple[dict[str, Dataset], dict[str, np.ndarra
     else:
         train = _sample(data, source, classes, train)
         parts |= {"train": ("train", train)} | {role: (role, np.arange(len(used[role]))) for role in data.held_out[1:]}
-        for name, limit in {"dev": data.max_dev_rows, **dict.fromkeys(data.held_out, data.max_eval_rows)}.items():
+        of_dev = data.max_eval_rows if data.choose_on_test else data.max_dev_rows
+        for name, limit in {"dev": of_dev, **dict.fromkeys(data.held_out, data.max_eval_rows)}.items():
             role, rows = parts[name]
             if limit is not None and limit < len(rows):
                 parts[name] = role, np.sort(np.random.default_rng(0).permutation(rows)[:limit])
@@ -118,6 +119,14 @@ def _checked(data: TaskData, source: DataSource) -> tuple[dict[str, Dataset], di
             raise DataError(message, option="data.more_test_splits")
     others = [name for name in names if name not in more]  # a further held-out split serves as nothing else
     roles = name_splits(others, data.train_split, data.dev_split, data.test_split)
+    if data.choose_on_test:
+        if data.dev_split is not None or "test" not in roles:
+            raise DataError(
+                "data.choose_on_test takes a held-out split of the data set as dev too; leave data.dev_split out, and "
+                f"name the split in data.test_split: {source.described} has {', '.join(names)}.",
+                option="data.choose_on_test",
+            )
+        roles["dev"] = roles["test"]
 
     used, origins = {}, {}
     for role, name in (roles | dict(zip(data.held_out[1:], more))).items():

@@ -66,6 +66,8 @@ class TaskData(pl.LightningDataModule):
         max_target_rows: sample the target down to so many rows.
         trusted: rows that are known to be good, which a diagnosis compares the pool with, and the default of ``target``
             for the rows that are fine-tuned on: the name of a split of the data set, or other texts as in ``target``.
+        choose_on_test: let the held-out rows be ``dev`` as well, to choose the checkpoint as some papers do; the run
+            warns that its metrics are too good.
         review: a parquet, csv or jsonl file that says which rows of the pool to ``drop``, to ``keep`` or to ``relabel``
             (columns ``row_id``, ``action``, and ``label``), such as a diagnosis's ``findings.parquet`` with a column
             ``action`` added. Row ids are those of the pool that was diagnosed; the pool is what the review leaves.
@@ -99,6 +101,7 @@ class TaskData(pl.LightningDataModule):
         target: str | Texts | list[str | Texts] | None = None,
         max_target_rows: int | None = None,
         trusted: str | Texts | None = None,
+        choose_on_test: bool = False,
         review: str | None = None,
         seed: int | None = None,
         num_workers: int = 0,
@@ -115,7 +118,7 @@ class TaskData(pl.LightningDataModule):
         self.selector, self.budget = selector, BudgetAsked(keep, keep_rows, keep_tokens)
         self.selection, self._seed, self.num_workers = selection, seed, num_workers
         self.target, self.max_target_rows, self.trusted = target, max_target_rows, trusted
-        self.review = review
+        self.choose_on_test, self.review = choose_on_test, review
         self.selected: Selection | None = None
         self._only: np.ndarray | None = None  # rows to train on, selected or not
         self.tokenizer: PreTrainedTokenizerBase | None = None

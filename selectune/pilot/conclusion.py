@@ -11,7 +11,6 @@ import numpy as np
 from selectune.pilot.decision import Decision
 from selectune.pilot.learning_curve import Interval
 from selectune.pilot.plans import Amount
-from selectune.pilot.recipes import NAMES
 from selectune.pilot.recommendation import PlanGain, Prior, Recommendation, recommend
 from selectune.pilot.result import CurvePoint, Outlook, Pilot, Tried
 from selectune.pilot.small_trainings import Judged
@@ -34,7 +33,7 @@ def concluded(
         seed: of draws.
     """
     fitting = {one.plan.name: one for one in decision.ranked if not one.plan.unfit}
-    names = [name for name in NAMES if name in fitting]
+    names = list(fitting)  # of equal plans the one is taken for which the more was measured elsewhere
     priors = {name: Prior.of(one.gain) for name, one in fitting.items()}
     weighed = recommend(names, priors, trials.gains(), level=LEVEL, seed=seed)
     # On the held-out rows as they are: forecasts are compared with what a fit measures on them.

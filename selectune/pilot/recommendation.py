@@ -27,6 +27,7 @@ POOL_SD = 0.02  # of the gain on one pool around the mean of those that it was m
 ARM_SCALE, ARM_SPREAD = 1.5, 0.02  # small trainings show larger gains, as there is more to be gained
 ARM_NOISE = 0.8  # sd of an accuracy between trainings on n rows, in units of that of n draws
 REHEARSAL_SCALE, REHEARSAL_SPREAD, REHEARSAL_NOISE = 1.0, 0.012, 0.006
+FINE_TUNED_SPREAD = 0.02  # spread more of rehearsals by a head where the learner is fine-tuned
 UNTRUSTED = 0.015  # spread more where held-out rows carry the faults of the pool
 
 
@@ -99,10 +100,19 @@ class Trial:
 
     @classmethod
     def of_rehearsals(
-        cls, wrong: Mapping[str, np.ndarray], baseline: np.ndarray, weights: np.ndarray | None = None
-    ) -> Trial:
-        """The trial of rehearsals of plans at their full size, by a head on a scorer's embeddings."""
-        return cls._of(wrong, baseline, REHEARSAL_SCALE, REHEARSAL_SPREAD, REHEARSAL_NOISE, weights)
+        cls, wrong: Mapping[str, np.ndarray], baseline: np.ndarray, weights: np.ndarray | None = None,
+        fine_tuned: bool = True,
+    ) -> Trial:  # fmt: skip
+        """The trial of rehearsals of plans at their full size, by a head on a scorer's embeddings.
+
+        Args:
+            wrong: as in `of_arms`.
+            baseline: the same of random rows.
+            weights: as in `of_arms`.
+            fine_tuned: whether the learner is fine-tuned, and no such head itself.
+        """
+        spread = float(np.hypot(REHEARSAL_SPREAD, FINE_TUNED_SPREAD)) if fine_tuned else REHEARSAL_SPREAD
+        return cls._of(wrong, baseline, REHEARSAL_SCALE, spread, REHEARSAL_NOISE, weights)
 
     @classmethod
     def _of(
@@ -152,7 +162,8 @@ class Recommendation:
         plan: its name.
         right: probability that no plan gains more than `margin` over it.
         margin: within which plans count as equal.
-        equal: those that count as equal to the one with the largest expected gain, the simplest first; it is `plan`.
+        equal: those that count as equal to the one with the largest expected gain, in the given order; the first of
+            them is `plan`.
         gains: of all plans, in the given order.
     """
 
@@ -175,7 +186,7 @@ def recommend(
     """Recommend a plan.
 
     Args:
-        plans: their names, the simpler and cheaper one first; the baseline is among them.
+        plans: their names, in the order in which one of several equal ones is taken; the baseline is among them.
         priors: by name; a plan without one is taken to gain 0 with a standard deviation of 3 points.
         trials: of some of the plans.
         baseline: the plan that gains are over.

@@ -101,7 +101,7 @@ class Pilot:
         level: of the intervals.
         all_rows: forecast of the accuracy after training on all rows.
         loss: the same of the mean loss, nats.
-        plans: that fit into the budget, the simplest first.
+        plans: that fit into the budget, in their order.
         plan: to take.
         right: probability that no plan gains more than `margin` over it.
         margin: within which plans count as equal.

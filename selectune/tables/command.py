@@ -79,6 +79,9 @@ def main(args: list[str]) -> int:
         "--launcher_options", type=dict[str, Any], default={},
         help="Of a job, as submitit names them: {timeout_min: 60, cpus_per_task: 8, slurm_partition: gpu}.",
     )  # fmt: skip
+    parser.add_argument(
+        "--protocol", type=str, default="", help="Run it another way that the table names, such as a paper's own."
+    )
     parser.add_argument("--cache", type=str | None, default=None, help="Cache folder; default SELECTUNE_CACHE.")
     parser.add_argument("--keep_models", action="store_true", help="Keep checkpoints and exported models.")
     parser.add_argument("--dry_run", action="store_true", help="List the runs, and what they will take; run nothing.")
@@ -90,6 +93,7 @@ def main(args: list[str]) -> int:
     use_cache(given.cache)
     check_folder(given.output, "--output", RunDirectoryError)
     table = read_table(Path(given.config))
+    table = table.under(given.protocol) if given.protocol else table
     output = Path(given.output).resolve()
     cells = table.cells(output)
     check_configs(cells)
@@ -132,7 +136,7 @@ def write_table(table: Table, cells: list[Cell], output: Path) -> list[Result]:
         for group in groups
     ]
     pages = {
-        "table.md": markdown(groups, prepared, len(results), rows, table.budget, picture, under),
+        "table.md": markdown(groups, prepared, len(results), rows, table.budget, picture, under, table.protocol_told),
         "table.tex": latex(groups),
         "table.html": html(groups),
     }

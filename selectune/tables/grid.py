@@ -8,7 +8,7 @@ for cell in table.cells(Path("tables/quick")):
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +135,36 @@ class Method(Layers):
 
 
 @dataclass(frozen=True)
+class Change(Layers):
+    """A part of a protocol, laid over everything else.
+
+    Args:
+        tasks: that it is of; default all.
+        methods: that it is of; default all.
+    """
+
+    tasks: list[str] | None = None
+    methods: list[str] | None = None
+
+    def of(self, task: str, method: str) -> bool:
+        """Whether it holds for a method on a task."""
+        return (self.tasks is None or task in self.tasks) and (self.methods is None or method in self.methods)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Another way to run a table, such as a paper's own.
+
+    Args:
+        says: how it differs, a sentence.
+        changes: in their order.
+    """
+
+    says: str
+    changes: list[Change]
+
+
+@dataclass(frozen=True)
 class Table(Layers):
     """A grid of tasks, methods, budgets and seeds; `selectune.tables.reading.read_table` reads it.
 
@@ -148,6 +178,8 @@ class Table(Layers):
         budget: the setting that a budget is the value of.
         prepare: a run that is made once, and whose model all cells start from.
         published: figures of a paper to put beside the table's own.
+        protocols: other ways to run it, by name.
+        protocol: the one that is chosen; empty for none.
     """
 
     file: Path = Path()
@@ -157,6 +189,29 @@ class Table(Layers):
     budget: str = "data.keep"
     prepare: Layers | None = None
     published: Published | None = None
+    protocols: dict[str, Protocol] = field(default_factory=dict)
+    protocol: str = ""
+
+    def under(self, protocol: str) -> Table:
+        """This table under one of its protocols.
+
+        Raises:
+            UserError: it has none of that name.
+        """
+        if protocol not in self.protocols:
+            known = ", ".join(self.protocols) or "none"
+            raise UserError(
+                f"{self.file} has no protocol {protocol}; it has {known}. Correct --protocol.", option="--protocol"
+            )
+        return replace(self, protocol=protocol)
+
+    @property
+    def protocol_told(self) -> str:
+        """How it is run, and how else it can be; empty where there is one way alone."""
+        if self.protocol:
+            return f"Protocol `{self.protocol}`: {self.protocols[self.protocol].says}"
+        others = [f"`--protocol {name}` runs it another way: {one.says}" for name, one in self.protocols.items()]
+        return "\n\n".join(others)
 
     @property
     def figures(self) -> Figures:
@@ -214,30 +269,34 @@ class Table(Layers):
     def _cell(self, output: Path, task_name: str, method_name: str, budget: str, value: Any, seed: int) -> Cell:
         task, method = self.tasks[task_name], self.methods[method_name]
         config: Config = {}
-        for layers in (Layers(task.config), self, Layers([], task.set), method):
+        changes = self.protocols[self.protocol].changes if self.protocol else []
+        for layers in (
+            Layers(task.config), self, Layers([], task.set), method,
+            *(change for change in changes if change.of(task_name, method_name)),
+        ):  # fmt: skip
             config = self._lay(config, layers)
         needs = [output / PREPARED] if self.prepare is not None else []
         selecting, name = self.budget.rpartition(".")[::2]
-        changes: dict[str, Any] = {"seed_everything": seed}
+        settings: dict[str, Any] = {"seed_everything": seed}
         if setting(config, selecting) is not None:
-            changes |= {f"{selecting}.{other}": None for other in BUDGETS if setting(config, f"{selecting}.{other}")}
+            settings |= {f"{selecting}.{other}": None for other in BUDGETS if setting(config, f"{selecting}.{other}")}
             if method.match is not None:
                 needs.append(output / "cells" / f"{task_name}-{method.match}-{budget}-{seed}")
                 run = RunFiles(needs[-1]).warm_up.path if self.budget.startswith("warm_up.") else needs[-1]
                 arguments = {"match": str(run), "by": method.by}
-                changes[f"{selecting}.selector"] = {"class_path": "Random", "init_args": arguments}
+                settings[f"{selecting}.selector"] = {"class_path": "Random", "init_args": arguments}
             elif value is not None:
-                changes[f"{selecting}.{name}"] = value
+                settings[f"{selecting}.{name}"] = value
         elif value is not None:
             raise UserError(
                 f"{self.file}: method '{method_name}' runs on {task_name} at budget {budget}, but its config has no "
                 f"{selecting}; give it budgets: none, or that part."
             )
         if self.prepare is not None:
-            changes["model.checkpoint"] = str(RunFiles(output / PREPARED).export)
+            settings["model.checkpoint"] = str(RunFiles(output / PREPARED).export)
         folder = output / "cells" / f"{task_name}-{method_name}-{budget}-{seed}"
         match, by = (method.match, method.by) if method.match is not None else ("", "")
-        config = with_settings(config, changes)
+        config = with_settings(config, settings)
         place = task_name, method_name, budget, seed, folder, config, task.metric
         return Cell(*place, tuple(needs), match, by, selects_in=selecting)
 

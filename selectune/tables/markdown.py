@@ -41,7 +41,7 @@ READING = f"""## How to read it
 
 def markdown(
     groups: list[Group], prepared: Result | None, done: int, cells: int, setting: str, picture: str,
-    under: Sequence[str] = (),
+    under: Sequence[str] = (), protocol: str = "",
 ) -> str:  # fmt: skip
     """The page of a table.
 
@@ -53,6 +53,7 @@ def markdown(
         setting: dotted name of the budget.
         picture: text alternative of ``table.png``; empty where there is no picture.
         under: text under the table of each group, such as its published figures.
+        protocol: how it was run, and how else it can be.
     """
     parts = ["# Table", f"{done} of {cells} runs are done." if done < cells else f"All {cells} runs are done."]
     if prepared is not None:
@@ -60,6 +61,7 @@ def markdown(
         parts.append(f"All start from one model, prepared once for {spent}, which no cost below includes.")
     if picture:
         parts.append(f"![{picture}](table.png)")
+    parts += [protocol] if protocol else []
     budget = setting.rpartition(".")[2].replace("_", " ")
     for group, text in zip_longest(groups, under):
         at = "" if group.budget == NO_BUDGET else f", {budget} {group.budget}"

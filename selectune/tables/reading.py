@@ -17,7 +17,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from selectune.common.errors import UserError
 from selectune.runs.command import NOT_IN_CONFIG, RunCLI
-from selectune.tables.grid import NAME, NO_BUDGET, Cell, Layers, Method, Table, Task
+from selectune.tables.grid import NAME, NO_BUDGET, Cell, Change, Layers, Method, Protocol, Table, Task
 from selectune.tables.layers import Config, read_config
 from selectune.tables.published import Published
 
@@ -53,6 +53,13 @@ def read_table(file: Path) -> Table:
         )
     if (published := given.get("published")) is not None:
         given["published"] = _published(published, f"{file}: published", tasks, methods)
+    if "protocol" in given:
+        raise UserError(f"{file} has no setting 'protocol'; it is the option --protocol.")
+    if given.get("protocols") is not None:
+        named = _named(given, "protocols", file)
+        given["protocols"] = {
+            name: _protocol(one, f"{file}: protocol '{name}'", tasks, methods) for name, one in named.items()
+        }
     if (prepare := given.get("prepare")) is not None:
         prepare = Layers(**_fields(Layers, prepare, f"{file}: prepare"))
     _check_seeds(given.get("seeds"), str(file))
@@ -105,6 +112,19 @@ def _published(given: Any, where: str, tasks: dict[str, Task], methods: dict[str
         unknown = next((name for name in mapping if name not in known), None)
         _check(unknown is None, f"{where} names the {kind} '{unknown}', but the table has {', '.join(known)}.")
     return made
+
+
+def _protocol(given: Any, where: str, tasks: dict[str, Task], methods: dict[str, Method]) -> Protocol:
+    values = _fields(Protocol, given, where)
+    _check(isinstance(values.get("says"), str), f"{where} says nothing; tell in a sentence how it differs, in says.")
+    _check(isinstance(values.get("changes"), list) and values["changes"], f"{where} has no changes; list some.")
+    changes = [Change(**_fields(Change, one, f"{where}: changes")) for one in values["changes"]]
+    for kind, known in (("task", tasks), ("method", methods)):
+        for change in changes:
+            _check_list(getattr(change, f"{kind}s") or [], f"{where}: {kind}s", str)
+            unknown = next((name for name in getattr(change, f"{kind}s") or [] if name not in known), None)
+            _check(unknown is None, f"{where} names the {kind} '{unknown}', but the table has {', '.join(known)}.")
+    return Protocol(values["says"], changes)
 
 
 def _task(given: Any, where: str) -> Task:

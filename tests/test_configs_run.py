@@ -1,0 +1,90 @@
+"""Every shipped config runs, shortened: on generated rows and tiny models in place of what it names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from selectune.common.run_files import RunFiles
+from tests.conftest import metrics_of
+from tests.local_copies import local_copies, read_config
+from tests.test_configs import CONFIGS, TABLES, in_process, layers, named, some_cells  # noqa: F401  (a fixture)
+
+EMBEDDED = ("quickstart", "quickstart_even", "docstrings")  # on their own corpus, in minutes; other tests run them
+RUN = [file for file in CONFIGS if file.stem not in EMBEDDED]
+# Values that a config may have, and those of a short run.
+SHORT = {
+    "max_train_rows": 100, "keep_rows": 20, "keep_tokens": 400, "window": 30, "max_length": 48, "max_eval_rows": 20,
+    "max_dev_rows": 20, "max_rows": 20, "max_prompts": 6, "samples": 2, "max_new_tokens": 4, "max_epochs": 1,
+    "rows": 60, "doc_stride": 8, "max_question_tokens": 12, "max_target_rows": 20, "batch_size": 8,
+}  # fmt: skip
+QUIET = {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "enable_progress_bar": False, "max_epochs": 1}
+
+
+def shortened(config: Any) -> Any:
+    """A config with the values of a short run wherever it has larger ones."""
+    if isinstance(config, list):
+        return [shortened(one) for one in config]
+    if not isinstance(config, dict):
+        return config
+    return {
+        name: min(value, SHORT[name]) if isinstance(value, int) and name in SHORT else shortened(value)
+        for name, value in config.items()
+    }
+
+
+def run_shortened(configs: list[Path], model: Path, causal: Path, run: Callable[..., None], folder: Path,
+                  patch: pytest.MonkeyPatch) -> Path:  # fmt: skip
+    """Run the fit of some configs, one laid over the other."""
+    written = []
+    for place, file in enumerate(configs):
+        short = shortened(read_config(file))
+        if place == len(configs) - 1:
+            short["trainer"] = short.get("trainer", {}) | QUIET
+        written.append(folder / f"{place}.yaml")
+        written[-1].write_text(yaml.safe_dump(short, sort_keys=False))
+    for name, value in local_copies(folder / "copies", [read_config(file) for file in written], model, causal).items():
+        patch.setenv(name, value)
+    run("fit", *(part for file in written for part in ("--config", file)), "--output", folder / "run")
+    return folder / "run"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", RUN, ids=named)
+def test_a_config_runs(
+    file: Path,
+    model_folder: Path,
+    causal_folder: Path,
+    in_process: Callable[..., None],  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = run_shortened(layers(file), model_folder, causal_folder, in_process, tmp_path, monkeypatch)
+    assert RunFiles(run).finished
+    assert any(name.startswith("test/") for name in metrics_of(run))
+    config = read_config(run / "config.yaml")
+    for evaluation in config["evaluations"] or ():
+        assert list(RunFiles(run).evaluations.glob("*_before.parquet")), evaluation
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", TABLES, ids=named)
+def test_a_cell_of_each_task_of_a_table_runs(
+    file: Path,
+    model_folder: Path,
+    causal_folder: Path,
+    in_process: Callable[..., None],  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The last method of the first task, which is ours."""
+    cells = [cell for cell in some_cells(file) if not cell.match and cell.metric]
+    cell = [one for one in cells if one.task == cells[0].task and one.selects][-1]
+    written = tmp_path / "cell.yaml"
+    written.write_text(yaml.safe_dump(cell.config, sort_keys=False))
+    run = run_shortened([written], model_folder, causal_folder, in_process, tmp_path, monkeypatch)
+    assert f"test/{cell.metric}" in metrics_of(run)
