@@ -5,6 +5,8 @@ So a shipped config, or a command of the README, runs as it is written.
 
 from __future__ import annotations
 
+import json
+import string
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,17 +16,22 @@ import pyarrow.parquet as pq
 import yaml
 
 from tests.conftest import sentences
+from tests.random_models import make_classifier
+from tests.squad_data import squad_rows, write_squad
 
 TRAIN_ROWS, HELD_OUT_ROWS = 120, 30
 
 
-def local_copies(root: Path, configs: list[dict[str, Any]], model_folder: Path) -> dict[str, str]:
+def local_copies(
+    root: Path, configs: list[dict[str, Any]], model_folder: Path, causal_folder: Path | None = None
+) -> dict[str, str]:
     """Make every data set and model that the configs name, under its name, from generated text and a tiny model.
 
     Args:
         root: where to.
         configs: as parsed; what they say of columns and splits is what the data sets have.
         model_folder: the tiny model.
+        causal_folder: the one of configs that train a causal language model; default the same.
 
     Returns:
         The environment in which they are found.
@@ -33,11 +40,17 @@ def local_copies(root: Path, configs: list[dict[str, Any]], model_folder: Path) 
     for config in configs:
         for section in data_sections(config):
             write_data(data / folder_name(section), section)
-        for name in checkpoints(config):
+        for evaluation in config.get("evaluations") or ():
+            write_evaluated(data / folder_name(evaluation["init_args"]), evaluation["init_args"])
+            if scorer := evaluation["init_args"].get("scorer"):
+                write_scorer(models / scorer.rsplit("/", 1)[-1], model_folder, evaluation["init_args"])
+        causal = config.get("data", {}).get("init_args", {}).get("objective") == "causal"
+        for part, name in checkpoints(config):
             link = models / name.rsplit("/", 1)[-1]
             link.parent.mkdir(parents=True, exist_ok=True)
             if not link.exists():
-                link.symlink_to(model_folder, target_is_directory=True)
+                folder = causal_folder if causal and part == "model" and causal_folder else model_folder
+                link.symlink_to(folder, target_is_directory=True)
     cache = root / "cache"
     return {"SELECTUNE_DATA": str(data), "SELECTUNE_MODELS": str(models), "SELECTUNE_CACHE": str(cache)}
 
@@ -51,14 +64,41 @@ def data_sections(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
             if isinstance(one, dict):
                 yield one | {"text_column": one.get("local_text_column", one.get("text_column", "text"))}
             else:
-                yield arguments | {"dataset": one}
+                yield arguments | {"dataset": one, "kind": part.get("data", {}).get("class_path", "")}
+        if isinstance(target := arguments.get("target"), dict):
+            yield target
 
 
-def checkpoints(config: dict[str, Any]) -> Iterator[str]:
-    """The models that a config names."""
+def checkpoints(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The models that a config names, with the part that names them."""
     for part in ("model", "scorer"):
         if name := config.get(part, {}).get("checkpoint"):
-            yield name
+            yield part, name
+
+
+def write_evaluated(folder: Path, arguments: dict[str, Any]) -> None:
+    """The rows of an evaluation, with the columns that its arguments name, beside a data set that is there already."""
+    fields = [field for _, field, _, _ in string.Formatter().parse(arguments.get("template", "")) if field]
+    texts, labels = sentences(HELD_OUT_ROWS, seed=9)
+    columns: dict[str, list] = {name: texts for name in (*fields, "prompt", arguments.get("text_column", "text"))}
+    columns[arguments.get("kind_column") or "kind"] = ["toxic" if label else "nontoxic" for label in labels]
+    n_labels = len(arguments.get("labels", [0, 1]))
+    columns[arguments.get("label_column", "label")] = [row % n_labels for row in range(len(texts))]
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), folder / f"{arguments.get('split') or 'train'}.parquet")
+
+
+def write_scorer(folder: Path, model_folder: Path, arguments: dict[str, Any]) -> None:
+    """A classifier with the toxic class that an evaluation names, or a regression where it names none."""
+    classes = 3 if arguments.get("toxic_label") else 1  # one output is a regression
+    make_classifier(folder, model_folder, classes)
+    if classes == 1:
+        return
+    file = folder / "config.json"
+    config = json.loads(file.read_text())
+    config["id2label"] = {"0": "other", "1": arguments["toxic_label"], "2": "else"}
+    config["label2id"] = {name: int(number) for number, name in config["id2label"].items()}
+    file.write_text(json.dumps(config))
 
 
 def folder_name(arguments: dict[str, Any]) -> Path:
@@ -69,6 +109,9 @@ def folder_name(arguments: dict[str, Any]) -> Path:
 
 def write_data(folder: Path, arguments: dict[str, Any]) -> None:
     """A data set in the hub's layout, with the columns and the held-out splits that a data module's arguments name."""
+    if arguments.get("kind") == "QuestionAnswering":
+        write_squad(folder, squad_rows(TRAIN_ROWS, 1), squad_rows(HELD_OUT_ROWS, 2))
+        return
     columns = [arguments.get("text_column", "text"), arguments.get("pair_column")]
     held_out = [arguments.get("test_split", "test"), *arguments.get("more_test_splits", [])]
     folder.mkdir(parents=True, exist_ok=True)

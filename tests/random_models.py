@@ -21,14 +21,14 @@ def make_gpt2(folder: Path, tokenizer_of: Path) -> None:
         GPT2LMHeadModel(config).save_pretrained(folder)
 
 
-def make_classifier(folder: Path, model_folder: Path) -> None:
-    """A model with a head for three classes, whose predictions are far from uniform."""
+def make_classifier(folder: Path, model_folder: Path, classes: int = 3) -> None:
+    """A model with a head for some classes, whose predictions are far from uniform."""
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     AutoTokenizer.from_pretrained(model_folder).save_pretrained(folder)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = AutoModelForSequenceClassification.from_pretrained(model_folder, num_labels=3)
+        network = AutoModelForSequenceClassification.from_pretrained(model_folder, num_labels=classes)
         network.classifier.weight.data.mul_(20)
     network.save_pretrained(folder)

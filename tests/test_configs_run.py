@@ -43,6 +43,9 @@ def run_shortened(configs: list[Path], model: Path, causal: Path, run: Callable[
     written = []
     for place, file in enumerate(configs):
         short = shortened(read_config(file))
+        data = short.get("data", {})
+        if data.get("class_path") == "QuestionAnswering":
+            data["init_args"] = {"max_question_tokens": 12} | data["init_args"] | {"doc_stride": 8}
         if place == len(configs) - 1:
             short["trainer"] = short.get("trainer", {}) | QUIET
         written.append(folder / f"{place}.yaml")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from selectune import FineTuner, Random, TextClassification
 from selectune.callbacks.export import export
 from selectune.cli import main
 from selectune.common.errors import DataError
-from tests.conftest import metrics_of
+from selectune.common.training_outcome import TrainingOutcome
+from tests.conftest import Here, metrics_of
 from tests.datamodules.made_up import split, trainer, write
-from tests.mistakes import mistake, warned
+from tests.mistakes import mistake, names, warned
 
 # Metrics and the one that is watched.
 
@@ -219,3 +221,25 @@ def test_a_further_split_serves_as_nothing_else(tmp_path: Path) -> None:
     ):
         with mistake(DataError, *named, option="data.more_test_splits"):
             TextClassification(str(folder), **arguments).load()  # type: ignore[arg-type]
+
+
+def test_a_checkpoint_that_the_held_out_rows_chose_is_told(
+    here: Here, small_task: tuple[str, ...], tmp_path: Path
+) -> None:
+    here("fit", *small_task, "--data.choose_on_test", "true", "--data.max_eval_rows", "40", "--output", "run")
+    outcome = TrainingOutcome.read(tmp_path / "run")
+    assert outcome is not None
+    assert [problem.kind for problem in outcome.problems if problem.kind == "chosen_on_test"]
+    assert not [problem for problem in outcome.problems if problem.kind == "not_finite"]
+    metrics = metrics_of(tmp_path / "run")
+    best = max(value for name, value in all_of(tmp_path / "run", "val/accuracy"))
+    assert metrics["test/accuracy"] == pytest.approx(best), "the best epoch of the very rows that are reported"
+    refused = here("fit", *small_task, "--data.choose_on_test", "true", "--data.dev_split", "test", "--output", "other",
+                   code=2)  # fmt: skip
+    assert names(refused, "data.choose_on_test", "data.dev_split")
+
+
+def all_of(run: Path, name: str) -> list[tuple[str, float]]:
+    """All values of a metric in a run."""
+    with (run / "metrics.csv").open(newline="") as file:
+        return [(name, float(row[name])) for row in csv.DictReader(file) if row.get(name)]

@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from selectune.common.errors import UserError
 from selectune.tables.grid import Cell
-from selectune.tables.layers import setting
-from selectune.tables.reading import read_table
+from selectune.tables.layers import setting, with_settings
+from selectune.tables.reading import check_configs, read_table
 from tests.mistakes import mistake
 from tests.tables.conftest import Write
 
@@ -109,6 +110,56 @@ def test_a_bad_table_is_told_in_a_sentence(case: str, write: Write) -> None:
     changes, named = BAD[case]
     with mistake(UserError, *named):
         read_table(write(**changes))
+
+
+PROTOCOLS = {
+    "published": {
+        "says": "The checkpoint is chosen on the test rows.",
+        "changes": [
+            {"set": {"data.choose_on_test": True}},
+            {"methods": ["band"], "tasks": ["reviews"], "set": {"model.checkpoint": "another"}},
+        ],
+    }
+}
+
+
+def test_a_protocol_changes_the_cells_that_it_names(write: Write, tmp_path: Path) -> None:
+    table = read_table(write(protocols=PROTOCOLS))
+    ours, theirs = (
+        {cell.name: cell.config for cell in one.cells(tmp_path / "out")} for one in (table, table.under("published"))
+    )
+    assert ours.keys() == theirs.keys()
+    for name, config in theirs.items():
+        changed = {"data.choose_on_test": True} | ({"model.checkpoint": "another"} if "band" in name else {})
+        assert config == with_settings(ours[name], changed)
+    assert "--protocol published" in table.protocol_told
+    assert "The checkpoint is chosen" in table.under("published").protocol_told
+    with mistake(UserError, "another", "published", option="--protocol"):
+        table.under("another")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"says": None}, ["says"]),
+        ({"changes": []}, ["changes"]),
+        ({"changes": [{"tasks": ["news"]}]}, ["news", "reviews"]),
+        ({"changes": [{"methods": ["all"]}]}, ["all", "random"]),
+        ({"changes": [{"model": "another"}]}, ["model"]),
+    ],
+)
+def test_a_bad_protocol_is_told_in_a_sentence(change: dict[str, Any], named: list[str], write: Write) -> None:
+    with mistake(UserError, "published", *named):
+        read_table(write(protocols={"published": PROTOCOLS["published"] | change}))
+
+
+def test_checking_configs_leaves_them_as_they_are(write: Write, tmp_path: Path) -> None:
+    """The parser turns what is in a list into objects of its own, which no cell could be written with."""
+    evaluation = {"class_path": "Perplexity", "init_args": {"dataset": "texts"}}
+    cells = read_table(write(set={"evaluations": [evaluation]})).cells(tmp_path / "out")
+    check_configs(cells)
+    assert all(cell.config["evaluations"] == [evaluation] for cell in cells)
+    assert yaml.safe_dump(cells[0].config)
 
 
 def test_a_missing_config_and_a_match_elsewhere_are_told(write: Write, tmp_path: Path) -> None:
