@@ -16,7 +16,6 @@ GAP_KEPT, GAP_SD = 0.3, 0.35  # part of the gap at small sizes that is left at t
 APART = 0.08  # sd of the gap at the full size, in units of the share of rows on which just one of the two models errs
 SLOPE, SLOPE_SD = -0.12, 0.08  # of the log of a fine-tuned learner's error over the head's, by the log of the rows
 START_SD = 0.25  # of that log at the largest subset, before it is measured
-LEFT_OF_CHANCE = 0.5  # of that log at a subset after which the learner is at chance: it falls fast once it leaves it
 
 
 @dataclass(frozen=True)
@@ -60,9 +59,8 @@ def error_beside(
     logs = np.log((rates + half) / (theirs + half))
     x = np.stack([np.ones(len(sizes)), np.log(sizes / sizes[-1])], axis=1)
     weights = np.where(at_chance, 0.0, ((rates + half) / noise) ** 2)
-    start = LEFT_OF_CHANCE * max(0.0, float(logs[-1])) if at_chance.all() else 0.0
     precision = x.T @ (x * weights[:, None]) + np.diag([START_SD**-2, SLOPE_SD**-2])
-    weighted = x.T @ (logs * weights) + np.array([start / START_SD**2, SLOPE / SLOPE_SD**2])
+    weighted = x.T @ (logs * weights) + np.array([0.0, SLOPE / SLOPE_SD**2])
     covariance = np.linalg.inv(precision)
     ahead = np.array([1.0, math.log(size / sizes[-1])])
     mean = float(ahead @ covariance @ weighted)

@@ -233,12 +233,12 @@ def test_a_learner_that_gains_on_its_reference_faster_is_forecast_to_err_less() 
 
 
 def test_a_fine_tuning_that_has_not_left_chance_is_forecast_by_its_reference_alone() -> None:
-    """It would be worse than the head for ever, were its ratio to it carried on; half of the log of it is."""
+    """It would be worse than the head for ever, were its ratio to it carried on."""
     measured, _ = seen(np.array([0.5, 0.51, 0.5, 0.2]), 7, noise=0.0)
     cheap, _ = seen(np.array([0.4, 0.35, 0.3, 0.2]), 7, noise=0.0)
     reference = Reference(cheap.losses[0], cheap.wrong[0], np.arange(ROWS) % 5 == 0, outgrown=True)
     made = forecast_curve(measured, FULL, 2, 0, reference)
     assert made.shape == "at chance"
-    assert 0.75 < made.accuracy.value < 0.85
-    assert made.accuracy.low < 0.77
+    assert 0.8 < made.accuracy.value < 0.93
+    assert made.accuracy.low < 0.83
     assert made.accuracy.high - made.accuracy.low > 0.08
