@@ -27,7 +27,8 @@ from selectune.verdict.verdict import Verdict
 
 # The metric that decides: the first of these that a run has.
 HEADLINES = ("accuracy", "f1", "em", "micro_f1", "macro_f1", "matthews", "pearson", "spearman", "perplexity", "loss")
-LOWER_IS_BETTER = ("perplexity", "loss")
+PLAIN = ("perplexity", "loss", "expected_max_toxicity")  # neither fractions nor from 0 to 100
+LOWER_IS_BETTER = (*PLAIN, "toxicity_probability")
 
 
 def judge(folder: Path, metrics: Mapping[str, float] | None = None, margin: float | None = None) -> Verdict:
@@ -119,8 +120,9 @@ def headline(metrics: Iterable[str]) -> Metric:
     name = next((name for name in (*HEADLINES, *names) if name in names), None)
     if name is None:
         raise UserError("The run has no metric on held-out rows, so nothing can be judged; give data.test_split.")
-    scale = "plain" if name in LOWER_IS_BETTER else "percent" if name in IN_PERCENT else "fraction"
-    return Metric(name, scale, name not in LOWER_IS_BETTER)  # type: ignore[arg-type]
+    of = name.rpartition("/")[2]  # of an evaluation or a further split, whose name comes first
+    scale = "plain" if of in PLAIN else "percent" if of in IN_PERCENT else "fraction"
+    return Metric(name, scale, of not in LOWER_IS_BETTER)  # type: ignore[arg-type]
 
 
 def total_flops(folder: Path) -> float | None:
