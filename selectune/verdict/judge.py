@@ -120,9 +120,15 @@ def headline(metrics: Iterable[str]) -> Metric:
     name = next((name for name in (*HEADLINES, *names) if name in names), None)
     if name is None:
         raise UserError("The run has no metric on held-out rows, so nothing can be judged; give data.test_split.")
-    of = name.rpartition("/")[2]  # of an evaluation or a further split, whose name comes first
+    of = _kind(name)
     scale = "plain" if of in PLAIN else "percent" if of in IN_PERCENT else "fraction"
     return Metric(name, scale, of not in LOWER_IS_BETTER)  # type: ignore[arg-type]
+
+
+def _kind(name: str) -> str:
+    """A metric without the evaluation, the further split or the kind of prompts that it is of, which come first."""
+    last = name.rpartition("/")[2]
+    return next((kind for kind in LOWER_IS_BETTER if last.endswith(f"_{kind}")), last)
 
 
 def total_flops(folder: Path) -> float | None:
