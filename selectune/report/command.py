@@ -5,9 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from jsonargparse import ArgumentParser
-
 from selectune.common.errors import UserError
+from selectune.common.parser_errors import VerbParser
 from selectune.common.run_files import RunFiles
 from selectune.report.comparison import write_comparison
 from selectune.report.page import write_report
@@ -21,7 +20,7 @@ def main(args: list[str]) -> int:
     Raises:
         UserError: a run is missing, damaged or named twice, or the page cannot be written there.
     """
-    parser = ArgumentParser(prog="main.py report", description=DESCRIPTION)
+    parser = VerbParser(prog="main.py report", description=DESCRIPTION)
     parser.add_argument("runs", nargs="+", metavar="RUN", type=str, help="Folder that --output named.")
     parser.add_argument(
         "--output",

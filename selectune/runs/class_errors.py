@@ -1,27 +1,31 @@
-"""The parser of the command line: one sentence for a selector that cannot be imported, is none, or cannot be made."""
+"""The parser of the command line: one sentence for each mistake."""
 
 from __future__ import annotations
 
 import re
+import sys
 from typing import Any
 
 from lightning.pytorch.cli import LightningArgumentParser
 
 from selectune.common.errors import UserError
+from selectune.common.parser_errors import sentence_of
 
-# jsonargparse has no error class for these; where its wording differs, its own message is shown
-OF_SELECTOR = r"Subtypes: \[<class 'selectune\.selectors\.base\.Selector'>[^\n]*\s+Errors:\s+- "
-REFUSED = re.compile(
-    OF_SELECTOR + r"(.*?)\s+- Expected a <class 'NoneType'>\s+Given value type: [^\n]*\s+Given value: ([^\n]*)",
+# jsonargparse has no error class for it
+GIVEN_CLASS = re.compile(r"Problem with given class_path '([^']+)'")
+NOT_MADE = re.compile(
+    r"Subtypes: \[<class 'selectune\.selectors\.base\.Selector'>[^\n]*\s+Errors:\s+- "
+    r".*?Given value: Namespace\(class_path='([^']+)'",
     re.DOTALL,
 )
-NOT_MADE = re.compile(OF_SELECTOR + r".*?Given value: Namespace\(class_path='([^']+)'", re.DOTALL)
-OPTION = re.compile(r"NestedArg\(key='([^']+)', val=(.*)\)$")
-CLASS_PATH = re.compile(r"class_path'?[=:] ?'([^']+)'")
 
 
 class ClassParser(LightningArgumentParser):
-    """Lightning's parser, whose errors on a selector are one sentence, and to which a file of data is a name."""
+    """Lightning's parser, whose errors are one sentence, and to which a file of data is a name."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.allow_abbrev = False  # a misspelt option is no shortened one
 
     def add_class_arguments(self, *args: Any, **kwargs: Any) -> list[str]:
         """Add the arguments of a class; an option that takes `Texts` takes a file by its name.
@@ -35,28 +39,24 @@ class ClassParser(LightningArgumentParser):
         return added
 
     def error(self, message: str, ex: Exception | None = None) -> None:  # type: ignore[override]
-        """Raise a `UserError` that names the selector; for anything else end as Lightning's parser does."""
-        sentence = selector_problem(message) if self.exit_on_error else None  # nested parsers pass theirs on
-        if sentence is not None:
-            raise UserError(sentence) from ex
+        """Raise a `UserError` of one sentence; nested parsers pass theirs on."""
+        if self.exit_on_error:
+            raise UserError(sentence_of(message, self._options(), sys.argv[1] if len(sys.argv) > 1 else "")) from ex
         super().error(message, ex)
 
-
-def selector_problem(message: str) -> str | None:
-    """The sentence for a parser's message about a selector; None where it is about something else."""
-    if (refused := REFUSED.search(message)) is None:
-        return None
-    reason, given = (" ".join(part.split()) for part in refused.groups())
-    reason = re.sub(r"^Problem with given class_path '[^']+': ", "", reason).rstrip(".")
-    if option := OPTION.match(given):
-        return f"data.selector.{option.group(1)} cannot be {option.group(2)}: {reason}; change it."
-    named = CLASS_PATH.search(given)
-    return f"data.selector {named.group(1) if named else given} cannot be used: {reason}; change it."
+    def _options(self) -> list[str]:
+        """All options, dotted, of this parser and of those of its verbs."""
+        parsers: list[Any] = [self, *getattr(self, "_subparsers_of_verbs", {}).values()]
+        for action in self._actions:
+            parsers += [one for one in (getattr(action, "_name_parser_map", None) or {}).values() if one is not None]
+        return [action.dest for parser in parsers for action in parser._actions if action.option_strings]
 
 
 def construction_problem(raised: BaseException) -> UserError | None:
-    """The `UserError` for a selector whose constructor raised; None for any other error."""
+    """The `UserError` for a selector that cannot be made, or a class that needs a package; None for other errors."""
     path = None
+    if needs := _package_needed(raised):
+        return needs
     while raised.__cause__ is not None:
         if refused := NOT_MADE.search(str(raised)):
             path = refused.group(1)
@@ -64,3 +64,17 @@ def construction_problem(raised: BaseException) -> UserError | None:
     if path is None:
         return None
     return UserError(f"data.selector {path} cannot be made: {type(raised).__name__}: {raised}; change it.")
+
+
+def _package_needed(raised: BaseException) -> UserError | None:
+    """The `UserError` for a class of a config whose package is not installed; None for any other error."""
+    path, cause = None, raised
+    while cause is not None:
+        if found := GIVEN_CLASS.search(str(cause)):
+            path = found.group(1)
+        if isinstance(cause, ImportError) and path:
+            named = re.search(r"No module named '([\w.]+)'|Requirement '([\w-]+)", str(cause))
+            package = next(filter(None, named.groups())) if named else path.rpartition(".")[2]
+            return UserError(f"{path} needs a package that is not installed: pip install {package.partition('.')[0]}.")
+        cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]
+    return None

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from jsonargparse import ArgumentParser
-
 from selectune.common import checks
 from selectune.common.errors import RunDirectoryError, UserError
 from selectune.common.files import atomic_file, check_folder, read_mapping, use_cache, write_json
 from selectune.common.locks import take_lock
+from selectune.common.parser_errors import VerbParser
 from selectune.common.run_files import RunFiles
 from selectune.report.numbers import count, seconds
 from selectune.runs.directory import differences
@@ -63,7 +62,7 @@ def main(args: list[str]) -> int:
     Raises:
         UserError: the table's config has a mistake, or its folder is of another one.
     """
-    parser = ArgumentParser(
+    parser = VerbParser(
         prog="main.py table",
         description="Run a grid of tasks, methods, budgets and seeds, each cell as fit does, and write what they say.",
     )

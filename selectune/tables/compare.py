@@ -11,7 +11,6 @@ fewer epochs is itself what the last of these would be.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -24,6 +23,7 @@ import yaml
 from selectune.common import checks
 from selectune.common.errors import RunDirectoryError, UserError
 from selectune.common.files import atomic_file, check_folder, read_mapping, use_cache, write_json
+from selectune.common.parser_errors import FirstParser
 from selectune.common.run_files import RunFiles
 from selectune.common.training_outcome import TrainingOutcome
 from selectune.report import print_verdict, write_report
@@ -170,8 +170,8 @@ def _check(comparison: Comparison) -> None:
         )
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> FirstParser:
+    parser = FirstParser(
         prog="main.py compare", description=DESCRIPTION, epilog="Every other option is one of fit.", allow_abbrev=False
     )
     parser.add_argument("--output", required=True, help="Run directory of the fit; its rivals go to compare/ inside.")

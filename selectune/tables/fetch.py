@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from selectune.common.errors import UserError
 from selectune.common.files import check_folder
+from selectune.common.parser_errors import FirstParser
 from selectune.runs.fetch import fetch
 from selectune.tables.layers import Config, read_config
 from selectune.tables.reading import normaliser, read_table
@@ -39,8 +39,8 @@ def _configs(files: list[str], rest: list[str]) -> list[Config]:
     return [normalise([*(word for file in files for word in ("--config", file)), *rest])]
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> FirstParser:
+    parser = FirstParser(
         prog="main.py fetch", description=DESCRIPTION, epilog="Every other option is one of fit.", allow_abbrev=False
     )
     parser.add_argument(

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from selectune.common.errors import UserError
+from selectune.common.parser_errors import check_aliases
 
 Config = dict[str, Any]
 
@@ -93,7 +94,9 @@ def read_config(file: Path) -> Config:
         UserError: it cannot be read, or holds something else.
     """
     try:
-        content = yaml.safe_load(file.read_text())
+        text = file.read_text()
+        check_aliases(text, str(file))
+        content = yaml.safe_load(text)
     except OSError as error:
         raise UserError(f"The config {file} cannot be read ({error.strerror}); correct the path.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

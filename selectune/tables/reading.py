@@ -9,19 +9,17 @@ from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import fields
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import yaml
 from lightning.pytorch.cli import LightningArgumentParser
 
 from selectune.common.errors import UserError
+from selectune.common.parser_errors import sentence_of
 from selectune.runs.command import NOT_IN_CONFIG, RunCLI
 from selectune.tables.grid import NAME, NO_BUDGET, Cell, Change, Layers, Method, Protocol, Table, Task
 from selectune.tables.layers import Config, read_config
 from selectune.tables.published import Published
-
-LONGEST = 1000  # characters of a parser's message
 
 
 def read_table(file: Path) -> Table:
@@ -228,8 +226,7 @@ def normaliser() -> Callable[[Any], Config]:
         try:
             parsed = parser.parse_args(given) if isinstance(given, list) else parser.parse_object(deepcopy(given))
         except (ArgumentError, TypeError, ValueError) as error:
-            message = " ".join(str(error).partition("Given value")[0].split())
-            raise UserError(f"These are not options that fit takes. {shorten(message, LONGEST)}") from None
+            raise UserError(_told(error)) from None
         content = yaml.safe_load(parser.dump(parsed, skip_none=False))
         return {name: value for name, value in content.items() if name not in NOT_IN_CONFIG}
 
@@ -250,5 +247,11 @@ def check_configs(cells: Iterable[Cell]) -> None:
         try:
             parser.parse_object(deepcopy(cell.config))  # which would change the lists inside
         except (ArgumentError, TypeError, ValueError) as error:
-            reason = shorten(" ".join(str(error).partition("Given value")[0].split()), LONGEST)
-            raise UserError(f"The config of {cell.name} is not one that fit takes; correct it. {reason}") from None
+            raise UserError(f"The config of {cell.name} is not one that fit takes. {_told(error)}") from None
+
+
+def _told(error: Exception) -> str:
+    """The sentence for an error of the parser; what is a mistake beside it, as it is."""
+    cause = error.__cause__ or error.__context__
+    known = next((one for one in (error, cause) if isinstance(one, UserError)), None)
+    return str(known) if known else sentence_of(str(error), [], "fit")
