@@ -192,20 +192,21 @@ def _is_parsed(command: Any, arguments: list[str], monkeypatch: pytest.MonkeyPat
     class ParsedError(Exception):
         pass
 
-    if command is OWN_PARSERS["compare"]:  # parses its own options, and those of fit
+    begins = {OWN_PARSERS["compare"]: "alone_in", OWN_PARSERS["fetch"]: "fetch"}
+    if command in begins:  # parses its own options, and those of fit
         with monkeypatch.context() as patch:
-            patch.setattr(command, "alone_in", Mock(side_effect=ParsedError))
+            patch.setattr(command, begins[command], Mock(side_effect=ParsedError))
             with pytest.raises(ParsedError):
                 command.main(arguments)
         return
-    parse = command.ArgumentParser.parse_args
+    parse = command.VerbParser.parse_args
 
     def parsed(parser: Any, args: list[str]) -> None:
         parse(parser, args)
         raise ParsedError
 
     with monkeypatch.context() as patch:
-        patch.setattr(command.ArgumentParser, "parse_args", parsed)
+        patch.setattr(command.VerbParser, "parse_args", parsed)
         with pytest.raises(ParsedError):
             command.main(arguments)
 

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from importlib import import_module
 from inspect import signature
+from pathlib import Path
 from textwrap import shorten
 from typing import Any, NoReturn
 
@@ -93,6 +96,15 @@ class VerbParser(_OneSentence, ArgumentParser):
 
 class FirstParser(_OneSentence, argparse.ArgumentParser):
     """The parser of a verb that hands on the options that are not its own."""
+
+
+def check_configs(words: list[str]) -> None:
+    """Refuse configs on the command line that would fill the memory."""
+    for option, name in zip(words, [*words[1:], ""]):
+        name = option.partition("=")[2] if option.startswith("--config=") else name
+        if option.partition("=")[0] in ("-c", "--config") and Path(name).is_file():
+            with suppress(OSError, UnicodeDecodeError):  # told by its reader
+                check_aliases(Path(name).read_text(), name)
 
 
 def check_aliases(text: str, name: str) -> None:
@@ -242,9 +254,8 @@ def _subclasses(path: str) -> list[str]:
 
 
 def _public() -> list[str]:
-    import selectune
-
-    return [name for name in dir(selectune) if name[:1].isupper()]
+    package = __name__.partition(".")[0]
+    return [name for name in dir(sys.modules[package]) if name[:1].isupper()]
 
 
 def _names_of(module: str) -> list[str]:

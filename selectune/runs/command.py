@@ -8,7 +8,6 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
 from copy import deepcopy
 from datetime import datetime
 from functools import partial
@@ -27,7 +26,7 @@ from selectune.callbacks.trainer import Trainer
 from selectune.common import checks
 from selectune.common.errors import RunDirectoryError, TrainingError, UserError
 from selectune.common.files import check_folder, default_cache, no_room, use_cache
-from selectune.common.parser_errors import check_aliases
+from selectune.common.parser_errors import check_configs
 from selectune.common.ranks import leave
 from selectune.costs.ledger import Ledger
 from selectune.datamodules.base import SelectionDataModule
@@ -267,7 +266,7 @@ def run_verb(verb: Callable[[], Any]) -> None:
         sys.path.insert(0, str(Path.cwd()))  # so that my_selectors.Mine is found, as with `python main.py`
     _hush()
     try:
-        _check_configs(sys.argv[2:])
+        check_configs(sys.argv[2:])
         verb()
     except TrainingError as failed:
         if not _first():
@@ -286,15 +285,6 @@ def run_verb(verb: Callable[[], Any]) -> None:
         if _first():
             print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-
-
-def _check_configs(words: list[str]) -> None:
-    """Refuse configs on the command line that would fill the memory."""
-    for option, name in zip(words, [*words[1:], ""]):
-        name = option.partition("=")[2] if option.startswith("--config=") else name
-        if option.partition("=")[0] in ("-c", "--config") and Path(name).is_file():
-            with suppress(OSError, UnicodeDecodeError):  # told by its reader
-                check_aliases(Path(name).read_text(), name)
 
 
 def _first() -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 from selectune.common.errors import UserError
 from selectune.common.run_files import RunFiles
 from selectune.tables.layers import Config, laid_over, read_config, setting, with_settings
+from selectune.tables.protocol import Layers, Protocol
 from selectune.tables.published import Figures, Published, read_published
 
 NAME = re.compile(r"[A-Za-z0-9_.]+")
@@ -95,14 +96,6 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Layers:
-    """Config files in their order, and settings over them by dotted or nested name."""
-
-    config: list[str] = field(default_factory=list)
-    set: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Task(Layers):
     """A task of a table.
 
@@ -132,36 +125,6 @@ class Method(Layers):
     tasks: list[str] | None = None
     match: str | None = None
     by: str = "rows"
-
-
-@dataclass(frozen=True)
-class Change(Layers):
-    """A part of a protocol, laid over everything else.
-
-    Args:
-        tasks: that it is of; default all.
-        methods: that it is of; default all.
-    """
-
-    tasks: list[str] | None = None
-    methods: list[str] | None = None
-
-    def of(self, task: str, method: str) -> bool:
-        """Whether it holds for a method on a task."""
-        return (self.tasks is None or task in self.tasks) and (self.methods is None or method in self.methods)
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """Another way to run a table, such as a paper's own.
-
-    Args:
-        says: how it differs, a sentence.
-        changes: in their order.
-    """
-
-    says: str
-    changes: list[Change]
 
 
 @dataclass(frozen=True)

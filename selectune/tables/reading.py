@@ -17,8 +17,9 @@ from lightning.pytorch.cli import LightningArgumentParser
 from selectune.common.errors import UserError
 from selectune.common.parser_errors import sentence_of
 from selectune.runs.command import NOT_IN_CONFIG, RunCLI
-from selectune.tables.grid import NAME, NO_BUDGET, Cell, Change, Layers, Method, Protocol, Table, Task
+from selectune.tables.grid import NAME, NO_BUDGET, Cell, Method, Table, Task
 from selectune.tables.layers import Config, read_config
+from selectune.tables.protocol import Change, Layers, Protocol
 from selectune.tables.published import Published
 
 
