@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from selectune.common.printable import plain
 from selectune.diagnose.composition import lengths_sentence, source_sentence
 from selectune.diagnose.diagnosis import TITLES, by_weight, not_found
 from selectune.report.labels import cut
@@ -22,7 +23,6 @@ def print_diagnosis(content: dict[str, Any], console: Console | None = None) -> 
         console: where to; default the terminal.
     """
     from rich.console import Console
-    from rich.markup import escape as plain
 
     console = console or Console()
     against = f"against {content['trusted']}" if content["trusted"] else "no trusted rows"
@@ -50,7 +50,6 @@ def print_diagnosis(content: dict[str, Any], console: Console | None = None) -> 
 
 def _print_findings(found: dict[str, Any], console: Console) -> None:
     """Print each finding beside its title, with its remedy, cost and expected gain below it: it reads in 80 columns."""
-    from rich.markup import escape as plain
     from rich.table import Table
 
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))

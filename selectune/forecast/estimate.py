@@ -14,6 +14,7 @@ from pathlib import Path
 
 from selectune.common.errors import UserError
 from selectune.common.files import write_json
+from selectune.common.printable import plain
 from selectune.costs.record import STAGES, TRAINING
 from selectune.forecast.forecaster import Forecaster
 from selectune.forecast.ledger import EstimatedCosts
@@ -92,7 +93,6 @@ def forecast(job: Job, start: Start, device_flops: float | None = None, utilisat
 def print_forecast(forecast: Forecast) -> None:
     """Print the stages, whether selecting will pay, and the assumptions."""
     from rich.console import Console
-    from rich.markup import escape as plain
 
     console = Console()
     console.print(f"What this run will cost, on {plain(forecast.device)}:", highlight=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from selectune.common.printable import plain
 from selectune.common.run_files import RunFiles
 from selectune.costs.saving import percent
 from selectune.diagnose.diagnosis import TITLES as FAULTS
@@ -26,7 +27,6 @@ def print_decision(decision: Decision, files: RunFiles, console: Console | None 
         console: where to; default the terminal.
     """
     from rich.console import Console
-    from rich.markup import escape as plain
 
     console = console or Console()
 
@@ -61,7 +61,6 @@ def print_decision(decision: Decision, files: RunFiles, console: Console | None 
 
 def _print_plans(ranked: tuple[Ranked, ...], console: Console) -> None:
     """Print each plan beside its number, with its cost, gain and reason below its name."""
-    from rich.markup import escape as plain
     from rich.table import Table
 
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
@@ -112,7 +111,6 @@ def print_pilot(pilot: Pilot, decision: Decision, files: RunFiles, console: Cons
         console: where to; default the terminal.
     """
     from rich.console import Console
-    from rich.markup import escape as plain
     from rich.table import Table
 
     console = console or Console()

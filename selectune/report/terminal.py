@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from selectune.common.printable import plain
 from selectune.costs.record import Stage, Total
 from selectune.report.cost_notes import entropy_note, review_note
 from selectune.report.measured import ONE_SEED, Measured
@@ -39,7 +40,6 @@ def print_summary(run_dir: Path, console: Console | None = None, finished: bool 
         UserError: there is no such directory, or a file of it is damaged.
     """
     from rich.console import Console
-    from rich.markup import escape as plain
 
     console = console or Console()
     run = RunData.read(Path(run_dir), finished)
@@ -86,7 +86,6 @@ def print_metrics(run_dir: Path, split: str, n_rows: Mapping[str, int]) -> None:
 
 
 def _print_metrics(metrics: Mapping[str, Measured], split: str, console: Console) -> None:
-    from rich.markup import escape as plain
 
     known = [one for name, one in metrics.items() if name.startswith(f"{split}/")]
     for one in known:
@@ -98,7 +97,6 @@ def _print_metrics(metrics: Mapping[str, Measured], split: str, console: Console
 def print_verdict(verdict: Verdict, console: Console | None = None) -> None:
     """Print a verdict, its headline in its colour."""
     from rich.console import Console
-    from rich.markup import escape as plain
 
     rest = verdict.sentence.removeprefix(verdict.headline)
     colour = {"green": "green", "red": "red", "grey": "bright_black"}[verdict.colour]

@@ -27,6 +27,7 @@ from selectune.common import checks
 from selectune.common.errors import RunDirectoryError, TrainingError, UserError
 from selectune.common.files import check_folder, default_cache, no_room, use_cache
 from selectune.common.parser_errors import check_configs
+from selectune.common.printable import printable
 from selectune.common.ranks import leave
 from selectune.costs.ledger import Ledger
 from selectune.datamodules.base import SelectionDataModule
@@ -265,13 +266,15 @@ def run_verb(verb: Callable[[], Any]) -> None:
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # so that my_selectors.Mine is found, as with `python main.py`
     _hush()
+    shown = warnings.formatwarning
+    warnings.formatwarning = lambda message, *where: shown(printable(str(message)), *where)
     try:
         check_configs(sys.argv[2:])
         verb()
     except TrainingError as failed:
         if not _first():
             return  # a launcher would end the first process with a signal, which then is the exit code
-        print(f"error: {failed}", file=sys.stderr)
+        print(f"error: {printable(str(failed))}", file=sys.stderr)
         sys.exit(3)
     except Exception as raised:
         mistake: BaseException | None = raised
@@ -283,7 +286,7 @@ def run_verb(verb: Callable[[], Any]) -> None:
         if os.environ.get("SELECTUNE_TRACEBACK"):
             traceback.print_exception(raised)
         if _first():
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {printable(str(error))}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -19,6 +19,7 @@ from selectune.callbacks.export import export
 from selectune.callbacks.predictions import write_predictions
 from selectune.callbacks.training_check import demand_trained, finite_weights, training_failure
 from selectune.common.errors import TrainingError, UserError
+from selectune.common.printable import printable
 from selectune.common.ranks import barrier, on_rank_zero
 from selectune.common.training_outcome import TrainingOutcome
 from selectune.costs.record import add_up
@@ -159,7 +160,7 @@ def _show_selection(job: Job, data: SelectionDataModule) -> None:
     for kind, some in (("kept", rows), ("dropped", dropped)):
         sample = np.sort(np.random.default_rng(data.seed).permutation(some)[:SHOWN_ROWS])
         for row, texts in zip(sample, data.pool.texts(sample)):
-            print(f"{kind:8}{row:>8}  {shorten(' | '.join(texts), 90, placeholder=' ...')}")
+            print(f"{kind:8}{row:>8}  {printable(shorten(' | '.join(texts), 90, placeholder=' ...'))}")
 
 
 def _report(job: Job, metrics: dict[str, float]) -> None:
