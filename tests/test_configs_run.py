@@ -25,6 +25,9 @@ SHORT = {
 QUIET = {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "enable_progress_bar": False, "max_epochs": 1}
 
 
+SIMILARITY = 0.999999  # instead of a smaller one: the embeddings of a random model lie near to each other
+
+
 def shortened(config: Any) -> Any:
     """A config with the values of a short run wherever it has larger ones."""
     if isinstance(config, list):
@@ -32,7 +35,11 @@ def shortened(config: Any) -> Any:
     if not isinstance(config, dict):
         return config
     return {
-        name: min(value, SHORT[name]) if isinstance(value, int) and name in SHORT else shortened(value)
+        name: min(value, SHORT[name])
+        if isinstance(value, int) and name in SHORT
+        else SIMILARITY
+        if name == "similarity"
+        else shortened(value)
         for name, value in config.items()
     }
 
@@ -50,6 +57,11 @@ def run_shortened(configs: list[Path], model: Path, causal: Path, run: Callable[
             short["trainer"] = short.get("trainer", {}) | QUIET
         written.append(folder / f"{place}.yaml")
         written[-1].write_text(yaml.safe_dump(short, sort_keys=False))
+    if "match: runs/sst2" in configs[-1].read_text():  # random rows of the cost of a run that must be there
+        matched = [part for file in written[:-1] for part in ("--config", file)]
+        for name, value in local_copies(folder / "copies", [read_config(file) for file in written], model).items():
+            patch.setenv(name, value)
+        run("fit", *matched, "--trainer.accelerator", "cpu", "--output", folder / "runs" / "sst2")
     for name, value in local_copies(folder / "copies", [read_config(file) for file in written], model, causal).items():
         patch.setenv(name, value)
     run("fit", *(part for file in written for part in ("--config", file)), "--output", folder / "run")
@@ -86,7 +98,7 @@ def test_a_cell_of_each_task_of_a_table_runs(
 ) -> None:
     """The last method of the first task, which is ours."""
     cells = [cell for cell in some_cells(file) if not cell.match and cell.metric]
-    cell = [one for one in cells if one.task == cells[0].task and one.selects][-1]
+    cell = [one for one in cells if one.task == cells[0].task][-1]
     written = tmp_path / "cell.yaml"
     written.write_text(yaml.safe_dump(cell.config, sort_keys=False))
     run = run_shortened([written], model_folder, causal_folder, in_process, tmp_path, monkeypatch)
