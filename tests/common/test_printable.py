@@ -30,7 +30,7 @@ def test_a_plain_text_stays_as_it_is(text: str) -> None:
 
 
 def test_markup_of_a_text_is_none() -> None:
-    assert plain("[red]a[/red] \x1b[0m") == "\\[red]a\\[/red] \\x1b\\[0m"
+    assert plain("[red]a[/red] \x1b[0m") == "\\[red]a\\[/red] \\x1b[0m"
 
 
 def test_rows_and_mistakes_are_printed_without_their_control_characters(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from selectune.common.errors import CheckpointError, DataError, EmptyDataError
+from selectune.common.errors import CheckpointError, DataError, EmptyDataError, MissingCheckpointError
 from selectune.data.sources import find_data, find_model, weights_hash
 from tests.conftest import sentences, write_split
 from tests.mistakes import mistake
@@ -101,7 +101,7 @@ def test_models_by_root_folder_and_name(model_folder: Path, monkeypatch: pytest.
     monkeypatch.setenv("SELECTUNE_MODELS", str(model_folder.parent))
     assert find_model("someone/tiny").folder == model_folder
     assert len(weights_hash(model_folder)) == 32
-    with mistake(CheckpointError, "someone/else", "SELECTUNE_MODELS"):
+    with mistake(MissingCheckpointError, "someone/else", "SELECTUNE_MODELS"):
         find_model("someone/else")
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "config.json").write_text("{}")

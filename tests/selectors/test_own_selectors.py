@@ -59,7 +59,7 @@ CASES = {
     "faulty_selectors.NoSelect": ("faulty_selectors.NoSelect", "abstract"),
     "faulty_selectors.NotMade": ("faulty_selectors.NotMade", "RuntimeError: no such colour"),
     "faulty_selectors.NoSelector": ("faulty_selectors.NoSelector", "Selector"),
-    "faulty_selectors.Missing": ("faulty_selectors.Missing", "'Missing'"),
+    "faulty_selectors.Missing": ("faulty_selectors.Missing", "data.selector"),
     "faulty_import.Any": ("faulty_import.Any", "nothing_of_the_kind"),
 }
 
