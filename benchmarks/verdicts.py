@@ -27,7 +27,7 @@ from selectune.verdict.evidence import Cost
 from selectune.verdict.judged import Judged
 
 REPOSITORY = Path(__file__).parent.parent
-TABLES = ("euds", "gotd", "quick")
+TABLES = ("euds", "gotd", "gotd_lm", "quick")
 COUNTED = ("tokens_trained_on", "total_flops", "selection_flops", "total_device_s")
 
 

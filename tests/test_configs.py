@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from selectune.cli import SelectuneCLI, main
-from selectune.data.texts import as_texts
+from selectune.data.texts import Texts, as_texts
 from selectune.datamodules import SelectionDataModule
 from selectune.lightning_modules import FineTuner
 from selectune.tables.grid import Cell
@@ -139,7 +139,13 @@ def test_the_cells_of_a_table_are_instantiated(
         for data, name in ((made[-1].datamodule, "data"), (warm_up and warm_up.data, "warm_up.data")):
             if selector := setting(cell.config, f"{name}.selector"):
                 assert_is(data.selector, selector)
-            assert setting(cell.config, name) is None or data.dataset == setting(cell.config, f"{name}.dataset")
+            if setting(cell.config, name) is not None:
+                assert as_texts(data.dataset) == as_texts(_parts(setting(cell.config, f"{name}.dataset")))
+
+
+def _parts(dataset: Any) -> Any:
+    """The data sets of a config, those with options of their own as `Texts`."""
+    return [Texts(**one) if isinstance(one, dict) else one for one in dataset] if isinstance(dataset, list) else dataset
 
 
 @pytest.mark.parametrize("file", TABLES, ids=named)

@@ -1,6 +1,7 @@
 """Data sets that are named beside a task's own: the domains of a pool, and the targets that it is compared with."""
 
 # No postponed annotations here: jsonargparse cannot evaluate those of a dataclass inside a union.
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selectune.common import checks
-from selectune.common.errors import DataError, EmptyDataError
+from selectune.common.errors import BadRowsError, DataError, EmptyDataError
 from selectune.common.seeds import stage_seed
 from selectune.data.data_files import FileFormat
 from selectune.data.pool import Pool, check_texts
@@ -69,15 +70,35 @@ class Texts:
         if self.local_text_column and source.described.startswith("local:"):
             own = self.local_text_column
         split = source.splits[name]
-        check_texts(split, [own], f"The split '{name}' of {source.described}")
+        split, rows = _with_text(split, own, f"The split '{name}' of {source.described}")
         split = split.select_columns([own])
         if own != column:
             split = split.rename_column(own, column)
-        rows = np.arange(len(split))
         if self.max_rows is not None and self.max_rows < len(rows):
-            rows = np.sort(np.random.default_rng(stage_seed(seed, "texts")).permutation(rows)[: self.max_rows])
-            split = split.select(rows)
+            order = np.random.default_rng(stage_seed(seed, "texts")).permutation(len(rows))
+            some = np.sort(order[: self.max_rows])
+            split, rows = split.select(some), rows[some]
         return split, rows, source
+
+
+def _with_text(split: "Dataset", column: str, where: str) -> "tuple[Dataset, np.ndarray]":
+    """The rows of a split that have a text, and their positions in it.
+
+    Raises:
+        DataError: no row has one, or the column is no text.
+
+    Warns:
+        UserWarning: how many rows are left out.
+    """
+    try:
+        check_texts(split, [column], where)
+    except BadRowsError as bad:
+        rows = np.setdiff1d(np.arange(len(split)), bad.rows)
+        if not len(rows):
+            raise
+        warnings.warn(f"{where} has {len(bad.rows):,} rows without a text, which are left out.", stacklevel=2)
+        return split.select(rows), rows
+    return split, np.arange(len(split))
 
 
 def as_texts(given: Any) -> list[Texts]:

@@ -17,7 +17,7 @@ from selectune.data.texts import Texts
 from selectune.datamodules import LanguageModeling, TextClassification
 from selectune.selectors import Nearest
 from tests.conftest import sentences
-from tests.mistakes import mistake
+from tests.mistakes import mistake, warned
 
 
 @pytest.fixture
@@ -151,3 +151,20 @@ def test_mistakes_are_reported(three: list[Path]) -> None:
         LanguageModeling([str(three[2])]).load()
     with mistake(DataError, 0, option="data.max_target_rows"):
         module(three, max_target_rows=0)
+
+
+def test_rows_without_a_text_are_left_out_of_a_pool_of_texts(tmp_path: Path) -> None:
+    folder = tmp_path / "root" / "posts"
+    folder.mkdir(parents=True)
+    texts = ["a post", "", None, "another", "  ", "a third", "a fourth"]
+    pq.write_table(pa.table({"text": pa.array(texts, pa.string())}), folder / "train.parquet")
+    with warned(UserWarning, "posts", "3 rows without a text"):
+        split, rows, _ = Texts("posts").load(str(tmp_path / "root"), 0, "text")
+    assert rows.tolist() == [0, 3, 5, 6]
+    assert split["text"] == [texts[row] for row in rows]
+    with warned(UserWarning, "3 rows"):
+        some, places, _ = Texts("posts", max_rows=2).load(str(tmp_path / "root"), 0, "text")
+    assert [texts[row] for row in places] == list(some["text"])
+    pq.write_table(pa.table({"text": pa.array(["", None], pa.string())}), folder / "train.parquet")
+    with mistake(DataError, "posts", "2"):
+        Texts("posts").load(str(tmp_path / "root"), 0, "text")
