@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from selectune.common.errors import DataError, EmptyDataError
+from selectune.common.errors import BadRowsError, DataError, EmptyDataError
 from selectune.data.pool import Pool
 from selectune.data.splits import even_sample
 from selectune.data.texts import Texts
@@ -166,5 +166,5 @@ def test_rows_without_a_text_are_left_out_of_a_pool_of_texts(tmp_path: Path) -> 
         some, places, _ = Texts("posts", max_rows=2).load(str(tmp_path / "root"), 0, "text")
     assert [texts[row] for row in places] == list(some["text"])
     pq.write_table(pa.table({"text": pa.array(["", None], pa.string())}), folder / "train.parquet")
-    with mistake(DataError, "posts", "2"):
+    with mistake(BadRowsError, "posts", "2"):
         Texts("posts").load(str(tmp_path / "root"), 0, "text")
