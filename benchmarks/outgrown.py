@@ -1,4 +1,4 @@
-"""How a fine-tuned learner outgrows a linear head on the embeddings of a diagnosis, as both see more rows.
+"""Errors of a fine-tuned learner beside those of a linear head on the embeddings of a diagnosis, as both see more rows.
 
     python benchmarks/outgrown.py --csv results/outgrown.csv          # forty minutes on one core
     python benchmarks/outgrown.py --csv results/outgrown.csv --check  # 1 where the prior of a pilot lies outside

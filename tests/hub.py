@@ -87,7 +87,7 @@ class Hub(BaseHTTPRequestHandler):
 
 
 def about(kind: str, name: str, folder: Path, sizes: bool) -> dict[str, Any]:
-    """What the hub says of a repository."""
+    """The hub's description of a repository."""
     files: list[dict[str, Any]] = [{"rfilename": one["path"], "size": one["size"]} for one in entries(folder, "")]
     if not sizes:
         files = [{"rfilename": one["rfilename"]} for one in files]

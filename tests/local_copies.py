@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from selectune.tables.grid import Cell
+from selectune.tables.reading import read_table
 from tests.conftest import sentences
 from tests.random_models import make_classifier
 from tests.squad_data import squad_rows, write_squad
@@ -126,3 +128,15 @@ def write_data(folder: Path, arguments: dict[str, Any]) -> None:
 def read_config(file: Path) -> dict[str, Any]:
     """A config, parsed."""
     return yaml.safe_load(file.read_text())
+
+
+def some_cells(file: Path) -> list[Cell]:
+    """Cells of a table in which each of its tasks and each of its methods is, and the run that prepares."""
+    seen: set[tuple[str, str]] = set()
+    found = []
+    for cell in read_table(file).cells(Path("runs") / file.stem):
+        parts = {("task", cell.task), ("method", cell.method)}
+        if not parts <= seen:
+            found.append(cell)
+        seen |= parts
+    return found

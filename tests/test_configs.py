@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -15,11 +16,9 @@ from selectune.cli import SelectuneCLI, main
 from selectune.data.texts import Texts, as_texts
 from selectune.datamodules import SelectionDataModule
 from selectune.lightning_modules import FineTuner
-from selectune.tables.grid import Cell
 from selectune.tables.layers import setting
-from selectune.tables.reading import read_table
 from tests.conftest import REPOSITORY, manifest_of, metrics_of
-from tests.local_copies import TRAIN_ROWS, local_copies, read_config
+from tests.local_copies import TRAIN_ROWS, local_copies, read_config, some_cells
 
 TABLES = sorted((REPOSITORY / "configs" / "tables").rglob("*.yaml"))
 CONFIGS = sorted(set((REPOSITORY / "configs").rglob("*.yaml")) - set(TABLES))
@@ -113,18 +112,6 @@ def test_a_config_is_instantiated(
     assert not (tmp_path / "run").exists(), "nothing is written before the verb begins"
 
 
-def some_cells(file: Path) -> list[Cell]:
-    """Cells of a table in which each of its tasks and each of its methods is, and the run that prepares."""
-    seen: set[tuple[str, str]] = set()
-    found = []
-    for cell in read_table(file).cells(Path("runs") / file.stem):
-        parts = {("task", cell.task), ("method", cell.method)}
-        if not parts <= seen:
-            found.append(cell)
-        seen |= parts
-    return found
-
-
 @pytest.mark.parametrize("file", TABLES, ids=named)
 def test_the_cells_of_a_table_are_instantiated(
     file: Path, in_process: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -139,13 +126,11 @@ def test_the_cells_of_a_table_are_instantiated(
         for data, name in ((made[-1].datamodule, "data"), (warm_up and warm_up.data, "warm_up.data")):
             if selector := setting(cell.config, f"{name}.selector"):
                 assert_is(data.selector, selector)
-            if setting(cell.config, name) is not None:
-                assert as_texts(data.dataset) == as_texts(_parts(setting(cell.config, f"{name}.dataset")))
-
-
-def _parts(dataset: Any) -> Any:
-    """The data sets of a config, those with options of their own as `Texts`."""
-    return [Texts(**one) if isinstance(one, dict) else one for one in dataset] if isinstance(dataset, list) else dataset
+            if setting(cell.config, name) is not None:  # some data sets have options of their own
+                listed = np.atleast_1d(setting(cell.config, f"{name}.dataset")).tolist()
+                assert as_texts(data.dataset) == as_texts(
+                    [Texts(**one) if isinstance(one, dict) else one for one in listed]
+                )
 
 
 @pytest.mark.parametrize("file", TABLES, ids=named)

@@ -11,8 +11,8 @@ import yaml
 
 from selectune.common.run_files import RunFiles
 from tests.conftest import metrics_of
-from tests.local_copies import local_copies, read_config
-from tests.test_configs import CONFIGS, TABLES, in_process, layers, named, some_cells  # noqa: F401  (a fixture)
+from tests.local_copies import local_copies, read_config, some_cells
+from tests.test_configs import CONFIGS, TABLES, in_process, layers, named  # noqa: F401  (a fixture)
 
 EMBEDDED = ("quickstart", "quickstart_even", "docstrings")  # on their own corpus, in minutes; other tests run them
 RUN = [file for file in CONFIGS if file.stem not in EMBEDDED]
@@ -44,41 +44,43 @@ def shortened(config: Any) -> Any:
     }
 
 
-def run_shortened(configs: list[Path], model: Path, causal: Path, run: Callable[..., None], folder: Path,
-                  patch: pytest.MonkeyPatch) -> Path:  # fmt: skip
-    """Run the fit of some configs, one laid over the other."""
-    written = []
-    for place, file in enumerate(configs):
-        short = shortened(read_config(file))
-        data = short.get("data", {})
-        if data.get("class_path") == "QuestionAnswering":
-            data["init_args"] = {"max_question_tokens": 12} | data["init_args"] | {"doc_stride": 8}
-        if place == len(configs) - 1:
-            short["trainer"] = short.get("trainer", {}) | QUIET
-        written.append(folder / f"{place}.yaml")
-        written[-1].write_text(yaml.safe_dump(short, sort_keys=False))
-    if "match: runs/sst2" in configs[-1].read_text():  # random rows of the cost of a run that must be there
-        matched = [part for file in written[:-1] for part in ("--config", file)]
-        for name, value in local_copies(folder / "copies", [read_config(file) for file in written], model).items():
-            patch.setenv(name, value)
-        run("fit", *matched, "--trainer.accelerator", "cpu", "--output", folder / "runs" / "sst2")
-    for name, value in local_copies(folder / "copies", [read_config(file) for file in written], model, causal).items():
-        patch.setenv(name, value)
-    run("fit", *(part for file in written for part in ("--config", file)), "--output", folder / "run")
-    return folder / "run"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("file", RUN, ids=named)
-def test_a_config_runs(
-    file: Path,
+@pytest.fixture
+def run_shortened(
     model_folder: Path,
     causal_folder: Path,
     in_process: Callable[..., None],  # noqa: F811
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    run = run_shortened(layers(file), model_folder, causal_folder, in_process, tmp_path, monkeypatch)
+) -> Callable[[list[Path]], Path]:
+    """Runs the fit of some configs, one laid over the other, and returns its folder."""
+
+    def run(configs: list[Path]) -> Path:
+        written = []
+        for place, file in enumerate(configs):
+            short = shortened(read_config(file))
+            data = short.get("data", {})
+            if data.get("class_path") == "QuestionAnswering":
+                data["init_args"] = {"max_question_tokens": 12} | data["init_args"] | {"doc_stride": 8}
+            if place == len(configs) - 1:
+                short["trainer"] = short.get("trainer", {}) | QUIET
+            written.append(tmp_path / f"{place}.yaml")
+            written[-1].write_text(yaml.safe_dump(short, sort_keys=False))
+        short_configs = [read_config(file) for file in written]
+        for name, value in local_copies(tmp_path / "copies", short_configs, model_folder, causal_folder).items():
+            monkeypatch.setenv(name, value)
+        if "match: runs/sst2" in configs[-1].read_text():  # random rows of the cost of a run that must be there
+            matched = [part for file in written[:-1] for part in ("--config", file)]
+            in_process("fit", *matched, "--trainer.accelerator", "cpu", "--output", tmp_path / "runs" / "sst2")
+        in_process("fit", *(part for file in written for part in ("--config", file)), "--output", tmp_path / "run")
+        return tmp_path / "run"
+
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", RUN, ids=named)
+def test_a_config_runs(file: Path, run_shortened: Callable[[list[Path]], Path]) -> None:
+    run = run_shortened(layers(file))
     assert RunFiles(run).finished
     assert any(name.startswith("test/") for name in metrics_of(run))
     config = read_config(run / "config.yaml")
@@ -88,18 +90,10 @@ def test_a_config_runs(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("file", TABLES, ids=named)
-def test_a_cell_of_each_task_of_a_table_runs(
-    file: Path,
-    model_folder: Path,
-    causal_folder: Path,
-    in_process: Callable[..., None],  # noqa: F811
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_cell_of_a_table_runs(file: Path, run_shortened: Callable[[list[Path]], Path], tmp_path: Path) -> None:
     """The last method of the first task, which is ours."""
     cells = [cell for cell in some_cells(file) if not cell.match and cell.metric]
     cell = [one for one in cells if one.task == cells[0].task][-1]
     written = tmp_path / "cell.yaml"
     written.write_text(yaml.safe_dump(cell.config, sort_keys=False))
-    run = run_shortened([written], model_folder, causal_folder, in_process, tmp_path, monkeypatch)
-    assert f"test/{cell.metric}" in metrics_of(run)
+    assert f"test/{cell.metric}" in metrics_of(run_shortened([written]))

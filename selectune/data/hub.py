@@ -18,7 +18,7 @@ from selectune.data.sources import MODEL_FILES, find_data, find_model
 
 @dataclass(frozen=True)
 class About:
-    """What the hub says of a data set or model.
+    """A description of a data set or model by the hub.
 
     Args:
         size: bytes of the files that are read; None where it is not known.
@@ -48,7 +48,7 @@ def place_of(need: Need, network: bool) -> str:
 
 
 def about(need: Need) -> About:
-    """What the hub says of it."""
+    """The hub's description of a data set or model; with its `problem` where there is none."""
     from huggingface_hub import HfApi
 
     repo, _, revision = need.name.partition("@")

@@ -49,7 +49,7 @@ class Need:
 
 
 def needs_of(configs: Sequence[Mapping[str, Any]]) -> list[Need]:
-    """What some configs need, each once, in their order.
+    """The data sets and models that some configs need, each once, in their order.
 
     Args:
         configs: of ``fit``, with all defaults.

@@ -170,7 +170,7 @@ class Table(Layers):
 
     @property
     def protocol_told(self) -> str:
-        """How it is run, and how else it can be; empty where there is one way alone."""
+        """A sentence on its protocol, or on those that it could have; empty where it has none."""
         if self.protocol:
             return f"Protocol `{self.protocol}`: {self.protocols[self.protocol].says}"
         others = [f"`--protocol {name}` runs it another way: {one.says}" for name, one in self.protocols.items()]

@@ -131,7 +131,7 @@ def test_a_masked_model_predicts_every_token_once_from_the_others(masked: Masked
 
 
 def inputs_of(model: MaskedModel, text: str, max_length: int) -> list[list[int]]:
-    """What the network was given to score a text, a row each."""
+    """The rows that the network was given to score a text."""
     given: list[list[int]] = []
 
     def note(module: Any, args: Any, kwargs: Any) -> None:
