@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from selectune.common.side_by_side import side_by_side
+
 FOLDS = 5
 FITTED_ROWS = 10_000  # of the pool, for a fold
 ROWS_AT_ONCE = 10_000
@@ -54,30 +56,36 @@ def contrast(
         weights: chance of each row of the pool to belong to the reference, by an earlier round, shape (n_rows,). A row
             then counts on both sides, so that the odds are those of the two groups and not of pool and reference.
     """
+    from sklearn.exceptions import ConvergenceWarning
+
     of_pool, of_reference = np.zeros(len(pool)), np.zeros(len(reference))
-    flops = 2.0 * pool.shape[1] * (len(pool) + len(reference))
-    for fold in range(FOLDS):
+
+    def without(fold: int) -> float:
+        """Give a fold its odds, by a fit of the others; returns the FLOPs."""
         known = np.flatnonzero(folds != fold)
         if len(known) == 0 or (weights is None and not (reference_folds != fold).any()):
-            continue  # as where all texts are the same one: nothing is known, which odds of 0 say
+            return 0.0  # as where all texts are the same one: nothing is known, which odds of 0 say
         known = known[:: max(1, len(known) // FITTED_ROWS)]
         odds, spent = _fitted(
             pool[known], reference[reference_folds != fold], penalty, None if weights is None else weights[known]
         )
-        flops += spent
         for values, features, of in ((of_pool, pool, folds), (of_reference, reference, reference_folds)):
             rows = np.flatnonzero(of == fold)
             for start in range(0, len(rows), ROWS_AT_ONCE):
                 part = rows[start : start + ROWS_AT_ONCE]
                 values[part] = odds(features[part])
-    return Contrast(of_pool, of_reference, flops)
+        return spent
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # its last step ranks rows well enough
+        spent = side_by_side(without, range(FOLDS))
+    return Contrast(of_pool, of_reference, sum(spent, 2.0 * pool.shape[1] * (len(pool) + len(reference))))
 
 
 def _fitted(
     pool: np.ndarray, reference: np.ndarray, penalty: float, weights: np.ndarray | None
 ) -> tuple[Callable[[np.ndarray], np.ndarray], float]:
     """A function from features to log odds, and the FLOPs of its fit."""
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     pool, reference = pool.astype(np.float64), reference.astype(np.float64)
@@ -94,9 +102,7 @@ def _fitted(
     mean, spread = pool.mean(0), pool.std(0)
     spread[spread == 0] = 1.0
     probe = LogisticRegression(C=penalty, max_iter=200)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # its last step ranks rows well enough
-        probe.fit((features - mean) / spread, classes, sample_weight=shares * len(classes) / shares.sum())
+    probe.fit((features - mean) / spread, classes, sample_weight=shares * len(classes) / shares.sum())
     slope = probe.coef_[0] / spread
     offset = float(probe.intercept_[0] - slope @ mean)
     flops = 4.0 * features.shape[1] * len(features) * int(probe.n_iter_.max())

@@ -13,6 +13,7 @@ from scipy.sparse.csgraph import connected_components
 SHINGLE = 5  # words
 BANDS, ROWS = 8, 3  # texts of Jaccard similarity J meet in a band with probability 1 - (1 - J^3)^8: 0.7 gives 0.97
 PREFIX = 200  # characters
+AT_ONCE = 256  # texts whose sketches are made together
 
 
 def components(texts: Sequence[str]) -> list[int]:
@@ -23,7 +24,11 @@ def components(texts: Sequence[str]) -> list[int]:
     Letters' case is not looked at.
     """
     first_with: dict[str | bytes, int] = {}
-    edges = [(i, first_with.setdefault(mark, i)) for i, text in enumerate(texts) for mark in _marks(text.casefold())]
+    edges = []
+    for start in range(0, len(texts), AT_ONCE):
+        part = [text.casefold() for text in texts[start : start + AT_ONCE]]
+        for i, marks in enumerate(_marks(part), start):
+            edges += [(i, first_with.setdefault(mark, i)) for mark in marks]
     if not edges:
         return []
     one, other = np.array(edges).T
@@ -40,11 +45,16 @@ _MULTIPLIERS, _OFFSETS = np.frombuffer(_STREAM, dtype="<u8").reshape(2, -1)
 _MULTIPLIERS = _MULTIPLIERS | 1
 
 
-def _marks(text: str) -> Iterator[str | bytes]:
-    yield text[:PREFIX]
-    words = text.split()
-    shingles = [" ".join(words[i : i + SHINGLE]) for i in range(max(1, len(words) - SHINGLE + 1))]
-    codes = np.array([zlib.crc32(shingle.encode()) for shingle in shingles], dtype=np.uint64)
-    hashes = (codes[:, None] * _MULTIPLIERS + _OFFSETS) >> np.uint64(32)  # (n_shingles, BANDS * ROWS)
-    for band, smallest in enumerate(hashes.min(axis=0).reshape(BANDS, ROWS)):
-        yield bytes([band]) + smallest.tobytes()
+def _marks(texts: Sequence[str]) -> Iterator[list[str | bytes]]:
+    """What each text shares with those that it is joined with: its beginning, and its sketch in each band."""
+    codes, starts = [], []
+    for text in texts:
+        words = text.split()
+        starts.append(len(codes))
+        codes += [
+            zlib.crc32(" ".join(words[i : i + SHINGLE]).encode()) for i in range(max(1, len(words) - SHINGLE + 1))
+        ]
+    hashes = (np.array(codes, dtype=np.uint64)[:, None] * _MULTIPLIERS + _OFFSETS) >> np.uint64(32)
+    sketches = np.minimum.reduceat(hashes, starts).reshape(len(texts), BANDS, ROWS)
+    for text, sketch in zip(texts, sketches):
+        yield [text[:PREFIX], *(bytes([band]) + smallest.tobytes() for band, smallest in enumerate(sketch))]
