@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+WARM_UP = "warm_up"  # folder of a run
 LAST = "last.ckpt"  # the newest checkpoint
 
 
@@ -62,7 +63,7 @@ class RunFiles:
     @property
     def warm_up(self) -> RunFiles:
         """Files of the warm-up, which is a run in a folder of this one."""
-        return RunFiles(self.path / "warm_up")
+        return RunFiles(self.path / WARM_UP)
 
     def rival(self, name: str, seed: int) -> Path:
         """The run directory of a run that this one is judged against."""
@@ -72,6 +73,11 @@ class RunFiles:
     def finished(self) -> bool:
         """Whether a fit went to its end here."""
         return self.done.is_file()
+
+    @property
+    def serves(self) -> bool:
+        """Whether another run can rest on this one: it is finished, or a warm-up whose weights are there."""
+        return self.finished or (self.path.name == WARM_UP and self.export.is_dir())
 
     @property
     def written(self) -> list[Path]:

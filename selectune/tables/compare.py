@@ -12,7 +12,7 @@ fewer epochs is itself what the last of these would be.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -83,34 +83,34 @@ def main(args: list[str]) -> int:
 
 
 def run_all(comparison: Comparison, jobs: int, normalise: Callable[[Any], Config]) -> bool:
-    """Run what is missing of a comparison. Returns whether a run failed.
+    """Run what is missing of a comparison, and say how each run ended. Returns whether one failed.
 
     A fit whose training failed is judged without rivals: their cost would tell nothing more.
     """
-    stages = comparison.stages()
-    selected = next(stages)
-    # Alone, yet with as many threads as each of the others has, so that device times compare.
-    failed = _run(selected[:1], jobs, normalise)
-    outcome = TrainingOutcome.read(comparison.output)
-    if failed or (outcome is not None and outcome.failed):
-        return failed
-    failed = _run(selected[1:], jobs, normalise)
-    for cells in stages:
-        failed = _run(cells, jobs, normalise) or failed
-    return failed
+    known, todo, failed = set[Path](), list[Cell](), False
 
+    def add() -> bool:
+        """Add the runs whose configs are known by now. Returns whether there is a fit to judge, as far as is known."""
+        outcome = TrainingOutcome.read(comparison.output) if RunFiles(comparison.output).finished else None
+        if outcome is not None and outcome.failed:
+            return False
+        for cell in comparison.cells():
+            if cell.folder not in known:
+                known.add(cell.folder)
+                cell = replace(cell, config=normalise(cell.config))
+                _check_same(cell)
+                todo.extend([] if cell.done else [cell])
+        return True
 
-def _run(cells: Sequence[Cell], jobs: int, normalise: Callable[[Any], Config]) -> bool:
-    """Run cells that are not done, and say how each ended. Returns whether one failed."""
-    cells = [replace(cell, config=normalise(cell.config)) for cell in cells]
-    for cell in cells:
-        _check_same(cell)
-    failed = False
-    with closing(run_cells([cell for cell in cells if not cell.done], jobs, True, _start)) as outcomes:
+    if not add() or not todo:
+        return False
+    with closing(run_cells(todo, jobs, True, _start)) as outcomes:
         for outcome in outcomes:
             end = f"failed: {outcome.failure}" if outcome.failure else f"done in {seconds(outcome.seconds)}"
             failed = failed or outcome.failure is not None
             print(f"{outcome.cell.task}, seed {outcome.cell.seed}: {end}", flush=True)
+            if not add() or (outcome.failure and outcome.cell.folder == comparison.output):
+                break
     return failed
 
 

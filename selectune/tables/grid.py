@@ -38,7 +38,7 @@ class Cell:
         folder: its run directory.
         config: of its ``fit``.
         metric: the task's headline, such as ``accuracy``.
-        needs: folders of the runs that must be done first.
+        needs: folders of the runs that must be done first, or of their warm-ups alone.
         match: method whose run of the same task, budget and seed these are random rows for; empty for none.
         by: what is then the same, as in `Method`.
         shown: print its output here instead of into ``log.txt``.

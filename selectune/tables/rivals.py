@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +63,7 @@ class Comparison:
         needs: tuple[Path, ...] = ()
         if folder != self.output and self.config.get("warm_up"):
             changes = changes | {"warm_up": None, "model.checkpoint": str(RunFiles(self.output).warm_up.export)}
-            needs = (self.output,)
+            needs = (RunFiles(self.output).warm_up.path,)
         if folder != self.output and self.config.get("pilot"):  # which made a forecast for one run alone
             changes = {"pilot": None} | changes
         if seed != self.seeds[0]:  # splits, selection and weights are all drawn anew
@@ -72,23 +71,21 @@ class Comparison:
         config = with_settings(self.config if name == SELECTED else self.whole, changes | {"seed_everything": seed})
         return Cell(name, name, "none", seed, folder, config, needs=needs, shown=folder == self.output)
 
-    def stages(self) -> Iterator[list[Cell]]:
-        """The runs, in stages: what a later one runs costs as much as a run of an earlier one did."""
-        yield [self.cell(SELECTED, seed, {}) for seed in self.seeds]
+    def cells(self) -> list[Cell]:
+        """The runs whose configs are known by now: those that cost as much as a run are made when it is done."""
+        cells = [self.cell(SELECTED, seed, {}) for seed in self.seeds]
+        cells += [self.cell(ALL, seed, _select(None)) for seed in self.seeds if ALL in self.rivals]
         done = [seed for seed in self.seeds if RunFiles(self.folder(SELECTED, seed)).finished]
-        cells = [self.cell(ALL, seed, _select(None)) for seed in done if ALL in self.rivals]
         for seed in done if RANDOM in self.rivals and self.as_long else ():
             matched = {"match": str(self.folder(SELECTED, seed)), "by": "cost"}
             cells.append(self.cell(RANDOM, seed, _select({"class_path": "Random", "init_args": matched})))
-        yield cells
         pairs = [(seed, self.folder(SELECTED, seed), self.folder(ALL, seed)) for seed in done]
         whole = [pair for pair in pairs if RunFiles(pair[2]).finished]
-        cells = []
         for seed, *folders in whole if FEWER in self.rivals and self.selects else ():
             cells.append(self.cell(FEWER, seed, _select(None) | self._fewer(*folders)))
         for seed, *folders in whole if RANDOM in self.rivals and not self.as_long else ():
             cells.append(self.cell(RANDOM, seed, _select({"class_path": "Random"}) | self._as_many(*folders)))
-        yield cells
+        return cells
 
     def _fewer(self, fit: Path, whole: Path) -> dict[str, Any]:
         """Trainer settings with which all rows cost what a fit with its selection did, the schedule compressed."""

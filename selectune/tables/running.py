@@ -32,6 +32,7 @@ from selectune.common.run_files import RunFiles
 from selectune.tables.grid import Cell
 from selectune.tables.layers import Config, setting
 
+LOOK_S = 1.0  # between two looks for what a cell waits for
 GRACE_S = 10.0  # between asking a worker to end and ending it
 Key = TypeVar("Key", bound=Hashable)
 ATTEMPT = "=== attempt of "  # begins a line of the log
@@ -52,7 +53,7 @@ def run_cells(
     """Run cells in their order as far as what they need is done, and give each as it ends.
 
     Args:
-        todo: cells that are not done.
+        todo: cells that are not done; see `in_order`.
         jobs: cells at a time; the cores are shared out among them.
         keep_models: leave checkpoints and exported models.
         on_start: called with each cell that begins.
@@ -70,8 +71,8 @@ def run_cells(
         running[process.sentinel] = process
         return process.sentinel
 
-    def ended() -> Iterator[tuple[int, int | None]]:
-        for sentinel in wait(list(running)):
+    def ended(patience: float | None) -> Iterator[tuple[int, int | None]]:
+        for sentinel in wait(list(running), patience):
             process = running.pop(sentinel)  # type: ignore[arg-type]
             process.join()
             yield sentinel, process.exitcode  # type: ignore[misc]
@@ -82,33 +83,37 @@ def run_cells(
 
 def in_order(
     todo: list[Cell], jobs: int, on_start: Callable[[Cell], None], start: Callable[[Cell], Key],
-    ended: Callable[[], Iterable[tuple[Key, Any]]],
+    ended: Callable[[float | None], Iterable[tuple[Key, Any]]],
 ) -> Generator[Outcome, None, None]:  # fmt: skip
     """Start cells in their order as far as what they need is done, so many at a time, and give each as it ends.
 
     Args:
-        todo: cells that are not done.
+        todo: cells that are not done; each is taken out as it begins, and whoever takes outcomes may add more.
         jobs: cells at a time.
         on_start: called with each cell before it begins.
         start: begin a cell; returns a key of its own.
-        ended: wait for some of those that have begun; returns their keys with their exit codes.
+        ended: wait for some of those that have begun, for so many seconds at most; returns their keys with their exit
+            codes.
     """
-    waiting, running, failed = list(todo), dict[Key, tuple[Cell, float]](), set[Path]()
-    while waiting or running:
-        for cell in list(waiting):
-            if lost := next((folder.name for folder in cell.needs if folder in failed), ""):
-                waiting.remove(cell)
-                failed.add(cell.folder)
-                yield Outcome(cell, 0.0, f"it needs {lost}, which failed")
-            elif len(running) < jobs and all(RunFiles(folder).finished for folder in cell.needs):
-                waiting.remove(cell)
+    running, failed = dict[Key, tuple[Cell, float]](), list[Path]()
+    while todo or running:
+        for cell in list(todo):
+            missing = [folder for folder in cell.needs if not RunFiles(folder).serves]
+            if lost := [run for run in failed for folder in missing if folder.is_relative_to(run)]:
+                todo.remove(cell)
+                failed.append(cell.folder)
+                yield Outcome(cell, 0.0, f"it needs {lost[0].name}, which failed")
+            elif len(running) < jobs and not missing:
+                todo.remove(cell)
                 on_start(cell)
                 running[start(cell)] = cell, time.monotonic()
-        for key, code in ended() if running else ():
+        # What is waited for may be there before the run that makes it has ended.
+        patience = LOOK_S if todo and len(running) < jobs else None
+        for key, code in ended(patience) if running else ():
             cell, began = running.pop(key)
             outcome = Outcome(cell, time.monotonic() - began)
             if code not in (0, 3) or not cell.done:  # 3: the training failed, a result too
-                failed.add(cell.folder)
+                failed.append(cell.folder)
                 outcome.failure = why_it_failed(RunFiles(cell.folder).log, code)
             yield outcome
 

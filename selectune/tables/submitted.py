@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
@@ -43,8 +44,9 @@ def run_submitted(
         running[job.job_id] = job
         return str(job.job_id)
 
-    def ended() -> Iterator[tuple[str, int | None]]:
-        while not (done := [number for number, job in running.items() if job.done()]):
+    def ended(patience: float | None) -> Iterator[tuple[str, int | None]]:
+        until = math.inf if patience is None else time.monotonic() + max(patience, POLL_S)
+        while not (done := [number for number, job in running.items() if job.done()]) and time.monotonic() < until:
             time.sleep(POLL_S)
         for number in done:
             job = running.pop(number)
