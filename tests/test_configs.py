@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from selectune.cli import SelectuneCLI, main
+from selectune.cli import main
 from selectune.data.texts import Texts, as_texts
 from selectune.datamodules import SelectionDataModule
 from selectune.lightning_modules import FineTuner
 from selectune.tables.layers import setting
+from selectune.verbs import SelectuneCLI
 from tests.conftest import REPOSITORY, manifest_of, metrics_of
 from tests.local_copies import TRAIN_ROWS, local_copies, read_config, some_cells
 

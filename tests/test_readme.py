@@ -22,7 +22,8 @@ from unittest.mock import Mock
 
 import pytest
 
-from selectune.cli import OWN_PARSERS, SelectuneCLI, main
+from selectune.cli import main
+from selectune.verbs import OWN_PARSERS, SelectuneCLI
 from tests.conftest import REPOSITORY, Shared, sentences, write_split
 from tests.local_copies import local_copies, read_config
 from tests.report.browser import needs_chromium, open_page

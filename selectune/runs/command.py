@@ -90,7 +90,7 @@ class RunTrainer(Trainer):
 
 
 class RunCLI(LightningCLI):
-    """Parses, and runs a verb of `selectune.runs.fit` on every rank; `selectune.cli` adds those of higher folders."""
+    """Parses, and runs a verb of `selectune.runs.fit` on every rank; `selectune.verbs` adds those of higher folders."""
 
     keep_models = True  # leave checkpoints and the exported model when a fit ends
 

@@ -17,7 +17,6 @@ from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -31,6 +30,7 @@ from selectune.common.errors import UserError
 from selectune.common.run_files import RunFiles
 from selectune.tables.grid import Cell
 from selectune.tables.layers import Config, setting
+from selectune.tables.server import start_server, threads_of
 
 LOOK_S = 1.0  # between two looks for what a cell waits for
 GRACE_S = 10.0  # between asking a worker to end and ending it
@@ -77,7 +77,8 @@ def run_cells(
             process.join()
             yield sentinel, process.exitcode  # type: ignore[misc]
 
-    with _server(context, threads), _ended(running):
+    start_server(threads)
+    with _ended(running):
         yield from in_order(todo, jobs, on_start, start, ended)
 
 
@@ -143,31 +144,6 @@ def check_launch(verb: str, configs: Iterable[Config]) -> None:
                 f"trainer.devices is {devices}, but in a Slurm job each process of a run must be a task, and {verb} is "
                 "one task: set SLURM_JOB_NAME=interactive, with which each run starts its own processes."
             )
-
-
-def threads_of(jobs: int) -> int:
-    """Threads of each of some cells at a time: a share of the cores, or what ``OMP_NUM_THREADS`` allows."""
-    if (given := os.environ.get("OMP_NUM_THREADS", "")).isdigit() and int(given) > 0:
-        return int(given)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // jobs)
-
-
-@contextmanager
-def _server(context: multiprocessing.context.ForkServerContext, threads: int) -> Iterator[None]:
-    """The server that workers are forked from, started with as many threads as each may have, and with this code."""
-    context.set_forkserver_preload(["selectune.tables.preload"])
-    settings = {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
-    code = str(Path(__file__).parents[2])  # the server does not know our sys.path when it imports
-    settings["PYTHONPATH"] = os.pathsep.join(filter(None, [code, os.environ.get("PYTHONPATH")]))
-    earlier = {name: os.environ.get(name) for name in settings}
-    os.environ.update(settings)
-    try:
-        forkserver.ensure_running()
-        yield
-    finally:
-        for name, value in earlier.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
 @contextmanager

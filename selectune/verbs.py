@@ -1,0 +1,70 @@
+"""All verbs of the command line; the only place that knows them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from selectune.callbacks.preemption import Preemption, requeue_signal
+from selectune.diagnose.diagnose import diagnose
+from selectune.diagnose.page import made_again
+from selectune.forecast import estimate
+from selectune.pilot.page import made_again as pilot_made_again
+from selectune.pilot.pilot import pilot
+from selectune.pilot.plan import plan
+from selectune.report import command as report
+from selectune.runs.command import RunCLI, run_verb
+from selectune.runs.job import Job
+from selectune.tables import command as table
+from selectune.tables import compare, fetch
+
+# Verbs without a Trainer.
+OWN_PARSERS: dict[str, Any] = {
+    "compare": compare,
+    "fetch": fetch,
+    "report": report,
+    "table": table,
+}
+
+
+class SelectuneCLI(RunCLI):
+    """All verbs that run a Trainer."""
+
+    def verbs(self) -> dict[str, Callable[[Job], Any]]:
+        """With those of higher folders."""
+        return super().verbs() | {"diagnose": diagnose}
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        if subcommand not in ("estimate", "plan", "pilot"):
+            super()._run_subcommand(subcommand)
+            return
+        with self.preemption:  # in this process alone
+            if subcommand == "plan":
+                plan(self.job(), self.options.budget)
+            elif subcommand == "pilot":
+                pilot(self.job(), self.options.share, self.options.budget)
+            else:
+                estimate(self.job(), self.options.device_flops, self.options.utilisation)
+
+
+def run() -> None:
+    """Run the verb that the command line names; exits as `run_verb` says."""
+    run_verb(_verb)
+
+
+def _verb() -> None:
+    if sys.argv[1:2] == ["fit"] and "--compare" in sys.argv:
+        sys.argv = [sys.argv[0], "compare", *(word for word in sys.argv[2:] if word != "--compare")]
+    # report stands on a lower rung
+    if sys.argv[1:2] == ["report"] and (page := pilot_made_again(sys.argv[2:]) or made_again(sys.argv[2:])):
+        print(page)
+        return
+    own = OWN_PARSERS.get(sys.argv[1]) if sys.argv[1:2] else None
+    if own is None:
+        SelectuneCLI()
+        return
+    with Preemption(requeue_signal()):
+        code = own.main(sys.argv[2:])
+    if code:
+        sys.exit(code)
