@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
@@ -69,12 +69,12 @@ def train_vocabulary(texts: Sequence[str], size: int) -> list[str]:
     """Return a lower-cased WordPiece vocabulary: `SPECIAL`, then the pieces in alphabetical order.
 
     The trainer numbers the letters inside words (``##a``) in the order of a randomly seeded hash map and settles ties
-    between merges by these numbers, so two runs differ. A first round without merges finds these letters; the second is
-    given them as special tokens, whose numbers are fixed.
+    between merges by these numbers, so two runs differ. A first round without merges, on each word once, finds these
+    letters; the second is given them as special tokens, whose numbers are fixed.
     """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-    def train(size: int, first: Sequence[str]) -> list[str]:
+    def train(texts: Iterable[str], size: int, first: Sequence[str]) -> list[str]:
         tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
         tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -82,8 +82,9 @@ def train_vocabulary(texts: Sequence[str], size: int) -> list[str]:
         tokenizer.train_from_iterator(texts, trainer)
         return sorted(tokenizer.get_vocab())
 
-    inner = [piece for piece in train(len(SPECIAL), SPECIAL) if piece.startswith("##") and len(piece) == 3]
-    pieces = train(size, [*SPECIAL, *inner])
+    words = sorted({word for text in texts for word in text.split()})
+    inner = [piece for piece in train(words, len(SPECIAL), SPECIAL) if piece.startswith("##") and len(piece) == 3]
+    pieces = train(texts, size, [*SPECIAL, *inner])
     return [*SPECIAL, *(piece for piece in pieces if piece not in SPECIAL)]
 
 
