@@ -57,48 +57,6 @@ def test_hidden_test_labels(told: Told, arguments: list[str], tmp_path: Path) ->
     assert names(sentence, 40, -1, "--data.test_split")
 
 
-BAD_ARGUMENTS = {
-    "unknown hub data set": (["--data.dataset", "nobody/nothing"], ["nobody/nothing", "SELECTUNE_DATA"]),
-    "unknown hub model": (["--model.checkpoint", "nobody/nothing"], ["nobody/nothing", "SELECTUNE_MODELS"]),
-    "missing folder": (["--data.dataset", "./nowhere"], ["./nowhere", "data.dataset"]),
-    "missing file": (["--data.dataset", "nowhere.csv"], ["nowhere.csv", "data.dataset"]),
-    "missing model folder": (["--model.checkpoint", "./nowhere"], ["./nowhere", "model.checkpoint"]),
-    "unknown split": (["--data.test_split", "held_out"], ["'held_out'", "data.test_split"]),
-    "nothing to keep": (["--data.selector", "Random", "--data.keep", "0"], ["data.keep", "0.0"]),
-    "more than the pool": (["--data.selector", "Random", "--data.keep_rows", "217"], ["data.keep_rows", 217, 216]),
-    "more tokens than the pool": (
-        ["--data.selector", "Random", "--data.keep_tokens", "100000"], ["data.keep_tokens", 100000],
-    ),
-    "a negative budget": (["--data.selector", "Random", "--data.keep_rows", "-3"], ["data.keep_rows", -3]),
-    "overwriting what one goes on with": (["--overwrite", "--ckpt_path", "last"], ["--overwrite", "--ckpt_path"]),
-    "rows longer than the model takes": (["--data.max_length", "600"], ["data.max_length", 600, 512]),
-    "two budgets": (
-        ["--data.selector", "Random", "--data.keep", "0.5", "--data.keep_rows", "9"], ["data.keep", "data.keep_rows"],
-    ),
-    "no budget": (["--data.selector", "Random"], ["data.selector", "data.keep", "data.keep_rows", "data.keep_tokens"]),
-    "no selector": (["--data.keep", "0.5"], ["data.keep", "data.selector"]),
-    "a rule with its own size": (
-        ["--data.selector", "EntropyInterval", "--data.selector.rule", "Quantile", "--data.selector.rule.low", "0.2",
-         "--data.selector.rule.high", "0.4", "--data.keep", "0.5"],
-        ["data.keep"],
-    ),
-    "unknown signal": (
-        ["--data.selector", "EntropyInterval", "--data.selector.entropy", "temperature", "--data.keep", "0.5"],
-        ["'temperature'", "EntropyInterval"],
-    ),
-    "no checkpoint to go on from": (["--ckpt_path", "last"], ["last.ckpt", "--ckpt_path"]),
-    "no such selection": (["--data.selection", "nowhere"], ["nowhere", "data.selection"]),
-    "unknown argument": (["--data.colour", "red"], ["colour"]),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", BAD_ARGUMENTS)
-def test_bad_arguments(case: str, told: Told, arguments: list[str], tmp_path: Path) -> None:
-    more, named = BAD_ARGUMENTS[case]
-    assert names(told("fit", *arguments, *more, "--output", tmp_path / "run"), *named)
-    assert not (tmp_path / "run").exists(), "the mended command finds its place"
-
-
 def test_a_checkpoint_without_the_head_that_a_signal_needs(
     told: Told, selecting: list[str], model_folder: Path, tmp_path: Path
 ) -> None:

@@ -35,6 +35,8 @@ NOT_OF_VERB = re.compile(r"Subcommand '(\w+)' does not accept option '([^']+)'")
 UNRECOGNIZED = re.compile(r"unrecognized arguments: (.*)", re.DOTALL | re.IGNORECASE)
 REQUIRED = re.compile(r"the following arguments are required: (.*)")
 NO_FILE = re.compile(r"File does not exist: '?([^']+)'?")
+NO_CHOICE = re.compile(r"argument (--[\w.]+): invalid choice: '([^']*)' \(choose from ([^)]*)\)")
+NO_NUMBER = re.compile(r"argument (--[\w.]+): invalid (\w+) value: '([^']*)'")
 NO_VERB = re.compile(r"invalid choice: '([^']*)' \(choose from ([^)]*)\)")
 KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text", "list": "a list",
          "dict": "a mapping"}  # fmt: skip
@@ -57,10 +59,12 @@ def sentence_of(message: str, options: Iterable[str], verb: str = "") -> str:
     """
     options = list(options)
     for pattern, told in (
+        (NO_CHOICE, lambda found: _no_choice(*found.groups())),
+        (NO_NUMBER, lambda found: f"{found[1]} is {found[3]}, but must be {KINDS.get(found[2], 'of another kind')}."),
         (NO_VERB, lambda found: _no_verb(*found.groups())),
         (NOT_OF_VERB, lambda found: _no_option(found.group(2), options, verb or found.group(1))),
         (UNRECOGNIZED, lambda found: _unrecognized(found.group(1), options, verb)),
-        (REQUIRED, lambda found: _needed(found.group(1), verb)),
+        (REQUIRED, lambda found: _needed(found.group(1), verb, message)),
         (NO_FILE, lambda found: f"The config {found.group(1)} does not exist; correct the path."),
     ):
         if found := pattern.search(message):
@@ -159,7 +163,8 @@ def _of_key(message: str) -> str:
         of = f" of {classes[-1].rpartition('.')[2]}" if classes else ""
         return f"There is no option {name}.{option}{of}; {_meant(option, known, f'{name}.')}"
     if found := UNKNOWN_CLASS.search(inner):
-        known = [one for base in SUBTYPE.findall(inner) for one in _subclasses(base)] or _public()
+        bases = [base for base in SUBTYPE.findall(inner) if not base.startswith("typing.")]
+        known = [one for base in bases for one in _subclasses(base)] or _public()
         wrong = found.group(1)
         return f"There is no class {wrong} for {name}; {_meant(wrong.rpartition('.')[2], known)}"
     if found := NO_ATTRIBUTE.search(inner):
@@ -207,7 +212,16 @@ def _no_verb(wrong: str, known: str) -> str:
     )
 
 
-def _needed(names: str, verb: str) -> str:
+def _no_choice(option: str, wrong: str, known: str) -> str:
+    choices = [choice.strip(" '") for choice in known.split(",")]
+    return f"{option} cannot be {wrong or 'empty'}; {_meant(wrong, choices)}"
+
+
+def _needed(names: str, verb: str, message: str) -> str:
+    if classes := CLASS.findall(message.partition("the following arguments are required")[0]):
+        of_class = ".".join(key for key in KEY.findall(message) if key)
+        listed = " and ".join(f"{of_class}.{name.strip().lstrip('-')}" for name in names.split(","))
+        return f"{classes[-1].rpartition('.')[2]} needs {listed}; give it a value."
     missing = [name.strip().lstrip("-").removeprefix(f"{verb}.") for name in names.split(",")]
     told = [NEEDED.get(name, f"--{name}") for name in missing]
     or_config = ", or a --config that has it" if {"data", "model.checkpoint"} & set(missing) else ""
@@ -254,8 +268,7 @@ def _subclasses(path: str) -> list[str]:
 
 
 def _public() -> list[str]:
-    package = __name__.partition(".")[0]
-    return [name for name in dir(sys.modules[package]) if name[:1].isupper()]
+    return list(sys.modules[__name__.partition(".")[0]].__all__)
 
 
 def _names_of(module: str) -> list[str]:

@@ -19,9 +19,19 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 READERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+# Kinds of files that are told from names of the hub, and why they are not read.
+OTHER_KINDS = {
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "a workbook"),
+    **dict.fromkeys((".gz", ".bz2", ".xz", ".zst"), "compressed"),
+    **dict.fromkeys((".zip", ".tar", ".tgz", ".7z", ".rar"), "an archive"),
+    **dict.fromkeys((".pkl", ".pickle", ".joblib", ".pt", ".pth"), "a pickle, which can run code when it is read"),
+    **dict.fromkeys((".txt", ".text", ".md"), "a text without columns"),
+    **dict.fromkeys((".arrow", ".feather", ".h5", ".hdf5", ".npy", ".npz", ".db", ".sqlite"), "of another kind"),
+}
 USUAL_SPLITS = {"train", "training", "validation", "valid", "val", "dev", "test", "testing", "eval", "evaluation"}
 ONLY_EMPTY = {"keep_default_na": False, "na_values": [""]}  # of a csv that `datasets` reads itself
 # Settings that leave the reading of files to us: where they are, and how a csv file is written.
+_KINDS = "csv, tsv, json, jsonl or parquet"
 PLAIN = {"name", "version", "data_dir", "data_files", "description", "sep", "delimiter", "encoding"}
 
 
@@ -61,6 +71,23 @@ class FileFormat:
         for option, kinds in (("separator", ("csv",)), ("encoding", ("csv", "json"))):
             if getattr(self, option) is not None and kind not in kinds:
                 raise DataError(f"data.{option} is for {' and '.join(kinds)} files, but {name} is not; leave it out.")
+
+
+def refuse_other_kinds(path: Path) -> None:
+    """Refuse a file, or what is named like one, of a kind that is not read.
+
+    Raises:
+        DataError: it is one.
+    """
+    kind = OTHER_KINDS.get(path.suffix.lower())
+    if kind is None and not path.is_file():
+        return
+    if not path.exists():
+        raise DataError(f"There is no file {path}, and one of its kind is not read; name a {_KINDS} file.")
+    raise DataError(
+        f"{path} is {kind or 'a file of a kind that its name does not say'}, and not read; save its rows as a {_KINDS} "
+        "file, and name that in data.dataset."
+    )
 
 
 def load_file(path: Path, how: FileFormat) -> dict[str, Dataset]:
@@ -176,6 +203,8 @@ def _data_error(error: Exception, where: str | Path, hub: bool) -> DataError:
         return EmptyDataError(f"{empty} has no rows; a split must have at least one.")
     if any(isinstance(part, UnicodeError) or "UTF8" in str(part) for part in (error, error.__cause__)):
         return DataError(f"{where} is not UTF-8; name its encoding, for instance --data.encoding cp1252 or utf-16.")
+    if type(error).__name__ == "EmptyDatasetError" or (Path(where).is_dir() and not any(Path(where).iterdir())):
+        return EmptyDataError(f"The folder {where} holds no {_KINDS} files; check data.dataset.")
     return DataError(f"The data in {where} could not be read ({cause}); check the files or data.dataset.")
 
 

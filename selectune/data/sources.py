@@ -12,7 +12,15 @@ import numpy as np
 
 from selectune.common.errors import CheckpointError, DataError, MissingCheckpointError
 from selectune.common.files import default_cache
-from selectune.data.data_files import READERS, FileFormat, error_summary, load_file, load_folder, load_named
+from selectune.data.data_files import (
+    READERS,
+    FileFormat,
+    error_summary,
+    load_file,
+    load_folder,
+    load_named,
+    refuse_other_kinds,
+)
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -82,6 +90,8 @@ def find_data(
     Raises:
         DataError: there is no data set of that name, or it cannot be read.
     """
+    if not name.strip():
+        raise DataError("data.dataset is empty; name a data set, a folder or a file.")
     how = how or FileFormat()
     root = root or os.environ.get("SELECTUNE_DATA")
     if root and not Path(root).is_dir():
@@ -97,13 +107,14 @@ def find_data(
 
         make = docstrings if name == EMBEDDED_DATA else uneven
         splits, described = load_folder(make(default_cache()), how), f"embedded:{name}"
+    elif path.is_dir():  # first, as other programs write folders that are called rows.parquet
+        splits, described = load_folder(path, how), f"local:{path.name}"
     elif path.suffix.lower() in READERS:
         splits, described = load_file(path, how), f"file:{path.name}"
-    elif path.is_dir():
-        splits, described = load_folder(path, how), f"local:{path.name}"
     elif _is_path(name):
         raise DataError(f"There is no folder or file {name}; check data.dataset.")
     else:
+        refuse_other_kinds(path)
         splits, described = load_named(name, how, config, revision), f"hub:{name}" + (f"/{config}" if config else "")
         hub_revision = revision
     train = splits.get("train") or next(iter(splits.values()))
@@ -120,6 +131,8 @@ def find_model(name: str) -> ModelSource:
     Raises:
         CheckpointError: there is no model of that name, or its config or weights cannot be read.
     """
+    if not name.strip():
+        raise CheckpointError("model.checkpoint (or scorer.checkpoint) is empty; name a model or its folder.")
     root, path = os.environ.get("SELECTUNE_MODELS"), Path(name)
     candidates = _candidates(root, name, None, None)
     local = next((folder for folder in candidates if (folder / "config.json").is_file()), None)
@@ -154,18 +167,18 @@ def check_files(folder: Path, described: str) -> None:
     from safetensors import SafetensorError, safe_open
     from transformers import AutoConfig
 
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise CheckpointError(
-            f"{described} holds no *.safetensors, the only form of weights that is loaded; convert it with "
-            "`save_pretrained` first."
-        )
     try:
         AutoConfig.from_pretrained(str(folder))
     except Exception as error:  # transformers raises anything on a file that may hold anything
         raise CheckpointError(
             f"The config.json of {described} cannot be used ({error_summary(error)}); {AGAIN}."
         ) from error
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise CheckpointError(
+            f"{described} holds no *.safetensors, the only form of weights that is loaded; convert it with "
+            "`save_pretrained` first."
+        )
     for file in files:
         try:
             with safe_open(file, framework="np"):  # which compares the header with the size of the file

@@ -60,7 +60,10 @@ class Texts:
             DataError: there is no such data set, split or column, or a row is without a text.
         """
         how = self.file_format
-        source = find_data(self.dataset, self.config_name, root, self.local_name, self.revision, how=how)
+        try:
+            source = find_data(self.dataset, self.config_name, root, self.local_name, self.revision, how=how)
+        except DataError as error:  # what names them, a target or a domain, is known to the caller alone
+            raise type(error)(str(error).replace("data.dataset", f"the name {self.dataset!r}")) from error
         name = self.split or ("train" if len(source.splits) > 1 else next(iter(source.splits)))
         if name not in source.splits:
             raise DataError(

@@ -83,13 +83,14 @@ def evaluate(job: Job, verb: str) -> Any:
     if on_rank_zero(job.run.export.is_dir):
         job.model.start_from(str(job.run.export))
     job.model.needs_trained_head = job.ckpt_path is None
-    start = begin(job, verb)
-    checkpoint = start.checkpoint if job.ckpt_path else None
-    if verb == "predict":
-        predictions: Any = job.trainer.predict(job.model, job.data, ckpt_path=checkpoint, weights_only=True)
-        return write_predictions(job.run.predictions, predictions or [])
-    evaluate_with = getattr(job.trainer, verb)
-    metrics = evaluate_with(job.model, job.data, ckpt_path=checkpoint, weights_only=True, verbose=False)
+    with abandoned_on_mistakes(job):
+        start = begin(job, verb)
+        checkpoint = start.checkpoint if job.ckpt_path else None
+        if verb == "predict":
+            predictions: Any = job.trainer.predict(job.model, job.data, ckpt_path=checkpoint, weights_only=True)
+            return write_predictions(job.run.predictions, predictions or [])
+        evaluate_with = getattr(job.trainer, verb)
+        metrics = evaluate_with(job.model, job.data, ckpt_path=checkpoint, weights_only=True, verbose=False)
     barrier()
     split = {"validate": "val"}.get(verb, verb)
     on_rank_zero(lambda: print_metrics(job.run.path, split, job.model.evaluated))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from textwrap import shorten
 from typing import Any
 
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
-from lightning.pytorch.accelerators import CPUAccelerator
+from lightning.pytorch.accelerators import AcceleratorRegistry, CPUAccelerator, CUDAAccelerator, MPSAccelerator
+from lightning.pytorch.strategies import StrategyRegistry
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
 from selectune.common import checks
@@ -42,6 +45,7 @@ def made_trainer(make: Callable[..., Trainer], options: Mapping[str, Any]) -> Tr
     checks.positive("trainer.limit_train_batches", options["limit_train_batches"])
     if isinstance(options["val_check_interval"], int | float):  # Lightning reads time spans
         checks.positive("trainer.val_check_interval", options["val_check_interval"])
+    _check_places(options)
     try:
         trainer = make(**options)
     except REFUSALS as error:
@@ -60,6 +64,39 @@ def made_trainer(make: Callable[..., Trainer], options: Mapping[str, Any]) -> Tr
             f"{PROCESSES_PER_CORE * cores} processes."
         )
     return trainer
+
+
+def _check_places(options: Mapping[str, Any]) -> None:
+    """Refuse names of accelerators and strategies that there are none of, and devices that are not there.
+
+    Raises:
+        UserError: one is.
+    """
+    accelerator, strategy, devices = (options[name] for name in ("accelerator", "strategy", "devices"))
+    if isinstance(accelerator, str):
+        _known("trainer.accelerator", accelerator, ["auto", "gpu", *AcceleratorRegistry.available_accelerators()])
+    _known("trainer.strategy", strategy, ["auto", *StrategyRegistry.available_strategies()])
+    if accelerator in ("gpu", "cuda") and not (CUDAAccelerator.is_available() or MPSAccelerator.is_available()):
+        raise UserError(
+            f"trainer.accelerator is {accelerator}, but torch {torch.__version__} finds no GPU here; say auto or cpu, "
+            "or install a torch that is built for it."
+        )
+    if strategy.startswith(("fsdp", "deepspeed")) and not CUDAAccelerator.is_available():
+        raise UserError(
+            f"trainer.strategy is {strategy}, which needs GPUs, and torch finds none here; say ddp or auto."
+        )
+    number = int(devices) if re.fullmatch(r"-?\d+", str(devices)) else None
+    if number is not None and number < 1 and number != -1:
+        raise UserError(f"trainer.devices is {devices}, but must be at least 1, or -1 or auto for all there are.")
+    if isinstance(devices, str) and number is None and devices != "auto" and not re.fullmatch(r"[\d, ]+", devices):
+        raise UserError(f"trainer.devices is {devices}, but must be a number, a list of numbers, or auto.")
+
+
+def _known(option: str, given: str, names: Sequence[str]) -> None:
+    if given not in names:
+        close = get_close_matches(given, names, 1)
+        told = f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(names)[:8])} and others."
+        raise UserError(f"There is no {option} {given}; {told}")
 
 
 def _is_about(reason: str, name: str, value: Any) -> bool:

@@ -75,8 +75,8 @@ def check_selector(selector: Any, known: Iterable[str] | None = None) -> None:
             raise SelectionError(f"{name} is {_kind(signals)}, but must be a frozenset of names of signals{hint}")
         if known is not None and (unknown := sorted(map(str, signals - ALWAYS - set(known)))):
             raise SelectionError(
-                f"There is no signal '{unknown[0]}', which {name} names; there are {', '.join(known)}. "
-                "Fix its arguments, or the class."
+                f"There is no signal '{unknown[0]}', which `{attribute}` of {name_of(selector)} names; there are "
+                f"{', '.join(known)}. Correct its arguments, or the class."
             )
 
 

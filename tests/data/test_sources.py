@@ -104,6 +104,6 @@ def test_models_by_root_folder_and_name(model_folder: Path, monkeypatch: pytest.
     with mistake(MissingCheckpointError, "someone/else", "SELECTUNE_MODELS"):
         find_model("someone/else")
     (tmp_path / "old").mkdir()
-    (tmp_path / "old" / "config.json").write_text("{}")
+    (tmp_path / "old" / "config.json").write_text('{"model_type": "bert"}')
     with mistake(CheckpointError, "local:old", "*.safetensors"):
         find_model(str(tmp_path / "old"))

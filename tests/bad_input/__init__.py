@@ -1,0 +1,1 @@
+"""Bad input by area: command lines that end in one sentence, and the files that they name."""
