@@ -27,7 +27,7 @@ class UserError(ValueError):
     def __init__(
         self, message: str, *, option: str | None = None, path: object = None, rows: Sequence[int] = ()
     ) -> None:
-        super().__init__(message)
+        super().__init__(" ".join(message.splitlines()))  # what another library said may have lines
         self.option, self.path, self.rows = option, path, list(rows)
 
 

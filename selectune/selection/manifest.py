@@ -27,6 +27,13 @@ VERSIONED = ("selectune", "torch", "transformers", "tokenizers", "datasets", "li
 EARLIER_NAMES = {"model": "scorer", "model_revision": "scorer_revision", "model_parameters": "scorer_parameters"}
 
 
+KINDS: dict[type, tuple[str, ...]] = {  # of what a manifest must hold for a selection to be used
+    int: ("n_rows", "pool_rows", "pool_tokens", "pool_input_tokens"),
+    dict: ("selector", "budget", "diagnostics"),
+    list: ("signals", "warnings", "costs"),
+}
+
+
 @dataclass(frozen=True)
 class Manifest:
     """Everything that a selection depends on, and its outcome.
@@ -73,10 +80,20 @@ class Manifest:
 
     @classmethod
     def of(cls, content: dict[str, Any]) -> Manifest:
-        """The manifest of a file's content, of this or an earlier version; TypeError: a name is missing or unknown."""
-        if "scorer" in content:
-            return cls(**content)
-        return cls(**{EARLIER_NAMES.get(name, name): value for name, value in content.items()})
+        """The manifest of a file's content, of this or an earlier version.
+
+        Raises:
+            TypeError: a name is missing or unknown, or a value is of another kind.
+        """
+        if not isinstance(content, dict):
+            raise TypeError("it is no mapping")
+        if "scorer" not in content:
+            content = {EARLIER_NAMES.get(name, name): value for name, value in content.items()}
+        made = cls(**content)
+        for kind, names in KINDS.items():
+            if wrong := [name for name in names if not isinstance(getattr(made, name), kind)]:
+                raise TypeError(f"{wrong[0]} is {getattr(made, wrong[0])!r}")
+        return made
 
     def differs_from(self, asked: dict[str, Any]) -> str:
         """The names in which a request differs from the one that this selection answers, joined by commas.

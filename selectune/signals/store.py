@@ -79,8 +79,10 @@ class SignalStore:
         folder = self.folder(definition)
         if not folder.is_dir():
             return False
-        with suppress(OSError, ValueError, KeyError):
-            if self.meta(definition)["checksum"] == _checksum(folder / "values.npy"):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            meta = self.meta(definition)
+            whole = isinstance(meta["costs"], list) and isinstance(meta["notes"], dict) and meta["pass"]
+            if whole and meta["checksum"] == _checksum(folder / "values.npy"):
                 return True
         warnings.warn(f"The stored signal {folder.name} is damaged; it is computed again.", stacklevel=2)
         shutil.rmtree(folder)
