@@ -1,6 +1,6 @@
 """Kill a small run at random moments and at every call that changes a file: does it end as if nothing had happened?
 
-    python benchmarks/chaos.py --kills 20 --check                # at random moments
+    python benchmarks/chaos.py --kills 40 --warm_up --check      # at random moments of all stages
     python benchmarks/chaos.py --every_call --csv chaos.csv      # at each write, rename and delete; skips rows there
     python benchmarks/chaos.py --data stanfordnlp/sst2 --model bert-base-uncased --more data.text_column=sentence \
         data.test_split=validation
@@ -15,6 +15,7 @@ there or missing in run and cache beyond its own. What differs is left in place,
 from __future__ import annotations
 
 import csv
+import json
 import os
 import random
 import shutil
@@ -62,6 +63,11 @@ class Chaos:
         self.command = ["fit", *data, *rows, *SMALL, *options.more]
         for folder in (self.runs, self.work):
             folder.mkdir(parents=True, exist_ok=True)
+        if options.warm_up:
+            texts = {"dataset": named[0], "max_length": 32, "batch_size": 8, "max_train_rows": options.rows}
+            warm_up = {"data": {"class_path": "LanguageModeling", "init_args": texts}, "max_epochs": 1}
+            (self.work / "warm_up.yaml").write_text(json.dumps({"warm_up": warm_up}))
+            self.command += ["--config", str(self.work / "warm_up.yaml")]
         os.environ |= {
             "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "HF_DATASETS_CACHE": str(self.work / "datasets"),
             "TMPDIR": str(self.work), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
@@ -168,6 +174,7 @@ def main() -> None:
     made = parser(__doc__)
     memory = Path("/dev/shm")
     made.add_argument("--kills", type=int, default=20, help="at random moments")
+    made.add_argument("--warm_up", action="store_true", help="with a warm-up before it, a further stage")
     made.add_argument("--every_call", action="store_true", help="and one at each call that changes a file")
     made.add_argument(
         "--kinds", nargs="*", choices=KINDS, default=KINDS, help="of the calls that --every_call means; default all"

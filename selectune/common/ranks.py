@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -10,12 +12,16 @@ import torch
 from selectune.common.errors import UserError
 
 T = TypeVar("T")
+_sizes = {1}  # numbers of processes that there were, as a failed run has closed its group by the time that it is told
+PARENT = os.getppid()  # when this was imported; another one later, where that process has died
+LOST = re.compile(r"Connection (?:closed|reset|refused)|Broken pipe|(?i:nccl|gloo|socket).*(?:error|time)")
 _Message = tuple[str, bool]  # of an error, and whether it is a UserError
 
 
 def world() -> tuple[int, int]:
     """This process's rank, and how many there are."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
+        _sizes.add(torch.distributed.get_world_size())
         return torch.distributed.get_rank(), torch.distributed.get_world_size()
     return 0, 1
 
@@ -106,3 +112,14 @@ def _raise_first(failure: Exception | None, messages: list[_Message | None]) -> 
         raise failure
     for message, by_user in filter(None, messages):
         raise (UserError if by_user else RuntimeError)(message)
+
+
+def lost_process(raised: BaseException) -> str | None:
+    """The sentence where another process of a run is gone, so that this one waited for it in vain; None elsewhere."""
+    size = max(_sizes)
+    if size < 2 or not isinstance(raised, RuntimeError) or not LOST.search(str(raised)):
+        return None
+    return (
+        f"Another of the {size} processes of this run has died; what it printed, or the system's log, may say why "
+        "(memory, for instance). The same command goes on from what is on the disk."
+    )

@@ -28,7 +28,7 @@ from selectune.common.errors import RunDirectoryError, TrainingError, UserError
 from selectune.common.files import check_folder, default_cache, no_room, use_cache
 from selectune.common.parser_errors import check_configs
 from selectune.common.printable import printable
-from selectune.common.ranks import leave
+from selectune.common.ranks import PARENT, leave, lost_process
 from selectune.costs.ledger import Ledger
 from selectune.datamodules.base import SelectionDataModule
 from selectune.evaluations import Evaluation
@@ -256,7 +256,7 @@ def _hush() -> None:
     for message in (
         ".*does not have many workers.*", ".*recommended to use `self.log.*", ".*LeafSpec.*",
         ".*smaller than the logging interval.*", ".*Using `DistributedSampler` with the dataloaders.*",
-        ".*Checkpoint directory .* exists and is not empty.*",
+        ".*Checkpoint directory .* exists and is not empty.*", ".*The `srun` command is available.*",
     ):  # fmt: skip
         warnings.filterwarnings("ignore", message)
 
@@ -281,6 +281,10 @@ def run_verb(verb: Callable[[], Any]) -> None:
         while mistake is not None and not isinstance(mistake, UserError):
             mistake = mistake.__cause__  # the parser wraps what constructors raise
         error = mistake or no_room(raised) or construction_problem(raised)
+        if error is None and (lost := lost_process(raised)):
+            if _first() or os.getppid() != PARENT:  # the first process, which started this one, is no more
+                print(f"error: {lost}", file=sys.stderr)
+            sys.exit(1)
         if error is None:
             raise
         if os.environ.get("SELECTUNE_TRACEBACK"):

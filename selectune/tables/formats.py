@@ -34,7 +34,11 @@ def html(groups: list[Group]) -> str:
         "body{font:15px sans-serif;margin:2rem}td,th{padding:.2rem .6rem;text-align:right}"
         "td:first-child{text-align:left}"
     )
-    return f"<!doctype html>\n<meta charset='utf-8'>\n<title>Table</title>\n<style>{style}</style>\n" + "\n".join(parts)
+    policy = "<meta http-equiv='Content-Security-Policy' content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+    return (
+        f"<!doctype html>\n<meta charset='utf-8'>\n{policy}\n<title>Table</title>\n<style>{style}</style>\n"
+        + "\n".join(parts)
+    )
 
 
 def _frame(group: Group) -> pd.DataFrame:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from selectune.common.run_files import RunFiles
 from selectune.costs.ledger import read_ledger
 from tests.conftest import REPOSITORY, Here, Shared
 from tests.processes import run_main
@@ -80,6 +83,34 @@ def test_whatever_it_does_a_signalled_job_goes_on_and_ends_as_one_that_was_not(
     ends = (tmp_path / "work" / "ends").read_text().split()
     assert ends == ["code", "143"] * (signal == "TERM") + ["finished", "code", "0"]
     same_metrics(tmp_path / "work" / "run", whole)
+
+
+JOBS = {  # options of sbatch that a node without GPUs needs, and the runs that are made
+    "one_node": (["--ntasks-per-node=2", "--gpus-per-node=0"], ["run"]),
+    "array": (["--array=3,4", "--gpus-per-node=0"], ["run-3", "run-4"]),
+}
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_job_that_is_shipped_runs_as_it_stands(name: str, arguments: list[str], tmp_path: Path) -> None:
+    options, runs = JOBS[name]
+    settings = dict(zip(arguments[::2], arguments[1::2]))
+    init_args = {key.removeprefix("--data."): value for key, value in settings.items() if key.startswith("--data.")}
+    data = {"class_path": settings["--data"], "init_args": init_args | {"max_length": 32}}
+    model = {"checkpoint": settings["--model.checkpoint"], "learning_rate": 1e-3}
+    (tmp_path / "task.yaml").write_text(json.dumps({"data": data, "model": model, "trainer": {"max_epochs": 1}}))
+    places = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "SELECTUNE_CACHE": str(tmp_path / "cache")}
+    file = REPOSITORY / "configs" / "cluster" / f"{name}.sbatch"
+    submitted = subprocess.run(
+        ["sbatch", "--wait", *options, f"--output={tmp_path}/%j.log", file, tmp_path / "task.yaml", tmp_path / "run",
+         "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"],
+        cwd=REPOSITORY, env=os.environ | places | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+    )  # fmt: skip
+    told = submitted.stderr + "".join(log.read_text() for log in tmp_path.glob("*.log"))
+    assert submitted.returncode == 0, told[-4000:]
+    assert "srun` command is available" not in told
+    for run in runs:
+        assert RunFiles(tmp_path / run).finished
 
 
 @pytest.fixture(scope="session")
