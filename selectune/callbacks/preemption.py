@@ -1,6 +1,7 @@
 """Stop when the machine is taken away, so that the same command goes on from there.
 
 - SIGTERM (``scancel``, a time limit, preemption, ``kill``) ends the process with exit code 143.
+- SIGINT (Ctrl-C), where a Trainer's verb runs, ends it with exit code 130, and a second one at once.
 - Slurm's warning signal (``sbatch --signal=USR1@90``) has rank 0 requeue the job, which Slurm then ends with SIGTERM.
   Where it cannot be requeued, it goes on until it is ended.
 
@@ -30,6 +31,8 @@ from selectune.common.errors import UserError
 from selectune.common.run_files import LAST
 
 STOPPED = 128 + signal.SIGTERM  # not 0, so that what follows `&&` in a script does not start
+INTERRUPTED = 128 + signal.SIGINT
+USUAL = {signal.SIGINT: signal.default_int_handler}  # what handles a signal where nobody else does; else the system
 PATIENCE_S = 45.0  # for the main thread to come to a stop, before the job is requeued without it
 WORKERS_LIVE_S = 20  # after a SIGTERM
 SIGTERM_WITHIN_S = 10.0  # of a requeue; rank 0 waits, so that others do not meet a closed connection first
@@ -89,14 +92,15 @@ class Preemption(pl.Callback):
 
     Args:
         requeues: the signal on which the job is requeued, see `requeue_signal`.
+        interrupts: whether Ctrl-C is handled too.
     """
 
-    def __init__(self, requeues: signal.Signals | None = None) -> None:
-        self.requeues = requeues
+    def __init__(self, requeues: signal.Signals | None = None, interrupts: bool = False) -> None:
+        self.requeues, self._interrupts = requeues, interrupts
         self.launcher: Any = None  # of ranks that this process has started, to which it passes a SIGTERM on
         self._rank_zero = int(os.environ.get("SLURM_PROCID", 0)) == 0
         self._handled: list[signal.Signals] = []
-        self._in_trainer = self._stop = self._warned = self._leaving = False
+        self._in_trainer = self._stop = self._warned = self._leaving = self._interrupted = False
         self._requeued: bool | None = None  # None until Slurm was asked
         self._asking, self._over = threading.RLock(), threading.Event()  # a handler may interrupt another
 
@@ -106,7 +110,8 @@ class Preemption(pl.Callback):
         global _active
         if threading.current_thread() is threading.main_thread():
             mine = [signal.SIGTERM, *([self.requeues] if self.requeues else [])]
-            self._handled = [number for number in mine if signal.getsignal(number) == signal.SIG_DFL]
+            mine += [signal.SIGINT] if self._interrupts else []
+            self._handled = [one for one in mine if signal.getsignal(one) == USUAL.get(one, signal.SIG_DFL)]
             self._take_signals()
             _active = self
         if self.requeues in self._handled:
@@ -124,7 +129,7 @@ class Preemption(pl.Callback):
             signal.set_wakeup_fd(self._before)
             os.close(self._writes)
         for number in self._handled:
-            signal.signal(number, signal.SIG_DFL)
+            signal.signal(number, USUAL.get(number, signal.SIG_DFL))
         self._handled, _active = [], None
 
     def _take_signals(self) -> None:
@@ -132,14 +137,24 @@ class Preemption(pl.Callback):
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGTERM:
+        if number == signal.SIGINT and self._interrupted:
+            raise SystemExit(INTERRUPTED)
+        if number in (signal.SIGTERM, signal.SIGINT):
             self._stop = True
+            self._interrupted = number == signal.SIGINT
             for process in getattr(self.launcher, "procs", []):
-                process.send_signal(number)
+                process.send_signal(signal.SIGTERM)
+            if self._interrupted and self._in_trainer and self._tells:
+                _write("Stopping after this batch; Ctrl-C again stops at once.")
         else:
             self._warned, self._requeued = True, self._requeued or None  # a second signal asks again
         if not self._in_trainer:
             self._act()
+
+    @property
+    def _tells(self) -> bool:
+        """Whether this is the process that prints for all."""
+        return self._rank_zero and os.environ.get("LOCAL_RANK", "0") == "0"
 
     def _watch(self, reads: int) -> None:
         """Requeue for a main thread that is in one long call, such as a solve or an evaluation."""
@@ -160,7 +175,9 @@ class Preemption(pl.Callback):
                 time.sleep(SIGTERM_WITHIN_S)  # the handler of Slurm's SIGTERM cuts it short
         if self._stop or self._requeued:
             self._leaving = True
-            raise SystemExit(STOPPED)
+            if self._interrupted and self._tells:
+                _write("Stopped. The same command, with the same --output, goes on from there.")
+            raise SystemExit(INTERRUPTED if self._interrupted else STOPPED)
 
     def _requeue(self) -> bool:
         """Have Slurm run the job again, and return whether it will; rank 0 alone asks, and once."""
@@ -250,8 +267,8 @@ def _in_forked_child() -> None:
         if _active.requeues in _active._handled:
             signal.set_wakeup_fd(-1)
             signal.signal(_active.requeues, signal.SIG_IGN)
-        if signal.SIGTERM in _active._handled:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in {signal.SIGTERM, signal.SIGINT} & set(_active._handled):
+            signal.signal(number, USUAL.get(number, signal.SIG_DFL))
 
 
 os.register_at_fork(after_in_child=_in_forked_child)

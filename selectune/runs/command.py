@@ -169,7 +169,7 @@ class RunCLI(LightningCLI):
             callbacks = checkpoints.fit_callbacks(self.run, self.ledger, *chooses)
         else:
             callbacks = [CostLedger(ledger=self.ledger)]
-        self.preemption = Preemption(requeue_signal(settings.get("plugins")))
+        self.preemption = Preemption(requeue_signal(settings.get("plugins")), interrupts=True)
         mine = settings.get("callbacks") or []
         kwargs["callbacks"] = [*(mine if isinstance(mine, list) else [mine]), *callbacks, self.preemption]
         place = settings["default_root_dir"] or (self.run.checkpoints if self.run is not None else default_cache())
