@@ -1,13 +1,14 @@
 # make quickstart   plan, fit by the plan, and verdict on the embedded default, into a new folder under runs/
 # make test         the fast tests
 # make lint         style and types
+# make audit        known vulnerabilities of the pinned packages; asks PyPI and OSV
 # Set-up goes into .venv and happens once; PYTHON=python3.12 chooses another interpreter.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: install quickstart test test-slow lint benchmarks
+.PHONY: install quickstart test test-slow lint audit benchmarks
 
 install: $(READY)
 
@@ -34,3 +35,8 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+audit: $(READY)
+	$(BIN)/python -m pip install --quiet pip-audit
+	grep -v '^ *#' constraints.txt > $(VENV)/audited.txt
+	$(BIN)/pip-audit --disable-pip --no-deps --requirement $(VENV)/audited.txt
