@@ -72,6 +72,7 @@ def test_a_mistake_is_one_sentence(
 
 def test_the_page_has_every_case_and_no_other() -> None:
     assert len(ALL) >= 120
+    assert f"{len(ALL)} kinds" in (REPOSITORY / "docs" / "reliability.md").read_text()
     if os.environ.get("REWRITE_GOLDEN"):
         areas = [
             "\n".join([f"## {area}\n", "| what is wrong | what is told |", "|---|---|",

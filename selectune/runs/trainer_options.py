@@ -10,6 +10,7 @@ from textwrap import shorten
 from typing import Any
 
 import torch
+from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import AcceleratorRegistry, CPUAccelerator, CUDAAccelerator, MPSAccelerator
@@ -46,6 +47,7 @@ def made_trainer(make: Callable[..., Trainer], options: Mapping[str, Any]) -> Tr
     if isinstance(options["val_check_interval"], int | float):  # Lightning reads time spans
         checks.positive("trainer.val_check_interval", options["val_check_interval"])
     _check_places(options)
+    _check_tasks(options["devices"])
     try:
         trainer = make(**options)
     except REFUSALS as error:
@@ -90,6 +92,28 @@ def _check_places(options: Mapping[str, Any]) -> None:
         raise UserError(f"trainer.devices is {devices}, but must be at least 1, or -1 or auto for all there are.")
     if isinstance(devices, str) and number is None and devices != "auto" and not re.fullmatch(r"[\d, ]+", devices):
         raise UserError(f"trainer.devices is {devices}, but must be a number, a list of numbers, or auto.")
+
+
+def _check_tasks(devices: Any) -> None:
+    """Refuse tasks of Slurm that a run would not use.
+
+    Raises:
+        UserError: there are several, of which each node's number is not known, or is not that of the devices.
+    """
+    tasks = int(os.environ.get("SLURM_NTASKS", "1"))
+    if tasks < 2 or not SLURMEnvironment.detect():
+        return
+    if (per_node := os.environ.get("SLURM_NTASKS_PER_NODE")) is None:
+        raise UserError(
+            f"Slurm starts {tasks} tasks, but does not say how many on each node: give sbatch or srun "
+            "--ntasks-per-node in place of --ntasks (-n), and as many trainer.devices; or start one task."
+        )
+    one = devices in (1, "1") or (devices == "auto" and not CUDAAccelerator.is_available())
+    if per_node != "1" and one:
+        raise UserError(
+            f"Slurm starts {per_node} tasks on each node, but trainer.devices is {devices}; give --trainer.devices "
+            f"{per_node} --trainer.strategy ddp."
+        )
 
 
 def _known(option: str, given: str, names: Sequence[str]) -> None:

@@ -45,3 +45,24 @@ def test_an_option_of_the_trainer_is_named(name: str) -> None:
         with mistake(UserError, f"trainer.{name}"):
             made_trainer(Trainer, OPTIONS | {name: value})
     made_trainer(Trainer, OPTIONS | {"limit_val_batches": 0, "devices": PROCESSES_PER_CORE, "strategy": "ddp"})
+
+
+TASKS = {  # of Slurm, and what is told
+    "in all": ({"SLURM_NTASKS": "2"}, {}, ["2 tasks", "--ntasks-per-node"]),
+    "more than devices": ({"SLURM_NTASKS": "4", "SLURM_NTASKS_PER_NODE": "2"}, {}, ["--trainer.devices 2"]),
+    "more than auto finds": (
+        {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2"}, {"devices": "auto"}, ["trainer.devices", "auto"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", TASKS)
+def test_tasks_of_slurm_that_a_run_would_not_use_are_refused(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    variables, options, named = TASKS[case]
+    for name, value in ({"SLURM_JOB_NAME": "job.sh", "SLURM_PROCID": "0"} | variables).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("lightning.pytorch.accelerators.CUDAAccelerator.is_available", lambda: False)
+    with mistake(UserError, *named):
+        made_trainer(Trainer, OPTIONS | options)
+    monkeypatch.setenv("SLURM_JOB_NAME", "interactive")
+    made_trainer(Trainer, OPTIONS | options)
