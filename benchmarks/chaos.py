@@ -202,6 +202,9 @@ def main() -> None:
         if name in there:
             continue
         place, attempts, code = chaos.trial(f"kill-{number}", call, moment)
+        while attempts == 1 and code == 0 and moment is not None:  # it had ended before, so an earlier moment
+            moment *= 0.8
+            place, attempts, code = chaos.trial(f"kill-{number}", call, moment)
         found = {"attempts": float(attempts), "exit_code": float(code)}
         found |= differences(place, expected) if code == 0 else {}
         rows += [Row(name, "", metric, value) for metric, value in found.items()]
