@@ -1,16 +1,45 @@
-"""The command line: ``selectune VERB ...``."""
+"""The command line: ``selectune VERB ...``. Help is printed without importing what the verbs need."""
 
 from __future__ import annotations
 
 import sys
 
+import selectune
 from selectune.tables.server import start_early
+
+HELP = """selectune: choose the rows that are worth training on, fine-tune on them, and prove what that cost and gave.
+
+usage: selectune VERB [options]        in a checkout: python main.py VERB [options]
+
+In the order of use:
+  diagnose   what is wrong with a pool of rows, and how sure that is
+  plan       what a budget is best spent on: which rows, how many epochs, and whether to choose at all
+  pilot      try the first plans on a small part of the pool, and forecast what all rows would give
+  select     choose rows without training on them
+  fit        select, fine-tune, evaluate and report; with --compare, beside its rivals
+  compare    the rivals of a fit at the same total cost, and the verdict
+  report     the page of a run, or of several side by side
+  table      a grid of tasks, methods, budgets and seeds
+
+Further:
+  estimate   what a fit would cost
+  validate   a finished run, or a model, on its dev split
+  test       the same on its test split
+  predict    the same on rows of your own
+  fetch      list and download what a config needs
+
+  selectune VERB --help names the options of a verb, selectune --version the version.
+  Exit codes: 0 all is well, 2 a mistake in what was asked for, 3 a training failed, 130 and 143 it was stopped.
+"""
 
 
 def main(args: list[str] | None = None) -> None:
     """Entry point of ``selectune`` and ``main.py``; exits as `selectune.verbs.run` says."""
     if args is not None:
         sys.argv = [sys.argv[0], *args]
+    if sys.argv[1:] in (["--help"], ["-h"], ["--version"]):
+        print(selectune.__version__ if sys.argv[1] == "--version" else HELP.rstrip())
+        sys.exit(0)
     start_early(sys.argv[1:])  # imports for seconds, as the next line does
     from selectune.verbs import run
 

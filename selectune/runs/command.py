@@ -58,12 +58,6 @@ VERBS = (
     "test",
     "predict",
 )  # in the order of the help
-EPILOG = (
-    "Further verbs, each with a --help: `report RUN [RUN ...]` writes the page of a run, or compares several; `table` "
-    "runs a grid of them; `fetch` lists and downloads what a config needs. "
-    "Exit codes: 0 all is well, 2 a mistake in what was asked for, 3 a training failed, its loss "
-    "being nan or infinite."
-)
 STAGE_SETTINGS = (
     "accelerator", "strategy", "devices", "num_nodes", "precision", "enable_progress_bar", "deterministic", "benchmark",
 )  # fmt: skip
@@ -106,7 +100,6 @@ class RunCLI(LightningCLI):
             seed_everything_default=0,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
-            parser_kwargs={"epilog": EPILOG},
         )
 
     @classmethod

@@ -132,11 +132,10 @@ def test_nothing_named_is_told(report, capsys):
 
 def test_the_help_names_the_verb(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["main.py"])
-    for args in (["--help"], ["report", "--help"]):
-        with pytest.raises(SystemExit) as ended:
-            cli.main(args)
-        assert ended.value.code == 0
-        assert "RUN [RUN ...]" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["report", "--help"])
+    assert ended.value.code == 0
+    assert "RUN [RUN ...]" in capsys.readouterr().out
 
 
 def test_reporting_loads_no_model_library():
