@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
 
-import selectune
 from selectune.tables.server import start_early
 
 HELP = """selectune: choose the rows that are worth training on, fine-tune on them, and prove what that cost and gave.
@@ -29,7 +29,8 @@ Further:
   fetch      list and download what a config needs
 
   selectune VERB --help names the options of a verb, selectune --version the version.
-  Exit codes: 0 all is well, 2 a mistake in what was asked for, 3 a training failed, 130 and 143 it was stopped.
+  Exit codes: 0 all is well, 2 a mistake in what was asked for, 3 a training failed, 130 and 143 it was stopped,
+  1 one of several runs or processes failed.
 """
 
 
@@ -38,7 +39,7 @@ def main(args: list[str] | None = None) -> None:
     if args is not None:
         sys.argv = [sys.argv[0], *args]
     if sys.argv[1:] in (["--help"], ["-h"], ["--version"]):
-        print(selectune.__version__ if sys.argv[1] == "--version" else HELP.rstrip())
+        print(version("selectune") if sys.argv[1] == "--version" else HELP.rstrip())
         sys.exit(0)
     start_early(sys.argv[1:])  # imports for seconds, as the next line does
     from selectune.verbs import run

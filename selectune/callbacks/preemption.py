@@ -97,6 +97,7 @@ class Preemption(pl.Callback):
 
     def __init__(self, requeues: signal.Signals | None = None, interrupts: bool = False) -> None:
         self.requeues, self._interrupts = requeues, interrupts
+        self.folder: Path | None = None  # of the run
         self.launcher: Any = None  # of ranks that this process has started, to which it passes a SIGTERM on
         self._rank_zero = int(os.environ.get("SLURM_PROCID", 0)) == 0
         self._handled: list[signal.Signals] = []
@@ -138,14 +139,16 @@ class Preemption(pl.Callback):
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self._interrupted:
+            for process in getattr(self.launcher, "procs", []):
+                process.kill()
             raise SystemExit(INTERRUPTED)
         if number in (signal.SIGTERM, signal.SIGINT):
             self._stop = True
-            self._interrupted = number == signal.SIGINT
+            self._interrupted |= number == signal.SIGINT
             for process in getattr(self.launcher, "procs", []):
                 process.send_signal(signal.SIGTERM)
             if self._interrupted and self._in_trainer and self._tells:
-                _write("Stopping after this batch; Ctrl-C again stops at once.")
+                _write("Stopping as soon as nothing is lost; Ctrl-C again stops at once.")
         else:
             self._warned, self._requeued = True, self._requeued or None  # a second signal asks again
         if not self._in_trainer:
@@ -176,7 +179,8 @@ class Preemption(pl.Callback):
         if self._stop or self._requeued:
             self._leaving = True
             if self._interrupted and self._tells:
-                _write("Stopped. The same command, with the same --output, goes on from there.")
+                again = f" The same command with --output {self.folder} goes on from there." if self.folder else ""
+                _write(f"Stopped.{again}")
             raise SystemExit(INTERRUPTED if self._interrupted else STOPPED)
 
     def _requeue(self) -> bool:
@@ -267,8 +271,10 @@ def _in_forked_child() -> None:
         if _active.requeues in _active._handled:
             signal.set_wakeup_fd(-1)
             signal.signal(_active.requeues, signal.SIG_IGN)
-        for number in {signal.SIGTERM, signal.SIGINT} & set(_active._handled):
-            signal.signal(number, USUAL.get(number, signal.SIG_DFL))
+        if signal.SIGTERM in _active._handled:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if signal.SIGINT in _active._handled:  # a terminal sends it to all; workers end with their parent
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 os.register_at_fork(after_in_child=_in_forked_child)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from textwrap import shorten
 from typing import Any, TypeVar
 
 import torch
@@ -14,7 +15,7 @@ from selectune.common.errors import UserError
 T = TypeVar("T")
 _sizes = {1}  # numbers of processes that there were, as a failed run has closed its group by the time that it is told
 PARENT = os.getppid()  # when this was imported; another one later, where that process has died
-LOST = re.compile(r"Connection (?:closed|reset|refused)|Broken pipe|(?i:nccl|gloo|socket).*(?:error|time)")
+LOST = re.compile(r"Connection (?:closed|reset) by peer|Broken pipe|remote process exited|(?i:socket timeout)")
 _Message = tuple[str, bool]  # of an error, and whether it is a UserError
 
 
@@ -120,6 +121,6 @@ def lost_process(raised: BaseException) -> str | None:
     if size < 2 or not isinstance(raised, RuntimeError) or not LOST.search(str(raised)):
         return None
     return (
-        f"Another of the {size} processes of this run has died; what it printed, or the system's log, may say why "
-        "(memory, for instance). The same command goes on from what is on the disk."
+        f"Another of the {size} processes of this run has died ({shorten(str(raised), 120)}); what it printed, or the "
+        "system's log, may say why (memory, for instance). The same command goes on from what is on the disk."
     )

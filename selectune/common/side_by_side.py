@@ -24,5 +24,6 @@ def side_by_side(fit: Callable[[Item], Result], items: Iterable[Item]) -> list[R
             filters are shared.
         items: few, as all results are kept.
     """
-    with threadpool_limits(1), ThreadPoolExecutor(torch.get_num_threads()) as pool:
+    workers = torch.get_num_threads()  # before the limit, which torch may share
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
         return list(pool.map(fit, items))

@@ -111,7 +111,7 @@ def find_data(
         splits, described = load_folder(path, how), f"local:{path.name}"
     elif path.suffix.lower() in READERS:
         splits, described = load_file(path, how), f"file:{path.name}"
-    elif _is_path(name):
+    elif _is_path(name) and not path.exists():
         raise DataError(f"There is no folder or file {name}; check data.dataset.")
     else:
         refuse_other_kinds(path)

@@ -218,8 +218,10 @@ class RunCLI(LightningCLI):
         def on_this_rank() -> None:
             with self.preemption:
                 self.trainer.strategy.setup_environment()
+                job = self.job()
+                self.preemption.folder = job.directory.path if job.directory else None
                 try:
-                    verb(self.job())
+                    verb(job)
                 except TrainingError:  # raised on all ranks, so none is left waiting
                     leave()
                     raise
@@ -275,7 +277,10 @@ def run_verb(verb: Callable[[], Any]) -> None:
             mistake = mistake.__cause__  # the parser wraps what constructors raise
         error = mistake or no_room(raised) or construction_problem(raised)
         if error is None and (lost := lost_process(raised)):
-            if _first() or os.getppid() != PARENT:  # the first process, which started this one, is no more
+            if os.environ.get("SELECTUNE_TRACEBACK"):
+                traceback.print_exception(raised)
+            # where the first process is no more, those that it has started tell; those that Slurm has, all do
+            if _first() or os.getppid() != PARENT or "SLURM_STEP_ID" in os.environ:
                 print(f"error: {lost}", file=sys.stderr)
             sys.exit(1)
         if error is None:

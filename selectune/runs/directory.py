@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -99,15 +100,14 @@ class Run(RunFiles):
         warm_up = self.warm_up
         results = [self.manifest, warm_up.manifest, self.checkpoints, warm_up.checkpoints, warm_up.export]
         if not any(result.exists() for result in results):
-            self.remove()
+            _remove(path for path in self.written if path != self.compare)  # where other runs may be at work
             self.lock.unlink(missing_ok=True)
             if not any(self.path.iterdir()):
                 self.path.rmdir()
 
     def remove(self) -> None:
         """Remove everything that a run wrote here."""
-        for target in self.written:
-            shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
+        _remove(self.written)
 
     def release(self) -> None:
         """Release the directory to other processes; the end of the process does so too."""
@@ -197,6 +197,11 @@ class Run(RunFiles):
         self._lock.truncate(0)
         self._lock.write(str(os.getpid()))
         self._lock.flush()
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _grew(earlier: dict[str, Any], config: dict[str, Any], name: str) -> bool:

@@ -10,13 +10,14 @@ from textwrap import shorten
 from typing import Any
 
 import torch
-from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import AcceleratorRegistry, CPUAccelerator, CUDAAccelerator, MPSAccelerator
 from lightning.pytorch.strategies import StrategyRegistry
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
+from selectune.callbacks.preemption import cluster_environments
 from selectune.common import checks
 from selectune.common.errors import UserError
 
@@ -47,7 +48,7 @@ def made_trainer(make: Callable[..., Trainer], options: Mapping[str, Any]) -> Tr
     if isinstance(options["val_check_interval"], int | float):  # Lightning reads time spans
         checks.positive("trainer.val_check_interval", options["val_check_interval"])
     _check_places(options)
-    _check_tasks(options["devices"])
+    _check_tasks(options["devices"], options.get("plugins"))
     try:
         trainer = make(**options)
     except REFUSALS as error:
@@ -94,14 +95,17 @@ def _check_places(options: Mapping[str, Any]) -> None:
         raise UserError(f"trainer.devices is {devices}, but must be a number, a list of numbers, or auto.")
 
 
-def _check_tasks(devices: Any) -> None:
+def _check_tasks(devices: Any, plugins: Any) -> None:
     """Refuse tasks of Slurm that a run would not use.
 
     Raises:
         UserError: there are several, of which each node's number is not known, or is not that of the devices.
     """
     tasks = int(os.environ.get("SLURM_NTASKS", "1"))
-    if tasks < 2 or not SLURMEnvironment.detect():
+    started = "SLURM_STEP_ID" in os.environ  # by srun, and not as the one process of a batch script
+    if tasks < 2 or not started or cluster_environments(plugins):
+        return
+    if TorchElasticEnvironment.detect() or not SLURMEnvironment.detect():
         return
     if (per_node := os.environ.get("SLURM_NTASKS_PER_NODE")) is None:
         raise UserError(

@@ -60,7 +60,8 @@ class Comparison:
         A warm-up is run once, by the fit at its first seed, and the others start from what it gave.
         """
         folder = self.folder(name, seed)
-        needs: tuple[Path, ...] = ()
+        # A fit that ends in a mistake would leave rivals that rest on nothing.
+        needs: tuple[Path, ...] = () if folder == self.output else (self.output,)
         if folder != self.output and self.config.get("warm_up"):
             changes = changes | {"warm_up": None, "model.checkpoint": str(RunFiles(self.output).warm_up.export)}
             needs = (RunFiles(self.output).warm_up.path,)

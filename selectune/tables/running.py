@@ -30,7 +30,7 @@ from selectune.common.errors import UserError
 from selectune.common.run_files import RunFiles
 from selectune.tables.grid import Cell
 from selectune.tables.layers import Config, setting
-from selectune.tables.server import start_server, threads_of
+from selectune.tables.server import limits, start_server, threads_of
 
 LOOK_S = 1.0  # between two looks for what a cell waits for
 GRACE_S = 10.0  # between asking a worker to end and ending it
@@ -66,7 +66,7 @@ def run_cells(
     context = multiprocessing.get_context("forkserver")
 
     def start(cell: Cell) -> int:
-        process = context.Process(target=_run_cell, args=(cell, threads, keep_models, dict(os.environ)))
+        process = context.Process(target=_run_cell, args=(cell, threads, keep_models, os.environ | limits(threads)))
         process.start()
         running[process.sentinel] = process
         return process.sentinel
@@ -108,6 +108,11 @@ def in_order(
                 todo.remove(cell)
                 on_start(cell)
                 running[start(cell)] = cell, time.monotonic()
+        if todo and not running:  # as where somebody has removed it
+            cell = todo.pop(0)
+            lacks = next(folder for folder in cell.needs if not RunFiles(folder).serves)
+            failed.append(cell.folder)
+            yield Outcome(cell, 0.0, f"it needs {lacks}, which is not there")
         # What is waited for may be there before the run that makes it has ended.
         patience = LOOK_S if todo and len(running) < jobs else None
         for key, code in ended(patience) if running else ():

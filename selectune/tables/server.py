@@ -18,10 +18,15 @@ def threads_of(jobs: int) -> int:
     return max(1, cores // jobs)
 
 
+def limits(threads: int) -> dict[str, str]:
+    """The variables by which libraries of a process take so many threads."""
+    return {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
+
+
 def start_server(threads: int) -> None:
     """Start the server unless it runs, with as many threads as each worker may have, and with this code."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(["selectune.tables.preload"])
-    settings = {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
+    settings = limits(threads)
     code = str(Path(__file__).parents[2])  # the server does not know our sys.path when it imports
     settings["PYTHONPATH"] = os.pathsep.join(filter(None, [code, os.environ.get("PYTHONPATH")]))
     earlier = {name: os.environ.get(name) for name in settings}
@@ -40,6 +45,8 @@ def start_early(args: Sequence[str]) -> None:
         args: of the command line, not yet checked.
     """
     if not (args and (args[0] in ("compare", "table") or "--compare" in args)) or {"--help", "-h"} & {*args}:
+        return
+    if "--dry_run" in args or "--launcher" in args or {"RANK", "LOCAL_RANK", "SLURM_STEP_ID"} & {*os.environ}:
         return
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--jobs", type=int, default=1)

@@ -25,6 +25,7 @@ CASES: dict[str, dict[str, str]] = {
         a_name_of_spaces="--data.dataset ' '",
         a_workbook="--data.dataset rows.xlsx",
         a_workbook_that_is_not_there="--data.dataset nowhere.xlsx",
+        a_workbook_by_its_path="--data.dataset ./rows.xlsx",
         a_text_file="--data.dataset rows.txt",
         a_compressed_file="--data.dataset rows.csv.gz",
         a_pickle="--data.dataset rows.pkl",

@@ -12,6 +12,7 @@ import torch
 from selectune import FineTuner
 from selectune.callbacks.preemption import INTERRUPTED, Preemption
 from tests.conftest import Here, metrics_of
+from tests.mistakes import names
 
 
 def test_a_training_that_is_interrupted_goes_on_and_ends_as_one_that_was_not(
@@ -48,10 +49,12 @@ def test_a_second_interrupt_does_not_wait_for_the_batch() -> None:
 
 
 def test_outside_of_a_trainer_it_ends_at_once(capfd: pytest.CaptureFixture[str]) -> None:
-    with Preemption(interrupts=True), pytest.raises(SystemExit) as end:
+    handler = Preemption(interrupts=True)
+    handler.folder = Path("runs/first")
+    with handler, pytest.raises(SystemExit) as end:
         signal.raise_signal(signal.SIGINT)
     assert end.value.code == INTERRUPTED
-    assert "goes on from there" in capfd.readouterr().err
+    assert names(capfd.readouterr().err, "--output runs/first", "goes on from there")
     assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
 
 

@@ -59,10 +59,13 @@ TASKS = {  # of Slurm, and what is told
 @pytest.mark.parametrize("case", TASKS)
 def test_tasks_of_slurm_that_a_run_would_not_use_are_refused(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     variables, options, named = TASKS[case]
-    for name, value in ({"SLURM_JOB_NAME": "job.sh", "SLURM_PROCID": "0"} | variables).items():
+    for name, value in ({"SLURM_JOB_NAME": "job.sh", "SLURM_PROCID": "0", "SLURM_STEP_ID": "0"} | variables).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("lightning.pytorch.accelerators.CUDAAccelerator.is_available", lambda: False)
     with mistake(UserError, *named):
+        made_trainer(Trainer, OPTIONS | options)
+    with monkeypatch.context() as torchrun:
+        torchrun.setenv("TORCHELASTIC_RUN_ID", "1")
         made_trainer(Trainer, OPTIONS | options)
     monkeypatch.setenv("SLURM_JOB_NAME", "interactive")
     made_trainer(Trainer, OPTIONS | options)

@@ -18,6 +18,8 @@ STARTS = {
     "table --jobs many": None,
     "table --jobs -1": None,
     "table --help": None,
+    "table --config a.yaml --output out --dry_run": None,
+    "table --config a.yaml --output out --launcher slurm": None,
     "fit --config a.yaml --jobs 2": None,
     "": None,
 }
