@@ -154,7 +154,7 @@ def test_a_forecast_of_a_screened_choice(cli: Cli, warming: list[str], arguments
     ("more", "named"),
     [
         ({"keep_rows": 300}, ["data.keep_rows", 300]),
-        ({"target": "nowhere.csv"}, ["nowhere.csv", "data.dataset"]),
+        ({"target": "nowhere.csv"}, ["nowhere.csv"]),
         ({"selector": {"class_path": "GOTD", "init_args": {"eps": {"std": -1.0}}}}, ["eps.std", -1.0]),
         ({"max_train_rows": None, "dataset": []}, []),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,14 @@ from selectune import FineTuner
 from selectune.callbacks.preemption import INTERRUPTED, Preemption
 from tests.conftest import Here, metrics_of
 from tests.mistakes import names
+
+
+@pytest.fixture(autouse=True)
+def usual_handler() -> Iterator[None]:
+    """A shell's job in the background is started with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_a_training_that_is_interrupted_goes_on_and_ends_as_one_that_was_not(
