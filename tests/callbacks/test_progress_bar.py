@@ -8,8 +8,8 @@ from selectune import FineTuner, TextClassification
 from selectune.callbacks.trainer import Trainer
 
 
-def test_no_metric_stands_without_its_rows(model_folder: Path) -> None:
-    data = TextClassification("docstrings", max_length=32, max_batch_tokens=256, max_train_rows=40)
+def test_no_metric_stands_without_its_rows(data_folder: Path, model_folder: Path) -> None:
+    data = TextClassification(str(data_folder), max_length=32, max_batch_tokens=256, max_train_rows=40)
     module = FineTuner(str(model_folder))
     trainer = Trainer(
         accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_model_summary=False

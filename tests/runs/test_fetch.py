@@ -62,6 +62,7 @@ def config(tmp_path: Path) -> Path:
     return file
 
 
+@pytest.mark.slow  # five processes that import afresh
 def test_what_is_missing_is_listed_downloaded_and_copied_for_a_machine_without_a_network(
     fetch: Fetch, config: Path, hub: tuple[str, list[str]], tmp_path: Path
 ) -> None:
@@ -93,6 +94,7 @@ def test_what_is_missing_is_listed_downloaded_and_copied_for_a_machine_without_a
     assert names(damaged.stderr, "model.safetensors", "damaged")
 
 
+@pytest.mark.slow  # three of them
 def test_what_the_hub_lacks_is_told_in_a_sentence(fetch: Fetch, config: Path) -> None:
     config.write_text(config.read_text().replace("someone/tiny", "someone/else"))
     listed = fetch("--config", config, "--list")

@@ -53,7 +53,7 @@ def charged(data_folder: Path, model_folder: Path, monkeypatch: pytest.MonkeyPat
     return charge
 
 
-@pytest.mark.parametrize("estimator", ["masked", "masked_pseudo"])
+@pytest.mark.parametrize("estimator", ["masked", pytest.param("masked_pseudo", marks=pytest.mark.slow)])
 def test_the_order_of_selections_changes_no_charge(estimator: str, charged: Charged, tmp_path: Path) -> None:
     alone = {name: charged(name, tmp_path / name, estimator) for name in SELECTIONS}
     assert alone["nearest"]["score"] == alone["semantic"]["score"] < alone["generative"]["score"]
