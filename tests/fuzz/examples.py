@@ -1,4 +1,4 @@
-"""How many examples, and how the bytes of a file are damaged."""
+"""Numbers of examples, and damage to the bytes of a file."""
 
 from __future__ import annotations
 

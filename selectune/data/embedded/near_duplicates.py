@@ -46,7 +46,7 @@ _MULTIPLIERS = _MULTIPLIERS | 1
 
 
 def _marks(texts: Sequence[str]) -> Iterator[list[str | bytes]]:
-    """What each text shares with those that it is joined with: its beginning, and its sketch in each band."""
+    """Give the marks of each text, one of which it shares with a text it is joined with: its beginning and its bands."""
     codes, starts = list[int](), list[int]()
     for text in texts:
         words = text.split()
