@@ -46,7 +46,7 @@ _MULTIPLIERS = _MULTIPLIERS | 1
 
 
 def _marks(texts: Sequence[str]) -> Iterator[list[str | bytes]]:
-    """Give the marks of each text, one of which it shares with a text it is joined with: its beginning and its bands."""
+    """Give the marks of each text, by which texts are joined: its beginning, and its sketch in each band."""
     codes, starts = list[int](), list[int]()
     for text in texts:
         words = text.split()
