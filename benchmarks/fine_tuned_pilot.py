@@ -142,7 +142,8 @@ def prepared(rows: CleanRows, fault: str, seed: int, folder: Path, options: argp
                           "max_length": 64, "batch_size": 32},
         },
         "model": {"checkpoint": options.model, "learning_rate": 1e-4},
-        "trainer": {"max_epochs": 3, "precision": "bf16-mixed", "accelerator": "cpu", "enable_progress_bar": False},
+        "trainer": {"max_epochs": 3, "precision": options.precision, "accelerator": "cpu",
+                    "enable_progress_bar": False},
         "scorer": {"generative": {"head": "probe", "layers": [1]}},
     }  # fmt: skip
     base.write_text(yaml.safe_dump(settings, sort_keys=False))
@@ -220,6 +221,7 @@ def main() -> None:
     made.add_argument("--seeds", type=int, default=1)
     made.add_argument("--first_seed", type=int, default=0)
     made.add_argument("--again", action="store_true", help="make pilots alone, for the trainings that the file has")
+    made.add_argument("--precision", default="bf16-mixed", help="32-true where the processor has no bfloat16")
     made.add_argument("--work", type=Path, default=Path("runs/fine_tuned_pilot"))
     options = made.parse_args()
     options.work = options.work.resolve()
