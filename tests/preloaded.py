@@ -15,10 +15,15 @@ import transformers.integrations
 import transformers.loss.loss_utils
 import transformers.models.auto.modeling_auto
 import transformers.models.bert.modeling_bert  # noqa: F401
+from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
-import selectune.report.command
-import selectune.tables.preload  # noqa: F401
+import selectune.tables.preload
+import selectune.verbs  # noqa: F401
 import tests.processes  # noqa: F401
+from selectune.report.render import precompile
 
+for package in ("selectune.diagnose", "selectune.pilot"):
+    precompile(package)
+get_checkpoint_conversion_mapping("bert")  # makes those of all models, and keeps them
 gc.collect()
 gc.freeze()  # or each collection in a fork looks through all of this, and copies its pages

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from selectune.common.files import atomic_file
 from selectune.common.run_files import RunFiles
@@ -14,6 +15,9 @@ from selectune.report.run_data import STAGE_NAMES
 from selectune.report.verdict_section import change, measured_over, over
 from selectune.verdict import prose
 from selectune.verdict.evidence import FAIR
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 # Filters of numbers; each takes `unknown` as well, to show in place of None.
 FORMATS: dict[str, Callable[..., str]] = {
@@ -67,15 +71,28 @@ def rendered(template: str, content: Mapping[str, Any], package: str = "selectun
         content: what it shows; strings are escaped there.
         package: that has the template.
     """
+    return environment(package).get_template(template).render(content)
+
+
+@cache
+def environment(package: str) -> Environment:
+    """The templates of a package and of ``selectune.report``, each compiled once in a process and its forks."""
     from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
     loaders = [PackageLoader(name) for name in dict.fromkeys([package, "selectune.report"])]
-    environment = Environment(
+    made = Environment(
         loader=ChoiceLoader(loaders), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= FILTERS | {"in_words": in_words} | {name: _shown(write) for name, write in FORMATS.items()}
-    environment.globals |= GLOBALS
-    return environment.get_template(template).render(content)
+    made.filters |= FILTERS | {"in_words": in_words} | {name: _shown(write) for name, write in FORMATS.items()}
+    made.globals |= GLOBALS
+    return made
+
+
+def precompile(package: str = "selectune.report") -> None:
+    """Compile all templates, as a process does that pages are made in forks of."""
+    made = environment(package)
+    for name in made.list_templates():
+        made.get_template(name)
 
 
 def _shown(write: Callable[..., str]) -> Callable[..., str]:

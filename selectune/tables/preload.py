@@ -1,4 +1,4 @@
-"""Imports of the server that workers are forked from, done once for all cells, and the commit of the code then.
+"""Imports of the server that workers are forked from, compiled templates and the commit of the code, for all cells.
 
 The server computes nothing, since a fork loses the threads of whatever computes; the one thread that pyarrow's
 allocator starts looks after itself in a fork.
@@ -12,5 +12,7 @@ import transformers  # noqa: F401
 
 import selectune.runs.command  # noqa: F401
 from selectune.costs.record import code_version
+from selectune.report.render import precompile
 
-code_version()  # is remembered, also by what is forked
+code_version()  # is remembered, also by what is forked, as are the templates
+precompile()
