@@ -1,6 +1,7 @@
 # make quickstart   plan, fit by the plan, and verdict on the embedded default, into a new folder under runs/
 # make test         the fast tests
 # make lint         style and types
+# make lock         versions and hashes of all that a release installs; asks PyPI
 # make audit        known vulnerabilities of the pinned packages; asks PyPI and OSV
 # Set-up goes into .venv and happens once; PYTHON=python3.12 chooses another interpreter.
 PYTHON ?= python3
@@ -8,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: install quickstart test test-slow lint audit benchmarks
+.PHONY: install quickstart test test-slow lint lock audit
 
 install: $(READY)
 
@@ -35,6 +36,11 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+lock: $(READY)
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --constraint constraints.txt --generate-hashes --universal --python-version 3.11 \
+	  --no-annotate --no-header --quiet --output-file requirements.lock
 
 audit: $(READY)
 	$(BIN)/python -m pip install --quiet pip-audit

@@ -1,0 +1,44 @@
+"""The lock of a release: everything that it installs, at the versions that are tested, each with its hashes."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+LOCK, CONSTRAINTS = REPOSITORY / "requirements.lock", REPOSITORY / "constraints.txt"
+
+
+def versions(text: str) -> dict[str, str]:
+    """Pinned versions by normalized names."""
+    pins = re.findall(r"^([\w.-]+)(?:\[[^\]]*\])?==([^\s;\\]+)", text, re.MULTILINE)
+    return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in pins}
+
+
+def test_every_package_has_hashes_and_nothing_else() -> None:
+    for block in re.split(r"^(?=\w)", LOCK.read_text(), flags=re.MULTILINE):
+        if block.strip():
+            first, *hashes = [line.strip().rstrip("\\").strip() for line in block.strip().splitlines()]
+            assert re.fullmatch(r"[\w.-]+(\[[\w,-]+\])?==[^\s;]+( ; .*)?", first), first
+            assert hashes, f"{first} has no hash"
+            assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", one) for one in hashes), first
+
+
+def test_what_a_release_installs_is_there_at_the_versions_that_are_tested() -> None:
+    locked, tested = versions(LOCK.read_text()), versions(CONSTRAINTS.read_text())
+    apart = {
+        name: (locked[name], tested[name]) for name in locked.keys() & tested.keys() if locked[name] != tested[name]
+    }
+    assert not apart
+    needed = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["dependencies"]
+    names = {re.sub(r"[-_.]+", "-", re.split(r"[\[<>=!~ ]", one, maxsplit=1)[0]).lower() for one in needed}
+    assert names <= locked.keys(), "make lock"
+    assert names <= tested.keys()
+
+
+@pytest.mark.parametrize("name", ["nvidia-cublas", "triton"])
+def test_a_gpu_has_what_it_needs_too(name: str) -> None:
+    assert name in versions(LOCK.read_text())
