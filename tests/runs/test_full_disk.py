@@ -1,4 +1,4 @@
-"""A disk that fills up: one sentence with the path, nothing half-written, and the run goes on once there is room.
+"""A disk that fills up, or cannot be written: one sentence with the path, nothing half-written, and the run goes on later.
 
 `slow`; it mounts small file systems in memory, so it is skipped where that is not allowed.
 """
@@ -75,3 +75,24 @@ def test_a_run_on_a_full_disk_says_so_and_goes_on_once_there_is_room(
     assert code == 0, told[-4000:]
     assert metrics_of(run)["test/loss"] == pytest.approx(metrics_of(finished)["test/loss"])
     assert not list(run.rglob("*.partial")) + list(cache.rglob("*.partial"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("filled", [False, True])
+def test_a_cache_that_cannot_be_written_is_named_and_the_run_goes_on_once_it_can(
+    filled: bool, mount: Mount, selecting: list[str], finished: Path, tmp_path: Path
+) -> None:
+    disk, run = mount("64m"), tmp_path / "run"
+    if filled:
+        assert fit(tmp_path, selecting, tmp_path / "before", disk / "cache")[0] == 0
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    code, told = fit(tmp_path, selecting, run, disk / "cache")
+    assert code == 2, told[-4000:]
+    assert "Traceback" not in told
+    sentence = told.partition("error: ")[2]
+    assert str(disk / "cache") in sentence
+    assert "SELECTUNE_CACHE" in sentence or "--cache" in sentence
+    subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+    code, told = fit(tmp_path, selecting, run, disk / "cache")
+    assert code == 0, told[-4000:]
+    assert metrics_of(run)["test/loss"] == pytest.approx(metrics_of(finished)["test/loss"])

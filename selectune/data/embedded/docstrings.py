@@ -22,10 +22,11 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from selectune.common.errors import DataError
-from selectune.common.files import atomic_file, atomic_folder
+from selectune.common.files import atomic_file
 from selectune.common.progress import progress
 from selectune.data.embedded import extract
 from selectune.data.embedded.held_out import a_tenth, digest, even
+from selectune.data.embedded.kept import is_whole, making
 from selectune.data.embedded.libraries import Library, installed_in, libraries_of, masking
 
 FORMAT = 1  # part of the key: raise it whenever the same packages would give another corpus
@@ -41,7 +42,7 @@ def docstrings(
     at_least: int = 500,
     at_most: int = 5000,
 ) -> Path:
-    """Return the folder of the corpus, in the hub's layout, building it when it is not in the cache.
+    """Return the folder of the corpus, in the hub's layout, building it when it is not in the cache, or damaged there.
 
     The folder holds ``train.parquet`` and ``test.parquet`` (``text``: string; ``label``: ClassLabel with the names of
     the libraries) and ``corpus.json`` (versions, counts, content fingerprint). It is the same for the same versions of
@@ -71,7 +72,7 @@ def uneven(
     at_least: int = 500,
     held_out: int = 40,
 ) -> Path:
-    """Return the folder of the corpus as it stands, building it when it is not in the cache.
+    """Return the folder of the corpus as it stands, building it when it is not in the cache, or damaged there.
 
     Each docstring is a row, as often as it is there. ``test.parquet`` has as many rows of each library, no two of them
     near-duplicates, and ``natural.parquet`` a twentieth of all rows, by hash, in the shares and with the copies that
@@ -96,7 +97,7 @@ def _corpus(name: str, cache: Path, roots: Sequence[Path] | None, shape: dict[st
     versions = {name: version for name, (version, _) in installed.items()}
     key = digest(json.dumps([FORMAT, sys.version_info[:2], shape, versions])).hex()
     target = cache / "embedded" / f"{name}-{key}"
-    if not target.is_dir():
+    if not is_whole(target):
         libraries, at_least = libraries_of(installed), shape["at_least"]
         read = digest(json.dumps([FORMAT, sys.version_info[:2], shape["floor"], shape["cap"], versions])).hex()
         texts = _read_once(cache / "docstrings" / f"{read}.parquet", libraries, shape["floor"], shape["cap"])
@@ -118,7 +119,7 @@ def _corpus(name: str, cache: Path, roots: Sequence[Path] | None, shape: dict[st
             for _ in range(1 if most else count)
         )
         about = {"format": FORMAT, "key": key, "python": list(sys.version_info[:2]), **shape}
-        with atomic_folder(target) as scratch:
+        with making(target) as scratch:
             _write(scratch, [(text, name) for _, text, name in rows], about, libraries, shape.get("held_out", 0))
     return target
 

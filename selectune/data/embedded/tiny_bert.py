@@ -9,9 +9,9 @@ from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 
-from selectune.common.files import atomic_folder
 from selectune.common.progress import terminal
 from selectune.data.embedded.docstrings import docstrings
+from selectune.data.embedded.kept import is_whole, making
 
 FORMAT = 2  # part of the key: raise it whenever the same corpus would give another model
 SEED = 0
@@ -28,7 +28,7 @@ def tiny_bert(
     hidden: int = 128,
     heads: int = 2,
 ) -> Path:
-    """Return the folder of the model, in the hub's layout, making it when it is not in the cache.
+    """Return the folder of the model, in the hub's layout, making it when it is not in the cache, or damaged there.
 
     ``AutoTokenizer``, ``AutoModel`` and ``AutoModelForMaskedLM`` open it. The WordPiece vocabulary, lower-cased, is
     trained on the corpus' train split; the weights are random, always the same, and the global random state is left
@@ -51,14 +51,14 @@ def tiny_bert(
     makers = {name: version(name) for name in ("tokenizers", "transformers", "torch")}
     recipe = json.dumps([FORMAT, SEED, MAX_LENGTH, SPECIAL, content, shape, makers])
     target = cache / "embedded" / f"docstrings-bert-{hashlib.blake2b(recipe.encode(), digest_size=16).hexdigest()}"
-    if not target.is_dir():
+    if not is_whole(target):
         import pyarrow.parquet as pq
         from transformers import BertTokenizer
 
         texts = pq.read_table(corpus / "train.parquet", columns=["text"])["text"].to_pylist()
         console = terminal()
         shown = console.status("Training a vocabulary") if console else nullcontext()
-        with shown, atomic_folder(target) as scratch:
+        with shown, making(target) as scratch:
             ids = {piece: i for i, piece in enumerate(train_vocabulary(texts, vocabulary))}
             BertTokenizer(vocab=ids, do_lower_case=True, model_max_length=MAX_LENGTH).save_pretrained(scratch)
             _write_model(scratch, layers=layers, hidden=hidden, heads=heads)

@@ -37,7 +37,7 @@ def test_auto_classes_open_it(model: Path, corpus: Path) -> None:
     assert masked(**batch).logits.shape == (*batch["input_ids"].shape, len(tokenizer))
     assert AutoModel.from_pretrained(model)(**batch).last_hidden_state.shape == (*batch["input_ids"].shape, 32)
     assert sorted(path.name for path in model.iterdir()) == [
-        "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
+        "config.json", "model.safetensors", "sums.json", "tokenizer.json", "tokenizer_config.json",
     ]  # fmt: skip
 
 
