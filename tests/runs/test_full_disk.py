@@ -1,4 +1,4 @@
-"""A disk that fills up, or cannot be written: one sentence with the path, nothing half-written, and the run goes on later.
+"""A disk that fills up or cannot be written: one sentence with the path, nothing half-written, and it goes on later.
 
 `slow`; it mounts small file systems in memory, so it is skipped where that is not allowed.
 """
