@@ -6,7 +6,8 @@ Both are over random rows at half of the cost of three epochs on all rows, on po
 sets: results/faulty_pools_fine_tuned.csv (the 22M model, 1,500 rows, three seeds) and results/faulty_pools_outcome.csv
 (heads on frozen embeddings, five seeds). A pilot rehearses plans with heads, and takes the gain of a fine-tuning to lie
 around what they show with a standard deviation of FINE_TUNED_SPREAD. What is printed as ``spread`` is the root mean
-square of the differences, less what the seeds of the fine-tunings alone make of it.
+square of the differences, less what the seeds of the fine-tunings alone make of it, and as ``times`` the slope of the
+heads' gains over the fine-tunings', by least squares weighted for the noise of both.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 from _fine_tuned import Run
 from _table import Row, parser, read_records, table
 from fine_tuned_outcomes import ANSWERS, SHARES
+from scipy.optimize import minimize_scalar
 
 from selectune.pilot.recommendation import FINE_TUNED_SPREAD
 
@@ -58,18 +60,31 @@ def _gains(runs: dict[tuple[str, str, int], dict[str, float]] | dict[tuple[str, 
     return made
 
 
+def times(tuned: np.ndarray, heads: np.ndarray, noise: float, noise_of_heads: float) -> float:
+    """How many times as large gains of heads are, where both are known with some variance (Deming 1943)."""
+
+    def misfit(slope: float) -> float:
+        return float(np.sum((heads - slope * tuned) ** 2) / (noise_of_heads + slope**2 * noise))
+
+    return float(minimize_scalar(misfit, bounds=(0.1, 10), method="bounded").x)
+
+
 def main() -> None:
     options = parser(__doc__ or "").parse_args()
     tuned, heads = of_fine_tunings(), of_heads()
-    rows, apart, noise = [], [], []
+    rows, apart, noise, noise_of_heads = [], [], [], []
     for key in (key for key in tuned if key in heads):
         case, arm = "/".join(key[:2]), key[2]
         apart.append(float(np.mean(tuned[key]) - np.mean(heads[key])))
         noise.append(float(np.var(tuned[key], ddof=1)) / len(tuned[key]))
+        noise_of_heads.append(float(np.var(heads[key], ddof=1)) / len(heads[key]))
         rows += [Row(case, arm, "fine_tuned", float(np.mean(tuned[key]))), Row(case, arm, "head", np.mean(heads[key]))]
         rows.append(Row(case, arm, "apart", apart[-1]))
     spread = float(np.sqrt(max(0.0, np.mean(np.square(apart)) - np.mean(noise))))
-    print(table([*rows, Row("all", "", "apart", float(np.mean(apart))), Row("all", "", "spread", spread)]))
+    both = [np.array([row.value for row in rows if row.metric == name]) for name in ("fine_tuned", "head")]
+    rows += [Row("all", "", "apart", float(np.mean(apart))), Row("all", "", "spread", spread)]
+    rows.append(Row("all", "", "times", times(*both, float(np.mean(noise)), float(np.mean(noise_of_heads)))))
+    print(table(rows))
     taken = 100 * FINE_TUNED_SPREAD
     if options.check and abs(spread - taken) > WITHIN * taken:
         print(f"missed: a pilot takes the spread to be {taken:g} points", file=sys.stderr)
