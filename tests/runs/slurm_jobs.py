@@ -46,6 +46,8 @@ MOMENTS: dict[str, tuple[str, str, str, int, str]] = {
     "training": (*FINE_TUNER, "training_step", 5, "train"),
     "test": (*FINE_TUNER, "test_step", 1, ""),
 }
+# the nodes of a Slurm that tests start are all this machine, which does not know their names
+HERE = {"OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
 
 
 def slurm_answers() -> bool:
@@ -53,19 +55,29 @@ def slurm_answers() -> bool:
     return commands and subprocess.run(["sinfo"], capture_output=True).returncode == 0
 
 
+def n_nodes() -> int:
+    """Nodes of the Slurm that answers; 0 where none does."""
+    if not slurm_answers():
+        return 0
+    told = subprocess.run(["sinfo", "--noheader", "--Node", "--format=%N"], capture_output=True, text=True, check=True)
+    return len(set(told.stdout.split()))
+
+
 def script(moments: Sequence[str], signal: str) -> str:
     """``main.py`` that is sent a signal once at each of some moments."""
     return SCRIPT.replace("MOMENTS", repr([MOMENTS[name] for name in moments])).replace("SIGNAL", signal)
 
 
-def run_job(tmp_path: Path, script: Path, *args: str | Path, tasks: int = 1) -> str:
+def run_job(tmp_path: Path, script: Path, *args: str | Path | int, nodes: int = 1, tasks: int = 1) -> str:
     """Run a script as a job to its end, however often it is requeued; gives what it printed."""
     command = " ".join(map(str, [sys.executable, script, *args]))
     folder = tmp_path / "work"
     folder.mkdir(exist_ok=True)
     (folder / "job.sh").write_text(
-        f"#!/bin/bash\n#SBATCH --requeue --open-mode=append --output=job.log --ntasks-per-node={tasks}\n"
-        f"export PYTHONPATH={REPOSITORY} OMP_NUM_THREADS=1 SELECTUNE_CACHE={tmp_path / 'jobs-cache'}\n"
+        "#!/bin/bash\n#SBATCH --requeue --open-mode=append --output=job.log\n"
+        f"#SBATCH --nodes={nodes} --ntasks-per-node={tasks}\n"
+        f"export {' '.join(f'{name}={value}' for name, value in HERE.items())}\n"
+        f"export PYTHONPATH={REPOSITORY} SELECTUNE_CACHE={tmp_path / 'jobs-cache'}\n"
         f"srun {command} && echo finished >>ends\n"
         "echo code $? >>ends\n"
     )

@@ -16,7 +16,7 @@ from selectune.common.run_files import RunFiles
 from selectune.costs.ledger import read_ledger
 from tests.conftest import REPOSITORY, Here, Shared
 from tests.processes import run_main
-from tests.runs.slurm_jobs import MOMENTS, run_job, same_metrics, script, slurm_answers
+from tests.runs.slurm_jobs import HERE, MOMENTS, n_nodes, run_job, same_metrics, script, slurm_answers
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not slurm_answers(), reason="there is no Slurm here")]
 
@@ -27,24 +27,29 @@ def job(tmp_path: Path) -> Callable[..., str]:
     return partial(run_job, tmp_path)
 
 
-@pytest.mark.parametrize("tasks", [1, 2])
+two_nodes = pytest.mark.skipif(n_nodes() < 2, reason="this Slurm has one node")
+
+
+@pytest.mark.parametrize(("nodes", "tasks"), [(1, 1), (1, 2), pytest.param(2, 1, marks=two_nodes)])
 def test_a_warned_job_is_requeued_and_ends_as_one_that_was_not(
-    tasks: int, job: Callable[..., str], here: Here, selecting: list[str], arguments: list[str], tmp_path: Path
-) -> None:
+    nodes: int, tasks: int, job: Callable[..., str], here: Here, selecting: list[str], arguments: list[str],
+    tmp_path: Path,
+) -> None:  # fmt: skip
     """Beside it, in the same folder, one of another config starts from its own weights."""
     fit = ["fit", *selecting, "--data.batch_size", "8", "--output"]
     other = ["fit", *arguments, "--model.seed", "5", "--output"]
     here(*fit, tmp_path / "whole")
     here(*other, tmp_path / "other")
-    ranks = ["--trainer.devices", "2", "--trainer.strategy", "ddp"] if tasks == 2 else []
+    several = nodes * tasks > 1
+    ranks = ["--trainer.num_nodes", nodes, "--trainer.devices", tasks, "--trainer.strategy", "ddp"] if several else []
     work = tmp_path / "work"
     (tmp_path / "warned.py").write_text(script(["scoring", "training"], "USR1"))
-    told = job(tmp_path / "warned.py", *fit, "run", *ranks, tasks=tasks)
+    told = job(tmp_path / "warned.py", *fit, "run", *ranks, nodes=nodes, tasks=tasks)
     assert told.count("is being requeued") == 2
     assert "Traceback" not in told
     assert (work / "ends").read_text().split("\n")[-3:-1] == ["finished", "code 0"]
     assert (work / "ends").read_text().count("finished") == 1, "the script did not take a requeued run for finished"
-    same_metrics(work / "run", tmp_path / "whole", 1e-4 if tasks == 2 else 1e-6)
+    same_metrics(work / "run", tmp_path / "whole", 1e-4 if several else 1e-6)
     records = [record for record in read_ledger(work / "run" / "cost.jsonl") if not record.cached]
     for stage, rows in (("score", 216), ("train", 2 * 54)):
         assert sum(record.examples for record in records if record.stage == stage) == rows, "nothing is done twice"
@@ -88,10 +93,11 @@ def test_whatever_it_does_a_signalled_job_goes_on_and_ends_as_one_that_was_not(
 JOBS = {  # options of sbatch that a node without GPUs needs, and the runs that are made
     "one_node": (["--ntasks-per-node=2", "--gpus-per-node=0"], ["run"]),
     "array": (["--array=3,4", "--gpus-per-node=0"], ["run-3", "run-4"]),
+    "several_nodes": (["--ntasks-per-node=1", "--gpus-per-node=0"], ["run"]),
 }
 
 
-@pytest.mark.parametrize("name", JOBS)
+@pytest.mark.parametrize("name", ["one_node", "array", pytest.param("several_nodes", marks=two_nodes)])
 def test_a_job_that_is_shipped_runs_as_it_stands(name: str, arguments: list[str], tmp_path: Path) -> None:
     options, runs = JOBS[name]
     settings = dict(zip(arguments[::2], arguments[1::2]))
@@ -104,7 +110,7 @@ def test_a_job_that_is_shipped_runs_as_it_stands(name: str, arguments: list[str]
     submitted = subprocess.run(
         ["sbatch", "--wait", *options, f"--output={tmp_path}/%j.log", file, tmp_path / "task.yaml", tmp_path / "run",
          "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"],
-        cwd=REPOSITORY, env=os.environ | places | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+        cwd=REPOSITORY, env=os.environ | places | HERE, capture_output=True, text=True,
     )  # fmt: skip
     told = submitted.stderr + "".join(log.read_text() for log in tmp_path.glob("*.log"))
     assert submitted.returncode == 0, told[-4000:]
