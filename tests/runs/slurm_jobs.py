@@ -70,28 +70,39 @@ def script(moments: Sequence[str], signal: str) -> str:
 
 def run_job(tmp_path: Path, script: Path, *args: str | Path | int, nodes: int = 1, tasks: int = 1) -> str:
     """Run a script as a job to its end, however often it is requeued; gives what it printed."""
+    number = submit(tmp_path, script, *args, nodes=nodes, tasks=tasks)
+    wait_for(number, tmp_path / "work" / "job.log")
+    return (tmp_path / "work" / "job.log").read_text()
+
+
+def submit(
+    tmp_path: Path, script: Path, *args: str | Path | int, nodes: int = 1, tasks: int = 1, name: str = "job"
+) -> str:
+    """Submit a script as a job in ``work``, which prints to ``job.log`` there and puts its code into ``ends``."""
     command = " ".join(map(str, [sys.executable, script, *args]))
     folder = tmp_path / "work"
     folder.mkdir(exist_ok=True)
-    (folder / "job.sh").write_text(
-        "#!/bin/bash\n#SBATCH --requeue --open-mode=append --output=job.log\n"
+    (folder / f"{name}.sh").write_text(
+        f"#!/bin/bash\n#SBATCH --requeue --open-mode=append --output={name}.log\n"
         f"#SBATCH --nodes={nodes} --ntasks-per-node={tasks}\n"
-        f"export {' '.join(f'{name}={value}' for name, value in HERE.items())}\n"
+        f"export {' '.join(f'{key}={value}' for key, value in HERE.items())}\n"
         f"export PYTHONPATH={REPOSITORY} SELECTUNE_CACHE={tmp_path / 'jobs-cache'}\n"
         f"srun {command} && echo finished >>ends\n"
         "echo code $? >>ends\n"
     )
-    number = subprocess.run(
-        ["sbatch", "--parsable", "job.sh"], cwd=folder, check=True, capture_output=True, text=True
-    ).stdout.strip()
+    submitted = ["sbatch", "--parsable", f"{name}.sh"]
+    return subprocess.run(submitted, cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def wait_for(number: str, log: Path) -> None:
+    """Wait for the end of a job, whose requeued starts need not wait for two minutes."""
     began, started_again = time.monotonic(), 0
     while (state := _field(number, "JobState")) not in ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT"):
         if state == "PENDING" and int(_field(number, "Restarts") or 0) > started_again:
-            started_again += 1  # else it waits for two minutes
+            started_again += 1
             subprocess.run(["scontrol", "update", f"jobid={number}", "StartTime=now"], check=True)
-        assert time.monotonic() - began < 900, (folder / "job.log").read_text()
+        assert time.monotonic() - began < 900, log.read_text()
         time.sleep(1)
-    return (folder / "job.log").read_text()
 
 
 def _field(job: str, name: str) -> str:

@@ -16,7 +16,7 @@ from selectune.common.run_files import RunFiles
 from selectune.costs.ledger import read_ledger
 from tests.conftest import REPOSITORY, Here, Shared
 from tests.processes import run_main
-from tests.runs.slurm_jobs import HERE, MOMENTS, n_nodes, run_job, same_metrics, script, slurm_answers
+from tests.runs.slurm_jobs import HERE, MOMENTS, n_nodes, run_job, same_metrics, script, slurm_answers, submit, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not slurm_answers(), reason="there is no Slurm here")]
 
@@ -88,6 +88,22 @@ def test_whatever_it_does_a_signalled_job_goes_on_and_ends_as_one_that_was_not(
     ends = (tmp_path / "work" / "ends").read_text().split()
     assert ends == ["code", "143"] * (signal == "TERM") + ["finished", "code", "0"]
     same_metrics(tmp_path / "work" / "run", whole)
+
+
+def test_of_two_jobs_of_one_folder_the_second_is_refused_in_a_sentence(
+    here: Here, selecting: list[str], tmp_path: Path
+) -> None:
+    here("fit", *selecting, "--output", tmp_path / "whole")
+    fit = REPOSITORY / "main.py", "fit", *selecting, "--output", "run"
+    numbers = [submit(tmp_path, *fit, name=name) for name in ("one", "other")]
+    work = tmp_path / "work"
+    for number, name in zip(numbers, ("one", "other")):
+        wait_for(number, work / f"{name}.log")
+    assert sorted((work / "ends").read_text().split("\n")) == ["", "code 0", "code 2", "finished"]
+    told = [(work / f"{name}.log").read_text() for name in ("one", "other")]
+    assert sum("is in use by another process" in one for one in told) == 1
+    assert not any("Traceback" in one for one in told)
+    same_metrics(work / "run", tmp_path / "whole")
 
 
 JOBS = {  # options of sbatch that a node without GPUs needs, and the runs that are made
