@@ -113,7 +113,11 @@ def test_a_config_is_instantiated(
     assert not (tmp_path / "run").exists(), "nothing is written before the verb begins"
 
 
-@pytest.mark.parametrize("file", TABLES, ids=named)
+# a paper's tables have some ten cells each, of configs that are instantiated by themselves above
+INSTANTIATED = [pytest.param(file, marks=pytest.mark.slow) if file.parent.name == "paper" else file for file in TABLES]
+
+
+@pytest.mark.parametrize("file", INSTANTIATED, ids=named)
 def test_the_cells_of_a_table_are_instantiated(
     file: Path, in_process: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

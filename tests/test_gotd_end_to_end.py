@@ -73,7 +73,7 @@ def _a_table_charges_all_of_it(run: Path) -> None:
     assert row["total_flops"] > row["training_flops"] + row["warm_up_flops"] > row["warm_up_flops"] > 0
 
 
-@pytest.mark.parametrize("backend", ["auto", "dense"])
+@pytest.mark.parametrize("backend", ["auto", pytest.param("dense", marks=pytest.mark.slow)])
 def test_two_processes_select_alike(
     cli: Cli, ranks: Ranks, warming: list[str], arguments: list[str], tmp_path: Path, backend: str
 ) -> None:
