@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from selectune.callbacks.training_check import finite_weights
-from selectune.common.ranks import on_rank_zero
+from selectune.costs.waiting import alone
 from selectune.data.sources import weights_hash
 from selectune.data.tokens import load_tokenizer
 from selectune.evaluations.language_model import CausalModel, LanguageModel, MaskedModel
@@ -28,7 +28,7 @@ def evaluated_before(job: Job) -> dict[str, float]:
         network = network.to(job.trainer.strategy.root_device).eval()
         return _tried(job, _model(job, network), weights_hash(source.folder), BEFORE)
 
-    return on_rank_zero(made)
+    return alone(made, job.ledger, "evaluate", "fit", f"evaluations{BEFORE}")
 
 
 def evaluated(job: Job) -> dict[str, float]:
@@ -44,7 +44,7 @@ def evaluated(job: Job) -> dict[str, float]:
         network.train(training)
         return found
 
-    return on_rank_zero(made)
+    return alone(made, job.ledger, "evaluate", "fit", "evaluations")
 
 
 def _causal(job: Job) -> bool:

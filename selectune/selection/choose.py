@@ -18,6 +18,7 @@ import numpy as np
 
 from selectune.common.errors import CheckpointError, SelectionError, first_few
 from selectune.common.ranks import broadcast, on_all_ranks, on_rank_zero, process_group, world
+from selectune.costs.waiting import waiting
 from selectune.selection.manifest import describe
 from selectune.selection.matched_budget import matched_budget
 from selectune.selection.request import SelectionRequest
@@ -212,9 +213,10 @@ class Chooser(Stages[tuple[Signals, Signals | None]]):
         # A name for this choice in the ledger, other than that of any other choice in the run.
         digest = hashlib.blake2b(repr((describe(selector), budget, seed)).encode(), digest_size=8)
         digest.update(pool["text_hash"].tobytes())
+        ledger, part, work = self.trainings.ledger, self.request.part, f"choice-{digest.hexdigest()}"
 
         def pick() -> Picked:
-            with self.trainings.ledger.stage("select", self.request.part, f"choice-{digest.hexdigest()}") as cost:
+            with ledger.stage("select", part, work) as cost:
                 picked = checked_select(selector, pool, target, budget, seed, group)
                 examples = pool.n_rows if world()[0] == 0 else 0  # where all ranks choose, they choose among the same
                 if picked.flops == 0:
@@ -225,9 +227,16 @@ class Chooser(Stages[tuple[Signals, Signals | None]]):
                     cost.add(examples=examples, flops=picked.flops, method=method)
             return picked
 
+        def picked_alone(pick: Callable[[], Any]) -> Any:
+            with waiting(ledger, "select", part, work) as wait:
+                result = on_rank_zero(pick)
+                if wait is not None and result[0].flops != 0:
+                    wait.move_to("solve")
+            return result
+
         if selector.collective:
-            return self._warned(pick, lambda work: broadcast(on_all_ranks(work)))
-        return self._warned(pick, on_rank_zero)
+            return self._warned(pick, lambda picked: broadcast(on_all_ranks(picked)))
+        return self._warned(pick, picked_alone)
 
     def proxy(self, row_ids: np.ndarray, settings: Proxy) -> float:
         """The metric on ``dev`` of a small training on some rows, see `Trainings.proxy`."""

@@ -14,6 +14,7 @@ from selectune.common.files import default_cache
 from selectune.common.ranks import on_rank_zero
 from selectune.costs.ledger import Ledger, read_ledger
 from selectune.costs.record import BESIDE, CostRecord, Part
+from selectune.costs.waiting import alone
 from selectune.selectors.base import Signals
 from selectune.signals.definitions import Rows, ScoringModel
 from selectune.signals.derived import solve
@@ -64,13 +65,14 @@ def compute_signals(
             # shards that an earlier, killed run wrote are charged as avoided; embeddings only where they are alone
             charge([one for one in todo if one.key not in free] or todo)
 
-        def solve_the_rest() -> None:
-            for kind in ("text", "derived"):
-                for definition in wanted:
-                    if definition.kind == kind and definition.key in missing:
-                        solve(definition, wanted, rows, scoring, store, ledger, part)
+        rest = [one for kind in ("text", "derived") for one in wanted if one.kind == kind and one.key in missing]
 
-        on_rank_zero(solve_the_rest)
+        def solve_the_rest() -> None:
+            for definition in rest:
+                solve(definition, wanted, rows, scoring, store, ledger, part)
+
+        if rest:
+            alone(solve_the_rest, ledger, "solve", part, f"{rest[0].name}-{rest[0].key}")
     return wanted
 
 

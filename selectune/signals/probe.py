@@ -20,6 +20,7 @@ from selectune.common.ranks import on_rank_zero
 from selectune.costs.flops import UnfitFlopsError
 from selectune.costs.ledger import Ledger, StageCost
 from selectune.costs.record import Part
+from selectune.costs.waiting import alone
 from selectune.data.batches import plan_batches
 from selectune.data.tokens import TokenizedRows
 from selectune.lightning_modules.scorers.language import LanguageScorer, load_language_model
@@ -60,7 +61,7 @@ def find_probe(
 
     def decide() -> dict[str, Any]:
         if not outcome.is_file():
-            with ledger.stage("tune_scorer", part, f"probe-{definition.key}") as cost:
+            with ledger.stage("tune_scorer", part, work) as cost:
                 notes = _fit(file, rows, scoring, torch.device(ledger.device), cost)
             write_json(outcome, {"notes": notes, "costs": [ledger.records[-1].to_json()]})
         known: dict[str, Any] = json.loads(outcome.read_text())
@@ -68,7 +69,9 @@ def find_probe(
             warnings.warn(f"Entropies are computed exactly, as {known['notes']['why']}.", stacklevel=2)
         return known
 
-    known = on_rank_zero(decide)
+    work = f"probe-{definition.key}"
+    fitted = on_rank_zero(outcome.is_file)
+    known = on_rank_zero(decide) if fitted else alone(decide, ledger, "tune_scorer", part, work)
     probe = load_probe(file)[0] if known["notes"]["head"] == "probe" else None
     return probe, {definition.name: known["notes"]}, known["costs"]
 
