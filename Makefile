@@ -46,3 +46,4 @@ audit: $(READY)
 	$(BIN)/python -m pip install --quiet pip-audit
 	grep -v '^ *#' constraints.txt > $(VENV)/audited.txt
 	$(BIN)/pip-audit --disable-pip --no-deps --requirement $(VENV)/audited.txt
+	$(BIN)/pip-audit --disable-pip --no-deps --requirement requirements.lock

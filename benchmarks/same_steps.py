@@ -6,7 +6,8 @@ The pools of `outgrown.py`, and as the outcome its trainings on all 8,192 rows, 
 Both ways pay for as many row passes in all: ``epochs`` sees three nested subsets of 128, 256 and 512 rows for three
 epochs each, as a pilot does; ``steps`` sees three, the largest of 298 rows, each for the steps of three epochs of that
 one, so twelve epochs of the smallest. The forecast is made as a pilot makes it: by the learner's curve ``alone``, or
-``beside`` a linear head on the embeddings of a diagnosis, which is rehearsed with the same rows and passes.
+``beside`` a linear head on the embeddings of a diagnosis, which is rehearsed with the same rows and passes. Subsets are
+trained in float32; the outcomes were in bfloat16 autocast.
 """
 
 from __future__ import annotations
@@ -77,7 +78,9 @@ def examine(options: argparse.Namespace) -> list[Forecast]:
     for (name, fault, seed), came in outcomes().items():
         if any((one.data, one.fault, one.seed) == (name, fault, seed) for one in known):
             continue
-        data = next(one for one in options.data if one.rsplit("/", 1)[-1] == name)
+        data = next((one for one in options.data if one.rsplit("/", 1)[-1] == name), None)
+        if data is None:
+            continue
         clean = clean_rows(data, max(OUTGROWN), seed, options.foreign)
         with tempfile.TemporaryDirectory() as folder:
             known += both(clean, fault, came, Path(folder), options)

@@ -131,10 +131,9 @@ def test_two_processes_give_what_one_gives(
         assert total.wall_s <= total.device_s + 1e-9
     for stage in ("solve", "select"):
         worked, waited = ([r for r in records if r.stage == stage and r.rank == rank] for rank in (0, 1))
-        assert {record.work for record in waited} <= {record.work for record in worked}
+        assert worked
+        assert [record.work for record in waited] == [record.work for record in worked], "while rank 0 works, 1 waits"
         assert all((record.flops, record.examples) == (0, 0) for record in waited)
-        spent = [sum(record.device_s for record in of_rank) for of_rank in (worked, waited)]
-        assert spent[1] == pytest.approx(spent[0], rel=0.5, abs=0.5), "it holds its device while rank 0 works"
         assert both_ranks[stage].flops == pytest.approx(alone[stage].flops, rel=1e-9)
     assert both_ranks["score"].wall_s == max(record.wall_s for record in records if record.stage == "score")
     for run in (finished, two):

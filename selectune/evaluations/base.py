@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from selectune.common.errors import DataError
+from selectune.costs.record import Stage
 from selectune.data.data_files import READERS
 from selectune.data.sources import DataSource
 from selectune.evaluations.parts import Parts
@@ -38,7 +39,7 @@ class Evaluation(ABC):
         name: of its metrics, ``test/<name>/...``.
     """
 
-    stage = "evaluate"  # of the ledger
+    stage: Stage = "evaluate"  # of the ledger
     causal = True  # whether it asks a `CausalModel`; else a `LanguageModel` of either kind
 
     def __init__(self, name: str) -> None:

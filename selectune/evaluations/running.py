@@ -66,7 +66,7 @@ def _found(one: Evaluation, model: LanguageModel, weights: str, ledger: Ledger, 
         charge_avoided(ledger, parts.costs, "fit")  # of another run that was killed
         kept = [Kept.of(cost) for cost in parts.costs]
         model.spent = Spent()
-        with ledger.stage(one.stage, work=work, kept=kept) as cost:  # type: ignore[arg-type]
+        with ledger.stage(one.stage, work=work, kept=kept) as cost:
             parts.cost = cost
             found = one.run(model, parts)
             model.charge(cost)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 
 from selectune.callbacks.training_check import finite_weights
+from selectune.common.ranks import on_rank_zero
 from selectune.costs.waiting import alone
 from selectune.data.sources import weights_hash
 from selectune.data.tokens import load_tokenizer
+from selectune.evaluations import Evaluation
 from selectune.evaluations.language_model import CausalModel, LanguageModel, MaskedModel
 from selectune.evaluations.running import BEFORE, evaluate_model
 from selectune.lightning_modules.heads.base import load_network
@@ -22,29 +26,29 @@ def evaluated_before(job: Job) -> dict[str, float]:
     if not job.evaluations:
         return {}
 
-    def made() -> dict[str, float]:
+    def made() -> tuple[LanguageModel, str]:
         source = job.model.source
         network, _ = load_network(f"AutoModelFor{'Causal' if _causal(job) else 'Masked'}LM", source)
         network = network.to(job.trainer.strategy.root_device).eval()
-        return _tried(job, _model(job, network), weights_hash(source.folder), BEFORE)
+        return _model(job, network), weights_hash(source.folder)
 
-    return alone(made, job.ledger, "evaluate", "fit", f"evaluations{BEFORE}")
+    return _tried(job, made, BEFORE)
 
 
 def evaluated(job: Job) -> dict[str, float]:
     """Metrics of the model that a fit ended with, logged; none without evaluations, or where weights are not finite."""
     if not job.evaluations or not finite_weights(job.model):
         return {}
+    network: Any = job.model.network
+    training = network.training
 
-    def made() -> dict[str, float]:
-        network: Any = job.model.network
-        training = network.training
-        network = network.to(job.trainer.strategy.root_device).eval()
-        found = _tried(job, _model(job, network), _hash_of(network), "")
-        network.train(training)
-        return found
+    def made() -> tuple[LanguageModel, str]:
+        moved = network.to(job.trainer.strategy.root_device).eval()
+        return _model(job, moved), _hash_of(moved)
 
-    return alone(made, job.ledger, "evaluate", "fit", "evaluations")
+    found = _tried(job, made, "")
+    network.train(training)
+    return found
 
 
 def _causal(job: Job) -> bool:
@@ -56,11 +60,25 @@ def _model(job: Job, network: Any) -> LanguageModel:
     return kind(network, load_tokenizer(source.folder), source.described)
 
 
-def _tried(job: Job, model: LanguageModel, weights: str, end: str) -> dict[str, float]:
-    metrics = evaluate_model(job.evaluations, model, weights, job.ledger, job.run.evaluations, end)
-    for logger in job.trainer.loggers:
-        logger.log_metrics(metrics, step=0 if end else job.trainer.global_step)
-        logger.save()
+def _tried(job: Job, made: Callable[[], tuple[LanguageModel, str]], end: str) -> dict[str, float]:
+    """Metrics of a model, which rank 0 alone makes, with the hash of its weights, once there is something to try."""
+    model: list[tuple[LanguageModel, str]] = []
+
+    def tried(one: Evaluation) -> dict[str, float]:
+        if not model:
+            model.append(made())
+        return evaluate_model([one], *model[0], job.ledger, job.run.evaluations, end)
+
+    metrics: dict[str, float] = {}
+    for one in job.evaluations:
+        metrics |= alone(partial(tried, one), job.ledger, one.stage, "fit", f"{one.name}{end}")
+
+    def log() -> None:
+        for logger in job.trainer.loggers:
+            logger.log_metrics(metrics, step=0 if end else job.trainer.global_step)
+            logger.save()
+
+    on_rank_zero(log)
     return metrics
 
 

@@ -18,7 +18,8 @@ import numpy as np
 
 from selectune.common.errors import CheckpointError, SelectionError, first_few
 from selectune.common.ranks import broadcast, on_all_ranks, on_rank_zero, process_group, world
-from selectune.costs.waiting import waiting
+from selectune.costs.record import Stage
+from selectune.costs.waiting import alone
 from selectune.selection.manifest import describe
 from selectune.selection.matched_budget import matched_budget
 from selectune.selection.request import SelectionRequest
@@ -227,20 +228,18 @@ class Chooser(Stages[tuple[Signals, Signals | None]]):
                     cost.add(examples=examples, flops=picked.flops, method=method)
             return picked
 
-        def picked_alone(pick: Callable[[], Any]) -> Any:
-            with waiting(ledger, "select", part, work) as wait:
-                result = on_rank_zero(pick)
-                if wait is not None and result[0].flops != 0:
-                    wait.move_to("solve")
-            return result
-
         if selector.collective:
             return self._warned(pick, lambda picked: broadcast(on_all_ranks(picked)))
-        return self._warned(pick, picked_alone)
+        return self._warned(pick, lambda picked: alone(picked, ledger, "select", part, work, _stage_of))
 
     def proxy(self, row_ids: np.ndarray, settings: Proxy) -> float:
         """The metric on ``dev`` of a small training on some rows, see `Trainings.proxy`."""
         return self.trainings.proxy(row_ids, settings)
+
+
+def _stage_of(picked: tuple[Picked, list[str]]) -> Stage:
+    """The stage that a choice is charged to."""
+    return "select" if picked[0].flops == 0 else "solve"
 
 
 def labels_of(labels: Sequence[int] | np.ndarray | None, names: frozenset[str]) -> np.ndarray | None:

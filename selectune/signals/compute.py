@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 from selectune.common.files import default_cache
@@ -65,14 +66,9 @@ def compute_signals(
             # shards that an earlier, killed run wrote are charged as avoided; embeddings only where they are alone
             charge([one for one in todo if one.key not in free] or todo)
 
-        rest = [one for kind in ("text", "derived") for one in wanted if one.kind == kind and one.key in missing]
-
-        def solve_the_rest() -> None:
-            for definition in rest:
-                solve(definition, wanted, rows, scoring, store, ledger, part)
-
-        if rest:
-            alone(solve_the_rest, ledger, "solve", part, f"{rest[0].name}-{rest[0].key}")
+        for one in [one for kind in ("text", "derived") for one in wanted if one.kind == kind and one.key in missing]:
+            solved = partial(solve, one, wanted, rows, scoring, store, ledger, part)
+            alone(solved, ledger, "solve", part, f"{one.name}-{one.key}")
     return wanted
 
 

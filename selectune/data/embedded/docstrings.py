@@ -26,7 +26,7 @@ from selectune.common.files import atomic_file
 from selectune.common.progress import progress
 from selectune.data.embedded import extract
 from selectune.data.embedded.held_out import a_tenth, digest, even
-from selectune.data.embedded.kept import is_whole, making
+from selectune.data.embedded.kept import made_once
 from selectune.data.embedded.libraries import Library, installed_in, libraries_of, masking
 
 FORMAT = 1  # part of the key: raise it whenever the same packages would give another corpus
@@ -97,7 +97,8 @@ def _corpus(name: str, cache: Path, roots: Sequence[Path] | None, shape: dict[st
     versions = {name: version for name, (version, _) in installed.items()}
     key = digest(json.dumps([FORMAT, sys.version_info[:2], shape, versions])).hex()
     target = cache / "embedded" / f"{name}-{key}"
-    if not is_whole(target):
+
+    def make(scratch: Path) -> None:
         libraries, at_least = libraries_of(installed), shape["at_least"]
         read = digest(json.dumps([FORMAT, sys.version_info[:2], shape["floor"], shape["cap"], versions])).hex()
         texts = _read_once(cache / "docstrings" / f"{read}.parquet", libraries, shape["floor"], shape["cap"])
@@ -119,9 +120,9 @@ def _corpus(name: str, cache: Path, roots: Sequence[Path] | None, shape: dict[st
             for _ in range(1 if most else count)
         )
         about = {"format": FORMAT, "key": key, "python": list(sys.version_info[:2]), **shape}
-        with making(target) as scratch:
-            _write(scratch, [(text, name) for _, text, name in rows], about, libraries, shape.get("held_out", 0))
-    return target
+        _write(scratch, [(text, name) for _, text, name in rows], about, libraries, shape.get("held_out", 0))
+
+    return made_once(target, make)
 
 
 Texts = dict[str, dict[bytes, tuple[str, int]]]  # by library and hash: a text, and how often it is there

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from selectune.common.progress import terminal
 from selectune.data.embedded.docstrings import docstrings
-from selectune.data.embedded.kept import is_whole, making
+from selectune.data.embedded.kept import made_once
 
 FORMAT = 2  # part of the key: raise it whenever the same corpus would give another model
 SEED = 0
@@ -51,18 +51,19 @@ def tiny_bert(
     makers = {name: version(name) for name in ("tokenizers", "transformers", "torch")}
     recipe = json.dumps([FORMAT, SEED, MAX_LENGTH, SPECIAL, content, shape, makers])
     target = cache / "embedded" / f"docstrings-bert-{hashlib.blake2b(recipe.encode(), digest_size=16).hexdigest()}"
-    if not is_whole(target):
+
+    def make(scratch: Path) -> None:
         import pyarrow.parquet as pq
         from transformers import BertTokenizer
 
         texts = pq.read_table(corpus / "train.parquet", columns=["text"])["text"].to_pylist()
         console = terminal()
-        shown = console.status("Training a vocabulary") if console else nullcontext()
-        with shown, making(target) as scratch:
+        with console.status("Training a vocabulary") if console else nullcontext():
             ids = {piece: i for i, piece in enumerate(train_vocabulary(texts, vocabulary))}
             BertTokenizer(vocab=ids, do_lower_case=True, model_max_length=MAX_LENGTH).save_pretrained(scratch)
             _write_model(scratch, layers=layers, hidden=hidden, heads=heads)
-    return target
+
+    return made_once(target, make)
 
 
 def train_vocabulary(texts: Sequence[str], size: int) -> list[str]:

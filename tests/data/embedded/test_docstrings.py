@@ -269,7 +269,7 @@ def test_too_few_libraries_is_a_users_error(tmp_path: Path, site: Path) -> None:
         docstrings(tmp_path, [site], at_least=100)
     with mistake(DataError, 500, tmp_path / "nowhere"):
         docstrings(tmp_path, [tmp_path / "nowhere"])
-    assert not (tmp_path / "embedded").exists()
+    assert not list(tmp_path.glob("embedded/*"))
 
 
 def test_importing_costs_nothing() -> None:
