@@ -7,7 +7,9 @@ Both ways pay for as many row passes in all: ``epochs`` sees three nested subset
 epochs each, as a pilot does; ``steps`` sees three, the largest of 298 rows, each for the steps of three epochs of that
 one, so twelve epochs of the smallest. The forecast is made as a pilot makes it: by the learner's curve ``alone``, or
 ``beside`` a linear head on the embeddings of a diagnosis, which is rehearsed with the same rows and passes. Subsets are
-trained in float32; the outcomes were in bfloat16 autocast.
+trained in float32; the outcomes were in bfloat16 autocast. ``off`` is the root mean square of the errors in units of
+the standard deviations that the intervals say, where the largest subset has left chance: WIDER in
+`selectune.pilot.learning_curve` is that of ``epochs alone``. What was trained lies in `--work`, and is not trained again.
 """
 
 from __future__ import annotations
@@ -18,8 +20,11 @@ import logging
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 from _fine_tuned import LEARNING_RATE, trainer
@@ -29,10 +34,11 @@ from outgrown import EPOCHS, MAX_LENGTH, SHARES, SMALL_BATCH, embedded
 from outgrown import SIZES as OUTGROWN
 
 from selectune.callbacks.epoch_logits import EpochLogits
+from selectune.common.files import atomic_file
 from selectune.data.sources import find_model
 from selectune.datamodules import TextClassification
 from selectune.lightning_modules import FineTuner
-from selectune.pilot.learning_curve import Measured, forecast_curve
+from selectune.pilot.learning_curve import Measured, at_chance, forecast_curve
 from selectune.pilot.reference import Reference
 from selectune.pilot.rehearsal import Scaled, logits_of, losses_and_errors, train_head
 
@@ -42,18 +48,23 @@ WAYS = {  # subsets, and row passes of each
     "epochs": tuple((size, size * EPOCHS) for size in SIZES),
     "steps": tuple((SHARED * size // max(SIZES), SHARED * EPOCHS) for size in SIZES),
 }
+Judged = tuple[np.ndarray, np.ndarray]  # losses and errors of held-out rows
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """A forecast of the accuracy after all rows, with its 80 % interval, beside what came; per cent."""
+    """A forecast of the accuracy after all rows, with its 80 % interval, beside what came; per cent.
+
+    `left_chance` is 1 where the learner had left chance after the largest subset, else 0.
+    """
 
     data: str
     fault: str
     seed: int
     way: str
     by: str
+    left_chance: int
     forecast: float
     low: float
     high: float
@@ -63,6 +74,11 @@ class Forecast:
     def error(self) -> float:
         """Points that the forecast is off."""
         return abs(self.forecast - self.came)
+
+    @property
+    def off(self) -> float:
+        """The error in standard deviations."""
+        return self.error / ((self.high - self.low) / (2 * NormalDist().inv_cdf(0.9)))
 
 
 def outcomes() -> dict[tuple[str, str, int], float]:
@@ -117,7 +133,13 @@ def both(clean: CleanRows, fault: str, came: float, folder: Path, options: argpa
     made = []
     for way, trainings in WAYS.items():
         subsets = [(np.sort(nested[:size]), passes) for size, passes in trainings]
-        learner = [fine_tuned(data, rows, passes, options.model, clean) for rows, passes in subsets]
+        learner = [
+            kept(
+                options.work / f"{clean.name}-{fault}-{clean.seed}-{way}-{len(rows)}.npz",
+                partial(fine_tuned, data, rows, passes, options.model, clean),
+            )
+            for rows, passes in subsets
+        ]
         losses, wrong = (np.stack(of)[None] for of in zip(*learner))
         cheap = [np.stack(of) for of in zip(*(head(*one) for one in subsets))]
         measured = Measured(tuple(len(rows) for rows, _ in subsets), losses, wrong)
@@ -125,13 +147,23 @@ def both(clean: CleanRows, fault: str, came: float, folder: Path, options: argpa
         for by, reference in references.items():
             told = forecast_curve(measured, len(pool.texts), n_classes, clean.seed, reference).accuracy
             value, low, high = (100 * part for part in (told.value, told.low, told.high))
-            made.append(Forecast(clean.name, fault, clean.seed, way, by, value, low, high, came))
+            left = int(not at_chance(wrong[0, -1], 1 - 1 / n_classes))
+            made.append(Forecast(clean.name, fault, clean.seed, way, by, left, value, low, high, came))
     return made
 
 
-def fine_tuned(
-    data: TextClassification, rows: np.ndarray, passes: int, model: str, clean: CleanRows
-) -> tuple[np.ndarray, np.ndarray]:
+def kept(file: Path, train: Callable[[], Judged]) -> Judged:
+    """What a training gives, by a file."""
+    if not file.is_file():
+        losses, wrong = train()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(file) as partial_file, partial_file.open("wb") as opened:
+            np.savez(opened, losses=losses, wrong=wrong)
+    with np.load(file) as arrays:
+        return arrays["losses"], arrays["wrong"]
+
+
+def fine_tuned(data: TextClassification, rows: np.ndarray, passes: int, model: str, clean: CleanRows) -> Judged:
     """Losses and errors of the held-out rows after a fine-tuning on some rows."""
     source, logits = find_model(model), EpochLogits()
     subset = data.trained_on(rows, source)
@@ -154,6 +186,8 @@ def summary(known: list[Forecast]) -> list[Row]:
         rows.append(Row("mean", f"{way} {by}", "error", float(np.mean([one.error for one in mine]))))
         held = float(np.mean([one.low <= one.came <= one.high for one in mine]))
         rows.append(Row("held by the interval", f"{way} {by}", "share", held))
+        off = [one.off**2 for one in mine if one.left_chance]
+        rows.append(Row("root mean square", f"{way} {by}", "off", float(np.sqrt(np.mean(off)))))
     return rows
 
 
@@ -162,6 +196,7 @@ def main() -> None:
     made.add_argument("--data", nargs="+", default=["stanfordnlp/sst2", "ag_news"])
     made.add_argument("--foreign", default="pool_wikipedia", help="the data set of texts that are off topic")
     made.add_argument("--model", default="minilm-l6-mlm")
+    made.add_argument("--work", type=Path, default=Path("runs/same_steps"))
     options = made.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
