@@ -9,7 +9,7 @@ one, so twelve epochs of the smallest. The forecast is made as a pilot makes it:
 ``beside`` a linear head on the embeddings of a diagnosis, which is rehearsed with the same rows and passes. Subsets are
 trained in float32; the outcomes were in bfloat16 autocast. ``off`` is the root mean square of the errors in units of
 the standard deviations that the intervals say, where the largest subset has left chance: WIDER in
-`selectune.pilot.learning_curve` is that of ``epochs alone``. What was trained lies in `--work`, and is not trained again.
+`selectune.pilot.learning_curve` is that of ``epochs alone``. Trainings are kept in `--work`.
 """
 
 from __future__ import annotations
