@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import metrics_of
-from tests.processes import run_main
+from tests.processes import MAIN, run_main
 
 Mount = Callable[[str], Path]
 
@@ -96,3 +98,23 @@ def test_a_cache_that_cannot_be_written_is_named_and_the_run_goes_on_once_it_can
     code, told = fit(tmp_path, selecting, run, disk / "cache")
     assert code == 0, told[-4000:]
     assert metrics_of(run)["test/loss"] == pytest.approx(metrics_of(finished)["test/loss"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kilobytes", [8, 60])
+def test_a_limit_of_the_size_of_files_is_a_full_disk(
+    kilobytes: int, selecting: list[str], finished: Path, tmp_path: Path
+) -> None:
+    run, cache = tmp_path / "run", tmp_path / "cache"
+    environment = os.environ | {"SELECTUNE_CACHE": str(cache), "OMP_NUM_THREADS": "1", "COLUMNS": "300"}
+    command = shlex.join([sys.executable, str(MAIN), "fit", *selecting, "--output", str(run)])
+    limited = ["bash", "-c", f"ulimit -f {kilobytes}; exec {command}"]
+    done = subprocess.run(limited, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    told = done.stdout + done.stderr
+    assert done.returncode == 2, told[-4000:]
+    assert "Traceback" not in told
+    assert "room" in told.partition("error: ")[2]
+    code, told = fit(tmp_path, selecting, run, cache)
+    assert code == 0, told[-4000:]
+    assert metrics_of(run)["test/loss"] == pytest.approx(metrics_of(finished)["test/loss"])
+    assert not list(run.rglob("*.partial")) + list(cache.rglob("*.partial"))
