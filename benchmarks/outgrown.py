@@ -83,26 +83,63 @@ def examine(options: argparse.Namespace) -> list[Trained]:
     return known
 
 
+@dataclass(frozen=True)
+class Embedded:
+    """A pool with its fault, as files and as a diagnosis embeds it.
+
+    Args:
+        labels: of the pool, with the fault.
+        ours: embeddings of the pool, scaled.
+        theirs: of the held-out rows, scaled alike.
+        held_out_labels: without the fault.
+        nested: the order of rows by which subsets are nested.
+        seed: of the heads.
+    """
+
+    labels: np.ndarray
+    ours: np.ndarray
+    theirs: np.ndarray
+    held_out_labels: np.ndarray
+    nested: np.ndarray
+    seed: int
+
+    @classmethod
+    def of(cls, clean: CleanRows, fault: str, folder: Path, model: str) -> Embedded:
+        """Write the files of a pool into a folder, and embed it."""
+        from datasets import Dataset
+
+        pool, length = clean.with_fault(fault, SHARES[fault]), MAX_LENGTH[clean.name]
+        held_out = (clean.held_out, clean.held_out_labels)
+        splits = {"train": (pool.texts, pool.labels), "test": held_out, "validation": held_out}
+        for name, (texts, labels) in splits.items():
+            Dataset.from_dict({"text": list(texts), "label": labels}).to_parquet(folder / f"{name}.parquet")
+        states = [embedded(model, list(texts), length) for texts in (pool.texts, clean.held_out)]
+        scale = Scaled.of(states[0])
+        nested = np.random.default_rng([clean.seed, 1]).permutation(len(pool.texts))
+        ours, theirs = scale(states[0]), scale(states[1])
+        return cls(pool.labels, ours, theirs, clean.held_out_labels, nested, clean.seed)
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return int(self.held_out_labels.max()) + 1
+
+    def head(self, rows: np.ndarray, passes: int) -> tuple[np.ndarray, np.ndarray]:
+        """Losses and errors of the held-out rows by a head that was trained on some rows."""
+        weights = train_head(self.ours[rows], self.labels[rows], self.n_classes, passes, self.seed)
+        return losses_and_errors(logits_of(self.theirs, weights), self.held_out_labels)
+
+
 def both(
     clean: CleanRows, fault: str, sizes: list[int], folder: Path, known: list[Trained], options: argparse.Namespace
 ) -> list[Trained]:
     """Train both models on subsets of a pool, and add what came of it."""
-    from datasets import Dataset
-
-    pool, length = clean.with_fault(fault, SHARES[fault]), MAX_LENGTH[clean.name]
-    held_out = (clean.held_out, clean.held_out_labels)
-    for name, (texts, labels) in {"train": (pool.texts, pool.labels), "test": held_out, "validation": held_out}.items():
-        Dataset.from_dict({"text": list(texts), "label": labels}).to_parquet(folder / f"{name}.parquet")
-    states = [embedded(options.model, list(texts), length) for texts in (pool.texts, clean.held_out)]
-    scale, n_classes = Scaled.of(states[0]), int(clean.labels.max()) + 1
-    ours, theirs = scale(states[0]), scale(states[1])
-    nested = np.random.default_rng([clean.seed, 1]).permutation(len(pool.texts))
+    pool = Embedded.of(clean, fault, folder, options.model)
     for size in sizes:
-        rows = np.sort(nested[:size])
-        weights = train_head(ours[rows], pool.labels[rows], n_classes, size * EPOCHS, clean.seed)
-        _, wrong = losses_and_errors(logits_of(theirs, weights), clean.held_out_labels)
-        error = fine_tuned(folder, rows, length, options.model, clean)
-        known = [*known, Trained(clean.name, fault, clean.seed, size, error, float(wrong.mean()), n_classes)]
+        rows = np.sort(pool.nested[:size])
+        _, wrong = pool.head(rows, size * EPOCHS)
+        error = fine_tuned(folder, rows, MAX_LENGTH[clean.name], options.model, clean)
+        known = [*known, Trained(clean.name, fault, clean.seed, size, error, float(wrong.mean()), pool.n_classes)]
         if options.csv:
             write_records(known, options.csv)
         print(f"{clean.name}/{fault}/{size}: {error:.3f} beside {wrong.mean():.3f}", file=sys.stderr, flush=True)

@@ -30,7 +30,7 @@ import numpy as np
 from _fine_tuned import LEARNING_RATE, trainer
 from _pools import CleanRows, clean_rows
 from _table import Row, parser, read_records, table, write_records
-from outgrown import EPOCHS, MAX_LENGTH, SHARES, SMALL_BATCH, embedded
+from outgrown import EPOCHS, MAX_LENGTH, SMALL_BATCH, Embedded
 from outgrown import SIZES as OUTGROWN
 
 from selectune.callbacks.epoch_logits import EpochLogits
@@ -40,7 +40,7 @@ from selectune.datamodules import TextClassification
 from selectune.lightning_modules import FineTuner
 from selectune.pilot.learning_curve import Measured, at_chance, forecast_curve
 from selectune.pilot.reference import Reference
-from selectune.pilot.rehearsal import Scaled, logits_of, losses_and_errors, train_head
+from selectune.pilot.rehearsal import losses_and_errors
 
 SIZES = (128, 256, 512)
 SHARED = sum(SIZES) // len(SIZES)  # rows of the largest subset where all get its steps
@@ -109,30 +109,17 @@ def examine(options: argparse.Namespace) -> list[Forecast]:
 
 def both(clean: CleanRows, fault: str, came: float, folder: Path, options: argparse.Namespace) -> list[Forecast]:
     """Forecasts of a pool by both ways."""
-    from datasets import Dataset
-
-    pool, length = clean.with_fault(fault, SHARES[fault]), MAX_LENGTH[clean.name]
-    held_out = (clean.held_out, clean.held_out_labels)
-    for name, (texts, labels) in {"train": (pool.texts, pool.labels), "test": held_out, "validation": held_out}.items():
-        Dataset.from_dict({"text": list(texts), "label": labels}).to_parquet(folder / f"{name}.parquet")
-    states = [embedded(options.model, list(texts), length) for texts in (pool.texts, clean.held_out)]
-    scale, n_classes = Scaled.of(states[0]), int(clean.labels.max()) + 1
-    ours, theirs = scale(states[0]), scale(states[1])
-    nested = np.random.default_rng([clean.seed, 1]).permutation(len(pool.texts))
+    pool = Embedded.of(clean, fault, folder, options.model)
     data = TextClassification(
-        dataset=str(folder), dev_split="validation", test_split="test", max_length=length, seed=clean.seed,
-        batch_size=SMALL_BATCH,
+        dataset=str(folder), dev_split="validation", test_split="test", max_length=MAX_LENGTH[clean.name],
+        seed=clean.seed, batch_size=SMALL_BATCH,
     )  # fmt: skip
     data.load(find_model(options.model))
-
-    def head(rows: np.ndarray, passes: int) -> tuple[np.ndarray, np.ndarray]:
-        weights = train_head(ours[rows], pool.labels[rows], n_classes, passes, clean.seed)
-        return losses_and_errors(logits_of(theirs, weights), clean.held_out_labels)
-
-    whole = head(np.arange(len(pool.texts)), len(pool.texts) * EPOCHS)[1]
+    n_rows, n_classes = len(pool.labels), pool.n_classes
+    whole = pool.head(np.arange(n_rows), n_rows * EPOCHS)[1]
     made = []
     for way, trainings in WAYS.items():
-        subsets = [(np.sort(nested[:size]), passes) for size, passes in trainings]
+        subsets = [(np.sort(pool.nested[:size]), passes) for size, passes in trainings]
         learner = [
             kept(
                 options.work / f"{clean.name}-{fault}-{clean.seed}-{way}-{len(rows)}.npz",
@@ -141,11 +128,11 @@ def both(clean: CleanRows, fault: str, came: float, folder: Path, options: argpa
             for rows, passes in subsets
         ]
         losses, wrong = (np.stack(of)[None] for of in zip(*learner))
-        cheap = [np.stack(of) for of in zip(*(head(*one) for one in subsets))]
+        cheap = [np.stack(of) for of in zip(*(pool.head(*one) for one in subsets))]
         measured = Measured(tuple(len(rows) for rows, _ in subsets), losses, wrong)
         references = {"alone": None, "beside": Reference(cheap[0], cheap[1], whole, outgrown=True)}
         for by, reference in references.items():
-            told = forecast_curve(measured, len(pool.texts), n_classes, clean.seed, reference).accuracy
+            told = forecast_curve(measured, n_rows, n_classes, clean.seed, reference).accuracy
             value, low, high = (100 * part for part in (told.value, told.low, told.high))
             left = int(not at_chance(wrong[0, -1], 1 - 1 / n_classes))
             made.append(Forecast(clean.name, fault, clean.seed, way, by, left, value, low, high, came))
