@@ -8,8 +8,7 @@ epochs each, as a pilot does; ``steps`` sees three, the largest of 298 rows, eac
 one, so twelve epochs of the smallest. The forecast is made as a pilot makes it: by the learner's curve ``alone``, or
 ``beside`` a linear head on the embeddings of a diagnosis, which is rehearsed with the same rows and passes. Subsets are
 trained in float32; the outcomes were in bfloat16 autocast. ``off`` is the root mean square of the errors in units of
-the standard deviations that the intervals say, where the largest subset has left chance: WIDER in
-`selectune.pilot.learning_curve` is that of ``epochs alone``. Trainings are kept in `--work`.
+the standard deviations that the intervals say, where the largest subset has left chance. Trainings are in `--work`.
 """
 
 from __future__ import annotations

@@ -29,7 +29,6 @@ NOISE = 0.8  # sd of an error rate between trainings on n rows, in units of that
 LOSS_NOISE = 0.4  # sd of a mean loss between trainings on n rows, in units of loss / sqrt(n)
 REPLICATES, DRAWS = 200, 10  # bootstrap replicates, and draws of the curve for each
 AT_LEAST, AT_MOST = 2, 5  # sizes
-WIDER = 2.1  # times as far off as it says is the power law of a fine-tuned learner that has just left chance
 CLEAR = 1.5  # standard errors by which a curve must fall or rise to be said to
 
 
@@ -244,7 +243,7 @@ def _joined(
     until they agree (Birge 1932).
     """
     own, drawn_sd = float(error_at[:, -1].mean()), max(float(error_at[:, -1].std()), 1e-4)
-    own_sd = math.hypot(drawn_sd, missed) * (WIDER if reference.outgrown else 1.0)
+    own_sd = math.hypot(drawn_sd, missed)
     wrong = measured.wrong.mean(axis=0)
     lost = np.array([at_chance(one, chance) for one in wrong])
     theirs, theirs_sd = error_beside(reference, wrong, np.array(measured.sizes), at[-1], noise, lost)
