@@ -196,8 +196,8 @@ def test_further_splits_are_evaluated_and_never_selected_from(tmp_path: Path, mo
     assert {"test/accuracy", "test/majority_accuracy", "test/mismatched/majority_accuracy"} <= set(found)
 
 
-def test_rows_are_counted_as_they_are_evaluated(model_folder: Path) -> None:
-    data = TextClassification("docstrings", max_length=32, max_batch_tokens=256, max_train_rows=200)
+def test_rows_are_counted_as_they_are_evaluated(data_folder: Path, model_folder: Path) -> None:
+    data = TextClassification(str(data_folder), max_length=32, max_batch_tokens=256)
     module, run = FineTuner(str(model_folder)), trainer(limit_test_batches=2)
     run.test(module, data, verbose=False)
     batches = [len(batch["rows"]) for batch in data.test_dataloader()]
