@@ -45,5 +45,5 @@ lock: $(READY)
 audit: $(READY)
 	$(BIN)/python -m pip install --quiet pip-audit
 	grep -v '^ *#' constraints.txt > $(VENV)/audited.txt
-	$(BIN)/pip-audit --disable-pip --no-deps --requirement $(VENV)/audited.txt
-	$(BIN)/pip-audit --disable-pip --no-deps --requirement requirements.lock
+	$(BIN)/pip-audit --strict --disable-pip --no-deps --requirement $(VENV)/audited.txt
+	$(BIN)/pip-audit --strict --disable-pip --no-deps --requirement requirements.lock
