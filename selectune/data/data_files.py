@@ -210,10 +210,11 @@ def _data_error(error: Exception, where: str | Path, hub: bool) -> DataError:
 
 def _empty_file(path: Path) -> Path | None:
     """A parquet file without rows below a path, which the reader cannot take."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     for file in sorted(path.rglob("*.parquet")) if path.is_dir() else [path] if path.suffix == ".parquet" else []:
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, pa.ArrowException):
             if pq.read_metadata(file).num_rows == 0:
                 return file
     return None

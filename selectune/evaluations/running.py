@@ -85,5 +85,5 @@ def _read(rows: Path, about: Path) -> tuple[Evaluated, list[dict[str, Any]]] | N
         table = pq.read_table(rows)
         columns = {name: np.asarray(table[name].to_pylist()) for name in table.column_names}
         return Evaluated(dict(content["metrics"]), columns), list(content["costs"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
         return None

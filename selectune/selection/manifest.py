@@ -28,6 +28,7 @@ EARLIER_NAMES = {"model": "scorer", "model_revision": "scorer_revision", "model_
 
 
 KINDS: dict[type, tuple[str, ...]] = {  # of what a manifest must hold for a selection to be used
+    str: ("pool_fingerprint", "rows_hash", "weights_hash", "tokenizer_hash"),
     int: ("n_rows", "pool_rows", "pool_tokens", "pool_input_tokens"),
     dict: ("selector", "budget", "diagnostics"),
     list: ("signals", "warnings", "costs"),
@@ -106,7 +107,7 @@ class Manifest:
             "pool_fingerprint": self.pool_fingerprint,
             "weights_hash": self.weights_hash,
             "selector": _by_public_names(self.selector),
-            "budget": self.budget["asked"],
+            "budget": self.budget.get("asked"),
             "seed": self.seed,
             "signals": self.signals,
             "target": self.target,
@@ -168,6 +169,7 @@ class Selection:
         Raises:
             SelectionError: it is not there, damaged, or made for another pool; the message says what differs.
         """
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         folder = cls.folder_of(folder)
@@ -181,7 +183,7 @@ class Selection:
                 f"There is no selection in {folder} (manifest.json and rows.parquet); make one with `select`, or check "
                 "data.selection."
             ) from None
-        except (ValueError, TypeError, KeyError, OSError) as error:
+        except (ValueError, TypeError, KeyError, OSError, pa.ArrowException) as error:
             raise SelectionError(
                 f"The selection in {folder} cannot be read ({error}); remove that folder, and select again.",
                 path=folder,

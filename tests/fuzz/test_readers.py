@@ -97,6 +97,23 @@ def test_the_rows_of_a_selection(examples: int, tmp_path: Path) -> None:
     assert read, "the whole file is among the examples"
 
 
+def test_what_ten_thousand_examples_found_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One in some ten thousand; so they are kept here."""
+    WRITTEN.write(tmp_path, POOL, {"entropy": np.arange(4.0)}, np.arange(4, dtype=np.uint64))
+    file = SelectionFiles(tmp_path).manifest
+    whole = file.read_text()
+    for name in ("pool_fingerprint", "rows_hash", "weights_hash", "tokenizer_hash"):
+        file.write_text(json.dumps(json.loads(whole) | {name: None}))
+        assert f"{name} is None" in told_or_read(lambda: Selection.read(tmp_path, POOL))
+    file.write_text(whole)
+
+    def unknown(*_: Any) -> None:
+        raise pa.ArrowNotImplementedError("Integers with more than 64 bits not implemented")
+
+    monkeypatch.setattr(pq, "read_table", unknown)
+    assert "more than 64 bits" in told_or_read(lambda: Selection.read(tmp_path, POOL))
+
+
 @EXAMPLES
 def test_a_config(examples: int, tmp_path: Path) -> None:
     content = yaml.safe_dump({"data": {"class_path": "X", "init_args": {"dataset": "d"}}, "model": {"lr": 1.0}})

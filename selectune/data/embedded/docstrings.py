@@ -133,7 +133,7 @@ def _read_once(file: Path, libraries: Mapping[str, Library], floor: int, cap: in
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with suppress(OSError, KeyError, pa.ArrowInvalid):  # it is not there, or damaged
+    with suppress(OSError, KeyError, TypeError, ValueError, pa.ArrowException):  # it is not there, or damaged
         known: Texts = {}
         for row in pq.read_table(file).to_pylist():
             known.setdefault(row["library"], {})[row["key"]] = row["text"], row["count"]
