@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import warnings
 from dataclasses import dataclass, field
@@ -231,3 +232,9 @@ def trainer(**settings: Any) -> pl.Trainer:
     """A Trainer that writes nothing."""
     quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     return pl.Trainer(accelerator="cpu", devices=1, enable_model_summary=False, **quiet | settings)
+
+
+def quiet() -> None:
+    """Keep Lightning's words of each small training off the terminal."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")

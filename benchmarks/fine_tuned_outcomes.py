@@ -27,13 +27,11 @@ from __future__ import annotations
 
 import argparse
 import gc
-import logging
 import sys
 import tempfile
-import warnings
 from pathlib import Path
 
-from _fine_tuned import Run, Settings, Training
+from _fine_tuned import Run, Settings, Training, quiet
 from _pools import clean_rows
 from _table import Row, parser, read_records, table, write_records
 
@@ -97,8 +95,7 @@ def main() -> None:
     made.add_argument("--rows", type=int, default=1500)
     made.add_argument("--max_length", type=int, default=64)
     options = made.parse_args()
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    quiet()
     runs = examine(options)
     shown = ("rows", "epochs", "accuracy", "macro_f1", "off_budget")
     print(

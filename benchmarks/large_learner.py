@@ -21,13 +21,11 @@ from __future__ import annotations
 
 import argparse
 import gc
-import logging
 import sys
 import tempfile
-import warnings
 from pathlib import Path
 
-from _fine_tuned import SCORER, Run, Settings, Training
+from _fine_tuned import SCORER, Run, Settings, Training, quiet
 from _pools import TRUSTED, clean_rows
 from _table import Row, parser, read_records, table, write_records
 
@@ -121,8 +119,7 @@ def main() -> None:
     made.add_argument("--batch_size", type=int, default=8)
     made.add_argument("--max_length", type=int, default=64)
     options = made.parse_args()
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    quiet()
     print(table(summary(examine(options))))
 
 

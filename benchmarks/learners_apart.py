@@ -61,7 +61,7 @@ def _gains(runs: dict[tuple[str, str, int], dict[str, float]] | dict[tuple[str, 
 
 
 def times(tuned: np.ndarray, heads: np.ndarray, noise: float, noise_of_heads: float) -> float:
-    """How many times as large gains of heads are, where both are known with some variance (Deming 1943)."""
+    """The factor by which gains of heads are larger, where both are known with some variance (Deming 1943)."""
 
     def misfit(slope: float) -> float:
         return float(np.sum((heads - slope * tuned) ** 2) / (noise_of_heads + slope**2 * noise))

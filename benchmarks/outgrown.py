@@ -17,17 +17,15 @@ are between the largest subset and each smaller one after which the learner had 
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 import tempfile
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from _fine_tuned import LEARNING_RATE, PRECISION, trainer
+from _fine_tuned import LEARNING_RATE, PRECISION, quiet, trainer
 from _pools import CleanRows, clean_rows
 from _table import Row, parser, read_records, table, write_records
 
@@ -196,8 +194,7 @@ def main() -> None:
     made.add_argument("--seeds", type=int, default=1)
     made.add_argument("--first_seed", type=int, default=10)
     options = made.parse_args()
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    quiet()
     known = examine(options)
     found = slopes(known)
     rows = [Row(f"{one.data}/{one.fault}/{one.seed}", str(one.rows), "learner", one.learner) for one in known]

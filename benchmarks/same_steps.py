@@ -15,10 +15,8 @@ from __future__ import annotations
 
 import argparse
 import csv
-import logging
 import sys
 import tempfile
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +24,7 @@ from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
-from _fine_tuned import LEARNING_RATE, trainer
+from _fine_tuned import LEARNING_RATE, quiet, trainer
 from _pools import CleanRows, clean_rows
 from _table import Row, parser, read_records, table, write_records
 from outgrown import EPOCHS, MAX_LENGTH, SMALL_BATCH, Embedded
@@ -139,7 +137,7 @@ def both(clean: CleanRows, fault: str, came: float, folder: Path, options: argpa
 
 
 def kept(file: Path, train: Callable[[], Judged]) -> Judged:
-    """What a training gives, by a file."""
+    """The outcome of a training, which a file keeps."""
     if not file.is_file():
         losses, wrong = train()
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -184,8 +182,7 @@ def main() -> None:
     made.add_argument("--model", default="minilm-l6-mlm")
     made.add_argument("--work", type=Path, default=Path("runs/same_steps"))
     options = made.parse_args()
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    quiet()
     print(table(summary(examine(options))))
 
 
