@@ -15,7 +15,7 @@ from typing import Any
 from selectune.common.errors import UserError
 from selectune.common.run_files import RunFiles
 from selectune.tables.layers import Config, laid_over, read_config, setting, with_settings
-from selectune.tables.protocol import Layers, Protocol
+from selectune.tables.protocol import Change, Layers, Protocol
 from selectune.tables.published import Figures, Published, read_published
 
 NAME = re.compile(r"[A-Za-z0-9_.]+")
@@ -119,12 +119,14 @@ class Method(Layers):
         tasks: that it is run on; default all.
         match: a method whose run of the same task, budget and seed gives the size of random rows.
         by: what is then the same: ``rows``, ``tokens`` or ``cost``.
+        changes: of some tasks alone, laid over its own.
     """
 
     budgets: list[Any] | str | None = None
     tasks: list[str] | None = None
     match: str | None = None
     by: str = "rows"
+    changes: list[Change] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -232,7 +234,7 @@ class Table(Layers):
     def _cell(self, output: Path, task_name: str, method_name: str, budget: str, value: Any, seed: int) -> Cell:
         task, method = self.tasks[task_name], self.methods[method_name]
         config: Config = {}
-        changes = self.protocols[self.protocol].changes if self.protocol else []
+        changes = [*method.changes, *(self.protocols[self.protocol].changes if self.protocol else [])]
         for layers in (
             Layers(task.config), self, Layers([], task.set), method,
             *(change for change in changes if change.of(task_name, method_name)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from argparse import ArgumentError
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import fields
 from pathlib import Path
@@ -31,7 +31,10 @@ def read_table(file: Path) -> Table:
     """
     given = _fields(Table, read_config(file), str(file))
     tasks = {name: _task(one, f"{file}: task '{name}'") for name, one in _named(given, "tasks", file).items()}
-    methods = {name: _method(one, f"{file}: method '{name}'") for name, one in _named(given, "methods", file).items()}
+    methods = {
+        name: _method(one, f"{file}: method '{name}'", name, tasks)
+        for name, one in _named(given, "methods", file).items()
+    }
     budget = given.get("budget", "data.keep")
     _check(
         isinstance(budget, str) and "." in budget,
@@ -117,13 +120,18 @@ def _protocol(given: Any, where: str, tasks: dict[str, Task], methods: dict[str,
     values = _fields(Protocol, given, where)
     _check(isinstance(values.get("says"), str), f"{where} says nothing; tell in a sentence how it differs, in says.")
     _check(isinstance(values.get("changes"), list) and values["changes"], f"{where} has no changes; list some.")
-    changes = [Change(**_fields(Change, one, f"{where}: changes")) for one in values["changes"]]
+    return Protocol(values["says"], _changes(values["changes"], where, tasks, methods))
+
+
+def _changes(given: list[Any], where: str, tasks: Collection[str], methods: Collection[str]) -> list[Change]:
+    """Changes of some tasks and methods, whose names are all known."""
+    changes = [Change(**_fields(Change, one, f"{where}: changes")) for one in given]
     for kind, known in (("task", tasks), ("method", methods)):
         for change in changes:
             _check_list(getattr(change, f"{kind}s") or [], f"{where}: {kind}s", str)
             unknown = next((name for name in getattr(change, f"{kind}s") or [] if name not in known), None)
             _check(unknown is None, f"{where} names the {kind} '{unknown}', but the table has {', '.join(known)}.")
-    return Protocol(values["says"], changes)
+    return changes
 
 
 def _task(given: Any, where: str) -> Task:
@@ -136,8 +144,12 @@ def _task(given: Any, where: str) -> Task:
     return task
 
 
-def _method(given: Any, where: str) -> Method:
-    method = Method(**_fields(Method, given or {}, where))
+def _method(given: Any, where: str, name: str, tasks: Collection[str]) -> Method:
+    values = _fields(Method, given or {}, where)
+    if "changes" in values:
+        _check(isinstance(values["changes"], list), f"{where}: changes must be a list, each with its tasks and set.")
+        values["changes"] = _changes(values["changes"], where, tasks, [name])
+    method = Method(**values)
     if method.budgets is not None and method.budgets != NO_BUDGET:
         _check_list(method.budgets, f"{where}: budgets", int, float)
     if method.tasks is not None:

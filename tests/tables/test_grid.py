@@ -138,6 +138,22 @@ def test_a_protocol_changes_the_cells_that_it_names(write: Write, tmp_path: Path
         table.under("another")
 
 
+def test_a_method_has_changes_of_some_tasks(write: Write, tmp_path: Path) -> None:
+    task = {"config": "reviews.yaml", "metric": "accuracy", "budgets": [0.25]}
+    changes = [{"tasks": ["others"], "set": {"data.dataset": "their own", "data.max_length": 16}}]
+    method = {"set": {"data.dataset": "a pool"}, "changes": changes}
+    cells = cells_of(write(tasks={"reviews": task, "others": task}, methods={"own": method}), tmp_path / "out")
+    read = {name: setting(cells[f"{name}-own-0.25-0"].config, "data.dataset") for name in ("reviews", "others")}
+    assert read == {"reviews": "a pool", "others": "their own"}
+    assert setting(cells["reviews-own-0.25-0"].config, "data.max_length") == 32
+
+
+@pytest.mark.parametrize("changes", [[{"tasks": ["nowhere"]}], {"tasks": ["reviews"]}, [{"name": 1}], ["reviews"]])
+def test_bad_changes_of_a_method_are_told_in_a_sentence(changes: Any, write: Write) -> None:
+    with mistake(UserError, "method 'own': changes" if "nowhere" not in str(changes) else "nowhere"):
+        read_table(write(methods={"own": {"changes": changes}}))
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
