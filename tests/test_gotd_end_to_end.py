@@ -134,6 +134,7 @@ def test_a_mistake_after_the_warm_up_does_not_take_it_away(
     assert (tmp_path / "run" / "warm_up" / "export" / "model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_a_forecast_of_a_screened_choice(cli: Cli, warming: list[str], arguments: list[str], tmp_path: Path) -> None:
     screen = {"class_path": "DomainScreen", "init_args": {"domains": 1, "sample": 40}}
     chain = {"class_path": "Chain", "init_args": {"prefilter": screen, "selector": {"class_path": "GOTD"}}}

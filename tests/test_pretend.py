@@ -16,14 +16,12 @@ import pytest
 from tests.conftest import REPOSITORY
 
 
-@pytest.mark.parametrize(
-    "files", [("on_a_device/test_selecting.py", "test_device_mode.py"), ("on_a_device/test_training.py",)]
-)
-def test_what_runs_on_an_accelerator_runs_on_the_pretend_one(files: tuple[str, ...]) -> None:
-    command = [sys.executable, "-m", "pytest", "-m", "pretend and not slow", "-p", "no:cacheprovider"]
+@pytest.mark.parametrize("which", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
+def test_what_runs_on_an_accelerator_runs_on_the_pretend_one(which: str) -> None:
+    command = [sys.executable, "-m", "pytest", "-m", f"pretend and {which}", "-p", "no:cacheprovider"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     done = subprocess.run(
-        [*command, *(f"tests/{file}" for file in files)],
+        [*command, "tests/on_a_device", "tests/test_device_mode.py"],
         cwd=REPOSITORY, env=environment, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]

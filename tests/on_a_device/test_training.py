@@ -48,10 +48,10 @@ def tasks(data_folder: Path, tmp_path: Path) -> dict[str, Made]:
     }
 
 
-SLOW = [pytest.param(task, marks=pytest.mark.slow) for task in ("numbers", "tokens")]
+SLOW = [pytest.param(task, marks=pytest.mark.slow) for task in ("answers", "numbers", "tokens")]
 
 
-@pytest.mark.parametrize("task", ["classes", "answers", *SLOW])
+@pytest.mark.parametrize("task", ["classes", *SLOW])
 def test_a_task_trains_and_is_evaluated_as_on_the_cpu(
     task: str, tasks: dict[str, Made], elsewhere: Enter, model_folder: Path, causal_folder: Path, tmp_path: Path
 ) -> None:

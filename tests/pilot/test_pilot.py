@@ -164,6 +164,7 @@ def _refused(here: Here, task: list[str], folder: Path) -> None:
     assert names(here(*fit, "--pilot.run", run, code=2), file)
 
 
+@pytest.mark.slow
 def test_a_pilot_goes_on_where_it_was_stopped(
     here: Here, task: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ def started(tmp_path: Path, *arguments: str | Path) -> Any:
     return start_main(["table", *map(str, arguments)], tmp_path, environment, *streams)
 
 
+@pytest.mark.slow
 def test_a_table_that_was_killed_does_only_what_is_missing(
     finished_table: Path, write: Write, cli: Cli, here: Here, tmp_path: Path
 ) -> None:

@@ -32,6 +32,7 @@ def on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "run_submitted", run)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("on_this_machine")
 def test_cells_run_as_jobs_and_a_limit_leaves_the_rest(here: Here, write: Write, tmp_path: Path) -> None:
     table = ["table", "--config", write(methods=RANDOM), "--output", "out"]

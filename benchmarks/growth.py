@@ -1,0 +1,174 @@
+"""How the cost of a selection grows with its pool, stage by stage, from a thousand rows to a million.
+
+    python benchmarks/growth.py --csv results/growth.csv --picture docs/growth.png  # 20 minutes on two cores
+    python benchmarks/growth.py --rows 1000 10000 100000                            # smaller, and no exponents
+    python benchmarks/growth.py --csv results/growth.csv --check   # exits with 1 where an exponent is over 1.05
+
+Made-up rows of 3 to 8 words and a tiny random model (`benchmarks/memory.py` makes both), each size in processes of its
+own with an empty cache. `load` reads a parquet file, splits it and fingerprints its rows; `tokenise` makes the pool's
+tokens; the other stages are those of the ledger of `python main.py select`: `score` (three entropies and embeddings)
+and `select` by `IGSE`, `solve` by `GOTD` towards 1,000 rows; `report` is the run's page made again, without imports.
+
+`exponent` is that of the growth between the two largest sizes once the constant is removed, which is what the smallest
+size takes: log(((t3 - t1) / (t2 - t1))) / log(n3 / n2). `peak_rss_anon_mb` is the most anonymous memory of a `select`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from _table import Row, finish, parser
+from memory import make_data, make_model, rss_anon
+
+from selectune.common.run_files import RunFiles
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+BAR = 1.05
+STAGES = ("load", "tokenise", "score", "select", "solve", "report")
+LEAST_S = 0.5  # a stage that takes less at the largest size has no exponent worth the name
+
+
+def main() -> None:
+    made = parser(__doc__ or "")
+    made.add_argument("--rows", type=int, nargs="+", default=[1_000, 10_000, 100_000, 300_000, 1_000_000])
+    made.add_argument("--picture", type=Path, metavar="PATH", help="draw the curves too")
+    made.add_argument("--child", nargs=2, metavar=("WHAT", "PATH"), help="used by the script itself")
+    options = made.parse_args()
+    if options.child:
+        print(json.dumps({"load": loaded, "report": reported}[options.child[0]](Path(options.child[1]))))
+        return
+    rows: list[Row] = []
+    for n_rows in sorted(options.rows):
+        with tempfile.TemporaryDirectory() as folder:
+            rows += measure(n_rows, Path(folder))
+        print(f"{n_rows:,} rows: done", file=sys.stderr, flush=True)
+    exponents = [] if max(options.rows) < 1_000_000 else growth(rows)
+    missed = [
+        f"{row.case} grows with exponent {row.value:.2f}, and may with {BAR}" for row in exponents if row.value > BAR
+    ]
+    if options.picture:
+        draw(rows, options.picture)
+    finish(rows + exponents, missed, options)
+
+
+def measure(n_rows: int, folder: Path) -> list[Row]:
+    """Seconds of each stage with so many rows, and the memory of both selections."""
+    make_model(folder / "model")
+    make_data(folder / "pool.parquet", n_rows)
+    make_data(folder / "target.parquet", 1_000)
+    environment = os.environ | {
+        "SELECTUNE_CACHE": str(folder / "cache"),
+        "HF_DATASETS_CACHE": str(folder / "datasets"),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")])),
+    }
+
+    def child(what: str, path: Path) -> dict[str, float]:
+        command = [sys.executable, __file__, "--child", what, str(path)]
+        done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+        seconds: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+        return seconds
+
+    seconds = child("load", folder)
+    peaks = {}
+    for selector, data in (("IGSE", "TextClassification"), ("GOTD", "LanguageModeling")):
+        run = folder / selector
+        peaks[selector] = selected(selector, data, folder, run, environment)
+        seconds |= {stage: taken for stage, taken in ledger_seconds(run).items() if stage not in seconds}
+    seconds |= child("report", folder / "IGSE")
+    rows = [Row(stage, f"{n_rows} rows", "wall_s", seconds[stage]) for stage in STAGES]
+    return rows + [Row(name, f"{n_rows} rows", "peak_rss_anon_mb", peak / 2**20) for name, peak in peaks.items()]
+
+
+def selected(selector: str, data: str, folder: Path, run: Path, environment: dict[str, str]) -> int:
+    """Select a tenth of the pool's rows in a process; returns the peak of its anonymous memory, bytes."""
+    target = ["--data.target", json.dumps({"dataset": str(folder / "target.parquet")})] if selector == "GOTD" else []
+    command = [
+        sys.executable, "main.py", "select", "--data", data, "--data.dataset", str(folder / "pool.parquet"), *target,
+        "--data.selector", selector, "--data.keep", "0.1", "--data.max_length", "16",
+        "--model.checkpoint", str(folder / "model"), "--trainer.accelerator", "cpu",
+        "--trainer.enable_progress_bar", "false", "--output", str(run),
+    ]  # fmt: skip
+    process, peak = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL), 0
+    while process.poll() is None:
+        peak = max(peak, rss_anon(process.pid))
+        time.sleep(0.05)
+    if process.returncode:
+        sys.exit(f"{' '.join(command)} ended with {process.returncode}")
+    return peak
+
+
+def ledger_seconds(run: Path) -> dict[str, float]:
+    """Wall seconds of each stage of a run, all its parts together."""
+    seconds: dict[str, float] = {}
+    for line in RunFiles(run).costs.read_text().splitlines():
+        record = json.loads(line)
+        seconds[record["stage"]] = seconds.get(record["stage"], 0.0) + record["wall_s"]
+    return seconds
+
+
+def loaded(folder: Path) -> dict[str, float]:
+    """Seconds of reading the pool, and of making its tokens."""
+    from selectune.data.tokens import load_tokenizer
+    from selectune.datamodules import TextClassification
+
+    data = TextClassification(str(folder / "pool.parquet"), max_length=16, seed=0)
+    began = time.perf_counter()
+    data.load()
+    between = time.perf_counter()
+    data.tokenized("train", load_tokenizer(folder / "model"))
+    return {"load": between - began, "tokenise": time.perf_counter() - between}
+
+
+def reported(run: Path) -> dict[str, float]:
+    """Seconds of making a run's page again."""
+    from selectune.report import command
+
+    began = time.perf_counter()
+    command.main([str(run)])
+    return {"report": time.perf_counter() - began}
+
+
+def growth(rows: list[Row]) -> list[Row]:
+    """Exponent of each stage between the two largest sizes that are a decade or so apart, the constant removed."""
+    found = []
+    for stage in STAGES:
+        by_size = {int(row.variant.split()[0]): row.value for row in rows if row.case == stage}
+        least, *_, largest = sorted(by_size)
+        middle = min(by_size, key=lambda size: abs(math.log(size * 10 / largest)))
+        if by_size[largest] >= LEAST_S:
+            more = [by_size[size] - by_size[least] for size in (middle, largest)]
+            exponent = math.log(more[1] / more[0]) / math.log(largest / middle)
+            found.append(Row(stage, f"{middle} to {largest} rows", "exponent", exponent))
+    return found
+
+
+def draw(rows: list[Row], file: Path) -> None:
+    """Seconds and memory against rows, on logarithmic axes."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    for axis, metric, label in zip(axes, ("wall_s", "peak_rss_anon_mb"), ("seconds", "anonymous memory, MB")):
+        for case in dict.fromkeys(row.case for row in rows if row.metric == metric):
+            points = [
+                (int(row.variant.split()[0]), row.value) for row in rows if (row.case, row.metric) == (case, metric)
+            ]
+            axis.plot(*zip(*points), marker="o", label=case)
+        axis.set(xscale="log", xlabel="rows of the pool", ylabel=label)
+        axis.legend(frameon=False)
+    axes[0].set_yscale("log")
+    axes[1].set_ylim(bottom=0)
+    figure.savefig(file, dpi=110)
+
+
+if __name__ == "__main__":
+    main()

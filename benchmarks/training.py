@@ -1,0 +1,223 @@
+"""Fine-tuning speed against Hugging Face's Trainer and a plain loop, on the same rows.
+
+    python benchmarks/training.py --csv results/training.csv   # 7 rounds; some 40 minutes on two cores
+    python benchmarks/training.py --precision bf16             # every variant in bfloat16 autocast
+    python benchmarks/training.py --rows 500 --rounds 3        # smaller
+    python benchmarks/training.py --csv out.csv --check        # exits with 1 where a bar is missed
+
+Rows of SST-2 by ``minilm-l6-mlm``; where these are not in SELECTUNE_DATA and SELECTUNE_MODELS, the embedded corpus and
+model stand in and no bar holds. An epoch in batches of 32, AdamW with a linear fall from 1e-4, no clipping.
+
+Variants, each in a process of its own, in rounds, in turns from the first and from the last:
+    selectune   this project's Trainer, data module and fine-tuner, with the ledger
+    plain       a bare loop of PyTorch over the very same batches
+    hf_length   `transformers.Trainer`, batches grouped by length
+    hf_default  `transformers.Trainer` as it comes
+
+`train_s` is the training alone, without import, tokens and the model's load; `evaluate_s` the evaluation of the
+held-out rows by the same way (`plain` has none); `accuracy` is on these. `padding` is the share of all tokens that the
+network read which is padding. Ratios are medians over rounds of the ratio within a round, with their quartiles.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _table import Row, finish, parser
+
+VARIANTS = ("selectune", "plain", "hf_length", "hf_default")
+BATCH, RATE, LONGEST = 32, 1e-4, 128
+# over the median ratio of seconds to this project's, at least; the plain loop's at least so near
+BARS = {"hf_length": 1.15, "hf_default": 2.5, "plain": 1 / 1.05}
+
+
+def main() -> None:
+    made = parser(__doc__ or "")
+    made.add_argument("--rows", type=int, default=4_000)
+    made.add_argument("--rounds", type=int, default=7)
+    made.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    made.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    made.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    made.add_argument("--child", help="used by the script itself")
+    options = made.parse_args()
+    if options.child:
+        print(json.dumps(run(options.child, options)))
+        return
+    found: dict[str, list[dict[str, float]]] = {variant: [] for variant in options.variants}
+    for turn in range(options.rounds):
+        for variant in options.variants[:: 1 if turn % 2 == 0 else -1]:
+            found[variant].append(child(variant, turn, options))
+        print(f"round {turn + 1} of {options.rounds}", file=sys.stderr, flush=True)
+    case = f"{options.rows} rows, {options.precision}"
+    rows = [
+        Row(case, variant, name, statistics.median(one[name] for one in runs))
+        for variant, runs in found.items()
+        for name in runs[0]
+    ]
+    missed = []
+    for rival in [one for one in options.variants if one != "selectune" and "selectune" in options.variants]:
+        for name in ("train_s", "evaluate_s") if rival != "plain" else ("train_s",):
+            pairs = zip(found[rival], found["selectune"], strict=True)
+            quartiles = np.quantile([theirs[name] / ours[name] for theirs, ours in pairs], [0.25, 0.5, 0.75])
+            labels = (f"{name}_ratio_{label}" for label in ("low", "median", "high"))
+            rows += [Row(case, rival, *one) for one in zip(labels, map(float, quartiles))]
+            if name == "train_s" and found["selectune"][0]["real"] and quartiles[1] < BARS[rival]:
+                missed.append(f"{rival} takes {quartiles[1]:.2f} times as long, and should take {BARS[rival]:.2f}")
+    finish(rows, missed, options)
+
+
+def child(variant: str, seed: int, options: Any) -> dict[str, float]:
+    """The numbers of a variant, of a process of its own."""
+    words = ["--child", variant, "--rows", str(options.rows), "--precision", options.precision]
+    command = [sys.executable, __file__, *words, "--device", options.device]
+    environment = os.environ | {"SEED": str(seed)}
+    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    numbers: dict[str, float] = json.loads(done.stdout.decode().splitlines()[-1])
+    return numbers
+
+
+def run(variant: str, options: Any) -> dict[str, float]:
+    """Train and evaluate in this process."""
+    from selectune.common.errors import UserError
+    from selectune.data.sources import find_model
+    from selectune.datamodules import TextClassification
+
+    seed = int(os.environ.get("SEED", "0"))
+    data: dict[str, Any] = {"dataset": "stanfordnlp/sst2", "text_column": "sentence", "test_split": "validation"}
+    try:
+        find_model(checkpoint := "minilm-l6-mlm")
+    except UserError:
+        checkpoint, data = "docstrings-bert", {"dataset": "docstrings"}
+    module = TextClassification(
+        **data, max_train_rows=options.rows, max_length=LONGEST, batch_size=BATCH, max_dev_rows=50, seed=seed
+    )
+    bf16, device = options.precision == "bf16", options.device
+    with tempfile.TemporaryDirectory() as folder:
+        trained: dict[str, Callable[..., dict[str, float]]] = {"selectune": ours, "plain": plain}
+        numbers = trained.get(variant, hugging_face)(module, checkpoint, seed, bf16, device, variant, Path(folder))
+    return numbers | {"real": float(checkpoint != "docstrings-bert")}
+
+
+def built(module: Any, checkpoint: str, seed: int, bf16: bool, device: str) -> tuple[Any, Any]:
+    """The fine-tuner and its Trainer, with the ledger as a fit has it."""
+    from lightning.pytorch import seed_everything
+
+    from selectune import CostLedger, FineTuner, Trainer
+
+    seed_everything(seed)
+    trainer = Trainer(
+        max_epochs=1, accelerator="gpu" if device == "cuda" else "cpu", devices=1, limit_val_batches=0, logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, callbacks=[CostLedger()],
+        precision="bf16-mixed" if bf16 else "32-true",
+    )  # fmt: skip
+    return FineTuner(checkpoint, learning_rate=RATE), trainer
+
+
+def ours(module: Any, checkpoint: str, seed: int, bf16: bool, device: str, *_: Any) -> dict[str, float]:
+    """This project's way."""
+    model, trainer = built(module, checkpoint, seed, bf16, device)
+    module.load()
+    ends: list[float] = []
+    model.on_train_start = lambda: ends.append(time.perf_counter())
+    model.on_train_end = lambda: ends.append(time.perf_counter())
+    trainer.fit(model, module)
+    began = time.perf_counter()
+    (metrics,) = trainer.test(model, module, verbose=False)
+    taken = time.perf_counter() - began
+    padding = _padding([module.encoded("train").lengths[rows] for rows in module.train_dataloader().sampler.batches()])
+    return {"train_s": ends[1] - ends[0], "evaluate_s": taken, "accuracy": metrics["test/accuracy"], "padding": padding}
+
+
+def plain(module: Any, checkpoint: str, seed: int, bf16: bool, device: str, *_: Any) -> dict[str, float]:
+    """A bare loop over the batches of this project's loader."""
+    import torch
+
+    model, trainer = built(module, checkpoint, seed, bf16, device)
+    trainer.fit_loop.max_epochs = 0
+    trainer.fit(model, module)  # which sets all up, and trains on nothing
+    trainer.fit_loop.max_epochs = 1
+    network, head = model.network.to(device).train(), model.head
+    made = model.configure_optimizers()
+    optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
+    loader = module.train_dataloader()
+    began = time.perf_counter()
+    for batch in loader:
+        (micro,) = batch["micro_batches"]
+        micro = {name: one.to(device) if isinstance(one, torch.Tensor) else one for name, one in micro.items()}
+        with torch.autocast(device, torch.bfloat16, enabled=bf16):
+            output = head.forward(network, micro)
+        (output.loss_sum / output.items).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        schedule.step()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return {"train_s": time.perf_counter() - began}
+
+
+def hugging_face(
+    module: Any, checkpoint: str, seed: int, bf16: bool, device: str, variant: str, folder: Path
+) -> dict[str, float]:
+    """Hugging Face's Trainer on the tokens of this project's data module."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, DataCollatorWithPadding, TrainingArguments
+    from transformers import Trainer as Theirs
+
+    from selectune.data.sources import find_model
+    from selectune.data.tokens import load_tokenizer
+
+    module.load()
+    source = find_model(checkpoint)
+    tokenizer = load_tokenizer(source.folder)
+    sets = {split: examples(module, split, tokenizer) for split in ("train", "test")}
+    n_labels = len({example["labels"] for example in sets["train"]})
+    made = AutoModelForSequenceClassification.from_pretrained(
+        source.folder, num_labels=n_labels, dtype=torch.float32
+    )
+    grouped = {"train_sampling_strategy": "group_by_length"} if variant == "hf_length" else {}
+    arguments = TrainingArguments(
+        output_dir=str(folder), per_device_train_batch_size=BATCH, learning_rate=RATE, num_train_epochs=1, seed=seed,
+        save_strategy="no", report_to="none", disable_tqdm=True, bf16=bf16, use_cpu=device == "cpu", **grouped,
+    )  # fmt: skip
+    trainer = Theirs(
+        made, arguments, train_dataset=sets["train"], eval_dataset=sets["test"],
+        data_collator=DataCollatorWithPadding(tokenizer),
+        compute_metrics=lambda found: {"accuracy": float((found.predictions.argmax(-1) == found.label_ids).mean())},
+    )  # fmt: skip
+    lengths = np.array([len(example["input_ids"]) for example in sets["train"]])
+    began = time.perf_counter()
+    trainer.train()
+    between = time.perf_counter()
+    metrics = trainer.evaluate()
+    taken = time.perf_counter() - between
+    order = np.array(list(trainer._get_train_sampler(sets["train"])))
+    padding = _padding([lengths[order[start : start + BATCH]] for start in range(0, len(order), BATCH)])
+    accuracy = metrics["eval_accuracy"]
+    return {"train_s": between - began, "evaluate_s": taken, "accuracy": accuracy, "padding": padding}
+
+
+def examples(module: Any, split: str, tokenizer: Any) -> list[dict[str, Any]]:
+    """Tokens and label of each row of a split."""
+    tokens = module.tokenized(split, tokenizer)
+    labels = module.labels[split]
+    ids = [tokens.padded(np.array([row]), 0)["input_ids"][0].tolist() for row in range(len(tokens))]
+    return [{"input_ids": one, "labels": int(label)} for one, label in zip(ids, labels, strict=True)]
+
+
+def _padding(batches: list[np.ndarray]) -> float:
+    """Share of padding in batches of rows of these lengths."""
+    return 1 - sum(int(one.sum()) for one in batches) / sum(int(one.max()) * len(one) for one in batches)
+
+
+if __name__ == "__main__":
+    main()
