@@ -30,6 +30,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ from _table import Row, finish, parser
 from selectune.common.errors import UserError
 from selectune.costs.ledger import Ledger
 from selectune.data.batches import plan_batches
-from selectune.data.sources import find_model
+from selectune.data.sources import ModelSource, find_model
 from selectune.datamodules import TextClassification
 from selectune.lightning_modules.heads import before_output, network_inputs
 from selectune.lightning_modules.scorers.language import load_language_model
@@ -75,23 +76,29 @@ class Measured:
 
 
 class Bench:
-    """A case: its rows, its model, and a function for each variant that scores some rows."""
+    """The rows of a data module, a model, and a function for each variant that scores some rows."""
 
-    def __init__(self, case: str, n_rows: int, folder: Path) -> None:
+    def __init__(
+        self, data: TextClassification, source: ModelSource, folder: Path, device: str = "cpu", max_tokens: int = 8192
+    ) -> None:
+        data.load()
+        precision = "bf16" if device == "cuda" else "32"
+        self.scoring = ScoringModel(source, ScorerSettings(precision=precision), data.max_length, max_tokens)
+        self.rows = Rows(data.pool, data.tokenized("train", self.scoring.tokenizer))
+        self.pad_id = int(self.scoring.tokenizer.pad_token_id or 0)
+        self.network = load_language_model(source, "masked").eval().requires_grad_(False).to(device)
+        self.folder, self.device = folder, device
+        self.probes: dict[str, tuple[ScoringModel, Any, Any]] = {}
+
+    @classmethod
+    def of_case(cls, case: str, n_rows: int, folder: Path) -> Bench:
+        """One of `CASES`, or what stands in for it."""
         try:
             source, arguments = find_model("minilm-l6-mlm"), CASES[case]
         except UserError:
             source, arguments = find_model("docstrings-bert"), {"dataset": "docstrings", "max_length": 96}
             print(f"{case}: the embedded corpus and model stand in")
-        data = TextClassification(**arguments, max_train_rows=n_rows, seed=0)
-        data.load()
-        self.scoring = ScoringModel(source, ScorerSettings(), data.max_length, 8192)
-        self.rows = Rows(data.pool, data.tokenized("train", self.scoring.tokenizer))
-        self.pad_id = int(self.scoring.tokenizer.pad_token_id or 0)
-        self.network = load_language_model(source, "masked").eval().requires_grad_(False)
-        self.folder = folder
-        self.probes: dict[str, tuple[ScoringModel, Any, Any]] = {}
-        self.naive_rows = NAIVE_SHARE[case]
+        return cls(TextClassification(**arguments, max_train_rows=n_rows, seed=0), source, folder)
 
     def fit(self, variant: str, layers: list[int] | None) -> float:
         """Fit the probe of a variant, and give the seconds that it took."""
@@ -113,7 +120,9 @@ class Bench:
             rows = self.rows.take(ids)
             definitions = [scoring.define(name, rows.pool) for name in SIGNALS]
             store = SignalStore(self.folder / variant)
-            forward_pass(definitions, rows, scoring, store, trainer_for, Ledger(), "fit", probe, notes)
+            forward_pass(
+                definitions, rows, scoring, store, partial(trainer_for, self.device), Ledger(), "fit", probe, notes
+            )
             return np.asarray(store.read(definitions[0]))
 
         return score
@@ -151,21 +160,23 @@ class Bench:
         """Planned batches of some rows."""
         tokens = self.rows.tokens.take(ids)
         for part in plan_batches(tokens.lengths, self.scoring.max_batch_tokens):
-            yield tokens.padded(part, self.pad_id)
+            batch = tokens.padded(part, self.pad_id)
+            yield {name: one.to(self.device) for name, one in batch.items()}
 
 
-def trainer_for(**settings: Any) -> Any:
-    """A Trainer on the CPU that says nothing."""
+def trainer_for(device: str = "cpu", **settings: Any) -> Any:
+    """A Trainer that says nothing."""
     import lightning.pytorch as pl
 
     quiet = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
-    return pl.Trainer(accelerator="cpu", devices=1, enable_progress_bar=False, **quiet, **settings)
+    accelerator = "gpu" if device == "cuda" else device
+    return pl.Trainer(accelerator=accelerator, devices=1, enable_progress_bar=False, **quiet, **settings)
 
 
 def measure(case: str, n_rows: int, variants: list[str]) -> dict[str, Measured]:
     """The variants of a case, block by block."""
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
-        bench = Bench(case, n_rows, Path(folder))
+        bench = Bench.of_case(case, n_rows, Path(folder))
         early = bench.scoring.layers[0]
         found = {variant: Measured() for variant in variants}
         for variant, layers in (("probe", None), ("probe_early", [early])):
@@ -186,7 +197,7 @@ def measure(case: str, n_rows: int, variants: list[str]) -> dict[str, Measured]:
             for variant in list(work)[:: 1 if block % 2 == 0 else -1]:
                 some = ids
                 if variant == "naive":
-                    some = np.random.default_rng(block).permutation(ids)[: max(32, int(bench.naive_rows * len(ids)))]
+                    some = np.random.default_rng(block).permutation(ids)[: max(32, int(NAIVE_SHARE[case] * len(ids)))]
                 reset_peak()
                 began = time.perf_counter()
                 scores = work[variant](some)

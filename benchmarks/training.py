@@ -14,14 +14,16 @@ Variants, each in a process of its own, in rounds, in turns from the first and f
     hf_length   `transformers.Trainer`, batches grouped by length
     hf_default  `transformers.Trainer` as it comes
 
-`train_s` is the training alone, without import, tokens and the model's load; `evaluate_s` the evaluation of the
-held-out rows by the same way (`plain` has none); `accuracy` is on these. `padding` is the share of all tokens that the
-network read which is padding. Ratios are medians over rounds of the ratio within a round, with their quartiles.
+`train_s` is the training alone, without import, tokens and the model's load; `first_step_s` the time to the end of its
+first step, `steps_per_s` that of its second half; `evaluate_s` the evaluation of the held-out rows by the same way
+(`plain` has none); `accuracy` is on these. `padding` is the share of all tokens that the network read which is padding.
+Ratios are medians over rounds of the ratio within a round, with their quartiles.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -29,13 +31,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from _table import Row, finish, parser
 
-VARIANTS = ("selectune", "plain", "hf_length", "hf_default")
 BATCH, RATE, LONGEST = 32, 1e-4, 128
 # over the median ratio of seconds to this project's, at least; the plain loop's at least so near
 BARS = {"hf_length": 1.15, "hf_default": 2.5, "plain": 1 / 1.05}
@@ -46,7 +49,7 @@ def main() -> None:
     made.add_argument("--rows", type=int, default=4_000)
     made.add_argument("--rounds", type=int, default=7)
     made.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
-    made.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    made.add_argument("--variants", nargs="+", choices=TRAINED, default=list(TRAINED))
     made.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     made.add_argument("--child", help="used by the script itself")
     options = made.parse_args()
@@ -86,6 +89,42 @@ def child(variant: str, seed: int, options: Any) -> dict[str, float]:
     return numbers
 
 
+@dataclass
+class Work:
+    """What is trained on what, and how."""
+
+    module: Any
+    checkpoint: str
+    seed: int
+    bf16: bool
+    device: str
+    folder: Path
+    epochs: int = 1
+    ends: list[float] = field(default_factory=list)
+
+    def step_ended(self) -> None:
+        """Take the time at the end of a step."""
+        if self.device == "cuda" and len(self.ends) in (0, self.halfway):
+            import torch
+
+            torch.cuda.synchronize()
+        self.ends.append(time.perf_counter())
+
+    @property
+    def halfway(self) -> int:
+        """Steps of the first half of the training."""
+        return self.epochs * math.ceil(len(self.module.pool) / BATCH) // 2
+
+    def numbers(self, began: float, started: float, ended: float) -> dict[str, float]:
+        """Seconds of the training and to the end of its first step, and steps a second of its second half."""
+        rest = len(self.ends) - self.halfway
+        return {
+            "train_s": ended - started,
+            "first_step_s": self.ends[0] - began,
+            "steps_per_s": rest / (self.ends[-1] - self.ends[self.halfway - 1]),
+        }
+
+
 def run(variant: str, options: Any) -> dict[str, float]:
     """Train and evaluate in this process."""
     from selectune.common.errors import UserError
@@ -101,109 +140,129 @@ def run(variant: str, options: Any) -> dict[str, float]:
     module = TextClassification(
         **data, max_train_rows=options.rows, max_length=LONGEST, batch_size=BATCH, max_dev_rows=50, seed=seed
     )
-    bf16, device = options.precision == "bf16", options.device
     with tempfile.TemporaryDirectory() as folder:
-        trained: dict[str, Callable[..., dict[str, float]]] = {"selectune": ours, "plain": plain}
-        numbers = trained.get(variant, hugging_face)(module, checkpoint, seed, bf16, device, variant, Path(folder))
+        work = Work(module, checkpoint, seed, options.precision == "bf16", options.device, Path(folder))
+        numbers = TRAINED[variant](work)
     return numbers | {"real": float(checkpoint != "docstrings-bert")}
 
 
-def built(module: Any, checkpoint: str, seed: int, bf16: bool, device: str) -> tuple[Any, Any]:
+def built(work: Work) -> tuple[Any, Any]:
     """The fine-tuner and its Trainer, with the ledger as a fit has it."""
     from lightning.pytorch import seed_everything
 
     from selectune import CostLedger, FineTuner, Trainer
 
-    seed_everything(seed)
+    seed_everything(work.seed)
     trainer = Trainer(
-        max_epochs=1, accelerator="gpu" if device == "cuda" else "cpu", devices=1, limit_val_batches=0, logger=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, callbacks=[CostLedger()],
-        precision="bf16-mixed" if bf16 else "32-true",
+        max_epochs=work.epochs, accelerator="gpu" if work.device == "cuda" else "cpu", devices=1, limit_val_batches=0,
+        logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        callbacks=[CostLedger()], precision="bf16-mixed" if work.bf16 else "32-true",
     )  # fmt: skip
-    return FineTuner(checkpoint, learning_rate=RATE), trainer
+    work.module.load()
+    return FineTuner(work.checkpoint, learning_rate=RATE), trainer
 
 
-def ours(module: Any, checkpoint: str, seed: int, bf16: bool, device: str, *_: Any) -> dict[str, float]:
+def ours(work: Work) -> dict[str, float]:
     """This project's way."""
-    model, trainer = built(module, checkpoint, seed, bf16, device)
-    module.load()
-    ends: list[float] = []
-    model.on_train_start = lambda: ends.append(time.perf_counter())
-    model.on_train_end = lambda: ends.append(time.perf_counter())
-    trainer.fit(model, module)
+    model, trainer = built(work)
+    times: dict[str, float] = {}
+    model.on_train_start = lambda: times.update(started=time.perf_counter())
+    model.on_train_batch_end = lambda *_: work.step_ended()
+    model.on_train_end = lambda: times.update(ended=time.perf_counter())
     began = time.perf_counter()
-    (metrics,) = trainer.test(model, module, verbose=False)
-    taken = time.perf_counter() - began
-    padding = _padding([module.encoded("train").lengths[rows] for rows in module.train_dataloader().sampler.batches()])
-    return {"train_s": ends[1] - ends[0], "evaluate_s": taken, "accuracy": metrics["test/accuracy"], "padding": padding}
+    trainer.fit(model, work.module)
+    numbers = work.numbers(began, **times)
+    began = time.perf_counter()
+    (metrics,) = trainer.test(model, work.module, verbose=False)
+    numbers["evaluate_s"] = time.perf_counter() - began
+    lengths = work.module.encoded("train").lengths
+    padding = padding_of([lengths[rows] for rows in work.module.train_dataloader().sampler.batches()])
+    return numbers | {"accuracy": metrics["test/accuracy"], "padding": padding}
 
 
-def plain(module: Any, checkpoint: str, seed: int, bf16: bool, device: str, *_: Any) -> dict[str, float]:
+def plain(work: Work) -> dict[str, float]:
     """A bare loop over the batches of this project's loader."""
     import torch
 
-    model, trainer = built(module, checkpoint, seed, bf16, device)
+    began = time.perf_counter()
+    model, trainer = built(work)
     trainer.fit_loop.max_epochs = 0
-    trainer.fit(model, module)  # which sets all up, and trains on nothing
-    trainer.fit_loop.max_epochs = 1
-    network, head = model.network.to(device).train(), model.head
+    trainer.fit(model, work.module)  # which sets all up, and trains on nothing
+    trainer.fit_loop.max_epochs = work.epochs
+    network, head = model.network.to(work.device).train(), model.head
     made = model.configure_optimizers()
     optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
-    loader = module.train_dataloader()
-    began = time.perf_counter()
-    for batch in loader:
-        (micro,) = batch["micro_batches"]
-        micro = {name: one.to(device) if isinstance(one, torch.Tensor) else one for name, one in micro.items()}
-        with torch.autocast(device, torch.bfloat16, enabled=bf16):
-            output = head.forward(network, micro)
-        (output.loss_sum / output.items).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        schedule.step()
-    if device == "cuda":
+    loader = work.module.train_dataloader()
+    started = time.perf_counter()
+    for epoch in range(work.epochs):
+        loader.sampler.set_epoch(epoch)
+        for batch in loader:
+            (micro,) = batch["micro_batches"]
+            micro = {name: one.to(work.device) if isinstance(one, torch.Tensor) else one for name, one in micro.items()}
+            with torch.autocast(work.device, torch.bfloat16, enabled=work.bf16):
+                output = head.forward(network, micro)
+            (output.loss_sum / output.items).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            schedule.step()
+            work.step_ended()
+    if work.device == "cuda":
         torch.cuda.synchronize()
-    return {"train_s": time.perf_counter() - began}
+    return work.numbers(began, started, time.perf_counter())
 
 
-def hugging_face(
-    module: Any, checkpoint: str, seed: int, bf16: bool, device: str, variant: str, folder: Path
-) -> dict[str, float]:
+def hugging_face(work: Work, by_length: bool) -> dict[str, float]:
     """Hugging Face's Trainer on the tokens of this project's data module."""
     import torch
-    from transformers import AutoModelForSequenceClassification, DataCollatorWithPadding, TrainingArguments
+    from transformers import (
+        AutoModelForSequenceClassification,
+        DataCollatorWithPadding,
+        TrainerCallback,
+        TrainingArguments,
+    )
     from transformers import Trainer as Theirs
 
     from selectune.data.sources import find_model
     from selectune.data.tokens import load_tokenizer
 
-    module.load()
-    source = find_model(checkpoint)
+    class Clock(TrainerCallback):
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            work.step_ended()
+
+    work.module.load()
+    source = find_model(work.checkpoint)
     tokenizer = load_tokenizer(source.folder)
-    sets = {split: examples(module, split, tokenizer) for split in ("train", "test")}
+    sets = {split: examples(work.module, split, tokenizer) for split in ("train", "test")}
     n_labels = len({example["labels"] for example in sets["train"]})
-    made = AutoModelForSequenceClassification.from_pretrained(
-        source.folder, num_labels=n_labels, dtype=torch.float32
-    )
-    grouped = {"train_sampling_strategy": "group_by_length"} if variant == "hf_length" else {}
+    made = AutoModelForSequenceClassification.from_pretrained(source.folder, num_labels=n_labels, dtype=torch.float32)
+    grouped = {"train_sampling_strategy": "group_by_length"} if by_length else {}
     arguments = TrainingArguments(
-        output_dir=str(folder), per_device_train_batch_size=BATCH, learning_rate=RATE, num_train_epochs=1, seed=seed,
-        save_strategy="no", report_to="none", disable_tqdm=True, bf16=bf16, use_cpu=device == "cpu", **grouped,
+        output_dir=str(work.folder), per_device_train_batch_size=BATCH, learning_rate=RATE, seed=work.seed,
+        num_train_epochs=work.epochs, save_strategy="no", report_to="none", disable_tqdm=True, bf16=work.bf16,
+        use_cpu=work.device == "cpu", **grouped,
     )  # fmt: skip
     trainer = Theirs(
         made, arguments, train_dataset=sets["train"], eval_dataset=sets["test"],
-        data_collator=DataCollatorWithPadding(tokenizer),
+        data_collator=DataCollatorWithPadding(tokenizer), callbacks=[Clock()],
         compute_metrics=lambda found: {"accuracy": float((found.predictions.argmax(-1) == found.label_ids).mean())},
     )  # fmt: skip
-    lengths = np.array([len(example["input_ids"]) for example in sets["train"]])
     began = time.perf_counter()
     trainer.train()
-    between = time.perf_counter()
+    ended = time.perf_counter()
     metrics = trainer.evaluate()
-    taken = time.perf_counter() - between
+    numbers = work.numbers(began, began, ended) | {"evaluate_s": time.perf_counter() - ended}
+    lengths = np.array([len(example["input_ids"]) for example in sets["train"]])
     order = np.array(list(trainer._get_train_sampler(sets["train"])))
-    padding = _padding([lengths[order[start : start + BATCH]] for start in range(0, len(order), BATCH)])
-    accuracy = metrics["eval_accuracy"]
-    return {"train_s": between - began, "evaluate_s": taken, "accuracy": accuracy, "padding": padding}
+    padding = padding_of([lengths[order[start : start + BATCH]] for start in range(0, len(order), BATCH)])
+    return numbers | {"accuracy": metrics["eval_accuracy"], "padding": padding}
+
+
+TRAINED: dict[str, Callable[[Work], dict[str, float]]] = {
+    "selectune": ours,
+    "plain": plain,
+    "hf_length": partial(hugging_face, by_length=True),
+    "hf_default": partial(hugging_face, by_length=False),
+}
 
 
 def examples(module: Any, split: str, tokenizer: Any) -> list[dict[str, Any]]:
@@ -214,7 +273,7 @@ def examples(module: Any, split: str, tokenizer: Any) -> list[dict[str, Any]]:
     return [{"input_ids": one, "labels": int(label)} for one, label in zip(ids, labels, strict=True)]
 
 
-def _padding(batches: list[np.ndarray]) -> float:
+def padding_of(batches: list[np.ndarray]) -> float:
     """Share of padding in batches of rows of these lengths."""
     return 1 - sum(int(one.sum()) for one in batches) / sum(int(one.max()) * len(one) for one in batches)
 
