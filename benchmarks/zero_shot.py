@@ -1,6 +1,6 @@
 """Zero-shot scores beside a plain loop of lm-evaluation-harness' formula, on the same prompts.
 
-    python benchmarks/zero_shot.py --model smollm2-135m --csv results/zero_shot.csv          # some minutes
+    python benchmarks/zero_shot.py --model smollm2-135m --csv results/zero_shot.csv          # 20 minutes
     python benchmarks/zero_shot.py --model smollm2-135m --csv results/zero_shot.csv --check  # 1 where they differ
 
 The model as it is, in float32, on AG News and BoolQ. The loop reads one prompt with one label at a time, as a row of

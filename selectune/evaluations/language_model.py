@@ -109,10 +109,13 @@ class LanguageModel(ABC):
             method="a forward pass over each padded text",
         )  # fmt: skip
 
-    def spend(self, rows: Sequence[Sequence[int]]) -> None:
-        """Count a batch of rows, padded to the longest of them."""
+    def spend(self, rows: Sequence[Sequence[int]], left_out: int = 0) -> None:
+        """Count a batch of rows, padded to the longest of them, whose vocabulary product left out some positions."""
         longest = max(map(len, rows))
-        self.spent.add(len(rows), sum(map(len, rows)), longest, self.flops_of(len(rows), longest))
+        flops = self.flops_of(len(rows), longest)
+        if flops is not None and left_out:
+            flops -= left_out * 2.0 * self.network.get_output_embeddings().weight.numel()
+        self.spent.add(len(rows), sum(map(len, rows)), longest, flops)
 
 
 class CausalModel(LanguageModel):
@@ -134,7 +137,7 @@ class CausalModel(LanguageModel):
 
     @property
     def head(self) -> LanguageModelHead:
-        """The vocabulary product is made at all positions."""
+        """The vocabulary product is made at all positions, but for those that `spend` is told of."""
         return CausalLMHead(len(self.tokenizer))
 
     def score(self, contexts: Sequence[str], continuations: Sequence[str]) -> Scored:
@@ -145,17 +148,19 @@ class CausalModel(LanguageModel):
         longer than the model reads, its end is kept.
         """
         pairs = [self._pair(context, continuation) for context, continuation in zip(contexts, continuations)]
-        lengths = np.array([min(len(before) + len(after) - 1, self.room) for before, after in pairs])
+        # labels of one token follow the same input, which is then read once
+        read: dict[tuple[int, ...], list[int]] = {}
+        for place, (before, after) in enumerate(pairs):
+            read.setdefault(tuple((before + after)[:-1][-self.room :]), []).append(place)
+        inputs = list(read)
         sums, counts = np.zeros(len(pairs)), np.array([len(after) for _, after in pairs])
+        lengths = np.array([len(one) for one in inputs])
         for batch in plan_batches(lengths, BATCH_TOKENS, padding=EVALUATION_PADDING):
-            rows = [pairs[i] for i in batch]
-            logits, inputs = self._logits([(before + after)[:-1][-self.room :] for before, after in rows])
-            for row, (place, (_, after)) in enumerate(zip(batch, rows)):
-                end = len(inputs[row])
-                own = logits[row, end - len(after) : end].float().log_softmax(-1)
-                sums[place] = float(
-                    own.gather(1, torch.tensor(after, device=own.device)[:, None]).to(widest(own.device)).sum()
-                )
+            rows = [inputs[i] for i in batch]
+            predicted = [max(counts[place] for place in read[row]) for row in rows]
+            for row, logs in zip(rows, self._log_probabilities(rows, predicted)):
+                for place in read[row]:
+                    sums[place] = _sum_of(logs[-counts[place] :], pairs[place][1])
         return Scored(sums, counts)
 
     def losses(self, texts: Sequence[str], max_length: int) -> Scored:
@@ -163,12 +168,11 @@ class CausalModel(LanguageModel):
         ids = [self.tokens_of(text)[: min(max_length, self.room)] for text in texts]
         sums, counts = np.zeros(len(ids)), np.array([max(len(row) - 1, 0) for row in ids])
         known = np.flatnonzero(counts)
-        for batch in plan_batches(counts[known] + 1, BATCH_TOKENS, padding=EVALUATION_PADDING):
-            logits, inputs = self._logits([ids[known[i]] for i in batch])
-            for row, place in enumerate(known[batch]):
-                own = logits[row, : len(inputs[row]) - 1].float().log_softmax(-1)
-                targets = torch.tensor(inputs[row][1:], device=own.device)[:, None]
-                sums[place] = float(own.gather(1, targets).to(widest(own.device)).sum())
+        for batch in plan_batches(counts[known], BATCH_TOKENS, padding=EVALUATION_PADDING):
+            rows = [ids[place] for place in known[batch]]
+            read = [row[:-1] for row in rows]
+            for place, row, logs in zip(known[batch], rows, self._log_probabilities(read, list(map(len, read)))):
+                sums[place] = _sum_of(logs, row[1:])
         return Scored(sums, counts)
 
     def continued(
@@ -210,17 +214,26 @@ class CausalModel(LanguageModel):
         before, both = self.tokens_of(context), self.tokens_of(context + continuation)
         return before, both[len(before) :]
 
-    def _logits(self, rows: list[list[int]]) -> tuple[torch.Tensor, list[list[int]]]:
-        """Logits of some rows, padded on the right, and these rows."""
+    def _log_probabilities(self, rows: Sequence[Sequence[int]], predicted: list[int]) -> Sequence[torch.Tensor]:
+        """Log probabilities of all tokens after so many of the last ones of each row, shape (predicted, vocabulary)."""
         longest = max(map(len, rows))
         ids = torch.zeros(len(rows), longest, dtype=torch.long)
-        real = torch.zeros_like(ids)
-        for place, row in enumerate(rows):
+        real, where = torch.zeros_like(ids), torch.zeros(len(rows), longest, dtype=torch.bool)
+        for place, (row, last) in enumerate(zip(rows, predicted)):
             ids[place, : len(row)], real[place, : len(row)] = torch.tensor(row), 1
-        with torch.inference_mode():
+            where[place, len(row) - last : len(row)] = True
+        # the vocabulary product is much of a small model's work, so it is made where it is read
+        places = where.to(self.device)
+        with torch.inference_mode(), before_output(self.network, lambda hidden: hidden[places]):
             logits = self.network(input_ids=ids.to(self.device), attention_mask=real.to(self.device)).logits
-        self.spend(rows)
-        return logits, rows
+        self.spend(rows, left_out=len(rows) * longest - sum(predicted))
+        return logits.float().log_softmax(-1).split(predicted)
+
+
+def _sum_of(logs: torch.Tensor, tokens: Sequence[int]) -> float:
+    """Sum of the log probabilities of some tokens, each by its own row of shape (n_tokens, vocabulary)."""
+    targets = torch.tensor(tokens, device=logs.device)[:, None]
+    return float(logs.gather(1, targets).to(widest(logs.device)).sum())
 
 
 class MaskedModel(LanguageModel):

@@ -13,7 +13,7 @@ from selectune.common.errors import CheckpointError
 from selectune.data.sources import find_model
 from selectune.data.tokens import load_tokenizer
 from selectune.evaluations import language_model
-from selectune.evaluations.language_model import CausalModel, MaskedModel
+from selectune.evaluations.language_model import CausalModel, MaskedModel, Spent
 from selectune.lightning_modules.heads.base import load_network
 from tests.conftest import sentences
 from tests.mistakes import mistake
@@ -98,6 +98,23 @@ def test_work_is_counted(model: CausalModel) -> None:
     model.continued(TEXTS[:2], np.zeros(2, np.uint64), 0, 2, 3, 0.9)
     assert (model.spent.flops or 0) > scored
     assert model.spent.examples == 3 + 4
+
+
+def test_labels_of_one_token_are_scored_by_one_pass_whose_product_is_made_at_one_place(model: CausalModel) -> None:
+    words = TEXTS[1].split()
+    labels = [f" {words[0]}", f" {words[1]}", f" {words[0]} {words[1]}"]
+    assert [len(model.tokens_of(label)) for label in labels] == [1, 1, 2]
+    single = [float(model.score([TEXTS[0]], [label]).log_probability[0]) for label in labels]
+    model.spent = both = Spent()
+    model.score([TEXTS[0]] * 3, labels)
+    assert both.examples == 2, "the first two labels are read as one row"
+    flops = both.flops
+    np.testing.assert_allclose(model.score([TEXTS[0]] * 3, labels).log_probability, single, atol=1e-5)
+    length = len(model.tokens_of(TEXTS[0]))
+    product = 2 * model.network.get_output_embeddings().weight.numel()
+    whole = model.flops_of(2, length + 1)
+    assert whole is not None
+    assert flops == pytest.approx(whole - product * (2 * (length + 1) - 3)), "one place and two are predicted"
 
 
 def test_a_masked_model_is_refused(model_folder: Path) -> None:
