@@ -20,7 +20,7 @@ def test_a_page_shows_the_table_of_the_numbers_in_results(page: str) -> None:
     assert len(table.splitlines()) > 4
 
 
-def test_every_line_has_its_numbers_and_a_missed_bar_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_line_has_its_numbers_and_a_missed_bar_is_told() -> None:
     claim = run_all.Claim(
         "less", "startup", lambda values: values["startup", "ratio of medians", "median_s"], 1e-3, True
     )
