@@ -5,11 +5,16 @@ from __future__ import annotations
 import sys
 from importlib.metadata import version
 
+from selectune.runs.short_help import SUMMARIES, short_help
+from selectune.tables.configs import show_configs
 from selectune.tables.server import start_early
 
 HELP = """selectune: choose the rows that are worth training on, fine-tune on them, and prove what that cost and gave.
 
-usage: selectune VERB [options]        in a checkout: python main.py VERB [options]
+usage: selectune VERB [options]        in a checkout, python main.py VERB is the same
+
+To see it all at once, on data and a model that are made on this machine:
+  quickstart  a plan for half of the cost, the training that it recommends, and the verdict
 
 In the order of use:
   diagnose   what is wrong with a pool of rows, and how sure that is
@@ -27,8 +32,10 @@ Further:
   test       the same on its test split
   predict    the same on rows of your own
   fetch      list and download what a config needs
+  configs    the configs that come with selectune, by name; --print NAME shows one
 
-  selectune VERB --help names the options of a verb, selectune --version the version.
+  selectune VERB --help names the options of a verb that most runs need, --help.all every one; selectune --version
+  the version.
   Exit codes: 0 all is well, 2 a mistake in what was asked for, 3 a training failed, 130 and 143 it was stopped,
   1 one of several runs or processes failed.
 """
@@ -38,10 +45,16 @@ def main(args: list[str] | None = None) -> None:
     """Entry point of ``selectune`` and ``main.py``; exits as `selectune.verbs.run` says."""
     if args is not None:
         sys.argv = [sys.argv[0], *args]
-    if sys.argv[1:] in (["--help"], ["-h"], ["--version"]):
-        print(version("selectune") if sys.argv[1] == "--version" else HELP.rstrip())
+    words = sys.argv[1:]
+    if words in (["--help"], ["-h"], ["--version"]):
+        print(version("selectune") if words == ["--version"] else HELP.rstrip())
         sys.exit(0)
-    start_early(sys.argv[1:])  # imports for seconds, as the next line does
+    if words[:1] and words[0] in SUMMARIES and {"--help", "-h"} & {*words[1:]}:
+        print(short_help(words[0]))
+        sys.exit(0)
+    if words[:1] == ["configs"]:
+        sys.exit(show_configs(words[1:]))
+    start_early(words)  # imports for seconds, as the next line does
     from selectune.verbs import run
 
     run()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from selectune.callbacks.preemption import Preemption, requeue_signal
+from selectune.common.shipped import with_config_files
 from selectune.diagnose.diagnose import diagnose
 from selectune.diagnose.page import made_again
 from selectune.forecast import estimate
@@ -17,7 +19,7 @@ from selectune.report import command as report
 from selectune.runs.command import RunCLI, run_verb
 from selectune.runs.job import Job
 from selectune.tables import command as table
-from selectune.tables import compare, fetch
+from selectune.tables import compare, fetch, quickstart
 
 # Verbs without a Trainer.
 OWN_PARSERS: dict[str, Any] = {
@@ -54,6 +56,14 @@ def run() -> None:
 
 
 def _verb() -> None:
+    words = ["--help" if word == "--help.all" else word for word in sys.argv[2:]]  # the short one is printed before
+    sys.argv[2:] = with_config_files(words)
+    if sys.argv[1:2] == ["quickstart"]:
+        for words in quickstart.commands(sys.argv[2:]):
+            print(f"$ selectune {shlex.join(words)}", flush=True)
+            sys.argv = [sys.argv[0], *words]
+            _verb()
+        return
     if sys.argv[1:2] == ["fit"] and "--compare" in sys.argv:
         sys.argv = [sys.argv[0], "compare", *(word for word in sys.argv[2:] if word != "--compare")]
     # report stands on a lower rung

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
 import sys
 
 import pytest
+from lightning.pytorch.cli import LightningArgumentParser
 
 import selectune
 from selectune.cli import HELP, main
+from selectune.datamodules import TextClassification
 from selectune.runs.command import VERBS
+from selectune.runs.short_help import SUMMARIES, WIDTH, short_help
+from selectune.runs.verb_options import VERB_OPTIONS
+from selectune.tables.reading import fit_parser
 from selectune.verbs import OWN_PARSERS
+from tests.conftest import REPOSITORY, Here
+from tests.mistakes import names
 
 
 def test_the_help_names_every_verb_once_and_no_other() -> None:
     named = re.findall(r"^  (\w+) {2,}\S", HELP, re.MULTILINE)
-    assert sorted(named) == sorted([*VERBS, *OWN_PARSERS])
+    assert sorted(named) == sorted([*VERBS, *OWN_PARSERS, "quickstart", "configs"])
     assert len(HELP.splitlines()) < 60
 
 
@@ -30,11 +38,49 @@ def test_it_is_printed(option: str, capsys: pytest.CaptureFixture[str], monkeypa
     assert told.strip() == (selectune.__version__ if option == "--version" else HELP.strip())
 
 
-@pytest.mark.parametrize("option", ["--help", "--version"])
-def test_nothing_large_is_imported_for_it(option: str) -> None:
+@pytest.mark.parametrize("words", ["--help", "--version", "fit --help", "configs"])
+def test_nothing_large_is_imported_for_it(words: str) -> None:
     code = (
-        "import sys\nfrom selectune.cli import main\ntry:\n    main([sys.argv[1]])\nexcept SystemExit:\n    pass\n"
+        "import sys\nfrom selectune.cli import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
         "print('large:', sorted({'torch', 'numpy', 'lightning', 'datasets', 'yaml'} & set(sys.modules)))"
     )
-    told = subprocess.run([sys.executable, "-c", code, option], capture_output=True, text=True, check=True).stdout
+    command = [sys.executable, "-c", code, *words.split()]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert told.splitlines()[-1] == "large: []"
+
+
+def test_every_verb_with_a_trainer_has_a_short_help_of_options_that_there_are() -> None:
+    assert sorted(SUMMARIES) == sorted(VERBS)
+    data = LightningArgumentParser()
+    data.add_class_arguments(TextClassification, "data")
+    known = {action.dest for parser in (fit_parser(), data) for action in parser._actions}
+    for verb in VERBS:
+        text = short_help(verb)
+        own = {name.lstrip("-") for name, _ in VERB_OPTIONS.get(verb, [])}
+        named = set(re.findall(r"(?<![\w-])--([\w.]+)", text)) - {"help", "help.all", "print_config", "compare"}
+        assert own <= named
+        assert named - own - known == {"data.help"} - known, verb
+        assert len(text.splitlines()) < 60
+        assert max(map(len, text.splitlines())) <= WIDTH
+
+
+def test_all_options_are_named_on_request(here: Here) -> None:
+    told = here("fit", "--help.all")
+    assert "--trainer.gradient_clip_algorithm" in told
+    assert "--trainer.gradient_clip_algorithm" not in short_help("fit")
+
+
+def test_another_python_is_told_how_to_mend_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check = runpy.run_path(str(REPOSITORY / "main.py"))["refuse_other_pythons"]
+    check()
+    for target, name, value in ((check.__globals__, "find_spec", lambda _: None), (vars(sys), "version_info", (3, 10))):
+        with monkeypatch.context() as patch:
+            patch.setitem(target, name, value)
+            with pytest.raises(SystemExit) as end:
+                check()
+        assert end.value.code == 2
+    lacking, old = capsys.readouterr().err.splitlines()
+    assert names(lacking, sys.executable, "torch", "make install")
+    assert names(old, "3.11", "make install")

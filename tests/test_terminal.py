@@ -25,6 +25,8 @@ MASKS = (
     (r"─+", "─"),
     (r"(?m) +$", ""),
     (r"(?<=\S) {2,}", "  "),  # the columns are as wide as their times
+    (r"(?m)^(Run|Report): /\S+/shared/", r"\1: <folder>/"),
+    (r"\n{3,}", "\n\n"),
 )
 
 

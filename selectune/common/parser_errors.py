@@ -70,7 +70,7 @@ def sentence_of(message: str, options: Iterable[str], verb: str = "") -> str:
         if found := pattern.search(message):
             return str(told(found))
     if 'expected "subcommand"' in message:
-        return "Say what to do: main.py VERB, such as fit; `main.py --help` names the verbs."
+        return "Say what to do: selectune VERB, such as fit; `selectune --help` names the verbs."
     if message.startswith("Unexpected config"):
         return f"A config must be a mapping of names to values, but is {_shown(message.partition(':')[2])}; correct it."
     if message.startswith("Problems parsing config"):
@@ -238,7 +238,7 @@ def _meant(wrong: str, known: Sequence[str], prefix: str = "", help_of: str = ""
         return f"did you mean {prefix}{close[0]}?"
     if known and len(known) <= 40:
         return f"there are {', '.join(sorted(known))}."
-    return f"`main.py {help_of} --help` names all." if help_of else "name one that there is."
+    return f"`selectune {help_of} --help.all` names all." if help_of else "name one that there is."
 
 
 def _parameters(path: str) -> list[str]:

@@ -96,7 +96,7 @@ def _run(run: ComparedRun, folder: Path, drawn: bool) -> dict[str, Any]:
         "top": top_of(run.data),
         "where": where,
         "link": quote(where),
-        "command": f"python main.py report {shlex.quote(str(run.data.run_dir))}",
+        "command": f"selectune report {shlex.quote(str(run.data.run_dir))}",
         "cost": cost_content(run.data, folder, prefix),
         "selection": selection_section(run.data, folder, prefix) if drawn else None,
         "warm_up": selection_section(warm_up, folder, f"{prefix}warm_up-") if warm_up else None,

@@ -75,7 +75,7 @@ def replay_command(run: RunData) -> str:
     """The command that does a run again; empty for a run without a config."""
     verb = "fit" if any(record.stage == "train" for record in run.records) else "select"
     config = shlex.quote(str(RunFiles(run.run_dir).config))
-    return f"python main.py {verb} --config {config} --output NEW" if run.config else ""
+    return f"selectune {verb} --config {config} --output NEW" if run.config else ""
 
 
 def curves(runs: Mapping[str, RunData], metric: str | None, folder: Path) -> list[Picture]:

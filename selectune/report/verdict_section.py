@@ -47,7 +47,7 @@ def _why_not_judged(run: RunData) -> str:
     if run.selected_for == "warm_up":
         return (
             "Rows were selected for the warm-up alone. What that gave is not known from one run: run the same config "
-            "with warm_up.data.selector Random, and compare both with `python main.py report RUN RUN`."
+            "with warm_up.data.selector Random, and compare both with `selectune report RUN RUN`."
         )
     return "There is no metric on held-out data, so what the selection gave is not known; give data.test_split."
 

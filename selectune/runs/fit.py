@@ -46,6 +46,7 @@ def fit(job: Job) -> None:
     """
     with abandoned_on_mistakes(job):
         start = begin(job, "fit")
+        on_rank_zero(lambda: print(f"Run: {job.run.path}", flush=True))
         _warm_up(job, start)
         before = evaluated_before(job)
         data = _selected(job, job.data, start.requests.get("fit"), job.run.selection)
@@ -168,10 +169,11 @@ def _report(job: Job, metrics: dict[str, float]) -> None:
     callbacks: Any = job.trainer.callbacks  # type: ignore[attr-defined]
     savings = next(callback for callback in callbacks if isinstance(callback, Savings))
     savings.refresh(job.trainer)  # the held-out evaluation is in the ledger by now
-    write_report(job.run.path, finished=True)
+    page = write_report(job.run.path, finished=True)
     print_summary(job.run.path, finished=True)
     if savings.saving is not None and savings.saving.scorer_ratio is not None:
         print(savings.saving.scorer_ratio.sentence())
+    print(f"Report: {page}", flush=True)
     job.run.drop_previous()
     if not job.keep_models:
         job.run.drop_models()

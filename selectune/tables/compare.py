@@ -75,8 +75,9 @@ def main(args: list[str]) -> int:
             print("\nStopped; the same command continues from there.", file=sys.stderr)
             code = STOPPED
         if files.finished:
-            write_report(comparison.output)
+            page = write_report(comparison.output)
             print_verdict(judge(comparison.output))
+            print(f"Report: {page}", flush=True)
             outcome = TrainingOutcome.read(comparison.output)
             code = 3 if code == 0 and outcome is not None and outcome.not_finite is not None else code
     return code
@@ -172,7 +173,10 @@ def _check(comparison: Comparison) -> None:
 
 def _parser() -> FirstParser:
     parser = FirstParser(
-        prog="main.py compare", description=DESCRIPTION, epilog="Every other option is one of fit.", allow_abbrev=False
+        prog="selectune compare",
+        description=DESCRIPTION,
+        epilog="Every other option is one of fit.",
+        allow_abbrev=False,
     )
     parser.add_argument("--output", required=True, help="Run directory of the fit; its rivals go to compare/ inside.")
     parser.add_argument("--seeds", type=int, default=3, help="Seeds of each run, from seed_everything on; default 3.")

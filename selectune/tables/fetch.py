@@ -41,7 +41,7 @@ def _configs(files: list[str], rest: list[str]) -> list[Config]:
 
 def _parser() -> FirstParser:
     parser = FirstParser(
-        prog="main.py fetch", description=DESCRIPTION, epilog="Every other option is one of fit.", allow_abbrev=False
+        prog="selectune fetch", description=DESCRIPTION, epilog="Every other option is one of fit.", allow_abbrev=False
     )
     parser.add_argument(
         "--config", action="append", required=True, help="Of a fit, several laid over another, or of a table."

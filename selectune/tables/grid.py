@@ -14,6 +14,7 @@ from typing import Any
 
 from selectune.common.errors import UserError
 from selectune.common.run_files import RunFiles
+from selectune.common.shipped import find_shipped
 from selectune.tables.layers import Config, laid_over, read_config, setting, with_settings
 from selectune.tables.protocol import Change, Layers, Protocol
 from selectune.tables.published import Figures, Published, read_published
@@ -274,7 +275,7 @@ class Table(Layers):
     def _find(self, name: str) -> Path:
         """A file that the table names."""
         folders = [Path.cwd(), *self.file.resolve().parents]
-        file = next((folder / name for folder in folders if (folder / name).is_file()), None)
+        file = next((folder / name for folder in folders if (folder / name).is_file()), None) or find_shipped(name)
         if file is None:
             raise UserError(f"{self.file} names the file {name}, which is not there; correct the path.")
         return file

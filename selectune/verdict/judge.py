@@ -141,7 +141,7 @@ def compare_command(folder: Path) -> str:
     """The command that runs the rivals that a run lacks."""
     files = RunFiles(folder)
     config = f"{files.whole} --plan {files.config}" if files.whole.is_file() else f"{files.config}"
-    return f"python main.py compare --config {config} --output {folder}"
+    return f"selectune compare --config {config} --output {folder}"
 
 
 def _compared(files: RunFiles) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def test_the_figures_are_those_of_the_runs(runs: list[Path], tmp_path: Path):
             assert terms["selection"] + terms["training"] in shown
         spent = {one.stage: one for one in read_ledger(run / "cost.jsonl")}
         assert {spent["train"].flops, spent["train"].device_s, spent["score"].flops} <= shown
-        assert f"main.py fit --config {run / 'config.yaml'} --output NEW" in text
+        assert f"selectune fit --config {run / 'config.yaml'} --output NEW" in text
     assert {0.6, 0.75, 0.3125, 0.1136, 6_400, 650_000, 0} <= shown
     assert "IGSE (combine box)" in text
     assert "keep 0.16" in text
@@ -136,7 +136,7 @@ def test_pictures_of_many_selections_are_left_to_the_runs_own_reports(tmp_path: 
     choose(runs[0], IGSE(), made_up_signals(100))
     text = write_comparison(runs, tmp_path / "all").read_text(encoding="utf-8")
     assert not list(tmp_path.glob("all/figures/*scores.png"))
-    assert f"<pre>python main.py report {runs[0]}</pre>" in text
+    assert f"<pre>selectune report {runs[0]}</pre>" in text
     write_comparison(runs[:-1], tmp_path / "most")
     assert list(tmp_path.glob("most/figures/*scores.png"))
 
