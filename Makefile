@@ -21,9 +21,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 quickstart: $(READY)
-	@set -e; run=runs/quickstart-$$(date +%Y%m%d-%H%M%S); set -x; \
-	$(BIN)/python main.py plan --config configs/quickstart.yaml --budget 0.5 --output $$run/plan; \
-	$(BIN)/python main.py fit --compare --config configs/quickstart.yaml --plan $$run/plan --seeds 1 --jobs 2 --output $$run/fit
+	$(BIN)/python main.py quickstart
 
 # a thread each, as two processes whose threads wait for each other are slower than one
 test: $(READY)

@@ -20,7 +20,7 @@ from _table import Row, finish, parser
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 COMMANDS = {
-    "python main.py fit --help": [sys.executable, "main.py", "fit", "--help"],
+    "python main.py fit --help.all": [sys.executable, "main.py", "fit", "--help.all"],
     'python -c "import lightning.pytorch.cli"': [sys.executable, "-c", "import lightning.pytorch.cli"],
 }
 BAR = 1.5

@@ -80,7 +80,7 @@ def states(block: str, numbers: list[str]) -> bool:
 
 row = partial(Statement, row=True)
 README, FINDINGS = ("README.md", "When it does not pay"), "docs/findings.md"
-QUICKSTART = ("README.md", "Two commands")
+QUICKSTART = ("README.md", "What the quickstart shows")
 EUDS = (FINDINGS, "Entropies on sentiment, topics and questions: EUDS")
 GOTD = (FINDINGS, "Warming up on chosen texts: GOT-D")
 DOCSTRINGS = (FINDINGS, "Entropies on docstrings, the table that needs no download")
