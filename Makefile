@@ -1,6 +1,8 @@
 # make quickstart   plan, fit by the plan, and verdict on the embedded default, into a new folder under runs/
 # make test         the fast tests
 # make lint         style and types
+# make docs         the site of docs/, into site/
+# make dist         wheel and sdist, into dist/; of one commit they are the same, byte for byte
 # make lock         versions and hashes of all that a release installs; asks PyPI
 # make audit        known vulnerabilities of the pinned packages; asks PyPI and OSV
 # Set-up goes into .venv and happens once; PYTHON=python3.12 chooses another interpreter.
@@ -9,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: install quickstart test test-slow lint lock audit
+.PHONY: install quickstart test test-slow lint docs dist lock audit
 
 install: $(READY)
 
@@ -17,7 +19,7 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("selectune needs Python 3.11 or later; say make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench,docs]'
 	touch $@
 
 quickstart: $(READY)
@@ -34,6 +36,12 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(READY)
+	$(BIN)/mkdocs build --strict
+
+dist: $(READY)
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build --no-isolation
 
 lock: $(READY)
 	$(BIN)/python -m pip install --quiet uv
