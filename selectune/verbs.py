@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from selectune.callbacks.preemption import Preemption, requeue_signal
+from selectune.common.errors import UserError
+from selectune.common.parser_errors import no_verb
 from selectune.common.shipped import with_config_files
 from selectune.diagnose.diagnose import diagnose
 from selectune.diagnose.page import made_again
@@ -16,7 +18,7 @@ from selectune.pilot.page import made_again as pilot_made_again
 from selectune.pilot.pilot import pilot
 from selectune.pilot.plan import plan
 from selectune.report import command as report
-from selectune.runs.command import RunCLI, run_verb
+from selectune.runs.command import VERBS, RunCLI, run_verb
 from selectune.runs.job import Job
 from selectune.tables import command as table
 from selectune.tables import compare, fetch, quickstart
@@ -28,6 +30,7 @@ OWN_PARSERS: dict[str, Any] = {
     "report": report,
     "table": table,
 }
+EARLY = ("quickstart", "configs")  # done by others, or before this is imported
 
 
 class SelectuneCLI(RunCLI):
@@ -56,6 +59,12 @@ def run() -> None:
 
 
 def _verb() -> None:
+    if (
+        sys.argv[1:]
+        and not sys.argv[1].startswith("-")
+        and sys.argv[1] not in (known := [*VERBS, *OWN_PARSERS, *EARLY])
+    ):
+        raise UserError(no_verb(sys.argv[1], known))
     words = ["--help" if word == "--help.all" else word for word in sys.argv[2:]]  # the short one is printed before
     sys.argv[2:] = with_config_files(words)
     if sys.argv[1:2] == ["quickstart"]:

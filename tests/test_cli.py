@@ -17,14 +17,14 @@ from selectune.runs.command import VERBS
 from selectune.runs.short_help import SUMMARIES, WIDTH, short_help
 from selectune.runs.verb_options import VERB_OPTIONS
 from selectune.tables.reading import fit_parser
-from selectune.verbs import OWN_PARSERS
+from selectune.verbs import EARLY, OWN_PARSERS
 from tests.conftest import REPOSITORY, Here
 from tests.mistakes import names
 
 
 def test_the_help_names_every_verb_once_and_no_other() -> None:
     named = re.findall(r"^  (\w+) {2,}\S", HELP, re.MULTILINE)
-    assert sorted(named) == sorted([*VERBS, *OWN_PARSERS, "quickstart", "configs"])
+    assert sorted(named) == sorted([*VERBS, *OWN_PARSERS, *EARLY])
     assert len(HELP.splitlines()) < 60
 
 

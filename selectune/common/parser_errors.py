@@ -61,7 +61,7 @@ def sentence_of(message: str, options: Iterable[str], verb: str = "") -> str:
     for pattern, told in (
         (NO_CHOICE, lambda found: _no_choice(*found.groups())),
         (NO_NUMBER, lambda found: f"{found[1]} is {found[3]}, but must be {KINDS.get(found[2], 'of another kind')}."),
-        (NO_VERB, lambda found: _no_verb(*found.groups())),
+        (NO_VERB, lambda found: no_verb(found[1], [verb.strip(" '") for verb in found[2].split(",")])),
         (NOT_OF_VERB, lambda found: _no_option(found.group(2), options, verb or found.group(1))),
         (UNRECOGNIZED, lambda found: _unrecognized(found.group(1), options, verb)),
         (REQUIRED, lambda found: _needed(found.group(1), verb, message)),
@@ -204,8 +204,8 @@ def _unrecognized(words: str, options: Sequence[str], verb: str) -> str:
     )
 
 
-def _no_verb(wrong: str, known: str) -> str:
-    verbs = [verb.strip(" '") for verb in known.split(",")]
+def no_verb(wrong: str, verbs: Sequence[str]) -> str:
+    """The sentence for a verb that is none of those that there are."""
     close = get_close_matches(wrong, verbs, 1)
     return f"There is no verb {wrong or 'without a name'}; " + (
         f"did you mean {close[0]}?" if close else f"there are {', '.join(verbs)}."
@@ -231,7 +231,8 @@ def _needed(names: str, verb: str, message: str) -> str:
 def _meant(wrong: str, known: Sequence[str], prefix: str = "", help_of: str = "") -> str:
     """The end of a sentence: what may have been meant, or what there is."""
     last = wrong.rpartition(".")[2]
-    close = get_close_matches(wrong, known, 1) or get_close_matches(last, known, 1, 0.6)
+    close = [one for one in known if one.lower() == last.lower()][:1]
+    close = close or get_close_matches(wrong, known, 1) or get_close_matches(last, known, 1, 0.6)
     if not close:
         close = [one for one in known if one.rpartition(".")[2] == last][:1]
     if close:

@@ -10,6 +10,7 @@ from textwrap import shorten
 from selectune.common.errors import UserError
 
 CONFIG_OPTIONS = ("-c", "--config")
+CLOSE = 0.8  # likeness of two names, from 0 to 1, from which on one may have been meant
 INLINE = "{:\n"  # characters of a config that is written out on the command line, and of no name here
 
 
@@ -100,10 +101,10 @@ def _meant(name: str) -> str:
     names = config_names()
     stem = name.removeprefix("configs/").removesuffix(".yaml")
     last = stem.rpartition("/")[2]
-    close = [one for one in names if one.rpartition("/")[2] == last] or get_close_matches(stem, names, 2)
+    close = [one for one in names if one.rpartition("/")[2] == last] or get_close_matches(stem, names, 1, CLOSE)
     if not close:
         last_parts = {one.rpartition("/")[2]: one for one in names}
-        close = [last_parts[one] for one in get_close_matches(last, last_parts, 1)]
+        close = [last_parts[one] for one in get_close_matches(last, last_parts, 1, CLOSE)]
     if close:
         return f"did you mean {' or '.join(close[:3])}?"
     return "correct the path, or take a name that `selectune configs` lists."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -129,7 +130,9 @@ def check_column(dataset: Dataset, column: str, where: str, option: str | None =
     """Raise DataError for a split that lacks a column, which an option names."""
     if column not in dataset.column_names:
         columns, what_to_do = ", ".join(dataset.column_names), f"Set {option} to" if option else "Name"
-        raise DataError(f"{where} has no column '{column}'; it has {columns}. {what_to_do} one of them.")
+        close = get_close_matches(column, dataset.column_names, 1)
+        meant = f"; did you mean {close[0]}? It has {columns}." if close else f"; it has {columns}."
+        raise DataError(f"{where} has no column '{column}'{meant} {what_to_do} one of them.")
 
 
 def check_one_type(dataset: Dataset, column: str, where: str) -> None:

@@ -247,7 +247,8 @@ def _output(given: str | None, configs: Any) -> Path:
 
 def _hush() -> None:
     """Silence Lightning's advice on loggers, workers and metrics, and its warnings of what is on purpose here."""
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    for name in ("utilities.rank_zero", "trainer.connectors.checkpoint_connector"):
+        logging.getLogger(f"lightning.pytorch.{name}").setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*", ".*recommended to use `self.log.*", ".*LeafSpec.*",
         ".*smaller than the logging interval.*", ".*Using `DistributedSampler` with the dataloaders.*",

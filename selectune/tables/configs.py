@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+from typing import NoReturn
 
 from selectune.common.errors import UserError
 from selectune.common.shipped import config_file, listed_configs
@@ -16,11 +17,11 @@ DESCRIPTION = "List the configs that come with selectune, each with the first se
 
 
 def show_configs(args: list[str]) -> int:
-    """Print the list, or one config. Returns the exit code: 0, or 2 where there is none of that name."""
-    parser = argparse.ArgumentParser(prog="selectune configs", description=DESCRIPTION, allow_abbrev=False)
+    """Print the list, or one config. Returns the exit code: 0, or 2 for a mistake."""
+    parser = _Parser(prog="selectune configs", description=DESCRIPTION, allow_abbrev=False)
     parser.add_argument("--print", metavar="NAME", help="Print this one, to be copied and changed.")
-    given = parser.parse_args(args)
     try:
+        given = parser.parse_args(args)
         if given.print is None:
             print("\n".join(listed_configs(shutil.get_terminal_size((120, 24)).columns)))
         else:
@@ -29,3 +30,13 @@ def show_configs(args: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """The parser, whose errors are one sentence; that of other verbs imports much for all that they take."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise a `UserError`."""
+        from selectune.common.parser_errors import sentence_of
+
+        raise UserError(sentence_of(message, ["print"], "configs"))
