@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import Mock
@@ -62,7 +62,7 @@ class Chapter(NamedTuple):
 
 
 def chapters(page: Path) -> Iterator[Chapter]:
-    for part in re.split(r"^## ", page.read_text(), flags=re.MULTILINE)[1:]:
+    for part in re.split(r"^## ", page.read_text().removeprefix("# "), flags=re.MULTILINE):
         blocks = [(match[1], match[2]) for match in FENCE.finditer(part)]
         if blocks:
             yield Chapter(part.splitlines()[0], blocks)
@@ -73,6 +73,8 @@ GUIDE = list(chapters(REPOSITORY / "docs" / "guide.md"))
 SHOWN = [*README, *GUIDE]
 README_LINES = 200  # for a reader of two minutes
 EXTENDING = list(chapters(REPOSITORY / "docs" / "extending.md"))
+TAKEN = [one for page in PAGES if page.parent.name == "docs" for one in chapters(page) if one not in GUIDE + EXTENDING]
+LEFT = {"config.yaml", "plan.yaml"}  # by runs of other chapters
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +169,7 @@ def commands(text: str) -> Iterator[list[str]]:
             yield list(takewhile(lambda word: word not in {"|", ">", "&&", ";"}, rest))
 
 
-@pytest.mark.parametrize("chapter", [*SHOWN, *EXTENDING], ids=lambda chapter: chapter.name)
+@pytest.mark.parametrize("chapter", [*SHOWN, *EXTENDING, *TAKEN], ids=lambda chapter: chapter.name)
 def test_a_command_of_a_chapter_is_taken(chapter: Chapter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Up to its verb: its configs, classes and options are there and take these values."""
     built: list[SelectuneCLI] = []
@@ -191,14 +193,16 @@ def test_a_command_of_a_chapter_is_taken(chapter: Chapter, tmp_path: Path, monke
             if "--compare" in arguments:
                 verb = "compare"
                 arguments.remove("--compare")
+            plans = [Path(plan) for option, plan in pairwise(arguments) if option == "--plan"]
+            planned = [plan / "plan.yaml" for plan in plans if not plan.is_file()]
+            for file in [*map(Path, arguments), *planned]:
+                if file.name in LEFT and not file.exists():
+                    file.parent.mkdir(parents=True)
+                    shutil.copy(REPOSITORY / "configs" / "euds" / "sst2.yaml", file)
             if verb in OWN_PARSERS:
                 _is_parsed(OWN_PARSERS[verb], arguments, monkeypatch)
                 continue
             asked.append(verb)
-            for file in map(Path, arguments):
-                if file.name == "config.yaml" and not file.exists():  # of a run that another chapter made
-                    file.parent.mkdir(parents=True)
-                    shutil.copy(REPOSITORY / "configs" / "euds" / "sst2.yaml", file)
             main([verb, *arguments])
     assert [cli.subcommand for cli in built] == asked
 
