@@ -1,11 +1,11 @@
 # syntax=docker/dockerfile:1
-# On a CPU:
+# It works in /work, which is the home of its user too, so that caches stay in the folder that is mounted there. On a CPU:
 #   docker build --tag selectune .
-#   docker run --rm --volume "$PWD:/work" selectune quickstart
+#   docker run --rm --user "$(id -u)" --volume "$PWD:/work" selectune quickstart
 # On a GPU of NVIDIA:
 #   docker build --tag selectune:cuda --build-arg BASE=nvidia/cuda:12.8.1-runtime-ubuntu24.04 \
 #     --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu128 .
-#   docker run --rm --gpus all --volume "$PWD:/work" selectune:cuda fit --config euds/sst2
+#   docker run --rm --user "$(id -u)" --gpus all --volume "$PWD:/work" selectune:cuda fit --config euds/sst2
 ARG BASE=python:3.11-slim-bookworm
 FROM ${BASE}
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
@@ -22,8 +22,9 @@ COPY configs configs
 COPY results/published results/published
 RUN python3 -m venv /opt/selectune \
     && /opt/selectune/bin/pip install --constraint constraints.txt --extra-index-url "${TORCH_INDEX}" .
-RUN useradd --create-home selectune && mkdir /work && chown selectune /work
-USER selectune
+RUN mkdir /work && chown 10001 /work
+USER 10001
+ENV HOME=/work
 WORKDIR /work
 ENTRYPOINT ["selectune"]
 CMD ["--help"]
