@@ -24,7 +24,7 @@ RUN python3 -m venv /opt/selectune \
     && /opt/selectune/bin/pip install --constraint constraints.txt --extra-index-url "${TORCH_INDEX}" .
 RUN mkdir /work && chown 10001 /work
 USER 10001
-ENV HOME=/work
+ENV HOME=/work LOGNAME=selectune
 WORKDIR /work
 ENTRYPOINT ["selectune"]
 CMD ["--help"]
