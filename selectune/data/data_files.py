@@ -1,11 +1,16 @@
-"""Reads data sets from files, folders and the hub, with `datasets`; csv files by a reader of our own."""
+"""Reads data sets from files, folders and the hub, with `datasets`; csv files by a reader of our own.
+
+Text files, and those of csv and json, may be compressed by gzip; their names then end in ``.gz``.
+"""
 
 from __future__ import annotations
 
 import codecs
 import glob
+import gzip
 import logging
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -18,20 +23,21 @@ from selectune.common.errors import DataError, EmptyDataError, MissingDataError
 if TYPE_CHECKING:
     from datasets import Dataset
 
-READERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+READERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".txt": "text", ".parquet": "parquet"}
 # Kinds of files that are told from names of the hub, and why they are not read.
 OTHER_KINDS = {
     **dict.fromkeys((".xlsx", ".xls", ".ods"), "a workbook"),
     **dict.fromkeys((".gz", ".bz2", ".xz", ".zst"), "compressed"),
     **dict.fromkeys((".zip", ".tar", ".tgz", ".7z", ".rar"), "an archive"),
     **dict.fromkeys((".pkl", ".pickle", ".joblib", ".pt", ".pth"), "a pickle, which can run code when it is read"),
-    **dict.fromkeys((".txt", ".text", ".md"), "a text without columns"),
+    **dict.fromkeys((".text", ".md"), "a text without columns"),
     **dict.fromkeys((".arrow", ".feather", ".h5", ".hdf5", ".npy", ".npz", ".db", ".sqlite"), "of another kind"),
 }
 USUAL_SPLITS = {"train", "training", "validation", "valid", "val", "dev", "test", "testing", "eval", "evaluation"}
 ONLY_EMPTY = {"keep_default_na": False, "na_values": [""]}  # of a csv that `datasets` reads itself
 # Settings that leave the reading of files to us: where they are, and how a csv file is written.
-_KINDS = "csv, tsv, json, jsonl or parquet"
+_KINDS = "csv, tsv, json, jsonl, txt or parquet"
+_GZIP = b"\x1f\x8b"  # how such a file begins
 PLAIN = {"name", "version", "data_dir", "data_files", "description", "sep", "delimiter", "encoding"}
 
 
@@ -41,7 +47,7 @@ class FileFormat:
 
     Args:
         separator: of the columns of csv files, one character, or ``tab``; default the comma, of ``.tsv`` the tab.
-        encoding: of csv and json files, as Python names it; default UTF-8.
+        encoding: of csv, json and txt files, as Python names it; default UTF-8.
 
     Raises:
         DataError: the separator is no single character, or there is no such encoding.
@@ -67,10 +73,20 @@ class FileFormat:
             object.__setattr__(self, "encoding", "utf-8-sig" if known.name == "utf-8" else known.name)
 
     def check(self, kind: str, name: str) -> None:
-        """Refuse options that a kind of files (``csv``, ``json``, ``parquet``) does not have."""
-        for option, kinds in (("separator", ("csv",)), ("encoding", ("csv", "json"))):
+        """Refuse options that a kind of files (``csv``, ``json``, ``text``, ``parquet``) does not have."""
+        for option, kinds in (("separator", ("csv",)), ("encoding", ("csv", "json", "text"))):
             if getattr(self, option) is not None and kind not in kinds:
                 raise DataError(f"data.{option} is for {' and '.join(kinds)} files, but {name} is not; leave it out.")
+
+
+def kind_of(path: str | Path) -> str | None:
+    """Reader of a file by the end of its name, with or without ``.gz``; None where it has none.
+
+    A parquet file is compressed by itself, so one in gzip is of no kind.
+    """
+    name = Path(path).name.lower()
+    kind = READERS.get(Path(name.removesuffix(".gz")).suffix)
+    return None if kind == "parquet" and name.endswith(".gz") else kind
 
 
 def refuse_other_kinds(path: Path) -> None:
@@ -96,7 +112,9 @@ def load_file(path: Path, how: FileFormat) -> dict[str, Dataset]:
         raise DataError(f"There is no file {path}; check data.dataset (relative paths start at {Path.cwd()}).")
     if path.stat().st_size == 0:
         raise EmptyDataError(f"The file {path} is empty; data.dataset needs one with a header and rows.")
-    kind = READERS[path.suffix.lower()]
+    if (kind := kind_of(path)) is None:
+        refuse_other_kinds(path)
+    assert kind is not None
     how.check(kind, path.name)
     return {"train": _load_split(kind, [str(path)], how, path)}
 
@@ -158,25 +176,39 @@ def error_summary(error: BaseException) -> str:
 def _load_split(kind: str, files: list[str], how: FileFormat, where: Path) -> Dataset:
     """Files of one kind as one split, in the types that they have by themselves."""
     datasets = _quiet_datasets()
-    if kind != "parquet" and how.encoding is None:
-        for file in files:
-            with open(file, "rb") as handle:
-                if handle.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-                    raise DataError(f"{file} is in UTF-16; set --data.encoding utf-16.")
     paths = [glob.escape(file) for file in files]
     try:
+        if kind != "parquet":
+            _check_beginnings(files, how)
         if kind == "csv":
             from selectune.data.csv_reader import read_csv
 
-            default = "\t" if all(file.lower().endswith(".tsv") for file in files) else ","
+            default = "\t" if all(file.lower().removesuffix(".gz").endswith(".tsv") for file in files) else ","
             return read_csv(paths, how.separator or default, how.encoding or "utf-8-sig")
         options = {"encoding": how.encoding} if how.encoding else {}
+        if kind == "text":
+            options = {"encoding": how.encoding or "utf-8-sig"}
         split = datasets.load_dataset(kind, data_files={"train": paths}, split="train", **options)
         if kind == "json":
             split.data.table.validate(full=True)  # the reader takes bytes that are no UTF-8
+        if kind == "text":
+            split = split.select([row for row, text in enumerate(split["text"]) if text.strip()])
         return split
     except Exception as error:
         raise _data_error(error, where, hub=False) from error
+
+
+def _check_beginnings(files: Sequence[str], how: FileFormat) -> None:
+    """Refuse files that are called compressed and are not, and those in UTF-16 that are not said to be."""
+    for file in files:
+        compressed = file.lower().endswith(".gz")
+        with open(file, "rb") as handle:
+            if compressed and handle.read(len(_GZIP)) != _GZIP:
+                raise DataError(f"{file} is not compressed by gzip, as its name says; rename it, or compress it.")
+        if how.encoding is None:
+            with gzip.open(file) if compressed else open(file, "rb") as handle:
+                if handle.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+                    raise DataError(f"{file} is in UTF-16; set --data.encoding utf-16.")
 
 
 def _quiet_datasets() -> Any:

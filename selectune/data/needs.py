@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from selectune.data.data_files import READERS
+from selectune.data.data_files import kind_of
 from selectune.data.texts import Texts, as_texts
 
 Kind = Literal["data", "model"]
@@ -40,7 +40,7 @@ class Need:
     def own(self) -> bool:
         """Whether it is a file or folder of the user, or embedded, and nothing of the hub."""
         path = Path(self.name)
-        return self.name.startswith((".", "/", "~", "docstrings")) or path.suffix.lower() in READERS or path.exists()
+        return self.name.startswith((".", "/", "~", "docstrings")) or kind_of(path) is not None or path.exists()
 
     @property
     def title(self) -> str:
@@ -92,8 +92,9 @@ def _of_texts(given: Any, root: str | None) -> Iterator[Need]:
     made = [part if isinstance(part, str) else Texts(**{k: v for k, v in part.items() if k in known}) for part in parts]
     for text in as_texts(made):
         differ = text.local_text_column and text.local_text_column != text.text_column
-        column = (text.text_column or "text", text.local_text_column) if differ else None
-        yield Need("data", text.dataset, text.config_name, text.revision, text.local_name, root, column)  # type: ignore[arg-type]
+        column = (text.text_column or "text", str(text.local_text_column)) if differ else None
+        for name in [text.dataset] if isinstance(text.dataset, str) else text.dataset:  # several files
+            yield Need("data", str(name), text.config_name, text.revision, text.local_name, root, column)
 
 
 def _arguments(given: Mapping[str, Any]) -> Mapping[str, Any]:

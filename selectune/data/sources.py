@@ -13,9 +13,9 @@ import numpy as np
 from selectune.common.errors import CheckpointError, DataError, MissingCheckpointError
 from selectune.common.files import default_cache
 from selectune.data.data_files import (
-    READERS,
     FileFormat,
     error_summary,
+    kind_of,
     load_file,
     load_folder,
     load_named,
@@ -80,7 +80,7 @@ def find_data(
 
     Args:
         name: ``docstrings`` or ``docstrings-uneven`` (the embedded corpora), a hub name, a folder in the hub's layout,
-            or one csv, tsv, json, jsonl or parquet file.
+            or one csv, tsv, json, jsonl, txt or parquet file.
         config: the hub's configuration, e.g. ``sst2`` of ``nyu-mll/glue``.
         root: a folder of local copies that is looked into first; default ``SELECTUNE_DATA``.
         local_name: name of the folder in the root, where it differs from the data set's.
@@ -109,7 +109,7 @@ def find_data(
         splits, described = load_folder(make(default_cache()), how), f"embedded:{name}"
     elif path.is_dir():  # first, as other programs write folders that are called rows.parquet
         splits, described = load_folder(path, how), f"local:{path.name}"
-    elif path.suffix.lower() in READERS:
+    elif kind_of(path):
         splits, described = load_file(path, how), f"file:{path.name}"
     elif _is_path(name) and not path.exists():
         raise DataError(f"There is no folder or file {name}; check data.dataset.")

@@ -13,8 +13,9 @@ from selectune.common import checks
 from selectune.common.errors import BadRowsError, DataError, EmptyDataError
 from selectune.common.seeds import stage_seed
 from selectune.data.data_files import FileFormat
+from selectune.data.given import Given, load_data, title_of
 from selectune.data.pool import Pool, check_texts
-from selectune.data.sources import DataSource, find_data
+from selectune.data.sources import DataSource
 from selectune.data.splits import even_sample
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Texts:
     """The texts of one split of a data set.
 
     Args:
-        dataset: a hub name, a folder in the hub's layout, or one csv, tsv, json, jsonl or parquet file.
+        dataset: as in `TaskData`: a name, a folder, a file, files of one kind of text, or rows in memory.
         config_name: the hub's configuration of the data set.
         revision: of the hub's data set.
         local_name: name of its folder in the root, where it differs from its own.
@@ -35,10 +36,10 @@ class Texts:
         split: that has the rows; default ``train``, or the only one there is.
         max_rows: sample them down to so many.
         separator: of the columns of csv files, as in `TaskData`.
-        encoding: of csv and json files.
+        encoding: of csv, json and txt files.
     """
 
-    dataset: str
+    dataset: Given
     config_name: str | None = None
     revision: str | None = None
     local_name: str | None = None
@@ -51,7 +52,7 @@ class Texts:
 
     def __post_init__(self) -> None:
         self.file_format = FileFormat(self.separator, self.encoding)
-        checks.at_least(f"max_rows of {self.dataset}", self.max_rows, 1, DataError)
+        checks.at_least(f"max_rows of {title_of(self.dataset)}", self.max_rows, 1, DataError)
 
     def load(self, root: str | None, seed: int, column: str) -> tuple["Dataset", np.ndarray, DataSource]:
         """The texts in a column of the given name, their positions in the split, and the data set.
@@ -61,9 +62,9 @@ class Texts:
         """
         how = self.file_format
         try:
-            source = find_data(self.dataset, self.config_name, root, self.local_name, self.revision, how=how)
+            source = load_data(self.dataset, self.config_name, root, self.local_name, self.revision, how=how)
         except DataError as error:  # what names them, a target or a domain, is known to the caller alone
-            raise type(error)(str(error).replace("data.dataset", f"the name {self.dataset!r}")) from error
+            raise type(error)(str(error).replace("data.dataset", f"the name {title_of(self.dataset)!r}")) from error
         name = self.split or ("train" if len(source.splits) > 1 else next(iter(source.splits)))
         if name not in source.splits:
             raise DataError(
@@ -118,7 +119,7 @@ def concatenate(texts: Sequence[Texts], root: str | None, seed: int, column: str
         raise EmptyDataError("A list of data sets is empty; name at least one.")
     splits, rows, sources = zip(*(part.load(root, seed, column) for part in texts))
     revisions = [source.revision or "none" for source in sources]
-    names = [part.local_name or Path(part.dataset).stem for part in texts]
+    names = [part.local_name or Path(title_of(part.dataset).removesuffix(".gz")).stem for part in texts]
     return Pool(
         concatenate_datasets([split.cast(splits[0].features) for split in splits]),
         (column,),

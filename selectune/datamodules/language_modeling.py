@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from selectune.common.errors import CheckpointError, DataError
+from selectune.data.given import Given
 from selectune.data.segments import by_characters, by_tokens, cut
 from selectune.data.sources import DataSource
 from selectune.data.texts import Texts, as_texts, concatenate
@@ -27,9 +28,9 @@ class LanguageModeling(SelectionDataModule):
     rows of a selection say which texts they came from.
 
     Args:
-        dataset: see `TaskData`, as for all other arguments; or a list of names, or of names with options of their own
-            (`Texts`): their train splits are concatenated to one pool, whose rows know their domain, and
-            ``max_train_rows`` takes as many of each.
+        dataset: see `TaskData`, as for all other arguments; a list of names, or of names with options of their own
+            (`Texts`), is one of several data sets: their train splits are concatenated to one pool, whose rows know
+            their domain, and ``max_train_rows`` takes as many of each.
         text_column: of the text.
         objective: ``masked`` predicts masked tokens, ``causal`` each next token.
         mask_probability: share of the tokens that are masked and predicted.
@@ -42,7 +43,7 @@ class LanguageModeling(SelectionDataModule):
 
     def __init__(
         self,
-        dataset: str | list[str | Texts],
+        dataset: Given | list[str | Texts],
         text_column: str = "text",
         objective: Literal["masked", "causal"] = "masked",
         mask_probability: float = 0.15,
@@ -54,10 +55,10 @@ class LanguageModeling(SelectionDataModule):
         self.text_column, self.text_columns = text_column, (text_column,)
         self.objective, self.mask_probability = objective, mask_probability
         self.window, self.window_unit, self.join = window, window_unit, join
-        super().__init__(dataset, **kwargs)  # type: ignore[arg-type]
+        super().__init__(dataset, **kwargs)
         given = {name: getattr(self, name) for name in ("config_name", "revision", "local_name")}
         of_one = [name for name, value in (given | vars(self.file_format)).items() if value is not None]
-        if of_one and not isinstance(dataset, str):
+        if of_one and isinstance(dataset, list):
             raise DataError(
                 f"data.{of_one[0]} belongs to one data set, but data.dataset lists several; give it in the list, as "
                 f"{{dataset: NAME, {of_one[0]}: ...}}.",
@@ -87,8 +88,8 @@ class LanguageModeling(SelectionDataModule):
         return MaskedLMHead(int(self.tokenizer.mask_token_id), len(self.tokenizer), self.mask_probability)
 
     def find(self) -> DataSource:
-        """The data set, or several as one whose rows know their domain."""
-        if isinstance(self.dataset, str):
+        """The data set, or a list of several as one whose rows know their domain."""
+        if not isinstance(self.dataset, list):
             return super().find()
         pool = concatenate(as_texts(self.dataset), self.root, self.seed, self.text_column)
         return DataSource(
@@ -118,7 +119,7 @@ class LanguageModeling(SelectionDataModule):
         turns = zip_longest(*(cut(texts(rows), self.window, measure, self.join) for rows in groups))
         segments = list(islice((segment for turn in turns for segment in turn if segment is not None), limit))
         if not segments:
-            raise DataError(f"{self.dataset} gives no segment of {self.window} {self.window_unit}; lower data.window.")
+            raise DataError(f"{self.title} gives no segment of {self.window} {self.window_unit}; lower data.window.")
         segments.sort(key=lambda segment: segment.first_row)
         first = np.array([segment.first_row for segment in segments])
         last = np.array([segment.last_row for segment in segments])

@@ -9,6 +9,7 @@ import torch
 
 from selectune.common import checks
 from selectune.common.errors import BadRowsError, DataError
+from selectune.data.given import Given
 from selectune.data.pool import check_column
 from selectune.data.windows import BatchRows, Windows, make_windows
 from selectune.datamodules.base import SelectionDataModule
@@ -47,7 +48,7 @@ class QuestionAnswering(SelectionDataModule):
 
     def __init__(
         self,
-        dataset: str,
+        dataset: Given,
         question_column: str = "question",
         context_column: str = "context",
         answers_column: str = "answers",
@@ -94,7 +95,7 @@ class QuestionAnswering(SelectionDataModule):
         """
         self.null_answers = False
         for role, split in splits.items():
-            where = f"the {role} split of {self.dataset}"
+            where = f"the {role} split of {self.title}"
             answers = self._answers(split, where)
             self.null_answers |= not all(answers)
             if role != "train":
@@ -111,7 +112,7 @@ class QuestionAnswering(SelectionDataModule):
 
     def constant_metrics(self) -> dict[str, float]:
         """EM and F1 of never giving an answer: the share of held-out questions that have none."""
-        answers = self._answers(self.splits["test"], f"the test split of {self.dataset}")
+        answers = self._answers(self.splits["test"], f"the test split of {self.title}")
         share = float(np.mean([not texts for texts in answers]))
         return {"em": 100 * share, "f1": 100 * share}
 
@@ -124,7 +125,7 @@ class QuestionAnswering(SelectionDataModule):
         rows = self.splits[split]
         windows = make_windows(
             rows[self.question_column], rows[self.context_column], tokenizer, self.max_length, self.doc_stride,
-            self.max_question_tokens, f"the {split} split of {self.dataset}",
+            self.max_question_tokens, f"the {split} split of {self.title}",
         )  # fmt: skip
         firsts = [answers[0] if answers else ("", -1) for answers in self._answers(rows, split)]
         starts = np.array([start for _, start in firsts])

@@ -15,8 +15,9 @@ from selectune.common.errors import BudgetError, DataError
 from selectune.common.seeds import current_seed
 from selectune.data.class_prior import ClassPrior
 from selectune.data.data_files import FileFormat
+from selectune.data.given import Given, load_data, title_of
 from selectune.data.pool import Pool, check_texts
-from selectune.data.sources import DataSource, find_data
+from selectune.data.sources import DataSource
 from selectune.data.texts import Texts
 from selectune.data.windows import BatchRows
 from selectune.selection.manifest import Selection
@@ -36,14 +37,15 @@ class TaskData(pl.LightningDataModule):
 
     Args:
         dataset: ``docstrings`` (the embedded corpus), a hub name, a folder in the hub's layout, or one csv, tsv, json,
-            jsonl or parquet file.
+            jsonl, txt (a text a line) or parquet file, all but the last also in gzip (``.csv.gz``); or a list of files
+            of one task. In Python also a ``Dataset`` or ``DatasetDict`` of `datasets`, or a pandas data frame.
         config_name: the hub's configuration of the data set.
         revision: of the hub's data set, e.g. ``refs/convert/parquet``.
         root: folder of local copies that is looked into first; default ``SELECTUNE_DATA``.
         local_name: name of the data set's folder in the root, where it differs from its own.
         separator: of the columns of csv files, one character such as ``;``, or ``tab``; default the comma, in ``.tsv``
             files the tab.
-        encoding: of csv and json files, e.g. ``latin-1`` or ``utf-16``; default UTF-8.
+        encoding: of csv, json and txt files, e.g. ``latin-1`` or ``utf-16``; default UTF-8.
         train_split: name of the split to train on.
         dev_split: name of the split that selects the checkpoint; default a validation split that is not reported, else
             a tenth of train, at most 1,000 rows.
@@ -77,7 +79,7 @@ class TaskData(pl.LightningDataModule):
 
     def __init__(
         self,
-        dataset: str,
+        dataset: Given,
         config_name: str | None = None,
         revision: str | None = None,
         root: str | None = None,
@@ -157,13 +159,18 @@ class TaskData(pl.LightningDataModule):
         return self._seed if self._seed is not None else current_seed()
 
     @property
+    def title(self) -> str:
+        """The data set in the words of a message."""
+        return title_of(self.dataset)
+
+    @property
     def held_out(self) -> tuple[str, ...]:
         """The splits that are evaluated in the end: ``test``, then ``test/<name>`` of each further one."""
         return ("test", *(f"test/{name}" for name in self.more_test_splits))
 
     def find(self) -> DataSource:
         """The data set."""
-        return find_data(
+        return load_data(
             self.dataset, self.config_name, self.root, self.local_name, self.revision, how=self.file_format
         )
 

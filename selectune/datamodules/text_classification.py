@@ -12,6 +12,7 @@ import torch
 from selectune.common import checks
 from selectune.common.errors import DataError, EmptyDataError, first_few
 from selectune.data.class_prior import ClassPrior, Stated, check_stated
+from selectune.data.given import Given
 from selectune.data.labels import Classes, labels_of, numbers_of, with_class_labels, with_number_labels
 from selectune.datamodules.base import SelectionDataModule
 from selectune.lightning_modules.heads import ClassificationHead, RegressionHead
@@ -59,7 +60,7 @@ class TextClassification(SelectionDataModule):
 
     def __init__(
         self,
-        dataset: str,
+        dataset: Given,
         text_column: str = "text",
         pair_column: str | None = None,
         label_column: str = "label",
@@ -130,7 +131,7 @@ class TextClassification(SelectionDataModule):
 
     def read_labels(self, splits: dict[str, Dataset]) -> dict[str, np.ndarray]:
         """Labels as numbers; the classes are those of the unselected train split."""
-        where = {role: f"the {role.partition('/')[2] or role} split of {self.dataset}" for role in splits}
+        where = {role: f"the {role.partition('/')[2] or role} split of {self.title}" for role in splits}
         written = {role: labels_of(split, self.label_column) for role, split in splits.items()}
         if self.regression:
             return {role: numbers_of(labels, where[role]) for role, labels in written.items()}

@@ -14,7 +14,7 @@ import numpy as np
 
 from selectune.common.errors import DataError
 from selectune.costs.record import Stage
-from selectune.data.data_files import READERS
+from selectune.data.data_files import kind_of
 from selectune.data.sources import DataSource
 from selectune.evaluations.parts import Parts
 
@@ -75,7 +75,7 @@ class Evaluation(ABC):
 
 def name_of(dataset: str) -> str:
     """A name for an evaluation on a data set: the end of the data set's, without that of a file."""
-    return re.sub(r"[^\w-]", "_", Path(dataset).stem if dataset.endswith(tuple(READERS)) else Path(dataset).name)
+    return re.sub(r"[^\w-]", "_", Path(dataset.removesuffix(".gz")).stem if kind_of(dataset) else Path(dataset).name)
 
 
 def rows_of(source: DataSource, split: str | None, columns: Sequence[str], max_rows: int | None, seed: int) -> Any:
