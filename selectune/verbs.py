@@ -19,6 +19,7 @@ from selectune.pilot.pilot import pilot
 from selectune.pilot.plan import plan
 from selectune.report import command as report
 from selectune.runs.command import VERBS, RunCLI, run_verb
+from selectune.runs.finished import with_config_of_run
 from selectune.runs.job import Job
 from selectune.tables import command as table
 from selectune.tables import compare, fetch, quickstart
@@ -73,6 +74,7 @@ def _verb() -> None:
             sys.argv = [sys.argv[0], *words]
             _verb()
         return
+    sys.argv[1:] = with_config_of_run(sys.argv[1:])
     if sys.argv[1:2] == ["fit"] and "--compare" in sys.argv:
         sys.argv = [sys.argv[0], "compare", *(word for word in sys.argv[2:] if word != "--compare")]
     # report stands on a lower rung

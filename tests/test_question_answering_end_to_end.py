@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -61,6 +62,11 @@ def test_a_whole_run(finished: Path, cli: Cli, ranks: Ranks, tmp_path: Path) -> 
     held_out = pq.read_table(tmp_path / "squad" / "validation.parquet").to_pydict()
     assert predicted["id"] == held_out["id"]
     assert predicted["row_id"] == list(range(50))
+    alone = [{name: row[name] for name in ("question", "context")} for row in pa.table(held_out).to_pylist()]
+    (tmp_path / "new.jsonl").write_text("".join(json.dumps(row) + "\n" for row in alone))
+    cli("predict", "--output", finished, "--data.dataset", tmp_path / "new.jsonl", "--file", tmp_path / "new.parquet")
+    without = pq.read_table(tmp_path / "new.parquet").to_pydict()
+    assert without == predicted | {"id": [str(row) for row in range(50)]}, "answers and ids change nothing"
     _the_figures_are_those_of_the_predictions(predicted, held_out, metrics)
     _the_export_predicts_the_same(finished / "export", predicted, held_out, threshold)
 

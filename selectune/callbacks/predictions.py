@@ -8,8 +8,8 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 
-from selectune.common.files import atomic_file
 from selectune.common.ranks import gather, on_rank_zero
+from selectune.data.row_files import write_rows
 
 
 class RowFigures(pl.Callback):
@@ -38,17 +38,23 @@ class RowFigures(pl.Callback):
         self._batches = []
 
 
-def write_predictions(path: Path, batches: list[dict[str, Any]]) -> Path:
-    """Write all ranks' predictions (results of `FineTuner.predict_step`) by row id; returns the path."""
+def write_predictions(path: Path, batches: list[dict[str, Any]], row_ids: np.ndarray | None = None) -> Path:
+    """Write all ranks' predictions (results of `FineTuner.predict_step`) by row id; returns the path.
+
+    Args:
+        path: a csv, jsonl or parquet file, by the end of its name.
+        batches: of this rank.
+        row_ids: of the rows that are counted in the batches, where they are other than their positions; ascending.
+    """
     of_ranks = gather(batches)  # rows of a split are spread over the ranks, but rank 0 writes
 
     def write() -> Path:
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         tables = [pa.table(columns) for batches in of_ranks for columns in batches]
-        with atomic_file(path) as partial:
-            pq.write_table(pa.concat_tables(tables).sort_by("row_id"), partial)
-        return path
+        table = pa.concat_tables(tables).sort_by("row_id")
+        if row_ids is not None:
+            table = table.set_column(0, "row_id", pa.array(row_ids[table["row_id"].to_numpy()]))
+        return write_rows(path, table)
 
     return on_rank_zero(write)

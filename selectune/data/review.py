@@ -18,12 +18,12 @@ import numpy as np
 
 from selectune.common.errors import DataError
 from selectune.data.labels import class_label
+from selectune.data.row_files import KINDS
 
 if TYPE_CHECKING:
     from selectune.data.pool import Pool
 
 ACTIONS = ("drop", "keep", "relabel")
-KINDS = (".parquet", ".csv", ".jsonl")
 OPTION = "data.review"
 Line = dict[str, Any]
 

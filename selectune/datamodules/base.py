@@ -17,7 +17,7 @@ from selectune.data.texts import Texts, as_texts, concatenate, find_target
 from selectune.data.tokens import TokenizedRows, check_length, load_tokenizer, tokenize
 from selectune.data.windows import BatchRows
 from selectune.datamodules.dataloaders import Loaders
-from selectune.datamodules.read_splits import load_splits
+from selectune.datamodules.read_splits import load_splits, rows_to_predict
 from selectune.lightning_modules.scorers.settings import ScorerSettings
 from selectune.selection.manifest import Selection
 from selectune.selection.request import BudgetAsked, Length, SelectionRequest, cached_tokens
@@ -62,6 +62,11 @@ class SelectionDataModule(Loaders):
         """
         if source is not None and self.tokenizer is None:
             self.tokenizer = load_tokenizer(source.folder)
+        if not self.splits and self.unlabelled:
+            self.pool = rows_to_predict(self)
+            self.splits = {"test": self.pool.dataset}
+            trainer: Any = self.trainer
+            self.take_labels_of(source or trainer.lightning_module.source)
         if not self.splits:
             splits, labels, pool, split_off = load_splits(self)
             self.budget.of(len(pool), 2**62)
@@ -182,6 +187,15 @@ class SelectionDataModule(Loaders):
         other = copy(self)
         other.selector = other.selection = other.selected = None
         other.budget = BudgetAsked()
+        return other
+
+    def to_predict(self) -> Self:
+        """A copy whose held-out rows are those to predict, which need no label.
+
+        They are the rows of the split `test_split` or ``test``, or all rows of a data set of one split.
+        """
+        other = self.without_selection()
+        other.unlabelled, other.more_test_splits, other.splits, other.tokens = True, [], {}, {}
         return other
 
     def trained_on(self, rows: np.ndarray, source: ModelSource) -> Self:

@@ -14,10 +14,13 @@ from selectune.data.pool import check_column
 from selectune.data.windows import BatchRows, Windows, make_windows
 from selectune.datamodules.base import SelectionDataModule
 from selectune.lightning_modules.heads import QuestionAnsweringHead
+from selectune.lightning_modules.heads.question_answering import THRESHOLD
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
+
+    from selectune.data.sources import ModelSource
 
 Answer = tuple[str, int]
 
@@ -82,8 +85,8 @@ class QuestionAnswering(SelectionDataModule):
             )
 
     def clean(self, split: Dataset, where: str) -> tuple[Dataset, np.ndarray]:
-        """All rows, checked to have a question, a context, answers and an id."""
-        for name in ("answers_column", "id_column"):
+        """All rows, checked to have a question, a context, answers and an id, of which rows to predict need two."""
+        for name in () if self.unlabelled else ("answers_column", "id_column"):
             check_column(split, getattr(self, name), where, f"data.{name}")
         return super().clean(split, where)
 
@@ -109,6 +112,12 @@ class QuestionAnswering(SelectionDataModule):
                     bad,
                 )
         return {}
+
+    def take_labels_of(self, source: ModelSource) -> None:
+        """Whether some question has no answer."""
+        from transformers import AutoConfig
+
+        self.null_answers = hasattr(AutoConfig.from_pretrained(str(source.folder)), THRESHOLD)
 
     def constant_metrics(self) -> dict[str, float]:
         """EM and F1 of never giving an answer: the share of held-out questions that have none."""
@@ -140,13 +149,20 @@ class QuestionAnswering(SelectionDataModule):
         batch: dict[str, Any] = {"start": torch.from_numpy(starts), "end": torch.from_numpy(ends)}
         if split != "train":
             content = self.splits[split][rows]
-            batch["contexts"], batch["ids"] = list(content[self.context_column]), list(content[self.id_column])
+            batch["contexts"] = list(content[self.context_column])
+            batch["ids"] = list(content[self.id_column]) if self.id_column in content else self._places(rows)
             batch["golds"] = [[text for text, _ in answers] for answers in self._answers(content, split)]
             batch["characters"] = windows.characters(rows)
         return batch
 
+    def _places(self, rows: np.ndarray) -> list[str]:
+        """Ids of rows to predict that have none: their positions in the data set."""
+        return [str(row) for row in self.pool.source_rows[rows]]
+
     def _answers(self, rows: Any, where: str) -> list[list[Answer]]:
-        """Text and first character of each row's answers."""
+        """Text and first character of each row's answers; rows to predict have none."""
+        if self.unlabelled:
+            return [[] for _ in rows[self.question_column]]
         answers: list[list[Answer]] = []
         bad: list[int] = []
         for i, value in enumerate(rows[self.answers_column]):

@@ -56,7 +56,7 @@ def load_splits(data: TaskData) -> tuple[dict[str, Dataset], dict[str, np.ndarra
         for name, limit in {"dev": of_dev, **dict.fromkeys(data.held_out, data.max_eval_rows)}.items():
             role, rows = parts[name]
             if limit is not None and limit < len(rows):
-                parts[name] = role, np.sort(np.random.default_rng(0).permutation(rows)[:limit])
+                parts[name] = role, _some(rows, limit)
         splits = {name: used[role].select(rows) for name, (role, rows) in parts.items()}
         numbers = {name: labels[role][rows] for name, (role, rows) in parts.items()} if labels else {}
         first, last = origins["train"][train], None
@@ -73,6 +73,33 @@ def load_splits(data: TaskData) -> tuple[dict[str, Dataset], dict[str, np.ndarra
         splits["train"] = pool.dataset
         numbers |= {} if labelled is None else {"train": labelled}
     return splits, numbers, pool, frozenset(role for role, (of, _) in parts.items() if of == "train") - {"train"}
+
+
+def rows_to_predict(data: TaskData) -> Pool:
+    """The rows that are predicted, with their positions in the source: a test split, or all rows of a single one.
+
+    Raises:
+        DataError: there is no such split, or something about its texts is not as the task needs it.
+    """
+    source = data.find()
+    names = list(source.splits)
+    name = data.test_split or ("test" if "test" in names or len(names) > 1 else names[0])
+    if name not in names:
+        raise DataError(
+            f"{source.described} has no split '{name}' to predict; name one in data.test_split: {', '.join(names)}.",
+            option="data.test_split",
+        )
+    split, rows = data.clean(source.splits[name], f"The split '{name}' of {source.described}")
+    if data.max_eval_rows is not None and data.max_eval_rows < len(rows):
+        some = _some(np.arange(len(rows)), data.max_eval_rows)
+        split, rows = split.select(some), rows[some]
+    columns = [*data.text_columns, *(column for column in data.side_columns if column in split.column_names)]
+    return Pool(split.select_columns(columns), data.text_columns, source.described, rows, source.revision)
+
+
+def _some(rows: np.ndarray, limit: int) -> np.ndarray:
+    """A sample of rows of ``dev`` or of a held-out split, the same for every seed, ascending."""
+    return np.sort(np.random.default_rng(0).permutation(rows)[:limit])
 
 
 def _reviewed(data: TaskData, pool: Pool, labels: np.ndarray | None) -> tuple[Pool, np.ndarray | None]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
+    from selectune.data.sources import ModelSource
     from selectune.lightning_modules.heads import Head
 
 
@@ -123,6 +124,7 @@ class TaskData(pl.LightningDataModule):
         self.choose_on_test, self.review = choose_on_test, review
         self.selected: Selection | None = None
         self._only: np.ndarray | None = None  # rows to train on, selected or not
+        self.unlabelled = False  # there are rows to predict alone, see `SelectionDataModule.to_predict`
         self.tokenizer: PreTrainedTokenizerBase | None = None
         self.pool: Pool
         self.splits: dict[str, Dataset] = {}
@@ -205,6 +207,9 @@ class TaskData(pl.LightningDataModule):
     def read_labels(self, splits: dict[str, Dataset]) -> dict[str, np.ndarray]:
         """Labels of ``train`` and all other splits as numbers, by name; nothing for a task without labels."""
         return {}
+
+    def take_labels_of(self, source: ModelSource) -> None:
+        """Take from an exported model what the labels of ``train`` would say of the task, to predict without them."""
 
     def new_labels(self, labels: list[Any], where: str) -> tuple[list[Any], np.ndarray]:
         """Labels of a review as the data set writes them, and as numbers.

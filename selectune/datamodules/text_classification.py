@@ -21,6 +21,8 @@ from selectune.lightning_modules.heads.classification import CLASS_METRICS, NUMB
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from selectune.data.sources import ModelSource
+
 HEADER = re.compile(
     r"(approved|archive-name|article-i\.d\.|date|distribution|expires|followup-to|from|in-reply-to|keywords|lines"
     r"|message-id|newsgroups|nntp-posting-host|organi[sz]ation|path|references|reply-to|sender|subject|summary|to|xref"
@@ -152,6 +154,13 @@ class TextClassification(SelectionDataModule):
         self.prior = ClassPrior.of(self.stated_prior, numbers["train"], classes)
         return numbers
 
+    def take_labels_of(self, source: ModelSource) -> None:
+        """The names of the classes."""
+        from transformers import AutoConfig
+
+        names = AutoConfig.from_pretrained(str(source.folder)).id2label
+        self.label_names = [str(names[number]) for number in sorted(names)]
+
     def new_labels(self, labels: list[Any], where: str) -> tuple[list[Any], np.ndarray]:
         """Labels of a review, by name or number of the class, or as numbers that are learned."""
         if self._classes is None:
@@ -180,8 +189,8 @@ class TextClassification(SelectionDataModule):
         return [*super().training_key(), self.regression, self.class_weights]
 
     def extras(self, split: str, rows: np.ndarray) -> dict[str, Any]:
-        """The labels, int64 (float32 of numbers), shape (rows,)."""
-        return {"labels": torch.from_numpy(self.labels[split][rows])}
+        """The labels, int64 (float32 of numbers), shape (rows,); nothing of rows without one."""
+        return {} if self.unlabelled else {"labels": torch.from_numpy(self.labels[split][rows])}
 
     def references(self) -> dict[str, float]:
         """Accuracy on the held-out splits of always answering the largest class of the train split."""

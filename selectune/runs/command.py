@@ -45,7 +45,7 @@ from selectune.runs.verb_options import VERB_OPTIONS
 
 NOT_IN_CONFIG = (
     "config", "output", "cache", "ckpt_path", "overwrite", "dry_run", "weights_only", "verbose", "return_predictions",
-    "device_flops", "utilisation", "budget", "share",
+    "device_flops", "utilisation", "budget", "share", "file",
 )  # fmt: skip
 VERBS = (
     "fit",
@@ -186,6 +186,7 @@ class RunCLI(LightningCLI):
             pilot=self._get(self.config_init, "pilot"),
             evaluations=tuple(self._get(self.config_init, "evaluations") or ()),
             ckpt_path=self.options.get("ckpt_path"),
+            file=self.options.get("file"),
             overwrite=self.options.overwrite,
             keep_models=self.keep_models,
             ledger=self.ledger,

@@ -23,11 +23,13 @@ from selectune.common.printable import printable
 from selectune.common.ranks import barrier, on_rank_zero
 from selectune.common.training_outcome import TrainingOutcome
 from selectune.costs.record import add_up
+from selectune.data.row_files import check_row_file
 from selectune.datamodules.base import SelectionDataModule
 from selectune.lightning_modules.fine_tuner import FineTuner
 from selectune.report import print_metrics, print_summary, write_report
 from selectune.runs.directory import Run
 from selectune.runs.evaluating import evaluated, evaluated_before
+from selectune.runs.finished import data_of_run
 from selectune.runs.job import Job, Start, abandoned_on_mistakes, begin
 from selectune.runs.metrics_log import MetricsLog
 from selectune.selection.manifest import head_sentence
@@ -79,23 +81,43 @@ def select(job: Job) -> None:
 
 
 def evaluate(job: Job, verb: str) -> Any:
-    """``validate``, ``test`` or ``predict`` with the run's exported model, else with `model.checkpoint`."""
-    job = replace(job, data=job.data.without_selection(), warm_up=None)
+    """``validate``, ``test`` or ``predict`` with the run's exported model, else with `model.checkpoint`.
+
+    Predictions are of the held-out rows, or of all rows of a data set that is not the run's own and has no test split.
+    """
+    file = job.run.predictions if job.file is None else check_row_file(job.file, "--file")
+    data = job.data.without_selection()
+    if verb == "predict" and not on_rank_zero(lambda: _own_rows(job)):
+        data = data.to_predict()
+    job = replace(job, data=data, warm_up=None)
     if on_rank_zero(job.run.export.is_dir):
         job.model.start_from(str(job.run.export))
+    elif data.unlabelled and job.ckpt_path is not None:
+        raise UserError(
+            f"Without labels the classes are known from the exported model alone, but {job.run.export} is not there; "
+            "name a run that has one in --output, and leave --ckpt_path out."
+        )
     job.model.needs_trained_head = job.ckpt_path is None
     with abandoned_on_mistakes(job):
         start = begin(job, verb)
         checkpoint = start.checkpoint if job.ckpt_path else None
         if verb == "predict":
             predictions: Any = job.trainer.predict(job.model, job.data, ckpt_path=checkpoint, weights_only=True)
-            return write_predictions(job.run.predictions, predictions or [])
+            path = write_predictions(file, predictions or [], data.pool.source_rows if data.unlabelled else None)
+            on_rank_zero(lambda: print(path))
+            return path
         evaluate_with = getattr(job.trainer, verb)
         metrics = evaluate_with(job.model, job.data, ckpt_path=checkpoint, weights_only=True, verbose=False)
     barrier()
     split = {"validate": "val"}.get(verb, verb)
     on_rank_zero(lambda: print_metrics(job.run.path, split, job.model.evaluated))
     return metrics
+
+
+def _own_rows(job: Job) -> bool:
+    """Whether the data set is the one that the run in the job's directory was made of."""
+    config = job.run.config
+    return config.is_file() and data_of_run(config).get("dataset") == job.data.dataset
 
 
 def _selected(

@@ -88,6 +88,7 @@ class Job:
     pilot: Piloted | None = None
     evaluations: tuple[Evaluation, ...] = ()  # of a language model, before and after it is trained
     ckpt_path: str | None = None
+    file: str | None = None  # of predictions
     overwrite: bool = False
     keep_models: bool = True  # leave checkpoints and the exported model when a fit ends
     ledger: Ledger = field(default_factory=Ledger)

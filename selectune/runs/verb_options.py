@@ -17,6 +17,16 @@ VERB_OPTIONS: dict[str, list[Option]] = {
             {"action": "store_true", "help": "Write no selection; print its size, its cost and some rows."},
         )
     ],
+    "predict": [
+        (
+            "--file",
+            {
+                "type": str | None,
+                "default": None,
+                "help": "Where predictions go, a .csv, .jsonl or .parquet file; default RUN/predictions.parquet.",
+            },
+        )
+    ],
     "plan": [("--budget", {"type": str, "required": True, "help": BUDGET})],
     "pilot": [
         (
