@@ -33,6 +33,10 @@ Further:
   predict    the same on rows of your own
   fetch      list and download what a config needs
   configs    the configs that come with selectune, by name; --print NAME shows one
+  export_selection     the rows that a run kept, as csv, jsonl, parquet, for `datasets`, or their ids; with a data card
+  push                 the rows that a run kept, or its model, on the hub, with a card
+  verify               a run's selection against its manifest, and its data against the pool's fingerprint
+  compare_selections   sizes, classes, bands and common rows of several selections
 
   selectune VERB --help names the options of a verb that most runs need, --help.all every one; selectune --version
   the version.

@@ -21,15 +21,20 @@ from selectune.report import command as report
 from selectune.runs.command import VERBS, RunCLI, run_verb
 from selectune.runs.finished import with_config_of_run
 from selectune.runs.job import Job
+from selectune.sharing import compare_selections, export_selection, push, verify
 from selectune.tables import command as table
 from selectune.tables import compare, fetch, quickstart
 
 # Verbs without a Trainer.
 OWN_PARSERS: dict[str, Any] = {
     "compare": compare,
+    "compare_selections": compare_selections,
+    "export_selection": export_selection,
     "fetch": fetch,
+    "push": push,
     "report": report,
     "table": table,
+    "verify": verify,
 }
 EARLY = ("quickstart", "configs")  # done by others, or before this is imported
 

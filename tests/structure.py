@@ -24,6 +24,7 @@ RUNGS: dict[str, float] = {
     "pilot": 8.5,
     "tables": 8,
     "forecast": 8,
+    "sharing": 8,
     "diagnose": 8,
     "runs": 7,
     "datamodules": 6,

@@ -169,6 +169,13 @@ class Selection:
         Raises:
             SelectionError: it is not there, damaged, or made for another pool; the message says what differs.
         """
+        read = cls.read_files(folder)
+        read.check_pool(cls.folder_of(folder), pool)
+        return read
+
+    @classmethod
+    def read_files(cls, folder: Path) -> Selection:
+        """Read a selection, as `read` does, and check its rows against its manifest alone."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -188,6 +195,14 @@ class Selection:
                 f"The selection in {folder} cannot be read ({error}); remove that folder, and select again.",
                 path=folder,
             ) from error
+        if hash_rows(rows) != manifest.rows_hash or len(rows) != manifest.n_rows:
+            message = f"The rows in {folder} are not those of its manifest; make the selection again."
+            raise SelectionError(message, path=SelectionFiles(folder).rows)
+        return cls(rows, scores, manifest)
+
+    def check_pool(self, folder: Path, pool: Pool) -> None:
+        """Raise SelectionError for another pool than the selection in a folder was made from."""
+        manifest = self.manifest
         if manifest.pool_fingerprint != pool.fingerprint:
             raise SelectionError(
                 f"The selection in {folder} was made for another pool: {manifest.pool_rows:,} rows of "
@@ -195,10 +210,6 @@ class Selection:
                 f"{len(pool):,} rows of {pool.source} with fingerprint {pool.fingerprint[:12]}; select again, or use "
                 "the same data, seed and data.max_train_rows."
             )
-        if hash_rows(rows) != manifest.rows_hash or len(rows) != manifest.n_rows:
-            message = f"The rows in {folder} are not those of its manifest; make the selection again."
-            raise SelectionError(message, path=SelectionFiles(folder).rows)
-        return cls(rows, scores, manifest)
 
 
 def _write_columns(file: Path, columns: Mapping[str, np.ndarray]) -> None:
