@@ -112,10 +112,10 @@ def entries(folder: Path, below: str) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def serving(root: Path) -> Iterator[tuple[str, list[str]]]:
-    """A hub of some folders: its address, and the requests that it gets."""
+def serving(root: Path, kind: type[Hub] = Hub) -> Iterator[tuple[str, list[str]]]:
+    """A hub of some folders, of some kind: its address, and the requests that it gets."""
     asked: list[str] = []
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("OwnHub", (Hub,), {"root": root, "asked": asked}))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("OwnHub", (kind,), {"root": root, "asked": asked}))
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -46,6 +46,7 @@ NEEDED = {
     "model.checkpoint": "--model.checkpoint NAME",
     "config": "--config FILE",
     "runs": "RUN, the folder of one",
+    "run": "RUN, the folder of one",
 }
 
 

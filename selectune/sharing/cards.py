@@ -99,6 +99,7 @@ def model_card(run: Path) -> str:
             metric_type=METRICS.get(name, name), metric_name=name, metric_value=one.value,
         )
         for one, name in short
+        if not name.rpartition("/")[2].startswith("majority_")  # a reference, and no result of the model
     ]  # fmt: skip
     metadata = ModelCardData(
         base_model=base and base.partition("@")[0],

@@ -15,6 +15,7 @@ import yaml
 from huggingface_hub import DatasetCard
 
 from selectune import LanguageModeling, TextClassification
+from selectune.data.sources import find_data
 from selectune.selection.manifest import Selection
 from selectune.sharing.chosen import Chosen
 from tests.conftest import Here, manifest_of, sentences
@@ -43,14 +44,17 @@ def opened(folder: Path, kind: str) -> datasets.Dataset:
     return datasets.load_dataset(str(folder), split="train")
 
 
-@pytest.mark.parametrize("kind", ["jsonl", "parquet", "csv", "hf"])
-def test_the_rows_are_those_that_were_kept(kind: str, run: Path, here: Here, tmp_path: Path) -> None:
-    told = here("export_selection", run, "--to", kind, "--output", "kept")
-    assert told.endswith("kept")
+def test_the_rows_are_those_that_were_kept(run: Path, here: Here, tmp_path: Path) -> None:
     data = TextClassification(str(tmp_path / "reviews.csv"), text_column="Review", label_column="Stars", seed=5)
     data.load()
-    selection = Selection.read(run, data.pool)
-    rows = opened(tmp_path / "kept", kind)
+    for kind in ("jsonl", "parquet", "csv", "hf"):
+        told = here("export_selection", run, "--to", kind, "--output", f"kept/{kind}")
+        assert told.endswith(f"kept/{kind}")
+        _is_kept(run, data, tmp_path / "kept" / kind, kind)
+
+
+def _is_kept(run: Path, data: TextClassification, folder: Path, kind: str) -> None:
+    selection, rows = Selection.read(run, data.pool), opened(folder, kind)
     assert rows.column_names == ["Review", "Stars", "row_id", "source_row", "score"]
     assert rows["row_id"][:] == selection.rows.tolist()
     assert rows["Review"][:] == [text for (text,) in data.pool.texts(selection.rows)]
@@ -61,23 +65,19 @@ def test_the_rows_are_those_that_were_kept(kind: str, run: Path, here: Here, tmp
     source = pq.read_table(run / "selection" / "rows.parquet")["source_row"].to_pylist()
     assert rows["source_row"][:] == source
     if kind != "hf":
-        again = TextClassification(str(tmp_path / "kept"), text_column="Review", label_column="Stars", seed=5)
-        split = again.find().splits["train"]
+        split = find_data(str(folder)).splits["train"]
         assert split["Stars"][:] == labels
         assert split["Review"][:] == rows["Review"][:]
 
 
-def test_ids_are_a_table_of_places(run: Path, here: Here, tmp_path: Path) -> None:
+def test_the_card_says_what_was_asked_kept_and_dropped(run: Path, here: Here, tmp_path: Path) -> None:
     here("export_selection", run, "--to", "ids", "--output", "deep/in/ids")
     lines = (tmp_path / "deep" / "in" / "ids" / "row_ids.csv").read_text().splitlines()
     rows = pq.read_table(run / "selection" / "rows.parquet")
     assert lines[0].replace('"', "") == "row_id,source_row"
     assert [line.split(",") for line in lines[1:]] == [
         [str(row), str(place)] for row, place in zip(rows["row_id"].to_pylist(), rows["source_row"].to_pylist())
-    ]
-
-
-def test_the_card_says_what_was_asked_kept_and_dropped(run: Path, here: Here, tmp_path: Path) -> None:
+    ]  # ids are a table of places
     here("export_selection", run, "--to", "parquet", "--output", "kept")
     card, manifest = DatasetCard.load(tmp_path / "kept" / "README.md"), manifest_of(run)
     metadata = card.data.to_dict()
@@ -88,7 +88,9 @@ def test_the_card_says_what_was_asked_kept_and_dropped(run: Path, here: Here, tm
     assert "license" not in metadata, "is left to the user"
     kept, pool = manifest["n_rows"], manifest["pool_rows"]
     assert f"| rows | {pool} | {kept} | {pool - kept} |" in card.text
-    assert names(card.text, "IGSE", '"keep": 0.5', "file:reviews.csv", manifest["rows_hash"], manifest["pool_fingerprint"])
+    assert names(
+        card.text, "IGSE", '"keep": 0.5', "file:reviews.csv", manifest["rows_hash"], manifest["pool_fingerprint"]
+    )
     assert "| 5 \\| all: * |" in card.text
     assert str(tmp_path) not in card.text, "no path of this machine"
     assert "license:" in card.text
@@ -106,8 +108,8 @@ def test_a_warm_up_exports_its_segments_with_their_domains(here: Here, model_fol
     (tmp_path / "warm_up.yaml").write_text(yaml.safe_dump(config))
     here(
         "select", "--config", "warm_up.yaml", "--data", "TextClassification", "--data.dataset", data_folder,
-        "--data.max_length", "16", "--data.selector", "Random", "--data.keep", "0.5", "--model.checkpoint", model_folder,
-        "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false", "--output", "run",
+        "--data.max_length", "16", "--data.selector", "Random", "--data.keep", "0.5", "--model.checkpoint",
+        model_folder, "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false", "--output", "run",
     )  # fmt: skip
     assert "2 rows" not in here("verify", "run")
     shutil.rmtree(tmp_path / "run" / "selection")
@@ -161,7 +163,9 @@ def test_columns_that_cannot_be_written_are_told(here: Here, model_folder: Path,
     here("export_selection", "asked", "--to", "jsonl", "--output", "out")
     row = json.loads((tmp_path / "out" / "train.jsonl").read_text().splitlines()[0])
     assert set(row["answers"]) == {"text", "answer_start"}
-    (tmp_path / "scored.csv").write_text("text,label,score\na,b,c\n" * 1 + "".join(f"t {i},{i % 2},c\n" for i in range(30)))
+    (tmp_path / "scored.csv").write_text(
+        "text,label,score\na,b,c\n" * 1 + "".join(f"t {i},{i % 2},c\n" for i in range(30))
+    )
     here("select", "--data", "TextClassification", "--data.dataset", "scored.csv", "--data.text_column", "score",
          "--data.selector", "Random", "--data.keep", "0.5", *model, "--output", "scored")  # fmt: skip
     assert names(here("export_selection", "scored", "--to", "jsonl", "--output", "o", code=2), "'score'")
