@@ -11,7 +11,10 @@ from typing import Any
 _NAMES = {
     "selectune.callbacks": ("CostLedger", "Export", "Savings"),
     "selectune.callbacks.trainer": ("Trainer",),
+    "selectune.costs.ledger": ("Ledger",),
+    "selectune.data.texts": ("Texts",),
     "selectune.datamodules": ("TextClassification", "LanguageModeling", "QuestionAnswering"),
+    "selectune.datamodules.library": ("score", "select"),
     "selectune.lightning_modules": ("FineTuner",),
     "selectune.lightning_modules.scorers.settings": ("ScorerSettings",),
     "selectune.selectors": (

@@ -26,7 +26,7 @@ from selectune.common.files import write_json
 from selectune.common.run_files import RunFiles
 from selectune.costs.ledger_file import LedgerError, append, collect_open, interrupted, next_attempt, read_ledger
 from selectune.costs.meters import EnergyMeter, finish_kernels, peak_cuda, peak_rss
-from selectune.costs.record import STAGES, CostRecord, Kept, Part, Stage, code_version, totals
+from selectune.costs.record import STAGES, CostRecord, Kept, Part, Stage, Total, add_up, code_version, totals
 
 __all__ = [
     "Ledger", "LedgerError", "StageCost", "append", "collect_open", "interrupted", "next_attempt", "read_ledger",
@@ -65,6 +65,11 @@ class Ledger:
         return StageCost(self, stage, part, work, None if kept is None else tuple(kept))
 
     open = stage  # reads better without ``with``
+
+    @property
+    def spent(self) -> Total:
+        """All that this process spent, without what cached results avoided."""
+        return add_up(record for record in self.records if not record.cached)
 
     def avoided(self, record: CostRecord, part: Part | None = None) -> CostRecord:
         """Add what a cached result cost when it was made; let one rank do it. `part` is the one that it serves now."""

@@ -2,7 +2,7 @@
 
 # No postponed annotations here: jsonargparse cannot evaluate those of a dataclass inside a union.
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,12 +132,14 @@ def concatenate(texts: Sequence[Texts], root: str | None, seed: int, column: str
     )
 
 
-def find_target(target: Any, dev: Pool, outer: Pool | None, root: str | None, seed: int, max_rows: int | None) -> Pool:
+def find_target(
+    target: Any, dev: Callable[[], Pool], outer: Pool | None, root: str | None, seed: int, max_rows: int | None
+) -> Pool:
     """The rows that a pool is compared with; each of several targets is a domain of it.
 
     Args:
         target: ``dev``, ``train``, or other texts, see `as_texts`.
-        dev: the rows that ``dev`` means.
+        dev: gives the rows that ``dev`` means.
         outer: the rows that ``train`` means, which only a warm-up has.
         root: folder of local copies.
         seed: of the sample.
@@ -147,7 +149,7 @@ def find_target(target: Any, dev: Pool, outer: Pool | None, root: str | None, se
         DataError: they cannot be loaded.
     """
     if target == "dev":
-        rows = dev
+        rows = dev()
     elif target != "train":
         rows = concatenate(as_texts(target), root, seed, "text")
     elif outer is not None:

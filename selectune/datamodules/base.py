@@ -115,11 +115,10 @@ class SelectionDataModule(Loaders):
         if selector is not None and self.trusted is not None and outer is None:
             selector = checked_by_target(selector)
         if selector is not None and selector.requires_target:
-            dev = self.splits["dev"]
             default = (self.trusted_texts() or "dev") if outer is None else "train"
             target = find_target(
                 self.target or default,
-                Pool(dev, self.text_columns, f"dev of {self.pool.source}", np.arange(len(dev))),
+                lambda: self._dev(f"dev of {self.pool.source}"),
                 None if outer is None else outer.pool,
                 self.root,
                 self.seed,
@@ -173,8 +172,11 @@ class SelectionDataModule(Loaders):
             return concatenate([trusted], self.root, self.seed, self.text_columns[0])
         if self.target is None or self.target in ("dev", "train"):
             return None
-        dev = Pool(self.splits["dev"], self.text_columns, "dev", np.arange(len(self.splits["dev"])))
-        return find_target(self.target, dev, None, self.root, self.seed, self.max_target_rows)
+        return find_target(self.target, lambda: self._dev("dev"), None, self.root, self.seed, self.max_target_rows)
+
+    def _dev(self, source: str) -> Pool:
+        rows = self.splits["dev"]
+        return Pool(rows, self.text_columns, source, np.arange(len(rows)))
 
     def with_selection(self, selection: Selection) -> Self:
         """A copy that trains on the selected rows."""
@@ -257,5 +259,7 @@ class SelectionDataModule(Loaders):
             assert request is not None
             self.selected = earlier_selection(request, ledger_of(self.trainer))
         for split in {"fit": ("train", "dev"), "validate": ("dev",)}.get(stage, self.held_out):
+            if self.whole and split not in self.splits and split not in self.tokens:
+                continue
             if (n_rows := len(self.encoded(split))) < world()[1]:
                 raise DataError(f"The {split} split has {n_rows} row(s) for {world()[1]} processes; use fewer.")

@@ -21,6 +21,17 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
+class Splits(dict[str, "Dataset"]):
+    """Splits by the name of their role."""
+
+    def __missing__(self, name: str) -> Dataset:
+        """Refuse to read rows that were not split off the pool."""
+        raise DataError(
+            f"This needs rows of '{name}', but all rows are the pool; give a DatasetDict with the splits train and "
+            "validation, or another target."
+        )
+
+
 def load_splits(data: TaskData) -> tuple[dict[str, Dataset], dict[str, np.ndarray], Pool, frozenset[str]]:
     """Splits by name, their labels as numbers, the train split as a pool, and the names of those split off it.
 
@@ -39,6 +50,8 @@ def load_splits(data: TaskData) -> tuple[dict[str, Dataset], dict[str, np.ndarra
     for role, seed in (("test", 0), ("dev", stage_seed(data.seed, "dev"))):
         if role in used:
             parts[role] = role, np.arange(len(used[role]))
+        elif data.whole:
+            continue
         elif len(train) < 2:
             raise DataError(f"{source.described} has too few rows to split a '{role}' split off; name one.")
         else:
@@ -54,10 +67,10 @@ def load_splits(data: TaskData) -> tuple[dict[str, Dataset], dict[str, np.ndarra
         parts |= {"train": ("train", train)} | {role: (role, np.arange(len(used[role]))) for role in data.held_out[1:]}
         of_dev = data.max_eval_rows if data.choose_on_test else data.max_dev_rows
         for name, limit in {"dev": of_dev, **dict.fromkeys(data.held_out, data.max_eval_rows)}.items():
-            role, rows = parts[name]
+            role, rows = parts.get(name, ("", np.zeros(0)))
             if limit is not None and limit < len(rows):
                 parts[name] = role, _some(rows, limit)
-        splits = {name: used[role].select(rows) for name, (role, rows) in parts.items()}
+        splits = Splits({name: used[role].select(rows) for name, (role, rows) in parts.items()})
         numbers = {name: labels[role][rows] for name, (role, rows) in parts.items()} if labels else {}
         first, last = origins["train"][train], None
 
@@ -177,7 +190,7 @@ def _segments(
     Texts of a pool that is sampled are cut in a seeded order.
     """
     limits = {"train": data.max_train_rows, "dev": data.max_dev_rows or DEV_ROWS, "test": data.max_eval_rows}
-    splits: dict[str, Dataset] = {}
+    splits = Splits()
     for name, (role, rows) in parts.items():
         seed = stage_seed(data.seed, "rows") if name == "train" else 0
         order = rows if limits[name] is None else np.random.default_rng(seed).permutation(rows)

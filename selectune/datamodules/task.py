@@ -124,6 +124,7 @@ class TaskData(pl.LightningDataModule):
         self.choose_on_test, self.review = choose_on_test, review
         self.selected: Selection | None = None
         self._only: np.ndarray | None = None  # rows to train on, selected or not
+        self.whole = False  # no held-out rows are split off the train split: all of it is the pool
         self.unlabelled = False  # there are rows to predict alone, see `SelectionDataModule.to_predict`
         self.tokenizer: PreTrainedTokenizerBase | None = None
         self.pool: Pool

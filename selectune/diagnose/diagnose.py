@@ -23,7 +23,7 @@ from selectune.diagnose.terminal import print_diagnosis
 from selectune.runs.job import Job, abandoned_on_mistakes, begin
 from selectune.selection.examples import SHOWN, embedding_map
 from selectune.selection.request import SelectionRequest, cached_tokens
-from selectune.selection.stage import scoring_model
+from selectune.selection.scoring import scoring_model
 from selectune.selectors.base import Signals, tie_keys
 from selectune.selectors.copies import near_neighbours
 from selectune.signals.compute import compute_signals, read_signals

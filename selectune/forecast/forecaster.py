@@ -26,7 +26,8 @@ from selectune.runs.job import Job, Start
 from selectune.selection.entropy_head import choose_head
 from selectune.selection.manifest import head_sentence
 from selectune.selection.request import SelectionRequest
-from selectune.selection.stage import earlier_selection, scoring_model
+from selectune.selection.scoring import scoring_model
+from selectune.selection.stage import earlier_selection
 from selectune.selection.trainings import first_by_hash, observed_module, observing_data, until
 from selectune.selectors.base import Budget
 from selectune.signals.definitions import Rows

@@ -162,7 +162,7 @@ class Chooser(Stages[tuple[Signals, Signals | None]]):
     def signals(self, selector: Selector, pool: Signals) -> tuple[Signals, Signals | None]:
         """The signals of a pool and of the target, computed where the cache lacks them."""
         whole = pool.n_rows == len(self.rows)
-        ours = self._computed(selector.requires, self.rows if whole else self.rows.take(pool.row_ids), noted=True)
+        ours = self.computed(selector.requires, self.rows if whole else self.rows.take(pool.row_ids), noted=True)
         for name, values in ours.items():
             if values.ndim == 1 and name not in ALWAYS:
                 if whole:
@@ -176,13 +176,18 @@ class Chooser(Stages[tuple[Signals, Signals | None]]):
         target = self.request.target
         assert target is not None
         rows = Rows(target, self.request.tokenized(target, self.scoring.tokenizer))
-        theirs = self._computed(selector.requires_target, rows)
+        theirs = self.computed(selector.requires_target, rows)
         compares = "embedding" in selector.requires & selector.requires_target
         if compares and not isinstance(selector, DomainScreen):  # which sees a sample alone
             self.compared = pool.row_ids, ours["embedding"], theirs["embedding"]
         return ours, theirs
 
-    def _computed(self, names: frozenset[str], rows: Rows, noted: bool = False) -> Signals:
+    def computed(self, names: frozenset[str], rows: Rows, noted: bool = False) -> Signals:
+        """The signals of some rows, computed where the cache lacks them, and charged; `noted` keeps their notes.
+
+        Raises:
+            UserError: a signal needs labels that there are none of, or has values that are not finite.
+        """
         labels_of(rows.labels, names)
         work = self.trainings
         for name in self.scoring.with_sources(names):

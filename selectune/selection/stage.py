@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
-import torch
 
 from selectune.callbacks.preemption import Preemption, requeue_signal, root_for
 from selectune.common.errors import SelectionError
@@ -25,19 +26,14 @@ from selectune.costs.record import code_version
 from selectune.costs.saving import SELECTION
 from selectune.costs.scorer_ratio import n_parameters
 from selectune.costs.uninterrupted import split_costs
-from selectune.data.sources import find_model
 from selectune.lightning_modules import FineTuner
 from selectune.selection import examples
-from selectune.selection.choose import Chooser, labels_of
-from selectune.selection.entropy_head import choose_head, earlier_choice
+from selectune.selection.choose import Chooser
 from selectune.selection.manifest import Manifest, Selection, hash_rows, trained_on
 from selectune.selection.request import SelectionRequest
-from selectune.selection.trainings import Trainings, observed_keys, tuned_key
+from selectune.selection.scoring import chooser_of, prepared, signals_of
 from selectune.selectors.base import Picked, tie_keys
-from selectune.selectors.checking import check_selector
-from selectune.signals.batch_size import batch_size_for
 from selectune.signals.compute import charge_avoided, recorded
-from selectune.signals.definitions import SIGNALS, Rows, ScoringModel
 from selectune.signals.forward import TrainerFor
 
 
@@ -66,16 +62,9 @@ def select_rows(
             on_rank_zero(lambda: _copy(source, folder))
         return selection
     assert request.selector is not None
-    scoring = scoring_model(request, fine_tuner, ledger)
-    # A run that is trained for longer, or that trains on what `select` chose in its folder, does nothing again.
-    work = "prepare" if ledger.attempt == 1 or ledger.resumed else ""
-    with ledger.stage("prepare", request.part, work) as cost:
-        tokens = request.tokenized(request.pool, scoring.tokenizer)
-        rows = Rows(request.pool, tokens, labels_of(request.labels, request.selector.requires), prior=request.prior)
-        budget = request.budget.of(len(rows), int(rows.n_tokens.sum()))
-        cost.add(examples=len(tokens), method="no arithmetic")
-    names = scoring.with_sources(request.selector.requires | request.selector.requires_target)
-    choose_head(request, fine_tuner.source, scoring, names, ledger, earlier_choice(folder))
+    names = signals_of(request.selector)
+    scoring, rows = prepared(request, names, fine_tuner, ledger, folder)
+    budget = request.budget.of(len(rows), int(rows.n_tokens.sum()))
     # Everything that decides the rows; in a `Chain` the signals of later selectors are those of the rows left.
     signals = [scoring.define(name, request.pool) for name in scoring.with_sources(request.selector.requires)]
     asked = request.described | {
@@ -87,11 +76,7 @@ def select_rows(
     # Rank 0 alone looks at the disk, so that all ranks select or none does.
     made: Selection | None = on_rank_zero(lambda: _made_before(folder, request, asked))
     if made is None:
-        trainings = Trainings(request, fine_tuner, trainer_for, ledger)
-        if scoring.tuned:
-            assert request.scorer.tune is not None
-            trainings.tune(scoring, request.scorer.tune)
-        chooser = Chooser(request, scoring, trainings)
+        chooser = chooser_of(request, scoring, fine_tuner, trainer_for, ledger)
         picked = chooser.choose(request.selector, rows, budget)
         for message in chooser.messages:
             warnings.warn(message, stacklevel=2)
@@ -130,16 +115,24 @@ def select_in_library(request: SelectionRequest, trainer: Any) -> Selection:
             "its run in data.selection, or use `selectune fit`."
         )
     ledger = ledger_of(trainer)
+    folder = RunFiles(ledger.path.parent).selection if ledger.path else None
+    where = "cpu" if trainer.strategy.root_device.type == "cpu" else "auto"  # as the user's own Trainer
+    with library_trainers(where) as trainer_for:
+        return select_rows(request, trainer.lightning_module, trainer_for, ledger, folder)
+
+
+@contextmanager
+def library_trainers(accelerator: str) -> Iterator[TrainerFor]:
+    """Makes Trainers of one device for the stages of a selection in a library, which end well on a signal."""
 
     def trainer_for(**settings: Any) -> pl.Trainer:
-        where = "cpu" if trainer.strategy.root_device.type == "cpu" else "auto"  # as the user's own Trainer
-        defaults: dict[str, Any] = {"accelerator": where, "devices": 1, "logger": False, "enable_checkpointing": False}
-        defaults |= {"enable_model_summary": False, "default_root_dir": root_for(default_cache())}
+        defaults: dict[str, Any] = {"accelerator": accelerator, "devices": 1, "logger": False}
+        defaults |= {"enable_checkpointing": False, "enable_model_summary": False}
+        defaults |= {"default_root_dir": root_for(default_cache())}
         return pl.Trainer(**defaults | settings | {"callbacks": [*settings.get("callbacks", []), preemption]})
 
-    folder = RunFiles(ledger.path.parent).selection if ledger.path else None
     with Preemption(requeue_signal()) as preemption:
-        return select_rows(request, trainer.lightning_module, trainer_for, ledger, folder)
+        yield trainer_for
 
 
 def ledger_of(trainer: Any) -> Ledger:
@@ -151,38 +144,6 @@ def ledger_of(trainer: Any) -> Ledger:
             callback.begin(trainer)
             return callback.ledger
     return Ledger()
-
-
-def scoring_model(
-    request: SelectionRequest, fine_tuner: FineTuner, ledger: Ledger, names: frozenset[str] | None = None
-) -> ScoringModel:
-    """The model that scores, as the request's scorer settings and the ledger's device say; not tuned yet.
-
-    Its head is chosen later where it is ``auto``, see `choose_head`. The signals that it computes are those of some
-    names, by default those that the request's selector reads.
-
-    Raises:
-        SelectionError: the selector names an unknown signal.
-        CheckpointError: the model cannot be found.
-    """
-    if names is None:
-        assert request.selector is not None
-        check_selector(request.selector, SIGNALS)
-        names = request.selector.requires | request.selector.requires_target
-    settings = request.scorer
-    source = find_model(settings.checkpoint) if settings.checkpoint else fine_tuner.source
-    device = torch.device(ledger.device)
-    half = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    precision = settings.precision or ("bf16" if half else "32")
-    scoring = ScoringModel(source, settings, request.max_length, settings.max_batch_tokens or 0, precision)
-    computed = scoring.with_sources(names)
-    if settings.tune and any(scoring.kind(name) in ("head", "encoder", "derived") for name in computed):
-        scoring.tuned = tuned_key(scoring, settings.tune, request.labelled, fine_tuner.seed)
-    if any(scoring.kind(name) == "trained" for name in computed):
-        scoring.trained = observed_keys(scoring, request.training, fine_tuner.seed)
-    if not settings.max_batch_tokens:
-        scoring.max_batch_tokens = batch_size_for(scoring, computed, device)
-    return scoring
 
 
 def _copy(source: Path, folder: Path) -> None:

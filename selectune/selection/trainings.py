@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -159,11 +160,14 @@ def _key(*parts: Any) -> str:
     return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-def observed_keys(scoring: ScoringModel, data: Trainable, seed: int) -> dict[str, str]:
-    """Hashes of all that the trainings depend on whose course is a signal, beside the pool and the weights before."""
-    settings = asdict(scoring.settings.dynamics)
-    held_out = {"held_out_logits": data.fingerprint_of("dev")}
-    return {name: _key(settings, seed, data.training_key(), held_out.get(name)) for name in TRAINED}
+def observed_keys(names: Iterable[str], scoring: ScoringModel, data: Trainable, seed: int) -> dict[str, str]:
+    """Hashes of all that the trainings depend on whose course is a signal, beside the pool and the weights before.
+
+    The names are those of the signals that are computed; of others they are left out.
+    """
+    settings, wanted = asdict(scoring.settings.dynamics), set(names)
+    held_out = {name: data.fingerprint_of("dev") for name in wanted & {"held_out_logits"}}
+    return {name: _key(settings, seed, data.training_key(), held_out.get(name)) for name in TRAINED if name in wanted}
 
 
 def observing_data(data: Trainable, name: str, rows: Rows, scoring: ScoringModel) -> Any:

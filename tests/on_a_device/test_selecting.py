@@ -23,7 +23,8 @@ from selectune.lightning_modules.scorers.settings import (
     Semantic,
     Tune,
 )
-from selectune.selection.stage import scoring_model, select_rows
+from selectune.selection.scoring import scoring_model
+from selectune.selection.stage import select_rows
 from selectune.selectors import EntropyInterval, Proxy, Search, TopK
 from selectune.selectors.base import Signals
 from selectune.selectors.transport import dual_potentials

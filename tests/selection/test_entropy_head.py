@@ -18,7 +18,8 @@ from selectune.selection import entropy_head
 from selectune.selection.entropy_head import CHEAP, choose_head
 from selectune.selection.manifest import Selection
 from selectune.selection.request import Length
-from selectune.selection.stage import scoring_model, select_rows
+from selectune.selection.scoring import scoring_model
+from selectune.selection.stage import select_rows
 from selectune.selectors import IGSE, Absolute, EntropyInterval, Random, Selector, TopK
 from selectune.signals import probe as probing
 from selectune.signals.definitions import ScoringModel
