@@ -23,6 +23,7 @@ from unittest.mock import Mock
 import pytest
 
 from selectune.cli import main
+from selectune.runs.finished import EVALUATING
 from selectune.tables.quickstart import commands as quickstart_commands
 from selectune.verbs import OWN_PARSERS, SelectuneCLI
 from tests.conftest import REPOSITORY, Shared, sentences, write_split
@@ -72,8 +73,9 @@ README = list(chapters(REPOSITORY / "README.md"))
 GUIDE = list(chapters(REPOSITORY / "docs" / "guide.md"))
 SHOWN = [*README, *GUIDE]
 README_LINES = 200  # for a reader of two minutes
+DATA = list(chapters(REPOSITORY / "docs" / "data.md"))
 EXTENDING = list(chapters(REPOSITORY / "docs" / "extending.md"))
-TAKEN = [one for page in PAGES if page.parent.name == "docs" for one in chapters(page) if one not in GUIDE + EXTENDING]
+TAKEN = [one for page in PAGES if page.parent.name == "docs" for one in chapters(page) if one not in GUIDE + DATA + EXTENDING]
 LEFT = {"config.yaml", "plan.yaml"}  # by runs of other chapters
 
 
@@ -169,7 +171,7 @@ def commands(text: str) -> Iterator[list[str]]:
             yield list(takewhile(lambda word: word not in {"|", ">", "&&", ";"}, rest))
 
 
-@pytest.mark.parametrize("chapter", [*SHOWN, *EXTENDING, *TAKEN], ids=lambda chapter: chapter.name)
+@pytest.mark.parametrize("chapter", [*SHOWN, *DATA, *EXTENDING, *TAKEN], ids=lambda chapter: chapter.name)
 def test_a_command_of_a_chapter_is_taken(chapter: Chapter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Up to its verb: its configs, classes and options are there and take these values."""
     built: list[SelectuneCLI] = []
@@ -194,8 +196,10 @@ def test_a_command_of_a_chapter_is_taken(chapter: Chapter, tmp_path: Path, monke
                 verb = "compare"
                 arguments.remove("--compare")
             plans = [Path(plan) for option, plan in pairwise(arguments) if option == "--plan"]
-            planned = [plan / "plan.yaml" for plan in plans if not plan.is_file()]
-            for file in [*map(Path, arguments), *planned]:
+            needed = [plan / "plan.yaml" for plan in plans if not plan.is_file()]
+            if verb in EVALUATING and "--config" not in arguments:
+                needed.append(Path(arguments[arguments.index("--output") + 1]) / "config.yaml")
+            for file in [*map(Path, arguments), *needed]:
                 if file.name in LEFT and not file.exists():
                     file.parent.mkdir(parents=True)
                     shutil.copy(REPOSITORY / "configs" / "euds" / "sst2.yaml", file)
@@ -243,8 +247,8 @@ def test_a_chapter_on_two_devices_runs(chapter: Chapter, clone: Path, environmen
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("chapter", EXTENDING, ids=lambda chapter: chapter.name)
-def test_a_chapter_of_extending_runs(chapter: Chapter, clone: Path, environment: dict[str, str]) -> None:
+@pytest.mark.parametrize("chapter", [*DATA, *EXTENDING], ids=lambda chapter: chapter.name)
+def test_a_chapter_of_another_page_runs(chapter: Chapter, clone: Path, environment: dict[str, str]) -> None:
     run(chapter, clone, environment)
 
 

@@ -32,6 +32,7 @@ def main(args: list[str]) -> int:
     parser.add_argument("--what", required=True, choices=["selection", "model"], help="A data set, or a model.")
     parser.add_argument("--public", action="store_true", help="Let everybody read a repository that is made.")
     given = parser.parse_args(args)
+    check_repository(given.to)
     run = Path(given.run)
     if given.what == "model":
         print(push(model_files(run), given.to, "model", not given.public))
@@ -57,6 +58,25 @@ def model_files(run: Path) -> dict[str, Path | bytes]:
     return files | {CARD: model_card(run).encode()}
 
 
+def check_repository(name: str) -> None:
+    """Refuse what is no ``user/name``.
+
+    Raises:
+        UserError: it is not.
+    """
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        validate_repo_id(name)
+        named = name.count("/") == 1
+    except HFValidationError:
+        named = False
+    if not named:
+        raise UserError(
+            f"--to is {name!r}, but must be USER/NAME of a repository on the hub; change it.", option="--to"
+        )
+
+
 def push(files: Mapping[str, Path | bytes], to: str, kind: str, private: bool = True) -> str:
     """Put files into a repository of the hub that ``HF_ENDPOINT`` names, in one commit; returns its address.
 
@@ -70,15 +90,9 @@ def push(files: Mapping[str, Path | bytes], to: str, kind: str, private: bool = 
         UserError: the name is none, there is no token or network, or the hub refuses.
     """
     from huggingface_hub import CommitOperationAdd, HfApi, constants, get_token
-    from huggingface_hub.utils import HFValidationError, disable_progress_bars, validate_repo_id
+    from huggingface_hub.utils import disable_progress_bars
 
-    try:
-        validate_repo_id(to)
-        named = to.count("/") == 1
-    except HFValidationError:
-        named = False
-    if not named:
-        raise UserError(f"--to is {to!r}, but must be USER/NAME of a repository on the hub.", option="--to")
+    check_repository(to)
     if constants.is_offline_mode():
         raise UserError("HF_HUB_OFFLINE is set, so nothing can be put on the hub; unset it.")
     if get_token() is None:

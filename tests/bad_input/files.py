@@ -36,6 +36,8 @@ TEXT_FILES = {
     "rows.pkl": "a pickle",
     "rows.zip": "PK\x03\x04 an archive",
     "rows.csv.gz": "no gzip",
+    "rows.parquet.gz": "PAR1",
+    "other.csv": "body,label\na thing,1\n",
     "readme_only/README.md": "Data will follow.\n",
     "no_config/model.safetensors": "",
     "a_file": "",
