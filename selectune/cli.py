@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from importlib.metadata import version
 
+from selectune.common.errors import UserError
+from selectune.common.first_look import first_look, tell_mistake
 from selectune.runs.short_help import SUMMARIES, short_help
 from selectune.tables.configs import show_configs
 from selectune.tables.server import start_early
@@ -43,6 +46,7 @@ Further:
   Exit codes: 0 all is well, 2 a mistake in what was asked for, 3 a training failed, 130 and 143 it was stopped,
   1 one of several runs or processes failed.
 """
+VERBS = re.findall(r"^  (\w+) {2,}\S", HELP, re.MULTILINE)
 
 
 def main(args: list[str] | None = None) -> None:
@@ -58,6 +62,11 @@ def main(args: list[str] | None = None) -> None:
         sys.exit(0)
     if words[:1] == ["configs"]:
         sys.exit(show_configs(words[1:]))
+    try:
+        sys.argv[1:] = words = first_look(words, VERBS)
+    except UserError as mistake:
+        tell_mistake(mistake)
+        sys.exit(2)
     start_early(words)  # imports for seconds, as the next line does
     from selectune.verbs import run
 

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 from selectune.callbacks.preemption import Preemption, requeue_signal
-from selectune.common.errors import UserError
-from selectune.common.parser_errors import no_verb
 from selectune.common.shipped import with_config_files
 from selectune.diagnose.diagnose import diagnose
 from selectune.diagnose.page import made_again
@@ -18,7 +16,7 @@ from selectune.pilot.page import made_again as pilot_made_again
 from selectune.pilot.pilot import pilot
 from selectune.pilot.plan import plan
 from selectune.report import command as report
-from selectune.runs.command import VERBS, RunCLI, run_verb
+from selectune.runs.command import RunCLI, run_verb
 from selectune.runs.finished import with_config_of_run
 from selectune.runs.job import Job
 from selectune.sharing import compare_selections, export_selection, push, verify
@@ -36,7 +34,6 @@ OWN_PARSERS: dict[str, Any] = {
     "table": table,
     "verify": verify,
 }
-EARLY = ("quickstart", "configs")  # done by others, or before this is imported
 
 
 class SelectuneCLI(RunCLI):
@@ -65,18 +62,12 @@ def run() -> None:
 
 
 def _verb() -> None:
-    if (
-        sys.argv[1:]
-        and not sys.argv[1].startswith("-")
-        and sys.argv[1] not in (known := [*VERBS, *OWN_PARSERS, *EARLY])
-    ):
-        raise UserError(no_verb(sys.argv[1], known))
-    words = ["--help" if word == "--help.all" else word for word in sys.argv[2:]]  # the short one is printed before
-    sys.argv[2:] = with_config_files(words)
+    # the short one is printed before
+    sys.argv[2:] = ["--help" if word == "--help.all" else word for word in sys.argv[2:]]
     if sys.argv[1:2] == ["quickstart"]:
         for words in quickstart.commands(sys.argv[2:]):
             print(f"$ selectune {shlex.join(words)}", flush=True)
-            sys.argv = [sys.argv[0], *words]
+            sys.argv = [sys.argv[0], *with_config_files(words)]
             _verb()
         return
     sys.argv[1:] = with_config_of_run(sys.argv[1:])

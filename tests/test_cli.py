@@ -6,6 +6,7 @@ import re
 import runpy
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from lightning.pytorch.cli import LightningArgumentParser
@@ -17,14 +18,14 @@ from selectune.runs.command import VERBS
 from selectune.runs.short_help import SUMMARIES, WIDTH, short_help
 from selectune.runs.verb_options import VERB_OPTIONS
 from selectune.tables.reading import fit_parser
-from selectune.verbs import EARLY, OWN_PARSERS
+from selectune.verbs import OWN_PARSERS
 from tests.conftest import REPOSITORY, Here
 from tests.mistakes import names
 
 
 def test_the_help_names_every_verb_once_and_no_other() -> None:
     named = re.findall(r"^  (\w+) {2,}\S", HELP, re.MULTILINE)
-    assert sorted(named) == sorted([*VERBS, *OWN_PARSERS, *EARLY])
+    assert sorted(named) == sorted([*VERBS, *OWN_PARSERS, "quickstart", "configs"])
     assert len(HELP.splitlines()) < 60
 
 
@@ -47,6 +48,31 @@ def test_nothing_large_is_imported_for_it(words: str) -> None:
     command = [sys.executable, "-c", code, *words.split()]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert told.splitlines()[-1] == "large: []"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["fti"], ["fti", "fit"]),
+        (["fit", "--config", "euds/stt2"], ["euds/stt2", "euds/sst2"]),
+        (["fit", "--config", "broken.yaml"], ["broken.yaml", "line 2"]),
+        (["fit", "--config=listed.yaml"], ["listed.yaml", "mapping"]),
+        (["plan", "--budget", "0.5"], ["plan", "--data"]),
+    ],
+)
+def test_a_mistake_that_needs_no_class_is_told_before_anything_large_is_imported(
+    words: list[str], told: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "broken.yaml").write_text("data: {\n- ]\n")
+    (tmp_path / "listed.yaml").write_text("- data\n")
+    code = (
+        "import sys\nfrom selectune.cli import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit as end:\n"
+        "    print('large:', sorted({'torch', 'numpy', 'lightning', 'datasets'} & set(sys.modules)), end.code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.splitlines() == ["large: [] 2"]
+    assert names(done.stderr, "error:", *told)
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_every_verb_with_a_trainer_has_a_short_help_of_options_that_there_are() -> None:

@@ -9,11 +9,9 @@ import argparse
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from difflib import get_close_matches
 from importlib import import_module
 from inspect import signature
-from pathlib import Path
 from textwrap import shorten
 from typing import Any, NoReturn
 
@@ -101,15 +99,6 @@ class VerbParser(_OneSentence, ArgumentParser):
 
 class FirstParser(_OneSentence, argparse.ArgumentParser):
     """The parser of a verb that hands on the options that are not its own."""
-
-
-def check_configs(words: list[str]) -> None:
-    """Refuse configs on the command line that would fill the memory."""
-    for option, name in zip(words, [*words[1:], ""]):
-        name = option.partition("=")[2] if option.startswith("--config=") else name
-        if option.partition("=")[0] in ("-c", "--config") and Path(name).is_file():
-            with suppress(OSError, UnicodeDecodeError):  # told by its reader
-                check_aliases(Path(name).read_text(), name)
 
 
 def check_aliases(text: str, name: str) -> None:

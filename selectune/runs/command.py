@@ -26,7 +26,7 @@ from selectune.callbacks.trainer import Trainer
 from selectune.common import checks
 from selectune.common.errors import RunDirectoryError, TrainingError, UserError
 from selectune.common.files import check_folder, default_cache, no_room, use_cache
-from selectune.common.parser_errors import check_configs
+from selectune.common.first_look import is_first_process, tell_mistake
 from selectune.common.printable import printable
 from selectune.common.ranks import PARENT, leave, lost_process
 from selectune.costs.ledger import Ledger
@@ -266,10 +266,9 @@ def run_verb(verb: Callable[[], Any]) -> None:
     shown = warnings.formatwarning
     warnings.formatwarning = lambda message, *where: shown(printable(str(message)), *where)
     try:
-        check_configs(sys.argv[2:])
         verb()
     except TrainingError as failed:
-        if not _first():
+        if not is_first_process():
             return  # a launcher would end the first process with a signal, which then is the exit code
         print(f"error: {printable(str(failed))}", file=sys.stderr)
         sys.exit(3)
@@ -282,18 +281,12 @@ def run_verb(verb: Callable[[], Any]) -> None:
             if os.environ.get("SELECTUNE_TRACEBACK"):
                 traceback.print_exception(raised)
             # where the first process is no more, those that it has started tell; those that Slurm has, all do
-            if _first() or os.getppid() != PARENT or "SLURM_STEP_ID" in os.environ:
+            if is_first_process() or os.getppid() != PARENT or "SLURM_STEP_ID" in os.environ:
                 print(f"error: {lost}", file=sys.stderr)
             sys.exit(1)
         if error is None:
             raise
         if os.environ.get("SELECTUNE_TRACEBACK"):
             traceback.print_exception(raised)
-        if _first():
-            print(f"error: {printable(str(error))}", file=sys.stderr)
+        tell_mistake(error)
         sys.exit(2)
-
-
-def _first() -> bool:
-    """Whether this is the process that prints for all ranks."""
-    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", os.environ.get("LOCAL_RANK", 0)))) == 0
