@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import warnings
 from collections.abc import Callable
@@ -140,7 +141,7 @@ def test_the_config_of_a_run_that_is_begun_again(examples: int, tmp_path: Path) 
 
 
 @EXAMPLES
-@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "json", "parquet"])
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "json", "parquet", "txt", "csv.gz"])
 def test_a_file_of_rows(kind: str, examples: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     rows = [{"text": f'a "thing", {i}', "label": i % 2} for i in range(4)]
@@ -151,11 +152,13 @@ def test_a_file_of_rows(kind: str, examples: int, tmp_path: Path, monkeypatch: p
         "tsv": b'text\tlabel\n"a ""thing""\t1",0\nb\t1\n',
         "jsonl": "\n".join(map(json.dumps, rows)).encode(),
         "json": json.dumps(rows).encode(),
+        "txt": b'a "thing"\n\nb\n',
+        "csv.gz": gzip.compress(b'text,label\n"a ""thing"", 1",0\nb,1\n', mtime=0),
     }.get(kind)
     if content is None:
         pq.write_table(pa.Table.from_pylist(rows), file)
         content = file.read_bytes()
-    few = examples // 10 if kind in ("jsonl", "json", "parquet") else examples  # datasets takes long with each
+    few = examples // 10 if kind not in ("csv", "tsv") else examples  # datasets takes long with each
     holds(few, file, damaged(content), lambda: load_file(file, FileFormat()))
 
 
