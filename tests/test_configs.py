@@ -17,6 +17,7 @@ from selectune.data.texts import Texts, as_texts
 from selectune.datamodules import SelectionDataModule
 from selectune.lightning_modules import FineTuner
 from selectune.tables.layers import setting
+from selectune.tables.quickstart import commands as quickstart_commands
 from selectune.verbs import SelectuneCLI
 from tests.conftest import REPOSITORY, manifest_of, metrics_of
 from tests.local_copies import TRAIN_ROWS, local_copies, read_config, some_cells
@@ -237,10 +238,8 @@ def test_each_plan_that_is_shipped_is_made_again() -> None:
     for name, budget in PLANNED.items():
         command = f"main.py plan --config configs/{name}.yaml --budget {budget} "
         assert command in (REPOSITORY / "configs" / f"{name}.yaml").read_text()
-    assert (
-        f"main.py plan --config configs/quickstart.yaml --budget {PLANNED['quickstart']} "
-        in (REPOSITORY / "Makefile").read_text()
-    )
+    plan, _ = quickstart_commands(["--output", "runs/first"])
+    assert plan[plan.index("--budget") + 1] == str(PLANNED["quickstart"])
 
 
 def test_a_config_of_euds_runs(shrunk: Callable[..., Path]) -> None:

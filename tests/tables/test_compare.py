@@ -101,7 +101,7 @@ def test_a_rival_that_is_missing_is_named_with_the_command_that_runs_it_alone(
     other = {name: (RunFiles(copy).compare / name / "done.json").stat().st_mtime_ns for name in RIVALS[:2]}
     start_server()
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    here(*command.split()[2:], "--seeds", "1")
+    here(*command.split()[1:], "--seeds", "1")
     assert other == {name: (RunFiles(copy).compare / name / "done.json").stat().st_mtime_ns for name in RIVALS[:2]}
     assert judge(copy).evidence.fewer_epochs.difference is not None
 
@@ -159,7 +159,7 @@ def test_the_command_of_a_rival_that_a_plan_lacks_runs_it_alone(
     before = (RunFiles(copy).compare / "all_rows-0" / "done.json").stat().st_mtime_ns
     start_server()
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    here(*command.split()[2:], "--seeds", "1")
+    here(*command.split()[1:], "--seeds", "1")
     assert judge(copy).evidence.random_rows.difference is not None
     assert before == (RunFiles(copy).compare / "all_rows-0" / "done.json").stat().st_mtime_ns
 
