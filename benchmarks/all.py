@@ -153,8 +153,10 @@ CLAIMS = (
     Claim("growth with the pool, steepest exponent of a stage", "growth", _steepest, 1.05, most=True, short=True),
     Claim("a million rows over ten thousand, anonymous memory more, MB", "memory",
           lambda v: v["select", "difference", "peak_rss_anon_mb"], 200, most=True, short=True),
-    Claim("`fit --help` over the import of Lightning, seconds", "startup",
-          lambda v: v["startup", "ratio of medians", "median_s"], 1.5, most=True),
+    Claim("`fit --help`, seconds", "startup", lambda v: v["startup", "help", "median_s"], 2, most=True),
+    Claim("a mistake in a config, seconds", "startup", lambda v: v["startup", "mistake", "median_s"], 2, most=True),
+    Claim("`fit` to its first step over the imports of Lightning, transformers and datasets, seconds", "startup",
+          lambda v: v["startup", "first step over stack", "ratio"], 1.3, most=True, short=True),
     *(
         Claim(f"forecast of wall time off by, {name}", "forecast", _apart(case), 0.25, most=True,
               short=case == "docstrings")
