@@ -36,8 +36,7 @@ def export(module: Any, datamodule: Any, folder: Path) -> None:
 
         logging.disable_progress_bar()
         with atomic_folder(folder, replace=True) as partial:
-            module.head.finish(module.network)
-            module.network.save_pretrained(partial)
+            module.save_network(partial)
             datamodule.tokenizer.save_pretrained(partial)
 
     on_rank_zero(write)

@@ -40,3 +40,17 @@ def terminal() -> Console | None:
     console = Console(stderr=True)
     first = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
     return console if first and console.is_terminal else None
+
+
+@contextmanager
+def transformers_quiet() -> Iterator[None]:
+    """Let transformers load weights without its report of those that are new, and without progress bars."""
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)

@@ -6,6 +6,12 @@ from pathlib import Path
 
 WARM_UP = "warm_up"  # folder of a run
 LAST = "last.ckpt"  # the newest checkpoint
+ADAPTER = "adapter_config.json"  # peft's; in the folder of a model that is kept as an adapter of another
+
+
+def adapter_config(folder: Path) -> Path:
+    """The config of the network that an adapter in a folder belongs to, which names its classes."""
+    return folder / "adapted" / "config.json"
 
 
 class SelectionFiles:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 
 def stage_seed(seed: int, *stage: str | int) -> int:
@@ -27,3 +32,25 @@ def seed_stage(seed: int, *stage: str | int) -> None:
 def current_seed() -> int:
     """The seed of ``seed_everything``, 0 where none was set."""
     return int(os.environ.get("PL_GLOBAL_SEED", 0))
+
+
+def random_states(device: torch.device) -> dict[str, Any]:
+    """The states that Python and PyTorch draw from on a device, as a checkpoint holds them."""
+    import torch
+
+    version, state, gauss = random.getstate()
+    states: dict[str, Any] = {"torch": torch.get_rng_state(), "python": [version, list(state), gauss]}
+    if device.type != "cpu":  # an accelerator draws dropout from a state of its own
+        states[device.type] = torch.get_device_module(device).get_rng_state()
+    return states
+
+
+def set_random_states(states: dict[str, Any], device: torch.device) -> None:
+    """Go on drawing from the states that `random_states` gave."""
+    import torch
+
+    version, state, gauss = states["python"]
+    random.setstate((version, tuple(state), gauss))
+    torch.set_rng_state(states["torch"].cpu())
+    if device.type != "cpu" and device.type in states:
+        torch.get_device_module(device).set_rng_state(states[device.type].cpu())

@@ -10,9 +10,10 @@ norms are not: `selectune.common.flop_formulas` has formulas for those that matt
 from __future__ import annotations
 
 import random
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -106,8 +107,10 @@ def _countable() -> Iterator[None]:
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    # what is compiled does its products out of the counter's sight
+    eager = torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
     try:
-        with sdpa_kernel(SDPBackend.MATH):
+        with sdpa_kernel(SDPBackend.MATH), eager:
             yield
     finally:
         torch.set_num_threads(threads)
@@ -120,11 +123,11 @@ def model_flops(
 
     Counting takes time, which a short training would notice. So the products of a row are recorded once, at a length
     that divides no dimension of the network: whatever it divides in the shapes of a product is proportional to the
-    length. The FLOPs that follow for another length are checked by a forward pass. Activation checkpointing, which
-    computes the forward pass twice, is not seen, as the model runs in evaluation mode.
+    length. The FLOPs that follow for another length are checked by a forward pass. What layers compute again in the
+    backward pass (gradient checkpointing) is counted too.
 
     Args:
-        network: before it is compiled, sharded or wrapped by a strategy.
+        network: before it is sharded or wrapped by a strategy; a compiled one is counted as it was before.
         make_inputs: the arguments for one row of so many tokens, with labels where there is a loss.
         backward: whether to count the backward pass as well, down to the parameters that require a gradient.
         longest: tokens of the longest row that is tried; cut to what the model takes.
@@ -232,11 +235,17 @@ def _products(work: Callable[[], Any], length: int) -> Callable[[int], float]:
 
 @contextmanager
 def _undisturbed(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside, so that there is no dropout; modes and random states are restored afterwards."""
+    """Evaluation mode inside, so that there is no dropout; modes and random states are restored afterwards.
+
+    Layers that are to compute their activations again are left in training mode, as they do so there alone.
+    """
     modes = {module: module.training for module in network.modules()}
     states = random.getstate(), np.random.get_state()
     cuda = [torch.cuda.current_device()] if torch.cuda.is_available() and torch.cuda.is_initialized() else []
     network.eval()
+    for module in modes:
+        if getattr(module, "gradient_checkpointing", False):
+            module.training = True  # not that of its parts, which hold the dropout
     try:
         with torch.random.fork_rng(devices=cuda):
             yield

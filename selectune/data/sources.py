@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from selectune.common.errors import CheckpointError, DataError, MissingCheckpointError
 from selectune.common.files import default_cache
+from selectune.data.adapters import is_adapter, merged
 from selectune.data.data_files import (
     FileFormat,
     error_summary,
@@ -122,7 +123,7 @@ def find_data(
 
 
 def find_model(name: str) -> ModelSource:
-    """Find a model's folder, fetching it from the hub when it is nowhere local.
+    """Find a model's folder, fetching it from the hub when it is nowhere local; an adapter is merged into its model.
 
     Args:
         name: ``docstrings-bert`` (the embedded tiny model), a hub name (``name@revision`` for one revision) or a
@@ -135,7 +136,7 @@ def find_model(name: str) -> ModelSource:
         raise CheckpointError("model.checkpoint (or scorer.checkpoint) is empty; name a model or its folder.")
     root, path = os.environ.get("SELECTUNE_MODELS"), Path(name)
     candidates = _candidates(root, name, None, None)
-    local = next((folder for folder in candidates if (folder / "config.json").is_file()), None)
+    local = next((folder for folder in candidates if _is_model(folder)), None)
     if local is not None:
         source = ModelSource(local, f"local:{local.relative_to(str(root))}")
     elif name == EMBEDDED_MODEL:
@@ -143,13 +144,15 @@ def find_model(name: str) -> ModelSource:
 
         return ModelSource(tiny_bert(default_cache()), f"embedded:{name}")
     elif path.is_dir():
-        if not (path / "config.json").is_file():
+        if not _is_model(path):
             raise CheckpointError(f"The folder {name} holds no config.json, so it is no model in the hub's layout.")
         source = ModelSource(path, f"local:{path.name}")
     elif _is_path(name):
         raise CheckpointError(f"There is no model folder {name}; check model.checkpoint (or scorer.checkpoint).")
     else:
         source = _from_hub(name)
+    if is_adapter(source.folder):
+        source = replace(source, folder=merged(source.folder, source.described, lambda base: find_model(base).folder))
     check_files(source.folder, source.described)
     return source
 
@@ -210,6 +213,10 @@ def weights_hash(folder: Path) -> str:
             while block := handle.read(1 << 22):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def _is_model(folder: Path) -> bool:
+    return (folder / "config.json").is_file() or is_adapter(folder)
 
 
 def _is_path(name: str) -> bool:

@@ -102,9 +102,7 @@ class Forecaster:
         if (asked := self.job.warm_up) is None:
             return None
         model = self.job.model
-        tuner = FineTuner(
-            model.checkpoint, asked.learning_rate, asked.weight_decay, asked.warmup, seed=model.seed, stage="warm_up"
-        )
+        tuner = asked.module(model)
         trainer = self._trainer_for(max_epochs=asked.max_epochs, max_steps=asked.max_steps)
         part = self.part("warm_up", asked.data, tuner, trainer, folder / "warm_up", model.source.described)
         self.notes.append(STANDS_IN.format("warmed-up model"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import random
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -18,10 +18,13 @@ from selectune.callbacks.training_check import TrainingCheck
 from selectune.common import checks
 from selectune.common.errors import UserError
 from selectune.common.ranks import gather
-from selectune.common.seeds import current_seed, seed_stage
+from selectune.common.seeds import current_seed, random_states, seed_stage, set_random_states
 from selectune.data.batches import limited
 from selectune.data.sources import ModelSource, find_model
 from selectune.lightning_modules.heads import Head, Output, widest
+from selectune.lightning_modules.heads.base import compile_body, recompute_activations
+from selectune.lightning_modules.lora import Adapter, Lora
+from selectune.lightning_modules.optimizer import check_optimizer
 
 NO_DECAY = ("bias", "norm")
 NO_END = (
@@ -44,6 +47,9 @@ class FineTuner(pl.LightningModule):
         head: another head than the data module's.
         seed: of the new head's weights, dropout and masks; default ``seed_everything``.
         stage: names the stage in its seeds, so that a warm-up and a fine-tuning draw apart.
+        lora: train small matrices beside the weights, which stay as they are (extra ``selectune[lora]``).
+        gradient_checkpointing: compute each layer's activations again in the backward pass instead of keeping them.
+        compile: compile the network below its head: true for ``torch.compile``'s usual backend, or the name of one.
 
     Raises:
         UserError: a rate, share or seed out of its range, or an optimizer or schedule that cannot be made.
@@ -60,6 +66,9 @@ class FineTuner(pl.LightningModule):
         head: Head | None = None,
         seed: int | None = None,
         stage: str = "train",
+        lora: Lora | None = None,
+        gradient_checkpointing: bool = False,
+        compile: bool | str = False,
     ) -> None:
         super().__init__()
         checks.positive("model.learning_rate", learning_rate)
@@ -67,11 +76,14 @@ class FineTuner(pl.LightningModule):
         checks.between("model.warmup", warmup, 0, 1)
         checks.seed("model.seed", seed)
         if optimizer or lr_scheduler:
-            _check_optimizer(optimizer or torch.optim.AdamW, lr_scheduler)
+            check_optimizer(optimizer or torch.optim.AdamW, lr_scheduler)
         self.checkpoint, self.learning_rate, self.weight_decay = checkpoint, learning_rate, weight_decay
         self.warmup, self.optimizer, self.lr_scheduler = warmup, optimizer, lr_scheduler
         self.head: Any = head  # None until `configure_model` asks the data module for one
         self._seed, self.stage = seed, stage
+        self.lora, self.gradient_checkpointing, self.compiled = lora, gradient_checkpointing, compile
+        self.strict_loading = lora is None  # else checkpoints hold what is trained alone
+        self._adapter: Adapter | None = None
         self.network: Any = None
         self._source: ModelSource | None = None
         self._random_states: list[Any] | None = None
@@ -88,6 +100,12 @@ class FineTuner(pl.LightningModule):
     def start_from(self, checkpoint: str) -> None:
         """Fine-tune another checkpoint than the one that was given, as after a warm-up."""
         self.checkpoint, self._source = checkpoint, None
+
+    def like(self, **changes: Any) -> FineTuner:
+        """A fresh module of the same settings, but for the changes."""
+        names = ("checkpoint", "learning_rate", "weight_decay", "warmup", "optimizer", "lr_scheduler", "lora")
+        same = {name: getattr(self, name) for name in (*names, "gradient_checkpointing")}
+        return FineTuner(**same | {"compile": self.compiled, "seed": self.seed} | changes)
 
     @property
     def seed(self) -> int:
@@ -113,6 +131,13 @@ class FineTuner(pl.LightningModule):
         tokenizer = getattr(datamodule, "tokenizer", None)
         if tokenizer is not None and self.network.config.pad_token_id is None:
             self.network.config.pad_token_id = tokenizer.pad_token_id
+        if self.lora is not None:
+            built = self.head.auto_class, self.head.new
+            self._adapter = Adapter(self.network, self.lora, *built, self.checkpoint, self.source)
+        if self.gradient_checkpointing:
+            recompute_activations(self.network, self.source)
+        if self.compiled:
+            compile_body(self.network, self.compiled)
         self.held_out = getattr(datamodule, "held_out", ("test",))
         self.metrics = nn.ModuleDict({_key(split): self.head.metrics_for(split) for split in ("val", *self.held_out)})
         self.losses: dict[str, list[float]] = {split: [0.0, 0.0, 0.0] for split in ("val", *self.held_out)}
@@ -169,7 +194,7 @@ class FineTuner(pl.LightningModule):
         if batch_idx == 0:
             seed_stage(self.seed, self.stage, "epoch", self.current_epoch, self.global_rank)
         elif states is not None:
-            _set_random_states(states[self.global_rank], self.device)
+            set_random_states(states[self.global_rank], self.device)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The mean loss over the whole batch, of all ranks and micro-batches.
@@ -243,9 +268,17 @@ class FineTuner(pl.LightningModule):
         """Predictions of a batch as columns, with the ids of its rows."""
         return {"row_id": np.asarray(batch["rows"]), **self.head.predict(self.network, batch)}
 
+    def save_network(self, folder: Path) -> None:
+        """Write the network in Hugging Face format; of one with an adapter that alone, unless it is to be merged."""
+        self.head.finish(self.network)
+        (self._adapter.save if self._adapter else self.network.save_pretrained)(folder)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add every rank's random states, so that a run goes on in mid-epoch as if it had not been interrupted."""
-        checkpoint["random_states"] = gather(_random_states(self.device))
+        if self._adapter is not None:
+            frozen = {name for name, weights in self.named_parameters() if not weights.requires_grad}
+            checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k not in frozen}
+        checkpoint["random_states"] = gather(random_states(self.device))
         checkpoint["head"] = self.head.state if self.head else {}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -256,43 +289,6 @@ class FineTuner(pl.LightningModule):
         self._random_states = states if states and len(states) == self.trainer.world_size else None
 
 
-def _check_optimizer(optimizer: OptimizerCallable, lr_scheduler: LRSchedulerCallable | None) -> None:
-    """Make them once of two small parameters, as the network is built only when the rows are selected.
-
-    Raises:
-        UserError: they refuse their arguments, or the learning rate is not over 0.
-    """
-    groups: Any = [{"params": [nn.Parameter(torch.zeros(2, 2))]}, {"params": [nn.Parameter(torch.zeros(2))]}]
-    try:
-        made = optimizer(groups)
-        for group in made.param_groups:
-            checks.positive("model.optimizer.lr", group.get("lr"))
-        if lr_scheduler is not None:
-            lr_scheduler(made)
-    except UserError:
-        raise
-    except (ValueError, TypeError) as error:
-        raise UserError(
-            f"model.optimizer or model.lr_scheduler cannot be made ({error}); correct its arguments."
-        ) from error
-
-
 def _key(split: str) -> str:
     """A split's name as that of a module, which holds no point."""
     return split.replace(".", ":")
-
-
-def _random_states(device: torch.device) -> dict[str, Any]:
-    version, state, gauss = random.getstate()
-    states: dict[str, Any] = {"torch": torch.get_rng_state(), "python": [version, list(state), gauss]}
-    if device.type != "cpu":  # an accelerator draws dropout from a state of its own
-        states[device.type] = torch.get_device_module(device).get_rng_state()
-    return states
-
-
-def _set_random_states(states: dict[str, Any], device: torch.device) -> None:
-    version, state, gauss = states["python"]
-    random.setstate((version, tuple(state), gauss))
-    torch.set_rng_state(states["torch"].cpu())
-    if device.type != "cpu" and device.type in states:
-        torch.get_device_module(device).set_rng_state(states[device.type].cpu())

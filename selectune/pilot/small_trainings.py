@@ -26,7 +26,6 @@ from selectune.common.locks import locked
 from selectune.costs.record import CostRecord, Part
 from selectune.costs.uninterrupted import split_costs
 from selectune.data.sources import weights_hash
-from selectune.lightning_modules import FineTuner
 from selectune.pilot.rehearsal import losses_and_errors
 from selectune.runs.job import Job
 from selectune.selection.manifest import hash_rows
@@ -96,10 +95,7 @@ class SmallTrainings:
         model, logits = self.job.model, EpochLogits()
         data = self.job.data.observing(self.judged, rows, model.source, "dev")
         data.batch_size = self.batch_size
-        module = FineTuner(
-            model.checkpoint, model.learning_rate, model.weight_decay, model.warmup, model.optimizer,
-            model.lr_scheduler, deepcopy(self.head), model.seed, "pilot",
-        )  # fmt: skip
+        module = model.like(head=deepcopy(self.head), stage="pilot")
 
         def trainer(callbacks: list[pl.Callback], **settings: Any) -> pl.Trainer:
             costs = CostLedger(ledger=self.job.ledger, stage="pilot", part=PART, evaluation="pilot", work=work)

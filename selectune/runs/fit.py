@@ -25,7 +25,6 @@ from selectune.common.training_outcome import TrainingOutcome
 from selectune.costs.record import add_up
 from selectune.data.row_files import check_row_file
 from selectune.datamodules.base import SelectionDataModule
-from selectune.lightning_modules.fine_tuner import FineTuner
 from selectune.report import print_metrics, print_summary, write_report
 from selectune.runs.directory import Run
 from selectune.runs.evaluating import evaluated, evaluated_before
@@ -140,10 +139,7 @@ def _warm_up(job: Job, start: Start) -> None:
     run = Run(job.run.warm_up.path)
     if not on_rank_zero(lambda: run.export.is_dir() or _failure_in(run.path) is not None):
         data = _selected(job, warm_up.data, start.requests.get("warm_up"), run.selection)
-        module = FineTuner(
-            job.model.checkpoint, warm_up.learning_rate, warm_up.weight_decay, warm_up.warmup,
-            seed=job.model.seed, stage="warm_up",
-        )  # fmt: skip
+        module = warm_up.module(job.model)
         last = on_rank_zero(run.newest_checkpoint)
         trainer = job.make_trainer(
             callbacks=[

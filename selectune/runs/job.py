@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from selectune.data.tokens import load_tokenizer
 from selectune.datamodules.base import SelectionDataModule
 from selectune.evaluations.base import Evaluation
 from selectune.lightning_modules.fine_tuner import FineTuner
+from selectune.lightning_modules.lora import Lora
 from selectune.lightning_modules.scorers.settings import ScorerSettings
 from selectune.runs.directory import Run
 from selectune.selection.request import Length, SelectionRequest
@@ -38,6 +39,7 @@ class WarmUp:
         learning_rate: the highest of the schedule.
         weight_decay: of AdamW.
         warmup: share of the steps in which the learning rate rises.
+        lora: train small matrices beside the weights, which are added to these before the fine-tuning starts.
 
     Raises:
         UserError: a number out of its range.
@@ -49,8 +51,10 @@ class WarmUp:
     learning_rate: float = 1e-4
     weight_decay: float = 0.01
     warmup: float = 0.06
+    lora: Lora | None = None
 
     def __post_init__(self) -> None:
+        self.lora = None if self.lora is None else replace(self.lora, merge=True)
         checks.limit("warm_up.max_epochs", self.max_epochs)
         checks.limit("warm_up.max_steps", self.max_steps)
         checks.positive("warm_up.learning_rate", self.learning_rate)
@@ -58,6 +62,11 @@ class WarmUp:
         checks.between("warm_up.warmup", self.warmup, 0, 1)
         if self.max_epochs == self.max_steps == -1:
             raise UserError("warm_up.max_epochs is -1 as warm_up.max_steps is, so it never ends; give one of them.")
+
+    def module(self, model: FineTuner) -> FineTuner:
+        """The module that is warmed up, of the model that is fine-tuned after it."""
+        mine = {"learning_rate": self.learning_rate, "weight_decay": self.weight_decay, "warmup": self.warmup}
+        return model.like(**mine, optimizer=None, lr_scheduler=None, lora=self.lora, stage="warm_up")
 
 
 @dataclass

@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from selectune.common.ranks import on_rank_zero
 from selectune.common.run_files import SelectionFiles
@@ -17,7 +17,7 @@ from selectune.costs.flops import UnfitFlopsError, model_flops
 from selectune.costs.ledger import Ledger
 from selectune.data.sources import ModelSource
 from selectune.data.tokens import TokenizedRows
-from selectune.lightning_modules.heads import load_network
+from selectune.lightning_modules.heads.base import body_class, load_network, made_up_row
 from selectune.lightning_modules.scorers.language import LanguageScorer, load_language_model
 from selectune.lightning_modules.scorers.probe import EntropyProbe, UnfitProbeError, fit_flops, fit_rows
 from selectune.selection.request import SelectionRequest
@@ -164,6 +164,6 @@ def _by_cost(
 
 def _training_flops(model: ModelSource, lengths: np.ndarray) -> float:
     """FLOPs of training on a row of the pool, on average: forward and backward passes of the encoder."""
-    network, _ = load_network("AutoModel", model)
-    of_row = model_flops(network, lambda length: {"input_ids": torch.ones(1, length, dtype=torch.long)}, backward=True)
+    network, _ = load_network(body_class(model), model)
+    of_row = model_flops(network, partial(made_up_row, network), backward=True)
     return of_row.of_rows(lengths) / len(lengths)

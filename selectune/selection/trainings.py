@@ -100,8 +100,9 @@ class Trainings:
         data, source = self.request.training, self.fine_tuner.source
         rate, seed, part = proxy.learning_rate or self.fine_tuner.learning_rate, self.fine_tuner.seed, self.request.part
         key = _key(
-            source.described, data.pool.fingerprint, hash_rows(rows), rate, seed, asdict(proxy), data.training_key()
-        )
+            source.described, data.pool.fingerprint, hash_rows(rows), rate, seed, asdict(proxy), data.training_key(),
+            *([] if self.fine_tuner.lora is None else [asdict(self.fine_tuner.lora)]),
+        )  # fmt: skip
         file = default_cache() / "proxies" / f"{key}.json"
 
         def known() -> float | None:
@@ -115,9 +116,8 @@ class Trainings:
         if value is not None:
             return value
         work = f"proxy-{key}"
-        module = FineTuner(
-            str(source.folder), rate, self.fine_tuner.weight_decay, self.fine_tuner.warmup, seed=seed, stage="proxy"
-        )
+        alike = {"checkpoint": str(source.folder), "optimizer": None, "lr_scheduler": None}
+        module = self.fine_tuner.like(**alike, learning_rate=rate, stage="proxy")
         mine = data.trained_on(rows, source)
 
         def make_trainer(**more: Any) -> pl.Trainer:

@@ -19,7 +19,7 @@ from selectune.costs.ledger import Ledger, StageCost
 from selectune.costs.record import Kept, Part
 from selectune.data.batches import EvalSampler, PlannedBatches, batch_loader, plan_batches
 from selectune.data.sources import ModelSource
-from selectune.lightning_modules.heads import load_network
+from selectune.lightning_modules.heads.base import body_class, load_network
 from selectune.signals.definitions import Rows, ScoringModel
 from selectune.signals.store import SHARE, Definition, Shards, SignalStore
 
@@ -137,7 +137,7 @@ def make_scorer(names: list[str], scoring: ScoringModel, probe: EntropyProbe | N
             scoring.tokenizer.eos_token_id,
         )  # fmt: skip
     else:
-        scorer = head_scorer.EncoderScorer(load_network("AutoModel", source)[0], names, layer)
+        scorer = head_scorer.EncoderScorer(load_network(body_class(source), source)[0], names, layer)
     scorer.stored, scorer.middle_layer = scoring.settings.embedding, scoring.middle_layer
     return scorer
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from selectune.common.files import read_mapping
-from selectune.common.run_files import RunFiles
+from selectune.common.run_files import RunFiles, adapter_config
 from selectune.common.training_outcome import TrainingOutcome
 from selectune.costs.record import rows_evaluated
 from selectune.costs.saving import Saving
@@ -91,8 +91,9 @@ class Judged:
 
 def _class_names(files: RunFiles) -> list[str]:
     """Names of the classes, from the exported model; none where it was not kept."""
-    config = files.export / "config.json"
-    names = read_mapping(config, DAMAGED).get("id2label", {}) if config.is_file() else {}
+    places = (files.export / "config.json", adapter_config(files.export))
+    config = next((file for file in places if file.is_file()), None)
+    names = read_mapping(config, DAMAGED).get("id2label", {}) if config else {}
     return [str(names[key]) for key in sorted(names, key=int)]
 
 

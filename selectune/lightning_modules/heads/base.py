@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -15,8 +15,12 @@ from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
 from selectune.common.errors import CheckpointError, UserError
+from selectune.common.progress import transformers_quiet
 from selectune.costs.flops import FlopModel, model_flops
 from selectune.data.sources import ModelSource
+from selectune.data.tokens import load_tokenizer
+
+CLASSIFIER = "AutoModelForSequenceClassification"
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class Head(ABC):
 
     def __init__(self) -> None:
         self.state: dict[str, float] = {}  # belongs to a checkpoint beside the network's weights
+        self.new: list[str] = []  # names of the network's weights that its checkpoint lacked
 
     def build(self, source: ModelSource, trained: bool = False) -> Any:
         """The network of a checkpoint, with float32 weights; parts that the checkpoint lacks start at random.
@@ -46,10 +51,10 @@ class Head(ABC):
         Raises:
             CheckpointError: it cannot be loaded, or it lacks parts and must be `trained`.
         """
-        network, missing = load_network(self.auto_class, source, **self.config())
-        if trained and missing:
+        network, self.new = load_network(self.auto_class, source, **self.config())
+        if trained and self.new:
             raise CheckpointError(
-                f"{source.described} has no trained head for this task (it lacks {missing[0]}), so it cannot be "
+                f"{source.described} has no trained head for this task (it lacks {self.new[0]}), so it cannot be "
                 "evaluated as it is; fit it first, or name a finished run in --output."
             )
         return network
@@ -64,7 +69,7 @@ class Head(ABC):
 
     def flops(self, network: Any, backward: bool) -> FlopModel:
         """FLOPs of a row by its number of tokens, forward alone or with the backward pass."""
-        return model_flops(network, lambda length: {"input_ids": torch.ones(1, length, dtype=torch.long)}, backward)
+        return model_flops(network, partial(made_up_row, network), backward)
 
     def predict(self, network: nn.Module, batch: dict[str, Any]) -> dict[str, Any]:
         """Predictions of a batch's rows as columns of ``predictions.parquet``, each of length (rows,).
@@ -104,31 +109,101 @@ def load_network(auto_class: str, source: ModelSource, **config: Any) -> tuple[A
         CheckpointError: the weights cannot be read, or are those of another model.
     """
     import transformers
-    from transformers.utils import logging
 
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # heads that start at random are expected here; `missing_keys` names them
-    logging.disable_progress_bar()
     try:
-        network, loading = getattr(transformers, auto_class).from_pretrained(
-            str(source.folder),
-            dtype=torch.float32,
-            use_safetensors=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-            **config,
-        )
+        with transformers_quiet():  # heads that start at random are expected here; `missing_keys` names them
+            network, loading = getattr(transformers, auto_class).from_pretrained(
+                str(source.folder),
+                dtype=torch.float32,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                **config,
+            )
     except OSError as error:
         raise CheckpointError(f"{source.described} cannot be loaded: {str(error).splitlines()[0]}") from error
-    finally:
-        logging.set_verbosity(verbosity)
     if set(loading["missing_keys"]) >= {name for name, _ in network.named_parameters()}:
         raise CheckpointError(
             f"{source.described} holds weights, but none of those of a {type(network).__name__}, which its config.json "
             "names; get the model again, or name another."
         )
+    if auto_class == CLASSIFIER:
+        _check_classifier(network, source, loading["missing_keys"])
     mismatched = [key if isinstance(key, str) else key[0] for key in loading["mismatched_keys"]]
     return network, sorted([*loading["missing_keys"], *mismatched])
+
+
+def _check_classifier(network: Any, source: ModelSource, missing: Iterable[str]) -> None:
+    """Let a classifier find the last token of a row, whose state it reads if it is a decoder.
+
+    Raises:
+        CheckpointError: it cannot be found, or the decoder that makes its state is missing.
+    """
+    tokenizer = load_tokenizer(source.folder)
+    # batches are padded with the tokenizer's token, which a decoder's config may not know, or have another one of
+    network.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    if any("decoder." in name for name in missing):
+        raise CheckpointError(
+            f"{source.described} holds the encoder of a {type(network).__name__} alone, whose classifier reads its "
+            "decoder; name the whole model."
+        )
+    if network.config.is_encoder_decoder and tokenizer("a")["input_ids"][-1] != network.config.eos_token_id:
+        raise CheckpointError(
+            f"{source.described} classifies a row by the state at its end-of-text token, but its tokenizer adds none; "
+            "name another model."
+        )
+
+
+def body_class(source: ModelSource) -> str:
+    """The transformers class of a network without a head; of an encoder with a decoder the encoder alone."""
+    from transformers import MODEL_FOR_TEXT_ENCODING_MAPPING, AutoConfig
+
+    known = type(AutoConfig.from_pretrained(str(source.folder))) in MODEL_FOR_TEXT_ENCODING_MAPPING
+    return "AutoModelForTextEncoding" if known else "AutoModel"
+
+
+def made_up_row(network: Any, length: int) -> dict[str, Tensor]:
+    """The arguments of a network for one row of so many tokens, ended as a classifier with a decoder asks for."""
+    ids = torch.ones(1, length, dtype=torch.long)
+    if network.config.is_encoder_decoder:
+        ids[:, -1] = network.config.eos_token_id
+    return {"input_ids": ids}
+
+
+def recompute_activations(network: Any, source: ModelSource) -> None:
+    """Keep the activations between layers alone, and compute those inside of each again in the backward pass.
+
+    Raises:
+        UserError: this network cannot.
+    """
+    if not network.supports_gradient_checkpointing:
+        raise UserError(
+            f"{source.described} is a {type(network).__name__}, which cannot compute activations again; leave "
+            "model.gradient_checkpointing out.",
+            option="model.gradient_checkpointing",
+        )
+    # not reentrant, as frozen embeddings give that kind nothing to differentiate
+    enable = getattr(network, "activation_checkpointing_enable", None) or network.gradient_checkpointing_enable
+    enable({"use_reentrant": False})  # the second is its name in transformers 5.0
+
+
+def compile_body(network: Any, backend: bool | str) -> None:
+    """Compile a network below its head, in place, for rows of any number and length.
+
+    Raises:
+        UserError: torch has no such backend.
+    """
+    import torch._dynamo
+
+    names = torch._dynamo.list_backends(exclude_tags=())
+    if backend is not True and backend not in names:
+        raise UserError(
+            f"There is no backend {backend} of torch.compile; model.compile may be true, or one of "
+            f"{', '.join(sorted(names))}.",
+            option="model.compile",
+        )
+    # heads stay as they are: hooks of `before_output` come and go, and masked positions are as many as they are
+    network.base_model.compile(dynamic=True, backend="inductor" if backend is True else backend)
 
 
 def network_inputs(network: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
