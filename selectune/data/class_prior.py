@@ -67,22 +67,42 @@ def check_stated(stated: Stated | None) -> None:
         )
 
 
-def _given(stated: Mapping[Any, float], classes: Classes) -> tuple[float, ...]:
-    keys = {key: class_label(key) for key in stated}
+def by_class(given: Mapping[Any, float], classes: Classes, option: str, what: str) -> dict[int, float]:
+    """Values that an option gives to some classes, by the number of the class.
+
+    Args:
+        given: by the name of a class, or by its label.
+        classes: of the train split.
+        option: that gives them.
+        what: each of them is, such as a share.
+
+    Raises:
+        DataError: a class is unknown, or named twice.
+    """
+    keys = {key: class_label(key) for key in given}
     numbers = classes.numbers_by_label([label for label in keys.values() if label is not None])
-    shares: dict[int, float] = {}
-    for key, share in stated.items():
+    values: dict[int, float] = {}
+    for key, value in given.items():
         label = keys[key]
         number = None if label is None else numbers[label]
         if number is None:
             known = first_few(classes.names, 20)
-            raise DataError(f"{OPTION} has a share of '{key}', but the classes are {known}; correct it.", option=OPTION)
-        if number in shares:
-            message = f"{OPTION} gives the share of class '{classes.names[number]}' twice; leave one out."
-            raise DataError(message, option=OPTION)
+            raise DataError(
+                f"{option} has a {what} of '{key}', but the classes are {known}; correct it.", option=option
+            )
+        if number in values:
+            message = f"{option} gives the {what} of class '{classes.names[number]}' twice; leave one out."
+            raise DataError(message, option=option)
+        values[number] = float(value)
+    return values
+
+
+def _given(stated: Mapping[Any, float], classes: Classes) -> tuple[float, ...]:
+    shares = by_class(stated, classes, OPTION, "share")
+    for number, share in shares.items():
         if not 0 <= share < math.inf:
-            raise DataError(f"{OPTION} gives '{key}' the share {share:g}, but it must be 0 to 1.", option=OPTION)
-        shares[number] = float(share)
+            name = classes.names[number]
+            raise DataError(f"{OPTION} gives '{name}' the share {share:g}, but it must be 0 to 1.", option=OPTION)
     total = sum(shares.values())
     if round(abs(total - 1), 9) > SLACK:
         raise DataError(f"The shares in {OPTION} sum to {total:.4g}, but must sum to 1; correct them.", option=OPTION)

@@ -11,7 +11,7 @@ import torch
 
 from selectune.common import checks
 from selectune.common.errors import DataError, EmptyDataError, first_few
-from selectune.data.class_prior import ClassPrior, Stated, check_stated
+from selectune.data.class_prior import ClassPrior, Stated, by_class, check_stated
 from selectune.data.given import Given
 from selectune.data.labels import Classes, labels_of, numbers_of, with_class_labels, with_number_labels
 from selectune.datamodules.base import SelectionDataModule
@@ -46,7 +46,8 @@ class TextClassification(SelectionDataModule):
             ``macro_f1``, ``micro_f1``, ``matthews`` (default the first two), of numbers ``pearson``, ``spearman``.
         regression: labels are numbers, and the loss is the squared error.
         class_weights: of a row's loss by its class: ``balanced`` (rows / (classes * rows of the class), of the whole
-            train split) or a number for each class in their order; default all alike.
+            train split), numbers by the names of classes, 1 for those left out, or a number for each class in their
+            order; default all alike.
         prior: how frequent the classes will be where the model is used: ``balanced``, all alike (the default);
             ``train``, as in the whole train split; or the share of each class by its name, sum 1. `Balanced` keeps
             rows by it, and a diagnosis calls classes rare by it.
@@ -68,7 +69,7 @@ class TextClassification(SelectionDataModule):
         label_column: str = "label",
         metrics: list[str] | None = None,
         regression: bool = False,
-        class_weights: Literal["balanced"] | list[float] | None = None,
+        class_weights: Literal["balanced"] | list[float] | dict[str, float] | None = None,
         prior: Stated | None = None,
         more_test_splits: list[str] | None = None,
         strip_headers: bool = False,
@@ -229,10 +230,14 @@ class TextClassification(SelectionDataModule):
             counts = np.bincount(numbers, minlength=self.num_labels)
             present = int((counts > 0).sum())
             return [len(numbers) / (present * count) if count else 1.0 for count in counts.tolist()]
+        if isinstance(weights, dict):
+            assert self._classes is not None
+            named = by_class(weights, self._classes, "data.class_weights", "weight")
+            weights = [named.get(number, 1.0) for number in range(self.num_labels)]
         if len(weights) != self.num_labels or not all(0 < weight < np.inf for weight in map(float, weights)):
             raise DataError(
-                f"data.class_weights are {weights}, but must be {self.num_labels} numbers over 0, one for each of "
-                f"{', '.join(self.label_names)}."
+                f"data.class_weights are {self.class_weights}, but must be {self.num_labels} numbers over 0, one for "
+                f"each of {', '.join(self.label_names)}."
             )
         return [float(weight) for weight in weights]
 

@@ -144,6 +144,16 @@ def test_weights_of_classes(tmp_path: Path) -> None:
     for wrong in ([1.0], [1.0, 0.0], [1.0, float("nan")]):
         with mistake(DataError, "data.class_weights", wrong, 2, "0, 1"):
             TextClassification(folder, class_weights=wrong).load()
+    named = write(
+        tmp_path / "named", train=train | {"label": ["no"] * 30 + ["yes"] * 10}, test=test | {"label": ["no"] * 20}
+    )
+    data = TextClassification(str(named), class_weights={"yes": 3.0})
+    data.load()
+    assert data.weights == [1.0, 3.0], "by name; a class that is left out weighs 1"
+    with mistake(DataError, "data.class_weights", "maybe", "no, yes"):
+        TextClassification(str(named), class_weights={"maybe": 2.0}).load()
+    with mistake(DataError, "data.class_weights", "0.0", 2):
+        TextClassification(str(named), class_weights={"yes": 0.0}).load()
 
 
 # Pairs, and several held-out splits.
