@@ -155,7 +155,8 @@ def model_flops(
             torch.autograd.grad(loss, parameters, allow_unused=True)
 
     prime = _prime_length(network, lengths[-1])
-    with _undisturbed(network), torch.inference_mode(False), torch.set_grad_enabled(backward):
+    # with gradients even for forward passes: else the counter fails where a module is handed a parameter, as in DeBERTa
+    with _undisturbed(network), torch.inference_mode(False), torch.enable_grad():
         flops = measure_flops(step, lengths) if prime is None else _by_products(forward, step, backward, prime, lengths)
     has_attention = getattr(config, "num_attention_heads", None) is not None
     if has_attention and flops.quadratic * longest**2 <= 1e-6 * flops.of_batch(1, longest):
@@ -186,9 +187,8 @@ def _by_products(
     def fitted(at: Callable[[int], float]) -> FlopModel:
         return FlopModel.fit({length: at(length) for length in lengths}, check=lengths[-1])
 
-    with torch.no_grad():
-        alone = _products(partial(forward, prime), prime)
-        done = count_flops(partial(forward, lengths[-1]))
+    alone = _products(partial(forward, prime), prime)
+    done = count_flops(partial(forward, lengths[-1]))
     error = abs(alone(lengths[-1]) - done) / max(done, 1)
     method = f"products counted at L={prime}, checked at {lengths[-1]} ({error:.1%})".replace("%", " %")
     if error > TOLERANCE:

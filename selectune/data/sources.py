@@ -193,14 +193,21 @@ def check_files(folder: Path, described: str) -> None:
 
 
 def n_positions(folder: Path) -> int | None:
-    """Positions that a model has learned embeddings of; None where it has none, so that a row may have any length."""
-    from safetensors import safe_open
+    """Tokens of a row that a model has learned positions for; None where it has none, so that a row may have any length.
 
+    RoBERTa's first position has the number after that of padding, and OPT's the number 2.
+    """
+    from safetensors import safe_open
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(str(folder))
+    padded = "roberta" in config.model_type or config.model_type in ("camembert", "longformer", "data2vec-text", "xmod")
+    first = 2 if config.model_type == "opt" else (config.pad_token_id or 0) + 1 if padded else 0
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, framework="np") as weights:
             for name in weights.keys():  # noqa: SIM118  (no mapping)
                 if name.endswith(POSITIONS):
-                    return int(weights.get_slice(name).get_shape()[0])
+                    return int(weights.get_slice(name).get_shape()[0]) - first
     return None
 
 

@@ -178,7 +178,7 @@ def recompute_activations(network: Any, source: ModelSource) -> None:
     """
     if not network.supports_gradient_checkpointing:
         raise UserError(
-            f"{source.described} is a {type(network).__name__}, which cannot compute activations again; leave "
+            f"transformers has no gradient checkpointing for the {type(network).__name__} of {source.described}; leave "
             "model.gradient_checkpointing out.",
             option="model.gradient_checkpointing",
         )

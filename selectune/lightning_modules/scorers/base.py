@@ -195,16 +195,19 @@ def row_means(values: Tensor, at: Tensor) -> Tensor:
     return (sums / at.sum(1).clamp(min=1)).float()
 
 
-def load_trained(auto_class: str, kind: str, source: ModelSource, remedy: str, least_labels: int = 0) -> Any:
+def load_trained(
+    auto_class: str, kind: str, source: ModelSource, remedy: str, training: str = "", least_labels: int = 0
+) -> Any:
     """A network with float32 weights and a trained head of some kind.
 
     Raises:
-        CheckpointError: the checkpoint has no such head, or one of fewer labels; the message ends with the remedy.
+        CheckpointError: the checkpoint has no such head, or one of fewer labels; the message ends with the remedy, and
+            where such a head can be trained, with how.
     """
     try:
         network, missing = load_network(auto_class, source)
     except ValueError as error:
-        raise CheckpointError(f"{source.described} is of a kind without a {kind} head, but {remedy}") from error
+        raise CheckpointError(f"{source.described} is of a kind without a {kind} head, but {remedy}.") from error
     if missing or network.config.num_labels < least_labels:
-        raise CheckpointError(f"{source.described} has no trained {kind} head, but {remedy}")
+        raise CheckpointError(f"{source.described} has no trained {kind} head, but {remedy}{training}.")
     return network

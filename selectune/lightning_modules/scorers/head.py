@@ -74,6 +74,6 @@ def load_classifier(source: ModelSource) -> Any:
     """
     remedy = (
         "predictive entropy, margin, least_confidence, label_loss and class_probability need one; give scorer.tune, or "
-        "name the export of a finished run in scorer.checkpoint."
+        "name the export of a finished run in scorer.checkpoint"
     )
     return load_trained("AutoModelForSequenceClassification", "classification", source, remedy, least_labels=2)

@@ -174,8 +174,5 @@ def load_language_model(source: ModelSource, estimator: Estimator) -> Any:
         CheckpointError: the checkpoint has no trained head of this kind.
     """
     auto_class, kind = HEADS[estimator]
-    remedy = (
-        "generative_entropy and loss need one; name one that has it in scorer.checkpoint, or warm the model up with a "
-        f"{kind} head (warm_up)."
-    )
-    return load_trained(auto_class, kind, source, remedy)
+    remedy = "generative_entropy and loss need one; name one that has it in scorer.checkpoint"
+    return load_trained(auto_class, kind, source, remedy, f", or warm the model up with a {kind} head (warm_up)")
