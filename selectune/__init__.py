@@ -11,6 +11,7 @@ from typing import Any
 _NAMES = {
     "selectune.callbacks": ("CostLedger", "Export", "Savings"),
     "selectune.callbacks.trainer": ("Trainer",),
+    "selectune.callbacks.transformers_ledger": ("TransformersCostLedger",),
     "selectune.costs.ledger": ("Ledger",),
     "selectune.data.texts": ("Texts",),
     "selectune.datamodules": ("TextClassification", "LanguageModeling", "QuestionAnswering"),

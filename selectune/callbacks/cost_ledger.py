@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 
+from selectune.callbacks.batch_costs import BatchCosts
 from selectune.common.errors import RunDirectoryError
-from selectune.common.flop_formulas import adamw_flops
-from selectune.common.ranks import gather, on_rank_zero, world
+from selectune.common.ranks import gather, world
 from selectune.common.run_files import RunFiles
-from selectune.costs.flops import FlopModel, UnfitFlopsError
-from selectune.costs.ledger import Ledger, StageCost, collect_open, interrupted, next_attempt, read_ledger
+from selectune.costs.flops import FlopModel
+from selectune.costs.ledger import Ledger, StageCost
 from selectune.costs.record import AGAIN, Kept, Part, Stage
 
 IN_CHECKPOINT = "costs"  # of the training so far, see `Kept`
 
 
 class CostLedger(pl.Callback):
-    """Writes a record of ``cost.jsonl`` for each stage that a Trainer runs.
+    """Writes a record of ``cost.jsonl`` for each stage that a Trainer runs, this project's or any of Lightning's.
 
     The FLOPs are those of matrix products, counted once at some lengths and known for every batch, and 14 a weight for
     each step of the optimizer.
@@ -57,9 +56,7 @@ class CostLedger(pl.Callback):
         self._training: StageCost | None = None  # of this fit; it is closed at the end, and then changes no more
         self._kept: tuple[Kept, ...] | None = ()  # of the checkpoint that it went on from; None where it has none
         self._evaluation: StageCost | None = None
-        self._flops: dict[bool, FlopModel | str] = {}
-        self._step: int | None = 0
-        self._steps, self._step_method = 0, ""
+        self.counts, self._steps = BatchCosts(), 0
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Set the ledger's rank, and forget the training of an earlier fit."""
@@ -86,19 +83,10 @@ class CostLedger(pl.Callback):
                 "give CostLedger another folder, or set trainer.ckpt_path before `fit` to go on with that run."
             )
 
-        def attempt_and_resumed() -> tuple[int, bool]:
-            if path is None:
-                records = self.ledger.records
-                return max((record.attempt for record in records), default=0) + 1, interrupted(records)
-            attempt = next_attempt(path.parent)
-            collect_open(path.parent, before_attempt=attempt)  # what an interrupted attempt left becomes records
-            return attempt, path.exists() and interrupted(read_ledger(path))
-
         self.ledger.rank, self.ledger.world_size = world()
         self.ledger.device = str(trainer.strategy.root_device)
         if self._begun is None or (fitting and self._begun != "fit"):
-            # rank 0 reads the disk, where a slower rank would find the records of this attempt already
-            self.ledger.attempt, self.ledger.resumed = on_rank_zero(attempt_and_resumed)
+            self.ledger.begin_attempt()
         self._begun = "fit" if fitting else self._begun or "used"
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
@@ -126,24 +114,22 @@ class CostLedger(pl.Callback):
             # the first attempt's record has this counting already, so a resumed one gets a record of its own
             with self.ledger.stage(self.stage, self.part, f"{work}{AGAIN}", ()) as start:
                 start.add(method="no arithmetic")
-                self._flops_of(pl_module, True)
+                self.counts.flops_of(pl_module, True)
         self._training = self.ledger.open(self.stage, self.part, work, self._kept)
-        weights = sum(weight.numel() for weight in pl_module.network.parameters() if weight.requires_grad)
-        known = isinstance(trainer.optimizers[0], torch.optim.AdamW)
-        self._step = adamw_flops(weights) if known else None  # every rank does the whole step
-        self._step_method = "AdamW: 14 a weight and step" if known else "FLOPs of this optimizer are not known"
+        self.counts.optimized_by(trainer.optimizers)
         self._steps = trainer.global_step
-        flops = self._flops_of(pl_module, True)
+        flops = self.counts.flops_of(pl_module, True)
         if isinstance(flops, FlopModel):
             self._training.add(method=flops.method)  # a run that is killed at once has done 0 FLOPs, not unknown ones
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Add a batch; a batch cut into micro-batches computes the forward pass of all but the last one twice."""
         assert self._training is not None
-        *first, last = batch["micro_batches"]
+        cut = isinstance(batch, Mapping) and "micro_batches" in batch
+        *first, last = batch["micro_batches"] if cut else [batch]
         work = [*((micro, (True, False)) for micro in first), (last, (True,))]
         stepped, self._steps = trainer.global_step > self._steps, trainer.global_step
-        self._add(self._training, pl_module, work, stepped)
+        self.counts.add(self._training, pl_module, work, stepped)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the record."""
@@ -162,7 +148,7 @@ class CostLedger(pl.Callback):
     def on_validation_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
         """Add a batch."""
         assert self._evaluation is not None
-        self._add(self._evaluation, pl_module, [(batch, (False,))])
+        self.counts.add(self._evaluation, pl_module, [(batch, (False,))])
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the evaluation's record, and let the training's clock run on."""
@@ -186,31 +172,3 @@ class CostLedger(pl.Callback):
             if cost:
                 cost.close(finished)
         self._evaluation = None
-
-    def _add(self, cost: StageCost, module: Any, work: Sequence[tuple[Any, Any]], stepped: bool = False) -> None:
-        """Add the parts of a batch, each with its passes (whether backward too), and the optimizer's step, at once."""
-        examples = tokens = padded_tokens = 0
-        flops: list[Any] = [self._step] if stepped else []
-        methods = []
-        for part, passes in work:
-            n_rows, length = part["input_ids"].shape
-            examples, tokens = examples + len(part["rows"]), tokens + part["n_tokens"]
-            padded_tokens += n_rows * length
-            for backward in passes:
-                model = self._flops_of(module, backward)
-                flops.append(model.of_batch(n_rows, length) if isinstance(model, FlopModel) else None)
-                methods.append(model.method if isinstance(model, FlopModel) else model)
-        methods += [self._step_method] if stepped else []
-        cost.add(examples, tokens, padded_tokens, None if None in flops else sum(flops), methods)
-
-    def _flops_of(self, module: Any, backward: bool) -> FlopModel | str:
-        """FLOPs of a row, forward alone or with the backward pass; or why they are unknown."""
-        if backward not in self._flops:
-            both = self._flops.get(True)
-            try:
-                # counted beside the backward pass already, if the training came first
-                counted = both.forward if isinstance(both, FlopModel) and not backward else None
-                self._flops[backward] = counted or module.head.flops(module.network, backward)
-            except UnfitFlopsError as error:
-                self._flops[backward] = str(error)
-        return self._flops[backward]

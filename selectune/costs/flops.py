@@ -168,6 +168,14 @@ def model_flops(
     return flops
 
 
+def made_up_row(network: Any, length: int) -> dict[str, Tensor]:
+    """The arguments of a network for one row of so many tokens, ended as a classifier with a decoder asks for."""
+    ids = torch.ones(1, length, dtype=torch.long)
+    if network.config.is_encoder_decoder:
+        ids[:, -1] = network.config.eos_token_id
+    return {"input_ids": ids}
+
+
 def _prime_length(network: nn.Module, longest: int) -> int | None:
     """A prime up to `longest` that divides no dimension of a network's tensors; None where there is none."""
     sizes = {size for tensor in (*network.parameters(), *network.buffers()) for size in tensor.shape}

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from selectune.common.files import write_json
+from selectune.common.ranks import on_rank_zero
 from selectune.common.run_files import RunFiles
 from selectune.costs.ledger_file import LedgerError, append, collect_open, interrupted, next_attempt, read_ledger
 from selectune.costs.meters import EnergyMeter, finish_kernels, peak_cuda, peak_rss
@@ -55,6 +56,20 @@ class Ledger:
         self.device, self.attempt = device, attempt
         self.resumed = False  # whether this attempt goes on with an interrupted one, and so repeats some work
         self.records: list[CostRecord] = []  # that this process wrote
+
+    def begin_attempt(self) -> None:
+        """Count a further attempt at the run, on all ranks; what earlier ones left open becomes records, by rank 0."""
+        path = self.path
+
+        def attempt_and_resumed() -> tuple[int, bool]:
+            if path is None:
+                return max((record.attempt for record in self.records), default=0) + 1, interrupted(self.records)
+            attempt = next_attempt(path.parent)
+            collect_open(path.parent, before_attempt=attempt)
+            return attempt, path.exists() and interrupted(read_ledger(path))
+
+        # rank 0 reads the disk, where a slower rank would find the records of this attempt already
+        self.attempt, self.resumed = on_rank_zero(attempt_and_resumed)
 
     def stage(self, stage: Stage, part: Part = "fit", work: str = "", kept: Iterable[Kept] | None = None) -> StageCost:
         """Begin a stage, which `StageCost.close` or the end of a ``with`` statement ends; see `CostRecord`.

@@ -193,7 +193,7 @@ def check_files(folder: Path, described: str) -> None:
 
 
 def n_positions(folder: Path) -> int | None:
-    """Tokens of a row that a model has learned positions for; None where it has none, so that a row may have any length.
+    """Tokens of a row that a model has learned positions for; None where it has none, and rows may have any length.
 
     RoBERTa's first position has the number after that of padding, and OPT's the number 2.
     """

@@ -213,9 +213,9 @@ class _FewBatches(CostLedger):
 
     def flops(self, module: FineTuner) -> tuple[FlopModel | None, FlopModel | None, int | None]:
         """FLOPs of a row forward, of a row with the backward pass, and of a step; None when unknown."""
-        forward, both = (self._flops_of(module, backward) for backward in (False, True))
+        forward, both = (self.counts.flops_of(module, backward) for backward in (False, True))
         known = [model if isinstance(model, FlopModel) else None for model in (forward, both)]
-        return known[0], known[1], self._step
+        return known[0], known[1], self.counts.step
 
 
 def time_training(

@@ -13,11 +13,11 @@ import numpy as np
 
 from selectune.common.ranks import on_rank_zero
 from selectune.common.run_files import SelectionFiles
-from selectune.costs.flops import UnfitFlopsError, model_flops
+from selectune.costs.flops import UnfitFlopsError, made_up_row, model_flops
 from selectune.costs.ledger import Ledger
 from selectune.data.sources import ModelSource
 from selectune.data.tokens import TokenizedRows
-from selectune.lightning_modules.heads.base import body_class, load_network, made_up_row
+from selectune.lightning_modules.heads.base import body_class, load_network
 from selectune.lightning_modules.scorers.language import LanguageScorer, load_language_model
 from selectune.lightning_modules.scorers.probe import EntropyProbe, UnfitProbeError, fit_flops, fit_rows
 from selectune.selection.request import SelectionRequest

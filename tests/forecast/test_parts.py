@@ -206,7 +206,7 @@ def test_a_timer_counts_steps_of_the_optimizer(
     data.load()
     module = FineTuner(str(model_folder), seed=3)
     timer = measure._FewBatches(measure.Effort(measure.SECONDS, 1, 9))
-    timer._flops[True] = FlopModel(0.0, 0.0, 0.0, "free")
+    timer.counts._flops[True] = FlopModel(0.0, 0.0, 0.0, "free")
     trainer = trainer_of(timer, max_epochs=1, limit_val_batches=0, accumulate_grad_batches=3)
     trainer.fit(module, data.trained_on(np.arange(200), module.source))
     (sample,) = timer.ledger.records

@@ -57,10 +57,10 @@ def test_weights_stay_but_for_the_adapter_and_the_head(data: TextClassification,
     fitted(data, model_folder, None, whole)
     mine, full = (next(one for one in ledger.ledger.records if one.stage == "train") for ledger in (costs, whole))
     assert mine.flops < full.flops
-    forward = [ledger._flops_of(module, False).of_batch(1, 8) for ledger in (costs, whole)]
+    forward = [ledger.counts.flops_of(module, False).of_batch(1, 8) for ledger in (costs, whole)]
     assert forward[0] > forward[1]
     n_trained = sum(weights.numel() for weights in module.network.parameters() if weights.requires_grad)
-    assert costs._step == adamw_flops(n_trained) < whole._step
+    assert costs.counts.step == adamw_flops(n_trained) < whole.counts.step
 
 
 def test_the_flops_are_those_that_a_step_does(data: TextClassification, model_folder: Path) -> None:

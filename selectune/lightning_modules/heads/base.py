@@ -16,7 +16,7 @@ from torchmetrics import MetricCollection
 
 from selectune.common.errors import CheckpointError, UserError
 from selectune.common.progress import transformers_quiet
-from selectune.costs.flops import FlopModel, model_flops
+from selectune.costs.flops import FlopModel, made_up_row, model_flops
 from selectune.data.sources import ModelSource
 from selectune.data.tokens import load_tokenizer
 
@@ -160,14 +160,6 @@ def body_class(source: ModelSource) -> str:
 
     known = type(AutoConfig.from_pretrained(str(source.folder))) in MODEL_FOR_TEXT_ENCODING_MAPPING
     return "AutoModelForTextEncoding" if known else "AutoModel"
-
-
-def made_up_row(network: Any, length: int) -> dict[str, Tensor]:
-    """The arguments of a network for one row of so many tokens, ended as a classifier with a decoder asks for."""
-    ids = torch.ones(1, length, dtype=torch.long)
-    if network.config.is_encoder_decoder:
-        ids[:, -1] = network.config.eos_token_id
-    return {"input_ids": ids}
 
 
 def recompute_activations(network: Any, source: ModelSource) -> None:
