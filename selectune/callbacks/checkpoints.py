@@ -26,7 +26,8 @@ def fit_callbacks(run: RunFiles, ledger: Ledger, monitor: str, mode: str) -> lis
         run.checkpoints, filename="best", monitor=monitor, mode=mode, save_weights_only=True,
         enable_version_counter=False,
     )  # fmt: skip
-    return [CostLedger(ledger=ledger), Savings(), RowFigures(run.row_metrics), best, *last_checkpoints(run.checkpoints)]
+    mine = [CostLedger(ledger=ledger), Savings(), RowFigures(run.row_metrics), StaysStopped()]
+    return [*mine, best, *last_checkpoints(run.checkpoints)]
 
 
 def last_checkpoints(folder: Path) -> list[pl.Callback]:
@@ -36,6 +37,16 @@ def last_checkpoints(folder: Path) -> list[pl.Callback]:
         {"train_time_interval": timedelta(minutes=CHECKPOINT_MINUTES)},
     ]
     return [_Last(folder, filename="last", save_top_k=1, enable_version_counter=False, **when) for when in every]
+
+
+class StaysStopped(pl.Callback):
+    """Ends a fit at once that goes on from a checkpoint at which `EarlyStopping` ended it, which Lightning forgets."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Ask the callbacks that a checkpoint has restored."""
+        stopping = [one for one in trainer.early_stopping_callbacks if one is not None] if trainer.ckpt_path else []
+        if any(one.stopped_epoch or one.wait_count >= max(1, one.patience) for one in stopping):
+            trainer.should_stop = True
 
 
 class _Checkpoint(ModelCheckpoint):

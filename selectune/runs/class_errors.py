@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch.cli import LightningArgumentParser
 
 from selectune.common.errors import UserError
+from selectune.common.extras import install_line
 from selectune.common.parser_errors import sentence_of
 
 # jsonargparse has no error class for it
@@ -75,6 +76,7 @@ def _package_needed(raised: BaseException) -> UserError | None:
         if isinstance(cause, ImportError) and path:
             named = re.search(r"No module named '([\w.]+)'|Requirement '([\w-]+)", str(cause))
             package = next(filter(None, named.groups())) if named else path.rpartition(".")[2]
-            return UserError(f"{path} needs a package that is not installed: pip install {package.partition('.')[0]}.")
+            line = install_line(package.partition(".")[0])
+            return UserError(f"{path} needs a package that is not installed: {line}.")
         cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]
     return None

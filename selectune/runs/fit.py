@@ -26,6 +26,7 @@ from selectune.costs.record import add_up
 from selectune.data.row_files import check_row_file
 from selectune.datamodules.base import SelectionDataModule
 from selectune.report import print_metrics, print_summary, write_report
+from selectune.report.loggers import log_results
 from selectune.runs.directory import Run
 from selectune.runs.evaluating import evaluated, evaluated_before
 from selectune.runs.finished import data_of_run
@@ -189,6 +190,7 @@ def _report(job: Job, metrics: dict[str, float]) -> None:
     savings.refresh(job.trainer)  # the held-out evaluation is in the ledger by now
     page = write_report(job.run.path, finished=True)
     print_summary(job.run.path, finished=True)
+    log_results(job.trainer.loggers, job.run.path, job.trainer.global_step)
     if savings.saving is not None and savings.saving.scorer_ratio is not None:
         print(savings.saving.scorer_ratio.sentence())
     print(f"Report: {page}", flush=True)

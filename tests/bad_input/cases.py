@@ -95,6 +95,11 @@ CASES: dict[str, dict[str, str]] = {
         a_rate_that_is_no_number="--model.learning_rate nan",
         a_decay_below_zero="--model.weight_decay -1",
         more_than_all_steps_to_warm_up="--model.warmup 2",
+        an_adapter_without_rank="--model.lora.r 0",
+        dropout_of_all="--model.lora.dropout 1",
+        adapters_of_no_layer="--model.lora.target_modules '[q_proj]'",
+        an_unknown_compiler="--model.compile inductr",
+        weights_of_an_unknown_class="--data.class_weights '{maybe: 2}'",
     ),
     "Trainer": _fit(
         a_hundred_devices="--trainer.devices 99 --trainer.accelerator cpu --trainer.strategy ddp",

@@ -41,6 +41,8 @@ def test_the_totals_of_the_ledger_reach_every_logger(here: Here, selecting: list
     for name, value in expected.items():
         assert events.Scalars(name)[-1].value == pytest.approx(value, rel=1e-5), name
     assert events.Scalars("test/accuracy"), "and so do metrics"
+    assert {f"{name}/text_summary" for name in ("verdict", "costs", "selection")} <= set(events.Tags()["tensors"])
+    assert events.Scalars("selection/rows")[-1].value == saving.kept_rows
 
     # The model scored, so the scorer is as large but for its head.
     assert saving.scorer_ratio is not None

@@ -187,11 +187,10 @@ def compile_body(network: Any, backend: bool | str) -> None:
     """
     import torch._dynamo
 
-    names = torch._dynamo.list_backends(exclude_tags=())
-    if backend is not True and backend not in names:
+    if backend is not True and backend not in torch._dynamo.list_backends(exclude_tags=()):
         raise UserError(
             f"There is no backend {backend} of torch.compile; model.compile may be true, or one of "
-            f"{', '.join(sorted(names))}.",
+            f"{', '.join(sorted(torch._dynamo.list_backends()))}.",
             option="model.compile",
         )
     # heads stay as they are: hooks of `before_output` come and go, and masked positions are as many as they are

@@ -1,0 +1,123 @@
+"""The verdict, the costs and the selection in each logger, as that logger has such things."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selectune.report.loggers import Results, log_results
+from selectune.runs.metrics_log import MetricsLog
+from selectune.verdict.judge import read_verdict
+from tests.conftest import Here, manifest_of, metrics_of
+from tests.mistakes import names
+
+STEP = 7
+
+
+@pytest.fixture
+def results(finished: Path) -> Results:
+    """Of a finished run that selected rows."""
+    found = Results(finished)
+    assert found.verdict is not None
+    assert found.selection["n_rows"] == manifest_of(finished)["n_rows"]
+    assert {row[0] for row in found.costs[1]} >= {"score", "train", "evaluate"}
+    return found
+
+
+def assert_scalars(logged: dict[str, float], finished: Path) -> None:
+    kept = manifest_of(finished)
+    assert logged["selection/rows"] == kept["n_rows"]
+    assert logged["selection/share_of_rows"] == pytest.approx(kept["n_rows"] / kept["pool_rows"])
+    assert logged["selection/share_of_tokens"] < 1
+
+
+def test_in_csv_files(results: Results, tmp_path: Path) -> None:
+    from lightning.pytorch.loggers import CSVLogger
+
+    own, another = MetricsLog(tmp_path), CSVLogger(tmp_path / "csv")
+    log_results([own, another], results.folder, STEP)
+    assert_scalars(metrics_of(tmp_path), results.folder)
+    with Path(another.log_dir, "metrics.csv").open(newline="") as file:
+        assert next(csv.DictReader(file))["step"] == str(STEP)
+
+
+def test_in_tensorboard_as_texts(results: Results, tmp_path: Path) -> None:
+    from lightning.pytorch.loggers import TensorBoardLogger
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    logger = TensorBoardLogger(tmp_path)
+    log_results([logger], results.folder, STEP)
+    events = EventAccumulator(logger.log_dir).Reload()
+    assert_scalars({tag: events.Scalars(tag)[-1].value for tag in events.Tags()["scalars"]}, results.folder)
+
+    def text(name: str) -> str:
+        (event,) = events.Tensors(f"{name}/text_summary")
+        assert event.step == STEP
+        return event.tensor_proto.string_val[0].decode()
+
+    verdict = read_verdict(results.folder)
+    assert verdict is not None
+    assert verdict.headline in text("verdict")
+    assert verdict.sentence in text("verdict")
+    assert "| train |" in text("costs")
+    assert results.selection["rows_hash"] in text("selection")
+
+
+@pytest.mark.slow
+def test_in_wandb_as_a_summary_and_a_table(results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wandb = pytest.importorskip("wandb")
+    from lightning.pytorch.loggers import WandbLogger
+
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    logger = WandbLogger(save_dir=tmp_path, offline=True)
+    log_results([logger], results.folder, STEP)
+    summary = dict(logger.experiment.summary)
+    wandb.finish()
+    assert summary["verdict/headline"] == results.verdict.headline  # type: ignore[union-attr]
+    assert summary["selection/rows_hash"] == results.selection["rows_hash"]
+    assert_scalars(summary, results.folder)
+    (table,) = tmp_path.rglob("costs*.table.json")
+    assert json.loads(table.read_text())["columns"] == results.costs[0]
+
+
+@pytest.mark.slow
+def test_in_mlflow_as_tags_and_files(results: Results, tmp_path: Path) -> None:
+    pytest.importorskip("mlflow")
+    from lightning.pytorch.loggers import MLFlowLogger
+
+    logger = MLFlowLogger(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}", artifact_location=str(tmp_path / "files"))
+    log_results([logger], results.folder, STEP)
+    run: Any = logger.experiment.get_run(logger.run_id)
+    assert run.data.tags["verdict.headline"] == results.verdict.headline  # type: ignore[union-attr]
+    assert_scalars(run.data.metrics, results.folder)
+    files = {file.name: file for file in (tmp_path / "files").rglob("artifacts/*")}
+    assert json.loads(files["verdict.json"].read_text())["headline"] == results.verdict.headline  # type: ignore[union-attr]
+    assert json.loads(files["selection.json"].read_text())["n_rows"] == results.selection["n_rows"]
+    assert "| train |" in files["costs.md"].read_text()
+
+
+@pytest.mark.parametrize(("logger", "package"), [("WandbLogger", "wandb"), ("MLFlowLogger", "mlflow")])
+def test_a_logger_without_its_package_is_told(
+    logger: str, package: str, here: Here, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ModuleNotFoundError(f"No module named '{package}'")
+
+    monkeypatch.setattr(f"lightning.pytorch.loggers.{logger}.__init__", refuse)
+    told = here("fit", *arguments, "--trainer.logger", logger, "--output", tmp_path / "run", code=2)
+    assert f"pip install 'selectune[{package}]'" in told
+    assert names(told, logger)
+    assert not (tmp_path / "run").exists()
+
+
+def test_of_a_run_without_a_selection(tmp_path: Path, copy_of_finished: Path) -> None:
+    import shutil
+
+    shutil.rmtree(copy_of_finished / "selection")
+    (copy_of_finished / "verdict.json").unlink()
+    log_results([MetricsLog(tmp_path)], copy_of_finished, STEP)
+    assert not (tmp_path / "metrics.csv").exists(), "costs are logged by Savings"
