@@ -17,6 +17,7 @@ from selectune.datamodules import TextClassification
 from selectune.runs.command import VERBS
 from selectune.runs.short_help import SUMMARIES, WIDTH, short_help
 from selectune.runs.verb_options import VERB_OPTIONS
+from selectune.tables.quickstart import commands as quickstart_commands
 from selectune.tables.reading import fit_parser
 from selectune.verbs import OWN_PARSERS
 from tests.conftest import REPOSITORY, Here
@@ -110,3 +111,13 @@ def test_another_python_is_told_how_to_mend_it(
     lacking, old = capsys.readouterr().err.splitlines()
     assert names(lacking, sys.executable, "torch", "make install")
     assert names(old, "3.11", "make install")
+
+
+def test_the_quickstart_says_where_it_goes_on(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    named = quickstart_commands(["--output", str(tmp_path / "mine")])
+    assert capsys.readouterr().out == ""
+    assert [words[0] for words in named] == ["plan", "compare"]
+    given = quickstart_commands([])
+    folder = Path(given[0][-1]).parent
+    assert names(capsys.readouterr().out, folder)
+    assert quickstart_commands(["--output", str(folder)]) == given

@@ -20,7 +20,7 @@ BUDGET = "0.5"
 
 
 def commands(args: list[str]) -> list[list[str]]:
-    """The commands that the quickstart consists of, each a verb and its arguments.
+    """The commands that the quickstart consists of, each a verb and its arguments; a folder of its own is told.
 
     Raises:
         UserError: an option that there is not, or an ``--output`` that cannot be written.
@@ -30,6 +30,8 @@ def commands(args: list[str]) -> list[list[str]]:
     given = parser.parse_args(args)
     folder = Path(given.output or f"runs/quickstart-{datetime.now():%Y%m%d-%H%M%S}")
     check_folder(str(folder), "--output", RunDirectoryError)
+    if given.output is None:
+        print(f"Into {folder}; should it be stopped, `selectune quickstart --output {folder}` goes on there.")
     task = ["--config", "quickstart"]
     planned = str(folder / "plan")
     return [
