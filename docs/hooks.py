@@ -36,7 +36,7 @@ def on_files(files: Files, *, config: Any) -> Files:
             text = file.read_text(encoding="utf-8")
             files.append(File.generated(config, name, content=_rewritten(text, path)))
             named += _targets(text, path)
-        else:
+        elif file.is_file():  # what is missing is a warning of the build
             files.append(File.generated(config, name, abs_src_path=str(file)))
     return files
 

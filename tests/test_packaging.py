@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -112,6 +113,11 @@ def test_an_installed_wheel_runs_the_quickstart(dist: Path, tmp_path: Path) -> N
         subprocess.run(command, cwd=work, env=environment, check=True, timeout=1200)
     assert (work / "first" / "fit" / "report.html").is_file()
     assert (work / "first" / "fit" / "export" / "config.json").is_file()
+
+
+def test_every_page_has_its_place_on_the_site() -> None:
+    placed = re.findall(r"^ .*?([\w-]+\.md)$", (REPOSITORY / "mkdocs.yml").read_text(), re.MULTILINE)
+    assert sorted(placed) == sorted(["index.md", *(page.name for page in (REPOSITORY / "docs").glob("*.md"))])
 
 
 @pytest.mark.slow
