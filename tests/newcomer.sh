@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Do what the README's first page says, block by block, as somebody who has just come to it: in an empty folder, with an
 # empty home, from `git clone` to predictions on texts without a label. It ends with 1 where a block fails, and with 124
-# where all of it takes longer than ten minutes.
+# where all of it takes longer than ten minutes, or than NEWCOMER_LIMIT seconds.
 #   tests/newcomer.sh URL   # whatever `git clone` takes
 set -euo pipefail
 export URL=${1:?name what to clone}
@@ -43,7 +43,7 @@ grep -q '^BLOCK' "$place/all.sh"
 cd "$place"
 unset PYTHONPATH VIRTUAL_ENV SELECTUNE_DATA SELECTUNE_CACHE HF_HOME HF_DATASETS_CACHE XDG_CACHE_HOME
 export HOME=$place/home SELECTUNE_MODELS=$place/models COLUMNS=120
-timeout 600 bash -euo pipefail "$place/all.sh"
+timeout "${NEWCOMER_LIMIT:-600}" bash -euo pipefail "$place/all.sh"
 [ -f selectune/runs/first/fit/report.html ]
 [ -f selectune/runs/reviews/export/config.json ]
 echo "The first page works: $SECONDS s."

@@ -72,6 +72,7 @@ def test_a_file_has_the_same_rows_in_every_form(kind: str, compressed: bool, tmp
         ("rows.txt.gz", gzip.compress("café\n".encode("utf-16")), DataError, ["--data.encoding utf-16"]),
         ("rows.parquet.gz", gzip.compress(b"PAR1"), DataError, ["compressed"]),
     ],
+    ids=["no gzip", "cut gzip", "empty", "latin-1", "utf-16", "utf-16 in gzip", "a binary in gzip"],
 )
 def test_what_is_wrong_with_a_file_is_told(
     name: str, content: bytes, kind: type[DataError], named: list[str], tmp_path: Path
