@@ -61,6 +61,7 @@ BENCHMARKS = (
         "scoring_imdb_probe", ("--cases", "imdb", "--variants", "encoder", "exact", "probe", "probe_early"), "scoring"
     ),
     Benchmark("transport"),
+    Benchmark("minhash"),
     Benchmark("growth", ("--picture", "docs/growth.png")),
     Benchmark("memory"),
     Benchmark("startup"),
@@ -150,6 +151,8 @@ CLAIMS = (
           _ratio("n200k_std0.05", "pot_sinkhorn_log", "dense", "seconds_per_iteration"), 60, short=True),
     Claim("the same, POT's `sinkhorn` over ours, eps 0.1", "transport",
           _ratio("n200k_abs0.1", "pot_sinkhorn", "dense", "seconds_per_iteration"), 2, short=True),
+    Claim("near copies among 5,000 texts, datasketch over ours, seconds", "minhash",
+          lambda v: _only(v, "datasketch", "ratio"), 1),
     Claim("growth with the pool, steepest exponent of a stage", "growth", _steepest, 1.05, most=True, short=True),
     Claim("a million rows over ten thousand, anonymous memory more, MB", "memory",
           lambda v: v["select", "difference", "peak_rss_anon_mb"], 200, most=True, short=True),
