@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from selectune.sharing import compare_selections
 from tests.conftest import Here, sentences, write_split
 from tests.mistakes import names
 
@@ -26,9 +27,7 @@ def row_ids(run: Path) -> set[int]:
 
 def test_what_they_share_is_counted_as_sets_are(finished: Path, other: Path, here: Here,
                                                 capfd: pytest.CaptureFixture[str]) -> None:  # fmt: skip
-    from selectune.cli import main
-
-    main(["compare_selections", str(finished), str(other), "--to", "csv"])
+    compare_selections.main([str(finished), str(other), "--to", "csv"])
     one, two = csv.DictReader(io.StringIO(capfd.readouterr().out))
     a, b = row_ids(finished), row_ids(other)
     assert (one["run"], two["run"]) == ("run", "random")
