@@ -11,8 +11,9 @@ from typing import Any
 
 from selectune.common.errors import UserError
 from selectune.common.files import read_mapping
-from selectune.common.run_files import RunFiles, SelectionFiles
+from selectune.common.run_files import RunFiles, SelectionFiles, adapter_config
 from selectune.costs.record import CostRecord, add_up
+from selectune.data.adapters import is_adapter
 from selectune.data.data_files import kind_of
 from selectune.data.given import title_of
 from selectune.data.sources import EMBEDDED_DATA, EMBEDDED_MODEL, EMBEDDED_UNEVEN
@@ -89,7 +90,9 @@ def model_card(run: Path) -> str:
     given, named = (config["data"].get("init_args") or {}).get("dataset"), str(config["model"].get("checkpoint"))
     source, base = on_hub(given), on_hub(named)
     dataset, checkpoint = source or Path(title_of(given)).name, base or Path(named).name  # no path of this machine
-    architectures = read_mapping(files.export / "config.json", "fit again").get("architectures") or [""]
+    adapter = is_adapter(files.export)
+    described = adapter_config(files.export) if adapter else files.export / "config.json"
+    architectures = read_mapping(described, "fit again").get("architectures") or [""]
     task = next((task for end, task in TASKS.items() if architectures[0].endswith(end)), None)
     tested = [one for one in of_run.measured.values() if one.name.startswith("test/")]
     short = [(one, one.name.removeprefix("test/")) for one in tested]
@@ -105,7 +108,7 @@ def model_card(run: Path) -> str:
         base_model=base and base.partition("@")[0],
         datasets=[source] if source else None,
         eval_results=results or None,
-        library_name="transformers",
+        library_name="peft" if adapter else "transformers",
         model_name=of_run.name if results else None,
         pipeline_tag=task,
         tags=TAGS,
@@ -119,6 +122,7 @@ def model_card(run: Path) -> str:
         title=of_run.name,
         checkpoint=checkpoint,
         task=task,
+        adapter=adapter,
         dataset=cell(dataset),
         metrics=[(name, f"{one.value:.4f}", " to ".join(intervals[one.name]), one.over) for one, name in short],
         verdict=None if of_run.verdict is None else of_run.verdict.sentence,

@@ -16,7 +16,7 @@ from huggingface_hub import DatasetCard, ModelCard, constants
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from selectune import TextClassification
-from selectune.sharing.cards import on_hub
+from selectune.sharing.cards import model_card, on_hub
 from tests.conftest import Here, manifest_of, metrics_of
 from tests.hub import serving
 from tests.mistakes import names
@@ -89,6 +89,17 @@ def test_the_model_with_its_metrics_costs_and_rows(
     )
     assert names(card.text, "Scoring the pool", "Training", "model.learning_rate")
     assert str(copy_of_finished.parent.parent) not in card.text, "no path of this machine"
+
+
+def test_a_card_says_that_the_model_is_an_adapter(copy_of_finished: Path) -> None:
+    export = copy_of_finished / "export"
+    (export / "adapted").mkdir()
+    (export / "config.json").rename(export / "adapted" / "config.json")
+    (export / "adapter_config.json").write_text("{}")
+    card = ModelCard(model_card(copy_of_finished))
+    assert card.data.library_name == "peft"
+    assert card.data.pipeline_tag == "text-classification"
+    assert "pipeline(" not in card.text
 
 
 def test_what_is_missing_or_refused_is_one_sentence(
