@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from selectune.common.files import write_json
-from selectune.common.ranks import on_rank_zero
 from selectune.common.run_files import RunFiles
 from selectune.costs.ledger_file import LedgerError, append, collect_open, interrupted, next_attempt, read_ledger
 from selectune.costs.meters import EnergyMeter, finish_kernels, peak_cuda, peak_rss
@@ -59,6 +58,8 @@ class Ledger:
 
     def begin_attempt(self) -> None:
         """Count a further attempt at the run, on all ranks; what earlier ones left open becomes records, by rank 0."""
+        from selectune.common.ranks import on_rank_zero  # imports torch, which reading a ledger does without
+
         path = self.path
 
         def attempt_and_resumed() -> tuple[int, bool]:
