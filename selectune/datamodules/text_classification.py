@@ -16,7 +16,12 @@ from selectune.data.given import Given
 from selectune.data.labels import Classes, labels_of, numbers_of, with_class_labels, with_number_labels
 from selectune.datamodules.base import SelectionDataModule
 from selectune.lightning_modules.heads import ClassificationHead, RegressionHead
-from selectune.lightning_modules.heads.classification import CLASS_METRICS, NUMBER_METRICS, check_metrics
+from selectune.lightning_modules.heads.classification import (
+    CLASS_METRICS,
+    NUMBER_METRICS,
+    check_metrics,
+    known_classes,
+)
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -157,10 +162,7 @@ class TextClassification(SelectionDataModule):
 
     def take_labels_of(self, source: ModelSource) -> None:
         """The names of the classes."""
-        from transformers import AutoConfig
-
-        names = AutoConfig.from_pretrained(str(source.folder)).id2label
-        self.label_names = [str(names[number]) for number in sorted(names)]
+        self.label_names = known_classes(source)
 
     def new_labels(self, labels: list[Any], where: str) -> tuple[list[Any], np.ndarray]:
         """Labels of a review, by name or number of the class, or as numbers that are learned."""

@@ -64,6 +64,16 @@ def test_every_row_gets_what_the_exported_model_says(
     assert (copy_of_finished / "predictions.parquet").exists() == (name is None)
 
 
+def test_rows_of_other_classes_than_the_models_are_refused(copy_of_finished: Path, here: Here, tmp_path: Path) -> None:
+    for name, labels in (("named.csv", ["good", "bad"]), ("numbered.csv", [0, 1])):
+        lines = [["text", "label"], *([text, labels[i % 2]] for i, text in enumerate(TEXTS))]
+        with (tmp_path / name).open("w", newline="") as handle:
+            csv.writer(handle).writerows(lines)
+    told = here("test", "--output", copy_of_finished, "--data.dataset", tmp_path / "named.csv", code=2)
+    assert names(told, "0, 1", "bad, good")
+    here("test", "--output", copy_of_finished, "--data.dataset", tmp_path / "numbered.csv")
+
+
 def test_the_run_alone_says_how_its_held_out_rows_are_read(copy_of_finished: Path, here: Here) -> None:
     config = (copy_of_finished / "config.yaml").read_bytes()
     here("predict", "--output", copy_of_finished)

@@ -11,7 +11,8 @@ from torch import nn
 from torchmetrics import MetricCollection, PearsonCorrCoef, SpearmanCorrCoef
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score, MulticlassMatthewsCorrCoef
 
-from selectune.common.errors import DataError
+from selectune.common.errors import CheckpointError, DataError, first_few
+from selectune.data.sources import ModelSource
 from selectune.lightning_modules.heads.base import Head, Output, network_inputs
 
 CLASS_METRICS = ("accuracy", "macro_f1", "micro_f1", "matthews")
@@ -39,6 +40,19 @@ class ClassificationHead(Head):
         self.labels, self.names = labels, check_metrics(metrics, CLASS_METRICS, "classes")
         self.weights = None if weights is None else torch.tensor(weights)
         self.monitor = f"val/{self.names[0]}"
+
+    def build(self, source: ModelSource, trained: bool = False) -> Any:
+        """As for all heads; CheckpointError where a `trained` one knows other classes by name, or in another order."""
+        network = super().build(source, trained)
+        if trained:
+            known = known_classes(source)
+            unnamed = all(name.startswith("LABEL_") for name in known) or all(name.isdigit() for name in self.labels)
+            if not unnamed and [name.casefold() for name in known] != [name.casefold() for name in self.labels]:
+                raise CheckpointError(
+                    f"{source.described} knows the classes {first_few(known, 20)}, but the rows have "
+                    f"{first_few(self.labels, 20)}; evaluate it on rows of its own classes, or predict without labels."
+                )
+        return network
 
     def config(self) -> dict[str, Any]:
         """Number and names of the classes."""
@@ -119,6 +133,14 @@ class RegressionHead(Head):
             warnings.simplefilter("ignore")
             known: dict[str, Any] = {"pearson": PearsonCorrCoef(), "spearman": SpearmanCorrCoef()}
         return MetricCollection({name: known[name] for name in self.names})
+
+
+def known_classes(source: ModelSource) -> list[str]:
+    """Names of the classes of a trained classifier, in the order of their numbers."""
+    from transformers import AutoConfig
+
+    names = AutoConfig.from_pretrained(str(source.folder)).id2label
+    return [str(names[number]) for number in sorted(names)]
 
 
 def check_metrics(names: Sequence[str], known: Sequence[str], kind: str) -> list[str]:
