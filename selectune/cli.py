@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from importlib.metadata import version
 
 from selectune.common.errors import UserError
-from selectune.common.first_look import first_look, tell_mistake
+from selectune.common.first_look import first_look, is_first_process, tell_mistake
 from selectune.runs.short_help import SUMMARIES, short_help
 from selectune.tables.configs import show_configs
 from selectune.tables.server import start_early
@@ -44,8 +45,9 @@ Further:
   selectune VERB --help names the options of a verb that most runs need, --help.all every one; selectune --version
   the version.
   Exit codes: 0 all is well, 2 a mistake in what was asked for, 3 a training failed, 130 and 143 it was stopped,
-  1 one of several runs or processes failed.
+  1 one of several runs or processes failed, or `verify` found what does not match.
 """
+INTERRUPTED = 130
 VERBS = re.findall(r"^  (\w+) {2,}\S", HELP, re.MULTILINE)
 
 
@@ -53,15 +55,21 @@ def main(args: list[str] | None = None) -> None:
     """Entry point of ``selectune`` and ``main.py``; exits as `selectune.verbs.run` says."""
     if args is not None:
         sys.argv = [sys.argv[0], *args]
-    words = sys.argv[1:]
-    if words in (["--help"], ["-h"], ["--version"]):
-        print(version("selectune") if words == ["--version"] else HELP.rstrip())
+    try:
+        _run(sys.argv[1:])
+    except KeyboardInterrupt:  # while it imports, or in what has nothing to save
+        if is_first_process():
+            print("Stopped. The same command begins again, or goes on where files of it are kept.", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+def _run(words: list[str]) -> None:
+    try:
+        if (code := _answered(words)) is not None:
+            sys.exit(code)
+    except BrokenPipeError:  # of `selectune configs | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the end of this process
         sys.exit(0)
-    if words[:1] and words[0] in SUMMARIES and {"--help", "-h"} & {*words[1:]}:
-        print(short_help(words[0]))
-        sys.exit(0)
-    if words[:1] == ["configs"]:
-        sys.exit(show_configs(words[1:]))
     try:
         sys.argv[1:] = words = first_look(words, VERBS)
     except UserError as mistake:
@@ -71,3 +79,20 @@ def main(args: list[str] | None = None) -> None:
     from selectune.verbs import run
 
     run()
+
+
+def _answered(words: list[str]) -> int | None:
+    """Print help, version or shipped configs; returns the exit code, None where something else is asked for."""
+    code = 0
+    if words[:1] == ["configs"]:
+        code = show_configs(words[1:])
+    elif words in (["--help"], ["-h"]):
+        print(HELP.rstrip())
+    elif words == ["--version"]:
+        print(version("selectune"))
+    elif words[:1] and words[0] in SUMMARIES and {"--help", "-h"} & {*words[1:]}:
+        print(short_help(words[0]))
+    else:
+        return None
+    sys.stdout.flush()
+    return code

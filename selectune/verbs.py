@@ -47,6 +47,7 @@ class SelectuneCLI(RunCLI):
         if subcommand not in ("estimate", "plan", "pilot"):
             super()._run_subcommand(subcommand)
             return
+        self.preemption.folder = self.run.path if self.run else None
         with self.preemption:  # in this process alone
             if subcommand == "plan":
                 plan(self.job(), self.options.budget)
@@ -65,9 +66,11 @@ def _verb() -> None:
     # the short one is printed before
     sys.argv[2:] = ["--help" if word == "--help.all" else word for word in sys.argv[2:]]
     if sys.argv[1:2] == ["quickstart"]:
-        for words in quickstart.commands(sys.argv[2:]):
+        told = quickstart.commands(sys.argv[2:])
+        # all at once, as the first one makes a folder that may be called like a config
+        for words, found in zip(told, [with_config_files(words) for words in told]):
             print(f"$ selectune {shlex.join(words)}", flush=True)
-            sys.argv = [sys.argv[0], *with_config_files(words)]
+            sys.argv = [sys.argv[0], *found]
             _verb()
         return
     sys.argv[1:] = with_config_of_run(sys.argv[1:])

@@ -76,6 +76,33 @@ def test_a_mistake_that_needs_no_class_is_told_before_anything_large_is_imported
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_ctrl_c_during_the_imports_is_a_sentence(monkeypatch: pytest.MonkeyPatch, here: Here) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("selectune.cli.start_early", interrupted)
+    assert names(here("verify", "run", code=130), "Stopped", "same command")
+
+
+def test_a_reader_that_has_enough_is_no_mistake() -> None:
+    listed = subprocess.Popen(
+        [sys.executable, "main.py", "configs"], cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert listed.stdout
+    assert listed.stderr
+    listed.stdout.close()  # before anything is printed
+    assert listed.stderr.read() == b""
+    assert listed.wait() == 0
+
+
+@pytest.mark.parametrize("rank", ["", "0"])
+def test_the_first_process_tells_mistakes(rank: str, monkeypatch: pytest.MonkeyPatch, here: Here) -> None:
+    monkeypatch.setenv("RANK", rank)
+    assert names(here("fti", code=2), "fti")
+    monkeypatch.setenv("RANK", "1")
+    assert here("fti", code=2) == ""
+
+
 def test_every_verb_with_a_trainer_has_a_short_help_of_options_that_there_are() -> None:
     assert sorted(SUMMARIES) == sorted(VERBS)
     data = LightningArgumentParser()

@@ -63,7 +63,8 @@ def _check_config(file: str) -> None:
 
 def is_first_process() -> bool:
     """Whether this is the process that prints for all ranks."""
-    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", os.environ.get("LOCAL_RANK", 0)))) == 0
+    names = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
+    return next((os.environ[name] for name in names if os.environ.get(name)), "0") == "0"
 
 
 def tell_mistake(error: BaseException) -> None:

@@ -34,7 +34,7 @@ def find_shipped(name: str) -> Path | None:
     if not stem or stem.startswith(("/", ".", "~")) or ".." in PurePosixPath(stem).parts:
         return None
     files = (shipped_configs() / one for one in (stem, f"{stem}.yaml"))
-    return next((file for file in files if file.is_file()), None)
+    return next((file for file in files if _is_file(file)), None)
 
 
 def config_file(name: str) -> Path:
@@ -43,7 +43,7 @@ def config_file(name: str) -> Path:
     Raises:
         UserError: there is neither.
     """
-    if Path(name).is_file():
+    if _is_file(Path(name)):
         return Path(name)
     file = find_shipped(name)
     if file is None:
@@ -63,7 +63,7 @@ def with_config_files(words: Sequence[str]) -> list[str]:
         if option not in CONFIG_OPTIONS:
             continue
         name = value if equals else following
-        if not name or name.startswith("--") or any(character in name for character in INLINE) or Path(name).is_dir():
+        if not name or name.startswith("--") or any(character in name for character in INLINE):
             continue  # told by the parser
         file = str(config_file(name))
         if equals:
@@ -80,6 +80,13 @@ def listed_configs(width: int) -> Iterator[str]:
     for name in names:
         told = _first_sentence(config_file(name).read_text(encoding="utf-8"))
         yield f"{name:{column}}{shorten(told, max(width - column, 20), placeholder=' ...')}"
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long for one
+        return False
 
 
 def _first_sentence(text: str) -> str:

@@ -7,6 +7,7 @@ Beside them TensorBoard gets texts, W&B a summary and tables, MLflow tags and fi
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -77,7 +78,7 @@ class Results:
 
 
 def log_results(loggers: Iterable[Logger], folder: Path, step: int) -> None:
-    """Give the results of a finished run to its loggers, on rank 0.
+    """Give the results of a finished run to its loggers, on rank 0; one that fails is warned of.
 
     Args:
         loggers: of the Trainer.
@@ -86,15 +87,22 @@ def log_results(loggers: Iterable[Logger], folder: Path, step: int) -> None:
     """
     results = Results(folder)
     for logger in loggers:
-        if results.scalars:
-            logger.log_metrics(results.scalars, step=step)
-        if isinstance(logger, TensorBoardLogger):
-            _to_tensorboard(logger.experiment, results, step)
-        elif isinstance(logger, WandbLogger):
-            _to_wandb(logger.experiment, results)
-        elif isinstance(logger, MLFlowLogger):
-            _to_mlflow(logger.experiment, str(logger.run_id), results)
-        logger.save()
+        try:
+            _log(logger, results, step)
+        except Exception as error:  # of a server that is away, say: the run has all of it in its own files
+            warnings.warn(f"{type(logger).__name__} did not take the results of {folder}: {error}", stacklevel=2)
+
+
+def _log(logger: Logger, results: Results, step: int) -> None:
+    if results.scalars:
+        logger.log_metrics(results.scalars, step=step)
+    if isinstance(logger, TensorBoardLogger):
+        _to_tensorboard(logger.experiment, results, step)
+    elif isinstance(logger, WandbLogger):
+        _to_wandb(logger.experiment, results)
+    elif isinstance(logger, MLFlowLogger):
+        _to_mlflow(logger.experiment, str(logger.run_id), results)
+    logger.save()
 
 
 def _to_tensorboard(writer: Any, results: Results, step: int) -> None:

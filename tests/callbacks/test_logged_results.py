@@ -121,3 +121,16 @@ def test_of_a_run_without_a_selection(tmp_path: Path, copy_of_finished: Path) ->
     (copy_of_finished / "verdict.json").unlink()
     log_results([MetricsLog(tmp_path)], copy_of_finished, STEP)
     assert not (tmp_path / "metrics.csv").exists(), "costs are logged by Savings"
+
+
+def test_a_logger_that_fails_is_warned_of_and_the_others_go_on(results: Results, tmp_path: Path) -> None:
+    class Away(MetricsLog):
+        def save(self) -> None:
+            raise ConnectionError("the server is away")
+
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    writer = TensorBoardLogger(tmp_path / "board")
+    with pytest.warns(UserWarning, match="Away did not take the results .* the server is away"):
+        log_results([Away(tmp_path), writer], results.folder, STEP)
+    assert any((tmp_path / "board").rglob("events*"))

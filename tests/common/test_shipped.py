@@ -95,3 +95,14 @@ def test_a_command_takes_a_name_anywhere(here: Here, tmp_path: Path) -> None:
     assert "stanfordnlp/sst2" in told
     assert "Random" in told
     assert names(here("fit", "--config", "euds/sst", code=2), "euds/sst2")
+
+
+def test_a_folder_of_that_name_hides_no_config_and_a_long_name_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "euds" / "sst2").mkdir(parents=True)
+    assert with_config_files(["fit", "--config", "euds/sst2"]) == ["fit", "--config", str(SST2)]
+    for name in ("x" * 300, "x" * 5000):
+        with mistake(UserError, "There is no config", option="--config"):
+            with_config_files(["fit", "--config", name])

@@ -180,8 +180,7 @@ def test_a_pilot_goes_on_where_it_was_stopped(
         return trained(self, *arguments)
 
     monkeypatch.setattr(SmallTrainings, "_trained", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        here("pilot", *task, *LIMITS, "--output", "run")
+    here("pilot", *task, *LIMITS, "--output", "run", code=130)
     assert not (tmp_path / "run" / "pilot.json").exists()
     left[0] = 100
     here("pilot", *task, *LIMITS, "--output", "run")

@@ -158,7 +158,8 @@ def test_tables_and_reports_refuse_such_a_place(here: Here, tmp_path: Path) -> N
     run.costs.write_text("")
     bad = places(tmp_path)["a loop"]
     assert names(here("report", run.path, "--output", bad, code=2), "--output")
-    table = ["table", "--config", "nowhere.yaml"]
+    (tmp_path / "table.yaml").touch()
+    table = ["table", "--config", "table.yaml"]
     assert "error: --output" in here(*table, "--output", bad, code=2)
     assert "error: --jobs" in here(*table, "--output", tmp_path / "table", "--jobs", "0", code=2)
 

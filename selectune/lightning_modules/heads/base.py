@@ -139,7 +139,10 @@ def _check_classifier(network: Any, source: ModelSource, missing: Iterable[str])
     Raises:
         CheckpointError: it cannot be found, or the decoder that makes its state is missing.
     """
-    tokenizer = load_tokenizer(source.folder)
+    try:
+        tokenizer = load_tokenizer(source.folder)
+    except CheckpointError:  # told where one is needed to make batches
+        return
     # batches are padded with the tokenizer's token, which a decoder's config may not know, or have another one of
     network.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     if any("decoder." in name for name in missing):

@@ -206,6 +206,8 @@ def load_trained(
     """
     try:
         network, missing = load_network(auto_class, source)
+    except CheckpointError:
+        raise
     except ValueError as error:
         raise CheckpointError(f"{source.described} is of a kind without a {kind} head, but {remedy}.") from error
     if missing or network.config.num_labels < least_labels:
