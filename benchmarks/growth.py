@@ -9,8 +9,9 @@ own with an empty cache. `load` reads a parquet file, splits it and fingerprints
 tokens; the other stages are those of the ledger of `python main.py select`: `score` (three entropies and embeddings)
 and `select` by `IGSE`, `solve` by `GOTD` towards 1,000 rows; `report` is the run's page made again, without imports.
 
-`exponent` is that of the growth between the two largest sizes once the constant is removed, which is what the smallest
-size takes: log(((t3 - t1) / (t2 - t1))) / log(n3 / n2). `peak_rss_anon_mb` is the most anonymous memory of a `select`.
+`exponent` is that of the growth from a tenth of the largest size to it once the constant is removed, which is what the
+smallest size takes: log((t3 - t1) / (t2 - t1)) / log(n3 / n2). `peak_rss_anon_mb` is the most anonymous memory of a
+`select`.
 """
 
 from __future__ import annotations
@@ -136,14 +137,14 @@ def reported(run: Path) -> dict[str, float]:
 
 
 def growth(rows: list[Row]) -> list[Row]:
-    """Exponent of each stage between the two largest sizes that are a decade or so apart, the constant removed."""
+    """Exponent of each stage from a tenth of the largest size to it, the constant removed."""
     found = []
     for stage in STAGES:
         by_size = {int(row.variant.split()[0]): row.value for row in rows if row.case == stage}
         least, *_, largest = sorted(by_size)
         middle = min(by_size, key=lambda size: abs(math.log(size * 10 / largest)))
-        if by_size[largest] >= LEAST_S:
-            more = [by_size[size] - by_size[least] for size in (middle, largest)]
+        more = [by_size[size] - by_size[least] for size in (middle, largest)]
+        if by_size[largest] >= LEAST_S and min(more) > 0:
             exponent = math.log(more[1] / more[0]) / math.log(largest / middle)
             found.append(Row(stage, f"{middle} to {largest} rows", "exponent", exponent))
     return found

@@ -3,7 +3,7 @@
     python benchmarks/minhash.py --csv results/minhash.csv  # 5,000 texts, five rounds; some minutes
     python benchmarks/minhash.py --rows 20000 --check       # exits with 1 where ours is not faster
 
-Made-up texts of 5 to 60 tokens, a tenth of them copies with a token or two changed; shingles of 5 tokens, 128 entries,
+Made-up texts of 5 to 60 tokens, a tenth of them copies whose last token is another; shingles of 5 tokens, 128 entries,
 groups of rows that agree in 0.8 of them. `sketch_s` and `group_s` are medians over rounds, `ratio` is that of both
 together within a round; `copies` is the share of the planted copies that are in a group with their source.
 """

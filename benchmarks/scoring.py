@@ -135,12 +135,14 @@ class Bench:
     def bare(self, ids: np.ndarray) -> None:
         """The encoder and the head's product over planned batches."""
         layer = self.network.get_output_embeddings()
+        half = torch.bfloat16 if self.device == "cuda" else layer.weight.dtype  # cast once, as the engine's are
+        weight, bias = layer.weight.to(half), layer.bias if layer.bias is None else layer.bias.to(half)
         for batch in self.batches(ids):
             content = ~batch["special"]
 
             def product(hidden: torch.Tensor, content: torch.Tensor = content) -> torch.Tensor:
-                for block in hidden[content].split(256):
-                    F.linear(block, layer.weight, layer.bias)
+                for block in hidden[content].split(256 if self.device == "cpu" else 2048):
+                    F.linear(block, weight, bias)
                 return hidden[:0]
 
             with before_output(self.network, product):
