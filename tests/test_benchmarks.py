@@ -22,7 +22,7 @@ def test_a_page_shows_the_table_of_the_numbers_in_results(page: str) -> None:
 
 def test_every_line_has_its_numbers_and_a_missed_bar_is_told() -> None:
     claim = run_all.Claim(
-        "less", "startup", lambda values: values["select", "difference", "peak_rss_anon_mb"], 1e-3, True
+        "less", "memory", lambda values: values["select", "difference", "peak_rss_anon_mb"], 1e-3, True
     )
     assert claim.line().endswith("**no** |")
     absent = run_all.Claim("not run", "startup", lambda values: values["no", "such", "case"], 1.0)
