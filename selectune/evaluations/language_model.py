@@ -144,8 +144,8 @@ class CausalModel(LanguageModel):
         """Log probabilities of continuations after their contexts, as ``lm-evaluation-harness`` takes them.
 
         Spaces at the end of a context belong to the continuation. The continuation's tokens are those of both texts
-        together, less as many as the context alone has. An empty context is the end-of-text token. Of a text that is
-        longer than the model reads, its end is kept.
+        together, less as many as the context alone has. A context without tokens is the end-of-text token. Of a text
+        that is longer than the model reads, its end is kept, and of a continuation its last tokens alone are predicted.
         """
         pairs = [self._pair(context, continuation) for context, continuation in zip(contexts, continuations)]
         # labels of one token follow the same input, which is then read once
@@ -153,14 +153,14 @@ class CausalModel(LanguageModel):
         for place, (before, after) in enumerate(pairs):
             read.setdefault(tuple((before + after)[:-1][-self.room :]), []).append(place)
         inputs = list(read)
-        sums, counts = np.zeros(len(pairs)), np.array([len(after) for _, after in pairs])
+        sums, counts = np.zeros(len(pairs)), np.array([min(len(after), self.room) for _, after in pairs])
         lengths = np.array([len(one) for one in inputs])
         for batch in plan_batches(lengths, BATCH_TOKENS, padding=EVALUATION_PADDING):
             rows = [inputs[i] for i in batch]
             predicted = [max(counts[place] for place in read[row]) for row in rows]
             for row, logs in zip(rows, self._log_probabilities(rows, predicted)):
                 for place in read[row]:
-                    sums[place] = _sum_of(logs[-counts[place] :], pairs[place][1])
+                    sums[place] = _sum_of(logs[-counts[place] :], pairs[place][1][-counts[place] :])
         return Scored(sums, counts)
 
     def losses(self, texts: Sequence[str], max_length: int) -> Scored:
@@ -212,7 +212,7 @@ class CausalModel(LanguageModel):
         if not context:
             return [self.stop], self.tokens_of(continuation)
         before, both = self.tokens_of(context), self.tokens_of(context + continuation)
-        return before, both[len(before) :]
+        return before or [self.stop], both[len(before) :]
 
     def _log_probabilities(self, rows: Sequence[Sequence[int]], predicted: list[int]) -> Sequence[torch.Tensor]:
         """Log probabilities of all tokens after so many of the last ones of each row, shape (predicted, vocabulary)."""

@@ -65,6 +65,25 @@ def test_a_long_text_is_cut_at_its_beginning(model: CausalModel) -> None:
     assert pairs.log_probability[0] == pytest.approx(pairs.log_probability[1], abs=1e-3)
 
 
+def test_of_a_continuation_that_is_too_long_the_last_tokens_are_predicted(model: CausalModel) -> None:
+    long = f" {' '.join(TEXTS * 30)}"
+    ids = model.tokens_of(f"{TEXTS[0]}{long}")
+    assert len(model.tokens_of(long)) > model.room
+    scored = model.score([TEXTS[0], TEXTS[1]], [long, " good"])
+    with torch.no_grad():
+        logits = model.network(input_ids=torch.tensor([ids[:-1][-model.room :]])).logits[0].double().log_softmax(-1)
+    expected = logits.gather(1, torch.tensor(ids[-model.room :])[:, None]).sum()
+    assert scored.log_probability[0] == pytest.approx(float(expected), abs=1e-3)
+    assert scored.log_probability[1] == pytest.approx(harness(model, TEXTS[1], " good"), abs=1e-4)
+    assert scored.tokens.tolist() == [model.room, 1]
+
+
+def test_a_context_without_tokens_is_an_empty_one(model: CausalModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    empty, tokens_of = model.score([""], [" good"]), model.tokens_of
+    monkeypatch.setattr(model, "tokens_of", lambda text: tokens_of(text.removeprefix("\u200b")))
+    assert model.score(["\u200b"], [" good"]).log_probability == pytest.approx(empty.log_probability)
+
+
 def test_losses_are_of_every_token_but_the_first(model: CausalModel) -> None:
     scored = model.losses([TEXTS[0], TEXTS[1].split()[0], TEXTS[2]], max_length=6)
     assert scored.tokens[1] == 0
