@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
 from selectune.callbacks.cost_ledger import CostLedger
 from selectune.callbacks.predictions import RowFigures
@@ -45,7 +46,8 @@ class StaysStopped(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Ask the callbacks that a checkpoint has restored."""
         stopping = [one for one in trainer.early_stopping_callbacks if one is not None] if trainer.ckpt_path else []
-        if any(one.stopped_epoch or one.wait_count >= max(1, one.patience) for one in stopping):
+        # not `stopped_epoch`, which is 0 of a fit that ended in its first epoch
+        if any(one.stopping_reason is not EarlyStoppingReason.NOT_STOPPED for one in stopping):
             trainer.should_stop = True
 
 

@@ -47,14 +47,16 @@ def test_it_ends_early_and_everything_counts_the_epochs_that_were_run(
     assert read_verdict(run) is not None
 
 
+# the second reaches its threshold with the first validation, at the end of epoch 0
+@pytest.mark.parametrize("stopping", [STOPPING, (*STOPPING, "--trainer.callbacks.stopping_threshold", "100")])
 def test_a_run_that_had_stopped_before_it_was_killed_trains_no_further(
-    here: Here, selecting: list[str], tmp_path: Path
+    stopping: tuple[str, ...], here: Here, selecting: list[str], tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    here("fit", *selecting, *STOPPING, "--output", run)
+    here("fit", *selecting, *stopping, "--output", run)
     before = metrics_of(run)
     (run / "done.json").unlink()  # killed while it was tested, say
-    here("fit", *selecting, *STOPPING, "--output", run)
+    here("fit", *selecting, *stopping, "--output", run)
     trained = [record for record in read_ledger(run / "cost.jsonl") if record.stage == "train" and record.examples]
     assert len(trained) == 1
     assert metrics_of(run)["test/loss"] == pytest.approx(before["test/loss"], abs=1e-6)
