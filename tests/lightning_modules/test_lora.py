@@ -11,11 +11,13 @@ import lightning.pytorch as pl
 import pytest
 import torch
 
-from selectune import CostLedger, FineTuner, TextClassification
+from selectune import CostLedger, FineTuner, LanguageModeling, TextClassification
 from selectune.common.errors import CheckpointError, UserError
 from selectune.common.flop_formulas import adamw_flops
+from selectune.costs.flops import count_flops
 from selectune.costs.ledger import read_ledger
 from selectune.data.sources import find_model
+from selectune.lightning_modules.heads.base import before_output
 from selectune.lightning_modules.lora import Lora
 from tests.conftest import Here, Shared, metrics_of
 from tests.mistakes import mistake
@@ -29,9 +31,10 @@ def data(data_folder: Path) -> TextClassification:
     return TextClassification(str(data_folder), max_length=32, seed=3)
 
 
-def fitted(data: TextClassification, model: Path, lora: Lora | None, *callbacks: pl.Callback, **options: Any) -> Any:
+def fitted(data: Any, model: Path, lora: Lora | None, *callbacks: pl.Callback, **options: Any) -> Any:
     module = FineTuner(str(model), learning_rate=1e-2, seed=3, lora=lora)
-    trainer_for(max_epochs=1, num_sanity_val_steps=0, callbacks=list(callbacks), **options).fit(module, data)
+    settings = {"max_epochs": 1, "num_sanity_val_steps": 0, "callbacks": list(callbacks)} | options
+    trainer_for(**settings).fit(module, data)
     return module
 
 
@@ -54,10 +57,11 @@ def test_weights_stay_but_for_the_adapter_and_the_head(data: TextClassification,
     assert all(weights.abs().max() > 0 for weights in adapted), "B starts from 0, and every layer learns"
     # The ledger: forward passes cost the adapters' products more, backward passes no gradients of frozen weights.
     whole = CostLedger()
-    fitted(data, model_folder, None, whole)
+    unadapted = fitted(data, model_folder, None, whole)
     mine, full = (next(one for one in ledger.ledger.records if one.stage == "train") for ledger in (costs, whole))
     assert mine.flops < full.flops
-    forward = [ledger.counts.flops_of(module, False).of_batch(1, 8) for ledger in (costs, whole)]
+    each = (costs, module), (whole, unadapted)
+    forward = [ledger.counts.flops_of(one, False).of_batch(1, 8) for ledger, one in each]
     assert forward[0] > forward[1]
     n_trained = sum(weights.numel() for weights in module.network.parameters() if weights.requires_grad)
     assert costs.counts.step == adamw_flops(n_trained) < whole.counts.step
@@ -74,6 +78,35 @@ def test_the_flops_are_those_that_a_step_does(data: TextClassification, model_fo
         module.network.eval()
         module.network(input_ids=ids).logits.sum().backward()
     assert counted == pytest.approx(counter.get_total_flops(), rel=1e-6)
+
+
+@pytest.fixture
+def masked(data_folder: Path) -> LanguageModeling:
+    return LanguageModeling(str(data_folder), max_length=24, seed=3, max_train_rows=40)
+
+
+def test_the_flops_of_a_masked_language_model_are_those_that_a_step_does(
+    masked: LanguageModeling, model_folder: Path
+) -> None:
+    """Its vocabulary layer is frozen, and makes no product for a gradient of its own."""
+    module = fitted(masked, model_folder, Lora(r=4), max_steps=1)
+    module.head.probability = 0.25
+    counted = module.head.flops(module.network, backward=True).of_batch(2, 24)
+    ids, places = torch.ones(2, 24, dtype=torch.long), torch.arange(24).expand(2, 24) < 6
+    module.network.eval()
+    with before_output(module.network, lambda hidden: hidden[places]):
+        done = count_flops(lambda: module.network(input_ids=ids).logits.sum().backward())
+    assert counted == pytest.approx(done, rel=1e-6)
+
+
+def test_checkpoints_hold_no_frozen_weights_that_are_tied(
+    masked: LanguageModeling, model_folder: Path, tmp_path: Path
+) -> None:
+    module = fitted(masked, model_folder, Lora(r=4), SaveAt(tmp_path / "first.ckpt", 1), max_steps=1)
+    assert module.network.cls.predictions.decoder.weight is module.network.get_input_embeddings().weight
+    held = torch.load(tmp_path / "first.ckpt", weights_only=True)["state_dict"]
+    trained = {name for name, weights in module.named_parameters() if weights.requires_grad}
+    assert {name for name in held if name.startswith("network.")} == trained
 
 
 def test_checkpoints_hold_what_is_trained_and_a_fit_goes_on_from_them(

@@ -75,7 +75,9 @@ class MaskedLMHead(LanguageModelHead):
         """As for all heads, but the vocabulary product is made at the masked positions only, in expectation."""
         whole = super().flops(network, backward)
         layer = network.get_output_embeddings()
-        product = 2 * layer.weight.numel() * (3 if backward else 1)
+        # the backward pass makes it for the states, and once more for the weights unless they are frozen
+        passes = 1 + backward * (1 + layer.weight.requires_grad)
+        product = 2 * layer.weight.numel() * passes
         method = f"{whole.method}; vocabulary product at {self.probability:.0%} of the positions".replace("%", " %")
         return FlopModel(whole.constant, whole.linear - (1 - self.probability) * product, whole.quadratic, method)
 
