@@ -7,6 +7,8 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 
 def trainer_for(**settings: Any) -> pl.Trainer:
@@ -21,6 +23,22 @@ class NoDropout(pl.Callback):
         for module in pl_module.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
+
+
+class Crossings(TorchDispatchMode):
+    """Notes operations for which the host waits: numbers that it reads, and what it copies to the device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        tensors = [one.device for one in tree_leaves((args, out)) if isinstance(one, torch.Tensor)]
+        copied = func.overloadpacket in (torch.ops.aten._to_copy, torch.ops.aten.copy_) and len(set(tensors)) > 1
+        if copied or func.overloadpacket is torch.ops.aten._local_scalar_dense:
+            self.seen.append(str(func))
+        return out
 
 
 class SaveAt(pl.Callback):

@@ -56,6 +56,7 @@ class Loaders(TaskData):
             sampler=self._train_sampler(),
             num_workers=self.num_workers,
             worker_init_fn=outlive_sigterm,
+            pin_memory=self._pinned,
             batches_done=lambda: loop.current.processed if loop else 0,
         )
 
@@ -102,13 +103,22 @@ class Loaders(TaskData):
 
     def predict_dataloader(self) -> DataLoader:
         """Batches of the held-out split."""
-        return batch_loader(self._planned("test"))
+        return batch_loader(self._planned("test"), pin_memory=self._pinned)
 
     def _eval_dataloader(self, *splits: str) -> DataLoader:
         """Every row of some splits once, over all ranks; a batch has rows of one split and names it."""
         batches: ConcatDataset[Any] = ConcatDataset([self._planned(split) for split in splits])
         sampler = EvalSampler(len(batches), *world())
-        return batch_loader(batches, sampler=sampler, num_workers=self.num_workers, worker_init_fn=outlive_sigterm)
+        return batch_loader(
+            batches, sampler=sampler, num_workers=self.num_workers, worker_init_fn=outlive_sigterm,
+            pin_memory=self._pinned,
+        )  # fmt: skip
+
+    @property
+    def _pinned(self) -> bool:
+        """Whether tensors lie where a CUDA device copies them from while it computes."""
+        trainer: Any = self.trainer
+        return trainer is not None and trainer.strategy.root_device.type == "cuda"
 
     def _planned(self, split: str) -> PlannedBatches:
         plan = plan_batches(self.tokens[split].lengths, self.max_batch_tokens, world()[1], EVALUATION_PADDING)

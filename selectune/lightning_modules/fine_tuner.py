@@ -203,19 +203,20 @@ class FineTuner(pl.LightningModule):
         pass each.
         """
 
-        def loss_of(micro: dict[str, Any]) -> tuple[Tensor, float]:
+        def loss_of(micro: dict[str, Any]) -> tuple[Tensor, float | Tensor]:
             output = self.head.forward(self.network, micro)
             return output.loss_sum, output.items
 
         *first, last = batch["micro_batches"]
         outputs = [*(recomputed(loss_of, micro, use_reentrant=False) for micro in first), loss_of(last)]
         total = torch.stack([loss for loss, _ in outputs]).sum()
-        items = torch.tensor(float(sum(count for _, count in outputs)), device=total.device)
+        # no number comes from the host or goes there, which would wait for the device
+        items = torch.zeros((), device=total.device) + sum(count for _, count in outputs)
         if self.trainer.world_size > 1:
             # DDP averages gradients over ranks, so each rank's sum is divided by its share of all items
             torch.distributed.all_reduce(items)
             items = items / self.trainer.world_size
-        loss = total / torch.where(items > 0, items, 1.0)
+        loss = total / (items + (items == 0))
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=batch["n_rows"])
         return loss
 
@@ -233,7 +234,7 @@ class FineTuner(pl.LightningModule):
         if output.items:  # else nothing was masked
             self.metrics[_key(split)].update(output.predictions, output.targets)  # type: ignore[operator]
             self.losses[split][0] += float(output.loss_sum)
-            self.losses[split][1] += output.items
+            self.losses[split][1] += float(output.items)
         return output
 
     def on_validation_epoch_end(self) -> None:
@@ -276,7 +277,9 @@ class FineTuner(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add every rank's random states, so that a run goes on in mid-epoch as if it had not been interrupted."""
         if self._adapter is not None:
-            frozen = {name for name, weights in self.named_parameters() if not weights.requires_grad}
+            # weights that are tied have a name each
+            named = self.named_parameters(remove_duplicate=False)
+            frozen = {name for name, weights in named if not weights.requires_grad}
             checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k not in frozen}
         checkpoint["random_states"] = gather(random_states(self.device))
         checkpoint["head"] = self.head.state if self.head else {}

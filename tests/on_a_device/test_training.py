@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -16,10 +17,11 @@ import yaml
 from selectune import CostLedger, FineTuner, LanguageModeling, QuestionAnswering, TextClassification
 from selectune.callbacks.predictions import RowFigures, write_predictions
 from selectune.costs.ledger import read_ledger
+from selectune.lightning_modules.heads import ClassificationHead
 from tests.conftest import REPOSITORY, Here, metrics_of, sentences, write_split
 from tests.on_a_device.conftest import CPU, Enter, Place
 from tests.squad_data import squad_rows, write_squad
-from tests.trainers import NoDropout, SaveAt
+from tests.trainers import Crossings, NoDropout, SaveAt
 
 pytestmark = pytest.mark.filterwarnings("ignore:An output with one or more elements was resized")
 
@@ -89,6 +91,27 @@ def _fitted(place: Place, model: Path, data: Made, folder: Path, costs: CostLedg
     if module.head.row_metrics:
         assert pq.read_table(folder / "test_scores.parquet")["row_id"].to_pylist() == list(range(20))
     return {name: float(value) for name, value in metrics.items()}
+
+
+def test_a_step_moves_no_number_between_host_and_device(there: Place) -> None:
+    class Echo(torch.nn.Module):
+        config = SimpleNamespace()
+
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
+            return SimpleNamespace(logits=input_ids)
+
+    module = FineTuner("none", head=ClassificationHead(["bad", "good"], weights=[1.0, 3.0]))
+    module.network, module._trainer = Echo(), SimpleNamespace(world_size=1)  # type: ignore[assignment]
+    module.log = lambda *_, **more: None  # type: ignore[method-assign]
+    logits, labels = torch.tensor([[0.0, 1.0], [2.0, 0.0]], device=there.device), torch.tensor([0, 1])
+    row = {"input_ids": logits, "attention_mask": logits, "labels": labels.to(there.device)}
+    batch = {"micro_batches": [row], "n_rows": 2}
+    module.training_step(batch, 0)  # the weights of the classes move once
+    with Crossings() as crossings:
+        loss = module.training_step(batch, 1)
+    assert crossings.seen == []
+    expected = torch.nn.functional.cross_entropy(logits.cpu(), labels, torch.tensor([1.0, 3.0]))
+    assert float(loss) == pytest.approx(float(expected))
 
 
 @pytest.mark.parametrize("clip", [None, pytest.param(1.0, marks=pytest.mark.slow)], ids=["fused", "clipped"])

@@ -28,7 +28,7 @@ class Output:
     """Loss and predictions of a batch."""
 
     loss_sum: Tensor  # summed over the items, a scalar with a gradient
-    items: float  # rows of a classifier, or their summed weights; predicted tokens of a language model
+    items: float | Tensor  # rows of a classifier, or their summed weights; predicted tokens of a language model
     predictions: Tensor  # for the metrics, shape (rows, ...)
     targets: Tensor  # for the metrics, shape (rows, ...)
 

@@ -73,7 +73,7 @@ class ClassificationHead(Head):
         if self.weights is not None:
             self.weights = self.weights.to(logits.device)
         loss = nn.functional.cross_entropy(logits, labels, self.weights, reduction="sum")
-        items = len(logits) if self.weights is None else float(self.weights[labels].sum())
+        items = len(logits) if self.weights is None else self.weights[labels].sum()
         return Output(loss, items, logits.detach(), labels)
 
     def predict(self, network: nn.Module, batch: dict[str, Any]) -> dict[str, Any]:
