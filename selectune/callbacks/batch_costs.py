@@ -16,6 +16,7 @@ from selectune.costs.flops import FlopModel, UnfitFlopsError, made_up_row, model
 from selectune.costs.ledger import StageCost
 
 UNKNOWN_MODEL = "not counted: the FLOPs of a model that is none of transformers"
+UNKNOWN_TARGET = "not counted: the FLOPs of a decoder whose texts are as long as they are"
 UNKNOWN_ROWS = "not counted: a batch without input_ids"
 
 
@@ -23,7 +24,7 @@ class Work(NamedTuple):
     """A batch as a ledger counts it."""
 
     examples: int
-    tokens: int  # padding left out
+    tokens: int | torch.Tensor  # padding left out; on the batch's device, which is not waited for, where it adds it up
     shape: tuple[int, int] | None  # rows and padded length of what the model reads; None where there are no input_ids
 
     @classmethod
@@ -34,19 +35,23 @@ class Work(NamedTuple):
             if "rows" in batch and "n_tokens" in batch:
                 return cls(len(batch["rows"]), batch["n_tokens"], shape)
             mask = batch.get("attention_mask")
-            return cls(shape[0], ids.numel() if mask is None else int(mask.sum()), shape)
+            return cls(shape[0], ids.numel() if mask is None else mask.sum(), shape)
         first = next((leaf for leaf in tree_leaves(batch) if isinstance(leaf, torch.Tensor) and leaf.ndim), None)
         return cls(0 if first is None else len(first), 0, None)
 
 
 class BatchCosts:
-    """Counts the FLOPs of a model once, and adds what its batches take to a stage."""
+    """Counts the FLOPs of a model once, and adds what its batches take to a stage.
+
+    A model of which other weights are trained than before needs a fresh one.
+    """
 
     def __init__(self) -> None:
         self.step: int | None = 0  # FLOPs of a step of the optimizers, None where unknown
         self.step_method = ""
         self.counting = False  # whether the model is called to count it now
-        self._flops: dict[bool, FlopModel | str] = {}
+        self._module: Any = None
+        self._flops: dict[bool, FlopModel | str] = {}  # of the module
 
     def optimized_by(self, optimizers: Iterable[Any]) -> None:
         """Take the FLOPs of a step from the optimizers of a training."""
@@ -59,6 +64,8 @@ class BatchCosts:
 
     def flops_of(self, module: Any, backward: bool) -> FlopModel | str:
         """FLOPs of a row, forward alone or with the backward pass; or why they are unknown."""
+        if module is not self._module:
+            self._module, self._flops = module, {}
         if backward not in self._flops:
             both, self.counting = self._flops.get(True), True
             try:
@@ -73,7 +80,8 @@ class BatchCosts:
 
     def add(self, cost: StageCost, module: Any, work: Sequence[tuple[Any, Any]], stepped: bool = False) -> None:
         """Add the parts of a batch, each with its passes (whether backward too), and the optimizer's step, at once."""
-        examples = tokens = padded_tokens = 0
+        examples = padded_tokens = 0
+        tokens: int | torch.Tensor = 0
         flops: list[Any] = [self.step] if stepped else []
         methods = []
         for batch, passes in work:
@@ -97,10 +105,25 @@ def _counted(module: Any, backward: bool) -> FlopModel:
         return counted
     if (model := _model_in(module)) is None:
         raise UnfitFlopsError(UNKNOWN_MODEL)
-    return model_flops(model, partial(made_up_row, model), backward)
+    if model.config.is_encoder_decoder and not _is_classifier(model):
+        raise UnfitFlopsError(UNKNOWN_TARGET)
+    try:
+        return model_flops(model, partial(made_up_row, model), backward)
+    except UnfitFlopsError:
+        raise
+    except Exception as error:  # of somebody's model, whose training goes on with its FLOPs unknown
+        reason = next(iter(str(error).splitlines()), "")
+        raise UnfitFlopsError(f"not counted: {type(error).__name__}: {reason}") from error
 
 
-def _model_in(module: nn.Module) -> nn.Module | None:
+def _is_classifier(model: Any) -> bool:
+    """Whether a decoder, if there is one, reads the encoder's row once more."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as KNOWN
+
+    return type(model).__name__ in KNOWN.values()
+
+
+def _model_in(module: nn.Module) -> Any:
     if (transformers := sys.modules.get("transformers")) is None:  # else it cannot hold such a model
         return None
     return next((one for one in module.modules() if isinstance(one, transformers.PreTrainedModel)), None)

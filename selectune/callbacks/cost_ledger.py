@@ -59,10 +59,11 @@ class CostLedger(pl.Callback):
         self.counts, self._steps = BatchCosts(), 0
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Set the ledger's rank, and forget the training of an earlier fit."""
+        """Set the ledger's rank, and forget the training of an earlier fit, which may have trained other weights."""
         self.begin(trainer)
         if stage == "fit":
             self._training, self._kept = None, ()
+            self.counts = BatchCosts()
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Let a later fit be an attempt of its own."""

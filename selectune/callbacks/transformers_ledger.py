@@ -11,6 +11,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
+from transformers.trainer_utils import SaveStrategy
 
 from selectune.callbacks.batch_costs import BatchCosts
 from selectune.common.errors import RunDirectoryError
@@ -24,9 +25,9 @@ from selectune.costs.record import AGAIN, Kept, Part, Stage
 class TransformersCostLedger(TrainerCallback, ExportableState):
     """Writes a record of ``cost.jsonl`` for a training and for each evaluation or prediction, as `CostLedger` does.
 
-    Batches are counted where the model is called with ``input_ids``. An evaluation begins with
-    its first batch, which is the first call of the model that trains nothing, as transformers tells of its end alone.
-    Checkpoints hold what the training has cost so far.
+    Batches are counted where the model is called with ``input_ids``. An evaluation begins with its first batch, as
+    transformers tells of its end alone: with the call of the model after which it tells of a batch. Calls that are
+    none of the Trainer's are charged to no stage. Checkpoints hold what the training has cost so far.
 
     Args:
         run: the folder whose ``cost.jsonl`` is written; None keeps the records in memory, as ``ledger.records``.
@@ -50,6 +51,7 @@ class TransformersCostLedger(TrainerCallback, ExportableState):
         self._training: StageCost | None = None
         self._evaluation: StageCost | None = None
         self._model: Any = None  # whose calls are counted
+        self._hook: Any = None  # that counts them
         self._batches = 0
         self._begun = False
 
@@ -64,8 +66,10 @@ class TransformersCostLedger(TrainerCallback, ExportableState):
     def on_init_end(self, args: Any, state: Any, control: Any, model: Any = None, **more: Any) -> None:
         """Watch the calls of the model."""
         if model is not None and model is not self._model:
+            if self._hook is not None:
+                self._hook.remove()
             self._model = model
-            model.register_forward_pre_hook(self._called, with_kwargs=True)
+            self._hook = model.register_forward_pre_hook(self._called, with_kwargs=True)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """Start the clock, and count the FLOPs of a row: counting is work too.
@@ -75,6 +79,7 @@ class TransformersCostLedger(TrainerCallback, ExportableState):
         """
         self._close(False)  # of a training that an error has ended
         self.on_init_end(args, state, control, model := more["model"])
+        self._costs = BatchCosts()  # other weights may be trained than before
         path, resumed = self.ledger.path, state.global_step > 0
         if path is not None and self._occupied and not resumed and world()[0] == 0:
             raise RunDirectoryError(
@@ -104,14 +109,26 @@ class TransformersCostLedger(TrainerCallback, ExportableState):
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """Note the cost of a checkpoint that follows, on all ranks."""
-        if control.should_save and self._training is not None and self._before is not None:
+        if control.should_save:
+            self._note_cost()
+
+    def _note_cost(self) -> None:
+        if self._training is not None and self._before is not None:
             mine = asdict(Kept.of(self._training.so_far().to_json()))
             self._training.heartbeat(at_once=True)  # the checkpoint must not outlive its cost
             self.saved = [*self._before, *gather(mine)]
 
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        """Know that the batch was one of an evaluation."""
+        if self._evaluation is not None and not self._evaluation.confirmed:
+            self._begin(args.device)
+            self._evaluation.confirm()
+
     def on_evaluate(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """Write the evaluation's record, and let the training's clock run on."""
         self._end_evaluation()
+        if args.save_strategy == SaveStrategy.BEST:  # transformers decides only now whether to save
+            self._note_cost()
 
     def on_predict(self, args: Any, state: Any, control: Any, metrics: Any, **more: Any) -> None:
         """Write the prediction's record."""
@@ -137,27 +154,31 @@ class TransformersCostLedger(TrainerCallback, ExportableState):
             return
         batch = inputs if "input_ids" in inputs or not args else {"input_ids": args[0]} | inputs
         if model.training:
+            if self._evaluation is not None and not self._evaluation.confirmed:
+                self._end_evaluation()  # of a call that was none of the Trainer's
             if self._training is not None:
                 self._batches += 1
                 self._costs.add(self._training, model, [(batch, (True,))])
             return
-        if self._evaluation is None:
+        if self._evaluation is None or not self._evaluation.confirmed:
             if self._training is not None:
                 self._training.pause()
-            self._begin(model.device)
+            if not self._begun:
+                self.ledger.device = str(model.device)
             work = f"{self.stage}: validate after {self._batches} batches" if self._batches else ""
-            self._evaluation = self.ledger.open(self.evaluation, self.part, work)
+            # an earlier call that was not confirmed is forgotten
+            self._evaluation = self.ledger.open(self.evaluation, self.part, work, tentative=True)
         self._costs.add(self._evaluation, model, [(batch, (False,))])
 
-    def _end_evaluation(self) -> None:
-        if self._evaluation is not None:
-            self._evaluation.close()
-            self._evaluation = None
+    def _end_evaluation(self, finished: bool = True) -> None:
+        if self._evaluation is not None and self._evaluation.confirmed:
+            self._evaluation.close(finished)
+        self._evaluation = None
         if self._training is not None:
             self._training.resume()
 
     def _close(self, finished: bool) -> None:
-        for cost in (self._evaluation, self._training):
-            if cost is not None:
-                cost.close(finished)
-        self._evaluation = self._training = None
+        self._end_evaluation(finished)
+        if self._training is not None:
+            self._training.close(finished)
+        self._training = None

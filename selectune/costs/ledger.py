@@ -20,13 +20,16 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from selectune.common.files import write_json
 from selectune.common.run_files import RunFiles
 from selectune.costs.ledger_file import LedgerError, append, collect_open, interrupted, next_attempt, read_ledger
 from selectune.costs.meters import EnergyMeter, finish_kernels, peak_cuda, peak_rss
 from selectune.costs.record import STAGES, CostRecord, Kept, Part, Stage, Total, add_up, code_version, totals
+
+if TYPE_CHECKING:
+    from torch import Tensor  # a ledger is read without torch
 
 __all__ = [
     "Ledger", "LedgerError", "StageCost", "append", "collect_open", "interrupted", "next_attempt", "read_ledger",
@@ -72,13 +75,21 @@ class Ledger:
         # rank 0 reads the disk, where a slower rank would find the records of this attempt already
         self.attempt, self.resumed = on_rank_zero(attempt_and_resumed)
 
-    def stage(self, stage: Stage, part: Part = "fit", work: str = "", kept: Iterable[Kept] | None = None) -> StageCost:
+    def stage(
+        self,
+        stage: Stage,
+        part: Part = "fit",
+        work: str = "",
+        kept: Iterable[Kept] | None = None,
+        tentative: bool = False,
+    ) -> StageCost:
         """Begin a stage, which `StageCost.close` or the end of a ``with`` statement ends; see `CostRecord`.
 
         `work` must be the same in each attempt at the same work, and differ from that of other work in this run. An
-        error inside ``with`` still leaves a record, with ``finished=False``.
+        error inside ``with`` still leaves a record, with ``finished=False``. One that is `tentative` leaves nothing
+        until `StageCost.confirm`, so that it may as well be forgotten.
         """
-        return StageCost(self, stage, part, work, None if kept is None else tuple(kept))
+        return StageCost(self, stage, part, work, None if kept is None else tuple(kept), tentative)
 
     open = stage  # reads better without ``with``
 
@@ -101,7 +112,7 @@ class Ledger:
 
 class _Counted(NamedTuple):
     examples: int = 0
-    tokens: int = 0
+    tokens: int | Tensor = 0
     padded_tokens: int = 0
     flops: int | float | None = None
     methods: tuple[str, ...] = ()
@@ -111,8 +122,16 @@ class StageCost:
     """An open stage of a ledger: its clock runs from the start, `add` counts work, `close` writes the record."""
 
     def __init__(
-        self, ledger: Ledger, stage: Stage, part: Part, work: str = "", kept: tuple[Kept, ...] | None = None
+        self,
+        ledger: Ledger,
+        stage: Stage,
+        part: Part,
+        work: str = "",
+        kept: tuple[Kept, ...] | None = None,
+        tentative: bool = False,
     ) -> None:
+        self.stage: Stage = stage
+        self.confirmed = False
         self.ledger, self.part, self.work, self.kept = ledger, part, work, kept
         # Each is replaced as a whole: a heartbeat's thread, or a signal handler amid `add`, sees all or nothing of it.
         self._counted = _Counted()
@@ -124,20 +143,28 @@ class StageCost:
         self._beat = -math.inf
         self._meter = EnergyMeter(ledger.device)
         self._file: Path | None = None
-        self.move_to(stage)  # with a heartbeat at once, so that a kill within the first seconds leaves a trace too
+        if not tentative:
+            self.confirm()
         self.resume()
+
+    def confirm(self) -> None:
+        """Write heartbeats from now on."""
+        self.confirmed = True
+        self.move_to(self.stage)  # at once, so that a kill within the first seconds leaves a trace too
         if self._file is not None:  # a solve may compute for hours between two calls of `add`
-            threading.Thread(target=self._pulse, name=f"ledger-{stage}", daemon=True).start()
+            threading.Thread(target=self._pulse, name=f"ledger-{self.stage}", daemon=True).start()
 
     def add(
         self,
         examples: int = 0,
-        tokens: int = 0,
+        tokens: int | Tensor = 0,
         padded_tokens: int = 0,
         flops: int | float | None = 0,
         method: str | Iterable[str] = "",
     ) -> None:
         """Count work that was done, all of it at once, so that no record holds the rows of a batch without its FLOPs.
+
+        `tokens` may be a number on a device, which is read when something is written, and not waited for before.
 
         FLOPs are unknown as long as neither `flops` nor a `method` was given; a stage without arithmetic passes
         ``add(method="no arithmetic")``. Unknown FLOPs (None) make the whole stage's unknown. Work whose FLOPs are
@@ -151,7 +178,7 @@ class StageCost:
                 known = not methods or total is not None
                 total = (total or 0) + flops if known and flops is not None else None
                 methods = tuple(dict.fromkeys([*methods, *(named or ("method not named",))]))
-            counts = (now.examples + int(examples), now.tokens + int(tokens), now.padded_tokens + int(padded_tokens))
+            counts = (now.examples + int(examples), now.tokens + tokens, now.padded_tokens + int(padded_tokens))
             self._counted = _Counted(*counts, total, methods)
         self.heartbeat()
 
@@ -236,7 +263,7 @@ class StageCost:
             peak_rss_bytes=peak_rss(),
             peak_cuda_bytes=peak_cuda(),
             examples=counted.examples,
-            tokens=counted.tokens,
+            tokens=int(counted.tokens),
             padded_tokens=counted.padded_tokens,
             world_size=self.ledger.world_size,
             rank=self.ledger.rank,
