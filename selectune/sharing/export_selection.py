@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,8 +52,8 @@ def main(args: list[str]) -> int:
         "--output", type=str, required=True, metavar="FOLDER", help="A new folder, for the rows and README.md."
     )
     given = parser.parse_args(args)
-    folder = Path(given.output).expanduser()
-    check_folder(str(folder), "--output")
+    check_folder(os.path.expanduser(given.output), "--output")
+    folder = Path(given.output).expanduser().resolve()
     if folder.is_dir() and any(folder.iterdir()):
         raise UserError(f"--output {folder} holds files already; name a new folder.", option="--output", path=folder)
     print(export_selection(Chosen.read(Path(given.run)), given.to, folder))
@@ -79,8 +80,13 @@ def export_selection(chosen: Chosen, kind: str, folder: Path) -> Path:
     ]
     if kind == "csv" and nested:
         raise UserError(f"csv cannot hold the column '{nested[0]}', which has lists or records; use --to jsonl.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_folder(folder) as partial:
+    # an empty folder stays the one it is, as a shell may be in it
+    whole = folder / "selection" if folder.is_dir() else folder
+    with atomic_folder(whole) as partial:
         WRITERS[kind](rows, partial)
         (partial / CARD).write_text(dataset_card(chosen, rows.column_names, kind), encoding="utf-8")
+    if whole != folder:
+        for file in whole.iterdir():
+            file.rename(folder / file.name)
+        whole.rmdir()
     return folder

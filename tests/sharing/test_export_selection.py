@@ -125,6 +125,23 @@ def test_a_warm_up_exports_its_segments_with_their_domains(here: Here, model_fol
     assert len(data.pool) == 8
 
 
+def test_an_empty_folder_is_filled_and_stays_where_it_is(
+    finished: Path, here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("inside", "aside", "elsewhere"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to("elsewhere")
+    monkeypatch.chdir(tmp_path / "inside")
+    assert here("export_selection", finished, "--to", "csv", "--output", ".").endswith("inside")
+    assert (Path.cwd() / "train.csv").is_file(), "the shell's folder is the one that was filled"
+    here("export_selection", finished, "--to", "hf", "--output", "../aside")
+    here("export_selection", finished, "--to", "csv", "--output", "../link")
+    for name in ("inside", "elsewhere"):
+        assert {file.name for file in (tmp_path / name).iterdir()} == {"README.md", "train.csv"}
+    assert len(opened(tmp_path / "aside", "hf")) == manifest_of(finished)["n_rows"]
+    assert names(here("export_selection", finished, "--to", "csv", "--output", "", code=2), "--output")
+
+
 def mistakes_of(run: Path, folder: Path) -> dict[str, tuple[list[Any], list[object]]]:
     export = ["export_selection", run, "--output", "out", "--to"]
     return {
