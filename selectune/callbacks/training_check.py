@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -127,7 +128,7 @@ class TrainingCheck(pl.Callback):
         problem = loss_problem(outcome.first_loss, outcome.last_loss, outcome.steps)
         if problem is not None and self.failure is None:
             self._of_fit.append(problem)
-        self._report(trainer, self._of_fit)
+        self._report(trainer, pl_module, self._of_fit)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Compare the held-out metric of the model that was fitted with that of a constant answer."""
@@ -148,7 +149,7 @@ class TrainingCheck(pl.Callback):
             constant, n_rows = data.constant_metrics().get(monitor), pl_module.evaluated.get("test")
             if constant is not None and (problem := metric_problem(name, metrics[name], constant, n_rows)) is not None:
                 self._of_test.append(problem)
-        self._report(trainer, self._of_test)
+        self._report(trainer, pl_module, self._of_test)
 
     def _read(self, trainer: pl.Trainer, module: Any) -> None:
         """Check the losses that were not read yet."""
@@ -177,7 +178,7 @@ class TrainingCheck(pl.Callback):
         trainer.fit_loop.min_epochs = trainer.fit_loop.epoch_loop.min_steps = None
         trainer.should_stop = True
 
-    def _report(self, trainer: Any, problems: list[Problem]) -> None:
+    def _report(self, trainer: Any, module: Any, problems: list[Problem]) -> None:
         """Warn of problems, and write the outcome beside the ledger; on rank 0."""
         if trainer.global_rank != 0:
             return
@@ -187,7 +188,9 @@ class TrainingCheck(pl.Callback):
         # what tunes a scorer, or stands for the whole training in a search, is not the run's own
         if costs is not None and costs.ledger.path is not None and costs.stage in ("train", "warm_up"):
             run = RunFiles(costs.ledger.path.parent)
-            self.outcome.write(run.warm_up.path if costs.stage == "warm_up" else run.path)
+            pool = getattr(trainer.datamodule, "pool", None)
+            outcome = replace(self.outcome, model=module.source.described, data="" if pool is None else pool.source)
+            outcome.write(run.warm_up.path if costs.stage == "warm_up" else run.path)
 
 
 def training_failure(trainer: Any) -> Problem | None:

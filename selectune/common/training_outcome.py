@@ -48,6 +48,8 @@ class TrainingOutcome:
     last_loss: float | None  # of as many last steps
     problems: tuple[Problem, ...] = ()  # none for a training that worked
     evaluated: dict[str, int] = field(default_factory=dict)  # rows of its last evaluations, by the metrics' prefix
+    model: str = ""  # where the model that it began with was found, such as local:minilm; earlier versions noted none
+    data: str = ""  # where the rows were found, likewise
 
     @property
     def failed(self) -> bool:

@@ -12,15 +12,14 @@ from typing import Any
 from selectune.common.errors import UserError
 from selectune.common.files import read_mapping
 from selectune.common.run_files import RunFiles, SelectionFiles, adapter_config
+from selectune.common.training_outcome import TrainingOutcome
 from selectune.costs.record import CostRecord, add_up
 from selectune.data.adapters import is_adapter
-from selectune.data.data_files import kind_of
 from selectune.data.given import title_of
-from selectune.data.sources import EMBEDDED_DATA, EMBEDDED_MODEL, EMBEDDED_UNEVEN
 from selectune.report.numbers import SPACE, count, flop, seconds, share
 from selectune.report.run_data import STAGE_NAMES, RunData
 from selectune.selection.manifest import Manifest
-from selectune.sharing.chosen import Chosen
+from selectune.sharing.chosen import Chosen, config_of
 
 CARD = "README.md"
 TEMPLATES = Path(__file__).parent / "templates"
@@ -33,7 +32,6 @@ TASKS = {  # by the end of the name of a network's class
     "LMHeadModel": "text-generation",
 }
 METRICS = {"macro_f1": "f1", "micro_f1": "f1", "matthews": "matthews_correlation", "em": "exact_match"}  # hub's names
-HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?(@[\w./-]+)?")
 COLUMNS = {
     "row_id": "position in the pool that rows were chosen from, which is the train split without its held-out rows",
     "source_row": "position in the source's own train split",
@@ -55,7 +53,8 @@ def dataset_card(chosen: Chosen, columns: Sequence[str], kind: str) -> str:
     """
     from huggingface_hub import DatasetCard, DatasetCardData
 
-    manifest, source = chosen.selection.manifest, on_hub(chosen.data.dataset)
+    manifest = chosen.selection.manifest
+    source = on_hub(chosen.data.dataset, manifest.source)
     files = {"config_name": "default", "data_files": [{"split": "train", "path": f"train.{kind}"}]}
     more: dict[str, Any] = {"configs": [files]} if kind in ("jsonl", "parquet", "csv") else {}
     metadata = DatasetCardData(
@@ -86,10 +85,12 @@ def model_card(run: Path) -> str:
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
     files, of_run = RunFiles(run), RunData.read(run)
-    config = read_mapping(files.config, "restore it, or name another run", "data", "model")
-    given, named = (config["data"].get("init_args") or {}).get("dataset"), str(config["model"].get("checkpoint"))
-    source, base = on_hub(given), on_hub(named)
-    dataset, checkpoint = source or Path(title_of(given)).name, base or Path(named).name  # no path of this machine
+    config = config_of(run)
+    manifest = Manifest.of(of_run.manifest) if of_run.manifest else None
+    outcome = TrainingOutcome.read(run)
+    given, (checkpoint, base) = (config["data"].get("init_args") or {}).get("dataset"), base_of(run)
+    source = on_hub(given, manifest.source if manifest else outcome.data if outcome else "")
+    dataset = source or Path(title_of(given)).name  # no path of this machine
     adapter = is_adapter(files.export)
     described = adapter_config(files.export) if adapter else files.export / "config.json"
     architectures = read_mapping(described, "fit again").get("architectures") or [""]
@@ -113,7 +114,6 @@ def model_card(run: Path) -> str:
         pipeline_tag=task,
         tags=TAGS,
     )
-    manifest = Manifest.of(of_run.manifest) if of_run.manifest else None
     facts = {} if manifest is None else selection_facts(manifest, files.selection)
     intervals = {one.name: [f"{bound:.4f}" for bound in one.bounds or ()] for one in tested}
     card = ModelCard.from_template(
@@ -193,11 +193,33 @@ def manifest_hash(folder: Path) -> str:
         raise UserError(f"{file} cannot be read ({error.strerror}); select again.", path=file) from error
 
 
-def on_hub(name: Any) -> str | None:
-    """The name of a data set or model where it can only be one of the hub, which others can open; else None."""
-    if not isinstance(name, str) or not HUB_NAME.fullmatch(name) or kind_of(name) is not None or Path(name).exists():
+def base_of(run: Path) -> tuple[str, str | None]:
+    """The name of the model that a run's export was made of, without its path, and the hub's name of it, if any.
+
+    A whole model was made of the one before the warm-up; an adapter fits the weights after it alone.
+
+    Raises:
+        UserError: a file of the run is damaged.
+    """
+    files, named = RunFiles(run), str(config_of(run)["model"].get("checkpoint"))
+    outcome, warmed = TrainingOutcome.read(run), TrainingOutcome.read(files.warm_up.path)
+    if warmed is not None and is_adapter(files.export):
+        return files.warm_up.export.resolve().relative_to(run.resolve().parent).as_posix(), None
+    first = warmed or outcome
+    base = on_hub(named, first.model if first else "")
+    return base or Path(named).name, base
+
+
+def on_hub(name: Any, found: str) -> str | None:
+    """The name of a data set or model, where it was found on the hub, so that others find the same there; else None.
+
+    Args:
+        name: that the user gave.
+        found: where a run found it, such as ``hub:bert-base-uncased@<commit>``; empty where that is not known.
+    """
+    if not isinstance(name, str):
         return None
-    return None if name in (EMBEDDED_DATA, EMBEDDED_UNEVEN, EMBEDDED_MODEL) else name
+    return name if re.match(rf"hub:{re.escape(name.partition('@')[0])}([@/ ]|$)", found) else None
 
 
 def cell(text: object) -> str:

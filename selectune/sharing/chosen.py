@@ -22,6 +22,7 @@ from selectune.selection.manifest import Selection
 if TYPE_CHECKING:
     from datasets import Dataset
 
+AGAIN = "restore it, or name another run"
 PLACES = (
     "row_id",
     "source_row",
@@ -118,6 +119,23 @@ def selection_of(run: Path) -> Path:
     )
 
 
+def config_of(run: Path) -> dict[str, Any]:
+    """The config of a run, whose parts are mappings, and so are the arguments of its data.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    file = RunFiles(run).config
+    config = read_mapping(file, AGAIN, "data", "model")
+    warm_up = config.get("warm_up") or {}
+    parts = {"data": config["data"], "model": config["model"], "warm_up": warm_up}
+    parts |= {"warm_up.data": warm_up.get("data") or {}} if isinstance(warm_up, Mapping) else {}
+    for name, part in parts.items():
+        if not isinstance(part, Mapping) or not isinstance(part.get("init_args") or {}, Mapping):
+            raise UserError(f"{file} is damaged (it names no {name}); {AGAIN}.", path=file)
+    return config
+
+
 def load_pool(run: Path, folder: Path) -> tuple[SelectionDataModule, dict[str, Any]]:
     """The loaded data module that a selection of a run was made from, and the run's config.
 
@@ -128,18 +146,20 @@ def load_pool(run: Path, folder: Path) -> tuple[SelectionDataModule, dict[str, A
     Raises:
         UserError: the config is damaged, or the data are not there.
     """
-    config = read_mapping(RunFiles(run).config, "restore it, or name another run", "data", "model")
+    config = config_of(run)
     of_warm_up = folder == RunFiles(run).warm_up.selection
     section = (config.get("warm_up") or {}).get("data") if of_warm_up else config["data"]
     data = _instantiated(section, RunFiles(run).config, config.get("seed_everything"))
     by_tokens = getattr(data, "window", None) is not None and getattr(data, "window_unit", "") == "tokens"
-    data.load(find_model(config["model"]["checkpoint"]) if by_tokens else None)  # whose tokenizer cuts the texts
+    data.load(
+        find_model(str(config["model"].get("checkpoint"))) if by_tokens else None
+    )  # whose tokenizer cuts the texts
     return data, config
 
 
 def _instantiated(section: Any, config: Path, seed: Any) -> SelectionDataModule:
     if not isinstance(section, Mapping):
-        raise UserError(f"{config} is damaged (it names no data); restore it, or name another run.", path=config)
+        raise UserError(f"{config} is damaged (it names no data); {AGAIN}.", path=config)
     arguments = dict(section.get("init_args") or {})
     if arguments.get("seed") is None and isinstance(seed, int) and not isinstance(seed, bool):
         arguments["seed"] = seed

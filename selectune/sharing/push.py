@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from selectune.common.errors import UserError
+from selectune.common.files import read_mapping
 from selectune.common.parser_errors import VerbParser
-from selectune.common.run_files import RunFiles
+from selectune.common.run_files import ADAPTER, RunFiles
 from selectune.data.data_files import error_summary
-from selectune.sharing.cards import CARD, model_card
+from selectune.sharing.cards import CARD, base_of, model_card
 from selectune.sharing.chosen import Chosen
 from selectune.sharing.export_selection import export_selection
 
@@ -55,7 +57,16 @@ def model_files(run: Path) -> dict[str, Path | bytes]:
     files: dict[str, Path | bytes] = {
         file.relative_to(export).as_posix(): file for file in sorted(export.rglob("*")) if file.is_file()
     }
+    if ADAPTER in files:
+        files[ADAPTER] = _shared_adapter(export / ADAPTER, run)
     return files | {CARD: model_card(run).encode()}
+
+
+def _shared_adapter(file: Path, run: Path) -> bytes:
+    """The config of an adapter, in which its model has a name that means something on other machines."""
+    name, base = base_of(run)
+    noted = read_mapping(file, "fit again") | {"base_model_name_or_path": base.partition("@")[0] if base else name}
+    return (json.dumps(noted, indent=2, sort_keys=True) + "\n").encode()
 
 
 def check_repository(name: str) -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import huggingface_hub
@@ -16,7 +17,9 @@ from huggingface_hub import DatasetCard, ModelCard, constants
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from selectune import TextClassification
+from selectune.common.training_outcome import TrainingOutcome
 from selectune.sharing.cards import model_card, on_hub
+from selectune.sharing.push import model_files
 from tests.conftest import Here, manifest_of, metrics_of
 from tests.hub import serving
 from tests.mistakes import names
@@ -68,6 +71,7 @@ def test_the_model_with_its_metrics_costs_and_rows(
     config = yaml.safe_load((copy_of_finished / "config.yaml").read_text())
     config["model"]["checkpoint"] = "someone/tiny@v1"
     (copy_of_finished / "config.yaml").write_text(yaml.safe_dump(config))
+    found(copy_of_finished, model="hub:someone/tiny@0123456789ab")
     told = here("push", copy_of_finished, "--to", "me/model", "--what", "model", "--public")
     assert told.endswith(f"{address}/me/model")
     assert visibility(root) == "public"
@@ -91,15 +95,79 @@ def test_the_model_with_its_metrics_costs_and_rows(
     assert str(copy_of_finished.parent.parent) not in card.text, "no path of this machine"
 
 
-def test_a_card_says_that_the_model_is_an_adapter(copy_of_finished: Path) -> None:
-    export = copy_of_finished / "export"
-    (export / "adapted").mkdir()
-    (export / "config.json").rename(export / "adapted" / "config.json")
-    (export / "adapter_config.json").write_text("{}")
-    card = ModelCard(model_card(copy_of_finished))
+def found(run: Path, **places: str) -> None:
+    """Let a run say that its model or its rows were found elsewhere."""
+    outcome = TrainingOutcome.read(run)
+    assert outcome is not None
+    replace(outcome, **places).write(run)
+
+
+def bytes_of(files: dict[str, Path | bytes]) -> dict[str, bytes]:
+    return {name: content if isinstance(content, bytes) else content.read_bytes() for name, content in files.items()}
+
+
+def test_an_adapter_names_its_model_as_others_find_it(here: Here, arguments: list[str], tmp_path: Path) -> None:
+    here("fit", *arguments, "--model.lora.r", "4", "--trainer.max_steps", "1", "--output", "run")
+    noted = json.loads((tmp_path / "run" / "export" / "adapter_config.json").read_text())
+    model = Path(noted["base_model_name_or_path"])
+    assert model.is_absolute()
+    outcome = TrainingOutcome.read(tmp_path / "run")
+    assert outcome is not None
+    assert (outcome.model, outcome.data) == ("local:tiny", "local:reviews (240 rows)")
+    files = bytes_of(model_files(tmp_path / "run"))
+    for name, content in files.items():
+        assert not [place for place in (model, model.parent, tmp_path) if str(place).encode() in content], name
+    assert json.loads(files["adapter_config.json"]) == noted | {"base_model_name_or_path": "tiny"}
+    card = ModelCard(files["README.md"].decode())
     assert card.data.library_name == "peft"
     assert card.data.pipeline_tag == "text-classification"
+    assert card.data.base_model is None
+    assert card.data.datasets is None
     assert "pipeline(" not in card.text
+
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    config["model"]["checkpoint"], config["data"]["init_args"]["dataset"] = "someone/tiny@v1", "someone/rows"
+    (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(config))
+    found(tmp_path / "run", model="hub:someone/tiny@0123456789ab", data="hub:someone/rows (240 rows)")
+    files = bytes_of(model_files(tmp_path / "run"))
+    assert json.loads(files["adapter_config.json"])["base_model_name_or_path"] == "someone/tiny"
+    card = ModelCard(files["README.md"].decode())
+    assert (card.data.base_model, card.data.datasets) == ("someone/tiny", ["someone/rows"])
+
+    (tmp_path / "run" / "warm_up").mkdir()
+    outcome.write(tmp_path / "run" / "warm_up")
+    warmed = json.loads(bytes_of(model_files(tmp_path / "run"))["adapter_config.json"])
+    assert warmed["base_model_name_or_path"] == "run/warm_up/export", "no adapter of the weights before the warm-up"
+
+
+def test_a_name_is_the_hubs_where_the_run_found_it_there(
+    copy_of_finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = yaml.safe_load((copy_of_finished / "config.yaml").read_text())
+    config["model"]["checkpoint"], config["data"]["init_args"]["dataset"] = "someone/tiny", "reviews"
+    (copy_of_finished / "config.yaml").write_text(yaml.safe_dump(config))
+    monkeypatch.chdir(tmp_path)  # where neither lies, as where the run was made
+    card = ModelCard(model_card(copy_of_finished))
+    assert card.data.base_model is None
+    assert card.data.datasets is None
+    manifest = copy_of_finished / "selection" / "manifest.json"
+    manifest.write_text(json.dumps(manifest_of(copy_of_finished) | {"source": "hub:reviews (240 rows)"}))
+    found(copy_of_finished, model="hub:someone/tiny@0123456789ab")
+    for name in ("reviews", "someone/tiny"):
+        (tmp_path / name).mkdir(parents=True)  # put there after the run
+    card = ModelCard(model_card(copy_of_finished))
+    assert (card.data.base_model, card.data.datasets) == ("someone/tiny", ["reviews"])
+
+
+def test_a_damaged_config_is_told(copy_of_finished: Path, here: Here) -> None:
+    file = copy_of_finished / "config.yaml"
+    good = yaml.safe_load(file.read_text())
+    for change in ({"data": None}, {"data": "x"}, {"model": None}, {"model": "x"}, {"data": {"init_args": "x"}}):
+        file.write_text(yaml.safe_dump(good | change))
+        told = here("push", copy_of_finished, "--to", "me/model", "--what", "model", code=2)
+        assert names(told, file, "damaged")
+    file.write_text(yaml.safe_dump(good | {"warm_up": "x"}))
+    assert names(here("export_selection", copy_of_finished, "--to", "ids", "--output", "o", code=2), file, "warm_up")
 
 
 def test_what_is_missing_or_refused_is_one_sentence(
@@ -125,24 +193,20 @@ def test_what_is_missing_or_refused_is_one_sentence(
     assert not (hub[0] / "datasets").exists()
 
 
-def test_names_of_the_hub_are_told_from_what_lies_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "here").mkdir()
-    for name in ("bert-base-uncased", "org/name", "org/name@v1"):
-        assert on_hub(name) == name
-    for other in (
-        "here",
-        "docstrings",
-        "docstrings-bert",
-        "rows.csv",
-        "rows.txt.gz",
-        "./x",
-        "a/b/c",
-        "/a",
-        None,
-        ["x"],
+def test_names_of_the_hub_are_told_from_what_was_found_here() -> None:
+    assert on_hub("org/name@v1", "hub:org/name@0123456789ab") == "org/name@v1"
+    assert on_hub("org/name", "hub:org/name/config (3 rows)") == "org/name"
+    assert on_hub("name", "hub:name (3 rows)") == "name"
+    for name, place in (
+        ("name", "local:name (3 rows)"),
+        ("name", "hub:names (3 rows)"),
+        ("docstrings", "embedded:docstrings (3 rows)"),
+        ("rows.csv", "file:rows.csv (3 rows)"),
+        ("name", ""),
+        (["name"], "hub:name (3 rows)"),
+        (None, "hub:name"),
     ):
-        assert on_hub(other) is None
+        assert on_hub(name, place) is None
 
 
 @pytest.mark.slow  # a process that imports afresh
