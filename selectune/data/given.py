@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
+from uuid import uuid4
 
 from selectune.common.errors import DataError, EmptyDataError
 from selectune.data.data_files import FileFormat, error_summary, kind_of, load_file
+from selectune.data.labels import labels_of
 from selectune.data.sources import DataSource, find_data
 
 if TYPE_CHECKING:
@@ -89,13 +91,35 @@ def _joined(files: Sequence[Any], how: FileFormat) -> Dataset:
                 f"{file} has the columns {', '.join(part.column_names)}, but {files[0]} has {', '.join(columns)}; make "
                 "them alike."
             )
-    parts = [_plain(part.select_columns(columns)) for part in parts]
+    parts = [_plain(part) for part in parts]
+    for column in columns:
+        if _differs(parts, column):
+            parts = [_with_texts(part, column) for part in parts]
+    parts = [part.select_columns(columns) for part in parts]
     try:
         return concatenate_datasets(parts)
     except ValueError as error:  # of features that cannot be aligned
         column = next(name for name in columns if len({str(part.features[name]) for part in parts}) > 1)
         kinds = " and ".join(sorted({str(getattr(part.features[column], "dtype", "lists")) for part in parts}))
         raise DataError(f"The files {title_of(files)} hold {kinds} in column '{column}'; make them alike.") from error
+
+
+def _differs(parts: Sequence[Dataset], column: str) -> bool:
+    """Whether files hold single values of several types in a column, as all values of a csv file are texts."""
+    from datasets import ClassLabel, Value
+
+    features = [part.features[column] for part in parts]
+    return len({str(one) for one in features}) > 1 and all(isinstance(one, Value | ClassLabel) for one in features)
+
+
+def _with_texts(split: Dataset, column: str) -> Dataset:
+    """The split, the values of a column as texts: of classes their names, of a missing one none."""
+    from datasets import Value
+
+    # NaN, a missing number of a file, differs from itself
+    texts = [None if value is None or value != value else str(value) for value in labels_of(split, column)]
+    key = uuid4().hex[:16]  # one that `datasets` makes would take seconds
+    return split.remove_columns(column).add_column(column, texts, new_fingerprint=key, feature=Value("string"))
 
 
 def _plain(split: Dataset) -> Dataset:

@@ -29,6 +29,7 @@ TEXT_FILES = {
     "names.csv": "text,label\n" + "".join(f"{text},{'ab'[label % 2]}\n" for text, label in zip(TEXTS, LABELS)),
     "broken.json": '[{"text": "a", "label": 1}, {"text":',
     "numbers.json": "[1, 2, 3]",
+    "lists.jsonl": '{"text": "a", "label": [1]}\n',
     "broken.jsonl": '{"text": "a", "label": 1}\n{"text": "b", "lab',
     "csv.parquet": CSV,
     "rows.txt": "a thing\nanother\n",

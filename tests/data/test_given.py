@@ -114,14 +114,36 @@ def test_several_files_are_one_data_set_in_their_order(tmp_path: Path) -> None:
     assert needs_of([{"data": {"init_args": {"dataset": files}}}]) == [Need("data", file) for file in files]
 
 
+@pytest.mark.parametrize("values", [[1, 2], [1.0, 2.0], [True, False], ["poor", "5 stars"]])
+def test_files_of_two_kinds_have_one_set_of_classes(values: list[Any], tmp_path: Path) -> None:
+    rows = pd.DataFrame({"text": TEXTS, "label": [values[number] for number in NUMBERS]})
+    rows.to_csv(tmp_path / "a.csv", index=False)
+    rows.to_json(tmp_path / "b.jsonl", orient="records", lines=True)
+    rows.assign(label=rows["label"].where(rows["text"] != TEXTS[0])).to_parquet(tmp_path / "c.parquet")
+    named = datasets.Dataset.from_dict({"text": TEXTS, "label": NUMBERS}).cast_column(
+        "label", datasets.ClassLabel(names=[str(value) for value in values])
+    )
+    named.to_parquet(str(tmp_path / "d.parquet"))
+    data = TextClassification([str(tmp_path / name) for name in ("a.csv", "b.jsonl", "d.parquet")], seed=0)
+    data.load()
+    assert len(data.label_names) == 2
+    of_texts = dict(zip(TEXTS, NUMBERS))
+    pairs = {(of_texts[text], number) for (text,), number in zip(data.pool.texts(), data.labels["train"].tolist())}
+    assert len(pairs) == 2, "a class in one file is the same class in the others"
+    missing = load_data([str(tmp_path / name) for name in ("a.csv", "c.parquet")]).splits["train"]["label"][:]
+    assert [row for row, label in enumerate(missing) if label is None] == [
+        40 + row for row, text in enumerate(TEXTS) if text == TEXTS[0]
+    ]
+
+
 def test_files_that_do_not_agree_are_told(tmp_path: Path) -> None:
     csv = str(written(tmp_path, "csv", False))
     (tmp_path / "other.csv").write_text("text,klass\na,b\n")
     with mistake(DataError, tmp_path / "other.csv", csv, "klass"):
         load_data([csv, str(tmp_path / "other.csv")])
-    (tmp_path / "numbers.jsonl").write_text(json.dumps({"text": "a", "label": 1}) + "\n")
-    with mistake(DataError, "'label'", "int64", "string"):
-        load_data([csv, str(tmp_path / "numbers.jsonl")])
+    (tmp_path / "lists.jsonl").write_text(json.dumps({"text": "a", "label": [1]}) + "\n")
+    with mistake(DataError, "'label'", "lists", "string"):
+        load_data([csv, str(tmp_path / "lists.jsonl")])
     for given, kind, named in (
         ([], EmptyDataError, "data.dataset"),
         ([csv, "nowhere.csv"], DataError, "nowhere.csv"),
