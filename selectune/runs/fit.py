@@ -29,7 +29,7 @@ from selectune.report import print_metrics, print_summary, write_report
 from selectune.report.loggers import log_results
 from selectune.runs.directory import Run
 from selectune.runs.evaluating import evaluated, evaluated_before
-from selectune.runs.finished import data_of_run
+from selectune.runs.finished import data_of_run, same_rows
 from selectune.runs.job import Job, Start, abandoned_on_mistakes, begin
 from selectune.runs.metrics_log import MetricsLog
 from selectune.selection.manifest import head_sentence
@@ -117,7 +117,7 @@ def evaluate(job: Job, verb: str) -> Any:
 def _own_rows(job: Job) -> bool:
     """Whether the data set is the one that the run in the job's directory was made of."""
     config = job.run.config
-    return config.is_file() and data_of_run(config).get("dataset") == job.data.dataset
+    return config.is_file() and same_rows(job.data.dataset, data_of_run(config).get("dataset"))
 
 
 def _selected(

@@ -16,7 +16,8 @@ import yaml
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from selectune.data.row_files import write_rows
-from selectune.runs.finished import with_config_of_run
+from selectune.data.texts import Texts
+from selectune.runs.finished import same_rows, with_config_of_run
 from tests.conftest import Here, sentences
 from tests.mistakes import names
 
@@ -149,6 +150,41 @@ def test_the_config_of_a_run_stands_in_where_none_is_named(finished: Path) -> No
     ):
         assert with_config_of_run(words) == words
     assert with_config_of_run(["test", f"--output={finished}"]) == ["test", "--config", config, f"--output={finished}"]
+
+
+def test_the_files_of_a_run_are_its_own_however_they_are_written(
+    copy_of_finished: Path, here: Here, tmp_path: Path
+) -> None:
+    for name, seed in (("a.csv", 3), ("b.csv", 4)):
+        rows = "".join(f"{text};{number}\n" for text, number in zip(*sentences(30, seed=seed)))
+        (tmp_path / name).write_text(f"text;label\n{rows}")
+    shutil.copy(tmp_path / "a.csv", tmp_path / "other.csv")
+    config, file = yaml.safe_load((copy_of_finished / "config.yaml").read_text()), copy_of_finished / "config.yaml"
+
+    def settings_of_rows(own: Any, *words: str) -> list[str]:
+        config["data"]["init_args"] |= {"dataset": own, "separator": ";"}
+        file.write_text(yaml.safe_dump(config))
+        return with_config_of_run(["predict", "--output", str(copy_of_finished), *words])[3 : -2 - len(words)]
+
+    several, dropped = ["a.csv", "b.csv"], ["--data.separator", "null"]
+    for option in ("--data.dataset", "--data.init_args.dataset"):
+        for own, word in (
+            (several, "[a.csv,b.csv]"),
+            (several, f"[./a.csv, {tmp_path / 'b.csv'}]"),
+            ("a.csv", "./a.csv"),
+            (str(tmp_path / "a.csv"), "a.csv"),
+            ("org/name", "org/name"),
+        ):
+            assert settings_of_rows(own, option, word) == [], (own, word)
+            assert settings_of_rows(own, f"{option}={word}") == [], (own, word)
+        for own, word in ((several, "[b.csv,a.csv]"), (several, "a.csv"), ("a.csv", "other.csv"), ("a.csv", "[a.csv")):
+            assert settings_of_rows(own, option, word) == dropped, (own, word)
+    assert same_rows([Texts("a.csv")], [{"dataset": "./a.csv", "split": None}])
+    assert not same_rows([Texts("a.csv", split="test")], [{"dataset": "a.csv"}])
+
+    settings_of_rows(several)
+    here("predict", "--output", copy_of_finished, "--data.dataset", "[./a.csv,b.csv]")
+    assert pq.read_metadata(copy_of_finished / "predictions.parquet").num_rows == 6, "its held-out rows"
 
 
 def test_texts_and_missing_values_come_back_from_a_file(tmp_path: Path) -> None:
