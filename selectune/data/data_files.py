@@ -18,6 +18,8 @@ from tempfile import TemporaryDirectory
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from selectune.common.errors import DataError, EmptyDataError, MissingDataError
 
 if TYPE_CHECKING:
@@ -168,6 +170,23 @@ def load_named(
         raise _data_error(error, where, hub=folder is None) from error
 
 
+def without_blank_lines(splits: dict[str, Dataset]) -> tuple[dict[str, Dataset], dict[str, np.ndarray]]:
+    """Splits without the blank lines of text files, and where the rows of such a split stand among all of its lines.
+
+    Returns:
+        The splits; and by the names of those with blank lines, the positions of their other rows, shape (n_rows,).
+    """
+    left = dict(splits)
+    places = {}
+    for name, split in splits.items():
+        if split.info.builder_name != "text":
+            continue
+        filled = np.array([row for row, text in enumerate(split["text"]) if text.strip()], dtype=np.int64)
+        if len(filled) < len(split):
+            left[name], places[name] = split.select(filled), filled
+    return left, places
+
+
 def error_summary(error: BaseException) -> str:
     """Class and text of an error, in one line of at most 200 characters."""
     return shorten(f"{type(error).__name__}: {str(error).strip().rstrip('.')}", 200)
@@ -191,8 +210,6 @@ def _load_split(kind: str, files: list[str], how: FileFormat, where: Path) -> Da
         split = datasets.load_dataset(kind, data_files={"train": paths}, split="train", **options)
         if kind == "json":
             split.data.table.validate(full=True)  # the reader takes bytes that are no UTF-8
-        if kind == "text":
-            split = split.select([row for row, text in enumerate(split["text"]) if text.strip()])
         return split
     except Exception as error:
         raise _data_error(error, where, hub=False) from error

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import uuid4
 
+import numpy as np
+
 from selectune.common.errors import DataError, EmptyDataError
-from selectune.data.data_files import FileFormat, error_summary, kind_of, load_file
+from selectune.data.data_files import FileFormat, error_summary, kind_of, load_file, without_blank_lines
 from selectune.data.labels import labels_of
 from selectune.data.sources import DataSource, find_data
 
@@ -53,12 +55,14 @@ def load_data(
             f"data.{of_a_name[0]} is of a data set by its name, but data.dataset is {title_of(given)}; leave it out.",
             option=f"data.{of_a_name[0]}",
         )
+    places: dict[str, np.ndarray] = {}
     if isinstance(given, list | tuple):
-        splits, described = {"train": _joined(given, how or FileFormat())}, "files:" + " + ".join(map(_name, given))
+        joined, places["train"] = _joined(given, how or FileFormat())
+        splits, described = {"train": joined}, "files:" + " + ".join(map(_name, given))
     else:
         splits, described = _in_memory(given), f"memory:{type(given).__name__}"
     train = splits.get("train") or next(iter(splits.values()))
-    return DataSource(splits, f"{described} ({len(train):,} rows)")
+    return DataSource(splits, f"{described} ({len(train):,} rows)", places=places)
 
 
 def title_of(given: Any) -> str:
@@ -74,8 +78,8 @@ def _name(file: str) -> str:
     return Path(file).name
 
 
-def _joined(files: Sequence[Any], how: FileFormat) -> Dataset:
-    """Files of the same columns as one split, in their order."""
+def _joined(files: Sequence[Any], how: FileFormat) -> tuple[Dataset, np.ndarray]:
+    """Files of the same columns as one split, in their order, and where its rows stand in all of the files, int64."""
     from datasets import concatenate_datasets
 
     if not files:
@@ -83,7 +87,13 @@ def _joined(files: Sequence[Any], how: FileFormat) -> Dataset:
     for file in files:
         if not isinstance(file, str) or (kind_of(file) is None and not Path(file).is_file()):
             raise DataError(f"data.dataset lists {str(file)[:80]!r}, which is no file; a list may name files alone.")
-    parts = [load_file(Path(file), how)["train"] for file in files]
+    parts, places, before = [], [], 0
+    for file in files:
+        read = load_file(Path(file), how)
+        left, lines = without_blank_lines(read)
+        parts.append(left["train"])
+        places.append(before + lines.get("train", np.arange(len(read["train"]))))
+        before += len(read["train"])
     columns = parts[0].column_names
     for file, part in zip(files, parts):
         if set(part.column_names) != set(columns):
@@ -97,7 +107,7 @@ def _joined(files: Sequence[Any], how: FileFormat) -> Dataset:
             parts = [_with_texts(part, column) for part in parts]
     parts = [part.select_columns(columns) for part in parts]
     try:
-        return concatenate_datasets(parts)
+        return concatenate_datasets(parts), np.concatenate(places)
     except ValueError as error:  # of features that cannot be aligned
         column = next(name for name in columns if len({str(part.features[name]) for part in parts}) > 1)
         kinds = " and ".join(sorted({str(getattr(part.features[column], "dtype", "lists")) for part in parts}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from selectune.data.data_files import (
     load_folder,
     load_named,
     refuse_other_kinds,
+    without_blank_lines,
 )
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ class DataSource:
         revision: the hub's commit or tag asked for, if any.
         domains: where several data sets were concatenated, the number of each train row's, int32.
         domain_names: of these, by number.
-        places: where each train row stands in its own data set.
+        places: by the name of a split, where each of its rows stands in its own data set, among the lines of a text
+            file also the blank ones, int64; a split that it lacks has its rows as they stand there.
     """
 
     splits: dict[str, Dataset]
@@ -51,7 +53,7 @@ class DataSource:
     revision: str | None = None
     domains: np.ndarray | None = None
     domain_names: tuple[str, ...] = ()
-    places: np.ndarray | None = None
+    places: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -118,8 +120,9 @@ def find_data(
         refuse_other_kinds(path)
         splits, described = load_named(name, how, config, revision), f"hub:{name}" + (f"/{config}" if config else "")
         hub_revision = revision
+    splits, places = without_blank_lines(splits)
     train = splits.get("train") or next(iter(splits.values()))
-    return DataSource(splits, f"{described} ({len(train):,} rows)", hub_revision)
+    return DataSource(splits, f"{described} ({len(train):,} rows)", hub_revision, places=places)
 
 
 def find_model(name: str) -> ModelSource:

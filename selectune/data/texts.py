@@ -82,7 +82,7 @@ class Texts:
             order = np.random.default_rng(stage_seed(seed, "texts")).permutation(len(rows))
             some = np.sort(order[: self.max_rows])
             split, rows = split.select(some), rows[some]
-        return split, rows, source
+        return split, source.places[name][rows] if name in source.places else rows, source
 
 
 def _with_text(split: "Dataset", column: str, where: str) -> "tuple[Dataset, np.ndarray]":

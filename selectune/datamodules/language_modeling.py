@@ -92,9 +92,8 @@ class LanguageModeling(SelectionDataModule):
         if not isinstance(self.dataset, list):
             return super().find()
         pool = concatenate(as_texts(self.dataset), self.root, self.seed, self.text_column)
-        return DataSource(
-            {"train": pool.dataset}, pool.source, pool.revision, pool.domains, pool.domain_names, pool.source_rows
-        )
+        places = {"train": pool.source_rows}
+        return DataSource({"train": pool.dataset}, pool.source, pool.revision, pool.domains, pool.domain_names, places)
 
     def cut(
         self, split: Dataset, groups: list[np.ndarray], limit: int | None

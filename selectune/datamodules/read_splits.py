@@ -39,7 +39,7 @@ def load_splits(data: TaskData) -> tuple[dict[str, Dataset], dict[str, np.ndarra
         DataError: something about the data is not as the task needs it.
     """
     source = data.find()
-    used, origins = _checked(data, source)
+    used, origins, places = _checked(data, source)
     labels = data.read_labels(used)
 
     classes = labels.get("train") if data.has_classes else None
@@ -75,8 +75,8 @@ def load_splits(data: TaskData) -> tuple[dict[str, Dataset], dict[str, np.ndarra
         first, last = origins["train"][train], None
 
     domains = None if source.domains is None else source.domains[first]
-    if source.places is not None:
-        first, last = source.places[first], None if last is None else source.places[last]
+    if places is not None:
+        first, last = places[first], None if last is None else places[last]
     pool = Pool(
         splits["train"], data.text_columns, source.described, first, source.revision, data.label_column, last, domains,
         source.domain_names,
@@ -107,6 +107,7 @@ def rows_to_predict(data: TaskData) -> Pool:
         some = _some(np.arange(len(rows)), data.max_eval_rows)
         split, rows = split.select(some), rows[some]
     columns = [*data.text_columns, *(column for column in data.side_columns if column in split.column_names)]
+    rows = source.places[name][rows] if name in source.places else rows
     return Pool(split.select_columns(columns), data.text_columns, source.described, rows, source.revision)
 
 
@@ -147,8 +148,11 @@ def _reviewed(data: TaskData, pool: Pool, labels: np.ndarray | None) -> tuple[Po
     return pool, labels
 
 
-def _checked(data: TaskData, source: DataSource) -> tuple[dict[str, Dataset], dict[str, np.ndarray]]:
-    """The splits by role, with the task's rows and columns alone, and the positions of these rows in the source."""
+def _checked(data: TaskData, source: DataSource) -> tuple[dict[str, Dataset], dict[str, np.ndarray], np.ndarray | None]:
+    """The splits by role, with the task's rows and columns alone, and the positions of these rows in the source's.
+
+    Third are the places of the source's train rows in their own data set, where these are others.
+    """
     more, names = data.more_test_splits, list(source.splits)
     for name in more:
         if name not in names:
@@ -179,7 +183,7 @@ def _checked(data: TaskData, source: DataSource) -> tuple[dict[str, Dataset], di
             split = data.with_labels(split, where)
             columns.insert(len(data.text_columns), data.label_column)
         used[role] = split.select_columns(columns)
-    return used, origins
+    return used, origins, source.places.get(roles["train"])
 
 
 def _segments(

@@ -101,6 +101,21 @@ def test_texts_by_the_line_are_a_pool_of_a_language_model_and_its_target(tmp_pat
         TextClassification(files[0]).load()
 
 
+def test_a_pool_of_lines_says_which_they_are(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(WRITTEN["txt"])
+    (tmp_path / "b.txt").write_text("\n" + WRITTEN["txt"])
+    lines = {name: (tmp_path / f"{name}.txt").read_text().splitlines() for name in ("a", "b")}
+    for given in ("a", "b"):
+        data = LanguageModeling(str(tmp_path / f"{given}.txt"), seed=1)
+        data.load()
+        assert [lines[given][row] for row in data.pool.source_rows] == [text for (text,) in data.pool.texts()]
+    several = LanguageModeling([str(tmp_path / "a.txt"), Texts(str(tmp_path / "b.txt"), max_rows=9)], seed=1)
+    several.load()
+    assert several.pool.domains is not None
+    for (text,), domain, row in zip(several.pool.texts(), several.pool.domains, several.pool.source_rows):
+        assert lines[several.pool.domain_names[domain]][row] == text
+
+
 def test_several_files_are_one_data_set_in_their_order(tmp_path: Path) -> None:
     files = [str(written(tmp_path, kind, kind == "jsonl")) for kind in ("csv", "jsonl", "tsv")]
     FRAME[["label", "text"]].to_parquet(tmp_path / "more.parquet")

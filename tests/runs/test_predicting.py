@@ -110,6 +110,20 @@ def test_dropped_rows_leave_the_ids_of_the_others(copy_of_finished: Path, here: 
     assert pq.read_table(copy_of_finished / "predictions.parquet")["row_id"].to_pylist() == [1, 3]
 
 
+def test_rows_of_a_text_file_are_known_by_their_lines(copy_of_finished: Path, here: Here, tmp_path: Path) -> None:
+    lines = ["", "the cat", " ", "a dog", "", "the bird", ""]
+    (tmp_path / "gaps.txt").write_text("".join(line + "\n" for line in lines))
+    (tmp_path / "folder").mkdir()
+    shutil.copy(tmp_path / "gaps.txt", tmp_path / "folder" / "test.txt")
+    for dataset, expected in (
+        ("gaps.txt", [1, 3, 5]),
+        ("./folder", [1, 3, 5]),
+        ("[gaps.txt, gaps.txt]", [1, 3, 5, 8, 10, 12]),
+    ):
+        here("predict", "--output", copy_of_finished, "--data.dataset", dataset)
+        assert pq.read_table(copy_of_finished / "predictions.parquet")["row_id"].to_pylist() == expected, dataset
+
+
 def test_rows_of_several_splits_must_say_which(copy_of_finished: Path, here: Here, tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
