@@ -8,9 +8,10 @@ print(kept.data, kept.rows, ledger.spent.flops)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -73,12 +74,13 @@ def score(
 
     Args:
         rows: a list of texts, a data frame, a ``Dataset`` or ``DatasetDict``, or a name as ``data.dataset`` takes it;
-            of several splits those of ``train``.
+            of several splits those of ``train``, else of the first one that is not called as held-out rows are.
         model: that scores, by name or folder.
         signals: names, such as ``generative_entropy`` or ``embedding``.
         text_column: of the text.
         pair_column: of the second text of pairs.
-        label_column: of the label, where there is such a column; None ignores it.
+        label_column: of the label, where there is such a column; None ignores it, and labels that are no classes are
+            left out.
         scorer: how the model scores.
         max_length: tokens that a row is cut to.
         seed: of what is random in the signals.
@@ -90,6 +92,9 @@ def score(
 
     Raises:
         UserError: something about rows, model or signals is not as it must be.
+
+    Warns:
+        UserWarning: why labels are left out.
     """
     names = frozenset([signals] if isinstance(signals, str) else signals)
     if not names:
@@ -145,6 +150,9 @@ def select(
 
     Raises:
         UserError: something about rows, model, selector or budget is not as it must be.
+
+    Warns:
+        UserWarning: why labels are left out.
     """
     columns, budget = (text_column, pair_column, label_column), {"keep": keep, "keep_rows": keep_rows}
     data = _pool_of(
@@ -179,23 +187,54 @@ def _ready(
 
 
 def _pool_of(rows: Rows, columns: tuple[str, str | None, str | None], **options: Any) -> SelectionDataModule:
-    """A data module, not loaded yet, whose pool are all rows: of classes where there are labels, else of texts."""
+    """A data module whose pool are all rows: of classes where there are labels, else of texts.
+
+    Of a data set's other splits it has the validation split alone: nothing reads the others.
+    """
     import pandas as pd
 
     text, pair, label = columns
     given: Any = pd.DataFrame({text: list(rows)}) if _are_texts(rows) else rows
-    splits = load_data(given).splits
-    options |= {"dev_split": next((name for name in DEV_NAMES if name in splits), None)}
-    train = splits.get("train") or next(iter(splits.values()))
-    data: SelectionDataModule
-    if label is not None and label in train.column_names:
-        data = TextClassification(given, text, pair, label, **options)
-    elif pair is None:
-        data = LanguageModeling(given, text, **options)
-    else:
+    source = load_data(given)
+    pool = _pool_split(source.splits)
+    dev = next((name for name in DEV_NAMES if name in source.splits and name != pool), None)
+    splits = {"train": source.splits[pool]} | ({dev: source.splits[dev]} if dev else {})
+    places = {"train": source.places[pool]} if pool in source.places else {}
+    described = f"{source.described.rpartition(' (')[0]} ({len(splits['train']):,} rows)"
+    source = replace(source, splits=splits, places=places, described=described)
+    options |= {"dev_split": dev}
+
+    def of(data: SelectionDataModule) -> SelectionDataModule:
+        data.whole, data.loaded = True, source
+        return data
+
+    labelled = label is not None and label in splits["train"].column_names
+    if not labelled and pair is not None:
         raise DataError(f"Pairs of texts need a label, but there is no column {label!r}; name it in label_column.")
-    data.whole = True
+    texts = of(LanguageModeling(given, text, **options)) if pair is None else None
+    if not labelled:
+        assert texts is not None
+        return texts
+    assert label is not None
+    data = of(TextClassification(given, text, pair, label, **options))
+    try:
+        data.load()
+    except DataError as error:
+        if texts is None:
+            raise
+        texts.load()  # refuses what is wrong with the texts
+        warnings.warn(f"The rows are taken without their labels: {error}", stacklevel=3)
+        return texts
     return data
+
+
+def _pool_split(names: Iterable[str]) -> str:
+    """Name of the split to select from: train, else the first that is not called as held-out rows are, else the first.
+
+    Args:
+        names: of all splits, at least one.
+    """
+    return min(names, key=lambda name: (name != "train", name in (*DEV_NAMES, "test")))
 
 
 def _are_texts(rows: Any) -> bool:
@@ -216,8 +255,7 @@ def _taken(rows: Any, data: SelectionDataModule, kept: np.ndarray) -> Any:
         return rows.select(kept)
     if _are_texts(rows):
         return rows[kept] if isinstance(rows, np.ndarray) else type(rows)(rows[row] for row in kept)
-    splits = data.find().splits
-    name = "train" if "train" in splits else next(iter(splits))
     if isinstance(rows, DatasetDict):
+        name = _pool_split(rows)
         return DatasetDict(rows | {name: rows[name].select(kept)})
-    return splits[name].select(kept)
+    return data.find().splits["train"].select(kept)

@@ -124,6 +124,7 @@ class TaskData(pl.LightningDataModule):
         self.choose_on_test, self.review = choose_on_test, review
         self.selected: Selection | None = None
         self._only: np.ndarray | None = None  # rows to train on, selected or not
+        self.loaded: DataSource | None = None  # the data set, where it was loaded before
         self.whole = False  # no held-out rows are split off the train split: all of it is the pool
         self.unlabelled = False  # there are rows to predict alone, see `SelectionDataModule.to_predict`
         self.tokenizer: PreTrainedTokenizerBase | None = None
@@ -173,7 +174,7 @@ class TaskData(pl.LightningDataModule):
 
     def find(self) -> DataSource:
         """The data set."""
-        return load_data(
+        return self.loaded or load_data(
             self.dataset, self.config_name, self.root, self.local_name, self.revision, how=self.file_format
         )
 

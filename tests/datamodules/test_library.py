@@ -17,7 +17,7 @@ from selectune.common.errors import BudgetError, DataError, SelectionError, User
 from selectune.lightning_modules.scorers.settings import Dynamics, ScorerSettings, Tune
 from selectune.selectors import TopK
 from tests.conftest import REPOSITORY, sentences
-from tests.mistakes import mistake
+from tests.mistakes import mistake, warned
 
 TEXTS, NUMBERS = sentences(60, seed=13)
 FRAME = pd.DataFrame({"text": TEXTS, "label": [("poor", "good")[n] for n in NUMBERS]}, index=range(500, 560))
@@ -111,6 +111,44 @@ def test_a_label_can_be_left_out_of_sight(model_folder: Path) -> None:
     assert len(kept.data) == 7
     with mistake(SelectionError, "label_loss"):
         score(FRAME, str(model_folder), "label_loss", label_column=None, **HERE)
+
+
+def test_other_splits_are_not_read(model_folder: Path) -> None:
+    whole = datasets.Dataset.from_pandas(FRAME, preserve_index=False)
+    hidden = datasets.Dataset.from_dict({"text": TEXTS[:5], "label": [-1] * 5})
+    other = datasets.Dataset.from_dict({"text": TEXTS[:3], "label": ["good", "poor", "odd"]})
+    selector = EntropyInterval("information_entropy")
+    expected = select(FRAME, selector, str(model_folder), keep_rows=20, **HERE)
+    for name, test in (("hidden labels", hidden), ("a new class", other), ("no columns", whole.select_columns([]))):
+        splits = datasets.DatasetDict({"train": whole, "test": test})
+        kept = select(splits, selector, str(model_folder), keep_rows=20, **HERE)
+        assert kept.rows.tolist() == expected.rows.tolist(), name
+        assert kept.manifest.pool_fingerprint == expected.manifest.pool_fingerprint, name
+        assert kept.data["test"] is test
+    for splits in (
+        datasets.DatasetDict({"pool": whole, "validation": whole.select(range(9))}),
+        datasets.DatasetDict({"validation": whole.select(range(9)), "test": hidden, "pool": whole}),
+    ):
+        kept = select(splits, DSIR(), str(model_folder), keep_rows=20, **HERE)
+        assert kept.data["pool"]["text"][:] == [TEXTS[row] for row in kept.rows]
+        assert len(kept.data["validation"]) == 9
+        assert kept.manifest.source == "memory:DatasetDict (60 rows)"
+        assert score(splits, str(model_folder), "information_entropy", **HERE)["information_entropy"].shape == (60,)
+
+
+@pytest.mark.parametrize("labels", [["good"] * 60, [i / 7 for i in range(60)], [None, *["good", "poor"] * 29, "good"]])
+def test_labels_that_are_no_classes_stand_in_nobodys_way(labels: list[Any], model_folder: Path) -> None:
+    frame = FRAME.assign(label=labels)
+    with warned(UserWarning, "labels"):
+        signals = score(frame, str(model_folder), "information_entropy", **HERE)
+    assert signals["information_entropy"].shape == (60,)
+    with warned(UserWarning, "labels"):
+        kept = select(frame, IGSE(), str(model_folder), keep_rows=20, **HERE)
+    assert kept.data.equals(frame.iloc[kept.rows])
+    with warned(UserWarning, "labels"), mistake(SelectionError, "label_loss"):
+        score(frame, str(model_folder), "label_loss", **HERE)
+    with warned(UserWarning, "labels"), mistake(DataError, "Balanced"):
+        select(frame, Balanced(), str(model_folder), keep_rows=20, **HERE)
 
 
 def test_mistakes_are_one_sentence(model_folder: Path, tmp_path: Path) -> None:
