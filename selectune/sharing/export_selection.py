@@ -55,7 +55,8 @@ def main(args: list[str]) -> int:
     check_folder(os.path.expanduser(given.output), "--output")
     folder = Path(given.output).expanduser().resolve()
     if folder.is_dir() and any(folder.iterdir()):
-        raise UserError(f"--output {folder} holds files already; name a new folder.", option="--output", path=folder)
+        message = f"--output {given.output} holds files already; name a new folder."
+        raise UserError(message, option="--output", path=folder)
     print(export_selection(Chosen.read(Path(given.run)), given.to, folder))
     return 0
 
