@@ -68,10 +68,48 @@ def gotd(file: Path) -> None:
     figure.savefig(file, dpi=110)
 
 
+def concepts(file: Path) -> None:
+    """The nouns, and what leads from one to the next."""
+    from matplotlib import pyplot
+
+    places = {
+        "Pool": (0, 1), "Signals": (2, 1), "Selection": (4, 1), "Run": (6, 1), "Verdict": (8, 1),
+        "Diagnosis": (0, 2), "Plan, pilot": (4, 2), "Ledger": (4, 0),
+    }  # fmt: skip
+    arrows = [
+        ("Pool", "Signals", "forward pass", "-"), ("Signals", "Selection", "selector", "-"),
+        ("Selection", "Run", "fine-tuning", "-"), ("Run", "Verdict", "rivals of the\nsame cost", "-"),
+        ("Pool", "Diagnosis", "diagnose", "--"), ("Diagnosis", "Plan, pilot", "what a budget is best spent on", "--"),
+        ("Plan, pilot", "Selection", "", "--"), ("Pool", "Ledger", "", ":"), ("Signals", "Ledger", "", ":"),
+        ("Selection", "Ledger", "each stage\nis charged", ":"), ("Run", "Ledger", "", ":"),
+        ("Ledger", "Verdict", "", ":"),
+    ]  # fmt: skip
+    figure, axis = pyplot.subplots(figsize=(10, 3.6), layout="constrained")
+    box = {"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": BLUE}
+    shown = {
+        name: axis.text(*place, name, ha="center", va="center", bbox=box, fontsize=11, zorder=3)
+        for name, place in places.items()
+    }
+    for begin, end, says, style in arrows:
+        (x, y), (to_x, to_y) = places[begin], places[end]
+        axis.annotate(
+            "", (to_x, to_y), (x, y),
+            arrowprops={"arrowstyle": "->", "linestyle": style, "color": "#555555", "shrinkA": 22, "shrinkB": 26,
+                        "patchA": shown[begin].get_bbox_patch(), "patchB": shown[end].get_bbox_patch()},
+        )  # fmt: skip
+        beside = 0.45 if x == to_x else 0.0
+        axis.text((x + to_x) / 2 + beside, (y + to_y) / 2 + (0.0 if beside else 0.16), says, ha="center", va="center",
+                  fontsize=8, color="#333333")  # fmt: skip
+    axis.set(xlim=(-0.7, 8.7), ylim=(-0.4, 2.4))
+    axis.axis("off")
+    figure.savefig(file, dpi=110)
+
+
 def main() -> None:
     import matplotlib
 
     matplotlib.use("agg")
+    concepts(DOCS / "concepts.png")
     euds(DOCS / "method_euds.png")
     gotd(DOCS / "method_gotd.png")
 
