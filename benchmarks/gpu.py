@@ -1,4 +1,4 @@
-"""What a GPU gives: training, scoring and transport on it, part by part, with the memory that each took.
+"""Training, scoring and transport on a GPU, part by part, with the memory that each took.
 
     python benchmarks/gpu.py --csv results/gpu/a_card.csv   # 9 minutes at most; nothing is fetched from a network
     python benchmarks/gpu.py --parts transport_200k         # some of it

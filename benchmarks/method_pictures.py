@@ -23,7 +23,7 @@ def signals(n_rows: int, **more: np.ndarray) -> Signals:
 
 
 def euds(file: Path) -> None:
-    """What three rules keep of one distribution of entropies."""
+    """One distribution of entropies, and the part of it that each of three rules keeps."""
     from matplotlib import pyplot
 
     random = np.random.default_rng(0)

@@ -92,7 +92,7 @@ def child(variant: str, seed: int, options: Any) -> dict[str, float]:
 
 @dataclass
 class Work:
-    """What is trained on what, and how."""
+    """A training: its rows, its model, and where and for how long it runs."""
 
     module: Any
     checkpoint: str

@@ -71,6 +71,11 @@ def points(table: str, task: str, method: str, column: str = "versus_random", **
     return f"{abs(100 * of(table, task, method, column, **budget)):.1f}"
 
 
+def nats_fewer(table: str, task: str, method: str) -> list[str]:
+    """Nats by which a loss is lower than with random windows, and the bounds of that, the lower one first."""
+    return [f"{-of(table, task, method, column):.3f}" for column in ("versus_random", "high", "low")]
+
+
 VERSUS = {"random": ("versus_random", "low", "high"), "same": ("matched_versus_this", "matched_low", "matched_high")}
 
 

@@ -27,6 +27,7 @@ from tests.results_numbers import (
     matched,
     mean,
     mean_nats,
+    nats_fewer,
     points,
     rows_per_s,
     saved_by_box,
@@ -101,6 +102,18 @@ STATEMENTS = [
     Statement(*README, lambda: [*comparisons(), *interval("euds", "ag_news", "igse_box", budget="0.5")]),
     Statement(*README, lambda: interval("quick", "docstrings", "igse_box")),
     Statement(*README, lambda: [times_the_cost("gotd", task, "gotd") for task in ("chemprot", "sciie")]),
+    Statement(
+        *README,
+        lambda: [
+            *(times_the_cost("gotd_lm", task, "gotd") for task in ("sciie", "chemprot")),
+            *(
+                part
+                for of in ("gotd", "tapt")
+                for task in ("scicite", "sciie")
+                for part in nats_fewer("gotd_lm", task, of)
+            ),
+        ],
+    ),
     Statement("docs/guide.md", "Choosing a selector", lambda: [agreement("sst2"), agreement("ag_news")]),
     row("docs/methods.md", "`generative_entropy`", lambda: [agreement("sst2"), agreement("ag_news")]),
     Statement("docs/methods.md", "`generative_entropy`", lambda: [mean_nats("masked"), mean_nats("masked_pseudo")]),

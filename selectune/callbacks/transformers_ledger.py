@@ -56,7 +56,7 @@ class TransformersCostLedger(TrainerCallback, ExportableState):
         self._begun = False
 
     def state(self) -> dict[str, Any]:
-        """What transformers writes into a checkpoint."""
+        """The state that transformers writes into a checkpoint."""
         run = None if self.ledger.path is None else str(self.ledger.path.parent)
         args = {"run": run, "stage": self.stage, "part": self.part, "evaluation": self.evaluation}
         return {"args": args, "attributes": {"saved": self.saved}}

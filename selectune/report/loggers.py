@@ -45,13 +45,13 @@ class Results:
 
     @cached_property
     def costs(self) -> Table:
-        """What each stage has cost, a row each."""
+        """The cost of each stage so far, a row each."""
         spent = totals(read_ledger(RunFiles(self.folder).costs)).spent
         return list(COSTS), [[stage, *(getattr(total, name) for name in COSTS[1:])] for stage, total in spent.items()]
 
     @cached_property
     def selection(self) -> dict[str, Any]:
-        """What was selected, in words and numbers; empty without a selection."""
+        """The selection in words and numbers, by name; empty without one."""
         file = RunFiles(self.folder).manifest
         if not file.is_file():
             return {}

@@ -136,7 +136,7 @@ def model_card(run: Path) -> str:
 
 
 def selection_facts(manifest: Manifest, folder: Path) -> dict[str, Any]:
-    """What a card says of a selection: asked, kept, dropped, its hashes and costs."""
+    """The facts of a selection for a card: asked, kept, dropped, its hashes and costs."""
     budget = manifest.budget
     asked = {name: value for name, value in (budget.get("asked") or {}).items() if value is not None}
     kept = int(budget.get("tokens", 0))
