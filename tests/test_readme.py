@@ -75,8 +75,8 @@ SHOWN = [*README, *GUIDE]
 README_LINES = 200  # for a reader of two minutes
 DATA = list(chapters(REPOSITORY / "docs" / "data.md"))
 EXTENDING = list(chapters(REPOSITORY / "docs" / "extending.md"))
-# but for those of a model and rows of the reader's own, and of packages that are not installed here
-TRAINING = [c for c in chapters(REPOSITORY / "docs" / "training.md") if c.name in ("LoRA", "Early stopping")]
+# but for those of a model and rows of the reader's own, of the hub, and of packages that are not installed here
+TRAINING = [c for c in chapters(REPOSITORY / "docs" / "training.md") if c.name == "Early stopping"]
 OTHERS = [page for page in PAGES if page.parent.name == "docs"]
 TAKEN = [one for page in OTHERS for one in chapters(page) if one not in GUIDE + DATA + EXTENDING]
 LEFT = {"config.yaml", "plan.yaml"}  # by runs of other chapters
