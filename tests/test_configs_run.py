@@ -88,12 +88,22 @@ def test_a_config_runs(file: Path, run_shortened: Callable[[list[Path]], Path]) 
         assert list(RunFiles(run).evaluations.glob("*_before.parquet")), evaluation
 
 
+def some_methods(file: Path) -> list[str]:
+    """Methods of the first task of a table: the last, which is ours, and those with a scorer of their own."""
+    methods = read_config(file)["methods"]
+    return [*(name for name, method in methods.items() if "scorer" in str(method.get("set"))), list(methods)[-1]]
+
+
+RUN_CELLS = [(file, method) for file in TABLES for method in dict.fromkeys(some_methods(file))]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("file", TABLES, ids=named)
-def test_a_cell_of_a_table_runs(file: Path, run_shortened: Callable[[list[Path]], Path], tmp_path: Path) -> None:
-    """The last method of the first task, which is ours."""
+@pytest.mark.parametrize(("file", "method"), RUN_CELLS, ids=[f"{named(file)}-{name}" for file, name in RUN_CELLS])
+def test_a_cell_of_a_table_runs(
+    file: Path, method: str, run_shortened: Callable[[list[Path]], Path], tmp_path: Path
+) -> None:
     cells = [cell for cell in some_cells(file) if not cell.match and cell.metric]
-    cell = [one for one in cells if one.task == cells[0].task][-1]
+    cell = next(one for one in cells if one.task == cells[0].task and one.method == method)
     written = tmp_path / "cell.yaml"
     written.write_text(yaml.safe_dump(cell.config, sort_keys=False))
     assert f"test/{cell.metric}" in metrics_of(run_shortened([written]))

@@ -7,7 +7,9 @@ from typing import Any
 
 from selectune.common.errors import UserError
 
-EXTRAS = {"peft": "lora", "wandb": "wandb", "mlflow": "mlflow", "tensorboard": "tensorboard"}  # package, and its extra
+EXTRAS = {  # package, and its extra
+    "peft": "lora", "wandb": "wandb", "mlflow": "mlflow", "tensorboard": "tensorboard", "profanity_check": "toxicity",
+}  # fmt: skip
 
 
 def install_line(package: str) -> str:

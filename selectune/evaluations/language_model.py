@@ -189,7 +189,6 @@ class CausalModel(LanguageModel):
             longest = int(lengths[batch].max())
             padded = torch.tensor([ids[i] + [stop] * (longest - len(ids[i])) for i in batch], device=self.device)
             kept, real = left_padded(padded, torch.tensor(lengths[batch], device=self.device), room)
-            kept, real = kept.repeat_interleave(samples, 0), real.repeat_interleave(samples, 0)
             with torch.inference_mode():
                 drawn, _ = draw_continuations(
                     self.network, kept, real, text_hash[batch], seed, samples, max_new_tokens, top_p
@@ -199,11 +198,23 @@ class CausalModel(LanguageModel):
             decoded = self.tokenizer.batch_decode(told, skip_special_tokens=True)
             for place, i in enumerate(batch):
                 texts[i] = decoded[place * samples : (place + 1) * samples]
-            length = kept.shape[1] + max_new_tokens
-            self.spent.add(
-                len(drawn), int((~ended(drawn, stop)).sum() + real.sum()), length, self.flops_of(len(drawn), length)
+            written = int((~ended(drawn, stop)).sum())
+            self._spend_on_continuations(
+                len(batch), len(drawn), kept.shape[1], max_new_tokens, int(real.sum()) + written
             )
         return texts
+
+    def _spend_on_continuations(self, prompts: int, rows: int, length: int, new: int, tokens: int) -> None:
+        """Count prompts of a length that are read once, and rows of new tokens after them, of which the last is not
+        read; each attends to those before it."""
+        of_rows = self.flops_of(prompts, length)
+        if self.flops is not None and of_rows is not None:
+            again = new - 1
+            attended = again * length + again * new / 2
+            of_rows += rows * (self.flops.linear * again + self.flops.quadratic * attended)
+            of_rows -= prompts * (length - 1) * 2.0 * self.network.get_output_embeddings().weight.numel()
+        self.spent.add(rows, tokens, 0, of_rows)
+        self.spent.padded_tokens += prompts * length + rows * (new - 1)
 
     def _pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
         spaces = len(context) - len(context.rstrip())

@@ -9,7 +9,10 @@ import torch
 from torch import Tensor
 
 from selectune.lightning_modules.heads import widest
+from selectune.lightning_modules.heads.base import before_output
 from selectune.selectors.base import uniforms
+
+LIKELIEST = 1024  # tokens among which a nucleus is looked for first
 
 
 def left_padded(ids: Tensor, lengths: Tensor, room: int | None = None) -> tuple[Tensor, Tensor]:
@@ -30,17 +33,20 @@ def draw_continuations(
     network: Any, ids: Tensor, real: Tensor, text_hash: np.ndarray, seed: int, samples: int, max_new_tokens: int,
     top_p: float = 1.0,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Tokens drawn one after the other at temperature 1, and the log probability of each; shape (rows, new tokens).
+    """Tokens drawn one after the other at temperature 1, and the log probability of each; shape (texts * samples, new
+    tokens), the continuations of a text one after the other.
 
     The draws come from hash(seed, text, sample, step), so they depend neither on the batch nor on the number of
     processes. With `top_p` they are of the nucleus (Holtzman et al. 2020): the likeliest tokens that together have at
     least that probability.
 
+    Each text is read once, and what the network remembers of it is then repeated for its continuations.
+
     Args:
         network: a causal language model.
-        ids: each text `samples` times, one after the other, padded on the left, shape (rows, length).
+        ids: the texts, padded on the left, shape (texts, length).
         real: attention mask of these.
-        text_hash: of the texts, uint64, shape (rows / samples,).
+        text_hash: of the texts, uint64, shape (texts,).
         seed: of the draws.
         samples: continuations of each text.
         max_new_tokens: of each continuation.
@@ -49,9 +55,15 @@ def draw_continuations(
     drawn, logs, past = [], [], None
     for step in range(max_new_tokens):
         places = (real.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-        output = network(input_ids=ids, attention_mask=real, position_ids=places, past_key_values=past, use_cache=True)
-        past = output.past_key_values
-        chances = output.logits[:, -1].to(widest(ids.device)).softmax(-1)
+        with before_output(network, lambda hidden: hidden[:, -1:]):  # the others' logits are not read
+            output = network(
+                input_ids=ids, attention_mask=real, position_ids=places, past_key_values=past, use_cache=True
+            )
+        past, logits = output.past_key_values, output.logits[:, -1]
+        if step == 0:
+            past.batch_repeat_interleave(samples)
+            logits, real = logits.repeat_interleave(samples, 0), real.repeat_interleave(samples, 0)
+        chances = logits.to(widest(ids.device)).softmax(-1)
         draw = torch.from_numpy(uniforms(seed, text_hash, samples, step)).to(chances.dtype).to(ids.device)
         ids = _nucleus(chances, draw, top_p) if top_p < 1 else _drawn(chances, draw)
         real = torch.cat([real, torch.ones_like(ids)], 1)
@@ -66,12 +78,27 @@ def _drawn(chances: Tensor, draw: Tensor) -> Tensor:
 
 def _nucleus(chances: Tensor, draw: Tensor, top_p: float) -> Tensor:
     """Tokens drawn of the nucleus, shape (rows, 1)."""
-    falling, tokens = chances.sort(dim=-1, descending=True, stable=True)
+    falling, tokens = _falling(chances, top_p)
     total = falling.cumsum(-1)
     inside = total - falling < top_p  # the token that crosses `top_p` is the last one inside
     mass = (falling * inside).sum(-1)
     place = torch.searchsorted(total, (draw * mass).view(-1, 1))
     return tokens.gather(1, torch.minimum(place, inside.sum(-1, keepdim=True) - 1))
+
+
+def _falling(chances: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
+    """The likeliest tokens of each row in their order, so many that the nucleus is among them; ties by their number.
+
+    A sort of a whole vocabulary takes as long as a small model's step, so that it is made only where it must be.
+    """
+    if chances.shape[-1] > LIKELIEST:
+        falling, tokens = chances.topk(LIKELIEST, dim=-1)
+        # the last one is left out, as those that are as likely may be missing
+        if bool(((falling * (falling > falling[:, -1:])).sum(-1) >= top_p).all()):
+            tokens, order = tokens.sort(dim=-1)  # those that are as likely as each other in the order of their numbers
+            falling, places = falling.gather(1, order).sort(dim=-1, descending=True, stable=True)
+            return falling, tokens.gather(1, places)
+    return chances.sort(dim=-1, descending=True, stable=True)
 
 
 def ended(drawn: Tensor, stop_id: int) -> Tensor:

@@ -20,7 +20,7 @@ from selectune.costs.record import Kept, Part
 from selectune.data.batches import EvalSampler, PlannedBatches, batch_loader, plan_batches
 from selectune.data.sources import ModelSource
 from selectune.lightning_modules.heads.base import body_class, load_network
-from selectune.signals.definitions import Rows, ScoringModel
+from selectune.signals.definitions import ENCODER, Rows, ScoringModel
 from selectune.signals.store import SHARE, Definition, Shards, SignalStore
 
 if TYPE_CHECKING:
@@ -122,10 +122,12 @@ def make_scorer(names: list[str], scoring: ScoringModel, probe: EntropyProbe | N
         k, mask_id = scoring.settings.generative.k, scoring.tokenizer.mask_token_id
         scorer = language_scorer.LanguageScorer(network, names, scoring.estimator, k, mask_id, probe, layers, layer)
     elif "head" in kinds:
-        scorer = head_scorer.HeadScorer(head_scorer.load_classifier(source), names, layer)
+        alone = {*names}.difference(ENCODER) == {"class_probability"}
+        network = head_scorer.load_classifier(source, least_labels=1 if alone else 2)
+        scorer = head_scorer.HeadScorer(network, names, layer)
         scorer.probability_of = scoring.settings.probability_of
         n_classes = scorer.network.config.num_labels
-        if "class_probability" in names and not 0 <= scorer.probability_of < n_classes:
+        if "class_probability" in names and scorer.probability_of >= n_classes > 1:
             raise CheckpointError(
                 f"scorer.probability_of is {scorer.probability_of}, but {source.described} has the classes 0 to "
                 f"{n_classes - 1}; name one of these."

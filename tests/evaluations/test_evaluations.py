@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from selectune.common.errors import CheckpointError, DataError, UserError
 from selectune.common.run_files import RunFiles
 from selectune.costs.ledger import read_ledger
 from selectune.costs.uninterrupted import uninterrupted
-from selectune.evaluations import Evaluation, Perplexity, Toxicity, ZeroShot
+from selectune.evaluations import Evaluation, Perplexity, Toxicity, ZeroShot, toxicity_scorers
 from selectune.evaluations import toxicity as toxicity_of
 from selectune.evaluations.language_model import CausalModel, Spent
 from tests.conftest import BAD, GOOD, Here, sentences
@@ -109,8 +110,27 @@ def test_the_scorer_reads_each_text_as_it_would_alone(
     made.check(None)
     texts, _ = sentences(20, seed=8)
     together = made.scored(texts, model)
-    monkeypatch.setattr(toxicity_of, "BATCH_TOKENS", 8)
+    monkeypatch.setattr(toxicity_scorers, "BATCH_TOKENS", 8)
     np.testing.assert_allclose(made.scored(texts, model), together, atol=1e-6)
+
+
+def test_profanity_is_told_by_a_package_and_charged(model: CausalModel, reviews: Path) -> None:
+    made = Toxicity(str(reviews), "alt-profanity-check", samples=2, max_new_tokens=4, max_prompts=4)
+    made.check(None)
+    model.spent = Spent()
+    rude, kind, empty = made.scored(["you are a fucking idiot", "have a lovely day, my friend", " "], model)
+    assert 0 == empty < kind < 0.5 < rude <= 1
+    assert model.spent.examples == 2
+    assert model.spent.flops == 2 * 5 * (5 + 6), "five linear models of five and six words"
+    assert 0 <= made.run(model).metrics["expected_max_toxicity"] <= 1
+
+
+def test_without_the_package_of_profanity_one_is_told_how_to_install_it(
+    reviews: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "profanity_check", None)
+    with mistake(UserError, "alt-profanity-check", "pip install 'selectune[toxicity]'"):
+        Toxicity(str(reviews), "alt-profanity-check").check(None)
 
 
 MISTAKES: dict[str, tuple[type[UserError], Any, list[str]]] = {

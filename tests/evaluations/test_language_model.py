@@ -119,6 +119,20 @@ def test_work_is_counted(model: CausalModel) -> None:
     assert model.spent.examples == 3 + 4
 
 
+def test_the_flops_of_continuations_are_those_that_are_spent(model: CausalModel) -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    prompts = [TEXTS[0], TEXTS[1]]
+    assert model.flops is not None, "which is measured, and counted apart"
+    model.spent = Spent()
+    with FlopCounterMode(display=False) as counter:
+        model.continued(prompts, np.array([5, 6], np.uint64), 0, samples=4, max_new_tokens=6, top_p=0.9)
+    products = counter.get_total_flops()  # the softmax, which it leaves out, is 7 % of so narrow a model
+    assert products < model.spent.flops < 1.1 * products
+    longest = max(len(model.tokens_of(prompt)) for prompt in prompts)
+    assert (model.spent.examples, model.spent.padded_tokens) == (8, 2 * longest + 8 * 5)
+
+
 def test_labels_of_one_token_are_scored_by_one_pass_whose_product_is_made_at_one_place(model: CausalModel) -> None:
     words = TEXTS[1].split()
     labels = [f" {words[0]}", f" {words[1]}", f" {words[0]} {words[1]}"]

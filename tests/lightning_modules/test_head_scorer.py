@@ -60,6 +60,23 @@ def test_the_probability_of_a_class_is_what_its_kind_of_head_means(
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+def test_of_a_regression_the_signal_is_its_value(tmp_path: Path, model_folder: Path, tokens: TokenizedRows) -> None:
+    from transformers import AutoModelForSequenceClassification
+
+    network = AutoModelForSequenceClassification.from_pretrained(model_folder, num_labels=1)
+    network.save_pretrained(tmp_path)
+    source = ModelSource(tmp_path, "local:regression")
+    scorer = HeadScorer(load_classifier(source, least_labels=1), ["class_probability", "embedding"])
+    batch = tokens.padded(np.arange(12), 0)
+    with torch.no_grad():
+        found = scorer(batch)
+        value = scorer.network(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, 0]
+    np.testing.assert_allclose(found["class_probability"], value, atol=1e-6)
+    assert found["embedding"].shape == (12, 32)
+    with mistake(CheckpointError, "local:regression", "no trained classification head"):
+        load_classifier(source)
+
+
 def test_embeddings_alone_need_no_head(model_folder: Path, tmp_path: Path, tokens: TokenizedRows) -> None:
     from transformers import AutoModel
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
+from selectune.lightning_modules import sampling
 from selectune.lightning_modules.sampling import draw_continuations, left_padded
 from selectune.lightning_modules.scorers.sampling import SamplingScorer
 from selectune.selectors.base import uniforms
@@ -86,9 +88,40 @@ def test_nucleus_draws_are_of_the_likeliest_tokens_as_often_as_they_are_likely_a
     among = torch.zeros(40, dtype=torch.float64)
     among[inside] = chances[inside] / chances[inside].sum()
     assert float((torch.bincount(drawn[:, 0], minlength=40) / 4000 - among).abs().max()) < 0.03
-    tiny = draw_continuations(scorer.network, ids[:1], real[:1], np.array([5], np.uint64), 0, 1, 3, top_p=1e-9)[0]
+    tiny = draw_continuations(scorer.network, ids, real, np.array([5], np.uint64), 0, 1, 3, top_p=1e-9)[0]
     greedy = scorer.network.generate(torch.tensor([ROWS[1]]), max_new_tokens=3, do_sample=False, pad_token_id=0)
     assert tiny[0].tolist() == greedy[0, 2:].tolist(), "a nucleus of one token is the likeliest"
+
+
+def test_a_nucleus_is_the_same_whether_it_is_looked_for_among_the_likeliest_or_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    generator = torch.Generator().manual_seed(3)
+    logits = torch.randint(0, 12, (50, 200), generator=generator).double()  # many ties
+    logits[25:] *= torch.linspace(0, 1, 25)[:, None]  # the last ones are nearly even, so their nucleus is wide
+    chances, draw = logits.softmax(-1), torch.rand(50, generator=generator, dtype=torch.float64)
+    for top_p in (1e-9, 0.3, 0.9, 0.9999):
+        monkeypatch.setattr(sampling, "LIKELIEST", 200)
+        whole = sampling._nucleus(chances, draw, top_p)
+        for likeliest in (1, 40, 199):
+            monkeypatch.setattr(sampling, "LIKELIEST", likeliest)
+            assert torch.equal(sampling._nucleus(chances, draw, top_p), whole), (top_p, likeliest)
+            for row in range(50):
+                assert torch.equal(sampling._nucleus(chances[row : row + 1], draw[row], top_p), whole[row : row + 1])
+
+
+def test_texts_that_are_read_once_are_continued_as_if_each_were_read_for_itself() -> None:
+    scorer = made(samples=3)
+    ids, real = scorer._prompts(batch_of([0, 1, 2]))
+    hashes = batch_of([0, 1, 2])["text_hash"]
+    with torch.no_grad():
+        drawn, logs = draw_continuations(scorer.network, ids, real, hashes, 0, 3, 5)
+        for place, row in enumerate(drawn):
+            text = ROWS[place // 3] + row.tolist()
+            chances = scorer.network(input_ids=torch.tensor([text])).logits[0].log_softmax(-1)
+            alone = [float(chances[at - 1, text[at]]) for at in range(len(text) - 5, len(text))]
+            np.testing.assert_allclose(logs[place], alone, atol=1e-5)
+    assert len({tuple(row) for row in drawn[:3].tolist()}) > 1, "each sample is its own draw"
 
 
 def test_left_padding_keeps_the_end_of_a_row() -> None:

@@ -16,7 +16,8 @@ from selectune.lightning_modules.scorers.base import Scorer, load_trained, state
 
 class HeadScorer(Scorer):
     """``information_entropy`` (the estimator ``predictive``), ``margin``, ``least_confidence``, ``label_loss``,
-    ``class_probability`` and the embeddings of rows, by a classifier. Entropy and loss are in nats."""
+    ``class_probability`` and the embeddings of rows, by a classifier. Entropy and loss are in nats. A regression has
+    ``class_probability`` alone, which is its value."""
 
     probability_of = 1  # number of the class
 
@@ -25,6 +26,8 @@ class HeadScorer(Scorer):
         with states_of(self.network, self.read_layers()) as states:
             logits = self.network(**network_inputs(self.network, batch)).logits
         logits = logits.to(widest(logits.device))
+        if logits.shape[-1] == 1:  # a regression, whose value stands for a probability
+            return {"class_probability": logits[:, 0].float()} | self.embeddings(states, batch)
         logs = logits.log_softmax(-1)
         probabilities = logs.exp()
         first, second = probabilities.topk(2, dim=-1).values.unbind(-1)
@@ -66,8 +69,8 @@ class EncoderScorer(Scorer):
         return self.embeddings(states, batch)
 
 
-def load_classifier(source: ModelSource) -> Any:
-    """A classifier with float32 weights and at least two classes.
+def load_classifier(source: ModelSource, least_labels: int = 2) -> Any:
+    """A classifier with float32 weights and at least so many outputs.
 
     Raises:
         CheckpointError: the checkpoint has no trained head of this kind.
@@ -76,4 +79,4 @@ def load_classifier(source: ModelSource) -> Any:
         "predictive entropy, margin, least_confidence, label_loss and class_probability need one; give scorer.tune, or "
         "name the export of a finished run in scorer.checkpoint"
     )
-    return load_trained("AutoModelForSequenceClassification", "classification", source, remedy, least_labels=2)
+    return load_trained("AutoModelForSequenceClassification", "classification", source, remedy, "", least_labels)

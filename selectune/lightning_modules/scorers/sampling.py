@@ -68,9 +68,8 @@ class SamplingScorer(Scorer):
         return 0.0, float(self.samples * drawn + self.samples * (self.samples - 1) * config.hidden_size), 0.0
 
     def _prompts(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """Each text `samples` times, without special tokens at its end, padded on the left so that all end alike."""
+        """The texts without special tokens at their end, padded on the left so that all end alike."""
         places = torch.arange(batch["input_ids"].shape[1], device=batch["input_ids"].device)
         lengths = torch.where(batch["special"], -1, places).amax(1).clamp(min=0) + 1
         room = getattr(self.network.config, "max_position_embeddings", None)
-        ids, real = left_padded(batch["input_ids"], lengths, room - self.max_new_tokens if room else None)
-        return ids.repeat_interleave(self.samples, 0), real.repeat_interleave(self.samples, 0)
+        return left_padded(batch["input_ids"], lengths, room - self.max_new_tokens if room else None)

@@ -150,7 +150,8 @@ class ScorerSettings:
         semantic: estimator of the semantic entropy.
         embedding: how embeddings are stored.
         probability_of: class whose probability is the signal ``class_probability``, by number; e.g. of a classifier of
-            toxic texts, whose lowest rows are then a baseline (RealToxicityPrompts, Gehman et al. 2020).
+            toxic texts, whose lowest rows are then a baseline (RealToxicityPrompts, Gehman et al. 2020). Of a
+            regression the signal is its value.
     """
 
     checkpoint: str | None = None
