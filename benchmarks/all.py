@@ -58,6 +58,7 @@ class Benchmark:
 BENCHMARKS = (
     Benchmark("training"),
     Benchmark("training_bf16", ("--precision", "bf16"), "training"),
+    Benchmark("training_tiny", ("--tiny", "--variants", "selectune", "plain"), "training"),
     Benchmark("scoring"),
     Benchmark(
         "scoring_imdb_probe", ("--cases", "imdb", "--variants", "encoder", "exact", "probe", "probe_early"), "scoring"
@@ -133,6 +134,8 @@ CLAIMS = (
           lambda v: _only(v, "hf_default", "train_s_ratio_median"), 2.5),
     Claim("training, ours over a bare loop of PyTorch on the same batches, seconds", "training",
           lambda v: 1 / _only(v, "plain", "train_s_ratio_median"), 1.05, most=True),
+    Claim("a step of the embedded tiny model, ours less a bare loop's, milliseconds", "training_tiny",
+          lambda v: _only(v, "selectune", "overhead_ms"), 3, most=True),
     Claim("evaluation, Hugging Face's Trainer over ours, seconds", "training",
           lambda v: _only(v, "hf_default", "evaluate_s_ratio_median"), 1.0),
     Claim("training in bfloat16, Hugging Face's grouped by length over ours, seconds", "training_bf16",

@@ -25,8 +25,9 @@ TRAIN_ROWS, HELD_OUT_ROWS = 120, 30
 
 
 def local_copies(
-    root: Path, configs: list[dict[str, Any]], model_folder: Path, causal_folder: Path | None = None
-) -> dict[str, str]:
+    root: Path, configs: list[dict[str, Any]], model_folder: Path, causal_folder: Path | None = None,
+    train_rows: int = TRAIN_ROWS,
+) -> dict[str, str]:  # fmt: skip
     """Make every data set and model that the configs name, under its name, from generated text and a tiny model.
 
     Args:
@@ -34,6 +35,7 @@ def local_copies(
         configs: as parsed; what they say of columns and splits is what the data sets have.
         model_folder: the tiny model.
         causal_folder: the one of configs that train a causal language model; default the same.
+        train_rows: of each data set.
 
     Returns:
         The environment in which they are found.
@@ -41,7 +43,7 @@ def local_copies(
     data, models = root / "data", root / "models"
     for config in configs:
         for section in data_sections(config):
-            write_data(data / folder_name(section), section)
+            write_data(data / folder_name(section), section, train_rows)
         for evaluation in config.get("evaluations") or ():
             write_evaluated(data / folder_name(evaluation["init_args"]), evaluation["init_args"])
             if scorer := evaluation["init_args"].get("scorer"):
@@ -109,16 +111,16 @@ def folder_name(arguments: dict[str, Any]) -> Path:
     return Path(name, *filter(None, [arguments.get("config_name")]))
 
 
-def write_data(folder: Path, arguments: dict[str, Any]) -> None:
+def write_data(folder: Path, arguments: dict[str, Any], train_rows: int = TRAIN_ROWS) -> None:
     """A data set in the hub's layout, with the columns and the held-out splits that a data module's arguments name."""
     if arguments.get("kind") == "QuestionAnswering":
-        write_squad(folder, squad_rows(TRAIN_ROWS, 1), squad_rows(HELD_OUT_ROWS, 2))
+        write_squad(folder, squad_rows(train_rows, 1), squad_rows(HELD_OUT_ROWS, 2))
         return
     columns = [arguments.get("text_column", "text"), arguments.get("pair_column")]
     held_out = [arguments.get("test_split", "test"), *arguments.get("more_test_splits", [])]
     folder.mkdir(parents=True, exist_ok=True)
     for seed, split in enumerate(["train", *held_out], start=1):
-        texts, labels = sentences(TRAIN_ROWS if split == "train" else HELD_OUT_ROWS, seed)
+        texts, labels = sentences(train_rows if split == "train" else HELD_OUT_ROWS, seed)
         content: dict[str, list] = {column: texts for column in columns if column}
         numbers = [label + len(text) / 100 for label, text in zip(labels, texts)]
         content[arguments.get("label_column", "label")] = numbers if arguments.get("regression") else labels

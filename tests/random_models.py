@@ -37,8 +37,8 @@ ROLES = {
 }
 
 
-def make_model(folder: Path, name: str, words: Sequence[str]) -> None:
-    """A random model of an architecture, with a tokenizer of some words.
+def make_model(folder: Path, name: str, words: Sequence[str], **other: Any) -> None:
+    """A random model of an architecture, with a tokenizer of some words; `other` settings stand in its config.
 
     Decoders have no padding token, as those that are published; the config of the llama names one that is a word.
     """
@@ -55,7 +55,7 @@ def make_model(folder: Path, name: str, words: Sequence[str]) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         shape = {"vocab_size": len(special) + len(words), "max_position_embeddings": POSITIONS}
-        model(model.config_class(**shape | ids | sizes)).save_pretrained(folder)
+        model(model.config_class(**shape | ids | sizes | other)).save_pretrained(folder)
 
 
 def _make_tokenizer(folder: Path, special: Sequence[str], words: Sequence[str]) -> None:

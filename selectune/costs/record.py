@@ -57,7 +57,7 @@ class Kept:
 
 @dataclass(frozen=True, kw_only=True)
 class CostRecord:
-    """Costs of one process for one stage in one attempt; docs/guide.md, "Reading the ledger", explains the stages."""
+    """Costs of one process for one stage in one attempt; docs/ledger.md explains the stages."""
 
     schema: int = SCHEMA  # version of this format
     stage: Stage

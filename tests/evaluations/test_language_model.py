@@ -12,8 +12,9 @@ import torch
 from selectune.common.errors import CheckpointError
 from selectune.data.sources import find_model
 from selectune.data.tokens import load_tokenizer
-from selectune.evaluations import language_model
-from selectune.evaluations.language_model import CausalModel, MaskedModel, Spent
+from selectune.evaluations import language_model, masked_model
+from selectune.evaluations.language_model import CausalModel, Spent
+from selectune.evaluations.masked_model import MaskedModel
 from selectune.lightning_modules.heads.base import load_network
 from tests.conftest import sentences
 from tests.mistakes import mistake
@@ -197,7 +198,7 @@ def inputs_of(model: MaskedModel, text: str, max_length: int) -> list[list[int]]
 
 def test_masks_do_not_depend_on_company(masked: MaskedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     together = masked.losses(TEXTS[:9], 16)
-    monkeypatch.setattr(language_model, "BATCH_TOKENS", 16)
+    monkeypatch.setattr(masked_model, "BATCH_TOKENS", 16)
     np.testing.assert_allclose(masked.losses(TEXTS[:9], 16).log_probability, together.log_probability, atol=1e-5)
     np.testing.assert_allclose(masked.losses(TEXTS[3:4], 16).log_probability, together.log_probability[3:4], atol=1e-5)
     assert masked.spent.flops

@@ -63,6 +63,11 @@ class ClassificationHead(Head):
             "problem_type": "single_label_classification",
         }
 
+    @property
+    def reads_logits(self) -> bool:
+        """Not known of a subclass with a `forward` of its own."""
+        return type(self).forward is ClassificationHead.forward
+
     def forward(self, network: nn.Module, batch: dict[str, Any]) -> Output:
         """Cross-entropy, in nats; predictions are logits, shape (rows, C).
 
@@ -116,6 +121,11 @@ class RegressionHead(Head):
     def config(self) -> dict[str, Any]:
         """One output."""
         return {"num_labels": 1, "problem_type": "regression"}
+
+    @property
+    def reads_logits(self) -> bool:
+        """Not known of a subclass with a `forward` of its own."""
+        return type(self).forward is RegressionHead.forward
 
     def forward(self, network: nn.Module, batch: dict[str, Any]) -> Output:
         """Squared error; predictions are numbers, shape (rows,)."""

@@ -16,6 +16,7 @@ from selectune.common.errors import CheckpointError
 from selectune.costs.flops import FlopModel, measure_flops
 from selectune.data.sources import ModelSource
 from selectune.lightning_modules.heads import load_network, network_inputs, widest
+from selectune.lightning_modules.heads.first_position import stack_of
 from selectune.lightning_modules.scorers.settings import Embedding
 
 LAST = -1  # stands for the encoder's output, after its last norm
@@ -164,14 +165,13 @@ def layers_of(network: Any) -> nn.ModuleList:
     Raises:
         CheckpointError: the network has no such stack.
     """
-    depth = network.config.num_hidden_layers
-    for module in network.base_model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == depth:
-            return module
-    raise CheckpointError(
-        f"{type(network).__name__} has no stack of {depth} layers that can be read one by one; use "
-        "scorer.generative.head: exact."
-    )
+    stack = stack_of(network)
+    if stack is None:
+        raise CheckpointError(
+            f"{type(network).__name__} has no stack of {network.config.num_hidden_layers} layers that can be read one "
+            "by one; use scorer.generative.head: exact."
+        )
+    return stack
 
 
 def stop_after(network: Any, layer: int) -> None:
