@@ -7,6 +7,7 @@ from typing import Any
 
 from selectune.common.errors import UserError
 
+PROFANITY = "alt-profanity-check"  # a package that scores toxicity; its name stands for a model
 EXTRAS = {  # package, and its extra
     "peft": "lora", "wandb": "wandb", "mlflow": "mlflow", "tensorboard": "tensorboard", "profanity_check": "toxicity",
 }  # fmt: skip

@@ -108,10 +108,10 @@ def _copied(need: Need, place: Path) -> Path:
             for file in sorted(file for pattern in MODEL_FILES for file in source.glob(pattern)):
                 shutil.copyfile(file, partial / file.name)
         return place
-    splits = find_data(need.name, need.config, need.root, None, need.revision).splits
+    splits = find_data(need.name, need.config, need.root, need.local_name, need.revision).splits
     with atomic_folder(place) as partial:
         for split, rows in splits.items():
-            if need.column and need.column[0] in rows.column_names:
+            if need.column and need.column[0] in rows.column_names and need.column[1] not in rows.column_names:
                 rows = rows.rename_column(*need.column)
             rows.to_parquet(str(partial / f"{split}.parquet"))
     return place

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from selectune.common.extras import PROFANITY
 from selectune.data.data_files import kind_of
 from selectune.data.texts import Texts, as_texts
 
@@ -69,7 +70,7 @@ def _needs_of(config: Mapping[str, Any]) -> Iterator[Need]:
     for evaluation in config.get("evaluations") or ():
         given = _arguments(evaluation)
         yield Need("data", given["dataset"], given.get("config_name"), root=root)
-        if scorer := given.get("scorer"):
+        if (scorer := given.get("scorer")) and scorer != PROFANITY:
             yield Need("model", scorer)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from selectune.common.errors import CheckpointError
-from selectune.common.extras import imported
+from selectune.common.extras import PROFANITY, imported
 from selectune.data.batches import plan_batches
 from selectune.data.sources import find_model, weights_hash
 from selectune.data.tokens import load_tokenizer
@@ -20,7 +20,6 @@ from selectune.lightning_modules.heads import widest
 from selectune.lightning_modules.heads.base import load_network
 
 MAX_TOKENS = 128  # of a text, as a classifier reads it
-PROFANITY = "alt-profanity-check"  # the name of the package stands for a folder
 
 
 class ToxicityScorer(ABC):

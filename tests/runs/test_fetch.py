@@ -116,7 +116,10 @@ def test_a_config_names_pools_targets_evaluations_and_scorers() -> None:
         "data": {"init_args": {"dataset": "a/task", "revision": "v1", "root": "there", "trusted": "validation"}},
         "warm_up": {"data": {"init_args": {"dataset": pool, "target": {"dataset": "a/goal"}}}},
         "model": {"checkpoint": "m/learner"}, "scorer": {"checkpoint": None},
-        "evaluations": [{"init_args": {"dataset": "a/prompts", "scorer": "m/toxic"}}],
+        "evaluations": [
+            {"init_args": {"dataset": "a/prompts", "scorer": "m/toxic"}},
+            {"init_args": {"dataset": "a/prompts", "scorer": "alt-profanity-check"}},  # a package
+        ],
     }  # fmt: skip
     assert needs_of([config, config]) == [
         Need("data", "a/task", revision="v1", root="there"),
@@ -140,6 +143,16 @@ def test_a_copy_has_the_name_and_the_column_that_a_root_is_looked_into_for(data_
     before = sorted(file.stat().st_mtime_ns for file in place.iterdir())
     of_hub.copy_of(need, tmp_path / "out")
     assert sorted(file.stat().st_mtime_ns for file in place.iterdir()) == before, "what is there stays"
+
+
+def test_a_copy_is_made_of_what_lies_under_another_name_too(data_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(data_folder, tmp_path / "root" / "pool" / "en")
+    need = Need("data", "someone/hub", "en", None, "pool", str(tmp_path / "root"), ("hubs_text", "text"))
+    place = of_hub.copy_of(need, tmp_path / "out")
+    assert place == tmp_path / "out" / "data" / "pool"
+    copied = find_data("someone/hub", "en", tmp_path / "out" / "data", "pool").splits
+    assert len(copied["train"]) == 240
+    assert "text" in copied["train"].column_names
 
 
 def test_a_table_needs_what_its_cells_need_and_takes_nothing_beside(here: Here, data_folder: Path, model_folder: Path,
