@@ -5,9 +5,10 @@
     python benchmarks/growth.py --csv results/growth.csv --check   # exits with 1 where an exponent is over 1.05
 
 Made-up rows of 3 to 8 words and a tiny random model (`benchmarks/memory.py` makes both), each size in processes of its
-own with an empty cache. `load` reads a parquet file, splits it and fingerprints its rows; `tokenise` makes the pool's
-tokens; the other stages are those of the ledger of `python main.py select`: `score` (three entropies and embeddings)
-and `select` by `IGSE`, `solve` by `GOTD` towards 1,000 rows; `report` is the run's page made again, without imports.
+own with an empty cache; up to 100,000 rows these are medians of three. `load` reads a parquet file, splits it and
+fingerprints its rows; `tokenise` makes the pool's tokens; the other stages are those of the ledger of `python main.py
+select`: `score` (three entropies and embeddings) and `select` by `IGSE`, `solve` by `GOTD` towards 1,000 rows; `report`
+is the run's page made again, without imports.
 
 `exponent` is that of the growth from a tenth of the largest size to it once the constant is removed, which is what the
 smallest size takes: log((t3 - t1) / (t2 - t1)) / log(n3 / n2). `peak_rss_anon_mb` is the most anonymous memory of a
@@ -19,6 +20,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -33,6 +35,7 @@ from selectune.common.run_files import RunFiles
 REPOSITORY = Path(__file__).resolve().parent.parent
 BAR = 1.05
 STAGES = ("load", "tokenise", "score", "select", "solve", "report")
+SMALL, TIMES = 100_000, 3  # up to so many rows a size is measured so often, as its seconds are few
 LEAST_S = 0.5  # a stage that takes less at the largest size has no exponent worth the name
 
 
@@ -47,8 +50,7 @@ def main() -> None:
         return
     rows: list[Row] = []
     for n_rows in sorted(options.rows):
-        with tempfile.TemporaryDirectory() as folder:
-            rows += measure(n_rows, Path(folder))
+        rows += medians([measure(n_rows) for _ in range(TIMES if n_rows <= SMALL else 1)])
         print(f"{n_rows:,} rows: done", file=sys.stderr, flush=True)
     exponents = [] if max(options.rows) < 1_000_000 else growth(rows)
     missed = [
@@ -59,8 +61,18 @@ def main() -> None:
     finish(rows + exponents, missed, options)
 
 
-def measure(n_rows: int, folder: Path) -> list[Row]:
+def medians(found: list[list[Row]]) -> list[Row]:
+    """The median of each number over several measurements."""
+    return [one[0]._replace(value=statistics.median(row.value for row in one)) for one in zip(*found, strict=True)]
+
+
+def measure(n_rows: int) -> list[Row]:
     """Seconds of each stage with so many rows, and the memory of both selections."""
+    with tempfile.TemporaryDirectory() as folder:
+        return _measured(n_rows, Path(folder))
+
+
+def _measured(n_rows: int, folder: Path) -> list[Row]:
     make_model(folder / "model")
     make_data(folder / "pool.parquet", n_rows)
     make_data(folder / "target.parquet", 1_000)

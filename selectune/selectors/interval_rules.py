@@ -226,8 +226,10 @@ def rank_quantiles(scores: np.ndarray, doubled: np.ndarray | float) -> np.ndarra
     stands on the grid of 1e-9 that the scores stand on, and "equal" is exact.
     """
     ordered, doubled = np.sort(2 * rounded(scores)), rounded(np.asarray(doubled))
-    below_or_equal = np.searchsorted(ordered, doubled, side="left") + np.searchsorted(ordered, doubled, side="right")
-    return np.asarray(below_or_equal / (2 * len(ordered)))
+    order = np.argsort(doubled, axis=None)  # one after the other, what is searched stays in the cache
+    asked, shares = doubled.ravel()[order], np.empty(doubled.size)
+    shares[order] = np.searchsorted(ordered, asked, side="left") + np.searchsorted(ordered, asked, side="right")
+    return (shares / (2 * len(ordered))).reshape(doubled.shape)
 
 
 def concentration(scores: np.ndarray, band: Band, budget: Budget, name: str) -> dict[str, Any]:

@@ -279,3 +279,18 @@ def test_a_row_ties_only_with_another_row() -> None:
     assert found == {"width": 3.0, "tied_rows": 2, "tied_share": 0.5, "tied_rows_left_out": 3}
     band = Band(np.array([2, 3]), 2.0, 3.0)
     assert concentration(scores, band, Budget(rows=2), "x")["tied_rows"] == 0
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 7, 300])
+@pytest.mark.parametrize("values", [3, 10**9])
+def test_rows_are_ranked_by_score_then_key_then_id(n: int, values: int) -> None:
+    random = np.random.default_rng(n)
+    for few_keys in (True, False):
+        scores = random.integers(0, values, n).astype(float)
+        keys = random.integers(0, 3 if few_keys else 2**63, n, dtype=np.uint64)
+        scores[n // 2 : n // 2 + 2] = np.nan
+        scores[: n // 5] = -0.0
+        expected = sorted(
+            range(n), key=lambda row: (np.isnan(scores[row]), *np.nan_to_num([scores[row]]), keys[row], row)
+        )
+        assert ranked(scores, keys).tolist() == expected
