@@ -265,18 +265,21 @@ def test_a_chapter_of_the_readme_runs(chapter: Chapter, clone: Path, environment
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2000)
 @pytest.mark.parametrize("chapter", [c for c in SHOWN if c.is_distributed], ids=lambda chapter: chapter.name)
 def test_a_chapter_on_two_devices_runs(chapter: Chapter, clone: Path, environment: dict[str, str]) -> None:
     run(chapter, clone, environment)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2000)
 @pytest.mark.parametrize("chapter", RUN, ids=lambda chapter: chapter.name)
 def test_a_chapter_of_another_page_runs(chapter: Chapter, clone: Path, environment: dict[str, str]) -> None:
     run(chapter, clone, environment)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2000)
 @pytest.mark.parametrize("chapter", PILOT, ids=lambda chapter: chapter.name)
 def test_a_pilot_runs(chapter: Chapter, clone: Path, environment: dict[str, str], tmp_path: Path) -> None:
     """On rows enough for a tenth to tell something, and a scorer so much smaller that a tenth pays for it."""

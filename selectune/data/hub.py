@@ -93,7 +93,7 @@ def copy_of(need: Need, folder: Path) -> Path:
     """
     name = need.local_name or need.name.partition("@")[0]
     place = folder / ("models" if need.kind == "model" else "data") / name
-    place = place / need.config if need.config and not need.local_name else place
+    place = place / need.config if need.config else place
     if place.is_dir():
         return place
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -108,11 +108,13 @@ def _copied(need: Need, place: Path) -> Path:
             for file in sorted(file for pattern in MODEL_FILES for file in source.glob(pattern)):
                 shutil.copyfile(file, partial / file.name)
         return place
-    splits = find_data(need.name, need.config, need.root, need.local_name, need.revision).splits
+    found = find_data(need.name, need.config, need.root, need.local_name, need.revision)
+    renamed = need.local_name and found.described.startswith(f"local:{need.local_name}")  # a copy, made before
     with atomic_folder(place) as partial:
-        for split, rows in splits.items():
-            if need.column and need.column[0] in rows.column_names and need.column[1] not in rows.column_names:
-                rows = rows.rename_column(*need.column)
+        for split, rows in found.splits.items():
+            if need.column and not renamed and need.column[0] in rows.column_names:
+                theirs, ours = need.column
+                rows = rows.remove_columns([ours] if ours in rows.column_names else []).rename_column(theirs, ours)
             rows.to_parquet(str(partial / f"{split}.parquet"))
     return place
 

@@ -194,10 +194,8 @@ class CausalModel(LanguageModel):
             decoded = self.tokenizer.batch_decode(told, skip_special_tokens=True)
             for place, i in enumerate(batch):
                 texts[i] = decoded[place * samples : (place + 1) * samples]
-            written = int((~ended(drawn, stop)).sum())
-            self._spend_on_continuations(
-                len(batch), len(drawn), kept.shape[1], max_new_tokens, int(real.sum()) + written
-            )
+            read = int(real.sum()) + int((~ended(drawn, stop)[:, :-1]).sum())
+            self._spend_on_continuations(len(batch), len(drawn), kept.shape[1], max_new_tokens, read)
         return texts
 
     def _spend_on_continuations(self, prompts: int, rows: int, length: int, new: int, tokens: int) -> None:

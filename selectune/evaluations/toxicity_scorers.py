@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
 import torch
 
-from selectune.common.errors import CheckpointError
-from selectune.common.extras import PROFANITY, imported
+from selectune.common.errors import CheckpointError, UserError
+from selectune.common.extras import PROFANITY, imported, install_line
 from selectune.data.batches import plan_batches
 from selectune.data.sources import find_model, weights_hash
 from selectune.data.tokens import load_tokenizer
@@ -71,7 +71,10 @@ class ClassifierScorer(ToxicityScorer):
             inputs = tokenizer.pad({"input_ids": [rows[i] for i in batch]}, return_tensors="pt").to(device)
             with torch.inference_mode():
                 logits = network(**inputs).logits.to(widest(device))
-            values = logits[:, 0].clamp(0, 1) if logits.shape[1] == 1 else logits.softmax(-1)[:, self.place]
+            if network.config.problem_type == "multi_label_classification":  # each class is a yes or no
+                values = logits.sigmoid()[:, self.place]
+            else:
+                values = logits[:, 0].clamp(0, 1) if logits.shape[1] == 1 else logits.softmax(-1)[:, self.place]
             made[batch] = values.cpu().numpy()
             length = int(inputs["input_ids"].shape[1])
             spent.add(len(batch), int(inputs["attention_mask"].sum()), length, 2.0 * weights * len(batch) * length)
@@ -92,6 +95,10 @@ class ProfanityScorer(ToxicityScorer):
 
     def __init__(self) -> None:
         self.package = imported("profanity_check", f"The scorer {PROFANITY} of toxicity")
+        try:
+            self.version = version(PROFANITY)
+        except PackageNotFoundError as error:  # an older package has the same module
+            raise UserError(f"The scorer {PROFANITY} is not installed: {install_line('profanity_check')}.") from error
 
     def score(self, texts: Sequence[str], device: torch.device, spent: Spent) -> np.ndarray:
         """The package's probability; FLOPs are two a word and linear model."""
@@ -103,7 +110,7 @@ class ProfanityScorer(ToxicityScorer):
     @property
     def key(self) -> list[Any]:
         """The package and its version."""
-        return [PROFANITY, version(PROFANITY)]
+        return [PROFANITY, self.version]
 
 
 def find_scorer(name: str, toxic_label: str | None, asked_by: str) -> ToxicityScorer:

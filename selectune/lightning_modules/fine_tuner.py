@@ -23,6 +23,7 @@ from selectune.data.batches import limited
 from selectune.data.sources import ModelSource, find_model
 from selectune.lightning_modules.heads import Head, Output, widest
 from selectune.lightning_modules.heads.base import compile_body, recompute_activations
+from selectune.lightning_modules.heads.first_position import read_first_position
 from selectune.lightning_modules.lora import Adapter, Lora
 from selectune.lightning_modules.optimizer import check_optimizer
 
@@ -131,6 +132,8 @@ class FineTuner(pl.LightningModule):
         tokenizer = getattr(datamodule, "tokenizer", None)
         if tokenizer is not None and self.network.config.pad_token_id is None:
             self.network.config.pad_token_id = tokenizer.pad_token_id
+        if self.head.reads_logits:
+            read_first_position(self.network)
         if self.lora is not None:
             built = self.head.auto_class, self.head.new
             self._adapter = Adapter(self.network, self.lora, *built, self.checkpoint, self.source)

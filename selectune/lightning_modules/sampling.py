@@ -61,8 +61,9 @@ def draw_continuations(
             )
         past, logits = output.past_key_values, output.logits[:, -1]
         if step == 0:
-            past.batch_repeat_interleave(samples)
-            logits, real = logits.repeat_interleave(samples, 0), real.repeat_interleave(samples, 0)
+            each = torch.arange(len(ids), device=ids.device).repeat_interleave(samples)
+            past.reorder_cache(each)  # which layers of any kind know, those without attention too
+            logits, real = logits[each], real[each]
         chances = logits.to(widest(ids.device)).softmax(-1)
         draw = torch.from_numpy(uniforms(seed, text_hash, samples, step)).to(chances.dtype).to(ids.device)
         ids = _nucleus(chances, draw, top_p) if top_p < 1 else _drawn(chances, draw)

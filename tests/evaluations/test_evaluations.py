@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,22 @@ def test_profanity_is_told_by_a_package_and_charged(model: CausalModel, reviews:
     assert model.spent.examples == 2
     assert model.spent.flops == 2 * 5 * (5 + 6), "five linear models of five and six words"
     assert 0 <= made.run(model).metrics["expected_max_toxicity"] <= 1
+
+
+def test_of_a_scorer_whose_classes_are_each_a_yes_or_no_the_probability_is_its_own(
+    model: CausalModel, reviews: Path, classifier_folder: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(classifier_folder, tmp_path / "several")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"problem_type": "multi_label_classification"}))
+    texts, _ = sentences(6, seed=8)
+    found = []
+    for label in ("LABEL_0", "LABEL_1", "LABEL_2"):
+        made = Toxicity(str(reviews), str(folder), label)
+        made.check(None)
+        found.append(made.scored(texts, model))
+    assert not np.allclose(sum(found), 1, atol=1e-3), "they are no shares of one"
+    assert (np.array(found) > 0).all()
 
 
 def test_without_the_package_of_profanity_one_is_told_how_to_install_it(

@@ -132,6 +132,8 @@ def test_the_flops_of_continuations_are_those_that_are_spent(model: CausalModel)
     assert products < model.spent.flops < 1.1 * products
     longest = max(len(model.tokens_of(prompt)) for prompt in prompts)
     assert (model.spent.examples, model.spent.padded_tokens) == (8, 2 * longest + 8 * 5)
+    real = sum(len(model.tokens_of(prompt)) for prompt in prompts)
+    assert real < model.spent.tokens <= real + 8 * 5, "the last token that is drawn is not read"
 
 
 def test_labels_of_one_token_are_scored_by_one_pass_whose_product_is_made_at_one_place(model: CausalModel) -> None:

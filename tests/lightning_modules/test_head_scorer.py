@@ -13,8 +13,12 @@ from selectune.data.sources import ModelSource
 from selectune.data.tokens import TokenizedRows, load_tokenizer, tokenize
 from selectune.lightning_modules.heads import load_network
 from selectune.lightning_modules.scorers.head import EncoderScorer, HeadScorer, load_classifier
+from selectune.lightning_modules.scorers.settings import ScorerSettings
+from selectune.signals.definitions import ScoringModel
+from selectune.signals.forward import make_scorer
 from tests.conftest import sentences
 from tests.mistakes import mistake
+from tests.random_models import make_classifier
 
 NAMES = ["information_entropy", "margin", "least_confidence", "label_loss", "embedding"]
 
@@ -73,8 +77,24 @@ def test_of_a_regression_the_signal_is_its_value(tmp_path: Path, model_folder: P
         value = scorer.network(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, 0]
     np.testing.assert_allclose(found["class_probability"], value, atol=1e-6)
     assert found["embedding"].shape == (12, 32)
+    scorer.network.config.problem_type = "multi_label_classification"  # one class, a yes or no
+    with torch.no_grad():
+        np.testing.assert_allclose(scorer(batch)["class_probability"], value.sigmoid(), atol=1e-6)
+
+
+def test_a_regression_scores_the_probability_of_a_class_and_nothing_else_of_classes(
+    tmp_path: Path, model_folder: Path
+) -> None:
+    make_classifier(tmp_path, model_folder, 1)
+    source = ModelSource(tmp_path, "local:regression")
+    scoring = ScoringModel(source, ScorerSettings(probability_of=1), 32, 512)
+    assert make_scorer(["class_probability", "embedding"], scoring).wanted == ["class_probability", "embedding"]
     with mistake(CheckpointError, "local:regression", "no trained classification head"):
-        load_classifier(source)
+        make_scorer(["class_probability", "margin"], scoring)
+    make_classifier(tmp_path / "three", model_folder, 3)
+    three = ModelSource(tmp_path / "three", "local:three")
+    with mistake(CheckpointError, "scorer.probability_of is 3", "classes 0 to 2"):
+        make_scorer(["class_probability"], ScoringModel(three, ScorerSettings(probability_of=3), 32, 512))
 
 
 def test_embeddings_alone_need_no_head(model_folder: Path, tmp_path: Path, tokens: TokenizedRows) -> None:

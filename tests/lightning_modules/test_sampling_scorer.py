@@ -110,15 +110,39 @@ def test_a_nucleus_is_the_same_whether_it_is_looked_for_among_the_likeliest_or_a
                 assert torch.equal(sampling._nucleus(chances[row : row + 1], draw[row], top_p), whole[row : row + 1])
 
 
-def test_texts_that_are_read_once_are_continued_as_if_each_were_read_for_itself() -> None:
-    scorer = made(samples=3)
-    ids, real = scorer._prompts(batch_of([0, 1, 2]))
-    hashes = batch_of([0, 1, 2])["text_hash"]
+def hybrid() -> torch.nn.Module:
+    """A model whose layers remember a convolution's states, or attention's."""
+    from transformers import Lfm2Config, Lfm2ForCausalLM
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layers = ["conv", "full_attention"]
+        return Lfm2ForCausalLM(
+            Lfm2Config(
+                vocab_size=40,
+                hidden_size=16,
+                intermediate_size=32,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                num_key_value_heads=1,
+                layer_types=layers,
+                initializer_range=0.5,
+                block_auto_adjust_ff_dim=False,
+            )
+        ).eval()
+
+
+@pytest.mark.parametrize("kind", ["attention", "hybrid"])
+def test_texts_that_are_read_once_are_continued_as_if_each_were_read_for_itself(kind: str) -> None:
+    network = made().network if kind == "attention" else hybrid()
+    rows = [0, 1, 2] if kind == "attention" else [0]  # left padding reaches a convolution
+    ids, real = made()._prompts(batch_of(rows))
+    hashes = batch_of(rows)["text_hash"]
     with torch.no_grad():
-        drawn, logs = draw_continuations(scorer.network, ids, real, hashes, 0, 3, 5)
+        drawn, logs = draw_continuations(network, ids, real, hashes, 0, 3, 5)
         for place, row in enumerate(drawn):
-            text = ROWS[place // 3] + row.tolist()
-            chances = scorer.network(input_ids=torch.tensor([text])).logits[0].log_softmax(-1)
+            text = ROWS[rows[place // 3]] + row.tolist()
+            chances = network(input_ids=torch.tensor([text])).logits[0].log_softmax(-1)
             alone = [float(chances[at - 1, text[at]]) for at in range(len(text) - 5, len(text))]
             np.testing.assert_allclose(logs[place], alone, atol=1e-5)
     assert len({tuple(row) for row in drawn[:3].tolist()}) > 1, "each sample is its own draw"

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 import yaml
+from datasets import Dataset
 
 from selectune.data import hub as of_hub
 from selectune.data.needs import Need, needs_of
-from selectune.data.sources import find_data
+from selectune.data.sources import DataSource, find_data
 from tests.conftest import Here
 from tests.hub import serving
 from tests.mistakes import names
@@ -146,13 +147,28 @@ def test_a_copy_has_the_name_and_the_column_that_a_root_is_looked_into_for(data_
 
 
 def test_a_copy_is_made_of_what_lies_under_another_name_too(data_folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(data_folder, tmp_path / "root" / "pool" / "en")
-    need = Need("data", "someone/hub", "en", None, "pool", str(tmp_path / "root"), ("hubs_text", "text"))
-    place = of_hub.copy_of(need, tmp_path / "out")
-    assert place == tmp_path / "out" / "data" / "pool"
-    copied = find_data("someone/hub", "en", tmp_path / "out" / "data", "pool").splits
-    assert len(copied["train"]) == 240
-    assert "text" in copied["train"].column_names
+    for language in ("en", "de"):
+        shutil.copytree(data_folder, tmp_path / "root" / "pool" / language)
+    (tmp_path / "root" / "pool" / "de" / "test.parquet").unlink()
+    needs = [
+        Need("data", "someone/hub", language, None, "pool", str(tmp_path / "root"), ("label", "text"))
+        for language in ("en", "de")
+    ]
+    places = [of_hub.copy_of(need, tmp_path / "out") for need in needs]
+    assert places == [tmp_path / "out" / "data" / "pool" / language for language in ("en", "de")]
+    english, german = (find_data("someone/hub", one, tmp_path / "out" / "data", "pool").splits for one in ("en", "de"))
+    assert ("test" in english, "test" in german) == (True, False)
+    assert isinstance(english["train"]["text"][0], str), "a copy of a copy keeps its columns"
+
+
+def test_the_text_column_is_the_one_that_is_named_where_both_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = Dataset.from_dict({"abstract": ["an abstract"], "text": ["a whole paper"]})
+    monkeypatch.setattr(of_hub, "find_data", lambda *_: DataSource({"train": rows}, "hub:someone/papers (1 rows)"))
+    of_hub.copy_of(Need("data", "someone/papers", local_name="cs", column=("abstract", "text")), tmp_path)
+    copied = find_data("someone/papers", None, tmp_path / "data", "cs").splits["train"]
+    assert copied[:] == {"text": ["an abstract"]}
 
 
 def test_a_table_needs_what_its_cells_need_and_takes_nothing_beside(here: Here, data_folder: Path, model_folder: Path,

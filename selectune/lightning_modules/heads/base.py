@@ -19,7 +19,6 @@ from selectune.common.progress import transformers_quiet
 from selectune.costs.flops import FlopModel, made_up_row, model_flops
 from selectune.data.sources import ModelSource
 from selectune.data.tokens import load_tokenizer
-from selectune.lightning_modules.heads.first_position import read_first_position
 
 CLASSIFIER = "AutoModelForSequenceClassification"
 
@@ -58,13 +57,11 @@ class Head(ABC):
                 f"{source.described} has no trained head for this task (it lacks {self.new[0]}), so it cannot be "
                 "evaluated as it is; fit it first, or name a finished run in --output."
             )
-        if self.reads_logits:
-            read_first_position(network)
         return network
 
     @property
     def reads_logits(self) -> bool:
-        """Whether `forward` reads a classifier's logits and no other state of the network."""
+        """Whether a classifier's logits are read, and no other state of the network."""
         return False
 
     def config(self) -> dict[str, Any]:

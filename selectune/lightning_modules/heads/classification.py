@@ -65,8 +65,8 @@ class ClassificationHead(Head):
 
     @property
     def reads_logits(self) -> bool:
-        """Not known of a subclass with a `forward` of its own."""
-        return type(self).forward is ClassificationHead.forward
+        """Not known of a subclass that builds or calls its network by itself."""
+        return _as_in(self, ClassificationHead)
 
     def forward(self, network: nn.Module, batch: dict[str, Any]) -> Output:
         """Cross-entropy, in nats; predictions are logits, shape (rows, C).
@@ -124,8 +124,8 @@ class RegressionHead(Head):
 
     @property
     def reads_logits(self) -> bool:
-        """Not known of a subclass with a `forward` of its own."""
-        return type(self).forward is RegressionHead.forward
+        """Not known of a subclass that builds or calls its network by itself."""
+        return _as_in(self, RegressionHead)
 
     def forward(self, network: nn.Module, batch: dict[str, Any]) -> Output:
         """Squared error; predictions are numbers, shape (rows,)."""
@@ -143,6 +143,11 @@ class RegressionHead(Head):
             warnings.simplefilter("ignore")
             known: dict[str, Any] = {"pearson": PearsonCorrCoef(), "spearman": SpearmanCorrCoef()}
         return MetricCollection({name: known[name] for name in self.names})
+
+
+def _as_in(head: Head, known: type[Head]) -> bool:
+    """Whether a head builds and calls its network as a class does."""
+    return all(getattr(type(head), name) is getattr(known, name) for name in ("build", "forward", "predict"))
 
 
 def known_classes(source: ModelSource) -> list[str]:

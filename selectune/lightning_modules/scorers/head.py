@@ -26,8 +26,10 @@ class HeadScorer(Scorer):
         with states_of(self.network, self.read_layers()) as states:
             logits = self.network(**network_inputs(self.network, batch)).logits
         logits = logits.to(widest(logits.device))
-        if logits.shape[-1] == 1:  # a regression, whose value stands for a probability
-            return {"class_probability": logits[:, 0].float()} | self.embeddings(states, batch)
+        several = self.network.config.problem_type == "multi_label_classification"  # each class is a yes or no
+        if logits.shape[-1] == 1:  # one such class, or a regression, whose value stands for a probability
+            value = logits[:, 0].sigmoid() if several else logits[:, 0]
+            return {"class_probability": value.float()} | self.embeddings(states, batch)
         logs = logits.log_softmax(-1)
         probabilities = logs.exp()
         first, second = probabilities.topk(2, dim=-1).values.unbind(-1)
@@ -37,7 +39,6 @@ class HeadScorer(Scorer):
             "least_confidence": 1 - first,
         }
         if "class_probability" in self.wanted:
-            several = self.network.config.problem_type == "multi_label_classification"  # each class is a yes or no
             values["class_probability"] = (logits.sigmoid() if several else probabilities)[:, self.probability_of]
         if "label_loss" in self.wanted:
             values["label_loss"] = -logs.gather(-1, batch["labels"].unsqueeze(-1)).squeeze(-1)
