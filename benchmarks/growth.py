@@ -11,14 +11,13 @@ select`: `score` (three entropies and embeddings) and `select` by `IGSE`, `solve
 is the run's page made again, without imports.
 
 `exponent` is that of the growth from a tenth of the largest size to it once the constant is removed, which is what the
-smallest size takes: log((t3 - t1) / (t2 - t1)) / log(n3 / n2). `peak_rss_anon_mb` is the most anonymous memory of a
-`select`.
+smallest size takes: the slope of a line through the logarithms of rows and of seconds more. `peak_rss_anon_mb` is the
+most anonymous memory of a `select`.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import os
 import statistics
 import subprocess
@@ -27,6 +26,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 from _table import Row, finish, parser
 from memory import make_data, make_model, rss_anon
 
@@ -36,6 +36,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 BAR = 1.05
 STAGES = ("load", "tokenise", "score", "select", "solve", "report")
 SMALL, TIMES = 100_000, 3  # up to so many rows a size is measured so often, as its seconds are few
+BILLION = 10**9
 LEAST_S = 0.5  # a stage that takes less at the largest size has no exponent worth the name
 
 
@@ -149,17 +150,39 @@ def reported(run: Path) -> dict[str, float]:
 
 
 def growth(rows: list[Row]) -> list[Row]:
-    """Exponent of each stage from a tenth of the largest size to it, the constant removed."""
+    """Exponent of each stage from a tenth of the largest size on, the constant removed."""
     found = []
     for stage in STAGES:
-        by_size = {int(row.variant.split()[0]): row.value for row in rows if row.case == stage}
-        least, *_, largest = sorted(by_size)
-        middle = min(by_size, key=lambda size: abs(math.log(size * 10 / largest)))
-        more = [by_size[size] - by_size[least] for size in (middle, largest)]
-        if by_size[largest] >= LEAST_S and min(more) > 0:
-            exponent = math.log(more[1] / more[0]) / math.log(largest / middle)
-            found.append(Row(stage, f"{middle} to {largest} rows", "exponent", exponent))
+        by_size = _by_size(rows, stage)
+        least, largest = min(by_size), max(by_size)
+        more = {size: by_size[size] - by_size[least] for size in by_size if size * 10 >= largest}
+        if by_size[largest] >= LEAST_S and min(more.values()) > 0:
+            exponent = float(np.polyfit(np.log(list(more)), np.log(list(more.values())), 1)[0])
+            found.append(Row(stage, f"{min(more)} to {largest} rows", "exponent", exponent))
     return found
+
+
+def _by_size(rows: list[Row], case: str, metric: str = "wall_s") -> dict[int, float]:
+    return {int(row.variant.split()[0]): row.value for row in rows if (row.case, row.metric) == (case, metric)}
+
+
+def table(rows: list[Row]) -> str:
+    """The table of docs/growth.md: seconds of each stage by size, its exponent, and what a billion rows would take."""
+    sizes = sorted(_by_size(rows, STAGES[0]))
+    exponents = {row.case: f"{row.value:.2f}" for row in rows if row.metric == "exponent"}
+    lines = [
+        f"| seconds | {' | '.join(f'{size:,} rows' for size in sizes)} | exponent | 10⁹ rows, hours |",
+        "| --- |" + " ---: |" * (len(sizes) + 2),
+    ]
+    for stage in STAGES:
+        taken = _by_size(rows, stage)
+        billion = (taken[sizes[-1]] - taken[sizes[0]]) * BILLION / sizes[-1] / 3600
+        shown = " | ".join(f"{taken[size]:.3g}" for size in sizes)
+        lines.append(f"| `{stage}` | {shown} | {exponents.get(stage, '–')} | {billion:.1f} |")
+    for name in ("IGSE", "GOTD"):
+        peaks = _by_size(rows, name, "peak_rss_anon_mb")
+        lines.append(f"| memory of `{name}`, MB | {' | '.join(f'{peaks[size]:,.0f}' for size in sizes)} | | |")
+    return "\n".join(lines)
 
 
 def draw(rows: list[Row], file: Path) -> None:
