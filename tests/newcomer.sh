@@ -33,8 +33,7 @@ awk '
     if (inside == "csv") print "own_file <<\"BLOCK\""
     next
   }
-  on && inside && !/--compare/ { print }
-  on && inside && /--compare/ { print ":  " (/\\$/ ? "\\" : "") }  # what the quickstart has shown already
+  on && inside { print }
 ' "$readme" >> "$place/all.sh"
 grep -q '^git clone' "$place/all.sh"
 grep -q '^selectune fit' "$place/all.sh"

@@ -16,6 +16,7 @@ import torch
 
 from selectune.common.errors import CheckpointError, DataError
 from selectune.common.files import atomic_folder
+from selectune.common.memory import no_garbage_collection
 from selectune.common.progress import progress
 from selectune.data.data_files import error_summary
 from selectune.data.sources import n_positions
@@ -221,16 +222,18 @@ def _chunks(
     """Token ids, types and whether tokens are special, one row after the other, and the rows' lengths."""
     with progress("Tokenising", n_rows // CHUNK_ROWS + 1) as advance:
         for start in range(0, n_rows, CHUNK_ROWS):
-            encoded = tokenizer(
-                *map(list, zip(*texts_of(slice(start, min(n_rows, start + CHUNK_ROWS))))),
-                truncation=True,
-                max_length=max_length,
-                return_token_type_ids=True,
-                return_attention_mask=False,
-                return_special_tokens_mask=True,
-                verbose=False,
-            )
-            lengths = np.array([len(ids) for ids in encoded["input_ids"]], dtype=np.int64)
-            names = ("input_ids", "token_type_ids", "special_tokens_mask")
-            yield *(flat(encoded[name], dtype) for name, dtype in zip(names, DTYPES.values())), lengths
+            with no_garbage_collection():
+                encoded = tokenizer(
+                    *map(list, zip(*texts_of(slice(start, min(n_rows, start + CHUNK_ROWS))))),
+                    truncation=True,
+                    max_length=max_length,
+                    return_token_type_ids=True,
+                    return_attention_mask=False,
+                    return_special_tokens_mask=True,
+                    verbose=False,
+                )
+                lengths = np.array([len(ids) for ids in encoded["input_ids"]], dtype=np.int64)
+                names = ("input_ids", "token_type_ids", "special_tokens_mask")
+                arrays = [flat(encoded[name], dtype) for name, dtype in zip(names, DTYPES.values())]
+            yield *arrays, lengths
             advance()

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from selectune.common.errors import CheckpointError, DataError, first_few
+from selectune.common.memory import no_garbage_collection
 from selectune.data.tokens import TokenizedRows, flat, offsets_of
 
 if TYPE_CHECKING:
@@ -276,17 +277,18 @@ def _tokens(
     characters: list[np.ndarray] = []
     lengths: list[int] = []
     for start in range(0, len(texts), CHUNK_TEXTS):
-        encoded = tokenizer(
-            list(texts[start : start + CHUNK_TEXTS]),
-            add_special_tokens=False,
-            return_offsets_mapping=True,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            verbose=False,
-        )
-        cut = [row[:limit] for row in encoded["input_ids"]]
-        lengths += map(len, cut)
-        ids.append(flat(cut, np.int32))
-        pairs = chain.from_iterable(row[:limit] for row in encoded["offset_mapping"])
-        characters.append(flat(pairs, np.int64).reshape(-1, 2))
+        with no_garbage_collection():
+            encoded = tokenizer(
+                list(texts[start : start + CHUNK_TEXTS]),
+                add_special_tokens=False,
+                return_offsets_mapping=True,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+                verbose=False,
+            )
+            cut = [row[:limit] for row in encoded["input_ids"]]
+            lengths += map(len, cut)
+            ids.append(flat(cut, np.int32))
+            pairs = chain.from_iterable(row[:limit] for row in encoded["offset_mapping"])
+            characters.append(flat(pairs, np.int64).reshape(-1, 2))
     return np.concatenate(ids), offsets_of(lengths), np.concatenate(characters)
