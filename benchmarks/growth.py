@@ -10,9 +10,9 @@ fingerprints its rows; `tokenise` makes the pool's tokens; the other stages are 
 select`: `score` (three entropies and embeddings) and `select` by `IGSE`, `solve` by `GOTD` towards 1,000 rows; `report`
 is the run's page made again, without imports.
 
-`exponent` is that of the growth from a tenth of the largest size to it once the constant is removed, which is what the
-smallest size takes: the slope of a line through the logarithms of rows and of seconds more. `peak_rss_anon_mb` is the
-most anonymous memory of a `select`.
+`exponent` is that of the growth from a tenth of the largest size to it once the constant is removed, which is the least
+that a smaller size takes: the slope of a line through the logarithms of rows and of seconds more. `peak_rss_anon_mb`
+is the most anonymous memory of a `select`.
 """
 
 from __future__ import annotations
@@ -154,8 +154,9 @@ def growth(rows: list[Row]) -> list[Row]:
     found = []
     for stage in STAGES:
         by_size = _by_size(rows, stage)
-        least, largest = min(by_size), max(by_size)
-        more = {size: by_size[size] - by_size[least] for size in by_size if size * 10 >= largest}
+        largest = max(by_size)
+        constant = min(seconds for size, seconds in by_size.items() if size * 10 < largest)
+        more = {size: seconds - constant for size, seconds in by_size.items() if size * 10 >= largest}
         if by_size[largest] >= LEAST_S and min(more.values()) > 0:
             exponent = float(np.polyfit(np.log(list(more)), np.log(list(more.values())), 1)[0])
             found.append(Row(stage, f"{min(more)} to {largest} rows", "exponent", exponent))
@@ -176,7 +177,7 @@ def table(rows: list[Row]) -> str:
     ]
     for stage in STAGES:
         taken = _by_size(rows, stage)
-        billion = (taken[sizes[-1]] - taken[sizes[0]]) * BILLION / sizes[-1] / 3600
+        billion = (taken[sizes[-1]] - min(taken.values())) * BILLION / sizes[-1] / 3600
         shown = " | ".join(f"{taken[size]:.3g}" for size in sizes)
         lines.append(f"| `{stage}` | {shown} | {exponents.get(stage, '–')} | {billion:.1f} |")
     for name in ("IGSE", "GOTD"):

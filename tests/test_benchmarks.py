@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from tests.conftest import REPOSITORY
 
 run_all = importlib.import_module("all")  # a script of benchmarks/
+growth = importlib.import_module("growth")
 
 
 @pytest.mark.parametrize("page", run_all.PAGES)
@@ -36,6 +38,15 @@ def test_every_benchmark_is_a_script_whose_command_stands_on_the_page(benchmark:
     script = Path(REPOSITORY / benchmark.command[1])
     assert script.is_file()
     assert f"results/{benchmark.name}.csv" in (REPOSITORY / "docs" / "benchmarks.md").read_text()
+
+
+def test_the_page_on_growth_shows_the_table_of_its_numbers() -> None:
+    with (REPOSITORY / "results" / "growth.csv").open(newline="") as handle:
+        rows = [growth.Row(*line[:3], float(line[3])) for line in list(csv.reader(handle))[1:]]
+    again = growth.growth([row for row in rows if row.metric != "exponent"])
+    assert [row for row in rows if row.metric == "exponent"] == again
+    text = (REPOSITORY / "docs" / "growth.md").read_text()
+    assert f"<!-- table of benchmarks/growth.py -->\n{growth.table(rows)}\n<!-- end of the table -->" in text
 
 
 def test_a_page_without_its_marks_is_refused() -> None:
