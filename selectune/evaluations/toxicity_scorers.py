@@ -1,4 +1,4 @@
-"""What tells how toxic texts are: a classifier of transformers, or the package alt-profanity-check."""
+"""Scorers of the toxicity of texts: a classifier of transformers, or the package alt-profanity-check."""
 
 from __future__ import annotations
 

@@ -147,8 +147,9 @@ class Costs:
             cost = spent(one for one in forecaster.estimated.records if one.stage in SELECTION)
             left = share - cost.over(self.full.cost, self.full.unit)
             if not recipe.filters and part == "fit" and 0 < left < share:
-                # which rows are kept, and so how long they are, depends on how many choosing leaves the budget for
-                rows = selecting.again(selector, Budget(rows=max(1, int(left * len(data.pool))))).rows
+                # which rows are kept, and so how long they are, depends on the tokens that choosing leaves a budget for
+                tokens = max(1, int(left * selecting.rows.n_tokens.sum()))
+                rows = selecting.again(selector, Budget(tokens=tokens)).rows
         self.notes += [note for note in forecaster.notes if note not in self.notes]
         return cost, rows
 
