@@ -10,11 +10,14 @@ from lightning.fabric.plugins import TorchCheckpointIO
 
 from selectune.callbacks.checkpoint_io import WholeCheckpointIO
 from selectune.common.errors import NoRoomError
+from selectune.common.memory import keep_freed_memory
 from selectune.common.ranks import on_rank_zero
 
 
 class Trainer(pl.Trainer):
     """Lightning's Trainer with `WholeCheckpointIO`, unless its plugins have another.
+
+    On a CPU the process keeps freed memory for its next batch (`keep_freed_memory`).
 
     Args:
         kwargs: as Lightning's takes them.
@@ -24,6 +27,8 @@ class Trainer(pl.Trainer):
         super().__init__(**kwargs)
         if type(self.strategy.checkpoint_io) is TorchCheckpointIO:
             self.strategy.checkpoint_io = WholeCheckpointIO()
+        if self.strategy.root_device.type == "cpu":
+            keep_freed_memory()
         if (bar := self.progress_bar_callback) is not None:
             bar.get_metrics = _with_rows(bar.get_metrics)  # type: ignore[method-assign]
 

@@ -1,11 +1,30 @@
-"""Memory that is no longer used: when it is looked for, and given back to the system."""
+"""Memory that is no longer used: when it is looked for, kept for what comes next, and given back to the system."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+
+
+KEPT = 2**30  # bytes: larger blocks go back as soon as they are freed
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # as glibc's malloc.h has them
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep freed blocks of up to a gibibyte for what is allocated next, in this process, from now on.
+
+    It would give every block of over 32 MiB back to the system, and have each page of the next one made anew: those of
+    the activations of a batch, of logits and of an embedding's gradient are such blocks, at every layer or step.
+    `give_memory_back` returns what was kept. Where the environment sets ``MALLOC_MMAP_THRESHOLD_``, that holds.
+    """
+    if "MALLOC_MMAP_THRESHOLD_" not in os.environ:
+        with suppress(OSError, AttributeError):  # another C library does as it does
+            libc = ctypes.CDLL("libc.so.6")
+            libc.mallopt(M_MMAP_THRESHOLD, KEPT)
+            libc.mallopt(M_TRIM_THRESHOLD, KEPT)
 
 
 def give_memory_back() -> None:

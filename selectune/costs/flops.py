@@ -212,14 +212,16 @@ def _products(work: Callable[[], Any], length: int) -> Callable[[int], float]:
 
     No dimension but those that follow the row's length is a multiple of it.
     """
-    products: list[tuple[Any, Any]] = []  # formula in torch's register, and arguments with shapes for tensors
+    # formula in torch's register, arguments with shapes for tensors, and how often: layers are alike
+    products: dict[tuple[Any, str], tuple[Any, int]] = {}
 
     class Recording(TorchDispatchMode):
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             out = func(*args, **(kwargs or {}))
             if (formula := flop_registry.get(func._overloadpacket)) is not None:
                 shapes = tree_map(lambda x: x.shape if isinstance(x, torch.Tensor) else x, (args, kwargs, out))
-                products.append((formula, shapes))
+                key = formula, repr(shapes)
+                products[key] = shapes, products.get(key, (None, 0))[1] + 1
             return out
 
     with _countable(), Recording():
@@ -234,8 +236,8 @@ def _products(work: Callable[[], Any], length: int) -> Callable[[int], float]:
             return type(x)(map(scaled, x)) if isinstance(x, list | tuple) else x
 
         total = 0.0
-        for formula, (args, kwargs, out) in products:
-            total += formula(*scaled(args), **scaled(kwargs or {}), out_val=scaled(out))
+        for (formula, _), ((args, kwargs, out), times) in products.items():
+            total += times * formula(*scaled(args), **scaled(kwargs or {}), out_val=scaled(out))
         return total
 
     return at

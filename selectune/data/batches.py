@@ -13,7 +13,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 EVALUATION_PADDING = 0.1  # of a batch of an evaluation, at most
 SMALLEST = 8  # rows of a batch that is ended for its padding: fewer would leave the device idle
-GROUP_BATCHES = 50  # rows are sorted by length within groups of so many batches: little padding, yet well shuffled
+GROUP_BATCHES = 100  # rows are sorted by length within groups of so many batches: little padding, yet well shuffled
 
 
 def plan_batches(

@@ -17,6 +17,7 @@ import lightning.pytorch as pl
 import numpy as np
 
 from selectune.callbacks.preemption import Preemption, requeue_signal, root_for
+from selectune.callbacks.trainer import Trainer
 from selectune.common.errors import SelectionError
 from selectune.common.files import atomic_folder, default_cache
 from selectune.common.ranks import on_rank_zero, world
@@ -129,7 +130,7 @@ def library_trainers(accelerator: str) -> Iterator[TrainerFor]:
         defaults: dict[str, Any] = {"accelerator": accelerator, "devices": 1, "logger": False}
         defaults |= {"enable_checkpointing": False, "enable_model_summary": False}
         defaults |= {"default_root_dir": root_for(default_cache())}
-        return pl.Trainer(**defaults | settings | {"callbacks": [*settings.get("callbacks", []), preemption]})
+        return Trainer(**defaults | settings | {"callbacks": [*settings.get("callbacks", []), preemption]})
 
     with Preemption(requeue_signal()) as preemption:
         yield trainer_for
