@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from selectune.costs.meters import peak_rss
 from selectune.selectors.transport import Eps, backends, dual_potentials
 from selectune.selectors.transport.iterate import Stop, sinkhorn
 from selectune.selectors.transport.passes import Dense, Stream
@@ -227,12 +228,6 @@ def clock(run: Callable[[int], Duals], n: int) -> tuple[float, Duals]:
     began = time.perf_counter()
     duals = run(n)
     return time.perf_counter() - began, duals
-
-
-def peak_rss() -> int:
-    """Most bytes that this process has held."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
 
 def one_streamed_iteration(folder: Path) -> dict[str, float]:

@@ -83,6 +83,7 @@ RANGES: list[tuple[Callable[..., Any], str, tuple[tuple, tuple]]] = [
     (classification, "max_length", ((1, 0, -1), (2,))),
     (classification, "batch_size", ((0, -1), (1,))),
     (classification, "max_batch_tokens", ((0, -1), (1,))),
+    (classification, "pad_to", ((0, -1, 24, 256), (1, 64, 128))),  # of the 128 tokens of max_length
     (classification, "num_workers", ((-1,), (0,))),
     *((classification, f"max_{split}_rows", WHOLE) for split in ("train", "dev", "eval", "target")),
     (random_rows, "keep", ((0.0, -0.5, 1.5, NAN), (1e-9, 1.0))),

@@ -34,6 +34,11 @@ def offsets_of(lengths: Sequence[int] | np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
+def rounded_up(lengths: np.ndarray, multiple: int) -> np.ndarray:
+    """Lengths, each as the next multiple of a number."""
+    return -(-lengths // multiple) * multiple
+
+
 def flat(rows: Iterable[Iterable[int]], dtype: Any) -> np.ndarray:
     """The values of all rows, one row after the other."""
     return np.fromiter(chain.from_iterable(rows), dtype=dtype)
@@ -48,12 +53,14 @@ class TokenizedRows:
         type_ids: which text of a pair a token belongs to, uint8, shape (total,).
         special: whether a token is special (it carries no text), bool, shape (total,).
         offsets: row i is ``ids[offsets[i]:offsets[i + 1]]``, int64, shape (n_rows + 1,).
+        multiple: batches are padded to a multiple of so many tokens.
     """
 
     ids: np.ndarray
     type_ids: np.ndarray
     special: np.ndarray
     offsets: np.ndarray
+    multiple: int = 1
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -64,6 +71,11 @@ class TokenizedRows:
         return np.diff(self.offsets)
 
     input_tokens = lengths  # a model reads each token once
+
+    @property
+    def padded_lengths(self) -> np.ndarray:
+        """Tokens of each row as the longest of a batch, padding counted, shape (n_rows,)."""
+        return rounded_up(self.lengths, self.multiple)
 
     def n_tokens(self) -> np.ndarray:
         """Tokens of each row without the special ones, int64, shape (n_rows,)."""
@@ -88,21 +100,21 @@ class TokenizedRows:
 
     def shape_of(self, rows: np.ndarray) -> tuple[int, int]:
         """The shape of ``input_ids`` in the batch of some rows."""
-        return len(rows), int(self._lengths_of(rows).max())
+        return len(rows), int(rounded_up(self._lengths_of(rows).max(), self.multiple))
 
     def tokens_of(self, rows: np.ndarray) -> int:
         """Tokens in the batch of some rows, padding left out."""
         return int(self._lengths_of(rows).sum())
 
     def padded(self, rows: np.ndarray, pad_id: int) -> dict[str, torch.Tensor]:
-        """A batch, padded on the right to its longest row.
+        """A batch, padded on the right to its longest row, or the next multiple of `multiple`.
 
         Returns:
             ``input_ids``, ``attention_mask``, ``token_type_ids`` (int64) and ``special`` (bool), each of shape
             (len(rows), longest).
         """
         taken = self.take(rows)
-        inside = np.arange(int(taken.lengths.max())) < taken.lengths[:, None]
+        inside = np.arange(self.shape_of(rows)[1]) < taken.lengths[:, None]
         ids, types = np.full(inside.shape, pad_id, dtype=np.int64), np.zeros(inside.shape, dtype=np.int64)
         special = np.ones(inside.shape, dtype=bool)
         ids[inside], types[inside], special[inside] = taken.ids, taken.type_ids, taken.special

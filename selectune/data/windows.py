@@ -17,7 +17,7 @@ import torch
 
 from selectune.common.errors import CheckpointError, DataError, first_few
 from selectune.common.memory import no_garbage_collection
-from selectune.data.tokens import TokenizedRows, flat, offsets_of
+from selectune.data.tokens import TokenizedRows, flat, offsets_of, rounded_up
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -85,6 +85,7 @@ class Windows:
         first_window: row i has the windows ``first_window[i]`` up to ``[i + 1]``, shape (n_rows + 1,).
         begins: first token of each window, counted in its context, shape (n_windows,).
         ends: one past its last token.
+        multiple: batches are padded to a multiple of so many tokens.
     """
 
     template: PairTemplate
@@ -98,6 +99,7 @@ class Windows:
     first_window: np.ndarray
     begins: np.ndarray
     ends: np.ndarray
+    multiple: int = 1
 
     def __len__(self) -> int:
         return len(self.context_of)
@@ -122,6 +124,13 @@ class Windows:
         return np.diff(self.first_window) * np.maximum.reduceat(self.window_lengths, self.first_window[:-1])
 
     @property
+    def padded_lengths(self) -> np.ndarray:
+        """The same, each window padded to the next multiple of `multiple`, shape (n_rows,)."""
+        return np.diff(self.first_window) * rounded_up(
+            np.maximum.reduceat(self.window_lengths, self.first_window[:-1]), self.multiple
+        )
+
+    @property
     def input_tokens(self) -> np.ndarray:
         """Tokens that a model reads of each row, overlaps counted as often as they are read, shape (n_rows,)."""
         return np.add.reduceat(self.window_lengths, self.first_window[:-1])
@@ -129,7 +138,7 @@ class Windows:
     def shape_of(self, rows: np.ndarray) -> tuple[int, int]:
         """The shape of ``input_ids`` in the batch of some rows."""
         windows = self.of(rows)
-        return len(windows), int(self.window_lengths[windows].max())
+        return len(windows), int(rounded_up(self.window_lengths[windows].max(), self.multiple))
 
     def tokens_of(self, rows: np.ndarray) -> int:
         """Tokens in the batch of some rows, padding left out."""
@@ -154,7 +163,7 @@ class Windows:
             for row, window in zip(self.row_of[windows], windows)
         ]
         ids, types, special = map(np.concatenate, zip(*joined))
-        tokens = TokenizedRows(ids, types, special, offsets_of(self.window_lengths[windows]))
+        tokens = TokenizedRows(ids, types, special, offsets_of(self.window_lengths[windows]), self.multiple)
         batch = tokens.padded(np.arange(len(windows)), pad_id)
         in_context = self._in_context(windows, batch["input_ids"].shape[1])
         question = np.repeat(np.arange(len(rows)), np.diff(self.first_window)[rows])

@@ -88,7 +88,7 @@ class SelectionDataModule(Loaders):
     def encoded(self, split: str) -> BatchRows:
         """A split as the model that is trained reads it, made once."""
         if split not in self.tokens:
-            self.tokens[split] = self.encode(split, self.model_tokenizer())
+            self.tokens[split] = replace(self.encode(split, self.model_tokenizer()), multiple=self.pad_to)
         return self.tokens[split]
 
     def request(

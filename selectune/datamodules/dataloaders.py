@@ -39,7 +39,7 @@ class Loaders(TaskData):
 
     def train_dataloader(self) -> DataLoader:
         """Batches of the selected rows."""
-        rows, lengths = self.train_rows, self.tokens["train"].lengths
+        rows, lengths = self.train_rows, self.tokens["train"].padded_lengths
         rank, size = world()
         self.check_shares(size)
         self._check_interval()
@@ -121,7 +121,7 @@ class Loaders(TaskData):
         return trainer is not None and trainer.strategy.root_device.type == "cuda"
 
     def _planned(self, split: str) -> PlannedBatches:
-        plan = plan_batches(self.tokens[split].lengths, self.max_batch_tokens, world()[1], EVALUATION_PADDING)
+        plan = plan_batches(self.tokens[split].padded_lengths, self.max_batch_tokens, world()[1], EVALUATION_PADDING)
         return PlannedBatches(plan, partial(self.collate, split))
 
     def collate(self, split: str, rows: np.ndarray) -> dict[str, Any]:

@@ -57,6 +57,8 @@ class TaskData(pl.LightningDataModule):
         max_length: tokens that a row is cut to, special ones included.
         batch_size: rows of a training batch, over all ranks.
         max_batch_tokens: padded tokens of a batch on one rank; a training batch over it is split into micro-batches.
+        pad_to: pad batches to a multiple of so many tokens, of which ``max_length`` is one, so that few lengths occur
+            (for what is compiled, or recorded, for each).
         selector: selects the rows to train on; default all.
         keep: how much to keep, as a fraction of the rows, over 0 and at most 1.
         keep_rows: how much to keep, in rows.
@@ -96,6 +98,7 @@ class TaskData(pl.LightningDataModule):
         max_length: int = 128,
         batch_size: int = 32,
         max_batch_tokens: int = 16384,
+        pad_to: int = 1,
         selector: Selector | None = None,
         keep: float | None = None,
         keep_rows: int | None = None,
@@ -117,7 +120,7 @@ class TaskData(pl.LightningDataModule):
         self.train_split, self.dev_split, self.test_split = train_split, dev_split, test_split
         self.max_train_rows, self.max_dev_rows, self.max_eval_rows = max_train_rows, max_dev_rows, max_eval_rows
         self.max_length = max_length
-        self.batch_size, self.max_batch_tokens = batch_size, max_batch_tokens
+        self.batch_size, self.max_batch_tokens, self.pad_to = batch_size, max_batch_tokens, pad_to
         self.selector, self.budget = selector, BudgetAsked(keep, keep_rows, keep_tokens)
         self.selection, self._seed, self.num_workers = selection, seed, num_workers
         self.target, self.max_target_rows, self.trusted = target, max_target_rows, trusted
@@ -151,8 +154,14 @@ class TaskData(pl.LightningDataModule):
         elif not self.selector.sets_own_size and not given and self.selection is None:
             raise BudgetError("data.selector needs a budget; give data.keep, data.keep_rows or data.keep_tokens.")
         limits = ("max_train_rows", "max_dev_rows", "max_eval_rows", "max_target_rows")
-        for name in (*limits, "batch_size", "max_batch_tokens"):
+        for name in (*limits, "batch_size", "max_batch_tokens", "pad_to"):
             checks.at_least(f"data.{name}", getattr(self, name), 1, DataError)
+        if self.max_length % self.pad_to:
+            raise DataError(
+                f"data.max_length is {self.max_length}, which is no multiple of data.pad_to, {self.pad_to}; a row of "
+                "that length would be padded beyond it.",
+                option="data.pad_to",
+            )
         checks.at_least("data.max_length", self.max_length, 2, DataError)  # the least that a token is predicted from
         checks.at_least("data.num_workers", self.num_workers, 0, DataError)
         checks.seed("data.seed", self._seed)

@@ -46,7 +46,7 @@ def evaluating(
 ) -> Total:
     """One evaluation of some splits in turn; `flops` are those of a row, `limit` is of the batches of a process."""
     planned = partial(plan_batches, max_tokens=max_batch_tokens, at_least=world_size, padding=EVALUATION_PADDING)
-    batches = [(split, rows) for split in splits for rows in planned(split.lengths)]
+    batches = [(split, rows) for split in splits for rows in planned(split.padded_lengths)]
     of_ranks = [batches[rank::world_size] for rank in range(world_size)]
     done = [batch for mine in of_ranks for batch in mine[: _limited(len(mine), limit)]]
     return sum((work_of(split, [(rows, (flops,))]) for split, rows in done), Total(flops=0.0))
@@ -95,7 +95,7 @@ def training(
         UserError: limits and intervals that Lightning refuses.
     """
     tokens, accumulated = data.encoded("train"), trainer.accumulate_grad_batches
-    lengths = tokens.lengths
+    lengths, padded = tokens.lengths, tokens.padded_lengths
     sampler = TrainSampler(lengths[rows], data.batch_size, stage_seed(data.seed, "shuffle"), 0, world_size)
     per_epoch = _limited(len(sampler), trainer.limit_train_batches)
     epochs = sys.maxsize if trainer.max_epochs in (None, -1) else int(trainer.max_epochs or 0)
@@ -104,7 +104,7 @@ def training(
         batches: list[tuple[np.ndarray, tuple[FlopModel | None, ...]]] = []
         for batch in sampler.batches()[:n_batches]:
             for rank in range(world_size):
-                *first, last = split_batch(rows[batch[rank::world_size]], lengths, data.max_batch_tokens)
+                *first, last = split_batch(rows[batch[rank::world_size]], padded, data.max_batch_tokens)
                 # Micro-batches but the last are computed forward, and once more with the backward pass.
                 batches += [*((part, (forward, both)) for part in first), (last, (both,))]
         return work_of(tokens, batches)

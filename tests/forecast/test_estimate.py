@@ -191,7 +191,7 @@ def test_questions_are_forecast_by_their_windows(here: Here, model_folder: Path,
     settings = [
         "--data", "QuestionAnswering", "--data.dataset", folder, "--data.max_length", "48", "--data.doc_stride", "8",
         "--data.max_question_tokens", "12", "--data.max_batch_tokens", "512", "--data.batch_size", "8",
-        "--data.selector", "IGSE", "--data.keep", "0.5", "--scorer.max_batch_tokens", "512",
+        "--data.pad_to", "16", "--data.selector", "IGSE", "--data.keep", "0.5", "--scorer.max_batch_tokens", "512",
         "--model.checkpoint", model_folder, "--model.learning_rate", "2e-3", "--trainer.max_epochs", "2",
         "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false", "--output", tmp_path / "run",
     ]  # fmt: skip

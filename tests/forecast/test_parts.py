@@ -168,7 +168,7 @@ def test_what_several_devices_share_ends_sooner() -> None:
     ],
 )
 def test_validations_are_those_of_the_fit(options: dict[str, Any], data_folder: Path, model_folder: Path) -> None:
-    data = TextClassification(str(data_folder), max_length=32, seed=3, batch_size=12, max_batch_tokens=100)
+    data = TextClassification(str(data_folder), max_length=32, seed=3, batch_size=12, max_batch_tokens=100, pad_to=8)
     data.load()
     mine = data.trained_on(np.arange(72), FineTuner(str(model_folder)).source)
     costs, module = CostLedger(), FineTuner(str(model_folder), seed=3)
