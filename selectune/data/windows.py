@@ -118,17 +118,14 @@ class Windows:
     def lengths(self) -> np.ndarray:
         """Tokens that a row takes in a batch, its windows padded to the longest, shape (n_rows,).
 
-        A row of several windows fills its first one, so a batch of k rows, whatever they are, takes at most k times the
-        largest of these.
+        A row of several windows fills its first one, so a batch of k rows takes at most k times the largest of these.
         """
         return np.diff(self.first_window) * np.maximum.reduceat(self.window_lengths, self.first_window[:-1])
 
     @property
     def padded_lengths(self) -> np.ndarray:
         """The same, each window padded to the next multiple of `multiple`, shape (n_rows,)."""
-        return np.diff(self.first_window) * rounded_up(
-            np.maximum.reduceat(self.window_lengths, self.first_window[:-1]), self.multiple
-        )
+        return (count := np.diff(self.first_window)) * rounded_up(self.lengths // count, self.multiple)
 
     @property
     def input_tokens(self) -> np.ndarray:
@@ -268,7 +265,7 @@ def make_windows(
     size = np.diff(context_offsets)[context_of]
     step = room - stride
     count = 1 + np.maximum(0, -(-(size - room) // step))
-    first_window = np.concatenate([[0], np.cumsum(count)])
+    first_window = offsets_of(count)
     number = np.arange(first_window[-1]) - np.repeat(first_window[:-1], count)  # of a window in its row
     begins = number * np.repeat(step, count)
     ends = np.minimum(begins + np.repeat(room, count), np.repeat(size, count))
