@@ -15,16 +15,17 @@ from selectune.common.files import atomic_file, check_folder, read_mapping, use_
 from selectune.common.locks import take_lock
 from selectune.common.parser_errors import VerbParser
 from selectune.common.run_files import RunFiles
-from selectune.report.numbers import count, seconds
+from selectune.report.numbers import seconds
 from selectune.runs.directory import differences
 from selectune.tables.beside import beside
 from selectune.tables.formats import html, latex
 from selectune.tables.grid import Cell, Table
-from selectune.tables.layers import setting, without_place
+from selectune.tables.layers import without_place
+from selectune.tables.listing import list_cells
 from selectune.tables.markdown import markdown, metric_text
 from selectune.tables.plot import draw
 from selectune.tables.reading import check_configs, read_table
-from selectune.tables.remaining_time import remaining_rows, remaining_seconds
+from selectune.tables.remaining_time import remaining_seconds
 from selectune.tables.results import Result, read_result, write_csv
 from selectune.tables.running import Outcome, check_launch, run_cells
 from selectune.tables.submitted import run_submitted
@@ -84,9 +85,15 @@ def main(args: list[str]) -> int:
     parser.add_argument("--cache", type=str | None, default=None, help="Cache folder; default SELECTUNE_CACHE.")
     parser.add_argument("--keep_models", action="store_true", help="Keep checkpoints and exported models.")
     parser.add_argument("--dry_run", action="store_true", help="List the runs, and what they will take; run nothing.")
+    parser.add_argument(
+        "--forecast", action="store_true",
+        help="With --dry_run: estimate a run of each kind of which none is done, as the verb estimate does.",
+    )  # fmt: skip
     given = parser.parse_args(args)
     checks.at_least("--jobs", given.jobs, 1)
     checks.at_least("--limit", given.limit, 1)
+    if given.forecast and not given.dry_run:
+        raise UserError("--forecast tells what runs would take without running them; say --dry_run too.")
     if given.launcher_options and given.launcher == "local":
         raise UserError("--launcher_options are those of a job, but --launcher is local; say --launcher slurm.")
     use_cache(given.cache)
@@ -100,7 +107,7 @@ def main(args: list[str]) -> int:
     check_launch("table", [cell.config for cell in cells])
     _check_begun(cells, output)
     if given.dry_run:
-        _list(table, cells, output)
+        list_cells(table, cells, output, given.limit, given.jobs if given.launcher != "local" else 1, given.forecast)
         return 0
     with alone_in(output):
         try:
@@ -207,29 +214,6 @@ def _remaining(table: Table, left: list[Cell], results: list[Result], jobs: int)
     known = [estimate for estimate in estimates if estimate is not None]
     time = seconds(sum(known) / jobs) if known else "unknown time"
     return f"{len(left)} left, {'at least ' if known and len(known) < len(estimates) else ''}{time}"
-
-
-def _list(table: Table, cells: list[Cell], output: Path) -> None:
-    """Print each cell with the time that it took or will take."""
-    results = [read_result(cell, output) for cell in cells if cell.done and not cell.keeps_models]
-    taken = {result.cell.name: result.seconds for result in results}
-    total, unknown = 0.0, 0
-    for cell in cells:
-        if cell.done:
-            took = f"took {seconds(taken[cell.name])}" if cell.name in taken else ""
-            print(f"{cell.name:44} done       {took}".rstrip())
-            continue
-        lacks = [folder.name for folder in cell.needs if not RunFiles(folder).finished]
-        state = f"waits for {', '.join(lacks)}" if lacks else "to do"
-        estimate, n_rows = remaining_seconds(cell, table, results), remaining_rows(cell, table, results)
-        total, unknown = total + (estimate or 0.0), unknown + (estimate is None)
-        time = "unknown" if cell.keeps_models else "unknown until one run of its task is done"
-        time = time if estimate is None else seconds(estimate)
-        rows = "rows unknown" if n_rows is None else f"{count(n_rows)} rows"
-        print(f"{cell.name:44} {state:10} {rows}, {setting(cell.config, 'trainer.max_epochs')} epochs, {time}")
-    rest = f", and {unknown} runs of unknown time" if unknown else ""
-    done = sum(cell.done for cell in cells)
-    print(f"{done} of {len(cells)} runs are done; left: {seconds(total)}{rest}, one at a time.")
 
 
 def _described(cell: Cell, cells: list[Cell], output: Path) -> dict[str, Any]:

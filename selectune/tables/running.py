@@ -21,7 +21,7 @@ from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from textwrap import shorten
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 from lightning.fabric.plugins.environments import SLURMEnvironment
@@ -31,6 +31,9 @@ from selectune.common.run_files import RunFiles
 from selectune.tables.grid import Cell
 from selectune.tables.layers import Config, setting
 from selectune.tables.server import limits, start_server, threads_of
+
+if TYPE_CHECKING:
+    from selectune.runs.command import RunCLI
 
 LOOK_S = 1.0  # between two looks for what a cell waits for
 GRACE_S = 10.0  # between asking a worker to end and ending it
@@ -184,6 +187,13 @@ def fit_cell(cell: Cell, threads: int | None, keep_models: bool) -> int | str | 
         threads: of torch; None for what the job has.
         keep_models: leave checkpoints and the exported model.
     """
+    return run_cell(cell, threads, keep_models)
+
+
+def run_cell(
+    cell: Cell, threads: int | None, keep_models: bool, verb: str = "fit", cli: type[RunCLI] | None = None
+) -> int | str | None:
+    """As `fit_cell`, by another verb if it is given, which `cli` has; default that of ``fit``."""
     if not cell.shown:
         log = os.open(RunFiles(cell.folder).log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         for stream in (1, 2):
@@ -201,8 +211,8 @@ def fit_cell(cell: Cell, threads: int | None, keep_models: bool) -> int | str | 
         config = Path(folder) / f"{cell.name}.yaml"
         config.write_text(yaml.safe_dump(cell.config, sort_keys=False, allow_unicode=True))
         try:
-            sys.argv = [sys.argv[0], "fit", "--config", str(config), "--output", str(cell.folder)]
-            run_verb(RunCLI)
+            sys.argv = [sys.argv[0], verb, "--config", str(config), "--output", str(cell.folder)]
+            run_verb(cli or RunCLI)
         except SystemExit as end:
             code = end.code
         except BaseException:

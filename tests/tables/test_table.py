@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,32 @@ def test_a_table_is_made_of_whole_runs(finished_table: Path, cli: Cli, here: Her
     told = cli("table", "--config", write(methods=other), "--output", output, code=2).stderr
     assert names(told, output / "cells" / "reviews-random-0.25-0", "config.model.learning_rate")
     assert "Traceback" not in told
+
+
+@pytest.mark.slow
+def test_runs_are_forecast_before_any_is_done(write: Write, cli: Cli, tmp_path: Path) -> None:
+    """As the verb estimate does, once for each kind; what waits for another run is unknown."""
+    output = tmp_path / "out"
+    listed = ["table", "--config", write(), "--output", output, "--dry_run"]
+    assert "6 runs of unknown time" in cli(*listed).stdout.splitlines()[-1]
+    *lines, last = cli(*listed, "--forecast").stdout.splitlines()
+    times = {line.split()[0]: line.rsplit(", ", 1)[1] for line in lines}
+    assert len(times) == 6
+    for kind in ("random", "band"):
+        assert times[f"reviews-{kind}-0.25-0"] == times[f"reviews-{kind}-0.25-1"]
+        assert re.fullmatch(r"\d.*\sm?s", times[f"reviews-{kind}-0.25-0"])
+    assert times["reviews-same_cost-0.25-0"] == "unknown until one run of its task is done"
+    assert "and 2 runs of unknown time, one at a time" in last
+    limited = cli(*listed, "--forecast", "--limit", "1").stdout.splitlines()[-1]
+    assert "the next 1: " in limited
+    assert "unknown" not in limited
+    assert not output.exists()
+
+    told = cli(
+        "table", "--config", write(set={"model.checkpoint": "nowhere"}), "--output", output, "--dry_run", "--forecast"
+    )
+    assert "unknown: " in told.stdout
+    assert "nowhere" in told.stdout
 
 
 def _summary_is_of_the_rows(output: Path, rows: list[dict[str, str]]) -> None:
@@ -211,6 +238,7 @@ def test_a_prepared_model_is_made_once_and_kept(write: Write, here: Here, tmp_pa
         ({}, ["--jobs", "0"], ["--jobs", 0]),
         ({"set": {"data.kep": 0.1}}, [], ["reviews-random-0.25-0", "kep"]),
         ({"methods": {"a": {"set": {"data.selector": {"class_path": "Rendom"}}}}}, ["--dry_run"], ["Rendom"]),
+        ({}, ["--forecast"], ["--forecast", "--dry_run"]),
     ],
 )
 def test_a_mistake_ends_in_a_sentence(
