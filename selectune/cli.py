@@ -96,3 +96,7 @@ def _answered(words: list[str]) -> int | None:
         return None
     sys.stdout.flush()
     return code
+
+
+if __name__ == "__main__":
+    main()

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
+import subprocess
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
+
+import yaml
 
 from selectune.common.errors import RunDirectoryError
 from selectune.common.files import read_mapping
 from selectune.common.run_files import RunFiles
-from selectune.forecast import estimate
 from selectune.report.numbers import count, seconds
-from selectune.runs.command import RunCLI
 from selectune.tables.grid import Cell, Table
 from selectune.tables.layers import setting
 from selectune.tables.remaining_time import remaining_rows, remaining_seconds
 from selectune.tables.results import read_result
-from selectune.tables.running import run_cell, why_it_failed
-from selectune.tables.server import limits, start_server, threads_of
+from selectune.tables.running import said_last
 
 
 def list_cells(table: Table, cells: list[Cell], output: Path, limit: int | None, jobs: int, forecast: bool) -> None:
@@ -68,32 +65,12 @@ def list_cells(table: Table, cells: list[Cell], output: Path, limit: int | None,
 
 
 def forecast_of(cell: Cell) -> float | str:
-    """Seconds that ``estimate`` forecasts for a cell on this machine, or why it could not, in a sentence."""
-    threads = threads_of(1)
-    start_server(threads)
-    context = multiprocessing.get_context("forkserver")
+    """Seconds that the verb ``estimate`` forecasts for a cell on this machine, or why it could not, in a sentence."""
     with tempfile.TemporaryDirectory() as folder:
-        there = replace(cell, folder=Path(folder) / "run")
-        there.folder.mkdir()
-        process = context.Process(target=_estimate, args=(there, threads, os.environ | limits(threads)))
-        process.start()
-        process.join()
-        files = RunFiles(there.folder)
-        if not files.forecast.is_file():
-            return why_it_failed(files.log, process.exitcode)
-        return float(read_mapping(files.forecast, "run it again", error=RunDirectoryError)["total"]["wall_s"])
-
-
-class _EstimateCLI(RunCLI):
-    """The verb ``estimate`` alone, which stands higher than the other verbs of `RunCLI`."""
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        with self.preemption:  # in this process alone
-            estimate(self.job())
-
-
-def _estimate(cell: Cell, threads: int, environment: dict[str, str]) -> None:
-    """Estimate a cell in a worker, whose process it ends."""
-    os.environ.clear()  # the server may have been started in another environment
-    os.environ.update(environment)
-    sys.exit(run_cell(cell, threads, False, "estimate", _EstimateCLI))
+        config, run = Path(folder) / "config.yaml", RunFiles(Path(folder) / "run")
+        config.write_text(yaml.safe_dump(cell.config, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        command = [sys.executable, "-m", "selectune.cli", "estimate", "--config", str(config), "--output"]
+        done = subprocess.run([*command, str(run.forecast.parent)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        if done.returncode:
+            return said_last(done.stderr.decode(errors="replace"), done.returncode)
+        return float(read_mapping(run.forecast, "run it again", error=RunDirectoryError)["total"]["wall_s"])

@@ -21,7 +21,7 @@ from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from textwrap import shorten
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from lightning.fabric.plugins.environments import SLURMEnvironment
@@ -31,9 +31,6 @@ from selectune.common.run_files import RunFiles
 from selectune.tables.grid import Cell
 from selectune.tables.layers import Config, setting
 from selectune.tables.server import limits, start_server, threads_of
-
-if TYPE_CHECKING:
-    from selectune.runs.command import RunCLI
 
 LOOK_S = 1.0  # between two looks for what a cell waits for
 GRACE_S = 10.0  # between asking a worker to end and ending it
@@ -187,13 +184,6 @@ def fit_cell(cell: Cell, threads: int | None, keep_models: bool) -> int | str | 
         threads: of torch; None for what the job has.
         keep_models: leave checkpoints and the exported model.
     """
-    return run_cell(cell, threads, keep_models)
-
-
-def run_cell(
-    cell: Cell, threads: int | None, keep_models: bool, verb: str = "fit", cli: type[RunCLI] | None = None
-) -> int | str | None:
-    """As `fit_cell`, by another verb if it is given, which `cli` has; default that of ``fit``."""
     if not cell.shown:
         log = os.open(RunFiles(cell.folder).log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         for stream in (1, 2):
@@ -211,8 +201,8 @@ def run_cell(
         config = Path(folder) / f"{cell.name}.yaml"
         config.write_text(yaml.safe_dump(cell.config, sort_keys=False, allow_unicode=True))
         try:
-            sys.argv = [sys.argv[0], verb, "--config", str(config), "--output", str(cell.folder)]
-            run_verb(cli or RunCLI)
+            sys.argv = [sys.argv[0], "fit", "--config", str(config), "--output", str(cell.folder)]
+            run_verb(RunCLI)
         except SystemExit as end:
             code = end.code
         except BaseException:
@@ -234,7 +224,12 @@ def why_it_failed(log: Path, code: int | None) -> str:
     if code is not None and code < 0:
         return f"it was ended by {signal.Signals(-code).name}"
     text = log.read_text(errors="replace") if log.is_file() else ""
-    lines = [line.strip() for line in text.rpartition(ATTEMPT)[2].splitlines()[1:] if line.strip()]
+    return said_last("\n".join(text.rpartition(ATTEMPT)[2].splitlines()[1:]), code)
+
+
+def said_last(text: str, code: int | None) -> str:
+    """The sentence of the error that a command ended with, from what it said."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     starts = [place for place, line in enumerate(lines) if line.startswith("error: ")]  # a parser's goes over lines
     last = " ".join(lines[starts[-1] :] if starts else lines[-1:])
     return shorten(last.removeprefix("error: "), 400) or f"it ended with code {code}"
