@@ -11,13 +11,11 @@ quarter).
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+from _parts import place_of, write
 from _table import parser
 
 from selectune.data.sources import find_data
@@ -27,16 +25,10 @@ CLEAN, TOXIC = 0.1, 0.5
 
 def part_of(prompt: str) -> str:
     """The part that a prompt belongs to."""
-    place = hashlib.blake2b(" ".join(prompt.casefold().split()).encode(), digest_size=8).digest()[0] / 256
+    place = place_of(prompt)
     if place < 0.5:
         return "scorer/test" if place < 0.1 else "scorer/train"
     return "texts" if place < 0.75 else "toxic_prompts/test"
-
-
-def write(rows: dict[str, list[Any]], file: Path) -> None:
-    """Columns as a parquet file."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table(rows), file)
 
 
 def main() -> None:
