@@ -1,5 +1,6 @@
 # make quickstart   plan, fit by the plan, and verdict on the embedded default, into a new folder under runs/
 # make test         the fast tests
+# make test-loggers W&B and MLflow with the real packages, which `make loggers` installs beside the others
 # make lint         style and types
 # make docs         the site of docs/, into site/
 # make dist         wheel and sdist, into dist/; of one commit they are the same, byte for byte
@@ -11,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: install quickstart test test-slow lint docs dist lock audit
+.PHONY: install quickstart test test-slow loggers test-loggers lint docs dist lock audit
 
 install: $(READY)
 
@@ -31,6 +32,20 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m 'slow or real_data'
+
+# in an environment of their own on top, as these packages ask for other versions of some
+LOGGERS := $(VENV)/loggers
+loggers: $(LOGGERS)/.ready
+
+$(LOGGERS)/.ready: $(READY)
+	$(BIN)/python -m venv $(LOGGERS)
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	  > "$$($(LOGGERS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/selectune.pth"
+	$(LOGGERS)/bin/python -m pip install --quiet wandb mlflow
+	touch $@
+
+test-loggers: $(LOGGERS)/.ready
+	OMP_NUM_THREADS=1 $(LOGGERS)/bin/python -m pytest -n 0 -m slow tests/callbacks/test_logged_results.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

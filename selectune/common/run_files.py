@@ -52,6 +52,7 @@ class RunFiles:
         self.cell = path / "cell.json"  # the cell of a table that the run is
         self.log = path / "log.txt"  # what that cell printed
         self.verdict = path / "verdict.json"
+        self.loggers = path / "loggers.json"  # of boards elsewhere, for a verdict that comes later
         self.compare = path / "compare"  # the runs that this one is judged against
         self.diagnosis = path / "diagnosis.json"
         self.findings = path / "findings.parquet"  # row_id, finding, score
@@ -91,7 +92,7 @@ class RunFiles:
         return [
             self.done, self.metrics, self.costs, self.saving, self.forecast, self.report, self.predictions, self.review,
             self.row_metrics, self.training, self.path / "hparams.yaml", self.checkpoints, self.export, self.selection,
-            self.figures, self.warm_up.path, self.open_costs, self.verdict, self.compare,
+            self.figures, self.warm_up.path, self.open_costs, self.verdict, self.loggers, self.compare,
             self.diagnosis, self.findings, self.diagnosis_page, self.plan, self.plan_overlay, self.plan_review,
             self.pilot, self.pilot_page, self.expected, self.evaluations,
             self.config,

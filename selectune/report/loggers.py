@@ -16,7 +16,7 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
-from selectune.common.files import read_mapping
+from selectune.common.files import read_mapping, write_json
 from selectune.common.run_files import RunFiles
 from selectune.costs.ledger import read_ledger
 from selectune.costs.record import totals
@@ -40,7 +40,7 @@ class Results:
 
     @cached_property
     def verdict(self) -> Verdict | None:
-        """The verdict so far; of a run that is compared with its rivals later, without these."""
+        """The verdict so far; of a run whose rivals are not done, without these."""
         return read_verdict(self.folder)
 
     @cached_property
@@ -85,12 +85,54 @@ def log_results(loggers: Iterable[Logger], folder: Path, step: int) -> None:
         folder: of the run.
         step: of the training, at which numbers are logged.
     """
-    results = Results(folder)
+    results, places = Results(folder), []
     for logger in loggers:
         try:
             _log(logger, results, step)
+            places += [place] if (place := _place_of(logger)) else []
         except Exception as error:  # of a server that is away, say: the run has all of it in its own files
-            warnings.warn(f"{type(logger).__name__} did not take the results of {folder}: {error}", stacklevel=2)
+            _warn(logger, folder, error)
+    if places:
+        write_json(RunFiles(folder).loggers, {"step": step, "loggers": places})
+
+
+def log_verdict(folder: Path) -> None:
+    """Give the verdict on a run that was compared with its rivals to the loggers that it had.
+
+    One that fails is warned of.
+    """
+    if not (file := RunFiles(folder).loggers).is_file():
+        return
+    kept = read_mapping(file, "fit again", "step", "loggers")
+    for place in kept["loggers"]:
+        kind = next(one for one in (TensorBoardLogger, WandbLogger, MLFlowLogger) if one.__name__ == place["class"])
+        try:
+            logger = kind(**place["init_args"])
+            _log_verdict(logger, Results(folder), kept["step"])
+            logger.finalize("success")
+        except Exception as error:
+            _warn(kind, folder, error)
+
+
+def _warn(logger: Any, folder: Path, error: Exception) -> None:
+    name = getattr(logger, "__name__", type(logger).__name__)
+    warnings.warn(f"{name} did not take the results of {folder}: {error}", stacklevel=3)
+
+
+def _place_of(logger: Logger) -> dict[str, Any] | None:
+    """The logger as it is made again to go on with the same run; None of one that has no words."""
+    at: dict[str, Any]
+    if isinstance(logger, TensorBoardLogger):
+        at = {"save_dir": str(logger.save_dir), "name": logger.name, "version": logger.version}
+    elif isinstance(logger, WandbLogger):
+        at = {"save_dir": str(logger.save_dir), "project": logger.name, "id": logger.version}
+        at |= {"offline": logger._offline, "resume": "allow"}
+    elif isinstance(logger, MLFlowLogger):
+        at = {"tracking_uri": logger._tracking_uri, "experiment_name": logger._experiment_name, "run_id": logger.run_id}
+    else:
+        return None
+    kind = next(one for one in (TensorBoardLogger, WandbLogger, MLFlowLogger) if isinstance(logger, one))
+    return {"class": kind.__name__, "init_args": at}
 
 
 def _log(logger: Logger, results: Results, step: int) -> None:
@@ -102,13 +144,26 @@ def _log(logger: Logger, results: Results, step: int) -> None:
         _to_wandb(logger.experiment, results)
     elif isinstance(logger, MLFlowLogger):
         _to_mlflow(logger.experiment, str(logger.run_id), results)
+    _log_verdict(logger, results, step)
     logger.save()
+
+
+def _log_verdict(logger: Logger, results: Results, step: int) -> None:
+    if results.verdict is None:
+        return
+    if isinstance(logger, TensorBoardLogger):
+        logger.experiment.add_text("verdict", f"**{results.verdict.headline}**\n\n{results.verdict.sentence}", step)
+    elif isinstance(logger, WandbLogger):
+        logger.experiment.summary.update({f"verdict/{name}": text for name, text in results.words.items()})
+    elif isinstance(logger, MLFlowLogger):
+        for name, text in results.words.items():
+            logger.experiment.set_tag(logger.run_id, f"verdict.{name}", text)
+        file = RunFiles(results.folder).verdict.name
+        logger.experiment.log_dict(str(logger.run_id), results.verdict.to_json(), file)
 
 
 def _to_tensorboard(writer: Any, results: Results, step: int) -> None:
     texts = {"costs": markdown(*results.costs)}
-    if results.verdict:
-        texts["verdict"] = f"**{results.verdict.headline}**\n\n{results.verdict.sentence}"
     if results.selection:
         texts["selection"] = markdown(["", ""], [[name, value] for name, value in results.selection.items()])
     for name, text in texts.items():
@@ -119,16 +174,12 @@ def _to_wandb(run: Any, results: Results) -> None:
     import wandb
 
     facts = {f"selection/{name}": value for name, value in results.selection.items()}
-    run.summary.update({f"verdict/{name}": text for name, text in results.words.items()} | facts)
+    run.summary.update(facts)
     columns, rows = results.costs
     run.log({"costs": wandb.Table(columns=[*columns], data=rows)})
 
 
 def _to_mlflow(client: Any, run_id: str, results: Results) -> None:
-    for name, text in results.words.items():
-        client.set_tag(run_id, f"verdict.{name}", text)
-    if results.verdict:
-        client.log_dict(run_id, results.verdict.to_json(), RunFiles(results.folder).verdict.name)
     columns, rows = results.costs
     client.log_text(run_id, markdown(columns, rows), "costs.md")
     if results.selection:

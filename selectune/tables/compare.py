@@ -27,6 +27,7 @@ from selectune.common.parser_errors import FirstParser
 from selectune.common.run_files import RunFiles
 from selectune.common.training_outcome import TrainingOutcome
 from selectune.report import print_verdict, write_report
+from selectune.report.loggers import log_verdict
 from selectune.report.numbers import seconds
 from selectune.runs.directory import Run, differences
 from selectune.tables.command import STOPPED, alone_in
@@ -77,6 +78,7 @@ def main(args: list[str]) -> int:
         if files.finished:
             page = write_report(comparison.output)
             print_verdict(judge(comparison.output))
+            log_verdict(comparison.output)
             print(f"Report: {page}", flush=True)
             outcome = TrainingOutcome.read(comparison.output)
             code = 3 if code == 0 and outcome is not None and outcome.not_finite is not None else code
