@@ -14,8 +14,6 @@ from tests.conftest import metrics_of
 from tests.local_copies import local_copies, read_config, some_cells
 from tests.test_configs import CONFIGS, TABLES, in_process, layers, named  # noqa: F401  (a fixture)
 
-EMBEDDED = ("quickstart", "quickstart_even", "docstrings")  # on their own corpus, in minutes; other tests run them
-RUN = [file for file in CONFIGS if file.stem not in EMBEDDED]
 # Values that a config may have, and those of a short run.
 SHORT = {
     "max_train_rows": 100, "keep_rows": 20, "keep_tokens": 400, "window": 30, "max_length": 48, "max_eval_rows": 20,
@@ -78,7 +76,7 @@ def run_shortened(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("file", RUN, ids=named)
+@pytest.mark.parametrize("file", CONFIGS, ids=named)
 def test_a_config_runs(file: Path, run_shortened: Callable[[list[Path]], Path]) -> None:
     run = run_shortened(layers(file))
     assert RunFiles(run).finished
