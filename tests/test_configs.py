@@ -169,7 +169,6 @@ def test_an_overlay_of_a_selector_changes_the_selector_alone(file: Path) -> None
     assert arguments in ({}, {"keep": None})
 
 
-@pytest.mark.parametrize("file", WARM_UPS, ids=named)
 def test_each_selector_of_the_guide_has_an_overlay_where_it_says() -> None:
     guide = (REPOSITORY / "docs" / "guide.md").read_text()
     part = guide[guide.index("## Choosing a selector") :]
@@ -186,6 +185,7 @@ def test_each_selector_of_the_guide_has_an_overlay_where_it_says() -> None:
     assert named & set(re.findall(r"`(\w+)`", alone[0])) == named - within["selectors"]
 
 
+@pytest.mark.parametrize("file", WARM_UPS, ids=named)
 def test_an_overlay_of_a_warm_up_changes_its_rows_alone(file: Path) -> None:
     overlay = read_config(file)
     assert list(overlay) == ["warm_up"]
