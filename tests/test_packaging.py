@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 import selectune
+from selectune import selectors
 from selectune.common.shipped import config_names
 from tests.conftest import REPOSITORY, Shared
 
@@ -156,6 +157,19 @@ def test_all_that_the_reference_describes_is_imported_as_it_says() -> None:
     assert [one for one in reference() if one not in imported] == []
     for module, name in said:
         assert name not in selectune.__all__ or module == "selectune", f"{name} is in the package itself"
+
+
+def test_each_method_has_its_formula_and_says_when_it_pays() -> None:
+    page = (REPOSITORY / "docs" / "methods.md").read_text()
+    part = page[page.index("## Rules that answer a fault") : page.index("## The saving")]
+    methods = {title.strip("`"): text for title, text in re.findall(r"^### (.*)\n((?:(?!#).*\n)*)", part, re.MULTILINE)}
+    for name, text in methods.items():
+        assert re.search(r"\n {4}\S", text), name
+        assert text.count("**When it pays.**") == 1, name
+    bases = {"Filter", "Selector"}
+    public = {name: getattr(selectors, name) for name in selectors.__all__ if name not in bases}
+    ours = {name for name, one in public.items() if isinstance(one, type) and issubclass(one, selectors.Selector)}
+    assert ours - methods.keys() == {"DomainScreen", "EntropyInterval", "GOTD", "IGSE"}, "these have chapters above"
 
 
 @pytest.mark.slow
