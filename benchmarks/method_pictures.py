@@ -1,6 +1,6 @@
 """The pictures of docs/methods.md, of made-up rows chosen by the selectors themselves.
 
-python benchmarks/method_pictures.py   # writes docs/method_euds.png and docs/method_gotd.png
+python benchmarks/method_pictures.py   # writes docs/concepts.png and docs/method_*.png
 """
 
 from __future__ import annotations
@@ -9,7 +9,22 @@ from pathlib import Path
 
 import numpy as np
 
-from selectune.selectors import GOTD, Budget, EntropyInterval, Signals, TopK
+from selectune.selectors import (
+    GOTD,
+    Budget,
+    Closest,
+    EntropyInterval,
+    KCenter,
+    Nearest,
+    ProbCover,
+    Prototypes,
+    Random,
+    Selector,
+    SemanticDuplicates,
+    Signals,
+    TopK,
+    Typical,
+)  # fmt: skip
 from selectune.selectors.interval_rules import Central, Densest
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -68,6 +83,37 @@ def gotd(file: Path) -> None:
     figure.savefig(file, dpi=110)
 
 
+def places(file: Path) -> None:
+    """What each selector that looks at embeddings keeps of the same rows."""
+    from matplotlib import pyplot
+
+    random = np.random.default_rng(3)
+    rows = np.concatenate([
+        random.normal([0.0, 0.0], 0.35, (220, 2)), random.normal([2.4, 0.3], 0.3, (90, 2)),
+        random.normal([1.1, 2.1], 0.45, (70, 2)), random.uniform([-1.2, -1.0], [3.4, 3.2], (30, 2)),
+        random.normal([0.2, 1.9], 0.02, (40, 2)),  # copies of one row
+    ])  # fmt: skip
+    target = random.normal([1.8, 1.2], 0.25, (40, 2))
+    # on a patch of a sphere so small that it is nearly flat, as most of them compare directions
+    pool, aim = (signals(len(one), embedding=np.column_stack([one, np.full(len(one), 6.0)])) for one in (rows, target))
+    shown: dict[str, Selector] = {
+        "Random": Random(), "KCenter": KCenter(), "Prototypes, nearest": Prototypes(),
+        "Prototypes, farthest": Prototypes("farthest"), "Typical": Typical(), "ProbCover": ProbCover(),
+        "SemanticDuplicates (a filter)": SemanticDuplicates(0.99999), "Nearest": Nearest(), "Closest": Closest(),
+        "GOTD": GOTD(),
+    }  # fmt: skip
+    figure, axes = pyplot.subplots(2, 5, figsize=(12, 5.2), layout="constrained", sharex=True, sharey=True)
+    for axis, (name, selector) in zip(axes.flat, shown.items()):
+        kept = selector.select(pool, aim, Budget(rows=None if selector.sets_own_size else 30), 0).rows
+        axis.scatter(*rows.T, s=5, color=GREY)
+        axis.scatter(*rows[kept].T, s=9, color=BLUE)
+        if selector.requires_target:
+            axis.scatter(*target.T, s=12, marker="x", color=ORANGE, linewidths=0.8)
+        axis.set(title=name, xticks=[], yticks=[])
+        axis.title.set_fontsize(10)
+    figure.savefig(file, dpi=90)
+
+
 def concepts(file: Path) -> None:
     """The nouns, and what leads from one to the next."""
     from matplotlib import pyplot
@@ -112,6 +158,7 @@ def main() -> None:
     concepts(DOCS / "concepts.png")
     euds(DOCS / "method_euds.png")
     gotd(DOCS / "method_gotd.png")
+    places(DOCS / "method_places.png")
 
 
 if __name__ == "__main__":

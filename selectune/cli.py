@@ -8,7 +8,7 @@ import sys
 from importlib.metadata import version
 
 from selectune.common.errors import UserError
-from selectune.common.first_look import first_look, is_first_process, tell_mistake
+from selectune.common.first_look import first_look, is_first_process, tell_mistake, with_plain_help
 from selectune.runs.short_help import SUMMARIES, short_help
 from selectune.tables.configs import show_configs
 from selectune.tables.server import start_early
@@ -42,8 +42,8 @@ Further:
   verify               a run's selection against its manifest, and its data against the pool's fingerprint
   compare_selections   sizes, classes, bands and common rows of several selections
 
-  selectune VERB --help names the options of a verb that most runs need, --help.all every one; selectune --version
-  the version.
+  selectune VERB --help names the options of a verb that most runs need, selectune VERB --help.all every one, which for
+  short lists is the same; selectune --version the version.
   Exit codes: 0 all is well, 2 a mistake in what was asked for, 3 a training failed, 130 and 143 it was stopped,
   1 one of several runs or processes failed, or `verify` found what does not match.
 """
@@ -85,8 +85,8 @@ def _answered(words: list[str]) -> int | None:
     """Print help, version or shipped configs; returns the exit code, None where something else is asked for."""
     code = 0
     if words[:1] == ["configs"]:
-        code = show_configs(words[1:])
-    elif words in (["--help"], ["-h"]):
+        code = show_configs(with_plain_help(words[1:]))
+    elif with_plain_help(words) in (["--help"], ["-h"]):
         print(HELP.rstrip())
     elif words == ["--version"]:
         print(version("selectune"))

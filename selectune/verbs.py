@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from selectune.callbacks.preemption import Preemption, requeue_signal
+from selectune.common.first_look import with_plain_help
 from selectune.common.shipped import with_config_files
 from selectune.diagnose.diagnose import diagnose
 from selectune.diagnose.page import made_again
@@ -64,7 +65,7 @@ def run() -> None:
 
 def _verb() -> None:
     # the short one is printed before
-    sys.argv[2:] = ["--help" if word == "--help.all" else word for word in sys.argv[2:]]
+    sys.argv[2:] = with_plain_help(sys.argv[2:])
     if sys.argv[1:2] == ["quickstart"]:
         told = quickstart.commands(sys.argv[2:])
         # all at once, as the first one makes a folder that may be called like a config

@@ -37,6 +37,7 @@ awk '
 ' "$readme" >> "$place/all.sh"
 grep -q '^git clone' "$place/all.sh"
 grep -q '^selectune fit' "$place/all.sh"
+grep -q '^selectune predict' "$place/all.sh"
 grep -q '^BLOCK' "$place/all.sh"
 
 cd "$place"
@@ -45,4 +46,7 @@ export HOME=$place/home SELECTUNE_MODELS=$place/models COLUMNS=120
 timeout "${NEWCOMER_LIMIT:-600}" bash -euo pipefail "$place/all.sh"
 [ -f selectune/runs/first/fit/report.html ]
 [ -f selectune/runs/reviews/export/config.json ]
+# as in the README: a header, and a line for each text
+[ "$(wc -l < selectune/predictions.csv)" -gt 1 ]
+[ "$(wc -l < selectune/predictions.csv)" -eq "$(wc -l < selectune/new.csv)" ]
 echo "The first page works: $SECONDS s."

@@ -85,6 +85,11 @@ def interval(table: str, task: str, method: str, against: str = "random", **budg
     return [points(table, task, method, column, **budget) for column in columns]
 
 
+def at_as_many_rows(method: str) -> list[str]:
+    """The differences to as many random rows at 16 % of SST-2 and of AG News, as `interval` has them."""
+    return [part for task in ("sst2", "ag_news") for part in interval("euds", task, method, budget="0.16")]
+
+
 def matched(task: str, by: str) -> list[str]:
     """The difference of EUDS's box at 16 % to random rows of as many tokens or the same cost, as `interval` has it."""
     return interval("euds", task, f"random_same_{by}", "same", budget="0.16")

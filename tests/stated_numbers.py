@@ -15,6 +15,7 @@ from compared import FIT
 from selectune.verdict.evidence import ARMS
 from tests.results_numbers import (
     agreement,
+    at_as_many_rows,
     benchmark,
     best_of_seed_2,
     box_to,
@@ -117,6 +118,26 @@ STATEMENTS = [
     Statement("docs/guide.md", "Choosing a selector", lambda: [agreement("sst2"), agreement("ag_news")]),
     row("docs/methods.md", "`generative_entropy`", lambda: [agreement("sst2"), agreement("ag_news")]),
     Statement("docs/methods.md", "`generative_entropy`", lambda: [mean_nats("masked"), mean_nats("masked_pseudo")]),
+    *(
+        Statement("docs/methods.md", heading, partial(at_as_many_rows, *methods))
+        for heading, methods in {
+            "`information_entropy`": ["information"],
+            "`generative_entropy`": ["generative"],
+            "`semantic_entropy`": ["semantic"],
+            "`KCenter`": ["k_center"],
+            "`Nearest`": ["nearest"],
+        }.items()
+    ),
+    Statement(
+        "docs/methods.md",
+        "`TopK`",
+        lambda: [
+            part
+            for method in ("lowest_generative", "highest_generative", "loss")
+            for part in interval("euds", "sst2", method, budget="0.16")
+        ],
+    ),
+    Statement("docs/methods.md", "DSIR", lambda: nats_fewer("gotd_lm", "sciie", "dsir")),
     Statement(
         "docs/limits.md",
         "Limits",

@@ -118,6 +118,18 @@ def test_every_verb_with_a_trainer_has_a_short_help_of_options_that_there_are() 
         assert max(map(len, text.splitlines())) <= WIDTH
 
 
+@pytest.mark.parametrize("verb", [*OWN_PARSERS, "quickstart", "configs", *VERBS])
+def test_every_verb_tells_all_of_its_options_on_request_under_the_same_name(verb: str, here: Here) -> None:
+    told = here(verb, "--help.all").split()
+    assert told[:2] == ["usage:", "selectune"]
+    assert told[2:4] == (["[options]", verb] if verb in VERBS else [verb, told[3]])
+    assert not {"main.py", "pytest"} & set(told)
+
+
+def test_without_a_verb_all_help_is_the_list_of_verbs(here: Here) -> None:
+    assert here("--help.all") == here("--help") == " ".join(HELP.split())
+
+
 def test_all_options_are_named_on_request(here: Here) -> None:
     told = here("fit", "--help.all")
     assert "--trainer.gradient_clip_algorithm" in told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -166,6 +167,22 @@ def test_an_overlay_of_a_selector_changes_the_selector_alone(file: Path) -> None
     arguments = overlay["data"]["init_args"]
     assert arguments.pop("selector")
     assert arguments in ({}, {"keep": None})
+
+
+def test_each_selector_of_the_guide_has_an_overlay_where_it_says() -> None:
+    guide = (REPOSITORY / "docs" / "guide.md").read_text()
+    part = guide[guide.index("## Choosing a selector") :]
+    cells = re.findall(r"^\| (`[^|]*) \|", part.split("\n## ")[0], re.MULTILINE)
+    named = {name for cell in cells for name in re.findall(r"`([A-Z]\w+)`", cell)}
+    overlays = {
+        folder: "".join(file.read_text() for file in (REPOSITORY / "configs" / folder).glob("*.yaml"))
+        for folder in ("selectors", "warm_up")
+    }
+    within = {folder: {name for name in named if f"class_path: {name}" in text} for folder, text in overlays.items()}
+    assert named == within["selectors"] | within["warm_up"]
+    alone = re.search(r"`configs/warm_up/` those.*?alone\.", part, re.DOTALL)
+    assert alone
+    assert named & set(re.findall(r"`(\w+)`", alone[0])) == named - within["selectors"]
 
 
 @pytest.mark.parametrize("file", WARM_UPS, ids=named)

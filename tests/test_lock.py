@@ -42,6 +42,14 @@ def test_what_a_release_installs_is_there_at_the_versions_that_are_tested() -> N
     assert names <= tested.keys()
 
 
+def test_every_extra_is_pinned_but_what_the_page_on_security_names() -> None:
+    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    tested = versions(CONSTRAINTS.read_text())
+    names = {name: [canonicalize_name(Requirement(one).name) for one in needed] for name, needed in extras.items()}
+    free = [name for name, packages in names.items() if not set(packages) <= tested.keys()]
+    assert f"all extras but {', '.join(f'`{name}`' for name in free)}" in (REPOSITORY / "SECURITY.md").read_text()
+
+
 def test_all_that_these_need_is_there_too() -> None:
     locked = versions(LOCK.read_text())
     for name in locked:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -9,10 +10,16 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
+from types import ModuleType
+from typing import Any
 
 import pytest
 
+import selectune
+from selectune import selectors
 from selectune.common.shipped import config_names
 from tests.conftest import REPOSITORY, Shared
 
@@ -118,6 +125,51 @@ def test_an_installed_wheel_runs_the_quickstart(dist: Path, tmp_path: Path) -> N
 def test_every_page_has_its_place_on_the_site() -> None:
     placed = re.findall(r"^ .*?([\w-]+\.md)$", (REPOSITORY / "mkdocs.yml").read_text(), re.MULTILINE)
     assert sorted(placed) == sorted(["index.md", *(page.name for page in (REPOSITORY / "docs").glob("*.md"))])
+
+
+def reference() -> list[Any]:
+    """What the page on Python describes: each object that it names, and the public ones of a module."""
+    page = (REPOSITORY / "docs" / "api.md").read_text()
+    described: list[Any] = []
+    for name in re.findall(r"^::: (\S+)$", page, re.MULTILINE):
+        one = resolve_name(name)
+        if not isinstance(one, ModuleType):
+            described.append(one)
+        elif hasattr(one, "__all__"):
+            described += [getattr(one, public) for public in one.__all__]
+        else:
+            described += [part for part in vars(one).values() if isinstance(part, type) and part.__module__ == name]
+    return described
+
+
+def test_the_reference_describes_every_name_of_the_package() -> None:
+    described = reference()
+    assert [name for name in selectune.__all__ if getattr(selectune, name) not in described] == []
+
+
+def test_all_that_the_reference_describes_is_imported_as_it_says() -> None:
+    page = (REPOSITORY / "docs" / "api.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in ast.parse(block).body]
+    assert all(isinstance(line, ast.ImportFrom) for line in lines)
+    said = [(line.module, alias.name) for line in lines for alias in line.names]
+    imported = [getattr(import_module(module), name) for module, name in said]
+    assert [one for one in reference() if one not in imported] == []
+    for module, name in said:
+        assert name not in selectune.__all__ or module == "selectune", f"{name} is in the package itself"
+
+
+def test_each_method_has_its_formula_and_says_when_it_pays() -> None:
+    page = (REPOSITORY / "docs" / "methods.md").read_text()
+    part = page[page.index("## Rules that answer a fault") : page.index("## The saving")]
+    methods = {title.strip("`"): text for title, text in re.findall(r"^### (.*)\n((?:(?!#).*\n)*)", part, re.MULTILINE)}
+    for name, text in methods.items():
+        assert re.search(r"\n {4}\S", text), name
+        assert text.count("**When it pays.**") == 1, name
+    bases = {"Filter", "Selector"}
+    public = {name: getattr(selectors, name) for name in selectors.__all__ if name not in bases}
+    ours = {name for name, one in public.items() if isinstance(one, type) and issubclass(one, selectors.Selector)}
+    assert ours - methods.keys() == {"DomainScreen", "EntropyInterval", "GOTD", "IGSE"}, "these have chapters above"
 
 
 @pytest.mark.slow

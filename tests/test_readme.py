@@ -1,12 +1,15 @@
 """Every block of the README and `docs/` is run as it stands there, and every file that they name exists.
 
-The first chapter runs each time; of the others each command is built up to its verb, and run by the slow tests. The
+The first chapter runs each time; of the others each command is built up to its verb, and run by the slow tests, unless
+its block is marked ``shell`` and not ``bash``: that takes hours, other machines, or files that are not here. The
 blocks run in a folder that looks like a clone whose set-up is done. The data sets and models that they name are
 found in local copies: generated text and a tiny model.
 """
 
 from __future__ import annotations
 
+import argparse
+import ast
 import csv
 import os
 import re
@@ -15,6 +18,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,6 +41,10 @@ PAGES = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").glob("*
 CONFIGS = [REPOSITORY / "configs" / name for name in ("quickstart.yaml", "euds/sst2.yaml", "gotd/sciie.yaml")]
 CLONED = ("main.py", "Makefile", "pyproject.toml", "constraints.txt", "selectune", "configs")
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+TYPED = ("bash", "shell")  # languages of blocks of commands
+INDENTED = re.compile(r"(?<=\n\n)(?: {4}.*\n)+")
+CODE = re.compile(r" {4,}\$? ?(?:python|selectune|make|pip|git|torchrun|sbatch|import|from [\w.]+ import)\b")
+BENCHMARK = re.compile(r"python benchmarks/(\w+)\.py(.*)")
 NAMED = re.compile(r"# ([\w.]+)\n")
 TREES = "configs|docs|selectune|tests|benchmarks"
 FILES = r"[\w-]+\.(?:md|cff|toml|txt)|Makefile|LICENSE|main\.py"
@@ -210,7 +218,7 @@ def test_a_command_of_a_chapter_is_taken(chapter: Chapter, tmp_path: Path, monke
     for _, text in chapter.blocks:
         if named := NAMED.match(text):
             Path(named[1]).write_text(text)
-    for text in (SET_UP.sub("", text) for language, text in chapter.blocks if language == "bash"):
+    for text in (SET_UP.sub("", text) for language, text in chapter.blocks if language in TYPED):
         for verb, *arguments in commands(text):
             if verb == "quickstart":
                 assert len(quickstart_commands(arguments)) == 2
@@ -255,6 +263,55 @@ def _is_parsed(command: Any, arguments: list[str], monkeypatch: pytest.MonkeyPat
         patch.setattr(command.VerbParser, "parse_args", parsed)
         with pytest.raises(ParsedError):
             command.main(arguments)
+
+
+def benchmarks(page: Path) -> list[list[str]]:
+    """Names of the benchmarks that a page runs, in its blocks and its text, each with its options."""
+    text = page.read_text()
+    lines = [block.replace("\\\n", " ") for language, block in FENCE.findall(text) if language in TYPED]
+    lines += [span.replace("\n", " ") for span in re.findall(r"(?<!`)`([^`]+)`(?!`)", FENCE.sub("", text))]
+    return [[name, *shlex.split(options, comments=True)] for name, options in BENCHMARK.findall("\n".join(lines))]
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if benchmarks(p)], ids=lambda page: page.name)
+def test_a_benchmark_that_a_page_runs_is_there_and_takes_its_options(
+    page: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to the end of its parsing."""
+    parse = argparse.ArgumentParser.parse_args
+
+    class ParsedError(Exception):
+        pass
+
+    def parsed(parser: argparse.ArgumentParser, args: Any = None) -> None:
+        parse(parser, args)
+        raise ParsedError
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parsed)
+    for name, *options in benchmarks(page):
+        script = REPOSITORY / "benchmarks" / f"{name}.py"
+        assert script.is_file(), name
+        if "parse_args()" not in script.read_text():
+            assert options == [], f"{name} has no options"
+            continue
+        monkeypatch.setattr(sys, "argv", [script.name, *options])
+        with pytest.raises(ParsedError):
+            import_module(name).main()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(REPOSITORY).as_posix())
+def test_code_is_in_fences_where_these_tests_see_it(page: Path) -> None:
+    outside = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    assert [block for block in INDENTED.findall(outside) if CODE.match(block)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(REPOSITORY).as_posix())
+def test_what_a_python_block_imports_of_selectune_is_there(page: Path) -> None:
+    for block in (text for language, text in FENCE.findall(page.read_text()) if language == "python"):
+        for line in ast.walk(ast.parse(block)):
+            if isinstance(line, ast.ImportFrom) and (line.module or "").split(".")[0] == "selectune":
+                missing = [one.name for one in line.names if not hasattr(import_module(line.module or ""), one.name)]
+                assert missing == [], line.module
 
 
 @pytest.mark.slow

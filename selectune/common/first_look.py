@@ -43,6 +43,11 @@ def first_look(words: Sequence[str], verbs: Sequence[str]) -> list[str]:
     return found
 
 
+def with_plain_help(words: Sequence[str]) -> list[str]:
+    """The words of a command, in which what asks for every option is what its own parser takes for that."""
+    return ["--help" if word == "--help.all" else word for word in words]
+
+
 def _check_config(file: str) -> None:
     import yaml
 

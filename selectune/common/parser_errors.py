@@ -20,6 +20,7 @@ from jsonargparse import ArgumentParser
 
 from selectune.common.errors import UserError
 
+PROGRAM = "selectune"  # in the usage of all verbs, however it was started
 LONGEST = 400  # characters of a reason that is shown as it is
 KEY = re.compile(r'Parser key "([^"]+)":')
 CLASS = re.compile(r"Problem with given class_path '([^']+)'")
@@ -77,11 +78,17 @@ def sentence_of(message: str, options: Iterable[str], verb: str = "") -> str:
     return _of_key(message)
 
 
-class _OneSentence:
-    """A parser whose errors are one sentence."""
+class FirstParser(argparse.ArgumentParser):
+    """The parser of a verb that hands on the options that are not its own; its errors are one sentence.
 
-    _actions: list[Any]
-    prog: str
+    Args:
+        verb: as it stands in the usage.
+        kwargs: of the parser.
+    """
+
+    def __init__(self, verb: str = "", **kwargs: Any) -> None:
+        super().__init__(prog=f"{PROGRAM} {verb}".rstrip(), **kwargs)
+        self.allow_abbrev = False  # a misspelt option is no shortened one
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise a `UserError`."""
@@ -89,16 +96,8 @@ class _OneSentence:
         raise UserError(sentence_of(message, options, self.prog.rpartition(" ")[2])) from ex
 
 
-class VerbParser(_OneSentence, ArgumentParser):
+class VerbParser(FirstParser, ArgumentParser):
     """The parser of a verb of its own."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.allow_abbrev = False  # a misspelt option is no shortened one
-
-
-class FirstParser(_OneSentence, argparse.ArgumentParser):
-    """The parser of a verb that hands on the options that are not its own."""
 
 
 def check_aliases(text: str, name: str) -> None:

@@ -20,7 +20,7 @@ def main(args: list[str]) -> int:
     Raises:
         UserError: a run is missing, damaged or named twice, or the page cannot be written there.
     """
-    parser = VerbParser(prog="selectune report", description=DESCRIPTION)
+    parser = VerbParser("report", description=DESCRIPTION)
     parser.add_argument("runs", nargs="+", metavar="RUN", type=str, help="Folder that --output named.")
     parser.add_argument(
         "--output",

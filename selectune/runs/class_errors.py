@@ -10,7 +10,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from selectune.common.errors import UserError
 from selectune.common.extras import install_line
-from selectune.common.parser_errors import sentence_of
+from selectune.common.parser_errors import PROGRAM, sentence_of
 
 # jsonargparse has no error class for it
 GIVEN_CLASS = re.compile(r"Problem with given class_path '([^']+)'")
@@ -25,7 +25,7 @@ class ClassParser(LightningArgumentParser):
     """Lightning's parser, whose errors are one sentence, and to which a file of data is a name."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, **{"prog": PROGRAM} | kwargs)
         self.allow_abbrev = False  # a misspelt option is no shortened one
 
     def add_class_arguments(self, *args: Any, **kwargs: Any) -> list[str]:

@@ -65,7 +65,7 @@ def main(args: list[str]) -> int:
     Raises:
         UserError: a run has no selection or a damaged one, or they are not of one pool.
     """
-    parser = VerbParser(prog="main.py compare_selections", description=DESCRIPTION)
+    parser = VerbParser("compare_selections", description=DESCRIPTION)
     parser.add_argument(
         "runs", nargs="+", metavar="RUN", type=str, help="Folder that --output of a fit or select named."
     )

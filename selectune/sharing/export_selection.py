@@ -42,7 +42,7 @@ def main(args: list[str]) -> int:
     Raises:
         UserError: the run has no selection, its data cannot be read, or the folder cannot be written.
     """
-    parser = VerbParser(prog="main.py export_selection", description=DESCRIPTION)
+    parser = VerbParser("export_selection", description=DESCRIPTION)
     parser.add_argument("run", metavar="RUN", type=str, help="Folder that --output of a fit or select named.")
     parser.add_argument(
         "--to", required=True, choices=list(WRITERS),

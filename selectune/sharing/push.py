@@ -26,7 +26,7 @@ def main(args: list[str]) -> int:
     Raises:
         UserError: the run lacks what is asked for, there is no token or network, or the hub refuses.
     """
-    parser = VerbParser(prog="main.py push", description=DESCRIPTION)
+    parser = VerbParser("push", description=DESCRIPTION)
     parser.add_argument("run", metavar="RUN", type=str, help="Folder that --output of a fit or select named.")
     parser.add_argument(
         "--to", required=True, type=str, metavar="USER/NAME", help="The repository; made where there is none."

@@ -23,7 +23,7 @@ def main(args: list[str]) -> int:
     Raises:
         UserError: there is no such run, or it selected nothing.
     """
-    parser = VerbParser(prog="main.py verify", description=DESCRIPTION)
+    parser = VerbParser("verify", description=DESCRIPTION)
     parser.add_argument("run", metavar="RUN", type=str, help="Folder that --output of a fit or select named.")
     run = Path(parser.parse_args(args).run)
     selection_of(run)

@@ -64,7 +64,7 @@ def main(args: list[str]) -> int:
         UserError: the table's config has a mistake, or its folder is of another one.
     """
     parser = VerbParser(
-        prog="selectune table",
+        "table",
         description="Run a grid of tasks, methods, budgets and seeds, each cell as fit does, and write what they say.",
     )
     parser.add_argument("--config", type=str, required=True, help="The table, see docs/tables.md.")

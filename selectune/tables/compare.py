@@ -174,12 +174,7 @@ def _check(comparison: Comparison) -> None:
 
 
 def _parser() -> FirstParser:
-    parser = FirstParser(
-        prog="selectune compare",
-        description=DESCRIPTION,
-        epilog="Every other option is one of fit.",
-        allow_abbrev=False,
-    )
+    parser = FirstParser("compare", description=DESCRIPTION, epilog="Every other option is one of fit.")
     parser.add_argument("--output", required=True, help="Run directory of the fit; its rivals go to compare/ inside.")
     parser.add_argument("--seeds", type=int, default=3, help="Seeds of each run, from seed_everything on; default 3.")
     parser.add_argument("--rivals", nargs="+", choices=ARMS, default=list(ARMS), help="Default all three.")

@@ -20,8 +20,12 @@ def show_configs(args: list[str]) -> int:
     """Print the list, or one config. Returns the exit code: 0, or 2 for a mistake."""
     parser = _Parser(prog="selectune configs", description=DESCRIPTION, allow_abbrev=False)
     parser.add_argument("--print", metavar="NAME", help="Print this one, to be copied and changed.")
+    parser.add_argument("name", nargs="?", help=argparse.SUPPRESS)  # of a config that was to be shown
     try:
         given = parser.parse_args(args)
+        if given.name is not None:
+            config_file(given.name)
+            raise UserError(f"The name of a config stands after --print: `selectune configs --print {given.name}`.")
         if given.print is None:
             print("\n".join(listed_configs(shutil.get_terminal_size((120, 24)).columns)))
         else:

@@ -40,9 +40,7 @@ def _configs(files: list[str], rest: list[str]) -> list[Config]:
 
 
 def _parser() -> FirstParser:
-    parser = FirstParser(
-        prog="selectune fetch", description=DESCRIPTION, epilog="Every other option is one of fit.", allow_abbrev=False
-    )
+    parser = FirstParser("fetch", description=DESCRIPTION, epilog="Every other option is one of fit.")
     parser.add_argument(
         "--config", action="append", required=True, help="Of a fit, several laid over another, or of a table."
     )

@@ -25,7 +25,7 @@ def commands(args: list[str]) -> list[list[str]]:
     Raises:
         UserError: an option that there is not, or an ``--output`` that cannot be written.
     """
-    parser = FirstParser(prog="selectune quickstart", description=DESCRIPTION, allow_abbrev=False)
+    parser = FirstParser("quickstart", description=DESCRIPTION)
     parser.add_argument("--output", default=None, help="Folder for both runs; default runs/quickstart-<time>.")
     given = parser.parse_args(args)
     folder = Path(given.output or f"runs/quickstart-{datetime.now():%Y%m%d-%H%M%S}")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import lightning.pytorch as pl
 import pytest
@@ -16,13 +17,19 @@ from selectune.callbacks import CostLedger, Export, TrainingCheck
 from selectune.callbacks.checkpoints import fit_callbacks
 from selectune.callbacks.training_check import finite_weights
 from selectune.common.errors import CheckpointError, TrainingError, UserError
-from selectune.common.training_outcome import Problem, TrainingOutcome, ends, loss_problem, metric_problem
+from selectune.common.training_outcome import Kind, Problem, TrainingOutcome, ends, loss_problem, metric_problem
 from selectune.costs.ledger import Ledger
 from selectune.runs.directory import Run
-from tests.conftest import Here
+from tests.conftest import REPOSITORY, Here
 from tests.mistakes import mistake, names, warned
 from tests.report.pages import Page
 from tests.trainers import trainer_for
+
+
+def test_the_page_on_failures_tells_of_every_kind() -> None:
+    page = (REPOSITORY / "docs" / "failures.md").read_text()
+    table = page[page.index("| `kind` in") :].split("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(get_args(Kind))
 
 
 def trainer(*callbacks: pl.Callback, **options: Any) -> pl.Trainer:

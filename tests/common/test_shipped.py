@@ -88,6 +88,8 @@ def test_a_table_elsewhere_may_name_them(tmp_path: Path, monkeypatch: pytest.Mon
 def test_one_is_printed_as_it_is(here: Here) -> None:
     assert here("configs", "--print", "euds/sst2") == " ".join(SST2.read_text().split())
     assert names(here("configs", "--print", "euds/sst", code=2), "euds/sst2")
+    assert names(here("configs", "euds/sst2", code=2), "`selectune configs --print euds/sst2`")
+    assert names(here("configs", "euds/sst", code=2), "euds/sst2")
 
 
 def test_a_command_takes_a_name_anywhere(here: Here, tmp_path: Path) -> None:
