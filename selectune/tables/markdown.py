@@ -10,7 +10,7 @@ from selectune.tables.grid import NO_BUDGET, RANDOM
 from selectune.tables.results import Result
 from selectune.tables.summary import Group, Line, is_fraction
 from selectune.verdict.intervals import LEVEL, Difference
-from selectune.verdict.row_metrics import IN_PERCENT
+from selectune.verdict.metric_kinds import metric_of
 
 UNKNOWN = "\N{EN DASH}"
 MATCHED = {
@@ -130,6 +130,5 @@ def _difference(metric: str, gap: Difference | None, n: int) -> str:
 
 def metric_text(metric: str, value: float) -> str:
     """A metric: fractions in per cent, EM and F1 of answers as they are, from 0 to 100, others to three digits."""
-    if is_fraction(metric) or metric in IN_PERCENT:
-        return f"{value * (100 if is_fraction(metric) else 1):.1f}"
-    return f"{value:.3g}"
+    scale = metric_of(metric).scale
+    return f"{value:.3g}" if scale == "plain" else f"{value * (100 if scale == 'fraction' else 1):.1f}"

@@ -14,13 +14,10 @@ from selectune.tables.results import Result, write_rows
 from selectune.tables.verdicts import compare, judge_method
 from selectune.verdict.evidence import ARMS
 from selectune.verdict.intervals import Difference, corrected
-from selectune.verdict.row_metrics import IN_PERCENT
+from selectune.verdict.metric_kinds import metric_of
 from selectune.verdict.verdict import Verdict
 
-FRACTIONS = (
-    "accuracy", "macro_f1", "micro_f1", "matthews", "pearson", "spearman", "accuracy_norm", "accuracy_calibrated",
-    "toxicity_probability",
-)  # fmt: skip
+UNITS = {"fraction": "fraction", "percent": "0 to 100", "plain": ""}  # of ``summary.csv``, by scale
 COLUMNS = (
     "task", "budget", "metric", "method", "mean", "sd", "n", "tokens_trained_on", "total_flops", "selection_flops",
     "total_device_s", "versus_random", "low", "high", "p", "p_holm", "over_rows", "matches", "by",
@@ -30,8 +27,8 @@ COLUMNS = (
 
 
 def is_fraction(metric: str) -> bool:
-    """Whether a metric is shown in per cent, being a fraction; of an evaluation, whose name comes first, as well."""
-    return metric.rpartition("/")[2].removesuffix("_before") in FRACTIONS
+    """Whether a metric is shown in per cent, being a fraction."""
+    return metric_of(metric).scale == "fraction"
 
 
 @dataclass(frozen=True)
@@ -143,7 +140,7 @@ def write_summary(groups: list[Group], file: Path) -> None:
     for group in groups:
         for line in group.lines:
             row: dict[str, Any] = {"task": group.task, "budget": group.budget, "metric": group.metric}
-            row["unit"] = "0 to 100" if group.metric in IN_PERCENT else "fraction" if is_fraction(group.metric) else ""
+            row["unit"] = UNITS[metric_of(group.metric).scale]
             row |= {"method": line.method, "mean": line.mean, "sd": line.sd, "n": line.n}
             row |= {"tokens_trained_on": line.tokens, "total_flops": line.flops, "total_device_s": line.device_s}
             row["selection_flops"] = line.selection_flops
