@@ -9,7 +9,7 @@ from pathlib import Path
 from selectune.report.drawing import COLOURS, legend, panels, styled, write_png
 from selectune.report.numbers import flop
 from selectune.tables.grid import NO_BUDGET, RANDOM
-from selectune.tables.markdown import metric_text
+from selectune.tables.page import metric_text
 from selectune.tables.summary import Group, Line, is_fraction
 
 HUES = [COLOURS[kind] for kind in ("training", "selection", "saved", "lost", "full")]

@@ -5,9 +5,11 @@ from __future__ import annotations
 from selectune.verdict.evidence import Metric
 from selectune.verdict.row_metrics import IN_PERCENT
 
+REDUCTION = "data_reduction"  # share of the pool that a run leaves out
+MEAN = "mean_over_tasks"  # of the headlines of several tasks
 FRACTIONS = (
     "accuracy", "micro_f1", "macro_f1", "matthews", "pearson", "spearman", "accuracy_norm", "accuracy_calibrated",
-    "toxicity_probability", "data_reduction", "mean_over_tasks",
+    "toxicity_probability", REDUCTION, MEAN,
 )  # fmt: skip
 PLAIN = ("perplexity", "loss", "expected_max_toxicity")  # neither fractions nor from 0 to 100
 LOWER_IS_BETTER = (*PLAIN, "toxicity_probability")

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from selectune.common.errors import UserError
-from selectune.tables.beside import beside
-from selectune.tables.formats import html, latex
+from selectune.tables.beside import beside, compared
+from selectune.tables.formats import html, latex, markdown
+from selectune.tables.page import group_blocks
 from selectune.tables.published import COLUMNS, Published, read_published
 from selectune.tables.reading import read_table
 from selectune.tables.summary import Group, Line
@@ -27,12 +28,13 @@ GROUP = Group(
 
 
 def test_ours_stand_beside_theirs_with_the_difference_and_the_source() -> None:
-    text = beside(GROUP, GOTD, read_published(GOTD, PUBLISHED / "gotd.csv"))
+    figures = read_published(GOTD, PUBLISHED / "gotd.csv")
+    text = markdown(beside(compared(GROUP, figures)))
     assert "| none | 70.0 ± 1.0 | 3 | 79.33 ± 0.66 | \N{MINUS SIGN}9.3 |" in text
     assert "| gotd | 83.0 ± 1.0 | 3 | 81.34 ± 0.68 | +1.7 |" in text
     assert "Table 3" in text
     assert "50K selected" in text
-    assert beside(replace(GROUP, task="other"), GOTD, read_published(GOTD, PUBLISHED / "gotd.csv")) == ""
+    assert beside(compared(replace(GROUP, task="other"), figures)) == []
 
 
 @pytest.mark.parametrize("file", sorted(PUBLISHED.iterdir()), ids=lambda file: file.name)
@@ -102,11 +104,11 @@ def test_a_table_that_names_figures_wrongly_is_refused(given: str, named: list[s
 
 def test_latex_and_html_have_every_cell() -> None:
     group = replace(GROUP, lines=[replace(line, method=f"{line.method}_50%") for line in GROUP.lines])
-    text = latex([group, GROUP])
+    text = latex([*group_blocks(group), *group_blocks(GROUP)])
     assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 2
     assert r"none\_50\%" in text
     assert "±" not in text
     assert r"70.0 $\pm$ 1.0" in text
-    page = html([replace(GROUP, lines=[replace(GROUP.lines[0], method="<b>")])])
+    page = html(group_blocks(replace(GROUP, lines=[replace(GROUP.lines[0], method="<b>")])))
     assert "<td>&lt;b&gt;</td>" in page
     assert "<td>70.0 ± 1.0</td>" in page
