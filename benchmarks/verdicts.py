@@ -17,9 +17,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from selectune.tables.formats import table_of
 from selectune.tables.grid import Cell
 from selectune.tables.layers import setting
-from selectune.tables.markdown import table_of
 from selectune.tables.reading import read_table
 from selectune.tables.results import Result
 from selectune.tables.summary import Group, summarise, write_summary

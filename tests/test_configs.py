@@ -19,6 +19,7 @@ from selectune.datamodules import SelectionDataModule
 from selectune.lightning_modules import FineTuner
 from selectune.tables.layers import setting
 from selectune.tables.quickstart import commands as quickstart_commands
+from selectune.tables.reading import read_table
 from selectune.verbs import SelectuneCLI
 from tests.conftest import REPOSITORY, manifest_of, metrics_of
 from tests.local_copies import TRAIN_ROWS, local_copies, read_config, some_cells
@@ -145,6 +146,24 @@ def test_a_table_says_what_it_does_and_how_to_run_it(file: Path) -> None:
     comment = [line for line in file.read_text().splitlines() if line.startswith("# ") or line.startswith("#   ")]
     assert f"#   python main.py table --config {named(file)} --output runs/{file.stem}" in comment
     assert not comment[0].startswith("#   ")
+
+
+def test_large_tasks_with_all_their_labels_are_trained_for_three_epochs() -> None:
+    table = read_table(REPOSITORY / "configs" / "tables" / "paper" / "gotd_table2.yaml")
+    epochs = {cell.task: setting(cell.config, "trainer.max_epochs") for cell in table.cells(Path("out"))}
+    assert {task for task, n in epochs.items() if n == 3} == {"rct", "ag_news", "helpfulness", "imdb"}
+    assert {n for task, n in epochs.items() if n != 3} == {10}
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=named)
+def test_pools_of_windows_join_short_texts_and_hold_what_their_page_says(file: Path) -> None:
+    config = read_config(file)
+    for part in ("data", "warm_up.data"):
+        if setting(config, f"{part}.window") is not None:
+            assert setting(config, f"{part}.join") is True
+            words = " ".join(line.removeprefix("# ") for line in file.read_text().splitlines())
+            if "two million unlabelled" in words:  # the rows of all data sets together
+                assert setting(config, f"{part}.max_train_rows") == 2_000_000
 
 
 @pytest.mark.parametrize("file", CONFIGS, ids=named)

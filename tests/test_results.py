@@ -22,7 +22,7 @@ from pool_faults import rare_class
 from scipy.stats import ttest_1samp
 from verdicts import TABLES, groups_of, summary_file
 
-from selectune.tables.markdown import table_of
+from selectune.tables.formats import table_of
 from selectune.tables.summary import write_summary
 from tests.conftest import REPOSITORY
 from tests.results_numbers import rows_of

@@ -15,7 +15,7 @@ from selectune.common.errors import UserError
 from selectune.report.drawing import legend, panels, styled
 from selectune.report.labels import axis_label, cut, factor, metric, metric_name
 from selectune.report.numbers import count
-from selectune.verdict.judge import LOWER_IS_BETTER
+from selectune.verdict.metric_kinds import metric_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -135,4 +135,4 @@ def _in_words(curve: Curve, name: str) -> str:
 
 def is_loss(metric: str) -> bool:
     """Whether less of a metric is better."""
-    return metric.rpartition("/")[2] in LOWER_IS_BETTER
+    return not metric_of(metric).higher_is_better

@@ -11,25 +11,22 @@ from typing import Any, Literal
 
 from selectune.common import checks
 from selectune.common.errors import RunDirectoryError, UserError
-from selectune.common.files import atomic_file, check_folder, read_mapping, use_cache, write_json
+from selectune.common.files import check_folder, read_mapping, use_cache, write_json
 from selectune.common.locks import take_lock
 from selectune.common.parser_errors import VerbParser
 from selectune.common.run_files import RunFiles
 from selectune.report.numbers import seconds
 from selectune.runs.directory import differences
-from selectune.tables.beside import beside
-from selectune.tables.formats import html, latex
 from selectune.tables.grid import Cell, Table
 from selectune.tables.layers import without_place
 from selectune.tables.listing import list_cells
-from selectune.tables.markdown import markdown, metric_text
-from selectune.tables.plot import draw
+from selectune.tables.page import metric_text
 from selectune.tables.reading import check_configs, read_table
 from selectune.tables.remaining_time import remaining_seconds
-from selectune.tables.results import Result, read_result, write_csv
+from selectune.tables.results import Result
 from selectune.tables.running import Outcome, check_launch, run_cells
 from selectune.tables.submitted import run_submitted
-from selectune.tables.summary import Group, is_fraction, summarise, write_summary, write_verdicts
+from selectune.tables.writing import write_table
 
 STOPPED = 130  # as a shell says of what Ctrl-C ended
 
@@ -115,51 +112,6 @@ def main(args: list[str]) -> int:
         except KeyboardInterrupt:
             print("\nStopped; the same command goes on where it stood.", file=sys.stderr)
             return STOPPED
-
-
-def write_table(table: Table, cells: list[Cell], output: Path) -> list[Result]:
-    """Write all files of a table from the cells that are done; returns their results in the table's order."""
-    tasks, methods = list(table.tasks), list(table.methods)
-
-    def order(result: Result) -> tuple[int, ...]:
-        cell = result.cell
-        budgets = ["", *map(str, table.tasks[cell.task].budgets)]  # a method without one comes first
-        budget = budgets.index(cell.budget) if cell.budget in budgets else 0
-        return tasks.index(cell.task), methods.index(cell.method), budget, cell.seed
-
-    done = [read_result(cell, output) for cell in cells if cell.done]
-    results = sorted((result for result in done if not result.cell.keeps_models), key=order)
-    write_csv(results, output / "table.csv")
-    groups = summarise([result for result in results if not result.no_headline])
-    write_summary(groups, output / "summary.csv")
-    write_verdicts(groups, output / "verdicts.json")
-    picture = draw(groups, output / "table.png")
-    prepared = next((result for result in done if result.cell.keeps_models), None)
-    rows = sum(not cell.keeps_models for cell in cells)
-    figures, published = table.figures, table.published
-    under = [
-        "\n\n".join(filter(None, [_before(group, results), beside(group, published, figures) if published else ""]))
-        for group in groups
-    ]
-    pages = {
-        "table.md": markdown(groups, prepared, len(results), rows, table.budget, picture, under, table.protocol_told),
-        "table.tex": latex(groups),
-        "table.html": html(groups),
-    }
-    for name, page in pages.items():
-        with atomic_file(output / name) as partial:
-            partial.write_text(page)
-    return results
-
-
-def _before(group: Group, results: list[Result]) -> str:
-    """A sentence with the headline of an evaluation before the training; empty of other headlines."""
-    known = [result.row.get(f"test/{group.metric}_before") for result in results if result.cell.task == group.task]
-    values = [float(value) for value in known if value is not None]
-    if not values:
-        return ""
-    shown = metric_text(group.metric, sum(values) / len(values)) + (" %" if is_fraction(group.metric) else "")
-    return f"Before the training, {group.metric} was {shown}."
 
 
 def _run(table: Table, cells: list[Cell], output: Path, launch: _Launch) -> int:

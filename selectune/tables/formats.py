@@ -1,61 +1,110 @@
-"""The tables of ``table.md`` in LaTeX and HTML."""
+"""The page of a table in Markdown, LaTeX and HTML, all from the same parts."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from html import escape
 
 import pandas as pd
 
-from selectune.tables.markdown import cells_of
+from selectune.report.numbers import SPACE
+from selectune.tables.blocks import Block, Bullets, Cells, Heading, Picture, Text
+from selectune.tables.page import group_blocks
 from selectune.tables.summary import Group
 
-SYMBOLS = {"\N{MINUS SIGN}": "$-$", "±": r"$\pm$", "\N{EN DASH}": "--"}
+CODE, BOLD = re.compile(r"`([^`]*)`"), re.compile(r"\*\*([^*]+)\*\*")
+LATEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+}  # fmt: skip
+SYMBOLS = {"\N{MINUS SIGN}": "$-$", "±": r"$\pm$", "\N{EN DASH}": "--", SPACE: "~"}  # that its fonts may lack
+STYLE = (
+    "body{font:15px sans-serif;margin:2rem;max-width:75rem}td,th{padding:.2rem .6rem;text-align:right}"
+    "td:first-child{text-align:left}"
+)
+POLICY = "<meta http-equiv='Content-Security-Policy' content=\"default-src 'none'; style-src 'unsafe-inline'\">"
 
 
-def latex(groups: list[Group]) -> str:
-    r"""All tables, each in a ``table`` environment; the preamble needs ``\usepackage{booktabs}``."""
-    made = []
-    for group in groups:
-        caption = _escaped(_caption(group))
-        frame = _frame(group)
-        text = frame.to_latex(
-            index=False, escape=True, caption=caption, column_format="l" + "r" * (len(frame.columns) - 1)
-        )
-        made.append(_with_symbols(text))
-    return "\n".join(made)
+def markdown(blocks: Sequence[Block]) -> str:
+    """The page in Markdown."""
+    return "\n\n".join(map(_as_markdown, blocks)) + "\n"
 
 
-def html(groups: list[Group]) -> str:
-    """A page with all tables, which needs no network."""
-    parts = [
-        f"<h2>{_caption(group)}</h2>\n{_frame(group).to_html(index=False, escape=True, border=0)}" for group in groups
-    ]
-    style = (
-        "body{font:15px sans-serif;margin:2rem}td,th{padding:.2rem .6rem;text-align:right}"
-        "td:first-child{text-align:left}"
-    )
-    policy = "<meta http-equiv='Content-Security-Policy' content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-    return (
-        f"<!doctype html>\n<meta charset='utf-8'>\n{policy}\n<title>Table</title>\n<style>{style}</style>\n"
-        + "\n".join(parts)
-    )
+def table_of(group: Group) -> str:
+    """The lines of a task at a budget in Markdown, and the gains of methods over random rows matched to them."""
+    return markdown(group_blocks(group)).rstrip("\n")
 
 
-def _frame(group: Group) -> pd.DataFrame:
-    head, *rows = cells_of(group)
-    return pd.DataFrame(rows, columns=head)
+def latex(blocks: Sequence[Block]) -> str:
+    r"""The page in LaTeX, each table in a ``table`` environment; the preamble needs ``\usepackage{booktabs}``.
+
+    Pictures are left out.
+    """
+    return "\n\n".join(filter(None, map(_as_latex, blocks))) + "\n"
 
 
-def _caption(group: Group) -> str:
-    """Names of tasks and budgets hold letters, digits, points and lower lines alone."""
-    return group.task if group.budget == "none" else f"{group.task}, {group.budget}"
+def html(blocks: Sequence[Block]) -> str:
+    """The page in HTML, which needs no network. Pictures are left out."""
+    head = f"<!doctype html>\n<meta charset='utf-8'>\n{POLICY}\n<title>Table</title>\n<style>{STYLE}</style>\n"
+    return head + "\n".join(filter(None, map(_as_html, blocks))) + "\n"
 
 
-def _escaped(text: str) -> str:
-    return re.sub(r"([_%&#$])", r"\\\1", text)
+def _as_markdown(block: Block) -> str:
+    match block:
+        case Heading(text, level):
+            return f"{'#' * level} {text}"
+        case Text(text):
+            return text
+        case Bullets(items):
+            return "\n".join(f"- {item}" for item in items)
+        case Picture(file, alternative):
+            return f"![{alternative}]({file})"
+        case Cells(head, rows, _, n_words):
+            bar = ["---"] * n_words + ["---:"] * (len(head) - n_words)
+            return "\n".join(f"| {' | '.join(row)} |" for row in [head, bar, *rows])
+
+
+def _as_latex(block: Block) -> str:
+    match block:
+        case Heading(text, level):
+            return f"\\{'sub' * (level - 1)}section*{{{_latex(text)}}}"
+        case Text(text):
+            return _latex(text)
+        case Bullets(items):
+            return "\n".join([r"\begin{itemize}", *(rf"\item {_latex(item)}" for item in items), r"\end{itemize}"])
+        case Picture():
+            return ""
+        case Cells(head, rows, caption, n_words):
+            frame, shape = pd.DataFrame(rows, columns=head), "l" * n_words + "r" * (len(head) - n_words)
+            made = frame.to_latex(index=False, escape=True, caption=_latex(caption), column_format=shape)
+            return _with_symbols(made).rstrip("\n")
+
+
+def _as_html(block: Block) -> str:
+    match block:
+        case Heading(text, level):
+            return f"<h{level}>{_html(text)}</h{level}>"
+        case Text(text):
+            return f"<p>{_html(text)}</p>"
+        case Bullets(items):
+            return "\n".join(["<ul>", *(f"<li>{_html(item)}</li>" for item in items), "</ul>"])
+        case Picture():
+            return ""
+        case Cells(head, rows, _, _):
+            return str(pd.DataFrame(rows, columns=head).to_html(index=False, escape=True, border=0))
+
+
+def _latex(text: str) -> str:
+    text = "".join(LATEX.get(letter, letter) for letter in text)
+    return _with_symbols(BOLD.sub(r"\\textbf{\1}", CODE.sub(r"\\texttt{\1}", text)))
 
 
 def _with_symbols(text: str) -> str:
     for symbol, command in SYMBOLS.items():
         text = text.replace(symbol, command)
     return text
+
+
+def _html(text: str) -> str:
+    return BOLD.sub(r"<b>\1</b>", CODE.sub(r"<code>\1</code>", escape(text, quote=False)))

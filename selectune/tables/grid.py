@@ -17,7 +17,7 @@ from selectune.common.run_files import RunFiles
 from selectune.common.shipped import find_shipped
 from selectune.tables.layers import Config, laid_over, read_config, setting, with_settings
 from selectune.tables.protocol import Change, Layers, Protocol
-from selectune.tables.published import Figures, Published, read_published
+from selectune.tables.published import Figures, Published, check_figures, read_published
 
 NAME = re.compile(r"[A-Za-z0-9_.]+")
 NO_BUDGET = "none"
@@ -44,6 +44,7 @@ class Cell:
         by: what is then the same, as in `Method`.
         shown: print its output here instead of into ``log.txt``.
         selects_in: dotted name of the data that methods select rows of.
+        further: metrics that are shown beside the headline.
     """
 
     task: str
@@ -58,6 +59,7 @@ class Cell:
     by: str = ""
     shown: bool = False
     selects_in: str = "data"
+    further: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -104,11 +106,13 @@ class Task(Layers):
         metric: the headline, such as ``accuracy`` for ``test/accuracy``.
         budgets: at which the methods with a budget are run.
         seeds: of its runs; default the table's.
+        more_metrics: that are shown beside the headline.
     """
 
     metric: str = ""
     budgets: list[Any] = field(default_factory=list)
     seeds: list[int] | None = None
+    more_metrics: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,7 @@ class Table(Layers):
         seeds: of the runs.
         budget: the setting that a budget is the value of.
         prepare: a run that is made once, and whose model all cells start from.
-        published: figures of a paper to put beside the table's own.
+        published: figures of papers to put beside the table's own.
         protocols: other ways to run it, by name.
         protocol: the one that is chosen; empty for none.
     """
@@ -154,7 +158,7 @@ class Table(Layers):
     seeds: list[int] = field(default_factory=list)
     budget: str = "data.keep"
     prepare: Layers | None = None
-    published: Published | None = None
+    published: list[Published] = field(default_factory=list)
     protocols: dict[str, Protocol] = field(default_factory=dict)
     protocol: str = ""
 
@@ -180,13 +184,16 @@ class Table(Layers):
         return "\n\n".join(others)
 
     @property
-    def figures(self) -> Figures:
-        """The published figures, by column and row of their table; none where none are named.
+    def figures(self) -> list[Figures]:
+        """The published figures, one entry a published table that is named.
 
         Raises:
-            UserError: they cannot be read, or lack what the table names.
+            UserError: they cannot be read, lack what the table names, or are of something else.
         """
-        return {} if self.published is None else read_published(self.published, self._find(self.published.figures))
+        found = [read_published(one, self._find(one.figures)) for one in self.published]
+        for figures in found:
+            check_figures(figures, {name: task.metric for name, task in self.tasks.items()})
+        return found
 
     def cells(self, output: Path) -> list[Cell]:
         """All cells in an order in which each comes after those that it needs.
@@ -264,7 +271,7 @@ class Table(Layers):
         match, by = (method.match, method.by) if method.match is not None else ("", "")
         config = with_settings(config, settings)
         place = task_name, method_name, budget, seed, folder, config, task.metric
-        return Cell(*place, tuple(needs), match, by, selects_in=selecting)
+        return Cell(*place, tuple(needs), match, by, selects_in=selecting, further=tuple(task.more_metrics))
 
     def _lay(self, config: Config, layers: Layers) -> Config:
         """A config with layers over it; their files are searched for here and in the folders above the table's own."""

@@ -9,8 +9,8 @@ from pathlib import Path
 from selectune.report.drawing import COLOURS, legend, panels, styled, write_png
 from selectune.report.numbers import flop
 from selectune.tables.grid import NO_BUDGET, RANDOM
-from selectune.tables.markdown import metric_text
-from selectune.tables.summary import FRACTIONS, Group, Line
+from selectune.tables.page import metric_text
+from selectune.tables.summary import Group, Line, is_fraction
 
 HUES = [COLOURS[kind] for kind in ("training", "selection", "saved", "lost", "full")]
 MARKERS = "osD^vP*X"
@@ -39,7 +39,7 @@ def draw(groups: list[Group], file: Path) -> str:
     words = ["Headline against total cost."]
     for axis, (task, lines) in zip(axes, tasks.items()):
         metric = metrics[task]
-        scale, unit = (100, "%") if metric in FRACTIONS else (1, "")
+        scale, unit = (100, "%") if is_fraction(metric) else (1, "")
         places = _beside_each_other(list(lines.values()))
         for method in dict.fromkeys(method for method, _ in lines):
             own = sorted((line for line in places if line.method == method), key=lambda line: line.flops or 0)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import sys
 from argparse import ArgumentError
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from copy import deepcopy
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,11 @@ from lightning.pytorch.cli import LightningArgumentParser
 from selectune.common.errors import UserError
 from selectune.common.parser_errors import sentence_of
 from selectune.runs.command import NOT_IN_CONFIG, RunCLI
+from selectune.tables.config_checks import check, check_list, fields_of
 from selectune.tables.grid import NAME, NO_BUDGET, Cell, Method, Table, Task
 from selectune.tables.layers import Config, read_config
 from selectune.tables.protocol import Change, Layers, Protocol
-from selectune.tables.published import Published
+from selectune.tables.published_config import read_named_figures
 
 
 def read_table(file: Path) -> Table:
@@ -29,32 +29,34 @@ def read_table(file: Path) -> Table:
     Raises:
         UserError: it is missing, or has an unknown or wrong setting.
     """
-    given = _fields(Table, read_config(file), str(file))
+    given = fields_of(Table, read_config(file), str(file))
     tasks = {name: _task(one, f"{file}: task '{name}'") for name, one in _named(given, "tasks", file).items()}
     methods = {
         name: _method(one, f"{file}: method '{name}'", name, tasks)
         for name, one in _named(given, "methods", file).items()
     }
     budget = given.get("budget", "data.keep")
-    _check(
+    check(
         isinstance(budget, str) and "." in budget,
         f"{file}: budget must be the dotted name of a setting, such as data.keep, not {budget!r}.",
     )
     for name, method in methods.items():
         _check_references(method, f"{file}: method '{name}'", name, tasks, methods)
-        _check(
+        check(
             method.by != "cost" or not budget.startswith("warm_up."),
             f"{file}: method '{name}' matches the cost of '{method.match}', which is known of data that is "
             f"fine-tuned on alone, and the budget is {budget}; match it by rows or by tokens.",
         )
     for name, task in tasks.items():
         need = any(method.budgets != NO_BUDGET and name in (method.tasks or [name]) for method in methods.values())
-        _check(
+        check(
             task.budgets or not need,
             f"{file}: task '{name}' has no budgets, but methods that need one; name some in budgets.",
         )
-    if (published := given.get("published")) is not None:
-        given["published"] = _published(published, f"{file}: published", tasks, methods)
+    published = given.get("published")
+    given["published"] = (
+        [] if published is None else read_named_figures(published, f"{file}: published", tasks, methods)
+    )
     if "protocol" in given:
         raise UserError(f"{file} has no setting 'protocol'; it is the option --protocol.")
     if given.get("protocols") is not None:
@@ -63,29 +65,9 @@ def read_table(file: Path) -> Table:
             name: _protocol(one, f"{file}: protocol '{name}'", tasks, methods) for name, one in named.items()
         }
     if (prepare := given.get("prepare")) is not None:
-        prepare = Layers(**_fields(Layers, prepare, f"{file}: prepare"))
+        prepare = Layers(**fields_of(Layers, prepare, f"{file}: prepare"))
     _check_seeds(given.get("seeds"), str(file))
     return Table(**given | {"file": file, "tasks": tasks, "methods": methods, "prepare": prepare})
-
-
-def _check(holds: object, message: str) -> None:
-    if not holds:
-        raise UserError(message)
-
-
-def _fields(cls: type, given: Any, where: str) -> dict[str, Any]:
-    """A mapping whose names are all fields of a class, with `config` as a list."""
-    if not isinstance(given, Mapping):
-        raise UserError(f"{where} must be a mapping of names to values.")
-    names = [one.name for one in fields(cls) if one.name != "file"]
-    for name in given:
-        _check(name in names, f"{where} has no setting '{name}'; it may have {', '.join(names)}.")
-    values = dict(given)
-    if isinstance(values.get("config"), str):
-        values["config"] = [values["config"]]
-    _check_list(values.get("config", []), f"{where}: config", str)
-    _check(isinstance(values.get("set", {}), dict), f"{where}: set must be a mapping of settings to values.")
-    return values
 
 
 def _named(given: dict[str, Any], section: str, file: Path) -> dict[str, Any]:
@@ -94,7 +76,7 @@ def _named(given: dict[str, Any], section: str, file: Path) -> dict[str, Any]:
     if not isinstance(named, dict) or not named:
         raise UserError(f"{file} has no {section}; name at least one.")
     for name in named:
-        _check(
+        check(
             isinstance(name, str) and NAME.fullmatch(name),
             f"{file}: '{name}' cannot be one of its {section}, as it names folders; use letters, digits, _ and . "
             "alone.",
@@ -102,64 +84,55 @@ def _named(given: dict[str, Any], section: str, file: Path) -> dict[str, Any]:
     return named
 
 
-def _published(given: Any, where: str, tasks: dict[str, Task], methods: dict[str, Method]) -> Published:
-    values = _fields(Published, given, where)
-    for name in ("figures", "table"):
-        _check(
-            isinstance(values.get(name), str), f"{where} has no {name}, or it is no text; name the CSV and its table."
-        )
-    made = Published(**values)
-    for kind, mapping, known in (("task", made.tasks, tasks), ("method", made.methods, methods)):
-        _check(isinstance(mapping, Mapping) and mapping, f"{where} has no {kind}s; say which figures belong to which.")
-        unknown = next((name for name in mapping if name not in known), None)
-        _check(unknown is None, f"{where} names the {kind} '{unknown}', but the table has {', '.join(known)}.")
-    return made
-
-
 def _protocol(given: Any, where: str, tasks: dict[str, Task], methods: dict[str, Method]) -> Protocol:
-    values = _fields(Protocol, given, where)
-    _check(isinstance(values.get("says"), str), f"{where} says nothing; tell in a sentence how it differs, in says.")
-    _check(isinstance(values.get("changes"), list) and values["changes"], f"{where} has no changes; list some.")
+    values = fields_of(Protocol, given, where)
+    check(isinstance(values.get("says"), str), f"{where} says nothing; tell in a sentence how it differs, in says.")
+    check(isinstance(values.get("changes"), list) and values["changes"], f"{where} has no changes; list some.")
     return Protocol(values["says"], _changes(values["changes"], where, tasks, methods))
 
 
 def _changes(given: list[Any], where: str, tasks: Collection[str], methods: Collection[str]) -> list[Change]:
     """Changes of some tasks and methods, whose names are all known."""
-    changes = [Change(**_fields(Change, one, f"{where}: changes")) for one in given]
+    changes = [Change(**fields_of(Change, one, f"{where}: changes")) for one in given]
     for kind, known in (("task", tasks), ("method", methods)):
         for change in changes:
-            _check_list(getattr(change, f"{kind}s") or [], f"{where}: {kind}s", str)
+            check_list(getattr(change, f"{kind}s") or [], f"{where}: {kind}s", str)
             unknown = next((name for name in getattr(change, f"{kind}s") or [] if name not in known), None)
-            _check(unknown is None, f"{where} names the {kind} '{unknown}', but the table has {', '.join(known)}.")
+            check(unknown is None, f"{where} names the {kind} '{unknown}', but the table has {', '.join(known)}.")
     return changes
 
 
 def _task(given: Any, where: str) -> Task:
-    task = Task(**_fields(Task, given, where))
-    _check(task.config, f"{where} has no config; name the config files that it is made of.")
-    _check(isinstance(task.metric, str) and task.metric, f"{where} has no metric; name its headline, such as accuracy.")
-    _check_list(task.budgets, f"{where}: budgets", int, float)
+    task = Task(**fields_of(Task, given, where))
+    check(task.config, f"{where} has no config; name the config files that it is made of.")
+    check(isinstance(task.metric, str) and task.metric, f"{where} has no metric; name its headline, such as accuracy.")
+    check_list(task.budgets, f"{where}: budgets", int, float)
+    check_list(task.more_metrics, f"{where}: more_metrics", str)
+    check(
+        task.metric not in task.more_metrics,
+        f"{where}: more_metrics has its metric {task.metric}, which is shown anyway; leave it out there.",
+    )
     if task.seeds is not None:
         _check_seeds(task.seeds, where)
     return task
 
 
 def _method(given: Any, where: str, name: str, tasks: Collection[str]) -> Method:
-    values = _fields(Method, given or {}, where)
+    values = fields_of(Method, given or {}, where)
     if "changes" in values:
-        _check(isinstance(values["changes"], list), f"{where}: changes must be a list, each with its tasks and set.")
+        check(isinstance(values["changes"], list), f"{where}: changes must be a list, each with its tasks and set.")
         values["changes"] = _changes(values["changes"], where, tasks, [name])
     method = Method(**values)
     if method.budgets is not None and method.budgets != NO_BUDGET:
-        _check_list(method.budgets, f"{where}: budgets", int, float)
+        check_list(method.budgets, f"{where}: budgets", int, float)
     if method.tasks is not None:
-        _check_list(method.tasks, f"{where}: tasks", str)
-    _check(
+        check_list(method.tasks, f"{where}: tasks", str)
+    check(
         method.match is None or isinstance(method.match, str),
         f"{where}: match must be the name of one method, not {method.match!r}.",
     )
-    _check(method.by in ("rows", "tokens", "cost"), f"{where}: by is {method.by!r}, but must be rows, tokens or cost.")
-    _check(
+    check(method.by in ("rows", "tokens", "cost"), f"{where}: by is {method.by!r}, but must be rows, tokens or cost.")
+    check(
         method.match is not None or method.by == "rows",
         f"{where} says by, but matches nothing; name a method in match.",
     )
@@ -171,35 +144,26 @@ def _check_references(
 ) -> None:
     """Check that the tasks, the method and the budgets that a method names are those of the table."""
     for task in method.tasks or []:
-        _check(
+        check(
             task in tasks, f"{where} names the task '{task}', but the table has {', '.join(tasks)}; correct the name."
         )
     if (match := method.match) is not None:
-        _check(
-            match in methods, f"{where} matches '{match}', but the table has {', '.join(methods)}; correct the name."
-        )
-        _check(
+        check(match in methods, f"{where} matches '{match}', but the table has {', '.join(methods)}; correct the name.")
+        check(
             methods[match].match is None and match != name,
             f"{where} matches '{match}', which matches another one itself; name that one.",
         )
     budgets = {repr(budget) for task in tasks.values() for budget in task.budgets}
     for budget in method.budgets if isinstance(method.budgets, list) else []:
-        _check(
+        check(
             repr(budget) in budgets,
             f"{where} names the budget {budget}, which no task has; add it to a task's budgets.",
         )
 
 
 def _check_seeds(given: Any, where: str) -> None:
-    _check_list(given, f"{where}: seeds", int)
-    _check(given, f"{where} has no seeds; name at least one.")
-
-
-def _check_list(given: Any, where: str, *kinds: type) -> None:
-    if not isinstance(given, list) or any(isinstance(one, bool) or not isinstance(one, kinds) for one in given):
-        kind = "names" if str in kinds else "numbers" if float in kinds else "whole numbers"
-        raise UserError(f"{where} must be a list of {kind}.")
-    _check(len(set(given)) == len(given), f"{where} names something twice.")
+    check_list(given, f"{where}: seeds", int)
+    check(given, f"{where} has no seeds; name at least one.")
 
 
 class _BuiltError(Exception):

@@ -24,6 +24,7 @@ from selectune.tables.grid import PLACE, Cell
 from selectune.tables.layers import read_config, without_place
 from selectune.verdict.evidence import Cost
 from selectune.verdict.judged import Judged
+from selectune.verdict.metric_kinds import REDUCTION
 
 FROM = "from/"  # begins the columns of a pool's data sets
 STEPS = ("selection", "warm_up", "training", "total")
@@ -56,15 +57,27 @@ class Result:
         """The task's metric on the held-out split."""
         return float(self.row[f"test/{self.cell.metric}"])
 
+    def by(self, metric: str) -> Result:
+        """The same run with another metric as its headline; `REDUCTION` is the share of its rows that was left out."""
+        run = replace(self, cell=replace(self.cell, metric=metric))
+        if metric != REDUCTION:
+            return run
+        share = 1 - self.judged.kept_rows / self.judged.pool_rows
+        judged = replace(self.judged, metrics={**self.judged.metrics, REDUCTION: share})
+        return replace(run, row=self.row | {f"test/{REDUCTION}": share}, judged=judged)
+
     @property
     def no_headline(self) -> str:
-        """A sentence that names the metrics of the run where the task's is none of them; else empty."""
+        """A sentence that names the metrics of the run where one of the task's is none of them; else empty."""
         names = ", ".join(key.removeprefix("test/") for key in self.row if key.startswith("test/"))
-        if f"test/{self.cell.metric}" in self.row:
+        wanted = (self.cell.metric, *self.cell.further)
+        missing = next((metric for metric in wanted if f"test/{metric}" not in self.row), None)
+        if missing is None:
             return ""
         return (
-            f"The runs of task '{self.cell.task}' have no metric '{self.cell.metric}', but {names}; correct the task's "
-            "metric, and give the command again: what is done stays."
+            f"The runs of task '{self.cell.task}' have no metric '{missing}', but {names}; correct the task's "
+            f"{'metric' if missing == self.cell.metric else 'more_metrics'}, and give the command again: what is done "
+            "stays."
         )
 
 

@@ -14,13 +14,10 @@ from selectune.tables.results import Result, write_rows
 from selectune.tables.verdicts import compare, judge_method
 from selectune.verdict.evidence import ARMS
 from selectune.verdict.intervals import Difference, corrected
-from selectune.verdict.row_metrics import IN_PERCENT
+from selectune.verdict.metric_kinds import metric_of
 from selectune.verdict.verdict import Verdict
 
-FRACTIONS = (
-    "accuracy", "macro_f1", "micro_f1", "matthews", "pearson", "spearman", "accuracy_norm", "accuracy_calibrated",
-    "toxicity_probability",
-)  # fmt: skip
+UNITS = {"fraction": "fraction", "percent": "0 to 100", "plain": ""}  # of ``summary.csv``, by scale
 COLUMNS = (
     "task", "budget", "metric", "method", "mean", "sd", "n", "tokens_trained_on", "total_flops", "selection_flops",
     "total_device_s", "versus_random", "low", "high", "p", "p_holm", "over_rows", "matches", "by",
@@ -30,8 +27,8 @@ COLUMNS = (
 
 
 def is_fraction(metric: str) -> bool:
-    """Whether a metric is shown in per cent, being a fraction; of an evaluation, whose name comes first, as well."""
-    return metric.rpartition("/")[2].removesuffix("_before") in FRACTIONS
+    """Whether a metric is shown in per cent, being a fraction."""
+    return metric_of(metric).scale == "fraction"
 
 
 @dataclass(frozen=True)
@@ -52,6 +49,7 @@ class Line:
         mean: of the headline over seeds.
         sd: of the headline over seeds, with n - 1; None for one seed.
         n: seeds that are done.
+        n_rows: held-out rows that the headline is of; None where unknown, or not the same for all seeds.
         tokens: trained on, mean over seeds.
         flops: selection, warm-up and training, mean over seeds; None when unknown.
         selection_flops: of it, the selection.
@@ -75,20 +73,47 @@ class Line:
     match: Match | None = None
     warned: tuple[str, ...] = ()
     verdict: Verdict | None = None
+    n_rows: int | None = None
 
 
 @dataclass(frozen=True)
 class Group:
-    """The methods of a task at a budget, with those that have no budget, in the table's order."""
+    """The methods of a task at a budget, with those that have no budget, in the table's order.
+
+    Args:
+        task: by name, or in words of a mean over several.
+        budget: by name.
+        metric: that the lines are of.
+        lines: one a method.
+        further: the same methods by further metrics of the task; without verdicts, which the headline alone has.
+    """
 
     task: str
     budget: str
     metric: str
     lines: list[Line]
+    further: tuple[Group, ...] = ()
 
 
 def summarise(results: list[Result]) -> list[Group]:
-    """All groups that have a done cell, in the order of the results."""
+    """All groups that have a done cell, in the order of the results, with further metrics of tasks that have some."""
+    groups = []
+    for group in of_one_metric(results):
+        own = [result for result in results if result.cell.task == group.task]
+        others = [by_metric(own, metric) for metric in own[0].cell.further]
+        further = [other for some in others for other in some if other.budget == group.budget]
+        groups.append(replace(group, further=tuple(further)))
+    return groups
+
+
+def by_metric(results: list[Result], metric: str) -> list[Group]:
+    """The groups of results by another metric than their tasks' own, without verdicts."""
+    groups = of_one_metric([result.by(metric) for result in results])
+    return [replace(group, lines=[replace(line, verdict=None) for line in group.lines]) for group in groups]
+
+
+def of_one_metric(results: list[Result]) -> list[Group]:
+    """The groups of results by the metric of their cells."""
     runs: dict[tuple[str, str, str], list[Result]] = {}
     budgets: dict[str, list[str]] = {}
     for result in results:
@@ -101,11 +126,11 @@ def summarise(results: list[Result]) -> list[Group]:
             beside = {key[2]: some for key, some in runs.items() if key[0] == task and key[1] in (budget, NO_BUDGET)}
             lines = [_line(of_method, beside) for of_method in beside.values()]
             metric = next(result.cell.metric for result in results if result.cell.task == task)
-            groups.append(Group(task, budget, metric, _with_corrected(lines)))
+            groups.append(Group(task, budget, metric, with_corrected(lines)))
     return groups
 
 
-def _with_corrected(lines: list[Line]) -> list[Line]:
+def with_corrected(lines: list[Line]) -> list[Line]:
     """The lines, their p corrected for how many methods are compared with random rows."""
     adjusted = iter(corrected([line.versus_random for line in lines if line.versus_random is not None]))
     return [line if line.versus_random is None else replace(line, versus_random=next(adjusted)) for line in lines]
@@ -134,32 +159,49 @@ def _line(results: list[Result], beside: dict[str, list[Result]]) -> Line:
         match=Match(cell.match, cell.by, compare(beside.get(cell.match, []), results)) if cell.match else None,
         warned=tuple(result.row["warnings"] for result in results if result.row["warnings"]),
         verdict=judge_method(results, beside),
+        n_rows=rows.pop() if len(rows := {result.judged.n_rows for result in results}) == 1 else None,
     )
 
 
-def write_summary(groups: list[Group], file: Path) -> None:
-    """Write ``summary.csv``, a row a line of ``table.md``; metrics in their ``unit``, FLOPs, seconds."""
-    rows = []
-    for group in groups:
-        for line in group.lines:
-            row: dict[str, Any] = {"task": group.task, "budget": group.budget, "metric": group.metric}
-            row["unit"] = "0 to 100" if group.metric in IN_PERCENT else "fraction" if is_fraction(group.metric) else ""
-            row |= {"method": line.method, "mean": line.mean, "sd": line.sd, "n": line.n}
-            row |= {"tokens_trained_on": line.tokens, "total_flops": line.flops, "total_device_s": line.device_s}
-            row["selection_flops"] = line.selection_flops
-            if gap := line.versus_random:
-                row |= {"versus_random": gap.value, "low": gap.low, "high": gap.high, "p": gap.p}
-                row |= {"p_holm": gap.p_holm, "over_rows": gap.over != "seeds"}
-            if line.match is not None:
-                row |= {"matches": line.match.method, "by": line.match.by}
-                if gain := line.match.gain:
-                    row |= {"matched_versus_this": gain.value, "matched_low": gain.low, "matched_high": gain.high}
-            if line.verdict is not None:
-                row["verdict"] = line.verdict.word
-                for arm, gap in line.verdict.evidence.differences():
-                    row |= {f"versus_{arm}": gap.value, f"low_{arm}": gap.low, f"high_{arm}": gap.high}
-            rows.append(row)
-    write_rows(COLUMNS, rows, file)
+def write_summary(groups: list[Group], file: Path, protocol: str = "") -> None:
+    """Write ``summary.csv``, a row a line of ``table.md`` and metric; in their ``unit``, FLOPs, seconds.
+
+    Args:
+        groups: of `summarise`.
+        file: to write.
+        protocol: that the table was run by, in a column of its own; empty for none.
+    """
+    rows = [
+        _row(group, line) for first in groups for group in (first, *first.further) for line in group.lines
+    ]  # fmt: skip
+    columns, more = (COLUMNS, {}) if not protocol else ((*COLUMNS, "protocol"), {"protocol": protocol})
+    write_rows(columns, [row | more for row in rows], file)
+
+
+def _row(group: Group, line: Line) -> dict[str, Any]:
+    row: dict[str, Any] = {"task": group.task, "budget": group.budget, "metric": group.metric}
+    row["unit"] = UNITS[metric_of(group.metric).scale]
+    row |= {"method": line.method, "mean": line.mean, "sd": line.sd, "n": line.n}
+    row |= {"tokens_trained_on": line.tokens, "total_flops": line.flops, "total_device_s": line.device_s}
+    row["selection_flops"] = line.selection_flops
+    row |= columns_of(line.versus_random)
+    if line.match is not None:
+        row |= {"matches": line.match.method, "by": line.match.by}
+        if gain := line.match.gain:
+            row |= {"matched_versus_this": gain.value, "matched_low": gain.low, "matched_high": gain.high}
+    if line.verdict is not None:
+        row["verdict"] = line.verdict.word
+        for arm, gap in line.verdict.evidence.differences():
+            row |= {f"versus_{arm}": gap.value, f"low_{arm}": gap.low, f"high_{arm}": gap.high}
+    return row
+
+
+def columns_of(gap: Difference | None, scale: float = 1.0) -> dict[str, Any]:
+    """The columns of a difference to random rows; none where there is none. `scale` brings it to another unit."""
+    if gap is None:
+        return {}
+    columns = {"versus_random": scale * gap.value, "low": scale * gap.low, "high": scale * gap.high, "p": gap.p}
+    return columns | {"p_holm": gap.p_holm, "over_rows": gap.over != "seeds"}
 
 
 def write_verdicts(groups: list[Group], file: Path) -> None:

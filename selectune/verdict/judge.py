@@ -22,13 +22,11 @@ from selectune.verdict.intervals import (
     paired_difference,
 )  # fmt: skip
 from selectune.verdict.judged import DAMAGED, Judged, add
-from selectune.verdict.row_metrics import IN_PERCENT
+from selectune.verdict.metric_kinds import metric_of
 from selectune.verdict.verdict import Verdict
 
 # The metric that decides: the first of these that a run has.
 HEADLINES = ("accuracy", "f1", "em", "micro_f1", "macro_f1", "matthews", "pearson", "spearman", "perplexity", "loss")
-PLAIN = ("perplexity", "loss", "expected_max_toxicity")  # neither fractions nor from 0 to 100
-LOWER_IS_BETTER = (*PLAIN, "toxicity_probability")
 
 
 def judge(folder: Path, metrics: Mapping[str, float] | None = None, margin: float | None = None) -> Verdict:
@@ -120,15 +118,7 @@ def headline(metrics: Iterable[str]) -> Metric:
     name = next((name for name in (*HEADLINES, *names) if name in names), None)
     if name is None:
         raise UserError("The run has no metric on held-out rows, so nothing can be judged; give data.test_split.")
-    of = _kind(name)
-    scale = "plain" if of in PLAIN else "percent" if of in IN_PERCENT else "fraction"
-    return Metric(name, scale, of not in LOWER_IS_BETTER)  # type: ignore[arg-type]
-
-
-def _kind(name: str) -> str:
-    """A metric without the evaluation, the further split or the kind of prompts that it is of, which come first."""
-    last = name.rpartition("/")[2]
-    return next((kind for kind in LOWER_IS_BETTER if last.endswith(f"_{kind}")), last)
+    return metric_of(name)
 
 
 def total_flops(folder: Path) -> float | None:

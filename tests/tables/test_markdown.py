@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from selectune.tables.markdown import markdown, table_of
+from selectune.tables.formats import markdown, table_of
+from selectune.tables.page import page as page_of
 from selectune.tables.summary import Group, Line, Match
 from selectune.verdict.intervals import Difference
 from selectune.verdict.verdict import Verdict
@@ -43,7 +44,7 @@ def test_a_verdict_stands_beside_its_difference_to_all_rows() -> None:
 
 def test_what_selections_warned_of_stands_under_the_table() -> None:
     def page(*lines: Line) -> str:
-        return markdown([replace(GROUP, lines=list(lines))], None, 6, 6, "data.keep", "")
+        return markdown(page_of([replace(GROUP, lines=list(lines))], None, 6, 6, "data.keep", ""))
 
     assert "warned" not in page(RANDOM, BAND)
     told = page(RANDOM, replace(BAND, warned=("It is concentrated.", "So is it here.")))

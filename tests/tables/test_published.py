@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from selectune.common.errors import UserError
-from selectune.tables.beside import beside
-from selectune.tables.formats import html, latex
-from selectune.tables.published import COLUMNS, Published, read_published
+from selectune.tables.beside import beside, compared
+from selectune.tables.formats import html, latex, markdown
+from selectune.tables.page import group_blocks
+from selectune.tables.published import CAVEAT, COLUMNS, Published, read_published
 from selectune.tables.reading import read_table
 from selectune.tables.summary import Group, Line
 from tests.conftest import REPOSITORY
@@ -27,19 +28,21 @@ GROUP = Group(
 
 
 def test_ours_stand_beside_theirs_with_the_difference_and_the_source() -> None:
-    text = beside(GROUP, GOTD, read_published(GOTD, PUBLISHED / "gotd.csv"))
+    figures = read_published(GOTD, PUBLISHED / "gotd.csv")
+    text = markdown(beside(compared(GROUP, figures)))
     assert "| none | 70.0 ± 1.0 | 3 | 79.33 ± 0.66 | \N{MINUS SIGN}9.3 |" in text
     assert "| gotd | 83.0 ± 1.0 | 3 | 81.34 ± 0.68 | +1.7 |" in text
     assert "Table 3" in text
+    assert "choose the checkpoint on the test set" in text
     assert "50K selected" in text
-    assert beside(replace(GROUP, task="other"), GOTD, read_published(GOTD, PUBLISHED / "gotd.csv")) == ""
+    assert beside(compared(replace(GROUP, task="other"), figures)) == []
 
 
 @pytest.mark.parametrize("file", sorted(PUBLISHED.iterdir()), ids=lambda file: file.name)
 def test_each_published_number_has_its_place_and_its_source(file: Path) -> None:
     with file.open(newline="") as handle:
         lines = list(csv.DictReader(handle))
-    assert tuple(lines[0]) == COLUMNS
+    assert tuple(lines[0]) == (*COLUMNS, CAVEAT)
     places = [(line["table"], line["setting"], line["row"], line["column"]) for line in lines]
     assert len(set(places)) == len(places)
     for line in lines:
@@ -90,6 +93,13 @@ def test_figures_that_are_not_there_are_refused_by_name(kind: str, tmp_path: Pat
         ("{figures: a.csv, table: '3', tasks: {other: X}, methods: {random: Y}}", ["other", "sciie"]),
         ("{figures: a.csv, table: '3', tasks: {sciie: X}, methods: {}}", ["methods"]),
         ("{figures: a.csv, table: '3', rows: {sciie: X}}", ["rows"]),
+        ("{figures: a.csv, table: '3', tasks: {sciie: 3}, methods: {random: Y}}", ["sciie", "3"]),
+        ("{figures: a.csv, table: '3', tasks: {sciie: {accuracy: X}}, methods: {random: Y}}", ["accuracy", "macro_f1"]),
+        ("{figures: a.csv, table: '3', tasks: {sciie: X}, methods: {random: 7}}", ["random", "7"]),
+        ("{figures: a.csv, table: '3', tasks: {sciie: X}, methods: {random: Y}, setting: {9: a}}", ["9", "1000"]),
+        ("{figures: a.csv, table: '3', tasks: {sciie: X}, methods: {random: Y}, setting: [a]}", ["setting", "'a'"]),
+        ("{figures: a.csv, table: '3', tasks: {sciie: X}, methods: {random: Y}, mean: [a]}", ["mean", "'a'"]),
+        ("[{figures: a.csv, table: '3'}]", ["tasks"]),
     ],
 )
 def test_a_table_that_names_figures_wrongly_is_refused(given: str, named: list[str], tmp_path: Path) -> None:
@@ -102,11 +112,11 @@ def test_a_table_that_names_figures_wrongly_is_refused(given: str, named: list[s
 
 def test_latex_and_html_have_every_cell() -> None:
     group = replace(GROUP, lines=[replace(line, method=f"{line.method}_50%") for line in GROUP.lines])
-    text = latex([group, GROUP])
+    text = latex([*group_blocks(group), *group_blocks(GROUP)])
     assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 2
     assert r"none\_50\%" in text
     assert "±" not in text
     assert r"70.0 $\pm$ 1.0" in text
-    page = html([replace(GROUP, lines=[replace(GROUP.lines[0], method="<b>")])])
+    page = html(group_blocks(replace(GROUP, lines=[replace(GROUP.lines[0], method="<b>")])))
     assert "<td>&lt;b&gt;</td>" in page
     assert "<td>70.0 ± 1.0</td>" in page
