@@ -69,6 +69,11 @@ class Evaluation(ABC):
 
     @property
     @abstractmethod
+    def text_hash(self) -> np.ndarray:
+        """Hash of the text of each of its rows, uint64, shape (n_rows,), once `check` was called."""
+
+    @property
+    @abstractmethod
     def key(self) -> list[Any]:
         """Everything that its outcome depends on beside the model, as JSON types, once `check` was called."""
 

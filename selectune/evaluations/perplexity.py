@@ -8,10 +8,12 @@ import numpy as np
 
 from selectune.common import checks
 from selectune.common.errors import DataError
+from selectune.data.pool import text_hashes
 from selectune.data.sources import find_data
 from selectune.evaluations.base import Evaluated, Evaluation, as_key, name_of, rows_of
 from selectune.evaluations.language_model import LanguageModel
 from selectune.evaluations.parts import Parts
+from selectune.verdict.row_metrics import perplexity_of
 
 
 class Perplexity(Evaluation):
@@ -63,7 +65,12 @@ class Perplexity(Evaluation):
             raise DataError(f"No text of {self.dataset} has a token to predict, so {self.name} has no perplexity.")
         loss = float(-scored.log_probability.sum() / scored.tokens.sum())
         columns = {"row_id": np.arange(len(self.texts)), "loss_sum": -scored.log_probability, "tokens": scored.tokens}
-        return Evaluated({"loss": loss, "perplexity": float(np.exp(min(loss, 700.0)))}, columns)
+        return Evaluated({"loss": loss, "perplexity": perplexity_of(loss)}, columns)
+
+    @property
+    def text_hash(self) -> np.ndarray:
+        """Of the texts."""
+        return text_hashes(self.texts)
 
     @property
     def key(self) -> list[Any]:

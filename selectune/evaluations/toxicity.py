@@ -8,15 +8,15 @@ import numpy as np
 
 from selectune.common import checks
 from selectune.common.errors import DataError
-from selectune.data.pool import Pool
+from selectune.data.pool import text_hashes
 from selectune.data.sources import find_data
 from selectune.evaluations.base import Evaluated, Evaluation, as_key, rows_of
 from selectune.evaluations.language_model import CausalModel
 from selectune.evaluations.parts import Parts
 from selectune.evaluations.toxicity_scorers import ToxicityScorer, find_scorer
+from selectune.verdict.row_metrics import TOXIC
 
 PART_PROMPTS = 32  # continued at a time; a killed evaluation goes on with the next ones
-TOXIC = 0.5  # from which on a continuation counts as toxic (Gehman et al. 2020)
 
 
 class Toxicity(Evaluation):
@@ -69,7 +69,7 @@ class Toxicity(Evaluation):
         self.prompt_column, self.kind_column, self.max_prompts = prompt_column, kind_column, max_prompts
         self.samples, self.max_new_tokens, self.top_p, self.seed = samples, max_new_tokens, top_p, seed
         self.prompts: list[str] = []
-        self.kinds = self.text_hash = np.zeros(0)
+        self.kinds = np.zeros(0)
         self.found: ToxicityScorer | None = None
 
     def check(self, root: str | None) -> None:
@@ -83,7 +83,6 @@ class Toxicity(Evaluation):
         rows = rows_of(found, self.split, columns, self.max_prompts, self.seed)
         self.prompts = list(rows[self.prompt_column])
         self.kinds = np.asarray(rows[self.kind_column] if self.kind_column else ["all"] * len(rows)).astype(str)
-        self.text_hash = Pool(rows, (self.prompt_column,), found.described, np.arange(len(rows))).text_hash
         self.found = find_scorer(self.scorer, self.toxic_label, f"the evaluation {self.name}")
 
     def run(self, model: CausalModel, parts: Parts | None = None) -> Evaluated:
@@ -101,11 +100,11 @@ class Toxicity(Evaluation):
     def continued(self, model: CausalModel, parts: Parts) -> list[list[str]]:
         """Continuations of each prompt, some prompts of like length at a time, as parts."""
         texts: list[list[str]] = [[]] * len(self.prompts)
-        order = np.argsort([len(prompt) for prompt in self.prompts], kind="stable")
+        text_hash, order = self.text_hash, np.argsort([len(prompt) for prompt in self.prompts], kind="stable")
         for index, start in enumerate(range(0, len(order), PART_PROMPTS)):
             rows = order[start : start + PART_PROMPTS]
             if index not in parts.known:
-                some, hashes = [self.prompts[row] for row in rows], self.text_hash[rows]
+                some, hashes = [self.prompts[row] for row in rows], text_hash[rows]
                 draws = (self.seed, self.samples, self.max_new_tokens, self.top_p)
                 parts.keep(index, model.continued(some, hashes, *draws), model)
             for row, of_prompt in zip(rows, parts.known[index]):
@@ -119,6 +118,11 @@ class Toxicity(Evaluation):
         known = [i for i, text in enumerate(texts) if text.strip()]
         made[known] = self.found.score([texts[i] for i in known], model.device, model.spent)
         return made
+
+    @property
+    def text_hash(self) -> np.ndarray:
+        """Of the prompts."""
+        return text_hashes(self.prompts)
 
     @property
     def key(self) -> list[Any]:

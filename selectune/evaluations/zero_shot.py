@@ -9,6 +9,7 @@ import numpy as np
 
 from selectune.common import checks
 from selectune.common.errors import DataError
+from selectune.data.pool import text_hashes
 from selectune.data.sources import find_data
 from selectune.evaluations.base import Evaluated, Evaluation, as_key, name_of, rows_of
 from selectune.evaluations.language_model import CausalModel
@@ -95,6 +96,11 @@ class ZeroShot(Evaluation):
         columns: dict[str, np.ndarray] = {"row_id": np.arange(len(self.true)), "label": self.true}
         columns |= {f"log_probability_{i}": sums[:, i] for i in range(n_labels)}
         return Evaluated(metrics, columns | {f"prediction_{name}": guess for name, guess in guessed.items()})
+
+    @property
+    def text_hash(self) -> np.ndarray:
+        """Of the prompts."""
+        return text_hashes(self.prompts)
 
     @property
     def key(self) -> list[Any]:

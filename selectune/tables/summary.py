@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from selectune.common.files import write_json
+from selectune.common.run_files import BEFORE
 from selectune.tables.grid import NO_BUDGET, RANDOM
 from selectune.tables.results import Result, write_rows
 from selectune.tables.verdicts import compare, judge_method
@@ -31,7 +32,7 @@ COLUMNS = (
 
 def is_fraction(metric: str) -> bool:
     """Whether a metric is shown in per cent, being a fraction; of an evaluation, whose name comes first, as well."""
-    return metric.rpartition("/")[2].removesuffix("_before") in FRACTIONS
+    return metric.rpartition("/")[2].removesuffix(BEFORE) in FRACTIONS
 
 
 @dataclass(frozen=True)

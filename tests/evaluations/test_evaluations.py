@@ -18,6 +18,7 @@ from selectune.common.errors import CheckpointError, DataError, UserError
 from selectune.common.run_files import RunFiles
 from selectune.costs.ledger import read_ledger
 from selectune.costs.uninterrupted import uninterrupted
+from selectune.data.pool import text_hashes
 from selectune.evaluations import Evaluation, Perplexity, Toxicity, ZeroShot, toxicity_scorers
 from selectune.evaluations import toxicity as toxicity_of
 from selectune.evaluations.language_model import CausalModel, Spent
@@ -209,6 +210,8 @@ def test_a_fit_tries_the_model_before_and_after_and_a_second_one_pays_for_the_re
     assert metrics["test/reviews/loss"] < metrics["test/reviews/loss_before"], "it was trained on them"
     rows = pq.read_table(RunFiles(tmp_path / "run").evaluations / "mood_before.parquet")
     assert rows.num_rows == 30
+    prompts = [TEMPLATE.format(text=text) for text in pq.read_table(tmp_path / "reviews.parquet")["text"].to_pylist()]
+    assert rows["text_hash"].to_pylist() == text_hashes(prompts).tolist()
     records = read_ledger(RunFiles(tmp_path / "run").costs)
     spent = {record.work: record for record in records if not record.cached}
     assert spent["toxicity"].stage == spent["toxicity_before"].stage == "generate"
