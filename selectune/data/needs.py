@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from selectune.common.extras import PROFANITY
 from selectune.data.data_files import kind_of
+from selectune.data.sources import is_path
 from selectune.data.texts import Texts, as_texts
 
 Kind = Literal["data", "model"]
@@ -41,7 +42,7 @@ class Need:
     def own(self) -> bool:
         """Whether it is a file or folder of the user, or embedded, and nothing of the hub."""
         path = Path(self.name)
-        return self.name.startswith((".", "/", "~", "docstrings")) or kind_of(path) is not None or path.exists()
+        return self.name.startswith("docstrings") or is_path(self.name) or kind_of(path) is not None or path.exists()
 
     @property
     def title(self) -> str:
