@@ -36,7 +36,7 @@ class DataError(UserError):
 
 
 class MissingDataError(DataError):
-    """A data set that is not on this machine, and could not be had from the hub if it is one of its."""
+    """A data set of the hub that is not on this machine and could not be had."""
 
 
 class EmptyDataError(DataError):
@@ -78,7 +78,7 @@ class CheckpointError(UserError):
 
 
 class MissingCheckpointError(CheckpointError):
-    """A model that is not on this machine, and could not be had from the hub if it is one of its."""
+    """A model of the hub that is not on this machine and could not be had."""
 
 
 class RunDirectoryError(UserError):

@@ -111,7 +111,7 @@ def refuse_other_kinds(path: Path) -> None:
 def load_file(path: Path, how: FileFormat) -> dict[str, Dataset]:
     """One file as a split ``train``; DataError where it does not exist, is empty, or cannot be read."""
     if not path.is_file():
-        raise MissingDataError(f"There is no file {path}; check data.dataset (relative paths start at {Path.cwd()}).")
+        raise DataError(f"There is no file {path}; check data.dataset (relative paths start at {Path.cwd()}).")
     if path.stat().st_size == 0:
         raise EmptyDataError(f"The file {path} is empty; data.dataset needs one with a header and rows.")
     if (kind := kind_of(path)) is None:

@@ -113,6 +113,20 @@ def as_digests(digests: bytes | bytearray) -> np.ndarray:
     return np.frombuffer(bytes(digests), dtype="<u8").reshape(-1, 2)
 
 
+def held_out_rows(dataset: Dataset, column: str, share: float) -> np.ndarray:
+    """Which rows of a data set are held out: about a share of them, by a hash of their text, bool, shape (n_rows,).
+
+    A text that comes twice is held out twice or not at all, whatever else is there.
+
+    Args:
+        dataset: has at least one row.
+        column: of the texts.
+        share: over 0 and under 1.
+    """
+    digests = Pool(dataset, (column,), "", np.arange(len(dataset)))._digests
+    return np.asarray(digests[:, 1] < np.uint64(share * 2**64))  # ties are broken by the first half
+
+
 def text_hashes(texts: Sequence[str]) -> np.ndarray:
     """The `text_hash` that rows of these texts have in a pool, uint64, shape (n_texts,)."""
     return as_digests(b"".join(digest_of([text]) for text in texts))[:, 0]

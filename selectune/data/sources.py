@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from selectune.common.errors import CheckpointError, DataError, MissingCheckpointError, MissingDataError
+from selectune.common.errors import CheckpointError, DataError, MissingCheckpointError
 from selectune.common.files import default_cache
 from selectune.data.adapters import is_adapter, merged
 from selectune.data.data_files import (
@@ -118,7 +118,7 @@ def find_data(
     elif kind_of(path):
         splits, described, place = load_file(path, how), f"file:{path.name}", path
     elif is_path(name) and not path.exists():
-        raise MissingDataError(f"There is no folder or file {name}; check data.dataset.")
+        raise DataError(f"There is no folder or file {name}; check data.dataset.")
     else:
         refuse_other_kinds(path)
         splits, described = load_named(name, how, config, revision), f"hub:{name}" + (f"/{config}" if config else "")
@@ -154,7 +154,7 @@ def find_model(name: str) -> ModelSource:
             raise CheckpointError(f"The folder {name} holds no config.json, so it is no model in the hub's layout.")
         source = ModelSource(path, f"local:{path.name}")
     elif is_path(name):
-        raise MissingCheckpointError(f"There is no model folder {name}; check model.checkpoint (or scorer.checkpoint).")
+        raise CheckpointError(f"There is no model folder {name}; check model.checkpoint (or scorer.checkpoint).")
     else:
         source = _from_hub(name)
     if is_adapter(source.folder):

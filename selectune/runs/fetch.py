@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from selectune.common.errors import MissingCheckpointError, MissingDataError
+from selectune.common.errors import CheckpointError, DataError, MissingCheckpointError, MissingDataError
 from selectune.data.hub import About, Here, about, check_room, copy_of, place_of
 from selectune.data.needs import Need, needs_of
 
@@ -86,6 +86,10 @@ def _here(need: Need) -> Here | None:
         return place_of(need, network=False)
     except (MissingDataError, MissingCheckpointError):
         return None
+    except (DataError, CheckpointError):
+        if need.own and not Path(need.name).exists():  # a path, to something that a command may yet make
+            return None
+        raise
 
 
 def _is_asked(need: Need, here: Here | None) -> bool:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,18 @@ def test_a_config_names_pools_targets_evaluations_and_scorers() -> None:
         Need("data", "a/prompts", root="there"),
         Need("model", "m/toxic"),
     ]
+
+
+def test_a_pool_that_an_evaluation_scores_too_is_one_need() -> None:
+    named = {"dataset": "a/web", "config_name": "en", "local_name": "pool", "revision": "v2"}
+    columns = {"text_column": "content", "local_text_column": "text"}
+    data = {"dataset": [named | columns | {"held_out": 0.01}], "root": "there", "target": named | columns}
+    evaluations: list[dict[str, Any]] = [{"init_args": named | columns | {"held_out": 0.01}}]
+    pool = Need("data", "a/web", "en", "v2", "pool", "there", ("content", "text"))
+    config = {"data": {"init_args": data}, "evaluations": evaluations}
+    assert needs_of([config]) == [pool]
+    evaluations[0]["init_args"]["root"] = "elsewhere"
+    assert needs_of([config]) == [pool, replace(pool, root="elsewhere")]
 
 
 def test_a_copy_has_the_name_and_the_column_that_a_root_is_looked_into_for(data_folder: Path, tmp_path: Path) -> None:
