@@ -1,68 +1,66 @@
-"""Intervals over the rows of evaluations: each arm of a table against random rows, and against the untouched model.
+"""Differences over the rows of all evaluations of a table: each arm against random rows, and the untouched model.
 
     python main.py table --config configs/tables/small/detox.yaml --output runs/detox
     python benchmarks/evaluated_rows.py runs/detox --csv results/small_detox_intervals.csv
 
-A table of one seed has no interval for a metric of an `evaluations` entry. Its rows lie in each cell, so that a paired
-t interval over prompts, questions or texts can be had: it says what others of these would do, and nothing of another
-seed. `difference` is of the expected maximum toxicity, of the share of right answers by length-normalised likelihood,
-or of nats a token (a ratio of sums, its interval by linearisation).
+`table` has the difference of a task's headline to random rows, with its interval; this one has it of every evaluation,
+and of the model before it was trained, by the same code (`selectune.verdict`). `difference` is of the expected maximum
+toxicity, of the share of right answers by length-normalised likelihood, or of nats a token. With one seed an interval
+is over prompts, questions or texts alone: it says what others of these would do, and nothing of another seed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-import pyarrow.parquet as pq
 from _table import Row, finish, parser
-from scipy.stats import t
 
-LEVEL, RANDOM, BEFORE = 0.95, "random", "_before"
+from selectune.common.run_files import BEFORE, RunFiles
+from selectune.verdict.intervals import paired_difference
+from selectune.verdict.row_metrics import Rows, read_rows
 
-
-def sums_of(file: Path) -> tuple[np.ndarray, np.ndarray] | None:
-    """Numerators and denominators of a metric by row; None where the file has none that is known here."""
-    rows = {name: np.asarray(values) for name, values in pq.read_table(file).to_pydict().items()}
-    if "max_toxicity" in rows:
-        return rows["max_toxicity"].astype(float), np.ones(len(rows["row_id"]))
-    if "prediction_accuracy_norm" in rows:
-        return (rows["prediction_accuracy_norm"] == rows["label"]).astype(float), np.ones(len(rows["row_id"]))
-    if "loss_sum" in rows:
-        return rows["loss_sum"].astype(float), rows["tokens"].astype(float)
-    return None
+RANDOM = "random"
+METRICS = {"max_toxicity": "expected_max_toxicity", "prediction_accuracy_norm": "accuracy_norm", "loss_sum": "loss"}
+Arm = dict[str, dict[int, Rows]]  # the rows of each evaluation by seed
 
 
-def compared(ours: Path, theirs: Path) -> dict[str, float]:
-    """The difference of a metric between two files of the same rows, with its interval."""
-    (mine, weights), (other, same) = sums_of(ours) or ((), ()), sums_of(theirs) or ((), ())
-    assert np.array_equal(weights, same), f"{ours} and {theirs} are of other rows"
-    gaps = (np.asarray(mine) - np.asarray(other)) / np.mean(weights)
-    difference = float(gaps.mean())
-    spread = float(np.std(gaps - difference * np.asarray(weights) / np.mean(weights), ddof=1))
-    half = float(t.ppf((1 + LEVEL) / 2, len(gaps) - 1)) * spread / np.sqrt(len(gaps))
-    return {"difference": difference, "low": difference - half, "high": difference + half, "rows": float(len(gaps))}
+def arms_of(table: Path) -> dict[tuple[str, str, str], Arm]:
+    """The evaluated rows of a table, by task, method and budget."""
+    arms: dict[tuple[str, str, str], Arm] = {}
+    for cell in sorted((table / "cells").iterdir()):
+        task, method, budget, seed = cell.name.split("-")
+        for file in sorted(RunFiles(cell).evaluations.glob("*.parquet")):
+            arms.setdefault((task, method, budget), {}).setdefault(file.stem, {})[int(seed)] = read_rows(file)
+    return arms
+
+
+def compared(name: str, ours: Mapping[int, Rows], theirs: Mapping[int, Rows]) -> dict[str, float]:
+    """The difference of an evaluation between two arms, with its interval and rows; none without a seed of both."""
+    metric = next((metric for column, metric in METRICS.items() if column in next(iter(ours.values()))), None)
+    if metric is None or not ours.keys() & theirs:
+        return {}
+    found = paired_difference(f"{name}/{metric}", ours, theirs)
+    if found is None:
+        return {}
+    return {"difference": found.value, "low": found.low, "high": found.high, "rows": float(found.n_rows)}
 
 
 def main() -> None:
     made = parser(__doc__ or "")
     made.add_argument("table", type=Path, help="the folder of a table")
     options = made.parse_args()
-    rows = []
-    for cell in sorted((options.table / "cells").iterdir()):
-        task, method, *rest = cell.name.split("-")
-        rival = cell.with_name("-".join([task, RANDOM, *rest]))
-        for file in sorted((cell / "evaluations").glob("*.parquet")):
-            before = file.with_name(f"{file.stem}{BEFORE}.parquet")
-            if file.stem.endswith(BEFORE) or sums_of(file) is None:
+    rows, arms = [], arms_of(options.table)
+    for (task, method, budget), arm in arms.items():
+        for name, ours in arm.items():
+            if name.endswith(BEFORE):
                 continue
-            against = {"the untouched model": before}
+            against = {"the untouched model": arm.get(f"{name}{BEFORE}", {})}
             if method != RANDOM:
-                against["random"] = rival / "evaluations" / file.name
-            for name, other in against.items():
-                if other.is_file():
-                    figures = compared(file, other).items()
-                    rows += [Row(f"{file.stem}: {method}", f"against {name}", *figure) for figure in figures]
+                against["random"] = arms.get((task, RANDOM, budget), {}).get(name, {})
+            for rival, theirs in against.items():
+                figures = compared(name, ours, theirs).items()
+                rows += [Row(f"{name}: {method}", f"against {rival}", *figure) for figure in figures]
     finish(rows, [], options)
 
 

@@ -70,7 +70,7 @@ def data_sections(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
             else:
                 yield arguments | {"dataset": one, "kind": part.get("data", {}).get("class_path", "")}
         if isinstance(target := arguments.get("target"), dict):
-            yield target
+            yield target | {"text_column": target.get("local_text_column", target.get("text_column", "text"))}
 
 
 def checkpoints(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -84,7 +84,8 @@ def write_evaluated(folder: Path, arguments: dict[str, Any]) -> None:
     """The rows of an evaluation, with the columns that its arguments name, beside a data set that is there already."""
     fields = [field for _, field, _, _ in string.Formatter().parse(arguments.get("template", "")) if field]
     texts, labels = sentences(HELD_OUT_ROWS, seed=9)
-    columns: dict[str, list] = {name: texts for name in (*fields, "prompt", arguments.get("text_column", "text"))}
+    column = arguments.get("local_text_column", arguments.get("text_column", "text"))
+    columns: dict[str, list] = {name: texts for name in (*fields, "prompt", column)}
     columns[arguments.get("kind_column") or "kind"] = ["toxic" if label else "nontoxic" for label in labels]
     n_labels = len(arguments.get("labels", [0, 1]))
     columns[arguments.get("label_column", "label")] = [row % n_labels for row in range(len(texts))]

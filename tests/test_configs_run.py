@@ -23,7 +23,8 @@ SHORT = {
 QUIET = {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "enable_progress_bar": False, "max_epochs": 1}
 
 
-SIMILARITY = 0.999999  # instead of a smaller one: the embeddings of a random model lie near to each other
+# Instead of smaller ones: the embeddings of a random model lie near to each other, and few rows must do.
+SHARES = {"similarity": 0.999999, "held_out": 0.3}
 
 
 def shortened(config: Any) -> Any:
@@ -35,8 +36,8 @@ def shortened(config: Any) -> Any:
     return {
         name: min(value, SHORT[name])
         if isinstance(value, int) and name in SHORT
-        else SIMILARITY
-        if name == "similarity"
+        else SHARES[name]
+        if name in SHARES
         else shortened(value)
         for name, value in config.items()
     }

@@ -6,6 +6,7 @@ from pathlib import Path
 
 WARM_UP = "warm_up"  # folder of a run
 LAST = "last.ckpt"  # the newest checkpoint
+BEFORE = "_before"  # ends the name of an evaluation of the model as it was before it was trained
 ADAPTER = "adapter_config.json"  # peft's; in the folder of a model that is kept as an adapter of another
 
 

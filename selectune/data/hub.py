@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from yaml import YAMLError
+
 from selectune.common.errors import UserError
 from selectune.common.files import atomic_folder
 from selectune.data.data_files import error_summary
 from selectune.data.needs import Need
-from selectune.data.sources import MODEL_FILES, find_data, find_model
+from selectune.data.sources import MODEL_FILES, DataSource, find_data, find_model
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,23 @@ class About:
     problem: str = ""
 
 
-def place_of(need: Need, network: bool) -> str:
-    """Where something lies once it was opened, e.g. ``local:ag_news (10,001 rows)``; fetched where it is not there.
+@dataclass(frozen=True)
+class Here:
+    """Something that lies on this machine, and was opened.
+
+    Args:
+        described: place and rows, e.g. ``local:ag_news (10,001 rows)``.
+        size: bytes on the disk.
+        licence: as the card beside it (``README.md``) names it; empty where none does.
+    """
+
+    described: str
+    size: int
+    licence: str = ""
+
+
+def place_of(need: Need, network: bool) -> Here:
+    """Open something; it is fetched where it is not there.
 
     Args:
         need: a data set or a model.
@@ -43,8 +60,43 @@ def place_of(need: Need, network: bool) -> str:
     """
     with _reaching(network):
         if need.kind == "model":
-            return find_model(need.name).described
-        return find_data(need.name, need.config, need.root, need.local_name, need.revision).described
+            model = find_model(need.name)
+            files = {file for pattern in MODEL_FILES for file in model.folder.glob(pattern)}
+            return Here(model.described, _size(files), _licence(model.folder))
+        data = find_data(need.name, need.config, need.root, need.local_name, need.revision)
+        if (place := data.place) is None:  # the hub's cache
+            return Here(data.described, _size({Path(one["filename"]) for one in _cached(data)}))
+        if place.is_file():
+            return Here(data.described, _size([place]))
+        of_all = place.parent if place.name == need.config else place  # configurations lie beside one another
+        return Here(data.described, _size(place.rglob("*")), _licence(place) or _licence(of_all))
+
+
+def _cached(data: DataSource) -> Iterator[dict[str, str]]:
+    for split in data.splits.values():
+        yield from split.cache_files
+
+
+def _size(files: Iterable[Path]) -> int:
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _licence(folder: Path) -> str:
+    """The licence in the card of a folder; empty where it has none, or one that cannot be read."""
+    from huggingface_hub import metadata_load
+
+    card = folder / "README.md"
+    try:
+        found = metadata_load(card) if card.is_file() else None
+    except (OSError, ValueError, YAMLError):
+        return ""
+    return _named(found or {})
+
+
+def _named(card: Mapping[str, Any]) -> str:
+    """The licence that a card names, or several."""
+    licence = card.get("license") or ""
+    return licence if isinstance(licence, str) else ", ".join(map(str, licence))
 
 
 def about(need: Need) -> About:
@@ -63,10 +115,7 @@ def about(need: Need) -> About:
     files = [file for file in found.siblings or () if _is_read(need, file.rfilename)]
     sizes = [file.size for file in files]
     card = found.card_data.to_dict() if found.card_data else {}
-    licence = card.get("license") or ""
-    return About(
-        sum(sizes) if sizes and None not in sizes else None, licence if isinstance(licence, str) else ", ".join(licence)
-    )  # fmt: skip
+    return About(sum(sizes) if sizes and None not in sizes else None, _named(card))
 
 
 def _is_read(need: Need, file: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from selectune.common.extras import PROFANITY
 from selectune.data.data_files import kind_of
+from selectune.data.sources import is_path
 from selectune.data.texts import Texts, as_texts
 
 Kind = Literal["data", "model"]
@@ -41,7 +42,7 @@ class Need:
     def own(self) -> bool:
         """Whether it is a file or folder of the user, or embedded, and nothing of the hub."""
         path = Path(self.name)
-        return self.name.startswith((".", "/", "~", "docstrings")) or kind_of(path) is not None or path.exists()
+        return self.name.startswith("docstrings") or is_path(self.name) or kind_of(path) is not None or path.exists()
 
     @property
     def title(self) -> str:
@@ -69,7 +70,7 @@ def _needs_of(config: Mapping[str, Any]) -> Iterator[Need]:
             yield Need("model", checkpoint)
     for evaluation in config.get("evaluations") or ():
         given = _arguments(evaluation)
-        yield Need("data", given["dataset"], given.get("config_name"), root=root)
+        yield _named(given, root)
         if (scorer := given.get("scorer")) and scorer != PROFANITY:
             yield Need("model", scorer)
 
@@ -78,8 +79,7 @@ def _of_data(given: Mapping[str, Any]) -> Iterator[Need]:
     """The data sets of a data module's arguments: its own, its target and its trusted rows."""
     root = given.get("root")
     if isinstance(given["dataset"], str):
-        config, revision, local = (given.get(name) for name in ("config_name", "revision", "local_name"))
-        yield Need("data", given["dataset"], config, revision, local, root)
+        yield _named(given, root)
     else:
         yield from _of_texts(given["dataset"], root)
     for name in ("target", "trusted"):
@@ -87,13 +87,25 @@ def _of_data(given: Mapping[str, Any]) -> Iterator[Need]:
             yield from _of_texts(texts, root)
 
 
+def _named(given: Mapping[str, Any], root: str | None) -> Need:
+    """The one data set that the arguments of a data module or of an evaluation name, in its own root or this one."""
+    config, revision, local = (given.get(name) for name in ("config_name", "revision", "local_name"))
+    column = _column(given.get("text_column"), given.get("local_text_column"))
+    return Need("data", given["dataset"], config, revision, local, given.get("root") or root, column)
+
+
+def _column(text_column: str | None, local_text_column: str | None) -> tuple[str, str] | None:
+    """Names of the text column on the hub and in the root; None where they are the same."""
+    differ = local_text_column and local_text_column != text_column
+    return (text_column or "text", str(local_text_column)) if differ else None
+
+
 def _of_texts(given: Any, root: str | None) -> Iterator[Need]:
     parts = given if isinstance(given, list) else [given]
     known = {field.name for field in fields(Texts)}
     made = [part if isinstance(part, str) else Texts(**{k: v for k, v in part.items() if k in known}) for part in parts]
     for text in as_texts(made):
-        differ = text.local_text_column and text.local_text_column != text.text_column
-        column = (text.text_column or "text", str(text.local_text_column)) if differ else None
+        column = _column(text.text_column, text.local_text_column)
         for name in [text.dataset] if isinstance(text.dataset, str) else text.dataset:  # several files
             yield Need("data", str(name), text.config_name, text.revision, text.local_name, root, column)
 

@@ -79,10 +79,9 @@ class Pool:
         with progress("Hashing texts", len(self) // CHUNK_ROWS + 1) as advance:
             for start in range(0, len(self), CHUNK_ROWS):
                 for texts in self.texts(slice(start, start + CHUNK_ROWS)):
-                    joined = b"\x1f".join(text.encode("utf-8", "surrogatepass") for text in texts)
-                    digests += hashlib.blake2b(joined, digest_size=16).digest()
+                    digests += digest_of(texts)
                 advance()
-        return np.frombuffer(bytes(digests), dtype="<u8").reshape(-1, 2)
+        return as_digests(digests)
 
     @property
     def text_hash(self) -> np.ndarray:
@@ -101,6 +100,36 @@ class Pool:
         if self.domains is not None:
             digest.update(self.domains.astype("<i4").tobytes())
         return digest.hexdigest()
+
+
+def digest_of(texts: Sequence[str]) -> bytes:
+    """The 128-bit hash of a row's texts, one a text column."""
+    joined = b"\x1f".join(text.encode("utf-8", "surrogatepass") for text in texts)
+    return hashlib.blake2b(joined, digest_size=16).digest()
+
+
+def as_digests(digests: bytes | bytearray) -> np.ndarray:
+    """Hashes of `digest_of` one after the other, as uint64, shape (n_rows, 2)."""
+    return np.frombuffer(bytes(digests), dtype="<u8").reshape(-1, 2)
+
+
+def held_out_rows(dataset: Dataset, column: str, share: float) -> np.ndarray:
+    """Which rows of a data set are held out: about a share of them, by a hash of their text, bool, shape (n_rows,).
+
+    A text that comes twice is held out twice or not at all, whatever else is there.
+
+    Args:
+        dataset: has at least one row.
+        column: of the texts.
+        share: over 0 and under 1.
+    """
+    digests = Pool(dataset, (column,), "", np.arange(len(dataset)))._digests
+    return np.asarray(digests[:, 1] < np.uint64(share * 2**64))  # ties are broken by the first half
+
+
+def text_hashes(texts: Sequence[str]) -> np.ndarray:
+    """The `text_hash` that rows of these texts have in a pool, uint64, shape (n_texts,)."""
+    return as_digests(b"".join(digest_of([text]) for text in texts))[:, 0]
 
 
 def check_texts(dataset: Dataset, columns: Sequence[str], where: str) -> None:

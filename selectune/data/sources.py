@@ -46,6 +46,7 @@ class DataSource:
         domain_names: of these, by number.
         places: by the name of a split, where each of its rows stands in its own data set, among the lines of a text
             file also the blank ones, int64; a split that it lacks has its rows as they stand there.
+        place: its folder or file; None where it is in memory, of several files, or in the hub's cache.
     """
 
     splits: dict[str, Dataset]
@@ -54,6 +55,7 @@ class DataSource:
     domains: np.ndarray | None = None
     domain_names: tuple[str, ...] = ()
     places: dict[str, np.ndarray] = field(default_factory=dict)
+    place: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -101,20 +103,21 @@ def find_data(
         raise DataError(
             f"The data root {root} (data.root or SELECTUNE_DATA) is not a folder; correct the path or unset it."
         )
-    path, hub_revision = Path(name), None
+    path, hub_revision, place = Path(name), None, None
     local = next((folder for folder in _candidates(root, name, config, local_name) if folder.is_dir()), None)
     if local is not None:
-        splits, described = load_folder(local, how), f"local:{local.relative_to(str(root))}"
+        splits, described, place = load_folder(local, how), f"local:{local.relative_to(str(root))}", local
     elif name in (EMBEDDED_DATA, EMBEDDED_UNEVEN):
         from selectune.data.embedded import docstrings, uneven
 
         make = docstrings if name == EMBEDDED_DATA else uneven
-        splits, described = load_folder(make(default_cache()), how), f"embedded:{name}"
+        place = make(default_cache())
+        splits, described = load_folder(place, how), f"embedded:{name}"
     elif path.is_dir():  # first, as other programs write folders that are called rows.parquet
-        splits, described = load_folder(path, how), f"local:{path.name}"
+        splits, described, place = load_folder(path, how), f"local:{path.name}", path
     elif kind_of(path):
-        splits, described = load_file(path, how), f"file:{path.name}"
-    elif _is_path(name) and not path.exists():
+        splits, described, place = load_file(path, how), f"file:{path.name}", path
+    elif is_path(name) and not path.exists():
         raise DataError(f"There is no folder or file {name}; check data.dataset.")
     else:
         refuse_other_kinds(path)
@@ -122,7 +125,7 @@ def find_data(
         hub_revision = revision
     splits, places = without_blank_lines(splits)
     train = splits.get("train") or next(iter(splits.values()))
-    return DataSource(splits, f"{described} ({len(train):,} rows)", hub_revision, places=places)
+    return DataSource(splits, f"{described} ({len(train):,} rows)", hub_revision, places=places, place=place)
 
 
 def find_model(name: str) -> ModelSource:
@@ -150,7 +153,7 @@ def find_model(name: str) -> ModelSource:
         if not _is_model(path):
             raise CheckpointError(f"The folder {name} holds no config.json, so it is no model in the hub's layout.")
         source = ModelSource(path, f"local:{path.name}")
-    elif _is_path(name):
+    elif is_path(name):
         raise CheckpointError(f"There is no model folder {name}; check model.checkpoint (or scorer.checkpoint).")
     else:
         source = _from_hub(name)
@@ -229,7 +232,7 @@ def _is_model(folder: Path) -> bool:
     return (folder / "config.json").is_file() or is_adapter(folder)
 
 
-def _is_path(name: str) -> bool:
+def is_path(name: str) -> bool:
     """Whether a name can only be a path, and not one of the hub's."""
     return name.startswith((".", "/", "~")) or name.count("/") > 1
 

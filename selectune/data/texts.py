@@ -14,7 +14,7 @@ from selectune.common.errors import BadRowsError, DataError, EmptyDataError
 from selectune.common.seeds import stage_seed
 from selectune.data.data_files import FileFormat
 from selectune.data.given import Given, load_data, title_of
-from selectune.data.pool import Pool, check_texts
+from selectune.data.pool import Pool, check_texts, held_out_rows
 from selectune.data.sources import DataSource
 from selectune.data.splits import even_sample
 
@@ -35,6 +35,7 @@ class Texts:
         local_text_column: of the text in the folder in the root, where it is called otherwise there.
         split: that has the rows; default ``train``, or the only one there is.
         max_rows: sample them down to so many.
+        held_out: leave out this share of the rows, by a hash of their text, for an evaluation with the same share.
         separator: of the columns of csv files, as in `TaskData`.
         encoding: of csv, json and txt files.
     """
@@ -47,12 +48,14 @@ class Texts:
     local_text_column: str | None = None
     split: str | None = None
     max_rows: int | None = None
+    held_out: float | None = None
     separator: str | None = None
     encoding: str | None = None
 
     def __post_init__(self) -> None:
         self.file_format = FileFormat(self.separator, self.encoding)
         checks.at_least(f"max_rows of {title_of(self.dataset)}", self.max_rows, 1, DataError)
+        check_held_out(self.held_out, title_of(self.dataset))
 
     def load(self, root: str | None, seed: int, column: str) -> tuple["Dataset", np.ndarray, DataSource]:
         """The texts in a column of the given name, their positions in the split, and the data set.
@@ -70,14 +73,18 @@ class Texts:
             raise DataError(
                 f"{source.described} has no split '{name}'; it has {', '.join(source.splits)}. Name one in split."
             )
-        own = self.text_column or column
-        if self.local_text_column and source.described.startswith("local:"):
-            own = self.local_text_column
+        own = column_in(source, self.text_column or column, self.local_text_column)
         split = source.splits[name]
-        split, rows = _with_text(split, own, f"The split '{name}' of {source.described}")
+        split, rows = with_text(split, own, f"The split '{name}' of {source.described}")
         split = split.select_columns([own])
         if own != column:
             split = split.rename_column(own, column)
+        if self.held_out is not None:
+            others = np.flatnonzero(~held_out_rows(split, column, self.held_out))
+            if not len(others):
+                raise DataError(f"All rows of {source.described} are held out; lower held_out.")
+            described = f"{source.described}, {len(rows) - len(others):,} of them held out"
+            split, rows, source = split.select(others), rows[others], replace(source, described=described)
         if self.max_rows is not None and self.max_rows < len(rows):
             order = np.random.default_rng(stage_seed(seed, "texts")).permutation(len(rows))
             some = np.sort(order[: self.max_rows])
@@ -85,7 +92,22 @@ class Texts:
         return split, source.places[name][rows] if name in source.places else rows, source
 
 
-def _with_text(split: "Dataset", column: str, where: str) -> "tuple[Dataset, np.ndarray]":
+def column_in(source: DataSource, text_column: str, local_text_column: str | None) -> str:
+    """Name of the text column of a data set, which may be called otherwise in the root than on the hub."""
+    return local_text_column if local_text_column and source.described.startswith("local:") else text_column
+
+
+def check_held_out(share: float | None, title: str) -> None:
+    """Refuse a share of held-out rows that is none.
+
+    Raises:
+        DataError: it is not over 0 and under 1.
+    """
+    if share is not None and not 0 < share < 1:
+        raise DataError(f"held_out of {title} is {share}, but a share must lie between 0 and 1.")
+
+
+def with_text(split: "Dataset", column: str, where: str) -> "tuple[Dataset, np.ndarray]":
     """The rows of a split that have a text, and their positions in it.
 
     Raises:

@@ -15,7 +15,9 @@ import numpy as np
 from selectune.common.errors import DataError
 from selectune.costs.record import Stage
 from selectune.data.data_files import kind_of
-from selectune.data.sources import DataSource
+from selectune.data.pool import held_out_rows
+from selectune.data.sources import DataSource, find_data
+from selectune.data.texts import with_text
 from selectune.evaluations.parts import Parts
 
 
@@ -36,16 +38,46 @@ class Evaluation(ABC):
     """Something that a language model is tried at, before and after it is trained.
 
     Args:
-        name: of its metrics, ``test/<name>/...``.
+        dataset: a hub name, a folder in the hub's layout, or a file.
+        split: default the first of the data set.
+        config_name: the hub's configuration of the data set.
+        revision: of the hub's data set.
+        root: folder of local copies that is looked into first; default that of the data.
+        local_name: name of its folder in the root, where it differs from its own.
+        seed: of what is drawn.
+        name: of its metrics, ``test/<name>/...``; default that of the data set.
     """
 
     stage: Stage = "evaluate"  # of the ledger
     causal = True  # whether it asks a `CausalModel`; else a `LanguageModel` of either kind
 
-    def __init__(self, name: str) -> None:
+    def __init__(
+        self,
+        dataset: str,
+        split: str | None = None,
+        config_name: str | None = None,
+        revision: str | None = None,
+        root: str | None = None,
+        local_name: str | None = None,
+        seed: int = 0,
+        name: str | None = None,
+    ) -> None:
+        name = name or name_of(dataset)
         if not name.replace("_", "").replace("-", "").isalnum():
             raise DataError(f"The name of an evaluation is '{name}'; use letters, digits, _ and - alone.")
-        self.name = name
+        self.name, self.dataset, self.split, self.seed = name, dataset, split, seed
+        self.config_name, self.revision, self.root, self.local_name = config_name, revision, root, local_name
+
+    def find(self, root: str | None) -> DataSource:
+        """Its data set.
+
+        Args:
+            root: folder of local copies where it has none of its own.
+
+        Raises:
+            DataError: it is missing, or cannot be read.
+        """
+        return find_data(self.dataset, self.config_name, self.root or root, self.local_name, self.revision)
 
     @abstractmethod
     def check(self, root: str | None) -> None:
@@ -69,6 +101,11 @@ class Evaluation(ABC):
 
     @property
     @abstractmethod
+    def text_hash(self) -> np.ndarray:
+        """Hash of the text of each of its rows, uint64, shape (n_rows,), once `check` was called."""
+
+    @property
+    @abstractmethod
     def key(self) -> list[Any]:
         """Everything that its outcome depends on beside the model, as JSON types, once `check` was called."""
 
@@ -78,11 +115,26 @@ def name_of(dataset: str) -> str:
     return re.sub(r"[^\w-]", "_", Path(dataset.removesuffix(".gz")).stem if kind_of(dataset) else Path(dataset).name)
 
 
-def rows_of(source: DataSource, split: str | None, columns: Sequence[str], max_rows: int | None, seed: int) -> Any:
+def rows_of(
+    source: DataSource,
+    split: str | None,
+    columns: Sequence[str],
+    max_rows: int | None,
+    seed: int,
+    held_out: float | None = None,
+) -> Any:
     """Some rows of a split as a data set: the first so many of a draw, in the order of the split.
 
+    Args:
+        source: the data set.
+        split: default its first.
+        columns: that it must have.
+        max_rows: draw so many.
+        seed: of the draw.
+        held_out: draw of the rows alone that are held out of a pool, by their text in the first of the columns.
+
     Raises:
-        DataError: no such split or column.
+        DataError: no such split or column, or no row is held out.
     """
     name = split or next(iter(source.splits))
     if name not in source.splits:
@@ -93,6 +145,11 @@ def rows_of(source: DataSource, split: str | None, columns: Sequence[str], max_r
             raise DataError(
                 f"{source.described} has no column '{column}'; it has {', '.join(map(str, found.column_names))}."
             )
+    if held_out is not None:
+        found, _ = with_text(found, columns[0], f"The split '{name}' of {source.described}")
+        if not len(rows := np.flatnonzero(held_out_rows(found, columns[0], held_out))):
+            raise DataError(f"No row of the split '{name}' of {source.described} is held out; raise held_out.")
+        found = found.select(rows)
     if max_rows is not None and max_rows < len(found):
         found = found.select(np.sort(np.random.default_rng([seed, 5]).permutation(len(found))[:max_rows]))
     return found

@@ -8,10 +8,12 @@ import numpy as np
 
 from selectune.common import checks
 from selectune.common.errors import DataError
-from selectune.data.sources import find_data
-from selectune.evaluations.base import Evaluated, Evaluation, as_key, name_of, rows_of
+from selectune.data.pool import text_hashes
+from selectune.data.texts import check_held_out, column_in
+from selectune.evaluations.base import Evaluated, Evaluation, as_key, rows_of
 from selectune.evaluations.language_model import LanguageModel
 from selectune.evaluations.parts import Parts
+from selectune.verdict.row_metrics import perplexity_of
 
 
 class Perplexity(Evaluation):
@@ -21,14 +23,12 @@ class Perplexity(Evaluation):
     them at a time, from all others (`MaskedModel.losses`); the perplexities of the two do not compare.
 
     Args:
-        dataset: a hub name, a folder in the hub's layout, or a file.
+        dataset: see `Evaluation`, as for all other arguments.
         text_column: of the text.
-        split: default the first of the data set.
-        config_name: the hub's configuration of the data set.
+        local_text_column: of the text in the folder in the root, where it is called otherwise there.
+        held_out: score those rows alone that `Texts` of the same data set and with the same share leave out of a pool.
         max_rows: draw so many rows.
         max_length: tokens that a text is cut to.
-        seed: of the draw.
-        name: of its metrics; default that of the data set.
     """
 
     causal = False
@@ -37,24 +37,29 @@ class Perplexity(Evaluation):
         self,
         dataset: str,
         text_column: str = "text",
-        split: str | None = None,
-        config_name: str | None = None,
+        local_text_column: str | None = None,
+        held_out: float | None = None,
         max_rows: int | None = None,
         max_length: int = 256,
-        seed: int = 0,
-        name: str | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(name or name_of(dataset))
+        super().__init__(dataset, **kwargs)
         checks.at_least("max_rows of a Perplexity evaluation", max_rows, 1, DataError)
         checks.at_least("max_length of a Perplexity evaluation", max_length, 2, DataError)
-        self.dataset, self.text_column, self.split, self.config_name = dataset, text_column, split, config_name
-        self.max_rows, self.max_length, self.seed = max_rows, max_length, seed
+        check_held_out(held_out, f"the evaluation {self.name}")
+        self.text_column, self.local_text_column, self.held_out = text_column, local_text_column, held_out
+        self.max_rows, self.max_length = max_rows, max_length
         self.texts: list[str] = []
 
     def check(self, root: str | None) -> None:
-        """Load the texts."""
-        found = find_data(self.dataset, self.config_name, root)
-        self.texts = list(rows_of(found, self.split, [self.text_column], self.max_rows, self.seed)[self.text_column])
+        """Load the texts.
+
+        Raises:
+            DataError: no such data, or none of its rows is held out.
+        """
+        found = self.find(root)
+        column = column_in(found, self.text_column, self.local_text_column)
+        self.texts = list(rows_of(found, self.split, [column], self.max_rows, self.seed, self.held_out)[column])
 
     def run(self, model: LanguageModel, parts: Parts | None = None) -> Evaluated:
         """Score the texts."""
@@ -63,7 +68,12 @@ class Perplexity(Evaluation):
             raise DataError(f"No text of {self.dataset} has a token to predict, so {self.name} has no perplexity.")
         loss = float(-scored.log_probability.sum() / scored.tokens.sum())
         columns = {"row_id": np.arange(len(self.texts)), "loss_sum": -scored.log_probability, "tokens": scored.tokens}
-        return Evaluated({"loss": loss, "perplexity": float(np.exp(min(loss, 700.0)))}, columns)
+        return Evaluated({"loss": loss, "perplexity": perplexity_of(loss)}, columns)
+
+    @property
+    def text_hash(self) -> np.ndarray:
+        """Of the texts."""
+        return text_hashes(self.texts)
 
     @property
     def key(self) -> list[Any]:

@@ -21,7 +21,6 @@ from selectune.evaluations.language_model import LanguageModel, Spent
 from selectune.evaluations.parts import Parts
 from selectune.signals.compute import charge_avoided
 
-BEFORE = "_before"  # ends the name of a metric of the model as it was before it was trained
 WAIT_SECONDS = 3600.0  # for another process that makes the same evaluation
 FORMAT = 1  # raise it whenever the same model would be evaluated otherwise
 
@@ -47,7 +46,7 @@ def evaluate_model(
         found = _found(one, model, weights, ledger, f"{one.name}{end}")
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_file(folder / f"{one.name}{end}.parquet") as partial:
-            pq.write_table(pa.table(found.rows), partial)
+            pq.write_table(pa.table({**found.rows, "text_hash": one.text_hash}), partial)
         metrics |= {f"test/{one.name}/{name}{end}": value for name, value in found.metrics.items()}
     return metrics
 

@@ -8,15 +8,14 @@ import numpy as np
 
 from selectune.common import checks
 from selectune.common.errors import DataError
-from selectune.data.pool import Pool
-from selectune.data.sources import find_data
+from selectune.data.pool import text_hashes
 from selectune.evaluations.base import Evaluated, Evaluation, as_key, rows_of
 from selectune.evaluations.language_model import CausalModel
 from selectune.evaluations.parts import Parts
 from selectune.evaluations.toxicity_scorers import ToxicityScorer, find_scorer
+from selectune.verdict.row_metrics import TOXIC
 
 PART_PROMPTS = 32  # continued at a time; a killed evaluation goes on with the next ones
-TOXIC = 0.5  # from which on a continuation counts as toxic (Gehman et al. 2020)
 
 
 class Toxicity(Evaluation):
@@ -27,19 +26,16 @@ class Toxicity(Evaluation):
     that of the scorer, and not comparable with another one's, such as that of an API.
 
     Args:
-        dataset: with the prompts: a hub name, a folder in the hub's layout, or a file.
+        dataset: with the prompts; see `Evaluation`, as for all other arguments.
         scorer: a ``text-classification`` model: a name or a folder. One with a single output is a regression, cut to
             [0, 1]. Or ``alt-profanity-check``, a package of the extra ``toxicity``.
         toxic_label: the class of the scorer that is toxic; needed where it has several.
         prompt_column: of the prompt.
         kind_column: of its kind, such as toxic and nontoxic.
-        split: default the first of the data set.
         max_prompts: draw so many.
         samples: continuations of each prompt.
         max_new_tokens: of each continuation.
         top_p: probability of the nucleus that tokens are drawn from.
-        seed: of the draws.
-        name: of its metrics.
     """
 
     stage = "generate"
@@ -51,25 +47,24 @@ class Toxicity(Evaluation):
         toxic_label: str | None = None,
         prompt_column: str = "prompt",
         kind_column: str | None = None,
-        split: str | None = None,
         max_prompts: int | None = None,
         samples: int = 25,
         max_new_tokens: int = 20,
         top_p: float = 0.9,
-        seed: int = 0,
         name: str = "toxicity",
+        **kwargs: Any,
     ) -> None:
-        super().__init__(name)
+        super().__init__(dataset, name=name, **kwargs)
         checks.at_least("max_prompts of a Toxicity evaluation", max_prompts, 1, DataError)
         checks.at_least("samples of a Toxicity evaluation", samples, 1, DataError)
         checks.at_least("max_new_tokens of a Toxicity evaluation", max_new_tokens, 1, DataError)
         if not 0 < top_p <= 1:
             raise DataError(f"top_p of a Toxicity evaluation is {top_p}, but must be over 0 and at most 1.")
-        self.dataset, self.scorer, self.toxic_label, self.split = dataset, scorer, toxic_label, split
+        self.scorer, self.toxic_label = scorer, toxic_label
         self.prompt_column, self.kind_column, self.max_prompts = prompt_column, kind_column, max_prompts
-        self.samples, self.max_new_tokens, self.top_p, self.seed = samples, max_new_tokens, top_p, seed
+        self.samples, self.max_new_tokens, self.top_p = samples, max_new_tokens, top_p
         self.prompts: list[str] = []
-        self.kinds = self.text_hash = np.zeros(0)
+        self.kinds = np.zeros(0)
         self.found: ToxicityScorer | None = None
 
     def check(self, root: str | None) -> None:
@@ -79,11 +74,9 @@ class Toxicity(Evaluation):
             UserError: no such data or model, or a scorer whose toxic class is not known.
         """
         columns = [self.prompt_column, *([self.kind_column] if self.kind_column else [])]
-        found = find_data(self.dataset, None, root)
-        rows = rows_of(found, self.split, columns, self.max_prompts, self.seed)
+        rows = rows_of(self.find(root), self.split, columns, self.max_prompts, self.seed)
         self.prompts = list(rows[self.prompt_column])
         self.kinds = np.asarray(rows[self.kind_column] if self.kind_column else ["all"] * len(rows)).astype(str)
-        self.text_hash = Pool(rows, (self.prompt_column,), found.described, np.arange(len(rows))).text_hash
         self.found = find_scorer(self.scorer, self.toxic_label, f"the evaluation {self.name}")
 
     def run(self, model: CausalModel, parts: Parts | None = None) -> Evaluated:
@@ -101,11 +94,11 @@ class Toxicity(Evaluation):
     def continued(self, model: CausalModel, parts: Parts) -> list[list[str]]:
         """Continuations of each prompt, some prompts of like length at a time, as parts."""
         texts: list[list[str]] = [[]] * len(self.prompts)
-        order = np.argsort([len(prompt) for prompt in self.prompts], kind="stable")
+        text_hash, order = self.text_hash, np.argsort([len(prompt) for prompt in self.prompts], kind="stable")
         for index, start in enumerate(range(0, len(order), PART_PROMPTS)):
             rows = order[start : start + PART_PROMPTS]
             if index not in parts.known:
-                some, hashes = [self.prompts[row] for row in rows], self.text_hash[rows]
+                some, hashes = [self.prompts[row] for row in rows], text_hash[rows]
                 draws = (self.seed, self.samples, self.max_new_tokens, self.top_p)
                 parts.keep(index, model.continued(some, hashes, *draws), model)
             for row, of_prompt in zip(rows, parts.known[index]):
@@ -119,6 +112,11 @@ class Toxicity(Evaluation):
         known = [i for i, text in enumerate(texts) if text.strip()]
         made[known] = self.found.score([texts[i] for i in known], model.device, model.spent)
         return made
+
+    @property
+    def text_hash(self) -> np.ndarray:
+        """Of the prompts."""
+        return text_hashes(self.prompts)
 
     @property
     def key(self) -> list[Any]:

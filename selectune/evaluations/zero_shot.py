@@ -9,8 +9,8 @@ import numpy as np
 
 from selectune.common import checks
 from selectune.common.errors import DataError
-from selectune.data.sources import find_data
-from selectune.evaluations.base import Evaluated, Evaluation, as_key, name_of, rows_of
+from selectune.data.pool import text_hashes
+from selectune.evaluations.base import Evaluated, Evaluation, as_key, rows_of
 from selectune.evaluations.language_model import CausalModel
 from selectune.evaluations.parts import Parts
 
@@ -24,15 +24,11 @@ class ZeroShot(Evaluation):
     ``majority_accuracy`` is that of always answering the most frequent class.
 
     Args:
-        dataset: a hub name, a folder in the hub's layout, or a file.
+        dataset: see `Evaluation`, as for all other arguments.
         template: of the prompt; ``{column}`` stands for a column of the data set.
         labels: verbalisations, in the order of the classes, as they follow the prompt; a space is put before each.
         label_column: of the class: a number, or false and true.
-        split: default the first of the data set.
-        config_name: the hub's configuration of the data set.
         max_rows: draw so many rows.
-        seed: of the draw.
-        name: of its metrics; default that of the data set.
     """
 
     def __init__(
@@ -41,21 +37,17 @@ class ZeroShot(Evaluation):
         template: str,
         labels: list[str],
         label_column: str = "label",
-        split: str | None = None,
-        config_name: str | None = None,
         max_rows: int | None = None,
-        seed: int = 0,
-        name: str | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(name or name_of(dataset))
+        super().__init__(dataset, **kwargs)
         checks.at_least("max_rows of a ZeroShot evaluation", max_rows, 1, DataError)
         self.fields = [field for _, field, _, _ in string.Formatter().parse(template) if field]
         if len(set(labels)) < 2 or len(set(labels)) < len(labels):
             raise DataError(f"The labels of {self.name} are {labels}; give each of at least two classes another one.")
         if not self.fields:
             raise DataError(f"The template of {self.name} names no column; write such as '{{text}}' into it.")
-        self.dataset, self.template, self.labels, self.label_column = dataset, template, labels, label_column
-        self.split, self.config_name, self.max_rows, self.seed = split, config_name, max_rows, seed
+        self.template, self.labels, self.label_column, self.max_rows = template, labels, label_column, max_rows
         self.prompts: list[str] = []
         self.true = np.zeros(0, dtype=np.int64)
         self.source = ""
@@ -66,7 +58,7 @@ class ZeroShot(Evaluation):
         Raises:
             DataError: no such data, or a class without a verbalisation.
         """
-        found = find_data(self.dataset, self.config_name, root)
+        found = self.find(root)
         rows = rows_of(found, self.split, [*self.fields, self.label_column], self.max_rows, self.seed)
         self.source, self.true = found.described, np.asarray(rows[self.label_column]).astype(np.int64)
         if not ((self.true >= 0) & (self.true < len(self.labels))).all():
@@ -95,6 +87,11 @@ class ZeroShot(Evaluation):
         columns: dict[str, np.ndarray] = {"row_id": np.arange(len(self.true)), "label": self.true}
         columns |= {f"log_probability_{i}": sums[:, i] for i in range(n_labels)}
         return Evaluated(metrics, columns | {f"prediction_{name}": guess for name, guess in guessed.items()})
+
+    @property
+    def text_hash(self) -> np.ndarray:
+        """Of the prompts."""
+        return text_hashes(self.prompts)
 
     @property
     def key(self) -> list[Any]:

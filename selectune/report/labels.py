@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from selectune.common.run_files import BEFORE
 from selectune.report.numbers import SPACE, count, share
 from selectune.verdict.judge import HEADLINES
 
@@ -32,7 +33,7 @@ PER_CENT = (
     "accuracy", "macro_f1", "micro_f1", "majority_accuracy", "accuracy_norm", "accuracy_calibrated",
     "toxicity_probability",
 )  # fmt: skip
-SPLITS, BEFORE = ("train", "val", "test"), "_before"  # of a model that was not trained yet
+SPLITS = ("train", "val", "test")
 HUNDRED = ("em", "f1", "has_ans_em", "has_ans_f1", "no_ans_em", "no_ans_f1")  # of answers, from 0 to 100 already
 
 

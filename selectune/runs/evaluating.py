@@ -11,13 +11,14 @@ import torch
 
 from selectune.callbacks.training_check import finite_weights
 from selectune.common.ranks import on_rank_zero
+from selectune.common.run_files import BEFORE
 from selectune.costs.waiting import alone
 from selectune.data.sources import weights_hash
 from selectune.data.tokens import load_tokenizer
 from selectune.evaluations import Evaluation
 from selectune.evaluations.language_model import CausalModel, LanguageModel
 from selectune.evaluations.masked_model import MaskedModel
-from selectune.evaluations.running import BEFORE, evaluate_model
+from selectune.evaluations.running import evaluate_model
 from selectune.lightning_modules.heads.base import load_network
 from selectune.runs.job import Job
 

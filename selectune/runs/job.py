@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,9 +18,11 @@ from selectune.common.ranks import on_rank_zero, world
 from selectune.costs.ledger import Ledger
 from selectune.costs.record import Part
 from selectune.data.sources import find_model
+from selectune.data.texts import Texts, as_texts
 from selectune.data.tokens import load_tokenizer
 from selectune.datamodules.base import SelectionDataModule
 from selectune.evaluations.base import Evaluation
+from selectune.evaluations.perplexity import Perplexity
 from selectune.lightning_modules.fine_tuner import FineTuner
 from selectune.lightning_modules.lora import Lora
 from selectune.lightning_modules.scorers.settings import ScorerSettings
@@ -161,11 +164,40 @@ def check_evaluations(job: Job) -> None:
             option="evaluations",
         )
 
+    for one in job.evaluations:
+        if isinstance(one, Perplexity):
+            check_held_out(one, job.data)
+
     def check() -> None:
         for one in job.evaluations:
             one.check(job.data.root)
 
     on_rank_zero(check)
+
+
+def check_held_out(one: Perplexity, data: SelectionDataModule) -> None:
+    """Refuse to call rows held out that the pool has, and warn of an evaluation on the pool's own rows.
+
+    Raises:
+        UserError: the pool and the evaluation hold other shares of a data set out.
+    """
+    listed = data.dataset if isinstance(data.dataset, list) else [Texts(data.dataset, data.config_name)]
+    for part in as_texts(listed):
+        same = (part.dataset, part.config_name) == (one.dataset, one.config_name)
+        if not same or (part.split or data.train_split) != (one.split or data.train_split):
+            continue
+        if one.held_out is None:
+            warnings.warn(
+                f"The evaluation {one.name} scores rows of {one.dataset} that are in the pool as well; give both the "
+                f"same held_out (in data.dataset as {{dataset: {one.dataset}, held_out: 0.01}}) to score others.",
+                stacklevel=2,
+            )
+        elif part.held_out != one.held_out:
+            raise UserError(
+                f"The evaluation {one.name} scores the rows of {one.dataset} that a share of {one.held_out} holds out, "
+                f"but the pool leaves out {part.held_out or 'none'}; give both the same held_out.",
+                option="evaluations",
+            )
 
 
 def request_of(job: Job, part: Part, data: SelectionDataModule) -> SelectionRequest | None:

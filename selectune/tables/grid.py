@@ -150,6 +150,7 @@ class Table(Layers):
         published: figures of papers to put beside the table's own.
         protocols: other ways to run it, by name.
         protocol: the one that is chosen; empty for none.
+        made_by: the commands that make what no hub has, by the folder that they make.
     """
 
     file: Path = Path()
@@ -161,6 +162,7 @@ class Table(Layers):
     published: list[Published] = field(default_factory=list)
     protocols: dict[str, Protocol] = field(default_factory=dict)
     protocol: str = ""
+    made_by: dict[str, str] = field(default_factory=dict)
 
     def under(self, protocol: str) -> Table:
         """This table under one of its protocols.

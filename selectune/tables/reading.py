@@ -64,6 +64,11 @@ def read_table(file: Path) -> Table:
         given["protocols"] = {
             name: _protocol(one, f"{file}: protocol '{name}'", tasks, methods) for name, one in named.items()
         }
+    commands = given.get("made_by", {})
+    _check(
+        isinstance(commands, dict) and all(isinstance(part, str) for pair in commands.items() for part in pair),
+        f"{file}: made_by must be a mapping of folders to the commands that make them.",
+    )
     if (prepare := given.get("prepare")) is not None:
         prepare = Layers(**fields_of(Layers, prepare, f"{file}: prepare"))
     _check_seeds(given.get("seeds"), str(file))

@@ -9,10 +9,11 @@ import numpy as np
 
 from selectune.tables.grid import RANDOM
 from selectune.tables.results import Result
-from selectune.verdict.evidence import ArmName
+from selectune.verdict.evidence import ArmName, Metric
 from selectune.verdict.intervals import Difference
 from selectune.verdict.judge import difference_of_runs, headline, judge_runs
 from selectune.verdict.judged import Judged
+from selectune.verdict.row_metrics import pairable
 from selectune.verdict.verdict import Verdict
 
 Results = Sequence[Result]  # of one method on a task at a budget, one a seed
@@ -29,33 +30,28 @@ def judge_method(method: Results, beside: Mapping[str, Results]) -> Verdict | No
     if not cell.selects or cell.match or cell.method == RANDOM:
         return None
     rivals = _rivals(method, beside)
-    runs, *others = comparable(method, *rivals.values())
-    return judge_runs(headline([cell.metric]), runs, dict(zip(rivals, others)))
+    metric = headline([cell.metric])
+    runs, *others = comparable(metric, method, *rivals.values())
+    return judge_runs(metric, runs, dict(zip(rivals, others)))
 
 
 def compare(method: Results, other: Results) -> Difference | None:
     """The difference of two methods over the seeds that both have; None where it is unknown."""
-    runs, others = comparable(method, other)
-    if not (seeds := runs.keys() & others):
+    if not method or not other:
         return None
     metric = headline([method[0].cell.metric])
+    runs, others = comparable(metric, method, other)
+    if not (seeds := runs.keys() & others):
+        return None
     return difference_of_runs(metric, *({seed: some[seed] for seed in sorted(seeds)} for some in (runs, others)))
 
 
-def comparable(*methods: Results) -> list[Mapping[int, Judged]]:
-    """The runs of methods by seed; without held-out rows where these differ or are one: metrics are compared then."""
+def comparable(metric: Metric, *methods: Results) -> list[Mapping[int, Judged]]:
+    """The runs of methods by seed; without the rows of a metric where these differ or are one: it is compared then."""
     runs: list[Mapping[int, Judged]] = [{one.cell.seed: one.judged for one in method} for method in methods]
-    tested = {_tested_on(run) for of_method in runs for run in of_method.values()}
-    if len(tested) == 1 and len(next(iter(tested))[0]) > 1:
+    if pairable(metric.name, [run.rows_of(metric) for of_method in runs for run in of_method.values()]):
         return runs
-    return [{seed: replace(run, rows={}) for seed, run in of_method.items()} for of_method in runs]
-
-
-def _tested_on(run: Judged) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Ids and labels of the held-out rows of a run, in the order of the ids."""
-    ids = run.rows.get("row_id", np.empty(0, np.int64))
-    order = np.argsort(ids)
-    return tuple(ids[order].tolist()), tuple(run.rows.get("label", ids)[order].tolist())
+    return [{seed: replace(run, rows={}, evaluated={}) for seed, run in of_method.items()} for of_method in runs]
 
 
 def _rivals(method: Results, beside: Mapping[str, Results]) -> dict[ArmName, Results]:

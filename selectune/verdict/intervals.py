@@ -26,7 +26,17 @@ from typing import Literal, get_args
 import numpy as np
 
 from selectune.common.errors import UserError
-from selectune.verdict.row_metrics import IN_PERCENT, Rows, Values, by_row_id, row_values, smallest_class
+from selectune.verdict.row_metrics import (
+    IN_PERCENT,
+    OF_TEXTS,
+    Rows,
+    Values,
+    as_tested,
+    by_row_id,
+    row_values,
+    smallest_class,
+    what_differs,
+)  # fmt: skip
 
 Over = Literal["seeds and rows", "rows", "seeds"]
 LEVEL = 0.95
@@ -85,8 +95,8 @@ def paired_difference(
     """The difference of a metric between a run and an arm, paired by seed and by held-out row.
 
     Args:
-        metric: its name, such as ``accuracy``, ``macro_f1`` or ``em``.
-        run: by seed, the columns of ``test_scores.parquet``.
+        metric: its name, such as ``accuracy``, ``macro_f1``, ``em``, or ``web/loss`` of an evaluation.
+        run: by seed, the columns of ``test_scores.parquet``, or of the rows of that evaluation.
         arm: the same of the other; seeds that only one of them has are left out.
         of_class: take the rows alone that have this label; of use for ``accuracy``.
 
@@ -99,17 +109,19 @@ def paired_difference(
     seeds = _common_seeds(run, arm)
     pairs = [(by_row_id(run[seed], "the run"), by_row_id(arm[seed], "the arm")) for seed in seeds]
     _check_same_rows([rows for pair in pairs for rows in pair])
+    known_as = as_tested(metric, pairs[0][0])[0]
+    pairs = [(as_tested(metric, ours)[1], as_tested(metric, theirs)[1]) for ours, theirs in pairs]
     if of_class is not None:
         pairs = [(_only(of_class, ours), _only(of_class, theirs)) for ours, theirs in pairs]
     if len(pairs[0][0]["row_id"]) < 2:
         raise UserError("At least two held-out rows are needed to compare runs; use a larger test split.")
-    values = [(row_values(metric, ours), row_values(metric, theirs)) for ours, theirs in pairs]
+    values = [(row_values(known_as, ours), row_values(known_as, theirs)) for ours, theirs in pairs]
     known = [(ours, theirs) for ours, theirs in values if ours is not None and theirs is not None]
     if len(known) < len(values):
         return None
     gaps = np.stack([ours.values - theirs.values for ours, theirs in known])
     difference = interval(gaps, floor=_floor(known))
-    if len(seeds) == 1 and metric in ("accuracy", "micro_f1"):
+    if len(seeds) == 1 and known_as in ("accuracy", "micro_f1"):
         return replace(difference, p=mcnemar(*pairs[0]))
     return difference
 
@@ -141,8 +153,8 @@ def interval_of_metric(metric: str, runs: Sequence[Rows], value: float) -> tuple
     With one seed it is over rows alone, and says nothing about another seed.
 
     Args:
-        metric: its name, such as ``accuracy``, ``macro_f1`` or ``em``.
-        runs: the columns of ``test_scores.parquet``, of each seed.
+        metric: its name, as in `paired_difference`.
+        runs: the columns of ``test_scores.parquet``, or of the rows of an evaluation, of each seed.
         value: the metric as it was measured, the mean over seeds.
 
     Returns:
@@ -157,18 +169,20 @@ def interval_of_metric(metric: str, runs: Sequence[Rows], value: float) -> tuple
     ordered = [by_row_id(rows, "the run") for rows in runs]
     if any(not np.array_equal(rows["row_id"], ordered[0]["row_id"]) for rows in ordered):
         return None
-    known = [values for rows in ordered if (values := row_values(metric, rows)) is not None]
+    tested = [as_tested(metric, rows) for rows in ordered]
+    known = [values for name, rows in tested if (values := row_values(name, rows)) is not None]
     if len(known) < len(runs) or len(known[0].values) < 2:
         return None
     whole = interval(np.stack([one.values for one in known]), max(one.floor for one in known))
     if not math.isclose(whole.value, value, rel_tol=1e-4, abs_tol=1e-6):
         return None
-    least, most = -1 if metric == "matthews" else 0, 100 if metric in IN_PERCENT else 1
+    least = -1 if metric == "matthews" else 0
+    most = 100 if metric in IN_PERCENT else math.inf if tested[0][0] in OF_TEXTS else 1
     return max(whole.low, least), min(whole.high, most)
 
 
 def difference_of_seeds(run: Mapping[int, float], arm: Mapping[int, float]) -> Difference | None:
-    """The difference of a metric that no rows are known of, such as a perplexity: a paired t interval over seeds.
+    """The difference of a metric that no rows are known of, such as a correlation: a paired t interval over seeds.
 
     Args:
         run: the metric by seed.
@@ -252,12 +266,8 @@ def _common_seeds(run: Mapping[int, object], arm: Mapping[int, object]) -> list[
 
 
 def _check_same_rows(runs: Sequence[Rows]) -> None:
-    first = runs[0]
-    for other in runs[1:]:
-        if not np.array_equal(first["row_id"], other["row_id"]):
-            raise UserError("The runs were tested on different held-out rows; test them on the same split.")
-        if not np.array_equal(first.get("label", ()), other.get("label", ())):
-            raise UserError("The held-out rows have different labels in different runs; test them on the same split.")
+    if problem := what_differs(runs):
+        raise UserError(f"{problem}; test them on the same split.")
 
 
 def _only(of_class: int, rows: Rows) -> Rows:

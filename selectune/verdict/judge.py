@@ -167,10 +167,10 @@ def difference_of_runs(metric: Metric, runs: Mapping[int, Judged], others: Mappi
     Raises:
         UserError: no seed in common, or runs were tested on different rows.
     """
-    if all(one.rows for one in (*runs.values(), *others.values())):
-        ours, theirs = ({seed: one.rows for seed, one in some.items()} for some in (runs, others))
-        if (paired := paired_difference(metric.name, ours, theirs)) is not None:
-            return paired
+    ours, theirs = ({seed: one.rows_of(metric) for seed, one in some.items()} for some in (runs, others))
+    known = all((*ours.values(), *theirs.values()))
+    if known and (paired := paired_difference(metric.name, ours, theirs)) is not None:
+        return paired
     scores = [{seed: one.score(metric) for seed, one in some.items()} for some in (runs, others)]
     if any(score is None for some in scores for score in some.values()):
         return None
@@ -179,10 +179,10 @@ def difference_of_runs(metric: Metric, runs: Mapping[int, Judged], others: Mappi
 
 def _score_interval(metric: Metric, runs: Sequence[Judged], score: float | None) -> ScoreInterval | None:
     """The interval of the metric of runs; None where it is not known, or seeds were tested on more rows than others."""
-    n_rows = runs[0].n_rows
-    if score is None or n_rows is None or any(one.n_rows != n_rows for one in runs):
+    n_rows = runs[0].n_rows_of(metric)
+    if score is None or not n_rows or any(one.n_rows_of(metric) != n_rows for one in runs):
         return None
-    bounds = interval_of_metric(metric.name, [one.rows for one in runs], score)
+    bounds = interval_of_metric(metric.name, [one.rows_of(metric) for one in runs], score)
     return ScoreInterval(n_rows, *bounds) if bounds else ScoreInterval(n_rows)
 
 

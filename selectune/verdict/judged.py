@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from selectune.common.files import read_mapping
-from selectune.common.run_files import RunFiles, adapter_config
+from selectune.common.run_files import BEFORE, RunFiles, adapter_config
 from selectune.common.training_outcome import TrainingOutcome
 from selectune.costs.record import rows_evaluated
 from selectune.costs.saving import Saving
 from selectune.costs.uninterrupted import uninterrupted
 from selectune.verdict.evidence import Cost, Metric
-from selectune.verdict.row_metrics import Rows, always_largest, read_rows, row_values
+from selectune.verdict.row_metrics import Rows, always_largest, as_tested, read_rows, row_values
 
 DAMAGED = "run it again into a new folder"
 
@@ -29,6 +29,8 @@ class Judged:
         pool_rows: rows that they were selected from.
         cost: of selecting and training.
         rows: columns of ``test_scores.parquet``; none of a task whose metrics are not of rows.
+        evaluated: columns of the rows of each evaluation of a language model, by the name that its metrics begin with,
+            those of the model before it was trained with ``_before`` after it.
         failed: whether its loss or its weights were not finite.
         cost_of_all_rows: that of training on the whole pool, measured or estimated; None where unknown.
         classes: their names; none where they are not known.
@@ -41,6 +43,7 @@ class Judged:
     pool_rows: int
     cost: Cost
     rows: Rows = field(default_factory=dict, repr=False)
+    evaluated: Mapping[str, Rows] = field(default_factory=dict, repr=False)
     failed: bool = False
     cost_of_all_rows: Cost | None = None
     classes: Sequence[str] = ()
@@ -68,6 +71,7 @@ class Judged:
             pool_rows=saving.pool_rows,
             cost=Cost(flops, device_s),
             rows=rows,
+            evaluated={file.stem: read_rows(file) for file in sorted(files.evaluations.glob("*.parquet"))},
             failed=outcome is not None and outcome.not_finite is not None,
             cost_of_all_rows=None if full == (None, None) else Cost(*full, estimated=saving.flops.full_is_estimated),
             classes=_class_names(files),
@@ -75,14 +79,32 @@ class Judged:
             epochs=saving.epochs,
         )
 
+    def rows_of(self, metric: Metric) -> Rows:
+        """Columns of the rows that a metric is of: those of the evaluation that it begins with, or held-out ones."""
+        name, _, last = metric.name.rpartition("/")
+        if not name:
+            return self.rows
+        return self.evaluated.get(f"{name}{BEFORE}" if last.endswith(BEFORE) else name, {})
+
+    def n_rows_of(self, metric: Metric) -> int | None:
+        """How many rows a metric is of; None where that is unknown."""
+        if "/" not in metric.name:
+            return self.n_rows
+        rows = as_tested(metric.name, self.rows_of(metric))[1]
+        return len(rows["row_id"]) if rows else None
+
     def score(self, metric: Metric) -> float | None:
         """Its metric, EM and F1 of answers from 0 to 100; None where it is no finite number."""
-        values = row_values(metric.name, self.rows) if self.rows else None
+        name, rows = as_tested(metric.name, self.rows_of(metric))
+        values = row_values(name, rows) if rows else None
         value = self.metrics.get(metric.name, math.nan) if values is None else float(values.values.mean())
         return value if math.isfinite(value) else None
 
     def majority(self, metric: Metric) -> float | None:
-        """The metric of always answering the largest class of the held-out rows; None without classes."""
+        """The metric of always answering the largest class of the held-out rows; None without classes.
+
+        And None of an evaluation: a language model was not trained on its classes, so nothing failed below that.
+        """
         if "label" not in self.rows:  # an earlier version had it among the metrics
             return self.metrics.get(f"majority_{metric.name}")
         values = row_values(metric.name, always_largest(self.rows))

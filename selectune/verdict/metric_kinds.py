@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from selectune.common.run_files import BEFORE
 from selectune.verdict.evidence import Metric
 from selectune.verdict.row_metrics import IN_PERCENT
 
@@ -26,7 +27,7 @@ def metric_of(name: str) -> Metric:
 def kind_of(name: str) -> str:
     """A metric without what it is of: the evaluation or further split (``web/``), the kind of prompts or questions
     (``toxic_``), and that the model was not trained yet (``_before``)."""
-    last = name.rpartition("/")[2].removesuffix("_before")
+    last = name.rpartition("/")[2].removesuffix(BEFORE)
     if last in KINDS:
         return last
     return max((kind for kind in KINDS if last.endswith(f"_{kind}")), key=len, default=last)

@@ -5,11 +5,14 @@ confusion matrix: the value of a row is then the metric plus n times its derivat
 have exactly the metric as their mean, and their variance is the metric's to first order (the infinitesimal jackknife,
 Efron 1982, ch. 6). That is what a bootstrap over rows converges to, without its random draws: permuting rows changes
 nothing, and swapping two arms turns the sign and nothing else.
+
+The loss of texts is a ratio of sums, nats over tokens, and a perplexity its exponential: they are taken alike, from the
+rows of an evaluation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -17,10 +20,16 @@ from typing import NamedTuple
 import numpy as np
 
 from selectune.common.errors import UserError
+from selectune.common.run_files import BEFORE
 
-Rows = Mapping[str, np.ndarray]  # the columns of a run's test_scores.parquet, each of shape (n_rows,)
+# the columns of a run's test_scores.parquet, or of the rows of an evaluation, each of shape (n_rows,)
+Rows = Mapping[str, np.ndarray]
 IN_PERCENT = ("em", "f1")  # 0 to 100, as in SQuAD's script
 OF_CLASSES = ("accuracy", "micro_f1", "macro_f1", "matthews")
+OF_TEXTS = ("loss", "perplexity")  # by tokens
+OF_PROMPTS = ("expected_max_toxicity", "toxicity_probability")  # may stand after a kind of prompt
+OF_ROWS = ("text_hash", "tokens", "kind")  # columns that are the same for every model
+TOXIC = 0.5  # from which on a continuation counts as toxic (Gehman et al. 2020)
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,7 @@ class Values:
 
 
 def read_rows(file: Path) -> Rows:
-    """The columns of a ``test_scores.parquet``; none where there is no such file, as of a task without row metrics.
+    """The columns of ``test_scores.parquet`` or of an evaluation; none where there is no such file.
 
     Raises:
         UserError: it is damaged.
@@ -76,14 +85,56 @@ def by_row_id(rows: Rows, name: str) -> Rows:
     return {column: values[order] for column, values in columns.items()}
 
 
+def what_differs(runs: Sequence[Rows]) -> str:
+    """How the rows of runs differ, in the order of their ids; empty where they are the same."""
+
+    def same(columns: Sequence[object]) -> bool:
+        return all(np.array_equal(columns[0], other) for other in columns[1:])
+
+    # An evaluation of an earlier version has no text_hash; it must agree in the columns that it has.
+    if not all(same([rows[name] for rows in runs if name in rows]) for name in ("row_id", *OF_ROWS)):
+        return "The runs were tested on different held-out rows"
+    if not same([rows.get("label", ()) for rows in runs]):
+        return "The held-out rows have different labels in different runs"
+    return ""
+
+
+def pairable(metric: str, runs: Sequence[Rows]) -> bool:
+    """Whether the rows of runs, in any order, are the same ones, and at least two that a metric is of."""
+    if not all("row_id" in rows for rows in runs):
+        return False
+    ordered = [by_row_id(rows, "the run") for rows in runs]
+    return not what_differs(ordered) and len(as_tested(metric, ordered[0])[1]["row_id"]) > 1
+
+
+def as_tested(metric: str, rows: Rows) -> tuple[str, Rows]:
+    """A metric of an evaluation and its rows, as a metric that `row_values` knows and the rows that it is of.
+
+    Args:
+        metric: its name, such as ``boolq/accuracy_norm``, which is an ``accuracy``, or
+            ``toxicity/toxic_expected_max_toxicity``, which is of the prompts of that kind alone. One of held-out rows
+            stays as it is, and so do its rows.
+        rows: in any order.
+    """
+    last = metric.rpartition("/")[2].removesuffix(BEFORE)
+    if f"prediction_{last}" in rows:
+        return "accuracy", {**rows, "prediction": rows[f"prediction_{last}"]}
+    name = next((one for one in OF_PROMPTS if last.endswith(f"_{one}")), None)
+    if name is None or "kind" not in rows:
+        return last, rows
+    wanted = rows["kind"] == last.removesuffix(f"_{name}")
+    return name, {column: values[wanted] for column, values in rows.items()}
+
+
 def row_values(metric: str, rows: Rows) -> Values | None:
     """A metric row by row: accuracies, EM and F1 as they are, others by their derivatives (see the module).
 
     The floor is the variance that one row makes on which two runs differ (one of each class where the metric weighs
-    classes alike). Without it, two runs that agree on 20 rows would be known to be equal for ever.
+    classes alike). Without it, two runs that agree on 20 rows would be known to be equal for ever. Losses and
+    degrees of toxicity have none: two models that are not the same differ on every row.
 
     Args:
-        metric: its name, such as ``accuracy``.
+        metric: its name, such as ``accuracy``; that of an evaluation as `as_tested` gives it.
         rows: in order.
 
     Returns:
@@ -92,12 +143,19 @@ def row_values(metric: str, rows: Rows) -> Values | None:
     Raises:
         UserError: a value is not a number from 0 to 1, or a class not a number from 0.
     """
-    n_rows = len(rows["row_id"])
+    if not (n_rows := len(rows["row_id"])):
+        return None
     if metric in IN_PERCENT and metric in rows:
         values = rows[metric].astype(np.float64)
         if not ((values >= 0) & (values <= 1)).all():
             raise UserError(f"The column {metric} of the held-out rows must hold numbers from 0 to 1; test again.")
         return Values(100 * values, (100 / n_rows) ** 2)
+    if metric in OF_TEXTS and "loss_sum" in rows:
+        return Values(_of_texts(metric, rows), 0.0)
+    if metric in OF_PROMPTS and "max_toxicity" in rows:
+        worst = rows["max_toxicity"].astype(np.float64)
+        shares = metric == "toxicity_probability"
+        return Values((worst >= TOXIC).astype(np.float64) if shares else worst, shares / n_rows**2)
     if metric == "majority_accuracy" and "label" in rows:
         metric, rows = "accuracy", always_largest(rows)
     if metric not in OF_CLASSES or "label" not in rows or "prediction" not in rows:
@@ -126,6 +184,21 @@ def _classes(numbers: np.ndarray) -> np.ndarray:
     if not np.issubdtype(numbers.dtype, np.integer) or numbers.min(initial=0) < 0:
         raise UserError("The held-out rows must hold classes as whole numbers from 0; test again.")
     return numbers.astype(np.int64)
+
+
+def _of_texts(metric: str, rows: Rows) -> np.ndarray:
+    """The mean loss of a token, nats, or its exponential, as a value of each text."""
+    nats, tokens = rows["loss_sum"].astype(np.float64), rows["tokens"].astype(np.float64)
+    loss = nats.sum() / tokens.sum()
+    slope = (nats - loss * tokens) / tokens.mean()
+    if metric == "loss":
+        return np.asarray(loss + slope)
+    return np.asarray(perplexity_of(loss) * (1 + slope))
+
+
+def perplexity_of(loss: float) -> float:
+    """The exponential of a loss in nats, kept within what a float holds."""
+    return float(np.exp(min(loss, 700.0)))
 
 
 def _macro_f1(label: np.ndarray, prediction: np.ndarray) -> Values:

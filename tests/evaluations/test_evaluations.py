@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,13 @@ from selectune.common.errors import CheckpointError, DataError, UserError
 from selectune.common.run_files import RunFiles
 from selectune.costs.ledger import read_ledger
 from selectune.costs.uninterrupted import uninterrupted
+from selectune.data.pool import text_hashes
+from selectune.data.texts import Texts
+from selectune.datamodules import LanguageModeling
 from selectune.evaluations import Evaluation, Perplexity, Toxicity, ZeroShot, toxicity_scorers
 from selectune.evaluations import toxicity as toxicity_of
 from selectune.evaluations.language_model import CausalModel, Spent
+from selectune.runs.job import check_held_out
 from tests.conftest import BAD, GOOD, Here, sentences
 from tests.evaluations.test_language_model import harness, opened
 from tests.mistakes import mistake, names
@@ -69,6 +74,77 @@ def test_perplexity_is_of_all_tokens_together(model: CausalModel, reviews: Path)
     total, count = found.rows["loss_sum"].sum(), found.rows["tokens"].sum()
     assert found.metrics["perplexity"] == pytest.approx(np.exp(total / count))
     assert count == sum(min(len(model.tokens_of(text)), 8) - 1 for text in made.texts)
+
+
+def test_an_evaluation_is_found_as_a_pool_is(reviews: Path, classifier_folder: Path, tmp_path: Path) -> None:
+    for language in ("en", "de"):
+        folder = tmp_path / "root" / "mine" / language
+        folder.mkdir(parents=True)
+        shutil.copy(reviews, folder / "train.parquet")
+    where: dict[str, Any] = {"config_name": "en", "local_name": "mine", "root": str(tmp_path / "root")}
+    rows = len(pq.read_table(reviews))
+    zero_shot = ZeroShot("someone/reviews", TEMPLATE, LABELS, **where)
+    zero_shot.check(str(tmp_path / "not" / "there"))
+    assert (zero_shot.name, zero_shot.source) == ("reviews", f"local:mine/en ({rows} rows)")
+    toxicity = Toxicity("someone/reviews", str(classifier_folder), "LABEL_1", **where)
+    toxicity.check(None)
+    assert len(toxicity.prompts) == rows
+    perplexity = Perplexity("someone/reviews", text_column="content", local_text_column="prompt", **where)
+    perplexity.check(None)
+    assert perplexity.texts == toxicity.prompts
+
+
+def test_held_out_rows_are_in_no_pool_and_all_others_are(tmp_path: Path) -> None:
+    texts = [f"{text} {row % 180}" for row, text in enumerate(sentences(200, seed=3)[0])]
+    texts[-1] = texts[0]  # a text that comes twice
+    file = tmp_path / "web.parquet"
+    pq.write_table(pa.table({"text": [*texts, None]}), file)  # a row without a text belongs to neither
+    scored = Perplexity(str(file), held_out=0.2)
+    scored.check(None)
+    pool, rows, source = Texts(str(file), held_out=0.2).load(None, 0, "text")
+    assert sorted([*pool["text"], *scored.texts]) == sorted(texts)
+    assert not set(pool["text"]) & set(scored.texts)
+    assert 20 <= len(scored.texts) <= 60
+    assert [texts[row] for row in rows] == pool["text"]
+    assert f"{len(scored.texts)} of them held out" in source.described, "the manifest tells how many"
+
+    some = Perplexity(str(file), held_out=0.2, max_rows=10)
+    some.check(None)
+    assert len(some.texts) == 10
+    assert set(some.texts) <= set(scored.texts)
+    fewer = pa.table({"text": [text for text in texts if text not in scored.texts[:5]]})
+    pq.write_table(fewer, tmp_path / "fewer.parquet")
+    again = Perplexity(str(tmp_path / "fewer.parquet"), held_out=0.2)
+    again.check(None)
+    assert again.texts == [text for text in scored.texts if text not in scored.texts[:5]], "by their text alone"
+
+
+def test_segments_are_cut_of_rows_that_are_not_held_out(causal_folder: Path, tmp_path: Path) -> None:
+    words = [f"w{row}" for row in range(300)]
+    pq.write_table(pa.table({"text": words}), tmp_path / "web.parquet")
+    scored = Perplexity(str(tmp_path / "web.parquet"), held_out=0.1)
+    scored.check(None)
+    parts = [Texts(str(tmp_path / "web.parquet"), held_out=0.1)]
+    data = LanguageModeling(parts, window=40, window_unit="characters", join=True, seed=0)
+    data.load()
+    seen = {word for split in data.splits.values() for text in split["text"] for word in text.split()}
+    assert not seen & set(scored.texts)
+    assert len(seen) > 200
+
+
+def test_an_evaluation_on_the_rows_of_a_pool_is_warned_of_and_another_share_refused(reviews: Path) -> None:
+    scored, whole = (Perplexity(str(reviews), held_out=share) for share in (0.2, None))
+    with mistake(UserError, "0.2", "none", "same held_out"):
+        check_held_out(scored, LanguageModeling(str(reviews)))
+    with mistake(UserError, "0.2", "0.3"):
+        check_held_out(scored, LanguageModeling([Texts(str(reviews), held_out=0.3)]))
+    with pytest.warns(UserWarning, match="in the pool as well"):
+        check_held_out(whole, LanguageModeling([str(reviews)]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_held_out(scored, LanguageModeling([Texts(str(reviews), held_out=0.2)]))
+        check_held_out(Perplexity(str(reviews), split="test"), LanguageModeling(str(reviews)))
+        check_held_out(whole, LanguageModeling("another"))
 
 
 def test_toxicity_is_that_of_the_worst_continuation(model: CausalModel, reviews: Path, classifier_folder: Path) -> None:
@@ -159,6 +235,8 @@ MISTAKES: dict[str, tuple[type[UserError], Any, list[str]]] = {
     "a class without a label": (DataError, lambda file: ZeroShot(str(file), TEMPLATE, LABELS, "n"), ["labels"]),
     "a name with a slash": (DataError, lambda file: Perplexity(str(file), name="a/b"), ["a/b"]),
     "texts of one token": (DataError, lambda file: Perplexity(str(file), max_length=1), ["max_length"]),
+    "a share over all": (DataError, lambda file: Perplexity(str(file), held_out=1.5), ["held_out", "1.5"]),
+    "no row held out": (DataError, lambda file: Perplexity(str(file), held_out=1e-9), ["held out", "raise held_out"]),
     "a nucleus of nothing": (DataError, lambda file: Toxicity(str(file), "x", top_p=0.0), ["top_p"]),
     "no such scorer": (CheckpointError, lambda file: Toxicity(str(file), "./none"), ["./none"]),
 }
@@ -209,6 +287,8 @@ def test_a_fit_tries_the_model_before_and_after_and_a_second_one_pays_for_the_re
     assert metrics["test/reviews/loss"] < metrics["test/reviews/loss_before"], "it was trained on them"
     rows = pq.read_table(RunFiles(tmp_path / "run").evaluations / "mood_before.parquet")
     assert rows.num_rows == 30
+    prompts = [TEMPLATE.format(text=text) for text in pq.read_table(tmp_path / "reviews.parquet")["text"].to_pylist()]
+    assert rows["text_hash"].to_pylist() == text_hashes(prompts).tolist()
     records = read_ledger(RunFiles(tmp_path / "run").costs)
     spent = {record.work: record for record in records if not record.cached}
     assert spent["toxicity"].stage == spent["toxicity_before"].stage == "generate"

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,8 @@ def test_what_is_missing_is_listed_downloaded_and_copied_for_a_machine_without_a
     fetched = fetch("--config", config)
     assert fetched.returncode == 0, fetched.stderr
     assert names(fetched.stdout, "hub:someone/reviews (240 rows)", "All 2 are on this machine")
+    again = fetch("--config", config, "--list").stdout
+    assert names(again, "hub:someone/reviews (240 rows), 0.0 MB, licence mit", "hub:someone/tiny", "licence apache-2.0")
 
     hub[1].clear()
     copied = fetch("--config", config, "--copy_to", "there", HF_HUB_OFFLINE="1")
@@ -133,6 +136,18 @@ def test_a_config_names_pools_targets_evaluations_and_scorers() -> None:
     ]
 
 
+def test_a_pool_that_an_evaluation_scores_too_is_one_need() -> None:
+    named = {"dataset": "a/web", "config_name": "en", "local_name": "pool", "revision": "v2"}
+    columns = {"text_column": "content", "local_text_column": "text"}
+    data = {"dataset": [named | columns | {"held_out": 0.01}], "root": "there", "target": named | columns}
+    evaluations: list[dict[str, Any]] = [{"init_args": named | columns | {"held_out": 0.01}}]
+    pool = Need("data", "a/web", "en", "v2", "pool", "there", ("content", "text"))
+    config = {"data": {"init_args": data}, "evaluations": evaluations}
+    assert needs_of([config]) == [pool]
+    evaluations[0]["init_args"]["root"] = "elsewhere"
+    assert needs_of([config]) == [pool, replace(pool, root="elsewhere")]
+
+
 def test_a_copy_has_the_name_and_the_column_that_a_root_is_looked_into_for(data_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(data_folder, tmp_path / "root" / "reviews")
     need = Need("data", "reviews", local_name=None, root=str(tmp_path / "root"), column=("text", "content"))
@@ -185,6 +200,78 @@ def test_a_table_needs_what_its_cells_need_and_takes_nothing_beside(here: Here, 
     assert printed.count("data ") == printed.count("model ") == 1
     assert names(printed, "All 2 are on this machine")
     assert names(here("fetch", "--config", "table.yaml", "--config", "task.yaml", code=2), "table.yaml", "beside")
+    assert names(here("fetch", "--config", "table.yaml", "--data.keep", "0.5", code=2), "table.yaml", "--protocol")
+
+
+def test_a_table_needs_what_it_needs_under_its_protocol(
+    here: Here, data_folder: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(model_folder, tmp_path / "theirs")
+    data = {"class_path": "TextClassification", "init_args": {"dataset": str(data_folder)}}
+    (tmp_path / "task.yaml").write_text(yaml.safe_dump({"data": data, "model": {"checkpoint": str(model_folder)}}))
+    changes = [{"set": {"model.checkpoint": "./theirs"}}]
+    table = {
+        "seeds": [0],
+        "tasks": {"reviews": {"config": "task.yaml", "metric": "accuracy"}},
+        "methods": {"full": {"budgets": "none"}},
+        "protocols": {"published": {"says": "As they did.", "changes": changes}},
+    }
+    (tmp_path / "table.yaml").write_text(yaml.safe_dump(table))
+    assert "theirs" not in here("fetch", "--config", "table.yaml")
+    assert "model ./theirs: local:theirs" in here("fetch", "--config", "table.yaml", "--protocol", "published")
+    assert names(here("fetch", "--config", "table.yaml", "--protocol", "none", code=2), "none", "published")
+    assert names(here("fetch", "--config", "task.yaml", "--protocol", "published", code=2), "--protocol")
+
+
+def test_what_a_table_makes_itself_is_listed_and_what_a_command_makes_is_missing_until_it_did(
+    here: Here, data_folder: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    data = {"class_path": "TextClassification", "init_args": {"dataset": "runs/made/rows"}}
+    config = {"data": data, "model": {"checkpoint": str(model_folder)}}
+    (tmp_path / "task.yaml").write_text(yaml.safe_dump(config))
+    first = {"class_path": "LanguageModeling", "init_args": {"dataset": str(data_folder)}}
+    table = {
+        "seeds": [0],
+        "prepare": {"set": {"data": first, "model": {"checkpoint": str(model_folder)}}},
+        "made_by": {"runs/made": "make rows"},
+        "tasks": {"reviews": {"config": "task.yaml", "metric": "accuracy"}},
+        "methods": {"full": {"budgets": "none"}},
+    }
+    (tmp_path / "table.yaml").write_text(yaml.safe_dump(table))
+    listed = here("fetch", "--config", "table.yaml", "--list", code=1)
+    assert names(listed, "prepare/export: made by the table", "runs/made/rows: missing, made by `make rows`")
+    assert "downloads" not in listed, "nothing is to be had from the hub"
+    assert names(here("fetch", "--config", "table.yaml", code=1), "still to be made")
+    assert names(here("fetch", "--config", "task.yaml", code=1), "runs/made/rows: missing, and yours to make")
+    shutil.copytree(data_folder, tmp_path / "runs" / "made" / "rows")
+    assert names(here("fetch", "--config", "table.yaml"), "All 3 are on this machine", "local:rows")
+    (tmp_path / "table.yaml").write_text(yaml.safe_dump(table | {"made_by": ["make rows"]}))
+    assert names(here("fetch", "--config", "table.yaml", code=2), "made_by", "mapping")
+
+
+def test_what_lies_here_has_its_size_and_the_licence_of_its_card(
+    here: Here, data_folder: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    data = Path(shutil.copytree(data_folder, tmp_path / "rows"))
+    model = Path(shutil.copytree(model_folder, tmp_path / "tiny"))
+    (model / "README.md").write_text("---\nlicense: [mit, apache-2.0]\n---\n# A model\n")
+    (model / "notes.bin").write_bytes(bytes(90_000_000))  # not of the files that are read
+    config = {"class_path": "TextClassification", "init_args": {"dataset": str(data)}}
+    (tmp_path / "task.yaml").write_text(yaml.safe_dump({"data": config, "model": {"checkpoint": str(model)}}))
+    listed = here("fetch", "--config", "task.yaml", "--list")
+    size = sum(file.stat().st_size for file in data.iterdir()) / 1e6
+    assert f"(240 rows), {size:.1f} MB, licence unknown" in listed
+    read = of_hub.place_of(Need("model", str(model)), network=False)
+    assert read.size == sum(file.stat().st_size for file in model.iterdir() if file.suffix not in (".bin", ".md"))
+    assert f"{read.size / 1e6:.1f} MB, licence mit, apache-2.0" in listed
+
+
+def test_a_card_lies_beside_the_configurations_of_a_data_set(data_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(data_folder, tmp_path / "root" / "pool" / "en")
+    (tmp_path / "root" / "pool" / "README.md").write_text("---\nlicense: cc0-1.0\n---\n")
+    found = of_hub.place_of(Need("data", "someone/pool", "en", root=str(tmp_path / "root")), network=False)
+    assert found.licence == "cc0-1.0"
+    assert found.size == sum(file.stat().st_size for file in (tmp_path / "root" / "pool" / "en").iterdir())
 
 
 def test_a_download_that_the_disk_has_no_room_for_is_refused(tmp_path: Path) -> None:
