@@ -65,7 +65,7 @@ def read_table(file: Path) -> Table:
             name: _protocol(one, f"{file}: protocol '{name}'", tasks, methods) for name, one in named.items()
         }
     commands = given.get("made_by", {})
-    _check(
+    check(
         isinstance(commands, dict) and all(isinstance(part, str) for pair in commands.items() for part in pair),
         f"{file}: made_by must be a mapping of folders to the commands that make them.",
     )

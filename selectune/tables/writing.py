@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from selectune.common.files import atomic_file
+from selectune.common.run_files import BEFORE
 from selectune.tables.beside import Comparison, beside, compared, write_comparisons
 from selectune.tables.blocks import Block, Text
 from selectune.tables.formats import html, latex, markdown
@@ -80,7 +81,7 @@ def _before(group: Group, results: list[Result]) -> list[Block]:
     """A sentence with the metrics of an evaluation before the training; nothing of other metrics."""
     known = []
     for metric in [one.metric for one in (group, *group.further)]:
-        of_task = [result.row.get(f"test/{metric}_before") for result in results if result.cell.task == group.task]
+        of_task = [result.row.get(f"test/{metric}{BEFORE}") for result in results if result.cell.task == group.task]
         values = [float(value) for value in of_task if value is not None]
         if values:
             unit = " %" if is_fraction(metric) else ""

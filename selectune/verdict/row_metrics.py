@@ -88,7 +88,7 @@ def by_row_id(rows: Rows, name: str) -> Rows:
 def what_differs(runs: Sequence[Rows]) -> str:
     """How the rows of runs differ, in the order of their ids; empty where they are the same."""
 
-    def same(columns: Sequence[object]) -> bool:
+    def same(columns: Sequence[Any]) -> bool:
         return all(np.array_equal(columns[0], other) for other in columns[1:])
 
     # An evaluation of an earlier version has no text_hash; it must agree in the columns that it has.
