@@ -67,7 +67,7 @@ def list_cells(table: Table, cells: list[Cell], output: Path, limit: int | None,
 def forecast_of(cell: Cell) -> float | str:
     """Seconds that the verb ``estimate`` forecasts for a cell on this machine, or why it could not, in a sentence."""
     with tempfile.TemporaryDirectory() as folder:
-        config, run = Path(folder) / "config.yaml", RunFiles(Path(folder) / "run")
+        config, run = Path(folder) / f"{cell.name}.yaml", RunFiles(Path(folder) / "run")
         config.write_text(yaml.safe_dump(cell.config, sort_keys=False, allow_unicode=True), encoding="utf-8")
         command = [sys.executable, "-m", "selectune.cli", "estimate", "--config", str(config), "--output"]
         done = subprocess.run([*command, str(run.forecast.parent)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
