@@ -1,4 +1,4 @@
-"""What it gives that a process on a CPU keeps freed memory for its next batch, against glibc as it comes.
+"""Time of a step and a pass where a process on a CPU keeps freed memory for the next one, against glibc as it comes.
 
     python benchmarks/kept_memory.py --csv results/kept_memory.csv  # seven rounds, some eight minutes on two cores
     python benchmarks/kept_memory.py --rounds 3 --check             # exits with 1 where it takes longer

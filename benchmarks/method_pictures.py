@@ -84,7 +84,7 @@ def gotd(file: Path) -> None:
 
 
 def places(file: Path) -> None:
-    """What each selector that looks at embeddings keeps of the same rows."""
+    """Draw the rows that each selector by embeddings keeps of the same ones."""
     from matplotlib import pyplot
 
     random = np.random.default_rng(3)

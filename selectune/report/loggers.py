@@ -25,6 +25,7 @@ from selectune.verdict.verdict import Verdict
 
 COSTS = ("stage", "device_s", "wall_s", "flops", "examples", "tokens")  # columns of the table of costs
 OF_SELECTION = ("selector", "n_rows", "pool_rows", "rows_hash", "scorer", "source", "seed")  # of its manifest
+BOARDS: dict[str, Any] = {kind.__name__: kind for kind in (TensorBoardLogger, WandbLogger, MLFlowLogger)}
 Table = tuple[list[str], list[list[Any]]]  # columns, and rows
 
 
@@ -105,7 +106,7 @@ def log_verdict(folder: Path) -> None:
         return
     kept = read_mapping(file, "fit again", "step", "loggers")
     for place in kept["loggers"]:
-        kind = next(one for one in (TensorBoardLogger, WandbLogger, MLFlowLogger) if one.__name__ == place["class"])
+        kind = BOARDS[place["class"]]
         try:
             logger = kind(**place["init_args"])
             _log_verdict(logger, Results(folder), kept["step"])
@@ -131,8 +132,7 @@ def _place_of(logger: Logger) -> dict[str, Any] | None:
         at = {"tracking_uri": logger._tracking_uri, "experiment_name": logger._experiment_name, "run_id": logger.run_id}
     else:
         return None
-    kind = next(one for one in (TensorBoardLogger, WandbLogger, MLFlowLogger) if isinstance(logger, one))
-    return {"class": kind.__name__, "init_args": at}
+    return {"class": next(name for name, kind in BOARDS.items() if isinstance(logger, kind)), "init_args": at}
 
 
 def _log(logger: Logger, results: Results, step: int) -> None:

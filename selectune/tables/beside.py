@@ -116,7 +116,7 @@ def compared(group: Group, figures: Figures) -> list[Comparison]:
 
 
 def beside(comparisons: list[Comparison]) -> list[Block]:
-    """What is shown of the comparisons of a group with one published table; nothing where there are none."""
+    """Text and table of the comparisons of a group with one published table; nothing where there are none."""
     if not comparisons:
         return []
     columns = {one.figure.column: one.figure.unit for one in comparisons}

@@ -193,7 +193,7 @@ def mean_tasks(published: Published, tasks: Collection[str]) -> list[str]:
 
 
 def scale_to(metric: str, unit: str) -> float:
-    """What a metric of ours is multiplied with to be in the unit of a published figure."""
+    """The factor that brings a metric of ours into the unit of a published figure."""
     return {"fraction": 1.0 if unit == WHOLE else 100.0, "percent": 0.01 if unit == WHOLE else 1.0, "plain": 1.0}[
         metric_of(metric).scale
     ]

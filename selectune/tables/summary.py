@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from selectune.common.files import write_json
-from selectune.tables.grid import NO_BUDGET, RANDOM
+from selectune.tables.grid import NO_BUDGET, RANDOM, Cell
 from selectune.tables.results import Result, write_rows
 from selectune.tables.verdicts import compare, judge_method
 from selectune.verdict.evidence import ARMS
@@ -145,21 +146,38 @@ def _line(results: list[Result], beside: dict[str, list[Result]]) -> Line:
         given: list[Any] = [result.row[name] for result in results]
         return None if None in given else float(np.mean(given))
 
+    return line_of(
+        cell,
+        values,
+        mean,
+        versus_random=None if cell.method == RANDOM else compare(results, beside.get(RANDOM, [])),
+        match=Match(cell.match, cell.by, compare(beside.get(cell.match, []), results)) if cell.match else None,
+        warned=tuple(result.row["warnings"] for result in results if result.row["warnings"]),
+        verdict=judge_method(results, beside),
+        n_rows=rows.pop() if len(rows := {result.judged.n_rows for result in results}) == 1 else None,
+    )
+
+
+def line_of(cell: Cell, values: list[float], cost: Callable[[str], float | None], **more: Any) -> Line:
+    """The line of a method.
+
+    Args:
+        cell: one of the method.
+        values: of the metric, by seed.
+        cost: from the name of a column of ``table.csv``; None where it is unknown.
+        more: further fields.
+    """
     return Line(
         method=cell.method,
         budget=cell.budget,
         mean=float(np.mean(values)),
         sd=float(np.std(values, ddof=1)) if len(values) > 1 else None,
         n=len(values),
-        tokens=mean("tokens_trained_on") or 0.0,
-        flops=mean("total_flops"),
-        selection_flops=mean("selection_flops"),
-        device_s=mean("total_device_s"),
-        versus_random=None if cell.method == RANDOM else compare(results, beside.get(RANDOM, [])),
-        match=Match(cell.match, cell.by, compare(beside.get(cell.match, []), results)) if cell.match else None,
-        warned=tuple(result.row["warnings"] for result in results if result.row["warnings"]),
-        verdict=judge_method(results, beside),
-        n_rows=rows.pop() if len(rows := {result.judged.n_rows for result in results}) == 1 else None,
+        tokens=cost("tokens_trained_on") or 0.0,
+        flops=cost("total_flops"),
+        selection_flops=cost("selection_flops"),
+        device_s=cost("total_device_s"),
+        **more,
     )
 
 

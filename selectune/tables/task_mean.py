@@ -8,7 +8,7 @@ import numpy as np
 
 from selectune.tables.grid import NO_BUDGET, RANDOM
 from selectune.tables.results import Result
-from selectune.tables.summary import Group, Line, with_corrected
+from selectune.tables.summary import Group, Line, line_of, with_corrected
 from selectune.verdict.intervals import Difference, difference_of_seeds
 from selectune.verdict.metric_kinds import MEAN, metric_of
 
@@ -56,25 +56,14 @@ def _means(of: OfTasks) -> dict[int, float]:
 
 def _line(of: OfTasks, random: OfTasks | None) -> Line:
     means = _means(of)
-    values = list(means.values())
     cell = next(iter(next(iter(of.values())).values())).cell
 
     def total(name: str) -> float | None:
         given = [[by_seed[seed].row[name] for seed in means] for by_seed in of.values()]
         return None if any(None in some for some in given) else float(sum(np.mean(some) for some in given))
 
-    return Line(
-        method=cell.method,
-        budget=cell.budget,
-        mean=float(np.mean(values)),
-        sd=float(np.std(values, ddof=1)) if len(values) > 1 else None,
-        n=len(values),
-        tokens=total("tokens_trained_on") or 0.0,
-        flops=total("total_flops"),
-        selection_flops=total("selection_flops"),
-        device_s=total("total_device_s"),
-        versus_random=None if cell.method == RANDOM or random is None else _difference(means, _means(random)),
-    )
+    gap = None if cell.method == RANDOM or random is None else _difference(means, _means(random))
+    return line_of(cell, list(means.values()), total, versus_random=gap)
 
 
 def _difference(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Difference | None:

@@ -87,7 +87,7 @@ class Judged:
         return self.evaluated.get(f"{name}{BEFORE}" if last.endswith(BEFORE) else name, {})
 
     def n_rows_of(self, metric: Metric) -> int | None:
-        """How many rows a metric is of; None where that is unknown."""
+        """Number of rows that a metric is of; None where that is unknown."""
         if "/" not in metric.name:
             return self.n_rows
         rows = as_tested(metric.name, self.rows_of(metric))[1]

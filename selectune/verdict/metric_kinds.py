@@ -1,4 +1,4 @@
-"""What a metric is by its name: the scale of its values, and whether more of it is better."""
+"""Metrics by their names: the scale of their values, and whether more of them is better."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def by_row_id(rows: Rows, name: str) -> Rows:
 
 
 def what_differs(runs: Sequence[Rows]) -> str:
-    """How the rows of runs differ, in the order of their ids; empty where they are the same."""
+    """A sentence on what differs between the rows of runs, in the order of their ids; empty where they are the same."""
 
     def same(columns: Sequence[Any]) -> bool:
         return all(np.array_equal(columns[0], other) for other in columns[1:])
