@@ -87,7 +87,9 @@ def write_evaluated(folder: Path, arguments: dict[str, Any]) -> None:
     column = arguments.get("local_text_column", arguments.get("text_column", "text"))
     columns: dict[str, list] = {name: texts for name in (*fields, "prompt", column)}
     columns[arguments.get("kind_column") or "kind"] = ["toxic" if label else "nontoxic" for label in labels]
-    n_labels = len(arguments.get("labels", [0, 1]))
+    n_labels = len(labels_of := arguments.get("labels", [0, 1]))
+    if isinstance(labels_of, str):  # a column of each row's own
+        n_labels, columns[labels_of] = 2, [[text[:9], text[9:] or "."] for text in texts]
     columns[arguments.get("label_column", "label")] = [row % n_labels for row in range(len(texts))]
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table(columns), folder / f"{arguments.get('split') or 'train'}.parquet")

@@ -140,6 +140,8 @@ def rows_of(
     if name not in source.splits:
         raise DataError(f"{source.described} has no split '{name}'; it has {', '.join(source.splits)}.")
     found = source.splits[name]
+    if any("." in column for column in columns if column not in found.column_names):
+        found = found.flatten()  # a list within a column: choices.text
     for column in columns:
         if column not in found.column_names:
             raise DataError(

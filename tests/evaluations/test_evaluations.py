@@ -67,6 +67,62 @@ def test_zero_shot_decides_by_the_likelihood_of_labels(model: CausalModel, revie
     assert found.metrics["majority_accuracy"] >= 0.5
 
 
+@pytest.mark.parametrize("own", ["list", "columns"])
+def test_zero_shot_decides_among_the_choices_of_each_row(model: CausalModel, tmp_path: Path, own: str) -> None:
+    texts, _ = sentences(9, seed=6)
+    choices = [[f"{GOOD[row % 3]} film", f"{BAD[row % 3]}", f"{GOOD[(row + 1) % 3]}"] for row in range(9)]
+    table: dict[str, Any] = {"text": texts, "answer": ["ABC"[row % 3] for row in range(9)]}
+    if own == "list":  # as many as each has: every third row has two
+        choices = [few[: 2 if row % 3 == 0 else 3] for row, few in enumerate(choices)]
+        table["choices"] = [{"text": few, "label": ["A", "B", "C"][: len(few)]} for few in choices]
+        labels: str | list[str] = "choices.text"
+    else:
+        table |= {f"choice{i}": [few[i] for few in choices] for i in range(3)}
+        labels = ["{choice0}", "{choice1}", "{choice2}"]
+    pq.write_table(pa.table(table), tmp_path / "exam.parquet")
+    made = ZeroShot(str(tmp_path / "exam.parquet"), "{text} is", labels, label_column="answer")
+    made.check(None)
+    found = made.run(model)
+    assert made.choices == choices
+    assert made.true.tolist() == [row % 3 for row in range(9)]
+    for row, (text, few) in enumerate(zip(texts, choices)):
+        sums = np.array([harness(model, f"{text} is", f" {choice}") for choice in few])
+        alone = np.array([harness(model, " is", f" {choice}") for choice in few])
+        told = [found.rows[f"log_probability_{i}"][row] for i in range(3)]
+        np.testing.assert_allclose(told, [*sums, *[np.nan] * (3 - len(few))], atol=1e-4)
+        decisions = {"": sums, "_norm": sums / [len(choice) for choice in few], "_calibrated": sums - alone}
+        for name, values in decisions.items():
+            assert found.rows[f"prediction_accuracy{name}"][row] == values.argmax()
+    other = ZeroShot(
+        str(tmp_path / "exam.parquet"), "{text} is", ["{text}", "{answer}"], label_column="answer", max_rows=9
+    )
+    with mistake(DataError, "class 2", "has 2 labels"):
+        other.check(None)
+    assert other.key != made.key
+
+
+@pytest.mark.parametrize(
+    ("template", "labels", "rows", "told"),
+    [
+        ("{text", LABELS, {}, ("'{text'", "brace")),
+        ("{text}", ["{}", "b"], {}, ("'{}' of", "brace")),
+        ("{text}", "endings", {}, ("no column 'endings'",)),
+        ("{text}", "text", {}, ("'text' holds 'one'", "row 0", "list of choices")),
+        ("{text}", "choices", {"choices": [["a", "b"], ["a", "a"]]}, ("['a', 'a']", "row 1")),
+        ("{text}", LABELS, {"label": ["A", "1"]}, ("'1' in its row 1", "of one kind")),
+        ("{text}", LABELS, {"label": ["0", "good"]}, ("'good' in its row 1", "numbers from 0 on")),
+        ("{text}", LABELS, {"label": [None, 1]}, ("None in its row 0",)),
+        ("{text}", LABELS, {"label": [1, -1]}, ("class -1 in its row 1",)),
+    ],
+)  # fmt: skip
+def test_choices_and_classes_that_are_none_are_refused(
+    tmp_path: Path, template: str, labels: Any, rows: dict[str, list], told: tuple[str, ...]
+) -> None:
+    pq.write_table(pa.table({"text": ["one", "two"], "label": [0, 1]} | rows), tmp_path / "rows.parquet")
+    with mistake(DataError, *told):
+        ZeroShot(str(tmp_path / "rows.parquet"), template, labels).check(None)
+
+
 def test_perplexity_is_of_all_tokens_together(model: CausalModel, reviews: Path) -> None:
     made = Perplexity(str(reviews), max_length=8)
     made.check(None)
