@@ -10,6 +10,8 @@ import numpy as np
 from selectune.common.run_files import BEFORE
 from selectune.report.numbers import SPACE, count, share
 from selectune.verdict.judge import HEADLINES
+from selectune.verdict.metric_kinds import kind_of
+from selectune.verdict.row_metrics import OF_PROMPTS
 
 METRIC_NAMES = {
     "accuracy": "Accuracy",
@@ -96,15 +98,17 @@ def cut(name: str, width: int = 40) -> str:
 
 def metric_name(name: str) -> str:
     """The metric "test/accuracy" in words: "Accuracy"; of a further split or an evaluation with its name after it."""
-    short = _short(name)
-    more = [part for part in name.split("/")[:-1] if part not in SPLITS]
+    short, last = _short(name), name.rpartition("/")[2].removesuffix(BEFORE)
+    more = [] if last == short else [f"{last.removesuffix(f'_{short}')} prompts"]
+    more += [part for part in name.split("/")[:-1] if part not in SPLITS]
     more += ["before the training"] if name.endswith(BEFORE) else []
     return ", ".join([METRIC_NAMES.get(short, short), *more])
 
 
 def _short(name: str) -> str:
-    """A metric without its split, and before the training as after it."""
-    return name.rpartition("/")[2].removesuffix(BEFORE)
+    """A metric without its split, before the training as after it, and of one kind of prompts as of all."""
+    kind = kind_of(name)
+    return kind if kind in OF_PROMPTS else name.rpartition("/")[2].removesuffix(BEFORE)
 
 
 def metric(name: str, value: float | None) -> str:

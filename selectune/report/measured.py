@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from selectune.common.run_files import BEFORE
 from selectune.costs.record import CostRecord, rows_evaluated
 from selectune.report.numbers import count
-from selectune.verdict.intervals import interval_of_metric
-from selectune.verdict.row_metrics import Rows
+from selectune.verdict.intervals import Difference, interval_of_metric, paired_difference
+from selectune.verdict.row_metrics import Rows, as_tested
 
 ONE_SEED = "The intervals are over held-out rows, of one seed: another seed may differ by more."
 ANSWERS = {"has_ans": "with an answer", "no_ans": "without an answer"}  # the questions that such a metric is of
@@ -23,12 +24,14 @@ class Measured:
         value: as it was measured.
         n_rows: of the split, None when unknown.
         bounds: of the 95 % interval over these rows; None where the metric does not follow from scores of rows.
+        change: of an evaluation, by the training: its difference to the same rows before; None where that is unknown.
     """
 
     name: str
     value: float
     n_rows: int | None
     bounds: tuple[float, float] | None = None
+    change: Difference | None = None
 
     @property
     def rows(self) -> str:
@@ -54,6 +57,7 @@ def measured(
     scores: Rows,
     records: Sequence[CostRecord],
     evaluated: Mapping[str, int] | None = None,
+    evaluations: Mapping[str, Rows] | None = None,
 ) -> dict[str, Measured]:
     """The metrics of a run on the validation split and on held-out data, by name.
 
@@ -61,7 +65,8 @@ def measured(
         metrics: of ``metrics.csv``.
         scores: columns of ``test_scores.parquet``.
         records: of the ledger, without repeated work.
-        evaluated: rows of each evaluation, by the prefix of its metrics; of earlier versions' runs the ledger has them.
+        evaluated: rows of each split, by the prefix of its metrics; of earlier versions' runs the ledger has them.
+        evaluations: columns of the rows of each evaluation of a language model, as `read_evaluations` gives them.
 
     Raises:
         UserError: the scores of the held-out rows are damaged.
@@ -81,6 +86,27 @@ def measured(
     found = {}
     for name in names:
         split, _, short = name.rpartition("/")
+        if tried := _evaluation_of(name, evaluations or {}):
+            found[name] = _of_evaluation(name, metrics[name], *tried)
+            continue
         bounds = interval_of_metric(short, [scores], metrics[name]) if split == "test" else None
         found[name] = Measured(name, metrics[name], n_rows.get(split), bounds)
     return found
+
+
+def _evaluation_of(name: str, evaluations: Mapping[str, Rows]) -> tuple[Rows, Rows] | None:
+    """The rows of the evaluation that a metric is of, and those of the same before the training, empty of a metric
+    that is itself from before; None where it is of none."""
+    split, _, short = name.removeprefix("test/").rpartition("/")
+    if short.endswith(BEFORE):
+        rows, before = evaluations.get(f"{split}{BEFORE}"), None
+    else:
+        rows, before = evaluations.get(split), evaluations.get(f"{split}{BEFORE}")
+    return (rows, before or {}) if name.startswith("test/") and rows else None
+
+
+def _of_evaluation(name: str, value: float, rows: Rows, before: Rows) -> Measured:
+    """A metric of an evaluation, over the rows that it is of (the toxic prompts alone), and what the training did."""
+    bounds = interval_of_metric(name, [rows], value)
+    change = paired_difference(name, {0: rows}, {0: before}) if before and bounds else None
+    return Measured(name, value, len(as_tested(name, rows)[1]["row_id"]), bounds, change)

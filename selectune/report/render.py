@@ -15,6 +15,7 @@ from selectune.report.run_data import STAGE_NAMES
 from selectune.report.verdict_section import change, measured_over, over
 from selectune.verdict import prose
 from selectune.verdict.evidence import FAIR
+from selectune.verdict.metric_kinds import metric_of
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -37,6 +38,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "arm_name": prose.arm_name,
     "capital": labels.capital,
     "change": change,
+    "change_of": lambda one: change(metric_of(one.name), one.change),
     "measured_over": measured_over,
     "metric_name": labels.metric_name,
     "name_of_metric": prose.metric_name,

@@ -25,7 +25,7 @@ from selectune.report.measured import Measured, measured
 from selectune.report.numbers import flop, seconds
 from selectune.verdict.expected import Expected
 from selectune.verdict.judge import judge
-from selectune.verdict.row_metrics import read_rows
+from selectune.verdict.row_metrics import read_evaluations, read_rows
 from selectune.verdict.verdict import Verdict
 
 STAGE_NAMES: dict[Stage, str] = {
@@ -161,9 +161,9 @@ class RunData:
     @cached_property
     def measured(self) -> dict[str, Measured]:
         """Its metrics on the validation split and on held-out data, with what they were measured on."""
-        outcome = TrainingOutcome.read(self.run_dir)
-        scores = read_rows(RunFiles(self.run_dir).row_metrics)
-        return measured(self.metrics, scores, self.costs.kept, outcome.evaluated if outcome else None)
+        files, outcome = RunFiles(self.run_dir), TrainingOutcome.read(self.run_dir)
+        scores, evaluations = read_rows(files.row_metrics), read_evaluations(files.evaluations)
+        return measured(self.metrics, scores, self.costs.kept, outcome.evaluated if outcome else None, evaluations)
 
     @cached_property
     def verdict(self) -> Verdict | None:

@@ -14,7 +14,7 @@ from selectune.costs.record import rows_evaluated
 from selectune.costs.saving import Saving
 from selectune.costs.uninterrupted import uninterrupted
 from selectune.verdict.evidence import Cost, Metric
-from selectune.verdict.row_metrics import Rows, always_largest, as_tested, read_rows, row_values
+from selectune.verdict.row_metrics import Rows, always_largest, as_tested, read_evaluations, read_rows, row_values
 
 DAMAGED = "run it again into a new folder"
 
@@ -71,7 +71,7 @@ class Judged:
             pool_rows=saving.pool_rows,
             cost=Cost(flops, device_s),
             rows=rows,
-            evaluated={file.stem: read_rows(file) for file in sorted(files.evaluations.glob("*.parquet"))},
+            evaluated=read_evaluations(files.evaluations),
             failed=outcome is not None and outcome.not_finite is not None,
             cost_of_all_rows=None if full == (None, None) else Cost(*full, estimated=saving.flops.full_is_estimated),
             classes=_class_names(files),

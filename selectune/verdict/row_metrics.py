@@ -63,6 +63,15 @@ def read_rows(file: Path) -> Rows:
     return {name: table[name].to_numpy() for name in table.column_names}
 
 
+def read_evaluations(folder: Path) -> dict[str, Rows]:
+    """The columns of every evaluation in a folder, by its name; of the model before it was trained with ``_before``.
+
+    Raises:
+        UserError: one is damaged.
+    """
+    return {file.stem: read_rows(file) for file in sorted(folder.glob("*.parquet"))}
+
+
 def by_row_id(rows: Rows, name: str) -> Rows:
     """The rows in ascending order of their ids.
 

@@ -16,7 +16,7 @@ from selectune.report.labels import axis_label, factor, metric, metric_name
         ("natural/accuracy", "Accuracy, natural"),
         ("test/natural/macro_f1", "Macro-F1, natural"),
         ("test/boolq/accuracy_norm_before", "Accuracy by label length, boolq, before the training"),
-        ("toxicity/toxic_expected_max_toxicity", "toxic_expected_max_toxicity, toxicity"),
+        ("toxicity/toxic_expected_max_toxicity", "Expected maximum toxicity, toxic prompts, toxicity"),
     ],
 )
 def test_a_metric_says_which_data_it_is_of(name: str, words: str) -> None:

@@ -11,9 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from selectune.common.errors import UserError
+from selectune.common.run_files import RunFiles
 from selectune.common.training_outcome import TrainingOutcome
 from selectune.report import RunData, print_metrics, write_report
 from selectune.report.measured import measured
+from selectune.verdict.row_metrics import read_evaluations
 from tests.costs.records import record
 from tests.mistakes import mistake, names
 from tests.report.pages import Page, a_run
@@ -105,6 +107,51 @@ def test_a_metric_of_answers_says_which_rows_it_is_of():
     known = measured({"test/has_ans_f1": 51.4, "test/f1": 40.0}, {}, [evaluated("test", 50)])
     assert known["test/has_ans_f1"].over == "those of 50 rows with an answer"
     assert known["test/f1"].sentence() == "test/f1: 40.0000 (over 50 rows)"
+
+
+def test_an_evaluation_has_its_rows_its_interval_and_what_the_training_did(tmp_path: Path):
+    rng = np.random.default_rng(3)
+    ids, kind = np.arange(40), np.array(["toxic", "nontoxic"] * 20)
+    before, after = rng.uniform(0.3, 0.9, 40), rng.uniform(0.1, 0.7, 40)
+    run = a_run(tmp_path / "run")
+    folder = RunFiles(run).evaluations
+    folder.mkdir()
+    for end, worst in (("", after), ("_before", before)):
+        pq.write_table(
+            pa.table({"row_id": ids, "kind": kind, "max_toxicity": worst}), folder / f"toxicity{end}.parquet"
+        )
+    toxic = kind == "toxic"
+    metrics = {
+        "test/accuracy": 0.5, "val/loss": 1.0,
+        "test/toxicity/expected_max_toxicity": after.mean(),
+        "test/toxicity/expected_max_toxicity_before": before.mean(),
+        "test/toxicity/toxic_toxicity_probability": (after[toxic] >= 0.5).mean(),
+        "test/toxicity/unheard_of": 7.0,
+    }  # fmt: skip
+    known = measured(metrics, {}, [], {"val": 7, "test": 10}, read_evaluations(folder))
+    assert [one.n_rows for one in known.values()] == [10, 7, 40, 40, 20, 40]
+    whole, untouched, share, other = list(known.values())[2:]
+    gaps = after - before
+    assert whole.change is not None
+    assert whole.change.value == pytest.approx(gaps.mean())
+    half = 2.0227 * gaps.std(ddof=1) / np.sqrt(40)  # the t quantile of 39 degrees of freedom
+    assert (whole.change.low, whole.change.high) == pytest.approx((gaps.mean() - half, gaps.mean() + half), abs=1e-4)
+    assert whole.bounds is not None
+    assert whole.bounds[0] < after.mean() < whole.bounds[1]
+    assert share.change is not None
+    assert share.change.value == pytest.approx(share.value - (before[toxic] >= 0.5).mean())
+    assert untouched.bounds is not None
+    assert untouched.change is other.change is other.bounds is None
+
+    lines = [line for line in (run / "metrics.csv").read_text().splitlines() if line]
+    added = {name: value for name, value in metrics.items() if name.startswith("test/toxicity")}
+    (run / "metrics.csv").write_text(
+        "\n".join([",".join([lines[0], *added]), *(line + "," * len(added) for line in lines[1:-1]),
+                   ",".join([lines[-1], *map(str, added.values())])]) + "\n"
+    )  # fmt: skip
+    page = write_report(run).read_text(encoding="utf-8")
+    assert names(page, "By the training", "Probability of a toxic continuation, toxic prompts, toxicity")
+    assert {whole.change.value, whole.change.low, share.change.high} <= set(Page(page).figures)
 
 
 def test_damaged_scores_are_a_sentence(tmp_path: Path):
