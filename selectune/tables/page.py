@@ -9,6 +9,7 @@ from itertools import zip_longest
 from selectune.report.numbers import count, flop, seconds, share
 from selectune.tables.blocks import Block, Bullets, Cells, Heading, Picture, Text
 from selectune.tables.grid import NO_BUDGET, RANDOM
+from selectune.tables.published import UNTOUCHED
 from selectune.tables.results import Result
 from selectune.tables.summary import Group, Line, is_fraction
 from selectune.verdict.intervals import LEVEL, Difference
@@ -37,6 +38,8 @@ READING = (
     "says each in a sentence with all its differences. What others are compared with is not judged.",
     "**Device time** is that of the processor while other runs shared it, and a stored signal's is that of the run "
     "that made it: look at FLOPs first.",
+    f"**`{UNTOUCHED}`**, where it is there, is the model that all start from, tried before it was trained; p is not "
+    "corrected for it.",
     "An interval that holds 0 says that the table does not tell the two apart.",
 )
 READING_PUBLISHED = (
@@ -109,8 +112,10 @@ def cells_of(group: Group) -> list[list[str]]:
     first, _, *others = HEADINGS
     columns = [_cells(group.metric, line) for line in group.lines]
     for further in reversed(group.further):
-        for cells, line in zip(columns, further.lines):
-            cells.insert(2, _mean(further.metric, line))
+        of_method = {line.method: line for line in further.lines}
+        for cells, line in zip(columns, group.lines):
+            other = of_method.get(line.method)
+            cells.insert(2, UNKNOWN if other is None else _mean(further.metric, other))
     return [[first, *names, *others], *columns]
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from selectune.common.errors import UserError
 from selectune.verdict.metric_kinds import MEAN, REDUCTION, kind_of, metric_of
 
+UNTOUCHED = "untouched"  # the line of the model before it was trained
 COLUMNS = ("paper", "table", "setting", "row", "column", "value", "sd", "unit", "source")
 CAVEAT = "caveat"  # a column more, which files may lack
 WHOLE = "of 1"  # the unit of fractions that are not in per cent
@@ -31,9 +32,10 @@ class Published:
             some have one.
         table: of the paper.
         tasks: columns of the published table, by task of ours; of a task with several metrics by metric of it.
-        methods: rows of the published table, by method of ours.
+        methods: rows of the published table, by method of ours, ``untouched`` being the model before it was trained.
         setting: of the published table, where it has several; or those of single budgets, by budget.
         mean: its column with the mean over the tasks that are named, or else over all of ours.
+        untouched: setting of the figures of the untouched model, where that is another.
     """
 
     figures: str
@@ -42,6 +44,7 @@ class Published:
     methods: Mapping[str, str] = field(default_factory=dict)
     setting: str | Mapping[Any, str] = ""
     mean: str = ""
+    untouched: str = ""
 
     def columns(self, task: str, headline: str) -> Mapping[str, str]:
         """Columns of the published table, by metric of a task of ours; none where it names none."""
@@ -51,10 +54,13 @@ class Published:
     @property
     def settings(self) -> list[str]:
         """Those that it names; one that is empty where the published table has one alone."""
-        return [self.setting] if isinstance(self.setting, str) else list(self.setting.values())
+        of_budgets = [self.setting] if isinstance(self.setting, str) else list(self.setting.values())
+        return [*of_budgets, *filter(None, [self.untouched])]
 
-    def setting_at(self, budget: str) -> str | None:
-        """The setting that belongs to a budget of ours; None where none does."""
+    def setting_at(self, budget: str, method: str) -> str | None:
+        """The setting that belongs to a budget of ours and a method; None where none does."""
+        if method == UNTOUCHED and self.untouched:
+            return self.untouched
         if isinstance(self.setting, str):
             return self.setting
         return {str(name): setting for name, setting in self.setting.items()}.get(budget)
@@ -97,7 +103,7 @@ class Figures:
             method: of ours.
         """
         column = self.published.mean if metric == MEAN else self.published.columns(task, headline).get(metric)
-        setting, row = self.published.setting_at(budget), self.published.methods.get(method)
+        setting, row = self.published.setting_at(budget, method), self.published.methods.get(method)
         return None if None in (column, setting, row) else self.by_place.get((setting or "", column or "", row or ""))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from selectune.tables.config_checks import check, fields_of
 from selectune.tables.grid import Method, Task
-from selectune.tables.published import Published
+from selectune.tables.published import UNTOUCHED, Published
 from selectune.verdict.metric_kinds import REDUCTION
 
 
@@ -30,7 +30,8 @@ def _published(given: Any, where: str, tasks: Mapping[str, Task], methods: Mappi
         )
     made = Published(**values)
     check(isinstance(made.mean, str), f"{where}: mean must be the name of a column, not {made.mean!r}.")
-    for kind, mapping, known in (("task", made.tasks, tasks), ("method", made.methods, methods)):
+    check(isinstance(made.untouched, str), f"{where}: untouched must be a setting, not {made.untouched!r}.")
+    for kind, mapping, known in (("task", made.tasks, tasks), ("method", made.methods, [*methods, UNTOUCHED])):
         check(
             isinstance(mapping, Mapping) and (mapping or (kind == "task" and made.mean)),
             f"{where} has no {kind}s; say which figures belong to which.",

@@ -11,7 +11,9 @@ import numpy as np
 
 from selectune.common.files import write_json
 from selectune.tables.grid import NO_BUDGET, RANDOM, Cell
+from selectune.tables.published import UNTOUCHED
 from selectune.tables.results import Result, write_rows
+from selectune.tables.untouched import untouched
 from selectune.tables.verdicts import compare, judge_method
 from selectune.verdict.evidence import ARMS
 from selectune.verdict.intervals import Difference, corrected
@@ -97,8 +99,11 @@ class Group:
 
 
 def summarise(results: list[Result]) -> list[Group]:
-    """All groups that have a done cell, in the order of the results, with further metrics of tasks that have some."""
-    groups = []
+    """All groups that have a done cell, in the order of the results, with further metrics of tasks that have some.
+
+    The untouched model comes first where it was evaluated.
+    """
+    results, groups = [*untouched(results), *results], []
     for group in of_one_metric(results):
         own = [result for result in results if result.cell.task == group.task]
         others = [by_metric(own, metric) for metric in own[0].cell.further]
@@ -109,7 +114,8 @@ def summarise(results: list[Result]) -> list[Group]:
 
 def by_metric(results: list[Result], metric: str) -> list[Group]:
     """The groups of results by another metric than their tasks' own, without verdicts."""
-    groups = of_one_metric([result.by(metric) for result in results])
+    known = [result for result in results if result.cell.method != UNTOUCHED or f"test/{metric}" in result.row]
+    groups = of_one_metric([result.by(metric) for result in known])
     return [replace(group, lines=[replace(line, verdict=None) for line in group.lines]) for group in groups]
 
 
@@ -133,14 +139,16 @@ def of_one_metric(results: list[Result]) -> list[Group]:
 
 def with_corrected(lines: list[Line]) -> list[Line]:
     """The lines, their p corrected for how many methods are compared with random rows."""
-    adjusted = iter(corrected([line.versus_random for line in lines if line.versus_random is not None]))
-    return [line if line.versus_random is None else replace(line, versus_random=next(adjusted)) for line in lines]
+    gaps = {line.method: line.versus_random for line in lines if line.versus_random and line.method != UNTOUCHED}
+    adjusted = dict(zip(gaps, corrected(list(gaps.values()))))
+    return [replace(line, versus_random=adjusted.get(line.method, line.versus_random)) for line in lines]
 
 
 def _line(results: list[Result], beside: dict[str, list[Result]]) -> Line:
     """The line of a method, with `beside` being the results of each method of the group."""
     values = [result.headline for result in results]
     cell = results[0].cell
+    metric = metric_of(cell.metric)
 
     def mean(name: str) -> float | None:
         given: list[Any] = [result.row[name] for result in results]
@@ -154,7 +162,7 @@ def _line(results: list[Result], beside: dict[str, list[Result]]) -> Line:
         match=Match(cell.match, cell.by, compare(beside.get(cell.match, []), results)) if cell.match else None,
         warned=tuple(result.row["warnings"] for result in results if result.row["warnings"]),
         verdict=judge_method(results, beside),
-        n_rows=rows.pop() if len(rows := {result.judged.n_rows for result in results}) == 1 else None,
+        n_rows=rows.pop() if len(rows := {result.judged.n_rows_of(metric) for result in results}) == 1 else None,
     )
 
 

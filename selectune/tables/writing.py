@@ -6,16 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from selectune.common.files import atomic_file
-from selectune.common.run_files import BEFORE
 from selectune.tables.beside import Comparison, beside, compared, write_comparisons
-from selectune.tables.blocks import Block, Text
 from selectune.tables.formats import html, latex, markdown
 from selectune.tables.grid import Cell, Table
-from selectune.tables.page import metric_text, page
+from selectune.tables.page import page
 from selectune.tables.plot import draw
 from selectune.tables.published import Figures, mean_tasks
 from selectune.tables.results import Result, read_result, write_csv
-from selectune.tables.summary import Group, by_metric, is_fraction, summarise, write_summary, write_verdicts
+from selectune.tables.summary import Group, by_metric, summarise, write_summary, write_verdicts
 from selectune.tables.task_mean import mean_over_tasks
 from selectune.verdict.metric_kinds import REDUCTION
 
@@ -50,10 +48,7 @@ def write_table(table: Table, cells: list[Cell], output: Path) -> list[Result]:
     if table.published:
         every = [one for of_group in found for some in of_group for one in some]
         write_comparisons(every, output / "published.csv", table.protocol)
-    under = [
-        [*_before(group, sound), *(block for some in of_group for block in beside(some))]
-        for group, of_group in zip(groups, found)
-    ]
+    under = [[block for some in of_group for block in beside(some)] for of_group in found]
     prepared = next((result for result in done if result.cell.keeps_models), None)
     rows = sum(not cell.keeps_models for cell in cells)
     blocks = page(groups, prepared, len(results), rows, table.budget, picture, under, table.protocol_told)
@@ -75,15 +70,3 @@ def _compared(group: Group, figures: Figures, results: list[Result]) -> list[Com
                 lines = [replace(line, versus_random=None) for line in one.lines]
                 found += compared(replace(group, lines=[], further=(replace(one, lines=lines),)), figures)
     return found
-
-
-def _before(group: Group, results: list[Result]) -> list[Block]:
-    """A sentence with the metrics of an evaluation before the training; nothing of other metrics."""
-    known = []
-    for metric in [one.metric for one in (group, *group.further)]:
-        of_task = [result.row.get(f"test/{metric}{BEFORE}") for result in results if result.cell.task == group.task]
-        values = [float(value) for value in of_task if value is not None]
-        if values:
-            unit = " %" if is_fraction(metric) else ""
-            known.append(f"{metric} was {metric_text(metric, sum(values) / len(values))}{unit}")
-    return [Text(f"Before the training, {', '.join(known)}.")] if known else []

@@ -16,7 +16,7 @@ from selectune.tables.beside import Comparison, beside, compared, write_comparis
 from selectune.tables.blocks import Block, Bullets, Cells, Heading, Text
 from selectune.tables.formats import SYMBOLS, html, latex, markdown
 from selectune.tables.grid import NO_BUDGET, Cell
-from selectune.tables.page import page
+from selectune.tables.page import cells_of, page
 from selectune.tables.published import COLUMNS, Figures, Published, check_figures, read_published
 from selectune.tables.reading import read_table
 from selectune.tables.results import Result
@@ -129,6 +129,39 @@ def test_a_method_without_a_budget_stands_beside_the_figures_of_each(figures: Fi
     assert [one.figure.value for one in found if one.group.metric == TOXIC] == [0.45, 0.41]
 
 
+def test_the_untouched_model_stands_beside_the_figures_of_its_own_setting(tmp_path: Path) -> None:
+    before = {f"{name}_before": value for name, value in ((TOXIC, 0.9), (WEB, 34.0))}  # LIKELY was not measured then
+    results = [
+        replace(one, row=one.row | {f"test/{name}": value for name, value in before.items()},
+                judged=replace(one.judged, metrics={**one.judged.metrics, **before}))
+        for one in toxicity()
+    ]  # fmt: skip
+    lines = [*LINES, ("0", "GPT", "EMT", "0.62", "of 1"), ("0", "GPT", "PPL", "34.2", "perplexity")]
+    published = replace(BY_METRIC, methods={"untouched": "GPT", "gotd": "Ours"}, untouched="0")
+    figures = read_published(published, file_of(tmp_path, lines))
+    groups = summarise(results)
+    for group in groups:
+        first, *others = group.lines
+        assert (first.method, first.n, first.flops, first.verdict) == ("untouched", 2, 0.0, None)
+        assert first.mean == pytest.approx(0.9)
+        assert first.versus_random is not None
+        assert first.versus_random.value == pytest.approx(0.9 - 0.755)
+        assert first.versus_random.p_holm is None
+        assert others[1].versus_random is not None
+        assert others[1].versus_random.p_holm == others[1].versus_random.p, "one method alone is compared"
+        heads, *cells = cells_of(group)
+        assert heads[1:4] == [TOXIC, f"{LIKELY} (%)", WEB]
+        assert [row[2] for row in cells] == ["–", "50.0 ± 0.0", "25.0 ± 0.0"]
+        assert cells[0][:6] == ["untouched", "0.9 ± 0", "–", "34 ± 0", "2", "0"]
+    found = {(one.group.metric, one.line.method): one.figure.value for one in compared(groups[0], figures)}
+    assert found == {
+        (TOXIC, "untouched"): 0.62, (TOXIC, "gotd"): 0.45, (LIKELY, "gotd"): 0.36, (WEB, "untouched"): 34.2,
+        (WEB, "gotd"): 33.0,
+    }  # fmt: skip
+    named = runs("toxicity", "untouched", "10000", {0: {TOXIC: 0.5, LIKELY: 0.5, WEB: 30.0}})
+    assert [line.method for line in summarise(results + named)[0].lines] == ["random", "gotd", "untouched"]
+
+
 def test_the_difference_is_ours_less_theirs_in_the_unit_of_theirs(tmp_path: Path) -> None:
     published = replace(BY_METRIC, tasks={"toxicity": {LIKELY: "P"}}, setting="10K")
     of_one = read_published(published, file_of(tmp_path, LINES))
@@ -143,7 +176,7 @@ def test_the_difference_is_ours_less_theirs_in_the_unit_of_theirs(tmp_path: Path
         assert row["versus_random"] == pytest.approx(scale * -0.25)
         assert row["low"] <= row["versus_random"] <= row["high"]
         assert row["n"] == 2
-        assert row["n_rows"] == 500
+        assert row["n_rows"] is None, "the test split's rows are not those of an evaluation"
 
 
 def test_p_is_that_of_the_metric_corrected_among_its_methods() -> None:

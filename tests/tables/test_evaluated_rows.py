@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +166,25 @@ def test_without_the_file_the_metric_is_compared_over_seeds(write: Callable[[str
     )
     assert found is not None
     assert found.over == "seeds"
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_untouched_model_is_compared_row_by_row(metric: str, write: Callable[[str], Write]) -> None:
+    after, before = rows_of("random", 0), rows_of("before it", 0)
+    result = write(metric)("random", 0, after)
+    known = {**result.judged.metrics, f"{metric}_before": value(metric, before)}
+    evaluated = {**result.judged.evaluated, "made_before": before}
+    run = replace(result, row=result.row | {f"test/{name}": one for name, one in known.items()},
+                  judged=replace(result.judged, metrics=known, evaluated=evaluated))  # fmt: skip
+    line, random = summarise([run])[0].lines
+    assert (line.method, line.mean, line.flops) == ("untouched", value(metric, before), 0)
+    gap = line.versus_random
+    assert gap is not None
+    gaps = by_hand(metric, before) - by_hand(metric, after)
+    assert (gap.value, gap.n_rows, gap.over) == (pytest.approx(gaps.mean()), len(gaps), "rows")
+    half = stats.t.ppf(0.975, len(gaps) - 1) * gaps.std(ddof=1) / np.sqrt(len(gaps))
+    assert (gap.low, gap.high) == pytest.approx((gaps.mean() - half, gaps.mean() + half))
+    assert line.n_rows == random.n_rows == len(gaps), "those of the evaluation"
 
 
 @pytest.mark.parametrize("metric", ["made/loss", "made/expected_max_toxicity"])
