@@ -116,17 +116,21 @@ def test_a_config_is_instantiated(
     assert not (tmp_path / "run").exists(), "nothing is written before the verb begins"
 
 
-# a paper's tables have some ten cells each, of configs that are instantiated by themselves above
-INSTANTIATED = [pytest.param(file, marks=pytest.mark.slow) if file.parent.name == "paper" else file for file in TABLES]
+# a paper's tables have some ten cells each: the last ones of all by default, the others by the slow tests
+PAPER = [file for file in TABLES if file.parent.name == "paper"]
+INSTANTIATED = [
+    *(pytest.param(file, slice(-1, None) if file in PAPER else slice(None), id=named(file)) for file in TABLES),
+    *(pytest.param(file, slice(-1), id=f"all of {named(file)}", marks=pytest.mark.slow) for file in PAPER),
+]
 
 
-@pytest.mark.parametrize("file", INSTANTIATED, ids=named)
+@pytest.mark.parametrize(("file", "cells"), INSTANTIATED)
 def test_the_cells_of_a_table_are_instantiated(
-    file: Path, in_process: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    file: Path, cells: slice, in_process: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     made: list[SelectuneCLI] = []
     monkeypatch.setattr(SelectuneCLI, "_run_subcommand", lambda cli, verb: made.append(cli))
-    for cell in some_cells(file):
+    for cell in some_cells(file)[cells]:
         config = tmp_path / f"{cell.name}.yaml"
         config.write_text(yaml.safe_dump(cell.config))
         in_process("fit", "--config", config, "--trainer.accelerator", "cpu", "--output", tmp_path / "run")
