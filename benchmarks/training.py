@@ -2,12 +2,14 @@
 
     python benchmarks/training.py --csv results/training.csv   # 7 rounds; some 40 minutes on two cores
     python benchmarks/training.py --precision bf16             # every variant in bfloat16 autocast
+    python benchmarks/training.py --task squad --rows 400      # questions, in windows of 384 tokens
     python benchmarks/training.py --tiny --variants selectune plain  # the loop's own time, by the embedded model
     python benchmarks/training.py --rows 500 --rounds 3        # smaller
     python benchmarks/training.py --csv out.csv --check        # exits with 1 where a bar is missed
 
 Rows of SST-2 by ``minilm-l6-mlm``; where these are not in SELECTUNE_DATA and SELECTUNE_MODELS, the embedded corpus and
-model stand in and no bar holds. An epoch in batches of 32, AdamW with a linear fall from 1e-4.
+model stand in and no bar holds. With ``--task squad`` questions of SQuAD, tried on half as many. An epoch in batches of
+32, AdamW with a linear fall from 1e-4.
 
 Variants, each in a process of its own, in rounds, in turns from the first and from the last:
     selectune   this project's Trainer, data module and fine-tuner, with the ledger
@@ -19,9 +21,11 @@ Variants, each in a process of its own, in rounds, in turns from the first and f
 `train_s` is the training alone, without import, tokens, the model's load and the optimizer's making, but with the
 ledger's count of FLOPs; `first_step_s` the time from the call of `fit` or `train` to the end of the first step,
 `steps_per_s` that of the second half; `evaluate_s` the evaluation of the held-out rows by the same way (`plain` has
-none); `accuracy` is on these. `padding` is the share of all tokens that the network read which is padding. Ratios are
-medians over rounds of the ratio within a round, with their quartiles; `overhead_ms` is the same of the time of a step
-of the second half less the plain loop's. With `--tiny` the embedded corpus and model are taken, and the bar is that.
+none), of questions with the search for their answers, which beside the Trainer is a plain loop over the best starts and
+ends of each window; `accuracy`, or `f1`, is on these. `padding` is the share of all tokens that the network read which
+is padding. Ratios are medians over rounds of the ratio within a round, with their quartiles; `overhead_ms` is the same
+of the time of a step of the second half less the plain loop's. With `--tiny` the embedded corpus and model are taken,
+and the bar is that.
 """
 
 from __future__ import annotations
@@ -41,9 +45,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _squad import answers_of, windows_of
 from _table import Row, finish, parser
 
 BATCH, RATE, LONGEST = 32, 1e-4, 128
+DATA: dict[str, tuple[str, dict[str, Any]]] = {
+    "sst2": (
+        "TextClassification",
+        {
+            "dataset": "stanfordnlp/sst2", "text_column": "sentence", "test_split": "validation", "max_length": LONGEST
+        },
+    ),
+    "squad": ("QuestionAnswering", {"dataset": "rajpurkar/squad", "test_split": "validation"}),
+}  # fmt: skip
 # over the median ratio of seconds to this project's, at least; the plain loop's at least so near
 BARS = {"hf_length": 1.15, "hf_default": 2.5, "plain": 1 / 1.05}
 MOST_MS = 3.0  # of a step over the plain loop's, of a tiny model
@@ -53,6 +67,7 @@ def main() -> None:
     made = parser(__doc__ or "")
     made.add_argument("--rows", type=int, default=4_000)
     made.add_argument("--rounds", type=int, default=7)
+    made.add_argument("--task", choices=list(DATA), default="sst2")
     made.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     made.add_argument("--tiny", action="store_true", help="the embedded corpus and model")
     made.add_argument("--variants", nargs="+", choices=TRAINED, default=list(TRAINED))
@@ -67,7 +82,8 @@ def main() -> None:
         for variant in options.variants[:: 1 if turn % 2 == 0 else -1]:
             found[variant].append(child(variant, turn, options))
         print(f"round {turn + 1} of {options.rounds}", file=sys.stderr, flush=True)
-    case = f"{options.rows} rows, {options.precision}{', tiny' if options.tiny else ''}"
+    what = "rows" if options.task == "sst2" else f"rows of {options.task}"
+    case = f"{options.rows} {what}, {options.precision}{', tiny' if options.tiny else ''}"
     rows = [
         Row(case, variant, name, statistics.median(one[name] for one in runs))
         for variant, runs in found.items()
@@ -96,7 +112,7 @@ def main() -> None:
 
 def child(variant: str, seed: int, options: Any) -> dict[str, float]:
     """The numbers of a variant, of a process of its own."""
-    words = ["--child", variant, "--rows", str(options.rows), "--precision", options.precision]
+    words = ["--child", variant, "--rows", str(options.rows), "--precision", options.precision, "--task", options.task]
     command = [sys.executable, __file__, *words, "--device", options.device, *(["--tiny"] if options.tiny else [])]
     environment = os.environ | {"SEED": str(seed)}
     done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
@@ -126,6 +142,11 @@ class Work:
         self.ends.append(time.perf_counter())
 
     @property
+    def classifies(self) -> bool:
+        """Whether rows are classified; else questions are answered."""
+        return bool(self.module.has_classes)
+
+    @property
     def halfway(self) -> int:
         """Steps of the first half of the training; a last step more, of an odd number, is not timed."""
         return self.epochs * math.ceil(len(self.module.pool) / BATCH) // 2
@@ -142,20 +163,21 @@ class Work:
 
 def run(variant: str, options: Any) -> dict[str, float]:
     """Train and evaluate in this process."""
+    from selectune import datamodules
     from selectune.common.errors import UserError
     from selectune.data.sources import find_model
-    from selectune.datamodules import TextClassification
 
     seed = int(os.environ.get("SEED", "0"))
-    data: dict[str, Any] = {"dataset": "stanfordnlp/sst2", "text_column": "sentence", "test_split": "validation"}
+    kind, data = DATA[options.task]
     try:
         find_model(checkpoint := "docstrings-bert" if options.tiny else "minilm-l6-mlm")
     except UserError:
         checkpoint = "docstrings-bert"
     if checkpoint == "docstrings-bert":
-        data = {"dataset": "docstrings"}
-    module = TextClassification(
-        **data, max_train_rows=options.rows, max_length=LONGEST, batch_size=BATCH, max_dev_rows=50, seed=seed
+        kind, data = "TextClassification", {"dataset": "docstrings", "max_length": LONGEST}
+    eval_rows = options.rows // 2 if kind == "QuestionAnswering" else None
+    module = getattr(datamodules, kind)(
+        **data, max_train_rows=options.rows, max_eval_rows=eval_rows, batch_size=BATCH, max_dev_rows=50, seed=seed
     )
     with tempfile.TemporaryDirectory() as folder:
         work = Work(module, checkpoint, seed, options.precision == "bf16", options.device, Path(folder))
@@ -197,9 +219,11 @@ def ours(work: Work) -> dict[str, float]:
     began = time.perf_counter()
     (metrics,) = trainer.test(model, work.module, verbose=False)
     numbers["evaluate_s"] = time.perf_counter() - began
-    lengths = work.module.encoded("train").lengths
-    padding = padding_of([lengths[rows] for rows in work.module.train_dataloader().sampler.batches()])
-    return numbers | {"accuracy": metrics["test/accuracy"], "padding": padding}
+    tokens, metric = work.module.encoded("train"), "accuracy" if work.classifies else "f1"
+    batches = work.module.train_dataloader().sampler.batches()
+    padding = padding_of([tokens.lengths[rows] if work.classifies else tokens.window_lengths[tokens.of(rows)]
+                          for rows in batches])  # fmt: skip
+    return numbers | {metric: metrics[f"test/{metric}"], "padding": padding}
 
 
 def whole(work: Work) -> dict[str, float]:
@@ -241,22 +265,17 @@ def plain(work: Work) -> dict[str, float]:
 
 
 def hugging_face(work: Work, by_length: bool) -> dict[str, float]:
-    """Hugging Face's Trainer on the tokens of this project's data module."""
+    """Hugging Face's Trainer on the same rows: of classes the tokens of this project's data module, of questions its
+    tokenizer's windows."""
     import torch
-    from transformers import (
-        AutoModelForSequenceClassification,
-        DataCollatorWithPadding,
-        TrainerCallback,
-        TrainingArguments,
-    )
-    from transformers import Trainer as Theirs
+    import transformers
 
     from selectune.data.sources import find_model
     from selectune.data.tokens import load_tokenizer
 
     times: dict[str, float] = {}
 
-    class Clock(TrainerCallback):
+    class Clock(transformers.TrainerCallback):
         def on_train_begin(self, *_: Any, **__: Any) -> None:
             times["started"] = time.perf_counter()
 
@@ -266,29 +285,45 @@ def hugging_face(work: Work, by_length: bool) -> dict[str, float]:
     work.module.load()
     source = find_model(work.checkpoint)
     tokenizer = load_tokenizer(source.folder)
-    sets = {split: examples(work.module, split, tokenizer) for split in ("train", "test")}
-    n_labels = len({example["labels"] for example in sets["train"]})
-    made = AutoModelForSequenceClassification.from_pretrained(source.folder, num_labels=n_labels, dtype=torch.float32)
+    if work.classifies:
+        auto, sets = "AutoModelForSequenceClassification", {
+            split: examples(work.module, split, tokenizer) for split in ("train", "test")
+        }  # fmt: skip
+        kept = {"num_labels": len({example["labels"] for example in sets["train"]})}
+    else:
+        auto, kept = "AutoModelForQuestionAnswering", {}
+        windows = {split: windows_of(work.module.splits[split], tokenizer, work.module.max_length,
+                                     work.module.doc_stride) for split in ("train", "test")}  # fmt: skip
+        sets = {split: [one["example"] for one in some] for split, some in windows.items()}
+    made = getattr(transformers, auto).from_pretrained(source.folder, dtype=torch.float32, **kept)
     grouped = {"train_sampling_strategy": "group_by_length", "max_grad_norm": 0.0} if by_length else {}
-    arguments = TrainingArguments(
+    arguments = transformers.TrainingArguments(
         output_dir=str(work.folder), per_device_train_batch_size=BATCH, learning_rate=RATE, seed=work.seed,
         num_train_epochs=work.epochs, save_strategy="no", report_to="none", disable_tqdm=True, bf16=work.bf16,
         use_cpu=work.device == "cpu", **grouped,
     )  # fmt: skip
-    trainer = Theirs(
+    trainer = transformers.Trainer(
         made, arguments, train_dataset=sets["train"], eval_dataset=sets["test"],
-        data_collator=DataCollatorWithPadding(tokenizer), callbacks=[Clock()],
-        compute_metrics=lambda found: {"accuracy": float((found.predictions.argmax(-1) == found.label_ids).mean())},
+        data_collator=transformers.DataCollatorWithPadding(tokenizer), callbacks=[Clock()],
     )  # fmt: skip
     called = time.perf_counter()
     trainer.train()
     ended = time.perf_counter()
-    metrics = trainer.evaluate()
+    found = trainer.predict(sets["test"])
+    if work.classifies:
+        metric = {"accuracy": float((found.predictions.argmax(-1) == found.label_ids).mean())}
+    else:
+        rows = work.module.splits["test"]
+        texts = answers_of(windows["test"], *found.predictions[:2], list(rows["context"]))
+        golds = [answer["text"] for answer in rows["answers"]]
+        from selectune.lightning_modules.heads.squad import em_f1
+
+        metric = {"f1": 100 * float(np.mean([em_f1(text, gold)[1] for text, gold in zip(texts, golds, strict=True)]))}
     numbers = work.numbers(called, times["started"], ended) | {"evaluate_s": time.perf_counter() - ended}
     lengths = np.array([len(example["input_ids"]) for example in sets["train"]])
     order = np.array(list(trainer._get_train_sampler(sets["train"])))
     padding = padding_of([lengths[order[start : start + BATCH]] for start in range(0, len(order), BATCH)])
-    return numbers | {"accuracy": metrics["eval_accuracy"], "padding": padding}
+    return numbers | metric | {"padding": padding}
 
 
 TRAINED: dict[str, Callable[[Work], dict[str, float]]] = {

@@ -6,9 +6,11 @@ import csv
 import importlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.squad_data import squad_rows
 
 run_all = importlib.import_module("all")  # a script of benchmarks/
 growth = importlib.import_module("growth")
@@ -54,3 +56,35 @@ def test_a_page_without_its_marks_is_refused() -> None:
         run_all.with_table("no marks", "")
     with pytest.raises(ValueError, match="once each"):
         run_all.with_table("\n".join([*run_all.MARKS, *run_all.MARKS]), "")
+
+
+def test_the_other_way_with_squad_finds_the_answers_and_the_best_spans(model_folder: Path) -> None:
+    from transformers import AutoTokenizer
+
+    squad = importlib.import_module("_squad")
+    rows = squad_rows(12, seed=3)
+    tokenizer = AutoTokenizer.from_pretrained(model_folder)
+    windows = squad.windows_of(rows, tokenizer, 40, 8)
+    assert len(windows) > len(rows["id"]), "some contexts have several windows"
+    found = set()
+    for window in windows:
+        first, last = (window["example"][name] for name in ("start_positions", "end_positions"))
+        if last:
+            start, end = window["offsets"][first][0], window["offsets"][last][1]
+            assert rows["context"][window["row"]][start:end] == rows["answers"][window["row"]]["text"][0]
+            found.add(window["row"])
+    assert found == set(range(len(rows["id"]))), "each answer is in a window"
+    draw = np.random.default_rng(4)
+    logits = draw.normal(size=(2, len(windows), 40))
+    told = squad.answers_of(windows, *logits, rows["context"])
+    for row, context in enumerate(rows["context"]):
+        best, text = -np.inf, ""
+        for window, start, end in zip(windows, *logits, strict=True):
+            low, high = window["context"]
+            for first in range(low, high + 1 if window["row"] == row else 0):
+                for last in range(first, min(high, first + squad.LONGEST_ANSWER - 1) + 1):
+                    likely = first in np.argsort(start[: high + 1])[-20:] and last in np.argsort(end[: high + 1])[-20:]
+                    if likely and start[first] + end[last] > best:
+                        best = start[first] + end[last]
+                        text = context[window["offsets"][first][0] : window["offsets"][last][1]]
+        assert told[row] == text
