@@ -108,5 +108,6 @@ def _evaluation_of(name: str, evaluations: Mapping[str, Rows]) -> tuple[Rows, Ro
 def _of_evaluation(name: str, value: float, rows: Rows, before: Rows) -> Measured:
     """A metric of an evaluation, over the rows that it is of (the toxic prompts alone), and what the training did."""
     bounds = interval_of_metric(name, [rows], value)
-    change = paired_difference(name, {0: rows}, {0: before}) if before and bounds else None
+    of_the_model = not name.endswith("majority_accuracy")  # that is of the rows alone
+    change = paired_difference(name, {0: rows}, {0: before}) if before and bounds and of_the_model else None
     return Measured(name, value, len(as_tested(name, rows)[1]["row_id"]), bounds, change)
