@@ -245,16 +245,18 @@ class Table(Layers):
         task, method = self.tasks[task_name], self.methods[method_name]
         config: Config = {}
         changes = [*method.changes, *(self.protocols[self.protocol].changes if self.protocol else [])]
-        for layers in (
-            Layers(task.config), self, Layers([], task.set), method,
-            *(change for change in changes if change.of(task_name, method_name)),
-        ):  # fmt: skip
+        of_method = [method, *(change for change in changes if change.of(task_name, method_name))]
+        for layers in (Layers(task.config), self, Layers([], task.set), *of_method):
             config = self._lay(config, layers)
         needs = [output / PREPARED] if self.prepare is not None else []
         selecting, name = self.budget.rpartition(".")[::2]
         settings: dict[str, Any] = {"seed_everything": seed}
         if setting(config, selecting) is not None:
-            settings |= {f"{selecting}.{other}": None for other in BUDGETS if setting(config, f"{selecting}.{other}")}
+            # a budget that a method without one sets by itself stays
+            own = [with_settings({}, layers.set) for layers in of_method] if budget == NO_BUDGET else []
+            for other in [f"{selecting}.{one}" for one in BUDGETS]:
+                if setting(config, other) and not any(setting(given, other) for given in own):
+                    settings[other] = None
             if method.match is not None:
                 needs.append(output / "cells" / f"{task_name}-{method.match}-{budget}-{seed}")
                 run = RunFiles(needs[-1]).warm_up.path if self.budget.startswith("warm_up.") else needs[-1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from selectune.tables.grid import NO_BUDGET, Cell, Table
+from selectune.tables.grid import Cell, Table
 from selectune.tables.layers import setting
 from selectune.tables.results import Result
 
@@ -13,13 +13,13 @@ def remaining_rows(cell: Cell, table: Table, results: list[Result]) -> int | Non
     """Rows that a cell will train on, from the pool of a done cell or from its config; None where not known yet."""
     pools = [result.row["pool_rows"] for result in results if result.cell.task == cell.task]
     pool = pools[0] if pools else setting(cell.config, "data.max_train_rows")
-    budget = table.budget
-    if cell.budget != NO_BUDGET and budget.startswith("data.") and setting(cell.config, "data.selector.match") is None:
-        value = setting(cell.config, budget)
+    budget, selects = table.budget, setting(cell.config, "data.selector") is not None
+    value = setting(cell.config, budget) if budget.startswith("data.") else None
+    if selects and value is not None and setting(cell.config, "data.selector.match") is None:
         if budget.endswith(".keep_rows"):
             return int(value)
         return round(value * pool) if budget.endswith(".keep") and pool is not None else None
-    return None if setting(cell.config, "data.selector") is not None else pool
+    return None if selects else pool
 
 
 def remaining_seconds(cell: Cell, table: Table, results: list[Result]) -> float | None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,10 @@ import pytest
 import yaml
 
 from selectune.common.errors import UserError
-from selectune.tables.grid import Cell
+from selectune.tables.grid import BUDGETS, Cell
 from selectune.tables.layers import setting, with_settings
 from selectune.tables.reading import check_configs, read_table
+from selectune.tables.remaining_time import remaining_rows
 from tests.mistakes import mistake
 from tests.tables.conftest import Write
 
@@ -47,6 +49,21 @@ def test_a_cell_has_its_budget_seed_and_selector(write: Write, tmp_path: Path) -
     assert setting(box, "data.selector.class_path") == "IGSE"
     assert setting(same, "data.keep") is None, "its budget is that of the run that it matches"
     assert setting(same, "data.selector.match") == str(tmp_path / "out" / "cells" / "reviews-box-0.25-1")
+
+
+def test_a_method_without_a_budget_of_the_table_may_have_one_of_its_own(write: Write, tmp_path: Path) -> None:
+    more = {"set": {"data.selector": "Random", "data": {"keep_rows": 70}}, "budgets": "none"}
+    changed = {"set": {"data.selector": "Random"}, "budgets": "none", "changes": [{"set": {"data.keep_tokens": 900}}]}
+    file = write(methods=METHODS | {"more": more, "changed": changed})
+    cells = cells_of(file, tmp_path / "out")
+    for name, own, value in (("more", "keep_rows", 70), ("changed", "keep_tokens", 900)):
+        config = cells[f"reviews-{name}-none-0"].config
+        kept = {budget: setting(config, f"data.{budget}") for budget in BUDGETS}
+        assert kept == dict.fromkeys(BUDGETS) | {own: value}, "and the base config's is none of it"
+    table = read_table(file)
+    assert remaining_rows(cells["reviews-more-none-0"], table, []) is None, "the table's budget is a share of the rows"
+    by_rows = replace(table, budget="data.keep_rows")
+    assert remaining_rows(cells["reviews-more-none-0"], by_rows, []) == 70
 
 
 def test_the_budget_may_be_that_of_a_warm_up(write: Write, tmp_path: Path) -> None:
