@@ -8,22 +8,38 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-KEPT = 2**30  # bytes: larger blocks go back as soon as they are freed
+MOST_KEPT, GIVEN_BACK = 2**30, 2**25  # bytes: blocks over the first always go back, under the other glibc keeps them
+SHARE = 32  # of the memory that is available, a block of one in so many may be kept
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # as glibc's malloc.h has them
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep freed blocks of up to a gibibyte for what is allocated next, in this process, from now on.
+    """Let glibc keep freed blocks for what is allocated next, in this process, from now on.
 
     It would give every block of over 32 MiB back to the system, and have each page of the next one made anew: those of
     the activations of a batch, of logits and of an embedding's gradient are such blocks, at every layer or step.
     `give_memory_back` returns what was kept. Where the environment sets ``MALLOC_MMAP_THRESHOLD_``, that holds.
+
+    What is kept lies in pieces between what is used, so that a process may hold nearly twice what it needs. So a block
+    is kept up to a gibibyte, and to a part of the memory that is available; a process that is given half of the cores
+    counts on half of it.
     """
-    if "MALLOC_MMAP_THRESHOLD_" not in os.environ:
+    import torch
+
+    share = min(1.0, torch.get_num_threads() / (os.cpu_count() or 1))
+    kept = min(MOST_KEPT, int(share * available_memory() / SHARE))
+    if kept > GIVEN_BACK and "MALLOC_MMAP_THRESHOLD_" not in os.environ:
         with suppress(OSError, AttributeError):  # another C library does as it does
             libc = ctypes.CDLL("libc.so.6")
-            libc.mallopt(M_MMAP_THRESHOLD, KEPT)
-            libc.mallopt(M_TRIM_THRESHOLD, KEPT)
+            libc.mallopt(M_MMAP_THRESHOLD, kept)
+            libc.mallopt(M_TRIM_THRESHOLD, kept)
+
+
+def available_memory() -> int:
+    """Bytes of the machine's memory that can be used without swapping."""
+    import psutil
+
+    return int(psutil.virtual_memory().available)
 
 
 def give_memory_back() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from selectune.callbacks.training_check import finite_weights
+from selectune.common.memory import give_memory_back
 from selectune.common.ranks import on_rank_zero
 from selectune.common.run_files import BEFORE
 from selectune.costs.waiting import alone
@@ -68,6 +69,7 @@ def _tried(job: Job, made: Callable[[], tuple[LanguageModel, str]], end: str) ->
 
     def tried(one: Evaluation) -> dict[str, float]:
         if not model:
+            give_memory_back()  # what the training before had needed
             model.append(made())
         return evaluate_model([one], *model[0], job.ledger, job.run.evaluations, end)
 

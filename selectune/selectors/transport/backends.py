@@ -17,6 +17,7 @@ import torch
 
 from selectune.common.errors import TransportError
 from selectune.common.flop_formulas import transport_flops
+from selectune.common.memory import available_memory
 from selectune.selectors.transport.iterate import CHECK_EVERY, Course, Stop, sinkhorn
 from selectune.selectors.transport.passes import Dense, Stream
 from selectune.selectors.transport.problem import Problem
@@ -61,9 +62,7 @@ def free_bytes(device: torch.device) -> int:
         # torch keeps freed blocks for what comes next, and the device counts them as used.
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + cached
-    import psutil
-
-    return int(psutil.virtual_memory().available)
+    return available_memory()
 
 
 def run_backend(
