@@ -9,7 +9,7 @@
 
 Rows of SST-2 by ``minilm-l6-mlm``; where these are not in SELECTUNE_DATA and SELECTUNE_MODELS, the embedded corpus and
 model stand in and no bar holds. With ``--task squad`` questions of SQuAD, tried on half as many. An epoch in batches of
-32, AdamW with a linear fall from 1e-4.
+32, AdamW with a linear fall from 1e-4. Bars are the same for both.
 
 Variants, each in a process of its own, in rounds, in turns from the first and from the last:
     selectune   this project's Trainer, data module and fine-tuner, with the ledger
@@ -45,10 +45,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _squad import answers_of, windows_of
+from _hugging_face import BATCH, RATE, hugging_face, padding_of
 from _table import Row, finish, parser
 
-BATCH, RATE, LONGEST = 32, 1e-4, 128
+LONGEST = 128
 DATA: dict[str, tuple[str, dict[str, Any]]] = {
     "sst2": (
         "TextClassification",
@@ -74,6 +74,8 @@ def main() -> None:
     made.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     made.add_argument("--child", help="used by the script itself")
     options = made.parse_args()
+    if options.task == "squad" and options.tiny:
+        made.error("--tiny is of the embedded corpus, which has no questions; leave out --task squad")
     if options.child:
         print(json.dumps(run(options.child, options)))
         return
@@ -172,6 +174,8 @@ def run(variant: str, options: Any) -> dict[str, float]:
     try:
         find_model(checkpoint := "docstrings-bert" if options.tiny else "minilm-l6-mlm")
     except UserError:
+        if options.task == "squad":
+            raise
         checkpoint = "docstrings-bert"
     if checkpoint == "docstrings-bert":
         kind, data = "TextClassification", {"dataset": "docstrings", "max_length": LONGEST}
@@ -264,68 +268,6 @@ def plain(work: Work) -> dict[str, float]:
     return work.numbers(started, started, time.perf_counter())
 
 
-def hugging_face(work: Work, by_length: bool) -> dict[str, float]:
-    """Hugging Face's Trainer on the same rows: of classes the tokens of this project's data module, of questions its
-    tokenizer's windows."""
-    import torch
-    import transformers
-
-    from selectune.data.sources import find_model
-    from selectune.data.tokens import load_tokenizer
-
-    times: dict[str, float] = {}
-
-    class Clock(transformers.TrainerCallback):
-        def on_train_begin(self, *_: Any, **__: Any) -> None:
-            times["started"] = time.perf_counter()
-
-        def on_step_end(self, *_: Any, **__: Any) -> None:
-            work.step_ended()
-
-    work.module.load()
-    source = find_model(work.checkpoint)
-    tokenizer = load_tokenizer(source.folder)
-    if work.classifies:
-        auto, sets = "AutoModelForSequenceClassification", {
-            split: examples(work.module, split, tokenizer) for split in ("train", "test")
-        }  # fmt: skip
-        kept = {"num_labels": len({example["labels"] for example in sets["train"]})}
-    else:
-        auto, kept = "AutoModelForQuestionAnswering", {}
-        windows = {split: windows_of(work.module.splits[split], tokenizer, work.module.max_length,
-                                     work.module.doc_stride) for split in ("train", "test")}  # fmt: skip
-        sets = {split: [one["example"] for one in some] for split, some in windows.items()}
-    made = getattr(transformers, auto).from_pretrained(source.folder, dtype=torch.float32, **kept)
-    grouped = {"train_sampling_strategy": "group_by_length", "max_grad_norm": 0.0} if by_length else {}
-    arguments = transformers.TrainingArguments(
-        output_dir=str(work.folder), per_device_train_batch_size=BATCH, learning_rate=RATE, seed=work.seed,
-        num_train_epochs=work.epochs, save_strategy="no", report_to="none", disable_tqdm=True, bf16=work.bf16,
-        use_cpu=work.device == "cpu", **grouped,
-    )  # fmt: skip
-    trainer = transformers.Trainer(
-        made, arguments, train_dataset=sets["train"], eval_dataset=sets["test"],
-        data_collator=transformers.DataCollatorWithPadding(tokenizer), callbacks=[Clock()],
-    )  # fmt: skip
-    called = time.perf_counter()
-    trainer.train()
-    ended = time.perf_counter()
-    found = trainer.predict(sets["test"])
-    if work.classifies:
-        metric = {"accuracy": float((found.predictions.argmax(-1) == found.label_ids).mean())}
-    else:
-        rows = work.module.splits["test"]
-        texts = answers_of(windows["test"], *found.predictions[:2], list(rows["context"]))
-        golds = [answer["text"] for answer in rows["answers"]]
-        from selectune.lightning_modules.heads.squad import em_f1
-
-        metric = {"f1": 100 * float(np.mean([em_f1(text, gold)[1] for text, gold in zip(texts, golds, strict=True)]))}
-    numbers = work.numbers(called, times["started"], ended) | {"evaluate_s": time.perf_counter() - ended}
-    lengths = np.array([len(example["input_ids"]) for example in sets["train"]])
-    order = np.array(list(trainer._get_train_sampler(sets["train"])))
-    padding = padding_of([lengths[order[start : start + BATCH]] for start in range(0, len(order), BATCH)])
-    return numbers | metric | {"padding": padding}
-
-
 TRAINED: dict[str, Callable[[Work], dict[str, float]]] = {
     "selectune": ours,
     "whole": whole,
@@ -333,19 +275,6 @@ TRAINED: dict[str, Callable[[Work], dict[str, float]]] = {
     "hf_length": partial(hugging_face, by_length=True),
     "hf_default": partial(hugging_face, by_length=False),
 }
-
-
-def examples(module: Any, split: str, tokenizer: Any) -> list[dict[str, Any]]:
-    """Tokens and label of each row of a split."""
-    tokens = module.tokenized(split, tokenizer)
-    labels = module.labels[split]
-    ids = [tokens.padded(np.array([row]), 0)["input_ids"][0].tolist() for row in range(len(tokens))]
-    return [{"input_ids": one, "labels": int(label)} for one, label in zip(ids, labels, strict=True)]
-
-
-def padding_of(batches: list[np.ndarray]) -> float:
-    """Share of padding in batches of rows of these lengths."""
-    return 1 - sum(int(one.sum()) for one in batches) / sum(int(one.max()) * len(one) for one in batches)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def test_a_page_without_its_marks_is_refused() -> None:
 def test_the_other_way_with_squad_finds_the_answers_and_the_best_spans(model_folder: Path) -> None:
     from transformers import AutoTokenizer
 
-    squad = importlib.import_module("_squad")
+    squad = importlib.import_module("_hugging_face")
     rows = squad_rows(12, seed=3)
     tokenizer = AutoTokenizer.from_pretrained(model_folder)
     windows = squad.windows_of(rows, tokenizer, 40, 8)

@@ -348,6 +348,18 @@ def test_a_pilot_runs(chapter: Chapter, clone: Path, environment: dict[str, str]
     run(chapter, clone, environment | copies)
 
 
+def test_no_two_commands_of_the_pages_make_a_run_of_one_name() -> None:
+    made: dict[str, set[str]] = {}
+    for page in PAGES:
+        for language, text in (block for chapter in chapters(page) for block in chapter.blocks):
+            for line in text.replace("\\\n", " ").splitlines() if language == "bash" else ():
+                words = shlex.split(line, comments=True)
+                if "--output" in words and not {"predict", "--ckpt_path"} & set(words):  # these go on with a run
+                    made.setdefault(words[words.index("--output") + 1], set()).add(shlex.join(words))
+    assert len(made) > 20
+    assert not {name: commands for name, commands in made.items() if len(commands) > 1}
+
+
 def test_the_readme_is_short() -> None:
     assert len((REPOSITORY / "README.md").read_text().splitlines()) < README_LINES
 

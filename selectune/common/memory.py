@@ -21,14 +21,16 @@ def keep_freed_memory() -> None:
     `give_memory_back` returns what was kept. Where the environment sets ``MALLOC_MMAP_THRESHOLD_``, that holds.
 
     What is kept lies in pieces between what is used, so that a process may hold nearly twice what it needs. So a block
-    is kept up to a gibibyte, and to a part of the memory that is available; a process that is given half of the cores
-    counts on half of it.
+    is kept up to a gibibyte, and to a part of the memory that is available on the machine (a container's own limit is
+    not known here); a process that is given half of the cores counts on half of it.
     """
+    import psutil
     import torch
 
-    share = min(1.0, torch.get_num_threads() / (os.cpu_count() or 1))
-    kept = min(MOST_KEPT, int(share * available_memory() / SHARE))
-    if kept > GIVEN_BACK and "MALLOC_MMAP_THRESHOLD_" not in os.environ:
+    cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1  # as many threads torch takes by itself
+    share = min(1.0, torch.get_num_threads() / cores)
+    kept = max(GIVEN_BACK, min(MOST_KEPT, int(share * available_memory() / SHARE)))
+    if "MALLOC_MMAP_THRESHOLD_" not in os.environ:
         with suppress(OSError, AttributeError):  # another C library does as it does
             libc = ctypes.CDLL("libc.so.6")
             libc.mallopt(M_MMAP_THRESHOLD, kept)

@@ -74,10 +74,7 @@ class ZeroShot(Evaluation):
         self.true = _classes(rows[self.label_column], self.label_column, self.source)
         given = [dict(zip(columns, row)) for row in zip(*(rows[column] for column in columns))]
         self.prompts = [filled(self.template, row) for row in given]
-        if isinstance(self.labels, str):
-            self.choices = [_choices(row[self.labels], place, self.labels) for place, row in enumerate(given)]
-        else:
-            self.choices = [[filled(label, row) for label in self.labels] for row in given]
+        self.choices = [self._choices(row, place) for place, row in enumerate(given)]
         counts = np.array([len(choices) for choices in self.choices])
         wrong = (self.true < 0) | (self.true >= counts)
         if wrong.any():
@@ -116,6 +113,20 @@ class ZeroShot(Evaluation):
             return [self.labels]
         return [*chain(*(fields_of(label, self.name) for label in self.labels))]
 
+    def _choices(self, row: Mapping[str, Any], place: int) -> list[str]:
+        """The choices of a row."""
+        fields = self._label_fields()
+        given = row[self.labels] if isinstance(self.labels, str) else [row[field] for field in fields]
+        known = isinstance(given, list) and all(one is not None for one in given)
+        choices = [filled(label, row) for label in self.labels] if fields != [self.labels] else given
+        texts = [str(choice) for choice in choices] if known else []
+        if len(set(texts)) < 2 or not all(text.strip() for text in texts):
+            raise DataError(
+                f"The choices of {self.name} are {given!r} in row {place} of {self.source}; give a list of two "
+                "different texts or more, or a column for each."
+            )
+        return texts
+
     @property
     def text_hash(self) -> np.ndarray:
         """Of the prompts."""
@@ -123,10 +134,11 @@ class ZeroShot(Evaluation):
 
     @property
     def key(self) -> list[Any]:
-        """The prompts with their labels."""
-        # choices of each row only where they differ, so that what is in caches stays known
-        own = {} if len({tuple(choices) for choices in self.choices}) == 1 else {"choices": self.choices}
-        return as_key(kind="ZeroShot", prompts=self.prompts, labels=self.labels, template=self.template, **own)
+        """The prompts with their choices and classes."""
+        return as_key(
+            kind="ZeroShot", prompts=self.prompts, template=self.template, choices=self.choices,
+            classes=self.true.tolist(),
+        )  # fmt: skip
 
 
 def fields_of(template: str, name: str) -> list[str]:
@@ -136,14 +148,14 @@ def fields_of(template: str, name: str) -> list[str]:
         DataError: a brace is open, or holds no name.
     """
     try:
-        fields = [field for _, field, _, _ in string.Formatter().parse(template) if field is not None]
+        parsed = [one for one in string.Formatter().parse(template) if one[1] is not None]
     except ValueError:
-        fields = [""]
-    if "" in fields:
+        parsed = [("", "", "", None)]
+    if any(not field or spec or conversion for _, field, spec, conversion in parsed):
         raise DataError(
             f"'{template}' of {name} has a brace that holds no column; write {{{{ or }}}} for a brace itself."
         )
-    return [*dict.fromkeys(fields)]
+    return [*dict.fromkeys(str(field) for _, field, _, _ in parsed)]
 
 
 class _OfColumns(string.Formatter):
@@ -166,18 +178,11 @@ def _classes(values: Iterable[Any], column: str, described: str) -> np.ndarray:
     for place, value in enumerate(given):
         try:
             numbers[place] = _LETTERS.index(value) if lettered else int(value)
-        except (TypeError, ValueError):
+            if isinstance(value, float) and value != numbers[place]:
+                raise ValueError
+        except (TypeError, ValueError, OverflowError):
             raise DataError(
                 f"The column '{column}' of {described} holds {value!r} in its row {place}; classes are numbers from 0 "
                 "on, false and true, or letters from A on, of one kind in all rows."
             ) from None
     return numbers
-
-
-def _choices(value: Any, place: int, column: str) -> list[str]:
-    """The choices of a row."""
-    if not isinstance(value, list) or len({str(choice) for choice in value}) < 2:
-        raise DataError(
-            f"The column '{column}' holds {value!r} in its row {place}; it takes a list of choices, two or more."
-        )
-    return [str(choice) for choice in value]

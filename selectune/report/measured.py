@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
+from selectune.common.errors import UserError
 from selectune.common.run_files import BEFORE
 from selectune.costs.record import CostRecord, rows_evaluated
 from selectune.report.numbers import count
 from selectune.verdict.intervals import Difference, interval_of_metric, paired_difference
-from selectune.verdict.row_metrics import Rows, as_tested
+from selectune.verdict.row_metrics import Rows, as_tested, of_evaluation
 
 ONE_SEED = "The intervals are over held-out rows, of one seed: another seed may differ by more."
 ANSWERS = {"has_ans": "with an answer", "no_ans": "without an answer"}  # the questions that such a metric is of
@@ -86,28 +88,21 @@ def measured(
     found = {}
     for name in names:
         split, _, short = name.rpartition("/")
-        if tried := _evaluation_of(name, evaluations or {}):
-            found[name] = _of_evaluation(name, metrics[name], *tried)
+        evaluation = name.removeprefix("test/")
+        if split != "test" and (of_it := of_evaluation(evaluation, evaluations or {})):
+            before = of_evaluation(f"{evaluation}{BEFORE}", {} if name.endswith(BEFORE) else evaluations or {})
+            found[name] = _evaluated(name, metrics[name], of_it, before)
             continue
         bounds = interval_of_metric(short, [scores], metrics[name]) if split == "test" else None
         found[name] = Measured(name, metrics[name], n_rows.get(split), bounds)
     return found
 
 
-def _evaluation_of(name: str, evaluations: Mapping[str, Rows]) -> tuple[Rows, Rows] | None:
-    """The rows of the evaluation that a metric is of, and those of the same before the training, empty of a metric
-    that is itself from before; None where it is of none."""
-    split, _, short = name.removeprefix("test/").rpartition("/")
-    if short.endswith(BEFORE):
-        rows, before = evaluations.get(f"{split}{BEFORE}"), None
-    else:
-        rows, before = evaluations.get(split), evaluations.get(f"{split}{BEFORE}")
-    return (rows, before or {}) if name.startswith("test/") and rows else None
-
-
-def _of_evaluation(name: str, value: float, rows: Rows, before: Rows) -> Measured:
+def _evaluated(name: str, value: float, rows: Rows, before: Rows) -> Measured:
     """A metric of an evaluation, over the rows that it is of (the toxic prompts alone), and what the training did."""
     bounds = interval_of_metric(name, [rows], value)
-    of_the_model = not name.endswith("majority_accuracy")  # that is of the rows alone
-    change = paired_difference(name, {0: rows}, {0: before}) if before and bounds and of_the_model else None
+    change = None
+    if bounds and before and not name.endswith("majority_accuracy"):  # which is of the rows alone
+        with suppress(UserError):  # other rows, or a model that was not finite before
+            change = paired_difference(name, {0: rows}, {0: before})
     return Measured(name, value, len(as_tested(name, rows)[1]["row_id"]), bounds, change)

@@ -69,7 +69,7 @@ def _tried(job: Job, made: Callable[[], tuple[LanguageModel, str]], end: str) ->
 
     def tried(one: Evaluation) -> dict[str, float]:
         if not model:
-            give_memory_back()  # what the training before had needed
+            give_memory_back()  # what a training or a warm-up has needed
             model.append(made())
         return evaluate_model([one], *model[0], job.ledger, job.run.evaluations, end)
 

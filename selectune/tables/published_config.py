@@ -38,6 +38,15 @@ def _published(given: Any, where: str, tasks: Mapping[str, Task], methods: Mappi
         )
         unknown = next((name for name in mapping if name not in known), None)
         check(unknown is None, f"{where} names the {kind} '{unknown}', but the table has {', '.join(known)}.")
+    check(
+        not made.untouched or UNTOUCHED in made.methods,
+        f"{where} has the setting of the untouched model, and no row; name it in methods, as {UNTOUCHED}: ROW.",
+    )
+    same = [method for method, row in made.methods.items() if row == made.methods.get(UNTOUCHED)]
+    check(
+        len(same) < 2 or made.untouched,
+        f"{where}: {' and '.join(same)} have the same figures; name the setting of the untouched model's in untouched.",
+    )
     for method, row in made.methods.items():
         check(isinstance(row, str), f"{where}: method '{method}' must have the name of a row, not {row!r}.")
     for name, columns in made.tasks.items():

@@ -20,6 +20,7 @@ from selectune.tables.config_checks import check, check_list, fields_of
 from selectune.tables.grid import NAME, NO_BUDGET, Cell, Method, Table, Task
 from selectune.tables.layers import Config, read_config
 from selectune.tables.protocol import Change, Layers, Protocol
+from selectune.tables.published import UNTOUCHED
 from selectune.tables.published_config import read_named_figures
 
 
@@ -85,6 +86,10 @@ def _named(given: dict[str, Any], section: str, file: Path) -> dict[str, Any]:
             isinstance(name, str) and NAME.fullmatch(name),
             f"{file}: '{name}' cannot be one of its {section}, as it names folders; use letters, digits, _ and . "
             "alone.",
+        )
+        check(
+            section != "methods" or name != UNTOUCHED,
+            f"{file}: the method '{UNTOUCHED}' has the name of the model before its training; name it otherwise.",
         )
     return named
 

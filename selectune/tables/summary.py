@@ -101,9 +101,11 @@ class Group:
 def summarise(results: list[Result]) -> list[Group]:
     """All groups that have a done cell, in the order of the results, with further metrics of tasks that have some.
 
-    The untouched model comes first where it was evaluated.
+    The untouched model comes first in its task, where it was evaluated.
     """
-    results, groups = [*untouched(results), *results], []
+    tasks = dict.fromkeys(result.cell.task for result in results)
+    by_task = [[result for result in results if result.cell.task == task] for task in tasks]
+    results, groups = [one for own in by_task for one in (*untouched(own), *own)], []
     for group in of_one_metric(results):
         own = [result for result in results if result.cell.task == group.task]
         others = [by_metric(own, metric) for metric in own[0].cell.further]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 
 from selectune.common.run_files import BEFORE
 from selectune.tables.grid import NO_BUDGET, Cell
+from selectune.tables.layers import setting
 from selectune.tables.published import UNTOUCHED
 from selectune.tables.results import Result
 from selectune.verdict.evidence import Cost
@@ -15,18 +16,23 @@ from selectune.verdict.judged import Judged
 NOTHING = {"tokens_trained_on": 0.0, "total_flops": 0.0, "selection_flops": 0.0, "total_device_s": 0.0, "warnings": ""}
 
 
-def untouched(results: Iterable[Result]) -> list[Result]:
-    """The model that the first run of each task and seed started from, where its headline was measured before too.
+def untouched(results: Sequence[Result]) -> list[Result]:
+    """The model that all runs of a task start from, by seed, where the headline was measured before the training too.
 
-    It is a method without a budget and without a cost. A table that has a method of that name gets none.
+    It is a method without a budget and without a cost. There is none where the runs start from different models, or a
+    warm-up came before what was measured.
+
+    Args:
+        results: of one task.
     """
-    found: dict[tuple[str, int], Result] = {}
+    configs = [result.cell.config for result in results]
+    starts = {str(setting(config, "model.checkpoint")) for config in configs}
+    if len(starts) > 1 or any(setting(config, "warm_up") is not None for config in configs):
+        return []
+    found: dict[int, Result] = {}
     for result in results:
-        cell = result.cell
-        if cell.method == UNTOUCHED:
-            return []
-        if f"test/{cell.metric}{BEFORE}" in result.row:
-            found.setdefault((cell.task, cell.seed), _before(result))
+        if f"test/{result.cell.metric}{BEFORE}" in result.row:
+            found.setdefault(result.cell.seed, _before(result))
     return list(found.values())
 
 

@@ -159,7 +159,7 @@ def interval_of_metric(metric: str, runs: Sequence[Rows], value: float) -> tuple
 
     Returns:
         None where the metric does not follow from the rows, they are those of another test, fewer than two, or others
-        for each seed.
+        for each seed, or where the model diverged, so that no interval is finite.
 
     Raises:
         UserError: a value is no number, or a row comes twice.
@@ -171,7 +171,7 @@ def interval_of_metric(metric: str, runs: Sequence[Rows], value: float) -> tuple
         return None
     tested = [as_tested(metric, rows) for rows in ordered]
     known = [values for name, rows in tested if (values := row_values(name, rows)) is not None]
-    if len(known) < len(runs) or len(known[0].values) < 2:
+    if len(known) < len(runs) or len(known[0].values) < 2 or not all(map(_finite, known)):
         return None
     whole = interval(np.stack([one.values for one in known]), max(one.floor for one in known))
     if not math.isclose(whole.value, value, rel_tol=1e-4, abs_tol=1e-6):
@@ -179,6 +179,12 @@ def interval_of_metric(metric: str, runs: Sequence[Rows], value: float) -> tuple
     least = -1 if metric == "matthews" else 0
     most = 100 if metric in IN_PERCENT else math.inf if tested[0][0] in OF_TEXTS else 1
     return max(whole.low, least), min(whole.high, most)
+
+
+def _finite(one: Values) -> bool:
+    """Whether values of rows are numbers, and so is what an interval squares of them."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(one.values @ one.values))
 
 
 def difference_of_seeds(run: Mapping[int, float], arm: Mapping[int, float]) -> Difference | None:

@@ -8,13 +8,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from selectune.common.files import read_mapping
-from selectune.common.run_files import BEFORE, RunFiles, adapter_config
+from selectune.common.run_files import RunFiles, adapter_config
 from selectune.common.training_outcome import TrainingOutcome
 from selectune.costs.record import rows_evaluated
 from selectune.costs.saving import Saving
 from selectune.costs.uninterrupted import uninterrupted
 from selectune.verdict.evidence import Cost, Metric
-from selectune.verdict.row_metrics import Rows, always_largest, as_tested, read_evaluations, read_rows, row_values
+from selectune.verdict.row_metrics import (
+    Rows,
+    always_largest,
+    as_tested,
+    of_evaluation,
+    read_evaluations,
+    read_rows,
+    row_values,
+)
 
 DAMAGED = "run it again into a new folder"
 
@@ -81,17 +89,14 @@ class Judged:
 
     def rows_of(self, metric: Metric) -> Rows:
         """Columns of the rows that a metric is of: those of the evaluation that it begins with, or held-out ones."""
-        name, _, last = metric.name.rpartition("/")
-        if not name:
-            return self.rows
-        return self.evaluated.get(f"{name}{BEFORE}" if last.endswith(BEFORE) else name, {})
+        return of_evaluation(metric.name, self.evaluated) if "/" in metric.name else self.rows
 
     def n_rows_of(self, metric: Metric) -> int | None:
         """Number of rows that a metric is of; None where that is unknown."""
         if "/" not in metric.name:
             return self.n_rows
         rows = as_tested(metric.name, self.rows_of(metric))[1]
-        return len(rows["row_id"]) if rows else None
+        return len(rows["row_id"]) if "row_id" in rows else None
 
     def score(self, metric: Metric) -> float | None:
         """Its metric, EM and F1 of answers from 0 to 100; None where it is no finite number."""

@@ -72,6 +72,12 @@ def read_evaluations(folder: Path) -> dict[str, Rows]:
     return {file.stem: read_rows(file) for file in sorted(folder.glob("*.parquet"))}
 
 
+def of_evaluation(metric: str, evaluations: Mapping[str, Rows]) -> Rows:
+    """The rows of the evaluation that a metric is of, such as ``web/loss_before``; none where there are none."""
+    name, _, last = metric.rpartition("/")
+    return evaluations.get(f"{name}{BEFORE}" if last.endswith(BEFORE) else name, {})
+
+
 def by_row_id(rows: Rows, name: str) -> Rows:
     """The rows in ascending order of their ids.
 

@@ -98,7 +98,20 @@ def test_zero_shot_decides_among_the_choices_of_each_row(model: CausalModel, tmp
     )
     with mistake(DataError, "class 2", "has 2 labels"):
         other.check(None)
-    assert other.key != made.key
+
+
+@pytest.mark.parametrize("labels", ["choices", ["{a}", "{b}"]])
+def test_other_choices_or_classes_are_another_evaluation(tmp_path: Path, labels: str | list[str]) -> None:
+    def key_of(a: str, b: str, label: int) -> list[Any]:
+        columns = {"text": ["one"], "a": [a], "b": [b], "choices": [[a, b]], "label": [label]}
+        pq.write_table(pa.table(columns), tmp_path / "rows.parquet")
+        made = ZeroShot(str(tmp_path / "rows.parquet"), "{text}", labels)
+        made.check(None)
+        return made.key
+
+    keys = [key_of("x", "y", 0), key_of("x", "z", 0), key_of("y", "x", 0), key_of("x", "y", 1)]
+    assert len({str(key) for key in keys}) == 4
+    assert key_of("x", "y", 0) == keys[0]
 
 
 @pytest.mark.parametrize(
@@ -107,8 +120,16 @@ def test_zero_shot_decides_among_the_choices_of_each_row(model: CausalModel, tmp
         ("{text", LABELS, {}, ("'{text'", "brace")),
         ("{text}", ["{}", "b"], {}, ("'{}' of", "brace")),
         ("{text}", "endings", {}, ("no column 'endings'",)),
-        ("{text}", "text", {}, ("'text' holds 'one'", "row 0", "list of choices")),
+        ("{text!r}", LABELS, {}, ("'{text!r}'", "brace")),
+        ("{text:{label}}", LABELS, {}, ("brace",)),
+        ("{text}", "text", {}, ("are 'one'", "row 0", "list of two different texts")),
         ("{text}", "choices", {"choices": [["a", "b"], ["a", "a"]]}, ("['a', 'a']", "row 1")),
+        ("{text}", "choices", {"choices": [["a", "b"], ["a", None]]}, ("['a', None]", "row 1")),
+        ("{text}", "choices", {"choices": [["a", "b"], ["a", " "]]}, ("['a', ' ']", "row 1")),
+        ("{text}", ["{text}", "{same}"], {"same": ["1", "two"]}, ("['two', 'two']", "row 1")),
+        ("{text}", ["{text}", "{none}"], {"none": [None, "2"]}, ("['one', None]", "row 0")),
+        ("{text}", LABELS, {"label": [0.0, 0.9]}, ("0.9 in its row 1", "numbers from 0 on")),
+        ("{text}", LABELS, {"label": [float("inf"), 0.0]}, ("inf in its row 0",)),
         ("{text}", LABELS, {"label": ["A", "1"]}, ("'1' in its row 1", "of one kind")),
         ("{text}", LABELS, {"label": ["0", "good"]}, ("'good' in its row 1", "numbers from 0 on")),
         ("{text}", LABELS, {"label": [None, 1]}, ("None in its row 0",)),

@@ -150,8 +150,30 @@ def test_an_evaluation_has_its_rows_its_interval_and_what_the_training_did(tmp_p
                    ",".join([lines[-1], *map(str, added.values())])]) + "\n"
     )  # fmt: skip
     page = write_report(run).read_text(encoding="utf-8")
-    assert names(page, "By the training", "Probability of a toxic continuation, toxic prompts, toxicity")
+    assert names(page, "Change by training", "Probability of a toxic continuation, toxic prompts, toxicity")
     assert {whole.change.value, whole.change.low, share.change.high} <= set(Page(page).figures)
+
+
+@pytest.mark.parametrize("nats", [400.0, np.inf, np.nan])
+def test_a_model_that_diverged_has_no_interval_and_its_run_a_page(tmp_path: Path, nats: float):
+    run = a_run(tmp_path / "run")
+    folder = RunFiles(run).evaluations
+    folder.mkdir()
+    for end, loss in (("", nats), ("_before", 3.0)):
+        rows = {"row_id": np.arange(20), "tokens": np.full(20, 10), "loss_sum": np.linspace(9, 11, 20) * loss}
+        pq.write_table(pa.table(rows), folder / f"web{end}.parquet")
+    for now, before in ((np.exp(min(nats, 700)), np.exp(3.0)), (np.exp(3.0), np.exp(min(nats, 700)))):
+        metrics = {"test/web/perplexity": float(now), "test/web/perplexity_before": float(before)}
+        known = measured(metrics, {}, [], {}, read_evaluations(folder))
+        assert known["test/web/perplexity"].change is None
+        assert known["test/web/perplexity"].n_rows == 20
+        (folder / "web.parquet").rename(tmp_path / "now")  # and the other way round
+        (folder / "web_before.parquet").rename(folder / "web.parquet")
+        (tmp_path / "now").rename(folder / "web_before.parquet")
+    header, *lines = (run / "metrics.csv").read_text().splitlines()
+    lines = [line + "," for line in lines[:-1]] + [f"{lines[-1]},{np.exp(min(nats, 700))}"]
+    (run / "metrics.csv").write_text("\n".join([f"{header},test/web/perplexity", *lines]) + "\n")
+    assert write_report(run).is_file()
 
 
 def test_damaged_scores_are_a_sentence(tmp_path: Path):

@@ -158,8 +158,14 @@ def test_the_untouched_model_stands_beside_the_figures_of_its_own_setting(tmp_pa
         (TOXIC, "untouched"): 0.62, (TOXIC, "gotd"): 0.45, (LIKELY, "gotd"): 0.36, (WEB, "untouched"): 34.2,
         (WEB, "gotd"): 33.0,
     }  # fmt: skip
-    named = runs("toxicity", "untouched", "10000", {0: {TOXIC: 0.5, LIKELY: 0.5, WEB: 30.0}})
-    assert [line.method for line in summarise(results + named)[0].lines] == ["random", "gotd", "untouched"]
+    trained = runs("reviews", "random", "10000", {0: {"accuracy": 0.5}})
+    tasks = [(group.task, group.lines[0].method) for group in summarise(trained + results)]
+    assert tasks == [("reviews", "random"), ("toxicity", "untouched"), ("toxicity", "untouched")], (
+        "in the table's order"
+    )
+    for config in ({"warm_up": {"max_epochs": 1}}, {"model": {"checkpoint": "another"}}):
+        first = replace(results[0], cell=replace(results[0].cell, config=config))
+        assert summarise([first, *results[1:]])[0].lines[0].method == "random", "they do not all start from it"
 
 
 def test_the_difference_is_ours_less_theirs_in_the_unit_of_theirs(tmp_path: Path) -> None:

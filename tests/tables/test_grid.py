@@ -51,6 +51,11 @@ def test_a_cell_has_its_budget_seed_and_selector(write: Write, tmp_path: Path) -
     assert setting(same, "data.selector.match") == str(tmp_path / "out" / "cells" / "reviews-box-0.25-1")
 
 
+def test_no_method_is_named_as_the_untouched_model(write: Write) -> None:
+    with mistake(UserError, "'untouched'", "name it otherwise"):
+        read_table(write(methods=METHODS | {"untouched": {"set": {"data.selector": "Random"}}}))
+
+
 def test_a_method_without_a_budget_of_the_table_may_have_one_of_its_own(write: Write, tmp_path: Path) -> None:
     more = {"set": {"data.selector": "Random", "data": {"keep_rows": 70}}, "budgets": "none"}
     changed = {"set": {"data.selector": "Random"}, "budgets": "none", "changes": [{"set": {"data.keep_tokens": 900}}]}

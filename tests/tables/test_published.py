@@ -100,6 +100,11 @@ def test_figures_that_are_not_there_are_refused_by_name(kind: str, tmp_path: Pat
         ("{figures: a.csv, table: '3', tasks: {sciie: X}, methods: {random: Y}, setting: [a]}", ["setting", "'a'"]),
         ("{figures: a.csv, table: '3', tasks: {sciie: X}, methods: {random: Y}, mean: [a]}", ["mean", "'a'"]),
         ("[{figures: a.csv, table: '3'}]", ["tasks"]),
+        ("{figures: a.csv, table: '3', tasks: {sciie: X}, methods: {random: Y}, untouched: a}", ["untouched: ROW"]),
+        (
+            "{figures: a.csv, table: '3', tasks: {sciie: X}, methods: {random: Y, untouched: Y}}",
+            ["random and untouched", "same figures"],
+        ),
     ],
 )
 def test_a_table_that_names_figures_wrongly_is_refused(given: str, named: list[str], tmp_path: Path) -> None:
