@@ -130,7 +130,8 @@ def beside(comparisons: list[Comparison]) -> list[Block]:
         for one in comparisons
         if one.figure.column == column
     ]
-    said = " ".join([f"Published: {first.source}, {what}{first.setting}.", *caveats, NOTE])
+    settings = " and ".join(dict.fromkeys(one.figure.setting for one in comparisons))
+    said = " ".join([f"Published: {first.source}, {what}{settings}.", *caveats, NOTE])
     return [Text(said), Cells(head, rows, f"Beside {first.source}", 2 if several else 1)]
 
 

@@ -158,6 +158,9 @@ def test_the_untouched_model_stands_beside_the_figures_of_its_own_setting(tmp_pa
         (TOXIC, "untouched"): 0.62, (TOXIC, "gotd"): 0.45, (LIKELY, "gotd"): 0.36, (WEB, "untouched"): 34.2,
         (WEB, "gotd"): 33.0,
     }  # fmt: skip
+    said = beside(compared(groups[0], figures))[0]
+    assert isinstance(said, Text)
+    assert "Nobody 2000, 0 and 10K." in said.text
     trained = runs("reviews", "random", "10000", {0: {"accuracy": 0.5}})
     tasks = [(group.task, group.lines[0].method) for group in summarise(trained + results)]
     assert tasks == [("reviews", "random"), ("toxicity", "untouched"), ("toxicity", "untouched")], (
