@@ -1,6 +1,6 @@
 """Time of a step and a pass where a process on a CPU keeps freed memory for the next one, against glibc as it comes.
 
-    python benchmarks/kept_memory.py --csv results/kept_memory.csv  # seven rounds, some eight minutes on two cores
+    python benchmarks/kept_memory.py --csv results/kept_memory.csv  # seven rounds, some twenty minutes on two cores
     python benchmarks/kept_memory.py --rounds 3 --check             # exits with 1 where it takes longer
 
 Two models with random weights, in float32 and bfloat16: one with the shapes of the 22M MiniLM, where `step_ms` is a
