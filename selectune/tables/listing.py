@@ -55,13 +55,19 @@ def list_cells(table: Table, cells: list[Cell], output: Path, limit: int | None,
             total, unknown = total + (expected or 0.0), unknown + (expected is None)
         time = time if expected is None else seconds(expected)
         rows = "rows unknown" if n_rows is None else f"{count(n_rows)} rows"
-        epochs = setting(cell.config, "trainer.max_epochs")
-        print(f"{cell.name:44} {state:10} {rows}, {epochs} epochs, {time}", flush=True)
+        print(f"{cell.name:44} {state:10} {rows}, {length_of(cell)}, {time}", flush=True)
     rest = f", and {unknown} runs of unknown time" if unknown else ""
     done = sum(cell.done for cell in cells)
     which = "left" if limit is None else f"the next {len(now)}"
     how = "one at a time" if jobs == 1 else f"{jobs} at a time"
     print(f"{done} of {len(cells)} runs are done; {which}: {seconds(total / jobs)}{rest}, {how}.")
+
+
+def length_of(cell: Cell) -> str:
+    """How long a cell trains at most: "3 epochs", "250 steps", or what its Trainer has by itself."""
+    epochs, steps = (setting(cell.config, f"trainer.max_{unit}") for unit in ("epochs", "steps"))
+    known = [f"{n} {unit}" for n, unit in ((epochs, "epochs"), (steps, "steps")) if n is not None and n > 0]
+    return " or ".join(known) or "the Trainer's own length"
 
 
 def forecast_of(cell: Cell) -> float | str:

@@ -10,6 +10,7 @@ import yaml
 from selectune.common.errors import UserError
 from selectune.tables.grid import BUDGETS, Cell
 from selectune.tables.layers import setting, with_settings
+from selectune.tables.listing import length_of
 from selectune.tables.reading import check_configs, read_table
 from selectune.tables.remaining_time import remaining_rows
 from tests.mistakes import mistake
@@ -69,6 +70,19 @@ def test_a_method_without_a_budget_of_the_table_may_have_one_of_its_own(write: W
     assert remaining_rows(cells["reviews-more-none-0"], table, []) is None, "the table's budget is a share of the rows"
     by_rows = replace(table, budget="data.keep_rows")
     assert remaining_rows(cells["reviews-more-none-0"], by_rows, []) == 70
+
+
+@pytest.mark.parametrize(
+    ("trainer", "told"),
+    [
+        ({"max_epochs": 3}, "3 epochs"),
+        ({"max_epochs": -1, "max_steps": 250}, "250 steps"),
+        ({"max_epochs": 3, "max_steps": 9}, "3 epochs or 9 steps"),
+        ({"max_epochs": None}, "the Trainer's own length"),
+    ],
+)
+def test_a_list_of_cells_says_how_long_each_trains(trainer: dict[str, Any], told: str, tmp_path: Path) -> None:
+    assert length_of(Cell("a", "b", "1", 0, tmp_path, {"trainer": trainer})) == told
 
 
 def test_the_budget_may_be_that_of_a_warm_up(write: Write, tmp_path: Path) -> None:
