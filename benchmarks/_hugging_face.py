@@ -21,6 +21,7 @@ def hugging_face(work: Any, by_length: bool) -> dict[str, float]:
 
     from selectune.data.sources import find_model
     from selectune.data.tokens import load_tokenizer
+    from selectune.lightning_modules.heads.squad import em_f1
 
     times: dict[str, float] = {}
 
@@ -65,8 +66,6 @@ def hugging_face(work: Any, by_length: bool) -> dict[str, float]:
         rows = work.module.splits["test"]
         texts = answers_of(windows["test"], *found.predictions[:2], list(rows["context"]))
         golds = [answer["text"] for answer in rows["answers"]]
-        from selectune.lightning_modules.heads.squad import em_f1
-
         metric = {"f1": 100 * float(np.mean([em_f1(text, gold)[1] for text, gold in zip(texts, golds, strict=True)]))}
     numbers = work.numbers(called, times["started"], ended) | {"evaluate_s": time.perf_counter() - ended}
     lengths = np.array([len(example["input_ids"]) for example in sets["train"]])

@@ -64,7 +64,7 @@ def list_cells(table: Table, cells: list[Cell], output: Path, limit: int | None,
 
 
 def length_of(cell: Cell) -> str:
-    """How long a cell trains at most: "3 epochs", "250 steps", or what its Trainer has by itself."""
+    """The length of a cell's training: "3 epochs", "250 steps", or what its Trainer has by itself."""
     epochs, steps = (setting(cell.config, f"trainer.max_{unit}") for unit in ("epochs", "steps"))
     known = [f"{n} {unit}" for n, unit in ((epochs, "epochs"), (steps, "steps")) if n is not None and n > 0]
     return " or ".join(known) or "the Trainer's own length"

@@ -115,9 +115,9 @@ def summarise(results: list[Result]) -> list[Group]:
 
 
 def by_metric(results: list[Result], metric: str) -> list[Group]:
-    """The groups of results by another metric than their tasks' own, without verdicts."""
-    known = [result for result in results if result.cell.method != UNTOUCHED or f"test/{metric}" in result.row]
-    groups = of_one_metric([result.by(metric) for result in known])
+    """The groups of results by another metric than their tasks' own, of those that have it; without verdicts."""
+    others = [result.by(metric) for result in results]
+    groups = of_one_metric([other for other in others if f"test/{metric}" in other.row])
     return [replace(group, lines=[replace(line, verdict=None) for line in group.lines]) for group in groups]
 
 
