@@ -67,6 +67,11 @@ BENCHMARKS = (
         "training",
     ),
     Benchmark("training_tiny", ("--tiny", "--variants", "selectune", "plain", "--rounds", "5"), "training"),
+    Benchmark(
+        "training_squad",
+        ("--task", "squad", "--rows", "400", "--variants", "selectune", "hf_length", "--rounds", "3"),
+        "training",
+    ),
     Benchmark("kept_memory"),
     Benchmark("scoring"),
     Benchmark(
@@ -161,6 +166,11 @@ CLAIMS = (
     ),
     Claim("training in bfloat16, Hugging Face's grouped by length over ours, seconds", "training_bf16",
           lambda v: _only(v, "hf_length", "train_s_ratio_median"), 1.15),
+    *(
+        Claim(f"{says} of SQuAD, Hugging Face's Trainer grouped by length over ours, seconds", "training_squad",
+              partial(_only, variant="hf_length", metric=f"{metric}_ratio_median"), bar)
+        for says, metric, bar in (("training", "train_s", 1.15), ("evaluation", "evaluate_s", 1.0))
+    ),
     *(
         Claim(f"scoring {name}, exact entropies over the bare product, rows a second", "scoring",
               _ratio(case, "exact", "bare", "rows_per_s"), 0.9)

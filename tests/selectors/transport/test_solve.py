@@ -123,6 +123,19 @@ def test_blocks_and_absorption_change_nothing(backend: Any, monkeypatch: pytest.
     assert backend == "stream" or pieces.diagnostics["absorptions"] > whole.diagnostics["absorptions"]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_kernel_gives_the_same_by_numpy_and_by_torch(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NumPy's mat-vecs are those of a CPU, torch's those of any other device."""
+    x, y, stop = points(70, 6, 1), points(20, 6, 2), TIGHT | {"dtype": dtype, "tolerance": 1e-5}
+    by_numpy = dual_potentials(x, y, eps={"std": 0.05}, backend="dense", **stop)
+    by, times = passes.Dense.scaled, []
+    monkeypatch.setattr(passes.Dense, "scaled_on_cpu", lambda kernel, v: times.append(1) or by(kernel, v))
+    by_torch = dual_potentials(x, y, eps={"std": 0.05}, backend="dense", **stop)
+    assert len(times) > 2
+    atol = 1e-9 if dtype == torch.float64 else 1e-4
+    np.testing.assert_allclose(by_numpy.f - by_numpy.f.mean(), by_torch.f - by_torch.f.mean(), atol=atol)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_rows_without_weight_have_potentials_and_no_say(backend: Any) -> None:
     x, y, a, b = points(30, 5, 1), points(12, 5, 2), weights(30, 1), weights(12, 2)
