@@ -320,7 +320,7 @@ def test_a_config_without_a_selector_runs(shrunk: Callable[..., Path], name: str
 @pytest.mark.slow
 def test_an_overlay_of_a_cluster_runs(shrunk: Callable[..., Path], tmp_path: Path) -> None:
     clipped = tmp_path / "clipped.yaml"
-    clipped.write_text("trainer: {gradient_clip_val: 1.0}\n")  # not with fused AdamW in mixed precision
+    clipped.write_text("trainer: {gradient_clip_val: 1.0}\n")
     run = shrunk(BASE, REPOSITORY / "configs" / "cluster" / "one_gpu.yaml", clipped)
     _is_whole(run, share=0.16)
     assert read_config(run / "config.yaml")["trainer"]["precision"] == "bf16-mixed"

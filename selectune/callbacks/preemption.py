@@ -103,6 +103,7 @@ class Preemption(pl.Callback):
         self._handled: list[signal.Signals] = []
         self._in_trainer = self._stop = self._warned = self._leaving = self._interrupted = False
         self._requeued: bool | None = None  # None until Slurm was asked
+        self._hosts: Any = None  # the process group of the ranks' hosts
         self._asking, self._over = threading.RLock(), threading.Event()  # a handler may interrupt another
 
     # The signals.
@@ -204,10 +205,15 @@ class Preemption(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """From here on, wait for the end of a batch."""
+        if trainer.world_size > 1:  # ranks ask each other by way of their hosts, so that no step waits for a device
+            self._hosts = torch.distributed.new_group(backend="gloo")
         self._in_trainer = True
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """From here on, act at once; on what came after the last batch, too."""
+        if self._hosts is not None:
+            torch.distributed.destroy_process_group(self._hosts)
+            self._hosts = None
         self._in_trainer = False
         self._act()
 
@@ -248,9 +254,9 @@ class Preemption(pl.Callback):
         """Save, then requeue or end, if any rank was asked to; called by all ranks at the same step."""
         if trainer.world_size > 1:
             # a signal may reach some ranks only, or some a step later: all must save at the same step
-            asked = torch.tensor([self._stop, self._warned], dtype=torch.int, device=trainer.strategy.root_device)
-            stop, warned = trainer.strategy.reduce(asked, reduce_op="max").tolist()
-            self._stop, self._warned = bool(stop), bool(warned)
+            asked = torch.tensor([self._stop, self._warned], dtype=torch.int)
+            torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX, group=self._hosts)
+            self._stop, self._warned = bool(asked[0]), bool(asked[1])
         if (self._stop or self._warned) and last is not None:
             trainer.save_checkpoint(last)
         if self._warned and not self._stop:

@@ -13,11 +13,16 @@ from selectune.common.errors import NoRoomError
 from selectune.common.memory import keep_freed_memory
 from selectune.common.ranks import on_rank_zero
 
+REFRESHED = (
+    20  # batches from one refresh of the progress bar to the next: each reads the loss, and waits for the device
+)
+
 
 class Trainer(pl.Trainer):
     """Lightning's Trainer with `WholeCheckpointIO`, unless its plugins have another.
 
-    On a CPU the process keeps freed memory for its next batch (`keep_freed_memory`).
+    On a CPU the process keeps freed memory for its next batch (`keep_freed_memory`). Elsewhere the progress bar is
+    refreshed every 20 batches, unless a callback says how often.
 
     Args:
         kwargs: as Lightning's takes them.
@@ -30,6 +35,8 @@ class Trainer(pl.Trainer):
         if self.strategy.root_device.type == "cpu":
             keep_freed_memory()
         if (bar := self.progress_bar_callback) is not None:
+            if self.strategy.root_device.type != "cpu" and getattr(bar, "_refresh_rate", 0) == 1:
+                bar._refresh_rate = REFRESHED  # type: ignore[attr-defined]
             bar.get_metrics = _with_rows(bar.get_metrics)  # type: ignore[method-assign]
 
     def save_checkpoint(self, *args: Any, **kwargs: Any) -> None:

@@ -10,7 +10,6 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recomputed
 
@@ -25,9 +24,8 @@ from selectune.lightning_modules.heads import Head, Output, widest
 from selectune.lightning_modules.heads.base import compile_body, recompute_activations
 from selectune.lightning_modules.heads.first_position import read_first_position
 from selectune.lightning_modules.lora import Adapter, Lora
-from selectune.lightning_modules.optimizer import check_optimizer
+from selectune.lightning_modules.optimizer import check_optimizer, parameter_groups, rise_and_fall
 
-NO_DECAY = ("bias", "norm")
 NO_END = (
     "A learning rate that falls to 0 needs an end; give trainer.max_epochs or trainer.max_steps, or a "
     "model.lr_scheduler."
@@ -143,34 +141,24 @@ class FineTuner(pl.LightningModule):
             compile_body(self.network, self.compiled)
         self.held_out = getattr(datamodule, "held_out", ("test",))
         self.metrics = nn.ModuleDict({_key(split): self.head.metrics_for(split) for split in ("val", *self.held_out)})
-        self.losses: dict[str, list[float]] = {split: [0.0, 0.0, 0.0] for split in ("val", *self.held_out)}
+        self.losses: dict[str, Tensor] = {}  # by split: their sum, of how many items and of how many rows
 
     def configure_optimizers(self) -> Any:
         """AdamW with a linear rise and fall, or what was asked for; biases and norms do not decay."""
-        decay: list[Tensor] = []
-        no_decay: list[Tensor] = []
-        for name, weights in self.network.named_parameters():
-            if weights.requires_grad:
-                exempt = weights.ndim < 2 or any(part in name.lower() for part in NO_DECAY)
-                (no_decay if exempt else decay).append(weights)
-        groups = [{"params": decay, "weight_decay": self.weight_decay}, {"params": no_decay, "weight_decay": 0.0}]
+        groups = parameter_groups(self.network, self.weight_decay)
         if self.optimizer is not None:
             optimizer = self.optimizer(groups)
         else:
-            # fused: one pass over the weights instead of a dozen, but Lightning does not clip it in mixed precision
-            mixed = isinstance(self.trainer.precision_plugin, MixedPrecision)
-            fused = not (mixed and self.trainer.gradient_clip_val)
+            # fused: one pass over the weights, not a dozen; it unscales gradients of float16 after they are clipped
+            scales = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+            fused = not (scales and self.trainer.gradient_clip_val)
             optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, fused=fused)
+            if not scales:
+                optimizer._step_supports_amp_scaling = False  # else Lightning would not clip in bfloat16 either
         if self.lr_scheduler is not None:
             schedule = self.lr_scheduler(optimizer)
         else:
-            total = self._optimizer_steps()
-            rise = round(self.warmup * total)
-
-            def factor(step: int) -> float:
-                return (step + 1) / (rise + 1) if step < rise else max(0.0, (total - step) / max(1, total - rise))
-
-            schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+            schedule = rise_and_fall(optimizer, self.warmup, self._optimizer_steps())
         plateau = isinstance(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau)
         when = {"interval": "epoch" if plateau else "step", "monitor": self.head.monitor}
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, **when}}
@@ -233,11 +221,13 @@ class FineTuner(pl.LightningModule):
 
     def _evaluate(self, split: str, batch: dict[str, Any]) -> Output:
         output = self.head.forward(self.network, batch)
-        self.losses[split][2] += len(batch["rows"])
-        if output.items:  # else nothing was masked
+        there = output.loss_sum.device
+        sums = self.losses.setdefault(split, torch.zeros(3, dtype=widest(there), device=there))
+        sums[2] += len(batch["rows"])
+        if len(output.targets):  # else nothing was masked
             self.metrics[_key(split)].update(output.predictions, output.targets)  # type: ignore[operator]
-            self.losses[split][0] += float(output.loss_sum)
-            self.losses[split][1] += float(output.items)
+            sums[0] += output.loss_sum  # no number goes to the host before the end, as it would wait for the device
+            sums[1] += output.items
         return output
 
     def on_validation_epoch_end(self) -> None:
@@ -251,10 +241,9 @@ class FineTuner(pl.LightningModule):
 
     def _log(self, split: str) -> None:
         # each rank has seen rows of its own: losses are added up here, other metrics by torchmetrics in `compute`
-        sums = torch.tensor(self.losses[split], dtype=widest(self.device), device=self.device)
+        sums = self.losses.pop(split, torch.zeros(3, dtype=widest(self.device), device=self.device))
         if self.trainer.world_size > 1:
             torch.distributed.all_reduce(sums)
-        self.losses[split] = [0.0, 0.0, 0.0]
         self.evaluated[split] = int(sums[2])
         metrics: Any = self.metrics[_key(split)]
         values: dict[str, Any] = {f"{split}/{name}": value for name, value in metrics.compute().items()}

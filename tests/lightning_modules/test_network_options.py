@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 import torch
 
@@ -121,3 +122,25 @@ def test_compiling_goes_with_an_adapter_and_with_computing_again(
 def test_an_unknown_backend_is_told(data_folder: Path, model_folder: Path) -> None:
     with mistake(UserError, "model.compile", "inductr", "inductor"):
         fitted(classes(data_folder), model_folder, compile="inductr")
+
+
+@pytest.mark.parametrize("algorithm", ["norm", "value"])
+def test_a_fused_optimizer_is_clipped_in_bfloat16(algorithm: str, data_folder: Path, model_folder: Path) -> None:
+    """Lightning refuses it for float16, whose gradients the optimizer unscales by itself; bfloat16 scales none."""
+    largest: list[float] = []
+
+    class Clipped(pl.Callback):
+        def on_before_zero_grad(self, trainer: pl.Trainer, module: pl.LightningModule, _: Any) -> None:
+            gradients = [weights.grad for weights in module.parameters() if weights.grad is not None]
+            if gradients:  # those of the step before
+                assert trainer.optimizers[0].defaults["fused"]
+                whole = torch.cat([one.flatten() for one in gradients])
+                largest.append(float(whole.norm() if algorithm == "norm" else whole.abs().max()))
+
+    clipping = {"gradient_clip_val": 1e-3, "gradient_clip_algorithm": algorithm, "precision": "bf16-mixed"}
+    module = FineTuner(str(model_folder), learning_rate=1e-3, seed=3)
+    trainer_for(max_steps=3, num_sanity_val_steps=0, callbacks=[Clipped()], **clipping).fit(
+        module, classes(data_folder)
+    )
+    assert largest
+    assert largest == pytest.approx([1e-3] * len(largest), rel=1e-2)

@@ -93,7 +93,7 @@ def _fitted(place: Place, model: Path, data: Made, folder: Path, costs: CostLedg
     return {name: float(value) for name, value in metrics.items()}
 
 
-def test_a_step_moves_no_number_between_host_and_device(there: Place) -> None:
+def test_neither_a_step_nor_an_evaluation_moves_a_number_between_host_and_device(there: Place) -> None:
     class Echo(torch.nn.Module):
         config = SimpleNamespace()
 
@@ -103,18 +103,23 @@ def test_a_step_moves_no_number_between_host_and_device(there: Place) -> None:
     module = FineTuner("none", head=ClassificationHead(["bad", "good"], weights=[1.0, 3.0]))
     module.network, module._trainer = Echo(), SimpleNamespace(world_size=1)  # type: ignore[assignment]
     module.log = lambda *_, **more: None  # type: ignore[method-assign]
+    module.metrics, module.losses = torch.nn.ModuleDict({"val": module.head.metrics_for("val").to(there.device)}), {}
     logits, labels = torch.tensor([[0.0, 1.0], [2.0, 0.0]], device=there.device), torch.tensor([0, 1])
-    row = {"input_ids": logits, "attention_mask": logits, "labels": labels.to(there.device)}
+    row = {"input_ids": logits, "attention_mask": logits, "labels": labels.to(there.device), "rows": [0, 1]}
     batch = {"micro_batches": [row], "n_rows": 2}
     module.training_step(batch, 0)  # the weights of the classes move once
+    module.validation_step(row, 0)
     with Crossings() as crossings:
         loss = module.training_step(batch, 1)
+        module.validation_step(row, 1)
     assert crossings.seen == []
     expected = torch.nn.functional.cross_entropy(logits.cpu(), labels, torch.tensor([1.0, 3.0]))
     assert float(loss) == pytest.approx(float(expected))
+    assert module.losses["val"].tolist() == pytest.approx([2 * 4 * float(expected), 2 * 4.0, 4.0])
+    assert float(module.metrics["val"].compute()["accuracy"]) == 0.0  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("clip", [None, pytest.param(1.0, marks=pytest.mark.slow)], ids=["fused", "clipped"])
+@pytest.mark.parametrize("clip", [None, pytest.param(1.0, marks=pytest.mark.slow)], ids=["whole", "clipped"])
 def test_going_on_in_mid_epoch_gives_the_same_weights(
     there: Place, clip: float | None, data_folder: Path, model_folder: Path, tmp_path: Path
 ) -> None:
