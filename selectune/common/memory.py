@@ -7,6 +7,10 @@ import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 MOST_KEPT, GIVEN_BACK = 2**30, 2**25  # bytes: blocks over the first always go back, under the other glibc keeps them
 SHARE = 32  # of the memory that is available, a block of one in so many may be kept
@@ -42,6 +46,17 @@ def available_memory() -> int:
     import psutil
 
     return int(psutil.virtual_memory().available)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that is free on a device."""
+    import torch
+
+    if device.type == "cuda":
+        # torch keeps freed blocks for what comes next, and the device counts them as used.
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + cached
+    return available_memory()
 
 
 def give_memory_back() -> None:

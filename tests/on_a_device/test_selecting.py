@@ -27,7 +27,7 @@ from selectune.selection.scoring import scoring_model
 from selectune.selection.stage import select_rows
 from selectune.selectors import EntropyInterval, Proxy, Search, TopK
 from selectune.selectors.base import Signals
-from selectune.selectors.transport import dual_potentials
+from selectune.selectors.transport import dual_potentials, problem
 from selectune.signals import forward
 from selectune.signals import probe as probing
 from selectune.signals.compute import compute_signals, read_signals
@@ -124,6 +124,25 @@ def test_scoring_is_in_half_precision_where_the_gpu_itself_has_it(
     assert scoring.precision == ("bf16" if native else "32")
 
 
+@pytest.mark.parametrize("share", [1.0, 0.0], ids=["kept there", "copied in each pass"])
+def test_a_pool_is_copied_to_the_device_once_where_it_has_room(
+    share: float, there: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(problem, "KEPT", share)
+    read: list[int] = []
+
+    class Pool(np.ndarray):
+        def __getitem__(self, which: Any) -> Any:
+            read.append(1)
+            return super().__getitem__(which)
+
+    random = np.random.default_rng(0)
+    pool, target = random.normal(size=(60, 4)), random.normal(size=(30, 4)) + 0.5
+    found = dual_potentials(pool.view(Pool), target, backend="stream", device=there.device, tolerance=1e-6)
+    assert found.diagnostics["iterations"] > 2
+    assert (len(read) == 1) == (share == 1.0)
+
+
 @pytest.mark.parametrize("backend", ["dense", "stream"])
 @pytest.mark.parametrize("cost", ["sqeuclidean", "cosine"])
 def test_transport_gives_what_it_gives_on_the_cpu(there: Place, backend: Any, cost: Any) -> None:
@@ -137,4 +156,7 @@ def test_transport_gives_what_it_gives_on_the_cpu(there: Place, backend: Any, co
     ]
     np.testing.assert_allclose(found[0].f, found[1].f, atol=1e-5)
     np.testing.assert_allclose(found[0].g, found[1].g, atol=1e-5)
+    on_it = [torch.from_numpy(one).to(there.device) for one in (pool, target)]
+    of_tensors = dual_potentials(*on_it, target_weights=weights, device=there.device, **options)
+    np.testing.assert_allclose(of_tensors.f, found[0].f, atol=1e-12)
     assert dual_potentials(pool, target, backend=backend).diagnostics["device"] == str(there.device)

@@ -17,7 +17,7 @@ import torch
 
 from selectune.common.errors import TransportError
 from selectune.common.flop_formulas import transport_flops
-from selectune.common.memory import available_memory
+from selectune.common.memory import free_bytes
 from selectune.selectors.transport.iterate import CHECK_EVERY, Course, Stop, sinkhorn
 from selectune.selectors.transport.passes import Dense, Stream
 from selectune.selectors.transport.problem import Problem
@@ -54,15 +54,6 @@ def choose_backend(
     needed, room = min(ranks.gather((needed, room)), key=lambda one: one[1] - one[0])  # where it is tightest
     reason = f"a kernel of {needed / 1e9:.3g} GB, with {room / 1e9:.3g} GB of free memory to use"
     return ("dense" if needed <= room else "stream"), reason
-
-
-def free_bytes(device: torch.device) -> int:
-    """Memory that is free on a device."""
-    if device.type == "cuda":
-        # torch keeps freed blocks for what comes next, and the device counts them as used.
-        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return int(torch.cuda.mem_get_info(device)[0]) + cached
-    return available_memory()
 
 
 def run_backend(

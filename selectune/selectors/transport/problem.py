@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from selectune.common.errors import DataError, TransportError
+from selectune.common.memory import free_bytes
 from selectune.selectors.transport.ranks import Ranks
 from selectune.selectors.transport.rows import SCALES, Cost, Moments, Rows, cost_moments, embedding_fault, read_moments
 
-CELLS_AT_ONCE = 2**21  # of a block of embeddings
+CELLS_AT_ONCE = {"cpu": 2**21, "cuda": 2**26}  # of a block of embeddings, on the CPU and on any accelerator
+KEPT = 0.25  # of the free memory of an accelerator, for the pool's rows, which else are copied there in each pass
 WEIGHTS_TOLERANCE = 1e-6
 
 
@@ -105,8 +108,8 @@ class Problem:
 
 
 def make_problem(
-    pool: np.ndarray,
-    target: np.ndarray,
+    pool: np.ndarray | Tensor,
+    target: np.ndarray | Tensor,
     pool_weights: np.ndarray | None,
     target_weights: np.ndarray | None,
     cost: Cost,
@@ -137,10 +140,12 @@ def make_problem(
     a, b = a / totals["pool"], b / totals["target"]  # what is left of rounding would bound the marginal error
 
     # One pass over the pool computes its moments, and squares that are not finite where a row is bad.
-    rows_at_once, spread = max(1, CELLS_AT_ONCE // pool.shape[1]), eps.std is not None
+    on_cpu, spread = device.type == "cpu", eps.std is not None
+    rows_at_once = max(1, CELLS_AT_ONCE["cpu" if on_cpu else "cuda"] // pool.shape[1])
+    keep = not on_cpu and len(pool) * pool.shape[1] * dtype.itemsize <= KEPT * free_bytes(device)
     raw_squares, raw = read_moments(Rows(target, cost, torch.float64, device), rows_at_once, products=False)
     centre = torch.from_numpy(raw.rows / len(target))
-    ys, xs = Rows(target, cost, dtype, device, centre), Rows(pool, cost, dtype, device, centre)
+    ys, xs = Rows(target, cost, dtype, device, centre), Rows(pool, cost, dtype, device, centre, keep)
     fault = embedding_fault(target, "target", raw_squares, cost)
     if fault is None:
         target_squares, of_target = read_moments(ys, rows_at_once, spread)
@@ -160,11 +165,14 @@ def make_problem(
 
 
 def _array_fault(
-    pool: np.ndarray, target: np.ndarray, pool_weights: np.ndarray | None, target_weights: np.ndarray | None
+    pool: np.ndarray | Tensor,
+    target: np.ndarray | Tensor,
+    pool_weights: np.ndarray | None,
+    target_weights: np.ndarray | None,
 ) -> DataError | TransportError | None:
     """The error that shapes and single weights of this rank deserve, or None."""
     for array, given, name in ((pool, pool_weights, "pool"), (target, target_weights, "target")):
-        if array.ndim != 2 or array.dtype.kind != "f" or array.shape[1] == 0:
+        if array.ndim != 2 or "float" not in str(array.dtype) or array.shape[1] == 0:
             kind = f"{array.dtype} of shape {array.shape}"
             return DataError(f"The embeddings of the {name} are {kind}; give floats of shape (rows, width).")
         if given is None:

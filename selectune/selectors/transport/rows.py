@@ -11,7 +11,7 @@ terms small, so that little is lost when they cancel.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -28,30 +28,43 @@ class Rows:
     """Rows of an array in blocks: on the device, in the solver's precision, unit for the cosine, centred.
 
     Args:
-        array: shape (n, d), floats of any precision; a memory map is read block by block.
+        array: shape (n, d), floats of any precision; a memory map is read block by block, a tensor from its device.
         cost: ``sqeuclidean`` or ``cosine``.
         dtype: of the blocks.
         device: of the blocks.
         centre: subtracted from each row, float64, shape (d,).
+        keep: hold all rows on the device from the first pass over them on.
     """
 
     def __init__(
-        self, array: np.ndarray, cost: Cost, dtype: torch.dtype, device: torch.device, centre: Tensor | None = None
+        self,
+        array: np.ndarray | Tensor,
+        cost: Cost,
+        dtype: torch.dtype,
+        device: torch.device,
+        centre: Tensor | None = None,
+        keep: bool = False,
     ) -> None:
         self.array, self.cost, self.dtype, self.device = array, cost, dtype, device
-        self.n, self.width = array.shape
+        self.n, self.width = int(array.shape[0]), int(array.shape[1])
         self.scale = SCALES[cost]
         # Rows are centred in the precision that they are stored in: rounded before, a large common offset would have
         # taken their digits.
-        exact = dtype == torch.float64 or array.dtype == np.float64
+        exact = dtype == torch.float64 or str(array.dtype).endswith("float64")
         self._reading = torch.float64 if exact else torch.float32
         self.centre = torch.zeros(self.width, dtype=torch.float64) if centre is None else centre
         self._centre = self.centre.to(device, self._reading)
+        self._kept = torch.empty(array.shape, dtype=dtype, device=device) if keep else None
+        self._passed = False  # a whole time over all rows
 
     def block(self, which: slice = slice(None)) -> Tensor:
         """Some rows, default all, shape (block, d)."""
+        if self._kept is not None and self._passed:
+            return self._kept[which]
         # A copy: a slice of a read-only memory map is no tensor, and its pages can be dropped at once.
-        rows = torch.from_numpy(np.array(self.array[which])).to(self.device, self._reading)
+        array = self.array
+        rows = array[which] if isinstance(array, Tensor) else torch.from_numpy(np.array(array[which]))
+        rows = rows.to(self.device, self._reading)
         if self.cost == "cosine":
             rows = rows / rows.norm(dim=1, keepdim=True)
         return (rows - self._centre).to(self.dtype)
@@ -59,11 +72,17 @@ class Rows:
     def blocks(self, rows_at_once: int) -> Iterator[tuple[slice, Tensor]]:
         """All rows, block by block: their places and values."""
         for places in blocks(self.n, rows_at_once):
-            yield places, self.block(places)
+            block = self.block(places)
+            if self._kept is not None and not self._passed:
+                self._kept[places] = block
+            yield places, block
+        self._passed = True
 
     def take(self, which: np.ndarray) -> Rows:
         """Some of the rows, copied."""
-        return Rows(np.array(self.array[which]), self.cost, self.dtype, self.device, self.centre)
+        array = self.array
+        some = array[torch.from_numpy(which).to(array.device)] if isinstance(array, Tensor) else np.array(array[which])
+        return Rows(some, self.cost, self.dtype, self.device, self.centre)
 
 
 class Moments(NamedTuple):
@@ -86,7 +105,7 @@ class Moments(NamedTuple):
 
 def read_moments(rows: Rows, rows_at_once: int, products: bool) -> tuple[np.ndarray, Moments]:
     """One pass over rows: s(x) of each, float64, shape (n,), and their moments; the products, O(n d^2), if wanted."""
-    squares = np.empty(rows.n)
+    squares = torch.empty(rows.n, dtype=torch.float64, device=rows.device)  # read at the end: no block waits for it
     # float64 sums: the spread of the cost is a small difference of large sums over millions of rows.
     first = torch.zeros(rows.width, dtype=torch.float64, device=rows.device)
     weighted = torch.zeros_like(first)
@@ -94,13 +113,14 @@ def read_moments(rows: Rows, rows_at_once: int, products: bool) -> tuple[np.ndar
     for places, block in rows.blocks(rows_at_once):
         block = block.double()
         own = rows.scale * block.square().sum(1)
-        squares[places] = own.cpu().numpy()
+        squares[places] = own
         first += block.sum(0)
         weighted += own @ block
         if products:
             second += block.T @ block
-    sums = np.array([squares.sum(), np.square(squares).sum()])
-    return squares, Moments(rows.n, sums, first.cpu().numpy(), weighted.cpu().numpy(), second.cpu().numpy())
+    own_squares = squares.cpu().numpy()
+    sums = np.array([own_squares.sum(), np.square(own_squares).sum()])
+    return own_squares, Moments(rows.n, sums, first.cpu().numpy(), weighted.cpu().numpy(), second.cpu().numpy())
 
 
 def cost_moments(pool: Moments, target: Moments, scale: float) -> tuple[float, float]:
@@ -121,7 +141,9 @@ def cost_moments(pool: Moments, target: Moments, scale: float) -> tuple[float, f
     return float(mean), float(np.sqrt(max(variance, 0.0)))  # below 0 is rounding
 
 
-def embedding_fault(array: np.ndarray, name: str, squares: np.ndarray, cost: Cost, offset: int = 0) -> DataError | None:
+def embedding_fault(
+    array: np.ndarray | Tensor, name: str, squares: np.ndarray, cost: Cost, offset: int = 0
+) -> DataError | None:
     """The error of embeddings that are not finite, too large or, with the cosine, zero; None where all is well.
 
     ``squares`` are s(x) of each row, as `read_moments` gave them; ``offset`` counts the rows of the shards before.
@@ -129,8 +151,13 @@ def embedding_fault(array: np.ndarray, name: str, squares: np.ndarray, cost: Cos
     suspects = np.flatnonzero(~np.isfinite(squares))  # of whatever is wrong with a row, as 0 / 0 is NaN
     if len(suspects) == 0:
         return None
-    not_finite = [row for row in suspects if not np.isfinite(array[row]).all()]
-    zero = [row for row in suspects if cost == "cosine" and not array[row].any()]
+
+    def row(place: Any) -> np.ndarray:
+        found = array[place]
+        return found.double().cpu().numpy() if isinstance(found, Tensor) else found
+
+    not_finite = [place for place in suspects if not np.isfinite(row(place)).all()]
+    zero = [place for place in suspects if cost == "cosine" and not row(place).any()]
     for kind, rows in (("not finite", not_finite), ("zero, which have no cosine", zero)):
         if rows:
             ids = np.array(rows) + offset

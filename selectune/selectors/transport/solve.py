@@ -53,8 +53,8 @@ class Potentials:
 
 
 def dual_potentials(
-    pool: np.ndarray,
-    target: np.ndarray,
+    pool: np.ndarray | torch.Tensor,
+    target: np.ndarray | torch.Tensor,
     pool_weights: np.ndarray | None = None,
     target_weights: np.ndarray | None = None,
     *,
@@ -74,7 +74,8 @@ def dual_potentials(
     """Solve the transport problem of the top of this page.
 
     Args:
-        pool, target: embeddings, floats of any precision, shapes (n, d) and (m, d); a memory map is read in blocks.
+        pool, target: embeddings, floats of any precision, shapes (n, d) and (m, d); a memory map is read in blocks, and
+            a tensor may lie on the device.
         pool_weights, target_weights: at least 0, sum 1, shapes (n,) and (m,); default uniform.
         cost: ``sqeuclidean``, |x - y|^2, or ``cosine``, 1 - cos(x, y).
         eps: of the regulariser: ``absolute``, or relative to the ``std`` or ``mean`` of the cost over all pairs.
