@@ -1,12 +1,13 @@
 """The forecast against the run that follows it, and what the ledger itself takes.
 
-    python benchmarks/forecast.py                          # both cases; some 15 minutes on two cores
+    python benchmarks/forecast.py                          # all cases; some 20 minutes on two cores
     python benchmarks/forecast.py --cases docstrings       # one of them
     python benchmarks/forecast.py --csv out.csv --check    # exits with 1 when a bar is missed
 
-Each case runs `estimate` and then `fit`, in processes of their own with a fresh cache each. `docstrings` is
-configs/euds/docstrings.yaml; `sst2` is configs/euds/sst2.yaml on 4,000 rows with the 22M model minilm-l6-mlm, which are
-found in the folders that SELECTUNE_DATA and SELECTUNE_MODELS name.
+Each case runs `estimate` and then `fit`, in processes of their own with a fresh cache each. `quickstart` is
+configs/quickstart.yaml, without a plan; `docstrings` is configs/euds/docstrings.yaml; `sst2` is configs/euds/sst2.yaml
+on 4,000 rows with the 22M model minilm-l6-mlm, which are found in the folders that SELECTUNE_DATA and SELECTUNE_MODELS
+name.
 
 `forecast` and `measured` are the sums over all stages: FLOPs may differ by 5 %, wall time by 25 %. `ledger` are the
 seconds of the fit inside the hooks of its ledger, FLOP counting included (`hook_s`), of those of training (`train_s`):
@@ -32,6 +33,7 @@ from _table import Row, finish, parser
 REPOSITORY = Path(__file__).resolve().parent.parent
 COMMON = ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
 CASES = {
+    "quickstart": ["--config", "configs/quickstart.yaml"],
     "docstrings": ["--config", "configs/euds/docstrings.yaml"],
     "sst2": [
         "--config", "configs/euds/sst2.yaml", "--data.max_train_rows", "4000", "--model.checkpoint", "minilm-l6-mlm",

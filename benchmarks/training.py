@@ -23,9 +23,9 @@ ledger's count of FLOPs; `first_step_s` the time from the call of `fit` or `trai
 `steps_per_s` that of the second half; `evaluate_s` the evaluation of the held-out rows by the same way (`plain` has
 none), of questions with the search for their answers, which beside the Trainer is a plain loop over the best starts and
 ends of each window; `accuracy`, or `f1`, is on these. `padding` is the share of all tokens that the network read which
-is padding. Ratios are medians over rounds of the ratio within a round, with their quartiles; `overhead_ms` is the same
-of the time of a step of the second half less the plain loop's. With `--tiny` the embedded corpus and model are taken,
-and the bar is that.
+is padding, `evaluation_padding` that of the held-out rows. Ratios are medians over rounds of the ratio within a round,
+with their quartiles; `overhead_ms` is the same of the time of a step of the second half less the plain loop's. With
+`--tiny` the embedded corpus and model are taken, and the bar is that.
 """
 
 from __future__ import annotations
@@ -209,6 +209,8 @@ def ours(work: Work) -> dict[str, float]:
     """This project's way."""
     from lightning.pytorch.callbacks import LambdaCallback
 
+    from selectune.data.batches import EVALUATION_PADDING, plan_batches
+
     model, trainer = built(work)
     times: dict[str, float] = {}
     clock = LambdaCallback(
@@ -227,7 +229,10 @@ def ours(work: Work) -> dict[str, float]:
     batches = work.module.train_dataloader().sampler.batches()
     padding = padding_of([tokens.lengths[rows] if work.classifies else tokens.window_lengths[tokens.of(rows)]
                           for rows in batches])  # fmt: skip
-    return numbers | {metric: metrics[f"test/{metric}"], "padding": padding}
+    tried = work.module.encoded("test")
+    plan = plan_batches(tried.padded_lengths, work.module.max_batch_tokens, padding=EVALUATION_PADDING)
+    real, read = sum(map(tried.tokens_of, plan)), sum(math.prod(tried.shape_of(rows)) for rows in plan)
+    return numbers | {metric: metrics[f"test/{metric}"], "padding": padding, "evaluation_padding": 1 - real / read}
 
 
 def whole(work: Work) -> dict[str, float]:

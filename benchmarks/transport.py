@@ -52,7 +52,7 @@ ANON_MB = 1_000
 BARS = [  # variant at least so many times faster per iteration
     ("n200k_abs0.1", "dense", "pot_sinkhorn_log", 10.0),
     ("n200k_abs0.1", "dense", "pot_sinkhorn", 2.0),
-    ("n200k_std0.05", "dense", "pot_sinkhorn_log", 5.0),
+    ("n200k_std0.05", "dense", "pot_sinkhorn_log", 60.0),
 ]
 
 

@@ -88,7 +88,7 @@ def test_a_config_runs(file: Path, run_shortened: Callable[[list[Path]], Path]) 
 
 
 def some_methods(file: Path) -> list[str]:
-    """Methods of the first task of a table: the last that needs no run of another's, and those with their own scorer."""
+    """Methods of the first task of a table: the last that needs no other's run, and those with their own scorer."""
     methods = {name: one for name, one in read_config(file)["methods"].items() if "match" not in one}
     return [*(name for name, method in methods.items() if "scorer" in str(method.get("set"))), list(methods)[-1]]
 
