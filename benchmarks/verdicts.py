@@ -1,6 +1,7 @@
 """The summaries of the committed tables from their runs: intervals over seeds, and the verdict on each method.
 
-    python benchmarks/verdicts.py            # writes results/small_*_summary.csv, and prints the tables and verdicts
+    python benchmarks/verdicts.py            # writes results/small_*_summary.csv, and prints the tables and verdicts;
+                                             # and results/small_gotd_lm_against_gotd.csv, GOT-D less each other method
     python benchmarks/verdicts.py --check    # writes nothing; exits with 1 when a summary is not that of its runs
 
 `results/small_*.csv` have a metric for each run, and none for each held-out row. So the interval of a difference is the
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import sys
 import tempfile
 from pathlib import Path
@@ -24,10 +26,12 @@ from selectune.tables.reading import read_table
 from selectune.tables.results import Result
 from selectune.tables.summary import Group, summarise, write_summary
 from selectune.verdict.evidence import Cost
+from selectune.verdict.intervals import difference_of_seeds
 from selectune.verdict.judged import Judged
 
 REPOSITORY = Path(__file__).parent.parent
 TABLES = ("euds", "gotd", "gotd_lm", "quick")
+AGAINST = REPOSITORY / "results" / "small_gotd_lm_against_gotd.csv"
 COUNTED = ("tokens_trained_on", "total_flops", "selection_flops", "total_device_s")
 
 
@@ -35,14 +39,34 @@ def groups_of(table: str) -> list[Group]:
     """The lines of a table, with their differences and verdicts, from the CSV of its runs."""
     config = read_table(REPOSITORY / "configs" / "tables" / "small" / f"{table}.yaml")
     cells = {cell.name: cell for cell in config.cells(Path(table))}
-    with (REPOSITORY / "results" / f"small_{table}.csv").open(newline="") as lines:
-        runs = list(csv.DictReader(lines))
-    return summarise([_result(run, cells[_name(run)]) for run in runs])
+    return summarise([_result(run, cells[_name(run)]) for run in _runs(table)])
+
+
+def against_gotd() -> str:
+    """GOT-D less each other method in `gotd_lm`, by task, as a CSV: over the seeds, which both have."""
+    by_seed: dict[tuple[str, str], dict[int, float]] = {}
+    for run in _runs("gotd_lm"):
+        values = by_seed.setdefault((run["task"], run["method"]), {})
+        values[int(run["seed"])] = float(run[f"test/{run['task']}/loss"])
+    lines = io.StringIO()
+    written = csv.writer(lines, lineterminator="\n")
+    written.writerow(("task", "method", "difference", "low", "high", "n"))
+    for (task, method), theirs in by_seed.items():
+        if method != "gotd" and (found := difference_of_seeds(by_seed[task, "gotd"], theirs)) is not None:
+            written.writerow(
+                (task, method, *(f"{one:.6g}" for one in (found.value, found.low, found.high)), found.n_seeds)
+            )
+    return lines.getvalue()
 
 
 def summary_file(table: str) -> Path:
     """The file that a table's lines lie in."""
     return REPOSITORY / "results" / f"small_{table}_summary.csv"
+
+
+def _runs(table: str) -> list[dict[str, str]]:
+    with (REPOSITORY / "results" / f"small_{table}.csv").open(newline="") as lines:
+        return list(csv.DictReader(lines))
 
 
 def _name(run: dict[str, str]) -> str:
@@ -79,6 +103,11 @@ def main() -> None:
             for line in group.lines:
                 if line.verdict is not None:
                     print(f"{line.method}: {line.verdict.sentence}")
+    if not options.check:
+        AGAINST.write_text(against_gotd())
+    elif AGAINST.read_text() != against_gotd():
+        stale.append(AGAINST.name)
+    print(f"\nGOT-D less the others, nats a token\n\n{AGAINST.read_text()}")
     for name in stale:
         print(f"not of its runs: results/{name}; run benchmarks/verdicts.py", file=sys.stderr)
     sys.exit(1 if stale else 0)

@@ -20,7 +20,7 @@ from pilot_tables import fine_tuned
 from pilot_tables import tables as pilot_tables
 from pool_faults import rare_class
 from scipy.stats import ttest_1samp
-from verdicts import TABLES, groups_of, summary_file
+from verdicts import AGAINST, TABLES, against_gotd, groups_of, summary_file
 
 from selectune.tables.formats import table_of
 from selectune.tables.summary import write_summary
@@ -106,6 +106,10 @@ def test_a_summary_has_the_intervals_and_verdicts_of_its_runs(table: str, tmp_pa
     assert {summary_file(name) for name in TABLES} == set(SUMMARIES)
     write_summary(groups_of(table), tmp_path / "summary.csv")
     assert rows_of(tmp_path / "summary.csv") == rows_of(summary_file(table)), "run benchmarks/verdicts.py"
+
+
+def test_differences_to_gotd_are_those_of_its_runs() -> None:
+    assert AGAINST.read_text() == against_gotd(), "run benchmarks/verdicts.py"
 
 
 @pytest.mark.parametrize("table", TABLES)
