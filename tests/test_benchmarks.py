@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import csv
 import importlib
+import sys
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import REPOSITORY
@@ -14,6 +19,7 @@ from tests.squad_data import squad_rows
 
 run_all = importlib.import_module("all")  # a script of benchmarks/
 growth = importlib.import_module("growth")
+detox_data = importlib.import_module("detox_data")
 
 
 @pytest.mark.parametrize("page", run_all.PAGES)
@@ -88,3 +94,48 @@ def test_the_other_way_with_squad_finds_the_answers_and_the_best_spans(model_fol
                         best = start[first] + end[last]
                         text = context[window["offsets"][first][0] : window["offsets"][last][1]]
         assert told[row] == text
+
+
+SCORES = (0.05, 0.5, 0.9, None)
+HUB = [
+    {
+        "prompt": {"text": f"prompt {i}", "toxicity": SCORES[i % 4]},
+        "continuation": {"text": f"continuation {i}", "toxicity": SCORES[i // 4 % 4]},
+    }
+    for i in range(400)
+]
+FLAT = [
+    {
+        "prompt": row["prompt"]["text"],
+        "kind": "toxic" if i % 2 else "nontoxic",
+        "continuation": row["continuation"]["text"],
+        "continuation_toxicity": row["continuation"]["toxicity"],
+    }
+    for i, row in enumerate(HUB)
+]
+
+
+@pytest.mark.parametrize(("rows", "more"), [(FLAT, []), (HUB, []), (HUB, ["--no_scorer", "--most", "20"])])
+def test_no_prompt_is_in_two_parts_of_detoxification(
+    rows: list[dict[str, Any]], more: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "scored").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "scored" / "train.parquet")
+    words = ["--data", str(tmp_path / "scored"), "--output", str(tmp_path / "parts"), *more]
+    monkeypatch.setattr(sys, "argv", ["detox_data.py", *words])
+    detox_data.main()
+    read = {
+        str(file.parent.relative_to(tmp_path / "parts") / file.stem): pq.read_table(file).to_pylist()
+        for file in (tmp_path / "parts").rglob("*.parquet")
+    }
+    number = {
+        name: {row.get("text", row.get("prompt")).rpartition(" ")[2] for row in some} for name, some in read.items()
+    }
+    targets = number.pop("clean_texts/train") | number.pop("toxic_texts/train")
+    parts = [targets, *number.values()]
+    assert all(parts)
+    assert sum(map(len, parts)) == len(set.union(*parts)), "a prompt is in two parts"
+    asked = Counter(row["kind"] for row in read["toxic_prompts/test"])
+    assert asked.keys() == {"toxic", "nontoxic"}
+    assert ("scorer/train" in read) == (not more)
+    assert not more or set(asked.values()) == {20}
