@@ -76,6 +76,13 @@ def nats_fewer(table: str, task: str, method: str) -> list[str]:
     return [f"{-of(table, task, method, column):.3f}" for column in ("versus_random", "high", "low")]
 
 
+def gotd_less(task: str, method: str) -> list[str]:
+    """Nats by which GOT-D's loss is higher than another method's, and the bounds of that."""
+    with (REPOSITORY / "results" / "small_gotd_lm_against_gotd.csv").open(newline="") as lines:
+        line = next(one for one in csv.DictReader(lines) if (one["task"], one["method"]) == (task, method))
+    return [f"{float(line[column]):.3f}" for column in ("difference", "low", "high")]
+
+
 VERSUS = {"random": ("versus_random", "low", "high"), "same": ("matched_versus_this", "matched_low", "matched_high")}
 
 
