@@ -3,7 +3,8 @@
     python benchmarks/detox_data.py --data toxicity_prompts --output runs/detox-data
     python main.py fit --data TextClassification --data.dataset runs/detox-data/scorer --data.regression true \\
       --data.max_length 64 --model.checkpoint minilm-l6-mlm --output runs/toxicity-scorer
-    python benchmarks/detox_data.py --data allenai/real-toxicity-prompts --no_scorer --most 10000
+    python benchmarks/detox_data.py --data allenai/real-toxicity-prompts --no_scorer --most 10000 \\
+      --output runs/detox-data-hub
 
 By the hash of the prompt, so that no prompt is in two parts: `scorer` (half of them; its test split a fifth of these),
 `clean_texts` and `toxic_texts` (a quarter; continuations scored at most 0.1 and at least 0.5), `toxic_prompts` (a

@@ -211,15 +211,19 @@ class Preemption(pl.Callback):
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """From here on, act at once; on what came after the last batch, too."""
-        if self._hosts is not None:
-            torch.distributed.destroy_process_group(self._hosts)
-            self._hosts = None
+        self._leave_group()
         self._in_trainer = False
         self._act()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """From here on, act at once."""
+        self._leave_group()
         self._in_trainer = False
+
+    def _leave_group(self) -> None:
+        if self._hosts is not None:
+            torch.distributed.destroy_process_group(self._hosts)
+            self._hosts = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the signals back, as Lightning's own handler of SIGTERM makes ranks exchange tensors out of step."""
@@ -256,6 +260,8 @@ class Preemption(pl.Callback):
             # a signal may reach some ranks only, or some a step later: all must save at the same step
             asked = torch.tensor([self._stop, self._warned], dtype=torch.int)
             torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX, group=self._hosts)
+            if not asked.any():
+                return  # what came to this rank meanwhile is asked for at the next batch
             self._stop, self._warned = bool(asked[0]), bool(asked[1])
         if (self._stop or self._warned) and last is not None:
             trainer.save_checkpoint(last)

@@ -13,16 +13,15 @@ from selectune.common.errors import NoRoomError
 from selectune.common.memory import keep_freed_memory
 from selectune.common.ranks import on_rank_zero
 
-REFRESHED = (
-    20  # batches from one refresh of the progress bar to the next: each reads the loss, and waits for the device
-)
+# Batches from one refresh of a progress bar to the next: each reads the loss, and so waits for the device.
+REFRESHED = 20
 
 
 class Trainer(pl.Trainer):
     """Lightning's Trainer with `WholeCheckpointIO`, unless its plugins have another.
 
     On a CPU the process keeps freed memory for its next batch (`keep_freed_memory`). Elsewhere the progress bar is
-    refreshed every 20 batches, unless a callback says how often.
+    refreshed every 20 batches, unless a callback asks for another number than 1.
 
     Args:
         kwargs: as Lightning's takes them.

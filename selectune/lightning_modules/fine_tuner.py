@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +14,14 @@ from torch.utils.checkpoint import checkpoint as recomputed
 
 from selectune.callbacks.training_check import TrainingCheck
 from selectune.common import checks
-from selectune.common.errors import UserError
 from selectune.common.ranks import gather
 from selectune.common.seeds import current_seed, random_states, seed_stage, set_random_states
-from selectune.data.batches import limited
 from selectune.data.sources import ModelSource, find_model
 from selectune.lightning_modules.heads import Head, Output, widest
 from selectune.lightning_modules.heads.base import compile_body, recompute_activations
 from selectune.lightning_modules.heads.first_position import read_first_position
 from selectune.lightning_modules.lora import Adapter, Lora
-from selectune.lightning_modules.optimizer import check_optimizer, parameter_groups, rise_and_fall
-
-NO_END = (
-    "A learning rate that falls to 0 needs an end; give trainer.max_epochs or trainer.max_steps, or a "
-    "model.lr_scheduler."
-)
+from selectune.lightning_modules.optimizer import check_optimizer, optimizer_steps, parameter_groups, rise_and_fall
 
 
 class FineTuner(pl.LightningModule):
@@ -158,25 +150,10 @@ class FineTuner(pl.LightningModule):
         if self.lr_scheduler is not None:
             schedule = self.lr_scheduler(optimizer)
         else:
-            schedule = rise_and_fall(optimizer, self.warmup, self._optimizer_steps())
+            schedule = rise_and_fall(optimizer, self.warmup, optimizer_steps(self.trainer))
         plateau = isinstance(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau)
         when = {"interval": "epoch" if plateau else "step", "monitor": self.head.monitor}
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, **when}}
-
-    def _optimizer_steps(self) -> int:
-        """Steps of the whole fit.
-
-        Lightning's `estimated_stepping_batches` would start the training loader before a checkpoint is restored, so
-        that a resumed epoch could not go on from its middle.
-        """
-        trainer: Any = self.trainer
-        batches = limited(trainer.datamodule.n_train_batches(), trainer.limit_train_batches)
-        epochs = trainer.max_epochs if trainer.max_epochs not in (None, -1) else math.inf
-        steps = math.ceil(batches / trainer.accumulate_grad_batches) * epochs
-        steps = min(steps, trainer.max_steps if trainer.max_steps >= 0 else math.inf)
-        if steps == math.inf:
-            raise UserError(NO_END)
-        return int(steps)
 
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Seed each epoch at its first batch; one that goes on from its middle takes the checkpoint's random states."""
@@ -229,6 +206,19 @@ class FineTuner(pl.LightningModule):
             sums[0] += output.loss_sum  # no number goes to the host before the end, as it would wait for the device
             sums[1] += output.items
         return output
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget what an evaluation that was stopped has left."""
+        self._forget("val")
+
+    def on_test_epoch_start(self) -> None:
+        """The same of the held-out splits."""
+        self._forget(*self.held_out)
+
+    def _forget(self, *splits: str) -> None:
+        for split in splits:
+            self.losses.pop(split, None)
+            self.metrics[_key(split)].reset()  # type: ignore[operator]
 
     def on_validation_epoch_end(self) -> None:
         """Log ``val/...``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -11,8 +12,13 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from selectune.common import checks
 from selectune.common.errors import UserError
+from selectune.data.batches import limited
 
 NO_DECAY = ("bias", "norm")
+NO_END = (
+    "A learning rate that falls to 0 needs an end; give trainer.max_epochs or trainer.max_steps, or a "
+    "model.lr_scheduler."
+)
 
 
 def check_optimizer(optimizer: OptimizerCallable, lr_scheduler: LRSchedulerCallable | None) -> None:
@@ -55,3 +61,21 @@ def rise_and_fall(optimizer: torch.optim.Optimizer, warmup: float, steps: int) -
         return (step + 1) / (rise + 1) if step < rise else max(0.0, (steps - step) / max(1, steps - rise))
 
     return LambdaLR(optimizer, factor)
+
+
+def optimizer_steps(trainer: Any) -> int:
+    """Steps of the whole fit.
+
+    Lightning's `estimated_stepping_batches` would start the training loader before a checkpoint is restored, so that a
+    resumed epoch could not go on from its middle.
+
+    Raises:
+        UserError: it has no end.
+    """
+    batches = limited(trainer.datamodule.n_train_batches(), trainer.limit_train_batches)
+    epochs = trainer.max_epochs if trainer.max_epochs not in (None, -1) else math.inf
+    steps = math.ceil(batches / trainer.accumulate_grad_batches) * epochs
+    steps = min(steps, trainer.max_steps if trainer.max_steps >= 0 else math.inf)
+    if steps == math.inf:
+        raise UserError(NO_END)
+    return int(steps)

@@ -33,7 +33,7 @@ from selectune.costs.ledger import Ledger
 from selectune.datamodules.base import SelectionDataModule
 from selectune.evaluations import Evaluation
 from selectune.lightning_modules import FineTuner
-from selectune.lightning_modules.fine_tuner import NO_END
+from selectune.lightning_modules.optimizer import NO_END
 from selectune.lightning_modules.scorers.settings import ScorerSettings
 from selectune.runs import fit as pipeline
 from selectune.runs.class_errors import ClassParser, construction_problem

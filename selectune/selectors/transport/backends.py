@@ -25,7 +25,7 @@ from selectune.selectors.transport.ranks import Ranks
 
 BACKENDS = ("pot", "dense", "stream")
 POT_CELLS = 10**6  # POT's iteration takes some 30 ms at this size, so that a whole solve stays near a second
-SHARE_OF_FREE = 0.5  # of the free memory, for the kernel; the rest is the caller's
+SHARE_OF_FREE = 0.5  # of the free memory, for the kernel; of the rest `problem.KEPT` may hold the pool's rows
 SAMPLE_CELLS = 2**24  # of the sample's kernel, 64 MB in float32
 SAMPLE_STOP = Stop(tolerance=1e-2, max_iterations=200)  # the sample itself is off by more, some 0.1 at 1,000 columns
 SAMPLE_SEED = 0

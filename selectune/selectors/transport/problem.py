@@ -131,20 +131,14 @@ def make_problem(
     offset, n = sum(sizes[: ranks.rank]), sum(sizes)
     if n == 0:
         raise DataError("The pool is empty; there is nothing to transport.")
-    a = np.full(len(pool), 1 / n) if pool_weights is None else np.asarray(pool_weights, dtype=np.float64)
-    b = np.full(len(target), 1 / len(target)) if target_weights is None else np.asarray(target_weights, np.float64)
-    totals = {"pool": float(ranks.sum(a.sum())), "target": float(b.sum())}
-    for name, total in totals.items():
-        if abs(total - 1) > WEIGHTS_TOLERANCE:
-            raise TransportError(f"The weights of the {name} sum to {total:.9g}; divide them by that, to sum to 1.")
-    a, b = a / totals["pool"], b / totals["target"]  # what is left of rounding would bound the marginal error
+    a, b = _weights(pool_weights, len(pool), n, target_weights, len(target), ranks)
 
     # One pass over the pool computes its moments, and squares that are not finite where a row is bad.
-    on_cpu, spread = device.type == "cpu", eps.std is not None
-    rows_at_once = max(1, CELLS_AT_ONCE["cpu" if on_cpu else "cuda"] // pool.shape[1])
-    keep = not on_cpu and len(pool) * pool.shape[1] * dtype.itemsize <= KEPT * free_bytes(device)
+    kind, spread = "cpu" if device.type == "cpu" else "cuda", eps.std is not None
+    rows_at_once = max(1, CELLS_AT_ONCE[kind] // pool.shape[1])
     raw_squares, raw = read_moments(Rows(target, cost, torch.float64, device), rows_at_once, products=False)
     centre = torch.from_numpy(raw.rows / len(target))
+    keep = _is_kept(pool, dtype, device)
     ys, xs = Rows(target, cost, dtype, device, centre), Rows(pool, cost, dtype, device, centre, keep)
     fault = embedding_fault(target, "target", raw_squares, cost)
     if fault is None:
@@ -159,9 +153,29 @@ def make_problem(
     fingerprint = [*of_target.squares, *of_target.rows, *b[:1], value]
     if not np.array_equal(ranks.max(fingerprint), ranks.min(fingerprint)):
         raise TransportError("The ranks have different targets, weights or eps; give all of them the same.")
-    known = {"cost": cost, "cost_mean": mean, "cost_std": std if spread else None, "eps_stated": eps.describe()}
-    known |= {"n": n, "m": len(target), "d": pool.shape[1], "ranks": ranks.size}
+    known = {"cost": cost, "cost_mean": mean, "cost_std": std if spread else None, "eps_stated": eps.describe(),
+             "n": n, "m": len(target), "d": pool.shape[1], "ranks": ranks.size}  # fmt: skip
     return Problem(xs, ys, pool_squares, target_squares, a, b, value, ranks), known
+
+
+def _weights(
+    of_pool: np.ndarray | None, n_here: int, n: int, of_target: np.ndarray | None, m: int, ranks: Ranks
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weights of this rank's rows and of the target, each summing to 1 over all."""
+    a = np.full(n_here, 1 / n) if of_pool is None else np.asarray(of_pool, dtype=np.float64)
+    b = np.full(m, 1 / m) if of_target is None else np.asarray(of_target, np.float64)
+    totals = {"pool": float(ranks.sum(a.sum())), "target": float(b.sum())}
+    for name, total in totals.items():
+        if abs(total - 1) > WEIGHTS_TOLERANCE:
+            raise TransportError(f"The weights of the {name} sum to {total:.9g}; divide them by that, to sum to 1.")
+    return a / totals["pool"], b / totals["target"]  # what is left of rounding would bound the marginal error
+
+
+def _is_kept(pool: np.ndarray | Tensor, dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether the device holds the pool's rows from the first pass on: they lie elsewhere, and it has the room."""
+    if device.type == "cpu" or isinstance(pool, Tensor):
+        return False
+    return len(pool) * pool.shape[1] * dtype.itemsize <= KEPT * free_bytes(device)
 
 
 def _array_fault(
