@@ -74,7 +74,7 @@ def dual_potentials(
     """Solve the transport problem of the top of this page.
 
     Args:
-        pool, target: embeddings, floats, shapes (n, d) and (m, d): memory maps, read in blocks, or tensors of any device.
+        pool, target: embeddings, floats, shapes (n, d), (m, d): memory maps, read in blocks, or tensors of any device.
         pool_weights, target_weights: at least 0, sum 1, shapes (n,) and (m,); default uniform.
         cost: ``sqeuclidean``, |x - y|^2, or ``cosine``, 1 - cos(x, y).
         eps: of the regulariser: ``absolute``, or relative to the ``std`` or ``mean`` of the cost over all pairs.
