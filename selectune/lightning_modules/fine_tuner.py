@@ -198,8 +198,7 @@ class FineTuner(pl.LightningModule):
 
     def _evaluate(self, split: str, batch: dict[str, Any]) -> Output:
         output = self.head.forward(self.network, batch)
-        there = output.loss_sum.device
-        sums = self.losses.setdefault(split, torch.zeros(3, dtype=widest(there), device=there))
+        sums = self.losses[split]
         sums[2] += len(batch["rows"])
         if len(output.targets):  # else nothing was masked
             self.metrics[_key(split)].update(output.predictions, output.targets)  # type: ignore[operator]
@@ -208,16 +207,16 @@ class FineTuner(pl.LightningModule):
         return output
 
     def on_validation_epoch_start(self) -> None:
-        """Forget what an evaluation that was stopped has left."""
-        self._forget("val")
+        """Begin with nothing, whatever an evaluation that was stopped has left."""
+        self._begin("val")
 
     def on_test_epoch_start(self) -> None:
         """The same of the held-out splits."""
-        self._forget(*self.held_out)
+        self._begin(*self.held_out)
 
-    def _forget(self, *splits: str) -> None:
+    def _begin(self, *splits: str) -> None:
         for split in splits:
-            self.losses.pop(split, None)
+            self.losses[split] = torch.zeros(3, dtype=widest(self.device), device=self.device)
             self.metrics[_key(split)].reset()  # type: ignore[operator]
 
     def on_validation_epoch_end(self) -> None:
@@ -231,7 +230,7 @@ class FineTuner(pl.LightningModule):
 
     def _log(self, split: str) -> None:
         # each rank has seen rows of its own: losses are added up here, other metrics by torchmetrics in `compute`
-        sums = self.losses.pop(split, torch.zeros(3, dtype=widest(self.device), device=self.device))
+        sums = self.losses[split]
         if self.trainer.world_size > 1:
             torch.distributed.all_reduce(sums)
         self.evaluated[split] = int(sums[2])

@@ -103,7 +103,8 @@ def test_neither_a_step_nor_an_evaluation_moves_a_number_between_host_and_device
     module = FineTuner("none", head=ClassificationHead(["bad", "good"], weights=[1.0, 3.0]))
     module.network, module._trainer = Echo(), SimpleNamespace(world_size=1)  # type: ignore[assignment]
     module.log = lambda *_, **more: None  # type: ignore[method-assign]
-    module.metrics, module.losses = torch.nn.ModuleDict({"val": module.head.metrics_for("val").to(there.device)}), {}
+    module.metrics = torch.nn.ModuleDict({"val": module.head.metrics_for("val").to(there.device)})
+    module.losses = {"val": torch.zeros(3, device=there.device)}
     logits, labels = torch.tensor([[0.0, 1.0], [2.0, 0.0]], device=there.device), torch.tensor([0, 1])
     row = {"input_ids": logits, "attention_mask": logits, "labels": labels.to(there.device), "rows": [0, 1]}
     batch = {"micro_batches": [row], "n_rows": 2}
