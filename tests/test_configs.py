@@ -216,7 +216,10 @@ def test_an_overlay_of_a_warm_up_changes_its_rows_alone(file: Path) -> None:
     assert overlay["warm_up"] is None or set(overlay["warm_up"]["data"]["init_args"]) <= allowed
 
 
-OVERLAYS = [pytest.param(name, marks=pytest.mark.slow) for name in ("gotd_screened", "domains", "dsir", "uniform", "dapt", "none")]
+OVERLAYS = [
+    pytest.param(name, marks=pytest.mark.slow)
+    for name in ("gotd_screened", "domains", "dsir", "uniform", "dapt", "none")
+]
 
 
 @pytest.mark.parametrize("overlay", [None, *OVERLAYS])

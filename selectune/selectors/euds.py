@@ -16,7 +16,7 @@ import numpy as np
 from selectune.common import checks
 from selectune.common.errors import BadRowsError, BudgetError, ConcentratedScores, DataError, UserError
 from selectune.selectors.anchored import Checked
-from selectune.selectors.base import Budget, Picked, Selector, Signals, lowest, rounded
+from selectune.selectors.base import Budget, Picked, Selector, Signals, lowest, ranked, rounded
 from selectune.selectors.interval_rules import (
     NARROW,
     Band,
@@ -24,7 +24,8 @@ from selectune.selectors.interval_rules import (
     IntervalRule,
     concentration,
     finite,
-    rank_quantiles,
+    midpoint_quantile,
+    own_quantiles,
 )
 
 FEW = 0.5  # of a band's share of the pool: a smaller share of the target is told
@@ -134,15 +135,22 @@ class IGSE(Selector):
         ``scores`` are d_i for a box (with a rule that sets its own size, the number of bands that leave the row out),
         and the weighted sum for a sum.
         """
-        values = {name: finite(pool[name], name) for name in self.entropies}
         theirs = {name: _of_target(target, self.rule, name) for name in self.entropies}
         if self.combine == "sum":
-            return self._sum(values, theirs, pool, budget, seed)
+            return self._sum(theirs, pool, budget, seed)
         keys, n_tokens = pool.tie_keys(seed), pool["n_tokens"]
-        bands = {name: self.rule.band(scores, budget, keys, n_tokens, theirs[name]) for name, scores in values.items()}
-        described = {
-            name: _described(scores, bands[name], budget, name, theirs[name]) for name, scores in values.items()
-        }
+        by_key = np.argsort(keys, kind="stable")
+        bands: dict[str, Band] = {}
+        described: dict[str, dict[str, Any]] = {}
+        distance = np.zeros(pool.n_rows)
+        for name in self.entropies:  # one after the other and in place, as pools are large
+            scores = finite(pool[name], name)
+            order = ranked(scores, keys, by_key)
+            bands[name] = self.rule.band(scores, budget, keys, n_tokens, theirs[name], order)
+            described[name] = _described(scores, bands[name], budget, name, theirs[name])
+            if not self.sets_own_size:
+                off_centre = np.abs(own_quantiles(scores, order) - described[name]["centre"])
+                np.maximum(distance, off_centre, out=distance)
         if self.sets_own_size:
             outside = np.full(pool.n_rows, len(bands), dtype=np.float64)
             for band in bands.values():
@@ -153,9 +161,6 @@ class IGSE(Selector):
                 raise BudgetError(f"No row lies inside all the bands ({ranges}); choose wider bounds.")
             return Picked(rows, outside, {"bands": described})
 
-        distance = np.zeros(pool.n_rows)
-        for name, scores in values.items():  # in place and one after the other, as pools are large
-            np.maximum(distance, np.abs(rank_quantiles(scores, 2 * scores) - described[name]["centre"]), out=distance)
         distance = rounded(distance)
         rows = lowest(distance, pool, budget, seed)
         half_width = float(distance[rows].max())
@@ -164,17 +169,11 @@ class IGSE(Selector):
         diagnostics |= {"edge_rows": int(edge_kept), "edge_rows_left_out": int(edge - edge_kept)}
         return Picked(rows, distance, diagnostics)
 
-    def _sum(
-        self,
-        values: dict[str, np.ndarray],
-        theirs: dict[str, np.ndarray | None],
-        pool: Signals,
-        budget: Budget,
-        seed: int,
-    ) -> Picked:
+    def _sum(self, theirs: dict[str, np.ndarray | None], pool: Signals, budget: Budget, seed: int) -> Picked:
         """The rule's band of the weighted sum of entropies, those of the target standardized as the pool's are."""
         total, target_total = np.zeros(pool.n_rows), None
-        for (name, scores), weight in zip(values.items(), self.weights, strict=True):
+        for name, weight in zip(self.entropies, self.weights, strict=True):
+            scores = finite(pool[name], name)
             if np.ptp(scores) < NARROW:
                 warnings.warn(
                     f"{name} is concentrated (all rows lie within 1e-6), so selection by it is close to random.",
@@ -234,7 +233,7 @@ def _described(
     Warns:
         UserWarning: the band holds a smaller part of the target's rows than half of that which it holds of the pool's.
     """
-    centre = float(rank_quantiles(scores, band.low + band.high))
+    centre = midpoint_quantile(scores, band.low, band.high)
     bounds = {"low": band.low, "high": band.high, "centre": centre, "rows": len(band.rows)}
     if target_scores is not None:
         inside = float(np.mean((rounded(target_scores) >= band.low) & (rounded(target_scores) <= band.high)))

@@ -70,6 +70,7 @@ class IntervalRule(ABC):
         tie_keys: np.ndarray,
         n_tokens: np.ndarray,
         target_scores: np.ndarray | None = None,
+        order: np.ndarray | None = None,
     ) -> Band:
         """The band that the rule keeps.
 
@@ -79,6 +80,7 @@ class IntervalRule(ABC):
             tie_keys: ``Signals.tie_keys(seed)``, uint64, shape (n_rows,).
             n_tokens: tokens of each row, int64, shape (n_rows,).
             target_scores: the same score of the target's rows, finite, shape (n_target,), where `needs_target`.
+            order: ``ranked(scores, tie_keys)``, where it is known.
 
         Raises:
             BudgetError: the budget is missing, over the pool, or given to a rule that sets its own size; or no score
@@ -94,7 +96,7 @@ class IntervalRule(ABC):
                 "leave out data.keep, data.keep_rows and data.keep_tokens, or choose another rule.",
                 option="data.keep",
             )
-        order = ranked(scores, tie_keys)
+        order = ranked(scores, tie_keys) if order is None else order
         ordered = scores[order]
         sizes = np.asarray(n_tokens)[order]
         if target_scores is None:
@@ -219,17 +221,38 @@ def finite(scores: np.ndarray, name: str = "the score") -> np.ndarray:
     return values
 
 
-def rank_quantiles(scores: np.ndarray, doubled: np.ndarray | float) -> np.ndarray:
+def rank_quantiles(scores: np.ndarray, doubled: np.ndarray) -> np.ndarray:
     """Share of the scores below x plus half of the share equal to x, for x = doubled / 2; the shape of ``doubled``.
 
-    For a row's own score this is (mid-rank - 1/2) / N. Twice x is taken so that the midpoint of two scores, low + high,
-    stands on the grid of 1e-9 that the scores stand on, and "equal" is exact.
+    Twice x is taken so that the midpoint of two scores, low + high, stands on the grid of 1e-9 that the scores stand
+    on, and "equal" is exact.
     """
-    ordered, doubled = np.sort(2 * rounded(scores)), rounded(np.asarray(doubled))
+    ordered, doubled = np.sort(2 * rounded(scores)), rounded(doubled)
     order = np.argsort(doubled, axis=None)  # one after the other, what is searched stays in the cache
     asked, shares = doubled.ravel()[order], np.empty(doubled.size)
     shares[order] = np.searchsorted(ordered, asked, side="left") + np.searchsorted(ordered, asked, side="right")
     return (shares / (2 * len(ordered))).reshape(doubled.shape)
+
+
+def midpoint_quantile(scores: np.ndarray, low: float, high: float) -> float:
+    """`rank_quantiles` of the midpoint of two scores, in one pass."""
+    doubled, asked = 2 * rounded(scores), rounded(np.array(low + high))
+    return (np.count_nonzero(doubled < asked) + np.count_nonzero(doubled <= asked)) / (2 * len(doubled))
+
+
+def own_quantiles(scores: np.ndarray, order: np.ndarray | None = None) -> np.ndarray:
+    """`rank_quantiles` of the scores themselves, which are (mid-rank - 1/2) / N, shape (n_rows,).
+
+    ``order`` is one in which they ascend, where it is known.
+    """
+    values = rounded(scores)
+    order = np.argsort(values) if order is None else order
+    ordered = values[order]
+    first = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))  # of each value
+    equal = np.diff(first, append=len(ordered))
+    shares = np.empty(len(ordered))
+    shares[order] = np.repeat((2 * first + equal) / (2 * len(ordered)), equal)
+    return shares
 
 
 def concentration(scores: np.ndarray, band: Band, budget: Budget, name: str) -> dict[str, Any]:

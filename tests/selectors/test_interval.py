@@ -282,15 +282,25 @@ def test_a_row_ties_only_with_another_row() -> None:
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 7, 300])
-@pytest.mark.parametrize("values", [3, 10**9])
-def test_rows_are_ranked_by_score_then_key_then_id(n: int, values: int) -> None:
+@pytest.mark.parametrize(
+    ("values", "step", "lowest"),
+    [(3, 1.0, 0.0), (10**9, 1.0, 0.0), (5, 1e-9, 4.2), (5, 1e-9, -99_999.0), (10**9, 1e-4, -5e4), (3, 1.0, 1e300)],
+)
+@pytest.mark.parametrize("missing", [False, True])
+def test_rows_are_ranked_by_score_then_key_then_id(
+    n: int, values: int, step: float, lowest: float, missing: bool
+) -> None:
     random = np.random.default_rng(n)
     for few_keys in (True, False):
-        scores = random.integers(0, values, n).astype(float)
+        scores = lowest + step * random.integers(0, values, n)
         keys = random.integers(0, 3 if few_keys else 2**63, n, dtype=np.uint64)
-        scores[n // 2 : n // 2 + 2] = np.nan
+        if missing:
+            scores[n // 2 : n // 2 + 2] = np.nan
+            scores[n // 3 : n // 3 + 1] = -np.inf
         scores[: n // 5] = -0.0
+        asked = np.round(scores, 9)
         expected = sorted(
-            range(n), key=lambda row: (np.isnan(scores[row]), *np.nan_to_num([scores[row]]), keys[row], row)
+            range(n), key=lambda row: (np.isnan(asked[row]), *np.nan_to_num([asked[row]]), keys[row], row)
         )
         assert ranked(scores, keys).tolist() == expected
+        assert ranked(scores, keys, np.argsort(keys, kind="stable")).tolist() == expected
