@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -124,7 +124,8 @@ def model_flops(
     Counting takes time, which a short training would notice. So the products of a row are recorded once, at a length
     that divides no dimension of the network: whatever it divides in the shapes of a product is proportional to the
     length. The FLOPs that follow for another length are checked by a forward pass. What layers compute again in the
-    backward pass (gradient checkpointing) is counted too.
+    backward pass (gradient checkpointing) is counted too. Tensors without data stand in for the network's, so that
+    nothing is computed, on no device; a network that looks at values is counted with its own.
 
     Args:
         network: before it is sharded or wrapped by a strategy; a compiled one is counted as it was before.
@@ -140,10 +141,9 @@ def model_flops(
         longest = min(longest, positions - 2)  # RoBERTa's positions begin at 2
     quarter = max(1, longest // 4)
     lengths = (quarter, 2 * quarter, 3 * quarter, 4 * quarter)
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
 
     def forward(length: int) -> Any:
+        device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
         return network(**{name: value.to(device) for name, value in make_inputs(length).items()})
 
     def step(length: int) -> None:
@@ -151,13 +151,23 @@ def model_flops(
         if backward:
             loss = outputs.get("loss")
             loss = outputs[0].sum() if loss is None else loss
+            parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
             # Not loss.backward(): that would add to existing gradients, and call the hooks that all-reduce them.
             torch.autograd.grad(loss, parameters, allow_unused=True)
 
     prime = _prime_length(network, lengths[-1])
+
+    def counted() -> FlopModel:
+        if prime is None:
+            return measure_flops(step, lengths)
+        return _by_products(forward, step, backward, prime, lengths)
+
     # with gradients even for forward passes: else the counter fails where a module is handed a parameter, as in DeBERTa
     with _undisturbed(network), torch.inference_mode(False), torch.enable_grad():
-        flops = measure_flops(step, lengths) if prime is None else _by_products(forward, step, backward, prime, lengths)
+        try:
+            flops = _without_data(network, counted)
+        except RuntimeError:
+            flops = counted()
     has_attention = getattr(config, "num_attention_heads", None) is not None
     if has_attention and flops.quadratic * longest**2 <= 1e-6 * flops.of_batch(1, longest):
         warnings.warn(
@@ -166,6 +176,25 @@ def model_flops(
             stacklevel=2,
         )
     return flops
+
+
+def _without_data(network: nn.Module, work: Callable[[], FlopModel]) -> FlopModel:
+    """What a function gives while the network's tensors have shapes and no data (PyTorch's device `meta`)."""
+
+    class Inside(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self) -> FlopModel:
+            return work()
+
+    tensors: dict[str, Tensor] = {
+        f"network.{name}": nn.Parameter(torch.empty_like(one, device="meta"), requires_grad=one.requires_grad)
+        for name, one in network.named_parameters()
+    }
+    tensors |= {f"network.{name}": torch.empty_like(one, device="meta") for name, one in network.named_buffers()}
+    return cast(FlopModel, torch.func.functional_call(Inside(), tensors, ()))
 
 
 def made_up_row(network: Any, length: int) -> dict[str, Tensor]:

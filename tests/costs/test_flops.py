@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, GPT2Config, GPT2LMHeadModel
 
 from selectune.callbacks import CostLedger
 from selectune.common.flop_formulas import adamw_flops, entropy_flops, logsumexp_flops, softmax_flops
-from selectune.costs.flops import FlopModel, UnfitFlopsError, count_flops, measure_flops, model_flops
+from selectune.costs.flops import FlopModel, UnfitFlopsError, count_flops, made_up_row, measure_flops, model_flops
 from selectune.lightning_modules.heads import ClassificationHead
 from tests.mistakes import mistake, warned
 
@@ -187,6 +188,43 @@ def test_counting_disturbs_nothing():
     now = {name: each.grad for name, each in network.named_parameters() if each.grad is not None}
     assert now.keys() == gradients.keys()
     assert all(torch.equal(each, gradients[name]) for name, each in now.items())
+
+
+class Devices(TorchDispatchMode):
+    """Remembers where the products of weights were done."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (torch.ops.aten.mm.default, torch.ops.aten.addmm.default):
+            self.seen |= {one.device.type for one in args if isinstance(one, torch.Tensor)}
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("recomputed", [False, True])
+def test_no_device_computes_what_is_counted(recomputed: bool) -> None:
+    network = bert(BertForSequenceClassification)
+    if recomputed:
+        network.gradient_checkpointing_enable()  # type: ignore[operator]
+    with Devices() as devices:
+        model_flops(network, partial(made_up_row, network), backward=True)
+    assert devices.seen == {"meta"}
+    assert {parameter.device.type for parameter in network.parameters()} == {"cpu"}
+
+
+def test_a_network_that_looks_at_values_is_counted_with_its_own() -> None:
+    class Looking(BertForSequenceClassification):
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            assert self.classifier.weight.sum().isfinite().item()
+            return super().forward(*args, **kwargs)
+
+    looking, other = bert(Looking), bert(BertForSequenceClassification)
+    with Devices() as devices:
+        counted = model_flops(looking, partial(made_up_row, looking), backward=True)
+    assert devices.seen == {"cpu"}
+    assert counted == model_flops(other, partial(made_up_row, other), backward=True)
 
 
 def test_a_model_of_few_positions_is_counted_at_shorter_lengths():
