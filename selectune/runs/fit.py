@@ -177,8 +177,9 @@ def _show_selection(job: Job, data: SelectionDataModule) -> None:
     )
     if manifest.entropy_head is not None:
         print(head_sentence(manifest.entropy_head))
-    dropped = np.setdiff1d(np.arange(len(data.pool)), rows)
-    for kind, some in (("kept", rows), ("dropped", dropped)):
+    dropped = np.ones(len(data.pool), dtype=bool)
+    dropped[rows] = False
+    for kind, some in (("kept", rows), ("dropped", np.flatnonzero(dropped))):
         sample = np.sort(np.random.default_rng(data.seed).permutation(some)[:SHOWN_ROWS])
         for row, texts in zip(sample, data.pool.texts(sample)):
             print(f"{kind:8}{row:>8}  {printable(shorten(' | '.join(texts), 90, placeholder=' ...'))}")

@@ -121,9 +121,12 @@ class Densest(IntervalRule):
 
     def run(self, ordered: np.ndarray, n_tokens: np.ndarray, budget: Budget) -> tuple[int, int]:
         """The narrowest of the shortest runs."""
-        filled, needed = cumulative_sizes(n_tokens, budget)
-        stops = np.searchsorted(filled, filled[:-1] + needed, side="left")
-        stops = stops[stops <= len(ordered)]  # later starts cannot reach the budget
+        if budget.rows is not None:
+            stops = np.arange(budget.rows, len(ordered) + 1)
+        else:
+            filled, needed = cumulative_sizes(n_tokens, budget)
+            stops = np.searchsorted(filled, filled[:-1] + needed, side="left")
+            stops = stops[stops <= len(ordered)]  # later starts cannot reach the budget
         low, high = ordered[: len(stops)], ordered[stops - 1]
         widths = high - low
         # Scores stand on a grid of 1e-9, so half a step more keeps float noise out of "equal to 1e-9".
