@@ -132,7 +132,7 @@ def time_scoring(
             continue
         seconds += time.perf_counter() - began
         timed.append(ids)
-        signals.append(values)
+        signals.append({name: values[name].cpu().numpy() for name in scorer.wanted})
         if seconds > effort.seconds and len(timed) >= min(3, len(batches)):
             break
     peak = memory.peak(scoring.max_batch_tokens / most)

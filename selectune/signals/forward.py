@@ -68,8 +68,11 @@ def forward_pass(
                 batch: dict[str, Any] = dict(rows.tokens.padded(ids, pad_id))
                 if rows.labels is not None:
                     batch["labels"] = torch.from_numpy(rows.labels[ids])
-                n_tokens = int(batch["attention_mask"].sum())
-                return batch | {"rows": ids, "index": int(which[0]), "text_hash": text_hash[ids], "n_tokens": n_tokens}
+                content = (~batch["special"]).sum(1)  # counted here, where no device has to be waited for
+                batch |= {"n_tokens": int(batch["attention_mask"].sum()), "n_content": int(content.sum())}
+                return batch | {
+                    "rows": ids, "index": int(which[0]), "text_hash": text_hash[ids], "longest": int(content.max())
+                }  # fmt: skip
 
             batches = PlannedBatches(left, collate)
             data = batch_loader(batches, sampler=EvalSampler(len(left), *world()))
@@ -160,7 +163,7 @@ class ShardWriter(pl.Callback):
                 self.alone = scorer.embedding_flops()
         except UnfitFlopsError as error:
             cost.add(flops=None, method=str(error))
-        self.waiting: list[dict[str, np.ndarray]] = []
+        self.waiting: list[dict[str, Any]] = []  # tensors where they were computed, so that a device need not wait
         self.bytes, self.written = 0, time.monotonic()
 
     def on_predict_batch_end(
@@ -170,8 +173,8 @@ class ShardWriter(pl.Callback):
         n_rows, length = batch["input_ids"].shape
         flops = 0.0
         if self.flops is not None:
-            flops = self.flops.of_batch(n_rows, length) * self.scorer.passes(batch)
-            flops += int((~batch["special"]).sum()) * self.product
+            flops = self.flops.of_batch(n_rows, length) * self.scorer.passes_of(batch["longest"])
+            flops += batch["n_content"] * self.product
         if self.alone is not None:
             self.spent_alone += self.alone.of_batch(n_rows, length)
         work = {"examples": n_rows, "tokens": batch["n_tokens"], "padded_tokens": n_rows * length, "flops": flops}
@@ -196,6 +199,13 @@ class ShardWriter(pl.Callback):
             self.cost.add(**self.done, method=method)  # type: ignore[arg-type]
             self.cost.heartbeat(at_once=True)
             share = self.spent_alone / self.spent if self.alone is not None and self.spent else None
-            self.shards.append(self.waiting, self.cost.so_far().to_json() | {SHARE: share})
+            waiting = [
+                {
+                    name: values.cpu().numpy() if isinstance(values, torch.Tensor) else values
+                    for name, values in one.items()
+                }
+                for one in self.waiting
+            ]
+            self.shards.append(waiting, self.cost.so_far().to_json() | {SHARE: share})
         self.waiting, self.bytes, self.written = [], 0, time.monotonic()
         self.done = dict.fromkeys(self.done, 0)

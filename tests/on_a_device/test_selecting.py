@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,12 @@ import pytest
 import torch
 
 from selectune import FineTuner, TextClassification
-from selectune.costs.flops import UnfitFlopsError
+from selectune.costs.flops import FlopModel, UnfitFlopsError
 from selectune.costs.ledger import Ledger
 from selectune.data.sources import ModelSource
 from selectune.data.tokens import load_tokenizer
 from selectune.lightning_modules.scorers import base as scorer
+from selectune.lightning_modules.scorers.head import HeadScorer
 from selectune.lightning_modules.scorers.settings import (
     Embedding,
     Generative,
@@ -33,6 +35,7 @@ from selectune.signals import probe as probing
 from selectune.signals.compute import compute_signals, read_signals
 from selectune.signals.definitions import Rows, ScoringModel
 from tests.on_a_device.conftest import CPU, Enter, Place
+from tests.trainers import Crossings
 
 pytestmark = pytest.mark.filterwarnings("ignore:An output with one or more elements was resized")
 
@@ -43,6 +46,33 @@ def pool(data_folder: Path, model_folder: Path) -> Rows:
     data = TextClassification(str(data_folder), max_length=32, seed=0, max_train_rows=80)
     data.load()
     return Rows(data.pool, data.tokenized("train", load_tokenizer(model_folder)), data.labels["train"])
+
+
+def test_a_batch_of_signals_stays_on_its_device_until_it_is_written(there: Place) -> None:
+    class Echo(torch.nn.Module):
+        config = SimpleNamespace(num_labels=2, problem_type="single_label_classification")
+
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
+            return SimpleNamespace(logits=input_ids)
+
+    written: list[dict[str, Any]] = []
+    shards: Any = SimpleNamespace(append=lambda waiting, cost: written.extend(waiting))
+    made = HeadScorer(Echo(), ["margin", "label_loss"])
+    made.flops = lambda: (FlopModel(1.0, 2.0, 3.0, "by hand"), 5.0)  # type: ignore[method-assign]
+    logits = torch.tensor([[0.0, 1.0], [2.0, 0.0]], device=there.device)
+    batch = {"input_ids": logits, "attention_mask": logits, "labels": torch.tensor([0, 1], device=there.device)}
+    batch |= {"rows": np.arange(2), "index": 0, "n_tokens": 4, "n_content": 3, "longest": 2}
+    ledger = Ledger(device=str(there.device))
+    with ledger.stage("score", "fit", "head") as cost:
+        writer = forward.ShardWriter(shards, cost, made)
+        with Crossings() as crossings:
+            writer.on_predict_batch_end(None, made, made.predict_step(batch, 0), batch, 0)  # type: ignore[arg-type]
+        assert crossings.seen == []
+        assert written == []
+        writer.on_predict_end(None, made)  # type: ignore[arg-type]
+    assert isinstance(written[0]["margin"], np.ndarray)
+    assert written[0]["label_loss"].tolist() == pytest.approx([np.log(1 + np.e), np.log(1 + np.e**2)])
+    assert ledger.records[0].flops == 2 * (1 + 2 * 2 + 3 * 4) + 3 * 5
 
 
 SAMPLED = Semantic("sampled", samples=3, max_new_tokens=3)

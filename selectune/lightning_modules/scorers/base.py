@@ -47,10 +47,9 @@ class Scorer(pl.LightningModule):
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Signals of a batch, each float32 of shape (rows,) or (rows, width)."""
 
-    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, np.ndarray]:
-        """The signals of one planned batch, with its index and row ids, as arrays."""
-        signals = {name: values.cpu().numpy() for name, values in self(batch).items()}
-        return {"batches": np.array([batch["index"]]), "rows": batch["rows"], **signals}
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+        """The signals of one planned batch, as tensors where they were computed, with its index and row ids."""
+        return {"batches": np.array([batch["index"]]), "rows": batch["rows"], **self(batch)}
 
     def flops(self) -> tuple[FlopModel, float]:
         """FLOPs of a padded row without the work at tokens of the text alone, and those at each of these tokens.
@@ -93,12 +92,8 @@ class Scorer(pl.LightningModule):
             for hook in hooks:
                 hook.remove()
 
-    def passes(self, batch: dict[str, Any]) -> int:
-        """Number of passes of a batch, each of which takes `flops`."""
-        return self.passes_of(int((~batch["special"]).sum(1).max()))
-
     def passes_of(self, longest: int) -> int:
-        """The same by the number of tokens of the batch's longest text, special ones left out."""
+        """Passes of a batch, each of which takes `flops`, by the tokens of its longest text, special ones left out."""
         return 1
 
     def made_up(self, n_rows: int, length: int) -> dict[str, Any]:
