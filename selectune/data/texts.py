@@ -16,7 +16,7 @@ from selectune.data.data_files import FileFormat
 from selectune.data.given import Given, load_data, title_of
 from selectune.data.pool import Pool, check_texts, held_out_rows
 from selectune.data.sources import DataSource
-from selectune.data.splits import even_sample
+from selectune.data.splits import even_sample, other_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -119,7 +119,7 @@ def with_text(split: "Dataset", column: str, where: str) -> "tuple[Dataset, np.n
     try:
         check_texts(split, [column], where)
     except BadRowsError as bad:
-        rows = np.setdiff1d(np.arange(len(split)), bad.rows)
+        rows = other_rows(len(split), bad.rows)
         if not len(rows):
             raise
         warnings.warn(f"{where} has {len(bad.rows):,} rows without a text, which are left out.", stacklevel=2)

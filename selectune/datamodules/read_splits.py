@@ -14,7 +14,7 @@ from selectune.data.labels import with_other_labels
 from selectune.data.pool import Pool, check_column, check_one_type
 from selectune.data.review import Review
 from selectune.data.sources import DataSource
-from selectune.data.splits import DEV_ROWS, SHARE, even_sample, name_splits, stratified_sample
+from selectune.data.splits import DEV_ROWS, SHARE, even_sample, name_splits, other_rows, stratified_sample
 from selectune.datamodules.task import TaskData
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ def load_splits(data: TaskData) -> tuple[dict[str, Dataset], dict[str, np.ndarra
         else:
             size = min(max(1, int(len(train) * SHARE)), DEV_ROWS)
             parts[role] = "train", stratified_sample(classes, train, size, seed)
-            train = np.setdiff1d(train, parts[role][1])
+            taken = [rows for of, rows in parts.values() if of == "train"]
+            train = other_rows(len(used["train"]), *taken)
 
     if (segments := _segments(data, source, used, parts | {"train": ("train", train)})) is not None:
         splits, first, last = segments
@@ -136,7 +137,7 @@ def _reviewed(data: TaskData, pool: Pool, labels: np.ndarray | None) -> tuple[Po
         labels = labels.copy()
         labels[rows] = numbers[differs]
     if len(review.dropped):
-        left = np.setdiff1d(np.arange(n_rows), review.dropped)
+        left = other_rows(n_rows, review.dropped)
         if not len(left):
             raise EmptyDataError(f"{where} drops all {n_rows:,} rows of the pool; keep some.", option="data.review")
         pool, labels = pool.take(left), None if labels is None else labels[left]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from selectune.data.splits import other_rows
 from selectune.diagnose.diagnosis import TITLES, by_weight
 from selectune.report.drawing import COLOURS, FAINT, INK, Picture, legend, panels, styled
 from selectune.report.numbers import count, share
@@ -98,7 +99,7 @@ def row_map(plane: Mapping[str, Any], coloured: Mapping[str, np.ndarray]) -> tup
     """
     figure, (axis,) = panels(1, 4.8)
     places = np.array(plane["places"], dtype=np.float64).reshape(-1, 2)
-    rest = np.setdiff1d(np.arange(len(places)), np.concatenate([np.zeros(0, dtype=np.int64), *coloured.values()]))
+    rest = other_rows(len(places), *coloured.values())
     axis.scatter(
         places[rest, 0], places[rest, 1], s=9, color=FAINT, lw=0, alpha=0.7, label=f"no finding ({count(len(rest))})"
     )

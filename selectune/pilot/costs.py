@@ -15,6 +15,7 @@ import numpy as np
 from selectune.common.errors import UserError
 from selectune.costs.record import CostRecord, Part, add_up
 from selectune.costs.saving import SELECTION, Saving, Unit
+from selectune.data.splits import other_rows
 from selectune.datamodules.base import SelectionDataModule
 from selectune.forecast.forecaster import Forecaster, refuse_endless
 from selectune.forecast.ledger import EstimatedCosts
@@ -107,8 +108,7 @@ class Costs:
         self, recipe: Recipe, share: float, findings: Mapping[str, Any], named: Mapping[str, np.ndarray]
     ) -> Choice:
         """The choice of rows to train on."""
-        dropped = np.concatenate([np.zeros(0, dtype=np.int64), *(named[one] for one in recipe.dropped)])
-        sound = np.setdiff1d(np.arange(len(self.lengths)), dropped)
+        sound = other_rows(len(self.lengths), *(named[one] for one in recipe.dropped))
         cost, kept, left = Amount(), sound, len(sound)
         if recipe.filters:
             cost, _ = self._selected(self.job.data, recipe, share)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from selectune import selectors
+from selectune.data.splits import other_rows
 from selectune.pilot.costs import made_of
 from selectune.pilot.recipes import Recipe
 from selectune.selectors.base import Budget, Selector, Signals
@@ -34,7 +35,7 @@ class PlanRows:
         """Row ids that the filters of a recipe leave, ascending."""
         if recipe.name not in self._left:
             dropped = [self.named[name] for name in recipe.dropped if name in self.named]
-            rows = np.setdiff1d(np.arange(self.signals.n_rows), np.concatenate([np.zeros(0, np.int64), *dropped]))
+            rows = other_rows(self.signals.n_rows, *dropped)
             for spec in recipe.filters:
                 rows = rows[self._picked(made_of(spec), rows, Budget(), self.seed)]
             self._left[recipe.name] = rows

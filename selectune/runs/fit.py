@@ -24,6 +24,7 @@ from selectune.common.ranks import barrier, on_rank_zero
 from selectune.common.training_outcome import TrainingOutcome
 from selectune.costs.record import add_up
 from selectune.data.row_files import check_row_file
+from selectune.data.splits import other_rows
 from selectune.datamodules.base import SelectionDataModule
 from selectune.report import print_metrics, print_summary, write_report
 from selectune.report.loggers import log_results
@@ -177,9 +178,7 @@ def _show_selection(job: Job, data: SelectionDataModule) -> None:
     )
     if manifest.entropy_head is not None:
         print(head_sentence(manifest.entropy_head))
-    dropped = np.ones(len(data.pool), dtype=bool)
-    dropped[rows] = False
-    for kind, some in (("kept", rows), ("dropped", np.flatnonzero(dropped))):
+    for kind, some in (("kept", rows), ("dropped", other_rows(len(data.pool), rows))):
         sample = np.sort(np.random.default_rng(data.seed).permutation(some)[:SHOWN_ROWS])
         for row, texts in zip(sample, data.pool.texts(sample)):
             print(f"{kind:8}{row:>8}  {printable(shorten(' | '.join(texts), 90, placeholder=' ...'))}")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from selectune.common.errors import DataError
-from selectune.data.splits import name_splits, stratified_sample
+from selectune.data.splits import name_splits, other_rows, stratified_sample
 from tests.mistakes import mistake
 
 
@@ -49,3 +51,10 @@ def test_a_sample_is_of_the_rows_given(labels: np.ndarray | None) -> None:
     assert len(sample) == 10
     assert set(sample.tolist()) < set(rows.tolist())
     assert (np.diff(sample) > 0).all()
+
+
+@given(st.integers(0, 30), st.lists(st.lists(st.integers(0, 29), max_size=8), max_size=3))
+def test_the_other_rows_are_those_that_are_in_none(n_rows: int, taken: list[list[int]]) -> None:
+    taken = [[row for row in rows if row < n_rows] for rows in taken]
+    left = [row for row in range(n_rows) if not any(row in rows for rows in taken)]
+    assert other_rows(n_rows, *taken).tolist() == left
