@@ -35,6 +35,12 @@ def arms_of(table: Path) -> dict[tuple[str, str, str], Arm]:
     return arms
 
 
+def random_of(arms: Mapping[tuple[str, str, str], Arm], task: str, budget: str) -> Arm:
+    """Random rows of a budget; those of the only budget beside an arm that has a size of its own."""
+    found = {of: arm for (name, method, of), arm in arms.items() if (name, method) == (task, RANDOM)}
+    return found.get(budget) or (next(iter(found.values())) if len(found) == 1 else {})
+
+
 def compared(name: str, ours: Mapping[int, Rows], theirs: Mapping[int, Rows]) -> dict[str, float]:
     """The difference of an evaluation between two arms, with its interval and rows; none without a seed of both."""
     metric = next((metric for column, metric in METRICS.items() if column in next(iter(ours.values()))), None)
@@ -57,7 +63,7 @@ def main() -> None:
                 continue
             against = {"the untouched model": arm.get(f"{name}{BEFORE}", {})}
             if method != RANDOM:
-                against["random"] = arms.get((task, RANDOM, budget), {}).get(name, {})
+                against["random"] = random_of(arms, task, budget).get(name, {})
             for rival, theirs in against.items():
                 figures = compared(name, ours, theirs).items()
                 rows += [Row(f"{name}: {method}", f"against {rival}", *figure) for figure in figures]
