@@ -14,9 +14,10 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -124,8 +125,8 @@ def model_flops(
     Counting takes time, which a short training would notice. So the products of a row are recorded once, at a length
     that divides no dimension of the network: whatever it divides in the shapes of a product is proportional to the
     length. The FLOPs that follow for another length are checked by a forward pass. What layers compute again in the
-    backward pass (gradient checkpointing) is counted too. Tensors without data stand in for the network's, so that
-    nothing is computed, on no device; a network that looks at values is counted with its own.
+    backward pass (gradient checkpointing) is counted too. This is done with a copy that has no data, so that most
+    networks compute nothing; one that cannot run without (as GPT-2) is counted as it is.
 
     Args:
         network: before it is sharded or wrapped by a strategy; a compiled one is counted as it was before.
@@ -142,32 +143,32 @@ def model_flops(
     quarter = max(1, longest // 4)
     lengths = (quarter, 2 * quarter, 3 * quarter, 4 * quarter)
 
-    def forward(length: int) -> Any:
+    def counted(network: nn.Module) -> FlopModel:
+        parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-        return network(**{name: value.to(device) for name, value in make_inputs(length).items()})
 
-    def step(length: int) -> None:
-        outputs = forward(length)
-        if backward:
-            loss = outputs.get("loss")
-            loss = outputs[0].sum() if loss is None else loss
-            parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-            # Not loss.backward(): that would add to existing gradients, and call the hooks that all-reduce them.
-            torch.autograd.grad(loss, parameters, allow_unused=True)
+        def forward(length: int) -> Any:
+            return network(**{name: value.to(device) for name, value in make_inputs(length).items()})
 
-    prime = _prime_length(network, lengths[-1])
+        def step(length: int) -> None:
+            outputs = forward(length)
+            if backward:
+                loss = outputs.get("loss")
+                loss = outputs[0].sum() if loss is None else loss
+                # Not loss.backward(): that would add to existing gradients, and call the hooks that all-reduce them.
+                torch.autograd.grad(loss, parameters, allow_unused=True)
 
-    def counted() -> FlopModel:
-        if prime is None:
-            return measure_flops(step, lengths)
-        return _by_products(forward, step, backward, prime, lengths)
+        prime = _prime_length(network, lengths[-1])
+        return measure_flops(step, lengths) if prime is None else _by_products(forward, step, backward, prime, lengths)
 
     # with gradients even for forward passes: else the counter fails where a module is handed a parameter, as in DeBERTa
     with _undisturbed(network), torch.inference_mode(False), torch.enable_grad():
         try:
-            flops = _without_data(network, counted)
-        except RuntimeError:
-            flops = counted()
+            flops = counted(_without_data(network))
+        except UnfitFlopsError:
+            raise
+        except Exception:  # whatever a network says that cannot run without data
+            flops = counted(network)
     has_attention = getattr(config, "num_attention_heads", None) is not None
     if has_attention and flops.quadratic * longest**2 <= 1e-6 * flops.of_batch(1, longest):
         warnings.warn(
@@ -178,23 +179,15 @@ def model_flops(
     return flops
 
 
-def _without_data(network: nn.Module, work: Callable[[], FlopModel]) -> FlopModel:
-    """What a function gives while the network's tensors have shapes and no data (PyTorch's device `meta`)."""
-
-    class Inside(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = network
-
-        def forward(self) -> FlopModel:
-            return work()
-
-    tensors: dict[str, Tensor] = {
-        f"network.{name}": nn.Parameter(torch.empty_like(one, device="meta"), requires_grad=one.requires_grad)
-        for name, one in network.named_parameters()
+def _without_data(network: nn.Module) -> nn.Module:
+    """A copy of a network whose tensors have shapes and no data (PyTorch's device `meta`), so that a pass of the copy
+    can leave nothing behind in the network."""
+    tensors: dict[int, Any] = {
+        id(one): nn.Parameter(torch.empty_like(one, device="meta"), requires_grad=one.requires_grad)
+        for one in network.parameters()
     }
-    tensors |= {f"network.{name}": torch.empty_like(one, device="meta") for name, one in network.named_buffers()}
-    return cast(FlopModel, torch.func.functional_call(Inside(), tensors, ()))
+    tensors |= {id(one): torch.empty_like(one, device="meta") for one in network.buffers()}
+    return deepcopy(network, tensors)  # which takes these for what it has copied already
 
 
 def made_up_row(network: Any, length: int) -> dict[str, Tensor]:

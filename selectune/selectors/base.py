@@ -232,9 +232,10 @@ def _stable_order(values: np.ndarray) -> np.ndarray:
     """``np.argsort(values, kind="stable")`` of scores that are rounded, NaN last."""
     place_bits = len(values).bit_length()
     low, high = values.min(initial=np.inf), values.max(initial=-np.inf)
+    # Steps of the grid and the place in one number, as whole numbers are sorted several times as fast as an order is
+    # found. Below 1e5 the spacing of floats is far under a step; and the numbers have to stay below 2^63.
     if not (-(10.0**5) < low <= high < 10.0**5 and (high - low) * 10.0**DECIMALS < 2.0 ** (62 - place_bits)):
         return np.argsort(values, kind="stable")
-    # Steps of the grid and the place in one number: whole numbers are sorted several times as fast as an order is found
     packed = np.rint((values - low) * 10.0**DECIMALS).astype(np.int64)
     packed <<= place_bits
     packed |= np.arange(len(values))
@@ -246,9 +247,9 @@ def _stable_order(values: np.ndarray) -> np.ndarray:
 def lowest(scores: np.ndarray, pool: Signals, budget: Budget, seed: int) -> np.ndarray:
     """The rows of the lowest scores that meet the budget, ties by key, sorted by row id.
 
-    A budget in rows takes time in proportion to the pool, as only those that tie at the bound are put in an order.
+    For a budget in rows only those that tie at the bound are put in an order.
     """
-    if budget.rows is not None:
+    if budget.tokens is None and budget.rows is not None:
         check_budget(budget, pool["n_tokens"])
         values = rounded(scores)
         bound = np.partition(values, budget.rows - 1)[budget.rows - 1]

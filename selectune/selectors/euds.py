@@ -146,7 +146,7 @@ class IGSE(Selector):
         for name in self.entropies:  # one after the other and in place, as pools are large
             scores = finite(pool[name], name)
             order = ranked(scores, keys, by_key)
-            bands[name] = self.rule.band(scores, budget, keys, n_tokens, theirs[name], order)
+            bands[name] = self.rule.band(scores, budget, keys, n_tokens, theirs[name], order=order)
             described[name] = _described(scores, bands[name], budget, name, theirs[name])
             if not self.sets_own_size:
                 off_centre = np.abs(own_quantiles(scores, order) - described[name]["centre"])

@@ -121,7 +121,7 @@ class Densest(IntervalRule):
 
     def run(self, ordered: np.ndarray, n_tokens: np.ndarray, budget: Budget) -> tuple[int, int]:
         """The narrowest of the shortest runs."""
-        if budget.rows is not None:
+        if budget.tokens is None and budget.rows is not None:
             stops = np.arange(budget.rows, len(ordered) + 1)
         else:
             filled, needed = cumulative_sizes(n_tokens, budget)

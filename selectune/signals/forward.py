@@ -69,10 +69,9 @@ def forward_pass(
                 if rows.labels is not None:
                     batch["labels"] = torch.from_numpy(rows.labels[ids])
                 content = (~batch["special"]).sum(1)  # counted here, where no device has to be waited for
-                batch |= {"n_tokens": int(batch["attention_mask"].sum()), "n_content": int(content.sum())}
-                return batch | {
-                    "rows": ids, "index": int(which[0]), "text_hash": text_hash[ids], "longest": int(content.max())
-                }  # fmt: skip
+                batch |= {"rows": ids, "index": int(which[0]), "text_hash": text_hash[ids]}
+                batch |= {"n_content": int(content.sum()), "longest": int(content.max())}
+                return batch | {"n_tokens": int(batch["attention_mask"].sum())}
 
             batches = PlannedBatches(left, collate)
             data = batch_loader(batches, sampler=EvalSampler(len(left), *world()))
@@ -190,22 +189,23 @@ class ShardWriter(pl.Callback):
         self._flush()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Write what waits, so that what is charged is not done again."""
-        self._flush()
+        """Write what waits, so that what is charged is not done again; what a device that fails still has is lost."""
+        with suppress(RuntimeError):  # which would hide the first one
+            self._flush()
 
     def _flush(self) -> None:
         if self.waiting:
-            method = "" if self.flops is None else self.flops.method
-            self.cost.add(**self.done, method=method)  # type: ignore[arg-type]
-            self.cost.heartbeat(at_once=True)
-            share = self.spent_alone / self.spent if self.alone is not None and self.spent else None
-            waiting = [
+            waiting = [  # before they are charged, as the device may not have done them yet
                 {
                     name: values.cpu().numpy() if isinstance(values, torch.Tensor) else values
                     for name, values in one.items()
                 }
                 for one in self.waiting
             ]
+            method = "" if self.flops is None else self.flops.method
+            self.cost.add(**self.done, method=method)  # type: ignore[arg-type]
+            self.cost.heartbeat(at_once=True)
+            share = self.spent_alone / self.spent if self.alone is not None and self.spent else None
             self.shards.append(waiting, self.cost.so_far().to_json() | {SHARE: share})
         self.waiting, self.bytes, self.written = [], 0, time.monotonic()
         self.done = dict.fromkeys(self.done, 0)

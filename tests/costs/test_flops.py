@@ -227,6 +227,36 @@ def test_a_network_that_looks_at_values_is_counted_with_its_own() -> None:
     assert counted == model_flops(other, partial(made_up_row, other), backward=True)
 
 
+def test_what_a_pass_keeps_in_the_network_is_not_left_behind() -> None:
+    class Keeping(BertForSequenceClassification):
+        def forward(self, input_ids: torch.Tensor, **kwargs: Any) -> Any:
+            length = input_ids.shape[1]
+            self.places = torch.arange(length, device=input_ids.device)
+            self.shapes = {**getattr(self, "shapes", {}), length: self.places}
+            self.register_buffer("ones", torch.ones(1, device=input_ids.device), persistent=False)
+            return super().forward(input_ids, position_ids=self.places[None], **kwargs)
+
+    network = bert(Keeping).eval()
+    before = set(vars(network)), dict(network.named_buffers())
+    with Devices() as devices:
+        model_flops(network, partial(made_up_row, network), backward=True)
+    assert devices.seen == {"meta"}
+    assert (set(vars(network)), dict(network.named_buffers())) == before
+    assert network(torch.ones(1, 5, dtype=torch.long)).logits.device.type == "cpu"
+
+
+def test_a_network_that_writes_a_value_is_counted_as_it_is() -> None:
+    class Writing(BertForSequenceClassification):
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            out = super().forward(*args, **kwargs)
+            self.seen = f"{out.logits.sum():.3f}"  # a TypeError where there is no data
+            return out
+
+    network, other = bert(Writing), bert(BertForSequenceClassification)
+    counted = model_flops(network, partial(made_up_row, network), backward=True)
+    assert counted == model_flops(other, partial(made_up_row, other), backward=True)
+
+
 def test_a_model_of_few_positions_is_counted_at_shorter_lengths():
     network = bert(BertForSequenceClassification, max_position_embeddings=16)
     flops = model_flops(network, text_and_class, backward=False)

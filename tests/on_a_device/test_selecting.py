@@ -70,6 +70,13 @@ def test_a_batch_of_signals_stays_on_its_device_until_it_is_written(there: Place
         assert crossings.seen == []
         assert written == []
         writer.on_predict_end(None, made)  # type: ignore[arg-type]
+    failed: dict[str, Any] = {"rows": np.arange(2), "margin": torch.ones(2, device="meta")}  # which cannot be copied
+    with ledger.stage("score", "fit", "head") as cost:
+        writer = forward.ShardWriter(shards, cost, made)
+        writer.on_predict_batch_end(None, made, failed, batch, 0)  # type: ignore[arg-type]
+        writer.on_exception(None, made, RuntimeError("device-side assert"))  # type: ignore[arg-type]
+    assert len(written) == 1
+    assert ledger.records[1].examples == 0
     assert isinstance(written[0]["margin"], np.ndarray)
     assert written[0]["label_loss"].tolist() == pytest.approx([np.log(1 + np.e), np.log(1 + np.e**2)])
     assert ledger.records[0].flops == 2 * (1 + 2 * 2 + 3 * 4) + 3 * 5

@@ -100,7 +100,7 @@ class LanguageScorer(Scorer):
         return min(self.k, longest) if self.estimator == "masked_pseudo" else 1
 
     def flops(self) -> tuple[FlopModel, float]:
-        """As of any scorer, in one pass; see `passes`."""
+        """As of any scorer, in one pass; see `passes_of`."""
         k, self.k = self.k, 1
         try:
             return super().flops()
