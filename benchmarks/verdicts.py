@@ -30,7 +30,7 @@ from selectune.verdict.intervals import difference_of_seeds
 from selectune.verdict.judged import Judged
 
 REPOSITORY = Path(__file__).parent.parent
-TABLES = ("euds", "gotd", "gotd_lm", "gotd_labels", "quick")
+TABLES = ("euds", "gotd", "gotd_lm", "gotd_lm_long", "gotd_labels", "quick")
 AGAINST = REPOSITORY / "results" / "small_gotd_lm_against_gotd.csv"
 COUNTED = ("tokens_trained_on", "total_flops", "selection_flops", "total_device_s")
 

@@ -137,7 +137,7 @@ def test_an_interval_of_a_committed_difference_is_the_t_interval_over_its_seeds(
             expected = ttest_1samp(gaps, 0).confidence_interval(0.95)
             assert (float(line["low"]), float(line["high"])) == pytest.approx(tuple(expected), rel=1e-6, abs=1e-8)
             checked += 1
-    assert checked == 94
+    assert checked == 98
 
 
 def test_the_findings_show_what_a_large_learner_made_of_a_small_scorer() -> None:
