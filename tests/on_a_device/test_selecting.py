@@ -59,6 +59,7 @@ def test_a_batch_of_signals_stays_on_its_device_until_it_is_written(there: Place
     shards: Any = SimpleNamespace(append=lambda waiting, cost: written.extend(waiting))
     made = HeadScorer(Echo(), ["margin", "label_loss"])
     made.flops = lambda: (FlopModel(1.0, 2.0, 3.0, "by hand"), 5.0)  # type: ignore[method-assign]
+    made.embedding_flops = lambda: None  # type: ignore[method-assign]
     logits = torch.tensor([[0.0, 1.0], [2.0, 0.0]], device=there.device)
     batch = {"input_ids": logits, "attention_mask": logits, "labels": torch.tensor([0, 1], device=there.device)}
     batch |= {"rows": np.arange(2), "index": 0, "n_tokens": 4, "n_content": 3, "longest": 2}
