@@ -225,10 +225,10 @@ def ranked(scores: np.ndarray, tie_keys: np.ndarray, by_key: np.ndarray | None =
     ``by_key`` is ``np.argsort(tie_keys, kind="stable")``, for those who order by several scores.
     """
     by_key = np.argsort(tie_keys, kind="stable") if by_key is None else by_key
-    return np.asarray(by_key[_stable_order(rounded(scores)[by_key])])
+    return np.asarray(by_key[stable_order(rounded(scores)[by_key])])
 
 
-def _stable_order(values: np.ndarray) -> np.ndarray:
+def stable_order(values: np.ndarray) -> np.ndarray:
     """``np.argsort(values, kind="stable")`` of scores that are rounded, NaN last."""
     place_bits = len(values).bit_length()
     low, high = values.min(initial=np.inf), values.max(initial=-np.inf)

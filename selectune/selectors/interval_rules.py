@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from selectune.common.errors import BadRowsError, BudgetError, ConcentratedScores, DataError
-from selectune.selectors.base import Budget, check_budget, cumulative_sizes, ranked, rounded
+from selectune.selectors.base import Budget, check_budget, cumulative_sizes, ranked, rounded, stable_order
 
 NARROW = 1e-6
 MANY_TIES = 0.1
@@ -249,7 +249,7 @@ def own_quantiles(scores: np.ndarray, order: np.ndarray | None = None) -> np.nda
     ``order`` is one in which they ascend, where it is known.
     """
     values = rounded(scores)
-    order = np.argsort(values) if order is None else order
+    order = stable_order(values) if order is None else order
     ordered = values[order]
     first = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))  # of each value
     equal = np.diff(first, append=len(ordered))
