@@ -7,6 +7,7 @@ import pytest
 
 from selectune.common.errors import BadRowsError, BudgetError, DataError
 from selectune.selectors import Budget, TopK
+from selectune.selectors.base import lowest, ranked
 from tests.mistakes import mistake
 from tests.selectors import THREE, permuted, pool_of
 
@@ -60,3 +61,43 @@ def test_bad_values_and_budgets_are_refused() -> None:
     for budget, named in [(Budget(), ["TopK", "data.keep"]), (Budget(rows=21), [21, 20])]:
         with mistake(BudgetError, *named):
             TopK("n_tokens").select(pool_of(20), None, budget, 0)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 60, 199, 200])
+@pytest.mark.parametrize("values", [1, 4, 10**9])
+def test_the_lowest_are_the_first_of_the_ranked(rows: int, values: int) -> None:
+    random = np.random.default_rng(rows)
+    for least in (0.0, -np.inf, np.nan):
+        scores = random.integers(0, values, 200) * 0.1
+        scores[random.permutation(200)[:30]] = least
+        pool = pool_of(200, text_hash=random.integers(0, 40, 200).astype(np.uint64))
+        order = ranked(scores, pool.tie_keys(3))
+        assert lowest(scores, pool, Budget(rows=rows), 3).tolist() == sorted(order[:rows].tolist())
+    for budget in (Budget(), Budget(rows=201)):
+        with mistake(BudgetError):
+            lowest(scores, pool, budget, 3)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 7, 300])
+@pytest.mark.parametrize(
+    ("values", "step", "lowest"),
+    [(3, 1.0, 0.0), (10**9, 1.0, 0.0), (5, 1e-9, 4.2), (5, 1e-9, -99_999.0), (10**9, 1e-4, -5e4), (3, 1.0, 1e300)],
+)
+@pytest.mark.parametrize("missing", [False, True])
+def test_rows_are_ranked_by_score_then_key_then_id(
+    n: int, values: int, step: float, lowest: float, missing: bool
+) -> None:
+    random = np.random.default_rng(n)
+    for few_keys in (True, False):
+        scores = lowest + step * random.integers(0, values, n)
+        keys = random.integers(0, 3 if few_keys else 2**63, n, dtype=np.uint64)
+        if missing:
+            scores[n // 2 : n // 2 + 2] = np.nan
+            scores[n // 3 : n // 3 + 1] = -np.inf
+        scores[: n // 5] = -0.0
+        asked = np.round(scores, 9)
+        expected = sorted(
+            range(n), key=lambda row: (np.isnan(asked[row]), *np.nan_to_num([asked[row]]), keys[row], row)
+        )
+        assert ranked(scores, keys).tolist() == expected
+        assert ranked(scores, keys, np.argsort(keys, kind="stable")).tolist() == expected
