@@ -35,7 +35,7 @@ from selectune.selectors.base import Selector
 BUDGET = 0.5  # the budget is that share of all epochs on all rows
 LEARNING_RATE = 1e-4
 PRECISION = "bf16-mixed"  # of the training; 1.6 times as fast on the core that this was measured on
-# 8,192 tokens, the default, are a third of such a pool, and would pad its batches to twice their tokens
+# half of the default, as batches of so small a pool would be padded more
 SCORER = ScorerSettings(generative=Generative(head="probe"), max_batch_tokens=1024)
 
 

@@ -4,11 +4,11 @@
     python benchmarks/growth.py --rows 1000 10000 100000                            # smaller, and no exponents
     python benchmarks/growth.py --csv results/growth.csv --check   # exits with 1 where an exponent is over 1.05
 
-Made-up rows of 3 to 8 words and a tiny random model (`benchmarks/memory.py` makes both), each size in processes of its
-own with an empty cache; up to 100,000 rows these are medians of three. `load` reads a parquet file, splits it and
-fingerprints its rows, once a small file was loaded, so that imports are not in it; `tokenise` makes the pool's tokens;
-the other stages are those of the ledger of `python main.py select`: `score` (three entropies and embeddings) and
-`select` by `IGSE`, `solve` by `GOTD` towards 1,000 rows; `report` is the run's page made again, without imports.
+Made-up rows of 3 to 8 words and a tiny random model (`benchmarks/memory.py` makes both), each size three times in
+processes of its own with an empty cache; numbers are medians. `load` reads a parquet file, splits it and fingerprints
+its rows, once a small file was loaded, so that imports are not in it; `tokenise` makes the pool's tokens; the other
+stages are those of the ledger of `python main.py select`: `score` (three entropies and embeddings) and `select` by
+`IGSE`, `solve` by `GOTD` towards 1,000 rows; `report` is the run's page made again, the median of five after a first.
 
 `exponent` is that of the growth from a tenth of the largest size to it once the constant is removed, which is the least
 that a smaller size takes: the slope of a line through the logarithms of rows and of seconds more. `peak_rss_anon_mb`
@@ -35,9 +35,9 @@ from selectune.common.run_files import RunFiles
 REPOSITORY = Path(__file__).resolve().parent.parent
 BAR = 1.05
 STAGES = ("load", "tokenise", "score", "select", "solve", "report")
-SMALL, TIMES = 100_000, 3  # up to so many rows a size is measured so often, as its seconds are few
+TIMES, PAGES = 3, 5  # measurements of a size, and pages made in each
 BILLION = 10**9
-LEAST_S = 0.5  # a stage that takes less at the largest size has no exponent worth the name
+LEAST_S = 0.2  # a stage that takes less at the largest size has no exponent worth the name
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def main() -> None:
         return
     rows: list[Row] = []
     for n_rows in sorted(options.rows):
-        rows += medians([measure(n_rows) for _ in range(TIMES if n_rows <= SMALL else 1)])
+        rows += medians([measure(n_rows) for _ in range(TIMES)])
         print(f"{n_rows:,} rows: done", file=sys.stderr, flush=True)
     exponents = [] if max(options.rows) < 1_000_000 else growth(rows)
     missed = [
@@ -145,9 +145,12 @@ def reported(run: Path) -> dict[str, float]:
     """Seconds of making a run's page again."""
     from selectune.report import command
 
-    began = time.perf_counter()
-    command.main([str(run)])
-    return {"report": time.perf_counter() - began}
+    seconds = []
+    for _ in range(1 + PAGES):
+        began = time.perf_counter()
+        command.main([str(run)])
+        seconds.append(time.perf_counter() - began)
+    return {"report": statistics.median(seconds[1:])}
 
 
 def growth(rows: list[Row]) -> list[Row]:

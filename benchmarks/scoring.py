@@ -41,7 +41,7 @@ from _table import Row, finish, parser
 
 from selectune.common.errors import UserError
 from selectune.costs.ledger import Ledger
-from selectune.data.batches import plan_batches
+from selectune.data.batches import CPU_TOKENS, plan_batches
 from selectune.data.sources import ModelSource, find_model
 from selectune.datamodules import TextClassification
 from selectune.lightning_modules.heads import before_output, network_inputs
@@ -79,7 +79,12 @@ class Bench:
     """The rows of a data module, a model, and a function for each variant that scores some rows."""
 
     def __init__(
-        self, data: TextClassification, source: ModelSource, folder: Path, device: str = "cpu", max_tokens: int = 8192
+        self,
+        data: TextClassification,
+        source: ModelSource,
+        folder: Path,
+        device: str = "cpu",
+        max_tokens: int = CPU_TOKENS,
     ) -> None:
         data.load()
         precision = "bf16" if device == "cuda" else "32"

@@ -209,7 +209,7 @@ def ours(work: Work) -> dict[str, float]:
     """This project's way."""
     from lightning.pytorch.callbacks import LambdaCallback
 
-    from selectune.data.batches import EVALUATION_PADDING, plan_batches
+    from selectune.data.batches import EVALUATION_PADDING, plan_batches, split_batch, tokens_at_once
 
     model, trainer = built(work)
     times: dict[str, float] = {}
@@ -226,11 +226,14 @@ def ours(work: Work) -> dict[str, float]:
     (metrics,) = trainer.test(model, work.module, verbose=False)
     numbers["evaluate_s"] = time.perf_counter() - began
     tokens, metric = work.module.encoded("train"), "accuracy" if work.classifies else "f1"
+    most = work.module.max_batch_tokens
+    at_once = tokens_at_once(most, trainer.strategy.root_device)
     batches = work.module.train_dataloader().sampler.batches()
+    parts = [split_batch(rows, tokens.padded_lengths, most, at_once) for rows in batches]
     padding = padding_of([tokens.lengths[rows] if work.classifies else tokens.window_lengths[tokens.of(rows)]
-                          for rows in batches])  # fmt: skip
+                          for recomputed, kept in parts for rows in (*recomputed, *kept)])  # fmt: skip
     tried = work.module.encoded("test")
-    plan = plan_batches(tried.padded_lengths, work.module.max_batch_tokens, padding=EVALUATION_PADDING)
+    plan = plan_batches(tried.padded_lengths, at_once, padding=EVALUATION_PADDING)
     real, read = sum(map(tried.tokens_of, plan)), sum(math.prod(tried.shape_of(rows)) for rows in plan)
     return numbers | {metric: metrics[f"test/{metric}"], "padding": padding, "evaluation_padding": 1 - real / read}
 
@@ -259,11 +262,14 @@ def plain(work: Work) -> dict[str, float]:
     for epoch in range(work.epochs):
         loader.sampler.set_epoch(epoch)
         for batch in loader:
-            (micro,) = batch["micro_batches"]
-            micro = {name: one.to(work.device) if isinstance(one, torch.Tensor) else one for name, one in micro.items()}
-            with torch.autocast(work.device, torch.bfloat16, enabled=work.bf16):
-                output = head.forward(network, micro)
-            (output.loss_sum / output.items).backward()
+            outputs = []
+            for micro in batch["micro_batches"]:
+                moved = {
+                    name: one.to(work.device) if isinstance(one, torch.Tensor) else one for name, one in micro.items()
+                }
+                with torch.autocast(work.device, torch.bfloat16, enabled=work.bf16):
+                    outputs.append(head.forward(network, moved))
+            (sum(one.loss_sum for one in outputs) / sum(one.items for one in outputs)).backward()
             optimizer.step()
             optimizer.zero_grad()
             schedule.step()

@@ -69,17 +69,21 @@ def test_only_selected_rows_are_trained_on(data_folder: Path, model_folder: Path
     assert sorted(seen) == data.train_rows.tolist()
 
 
-def test_micro_batches_change_memory_and_nothing_else(data_folder: Path, model_folder: Path) -> None:
-    def weights(max_batch_tokens: int) -> dict[str, torch.Tensor]:
+def test_micro_batches_change_memory_and_nothing_else(
+    data_folder: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def weights(max_batch_tokens: int, at_once: int = 100_000) -> dict[str, torch.Tensor]:
+        monkeypatch.setattr("selectune.data.batches.CPU_TOKENS", at_once)
         data = TextClassification(str(data_folder), max_length=32, max_batch_tokens=max_batch_tokens, seed=1)
         module = FineTuner(str(model_folder), learning_rate=1e-3, seed=1)
         no_dropout = NoDropout()
         trainer(callbacks=[no_dropout], max_steps=4).fit(module, data)
         return module.state_dict()
 
-    whole, split = weights(100_000), weights(64)
-    for name in whole:
-        torch.testing.assert_close(whole[name], split[name], atol=1e-6, rtol=1e-4)
+    whole = weights(100_000)
+    for split in (weights(64), weights(100_000, 64), weights(256, 64)):
+        for name in whole:
+            torch.testing.assert_close(whole[name], split[name], atol=1e-6, rtol=1e-4)
 
 
 def test_biases_and_norms_do_not_decay(data_folder: Path, model_folder: Path) -> None:

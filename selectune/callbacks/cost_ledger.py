@@ -124,11 +124,11 @@ class CostLedger(pl.Callback):
             self._training.add(method=flops.method)  # a run that is killed at once has done 0 FLOPs, not unknown ones
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Add a batch; a batch cut into micro-batches computes the forward pass of all but the last one twice."""
+        """Add a batch, whose first micro-batches may be computed again in the backward pass."""
         assert self._training is not None
         cut = isinstance(batch, Mapping) and "micro_batches" in batch
-        *first, last = batch["micro_batches"] if cut else [batch]
-        work = [*((micro, (True, False)) for micro in first), (last, (True,))]
+        parts, again = (batch["micro_batches"], batch["recomputed"]) if cut else ([batch], 0)
+        work = [(part, (True, False) if place < again else (True,)) for place, part in enumerate(parts)]
         stepped, self._steps = trainer.global_step > self._steps, trainer.global_step
         self.counts.add(self._training, pl_module, work, stepped)
 

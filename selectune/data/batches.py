@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
+CPU_TOKENS = 2048  # padded tokens of a pass on a CPU, whose cache does not hold the activations of more
 EVALUATION_PADDING = 0.1  # of a batch of an evaluation, at most
 SMALLEST = 8  # rows of a batch that is ended for its padding: fewer would leave the device idle
 GROUP_BATCHES = 100  # rows are sorted by length within groups of so many batches: little padding, yet well shuffled
@@ -50,9 +51,32 @@ def plan_batches(
     return batches
 
 
-def split_batch(rows: np.ndarray, lengths: np.ndarray, max_tokens: int) -> list[np.ndarray]:
-    """Cut one training batch into micro-batches within a token budget. Returns row ids of each."""
-    return [rows[part] for part in plan_batches(lengths[rows], max_tokens)]
+def tokens_at_once(max_tokens: int, device: torch.device) -> int:
+    """Padded tokens of one pass of a network on a device, of which memory has room for ``max_tokens``."""
+    return min(max_tokens, CPU_TOKENS) if device.type == "cpu" else max_tokens
+
+
+def split_batch(
+    rows: np.ndarray, lengths: np.ndarray, max_tokens: int, at_once: int
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Cut one training batch into micro-batches.
+
+    Args:
+        rows: row ids of the batch.
+        lengths: tokens of each row of the pool.
+        max_tokens: padded tokens whose activations are kept for the backward pass.
+        at_once: padded tokens of a micro-batch.
+
+    Returns:
+        Row ids of each micro-batch whose forward pass is to be computed again in the backward pass, as the batch is
+        over ``max_tokens``, and of each other one.
+    """
+    *first, last = (rows[part] for part in plan_batches(lengths[rows], max_tokens))
+
+    def cut(rows: np.ndarray) -> list[np.ndarray]:
+        return [rows[part] for part in plan_batches(lengths[rows], at_once)]
+
+    return [micro for part in first for micro in cut(part)], cut(last)
 
 
 def limited(n_batches: int, limit: int | float) -> int:

@@ -23,6 +23,7 @@ from selectune.data.batches import (
     limited,
     plan_batches,
     split_batch,
+    tokens_at_once,
 )
 from selectune.datamodules.task import TaskData
 
@@ -47,8 +48,9 @@ class Loaders(TaskData):
 
         def collate(batch: np.ndarray) -> dict[str, Any]:
             mine = rows[batch[rank::size]]
-            micro = [self.collate("train", part) for part in split_batch(mine, lengths, self.max_batch_tokens)]
-            return {"micro_batches": micro, "n_rows": len(mine)}
+            recomputed, kept = split_batch(mine, lengths, self.max_batch_tokens, self._at_once)
+            micro = [self.collate("train", part) for part in (*recomputed, *kept)]
+            return {"micro_batches": micro, "recomputed": len(recomputed), "n_rows": len(mine)}
 
         loop: Any = self.trainer.fit_loop.epoch_loop.batch_progress if self.trainer else None
         return ResumableLoader(
@@ -120,8 +122,14 @@ class Loaders(TaskData):
         trainer: Any = self.trainer
         return trainer is not None and trainer.strategy.root_device.type == "cuda"
 
+    @property
+    def _at_once(self) -> int:
+        """Padded tokens of one pass of the network."""
+        trainer: Any = self.trainer
+        return tokens_at_once(self.max_batch_tokens, trainer.strategy.root_device) if trainer else self.max_batch_tokens
+
     def _planned(self, split: str) -> PlannedBatches:
-        plan = plan_batches(self.tokens[split].padded_lengths, self.max_batch_tokens, world()[1], EVALUATION_PADDING)
+        plan = plan_batches(self.tokens[split].padded_lengths, self._at_once, world()[1], EVALUATION_PADDING)
         return PlannedBatches(plan, partial(self.collate, split))
 
     def collate(self, split: str, rows: np.ndarray) -> dict[str, Any]:

@@ -56,7 +56,8 @@ class TaskData(pl.LightningDataModule):
         max_eval_rows: sample the held-out split down to so many rows.
         max_length: tokens that a row is cut to, special ones included.
         batch_size: rows of a training batch, over all ranks.
-        max_batch_tokens: padded tokens of a batch on one rank; a training batch over it is split into micro-batches.
+        max_batch_tokens: padded tokens of a batch on one rank that memory has room for; a training batch over it is
+            computed in parts, all but the last of them twice. On a CPU passes are of 2,048 tokens at most.
         pad_to: pad batches to a multiple of so many tokens, of which ``max_length`` is one, so that few lengths occur
             (for what is compiled, or recorded, for each).
         selector: selects the rows to train on; default all.

@@ -15,6 +15,7 @@ from selectune.costs.compute_saving import compute_saving
 from selectune.costs.record import TRAINING, Part, Stage, Total
 from selectune.costs.saving import Saving, Terms, percent
 from selectune.costs.scorer_ratio import ScorerRatio, n_parameters
+from selectune.data.batches import tokens_at_once
 from selectune.datamodules.base import SelectionDataModule
 from selectune.forecast import plans
 from selectune.forecast.ledger import EstimatedCosts, at_pace_of
@@ -234,7 +235,8 @@ class Forecaster:
         times: int = 1,
     ) -> None:
         tokens = [data.encoded(split) for split in splits]
-        once = plans.evaluating(tokens, data.max_batch_tokens, self.estimated.world_size, trained.forward, limit)
+        at_once = tokens_at_once(data.max_batch_tokens, self.job.trainer.strategy.root_device)
+        once = plans.evaluating(tokens, at_once, self.estimated.world_size, trained.forward, limit)
         if once.examples:
             cost = at_pace_of(trained.evaluations, sum(times * [once], Total()))
             self.estimated.charge(stage, part, cost, parallel=True)

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +22,7 @@ from selectune.costs.flops import FlopModel, UnfitFlopsError
 from selectune.costs.ledger import Ledger
 from selectune.costs.meters import finish_kernels, peak_rss
 from selectune.costs.record import Total, add_up
-from selectune.data.batches import plan_batches
+from selectune.data.batches import plan_batches, tokens_at_once
 from selectune.data.tokens import TokenizedRows
 from selectune.forecast import plans
 from selectune.forecast.ledger import at_pace_of
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
 
 SECONDS = 15.0  # for each network and each training
 ROWS = 1024  # that are scored, at most
-CPU_TOKENS = 2048  # of a batch that is timed on a CPU, where larger ones are no faster
 TRIED_POSITIONS = 4096  # that a probe is fitted on
 STEPS = 64
 SKIPPED = 2  # first batches of training, which are slow
@@ -109,7 +107,7 @@ def time_scoring(
     sample = np.argsort(-lengths, kind="stable")[
         np.linspace(0, len(lengths) - 1, min(effort.rows, len(lengths))).astype(int)
     ]
-    most = scoring.max_batch_tokens if device.type == "cuda" else min(CPU_TOKENS, scoring.max_batch_tokens)
+    most = tokens_at_once(scoring.max_batch_tokens, device)  # larger ones are no faster
     batches = [sample[part] for part in plan_batches(lengths[sample], most)]
     order = np.random.default_rng(0).permutation(len(batches))  # so that those that are timed have all lengths
     half = torch.bfloat16 if scoring.precision == "bf16" else None
@@ -240,12 +238,9 @@ def time_training(
     (folder / "timed.ckpt").unlink()
     export(module, data, folder / "export")
 
-    small = copy(data)
-    if torch.device(trainer.strategy.root_device).type == "cpu":
-        small.max_batch_tokens = min(CPU_TOKENS, data.max_batch_tokens)
     forward, both, a_step = costs.flops(module)  # counted before evaluating is timed
     evaluator = trainer_for(callbacks=[costs], max_epochs=1, limit_val_batches=4)
-    evaluator.validate(module, small, verbose=False, weights_only=True)
+    evaluator.validate(module, data, verbose=False, weights_only=True)
     steps, evaluations = (add_up([record]) for record in costs.ledger.records)
     parameters = sum(weight.numel() for weight in module.network.parameters())
     return Trained(forward, both, a_step, steps, evaluations, save_s, parameters)

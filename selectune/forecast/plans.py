@@ -15,7 +15,7 @@ from selectune.common.errors import UserError
 from selectune.common.seeds import stage_seed
 from selectune.costs.flops import FlopModel
 from selectune.costs.record import Total
-from selectune.data.batches import EVALUATION_PADDING, TrainSampler, plan_batches, split_batch
+from selectune.data.batches import EVALUATION_PADDING, TrainSampler, plan_batches, split_batch, tokens_at_once
 
 if TYPE_CHECKING:
     from selectune.data.tokens import TokenizedRows
@@ -96,6 +96,7 @@ def training(
     """
     tokens, accumulated = data.encoded("train"), trainer.accumulate_grad_batches
     lengths, padded = tokens.lengths, tokens.padded_lengths
+    at_once = tokens_at_once(data.max_batch_tokens, trainer.strategy.root_device)
     sampler = TrainSampler(lengths[rows], data.batch_size, stage_seed(data.seed, "shuffle"), 0, world_size)
     per_epoch = _limited(len(sampler), trainer.limit_train_batches)
     epochs = sys.maxsize if trainer.max_epochs in (None, -1) else int(trainer.max_epochs or 0)
@@ -104,9 +105,8 @@ def training(
         batches: list[tuple[np.ndarray, tuple[FlopModel | None, ...]]] = []
         for batch in sampler.batches()[:n_batches]:
             for rank in range(world_size):
-                *first, last = split_batch(rows[batch[rank::world_size]], padded, data.max_batch_tokens)
-                # Micro-batches but the last are computed forward, and once more with the backward pass.
-                batches += [*((part, (forward, both)) for part in first), (last, (both,))]
+                recomputed, kept = split_batch(rows[batch[rank::world_size]], padded, data.max_batch_tokens, at_once)
+                batches += [*((part, (forward, both)) for part in recomputed), *((part, (both,)) for part in kept)]
         return work_of(tokens, batches)
 
     total, steps, whole = Total(flops=0.0), 0, Total()

@@ -167,16 +167,16 @@ class FineTuner(pl.LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The mean loss over the whole batch, of all ranks and micro-batches.
 
-        All but the last micro-batch are recomputed in the backward pass: memory is that of one, for one more forward
-        pass each.
+        Where the batch is over the budget of memory, the first micro-batches are computed again in the backward pass:
+        one more forward pass each.
         """
 
         def loss_of(micro: dict[str, Any]) -> tuple[Tensor, float | Tensor]:
             output = self.head.forward(self.network, micro)
             return output.loss_sum, output.items
 
-        *first, last = batch["micro_batches"]
-        outputs = [*(recomputed(loss_of, micro, use_reentrant=False) for micro in first), loss_of(last)]
+        first, last = (micro := batch["micro_batches"])[: (n := batch["recomputed"])], micro[n:]
+        outputs = [*(recomputed(loss_of, one, use_reentrant=False) for one in first), *map(loss_of, last)]
         total = torch.stack([loss for loss, _ in outputs]).sum()
         # no number comes from the host or goes there, which would wait for the device
         items = torch.zeros((), device=total.device) + sum(count for _, count in outputs)

@@ -13,6 +13,7 @@ from selectune.common import checks
 from selectune.common.errors import BudgetError
 
 DECIMALS = 9
+CACHED_ROWS = 2048  # that are sorted at once
 # of every pool; ``domain`` where it is of several data sets, ``label`` and ``class_prior`` where rows have classes
 ALWAYS = frozenset({"n_tokens", "input_tokens", "text_hash", "domain", "label", "class_prior"})
 
@@ -219,27 +220,37 @@ def rounded(scores: np.ndarray) -> np.ndarray:
     return np.round(np.asarray(scores, dtype=np.float64), DECIMALS)
 
 
-def ranked(scores: np.ndarray, tie_keys: np.ndarray, by_key: np.ndarray | None = None) -> np.ndarray:
-    """Row ids ordered by (score, tie key, row id), ascending; scores are rounded first. Shape (n_rows,).
-
-    ``by_key`` is ``np.argsort(tie_keys, kind="stable")``, for those who order by several scores.
-    """
-    by_key = np.argsort(tie_keys, kind="stable") if by_key is None else by_key
-    return np.asarray(by_key[stable_order(rounded(scores)[by_key])])
+def ranked(scores: np.ndarray, tie_keys: np.ndarray) -> np.ndarray:
+    """Row ids ordered by (score, tie key, row id), ascending; scores are rounded first. Shape (n_rows,)."""
+    values = rounded(scores)
+    order = stable_order(values)
+    ordered = values[order]
+    higher = (ordered[1:] != ordered[:-1]) & (ordered[:-1] == ordered[:-1])  # than the one before; NaN equals NaN
+    ends = np.concatenate([[True], higher, [True]])  # of rows with the same score
+    tied = np.flatnonzero(~(ends[1:] & ends[:-1]))
+    if len(tied):  # mostly few, which alone are put in the order of their keys
+        rows = order[tied]
+        order[tied] = rows[np.lexsort((tie_keys[rows], np.cumsum(ends)[tied]))]
+    return order
 
 
 def stable_order(values: np.ndarray) -> np.ndarray:
     """``np.argsort(values, kind="stable")`` of scores that are rounded, NaN last."""
     place_bits = len(values).bit_length()
     low, high = values.min(initial=np.inf), values.max(initial=-np.inf)
-    # Steps of the grid and the place in one number, as whole numbers are sorted several times as fast as an order is
-    # found. Below 1e5 the spacing of floats is far under a step; and the numbers have to stay below 2^63.
+    # Steps of the grid and the place are one number, as these are sorted several times as fast as an order is found.
+    # Below 1e5 the spacing of floats is far under a step; and the numbers have to stay below 2^63.
     if not (-(10.0**5) < low <= high < 10.0**5 and (high - low) * 10.0**DECIMALS < 2.0 ** (62 - place_bits)):
         return np.argsort(values, kind="stable")
-    packed = np.rint((values - low) * 10.0**DECIMALS).astype(np.int64)
-    packed <<= place_bits
-    packed |= np.arange(len(values))
-    packed.sort()
+    steps = np.rint((values - low) * 10.0**DECIMALS).astype(np.int64)
+    # By the upper bits first, which takes linear time, then in parts that the cache holds: a row of a large pool
+    # costs what one of a small pool does.
+    upper = (steps >> max(0, int(steps.max(initial=0)).bit_length() - 16)).astype(np.uint16)
+    packed = np.argsort(upper, kind="stable")
+    packed |= steps[packed] << place_bits
+    ends = np.cumsum(np.bincount(upper))
+    for part in np.split(packed, ends[np.searchsorted(ends, np.arange(CACHED_ROWS, len(values), CACHED_ROWS))]):
+        part.sort()
     packed &= (1 << place_bits) - 1
     return packed
 

@@ -139,13 +139,12 @@ class IGSE(Selector):
         if self.combine == "sum":
             return self._sum(theirs, pool, budget, seed)
         keys, n_tokens = pool.tie_keys(seed), pool["n_tokens"]
-        by_key = np.argsort(keys, kind="stable")
         bands: dict[str, Band] = {}
         described: dict[str, dict[str, Any]] = {}
         distance = np.zeros(pool.n_rows)
         for name in self.entropies:  # one after the other and in place, as pools are large
             scores = finite(pool[name], name)
-            order = ranked(scores, keys, by_key)
+            order = ranked(scores, keys)
             bands[name] = self.rule.band(scores, budget, keys, n_tokens, theirs[name], order=order)
             described[name] = _described(scores, bands[name], budget, name, theirs[name])
             if not self.sets_own_size:

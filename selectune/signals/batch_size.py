@@ -10,10 +10,11 @@ import torch
 
 from selectune.common.files import default_cache, write_json
 from selectune.common.ranks import on_rank_zero
+from selectune.data.batches import tokens_at_once
 from selectune.signals.definitions import ScoringModel
 from selectune.signals.forward import make_scorer
 
-CPU_TOKENS = 8192
+FIRST_TOKENS = 8192  # tried on a GPU, and taken where nothing is tried
 MOST_TOKENS = 2**20
 
 
@@ -23,7 +24,7 @@ def batch_size_for(scoring: ScoringModel, names: list[str], device: torch.device
     if not passes or scoring.tuned:  # a tuned model is not trained yet, and its encoder fits with the head's
         passes = [name for name in passes if scoring.kind(name) == "language"]
     if not passes:
-        return CPU_TOKENS
+        return tokens_at_once(FIRST_TOKENS, device)
     scorers: list[Any] = []
 
     def attempt(tokens: int) -> None:
@@ -48,15 +49,15 @@ def batch_size(device: torch.device, key: str, attempt: Callable[[int], None]) -
         attempt: score a made-up batch of so many tokens; raises `torch.OutOfMemoryError` where they do not fit.
     """
     if device.type != "cuda":
-        return CPU_TOKENS
+        return tokens_at_once(FIRST_TOKENS, device)
     properties = torch.cuda.get_device_properties(device)
     name = f"{properties.name}-{properties.total_memory >> 30}GiB".replace(" ", "-").replace("/", "-")
     file = default_cache() / "token_budgets" / f"{key}-{name}.json"
 
     def decide() -> int:
         if not file.is_file():
-            fitting = largest_that_fits(attempt, CPU_TOKENS, MOST_TOKENS)
-            write_json(file, {"max_batch_tokens": max(CPU_TOKENS, fitting // 2)})
+            fitting = largest_that_fits(attempt, FIRST_TOKENS, MOST_TOKENS)
+            write_json(file, {"max_batch_tokens": max(FIRST_TOKENS, fitting // 2)})
         return int(json.loads(file.read_text())["max_batch_tokens"])
 
     return on_rank_zero(decide)

@@ -137,7 +137,7 @@ def test_a_training_step_of_bert_base_is_the_count_by_hand(bert_base: nn.Module,
     costs.on_train_start(trainer, module)
     trainer.global_step = 1
     batch = {"input_ids": torch.ones(4, length), "rows": np.arange(4), "n_tokens": real}
-    costs.on_train_batch_end(trainer, module, None, {"micro_batches": [batch]}, 0)
+    costs.on_train_batch_end(trainer, module, None, {"micro_batches": [batch], "recomputed": 0}, 0)
     costs.on_train_end(trainer, module)
     (spent,) = costs.ledger.records
     assert spent.flops == pytest.approx(bert_base_step_by_hand(4, length), rel=0.02)

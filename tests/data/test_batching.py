@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selectune.data.batches import SMALLEST, EvalSampler, TrainSampler, plan_batches, split_batch
+from selectune.data.batches import (
+    CPU_TOKENS,
+    SMALLEST,
+    EvalSampler,
+    TrainSampler,
+    plan_batches,
+    split_batch,
+    tokens_at_once,
+)
 
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=60).map(np.array)
 
@@ -83,9 +92,24 @@ def test_rows_of_one_batch_are_of_like_length() -> None:
     assert padding < 1.1 < 1.5 < plain
 
 
+def padded(parts: list[np.ndarray], lengths: np.ndarray) -> list[int]:
+    return [len(part) * int(lengths[part].max()) for part in parts]
+
+
+@pytest.mark.parametrize("at_once", [1, 40, 10_000])
 @pytest.mark.parametrize("budget", [1, 64, 10_000])
-def test_micro_batches_are_the_batch(budget: int) -> None:
+def test_micro_batches_are_the_batch_and_what_fits_into_memory_is_computed_once(budget: int, at_once: int) -> None:
     lengths = np.arange(1, 41)
     rows = np.array([3, 17, 39, 8, 20])
-    parts = split_batch(rows, lengths, budget)
-    assert sorted(np.concatenate(parts).tolist()) == sorted(rows.tolist())
+    recomputed, kept = split_batch(rows, lengths, budget, at_once)
+    assert sorted(np.concatenate(recomputed + kept).tolist()) == sorted(rows.tolist())
+    assert all(size <= min(budget, at_once) for size in padded(recomputed + kept, lengths) if size > 40)
+    assert sum(padded(kept, lengths)) <= max(budget, 40)
+    assert (recomputed == []) == (budget == 10_000)
+    assert (len(kept) == 1) == (at_once == 10_000 or budget < 10_000)
+
+
+def test_a_pass_on_a_cpu_is_what_its_cache_holds() -> None:
+    for most, on_cpu in ((16_384, CPU_TOKENS), (64, 64)):
+        assert tokens_at_once(most, torch.device("cpu")) == on_cpu
+        assert tokens_at_once(most, torch.device("cuda")) == most

@@ -233,7 +233,7 @@ def test_a_sample_stands_for_the_pool(
     here: Here, selecting: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(measure, "ROWS", 70)
-    monkeypatch.setattr(measure, "CPU_TOKENS", 128)
+    monkeypatch.setattr("selectune.data.batches.CPU_TOKENS", 128)
     run = tmp_path / "run"
     here("estimate", *selecting, "--output", run)
     here("fit", *selecting, "--output", run)

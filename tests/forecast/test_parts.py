@@ -45,8 +45,11 @@ def trainer_of(*callbacks: pl.Callback, **options: Any) -> pl.Trainer:
         {"max_epochs": 1, "limit_train_batches": 0.5},
     ],
 )
-def test_a_planned_fit_is_the_fit(options: dict[str, Any], data_folder: Path, model_folder: Path) -> None:
-    """To the last token and FLOP, with batches that are cut into micro-batches."""
+def test_a_planned_fit_is_the_fit(
+    options: dict[str, Any], data_folder: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the last token and FLOP, with batches that are cut into micro-batches, of which some are computed twice."""
+    monkeypatch.setattr("selectune.data.batches.CPU_TOKENS", 100)
     data = TextClassification(str(data_folder), max_length=32, seed=3, max_batch_tokens=200)
     data.load()
     mine = data.trained_on(np.arange(0, 216, 3), FineTuner(str(model_folder)).source)

@@ -107,7 +107,7 @@ def test_neither_a_step_nor_an_evaluation_moves_a_number_between_host_and_device
     module.losses = {"val": torch.zeros(3, device=there.device)}
     logits, labels = torch.tensor([[0.0, 1.0], [2.0, 0.0]], device=there.device), torch.tensor([0, 1])
     row = {"input_ids": logits, "attention_mask": logits, "labels": labels.to(there.device), "rows": [0, 1]}
-    batch = {"micro_batches": [row], "n_rows": 2}
+    batch = {"micro_batches": [row], "recomputed": 0, "n_rows": 2}
     module.training_step(batch, 0)  # the weights of the classes move once
     module.validation_step(row, 0)
     with Crossings() as crossings:

@@ -100,4 +100,3 @@ def test_rows_are_ranked_by_score_then_key_then_id(
             range(n), key=lambda row: (np.isnan(asked[row]), *np.nan_to_num([asked[row]]), keys[row], row)
         )
         assert ranked(scores, keys).tolist() == expected
-        assert ranked(scores, keys, np.argsort(keys, kind="stable")).tolist() == expected

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from selectune.signals.batch_size import CPU_TOKENS, batch_size, largest_that_fits
+from selectune.data.batches import CPU_TOKENS
+from selectune.signals.batch_size import batch_size, largest_that_fits
 
 
 def attempts(fits: int) -> tuple[list[int], object]:

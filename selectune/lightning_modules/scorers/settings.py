@@ -143,7 +143,7 @@ class ScorerSettings:
             ``loss`` stay those of the untuned model. For a warm-up, whose texts have no labels, these are rows of the
             top-level data.
         dynamics: the training that the signals of training dynamics are of, where a selector reads one of them.
-        max_batch_tokens: tokens of a scoring batch, padding counted; default 8,192 on CPU, found by trial on a GPU.
+        max_batch_tokens: tokens of a scoring batch, padding counted; default 2,048 on CPU, found by trial on a GPU.
         precision: ``bf16`` is autocast; default ``bf16`` on a GPU that has it, else ``32``.
         information: estimator of the information entropy.
         generative: estimator of the generative entropy.
