@@ -68,15 +68,16 @@ def forward_pass(
                 batch: dict[str, Any] = dict(rows.tokens.padded(ids, pad_id))
                 if rows.labels is not None:
                     batch["labels"] = torch.from_numpy(rows.labels[ids])
-                content = (~batch["special"]).sum(1)  # counted here, where no device has to be waited for
+                # counted and looked up here, where no device has to be waited for
+                content = (~batch["special"]).sum(1)
                 batch |= {"rows": ids, "index": int(which[0]), "text_hash": text_hash[ids]}
                 batch |= {"n_content": int(content.sum()), "longest": int(content.max())}
-                return batch | {"n_tokens": int(batch["attention_mask"].sum())}
+                return batch | scorer.places(batch) | {"n_tokens": int(batch["attention_mask"].sum())}
 
-            batches = PlannedBatches(left, collate)
-            data = batch_loader(batches, sampler=EvalSampler(len(left), *world()))
             precision = "bf16-mixed" if scoring.precision == "bf16" else "32-true"
             trainer = trainer_for(callbacks=[ShardWriter(shards, cost, scorer)], precision=precision)
+            sampler, pinned = EvalSampler(len(left), *world()), trainer.strategy.root_device.type == "cuda"
+            data = batch_loader(PlannedBatches(left, collate), sampler=sampler, pin_memory=pinned)
             trainer.predict(scorer, data, return_predictions=False)
     barrier()  # all ranks' shards are written
     give_memory_back()

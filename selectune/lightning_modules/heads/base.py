@@ -21,6 +21,8 @@ from selectune.data.sources import ModelSource
 from selectune.data.tokens import load_tokenizer
 
 CLASSIFIER = "AutoModelForSequenceClassification"
+# model types that take a mask as attention reads it, and read it nowhere else
+ENCODERS = ("albert", "bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta")
 
 
 @dataclass(frozen=True)
@@ -207,11 +209,27 @@ def compile_body(network: Any, backend: bool | str) -> None:
 
 def network_inputs(network: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
     """The arguments of a network's forward pass; some architectures know no token types."""
-    inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+    inputs = {"input_ids": batch["input_ids"], "attention_mask": _attention_mask(network.config, batch)}
     # a GPT-2 takes token types too, but would add the embedding of token 0 for type 0
     if getattr(network.config, "type_vocab_size", 0) > 1 and _takes_token_types(type(network).forward):
         inputs["token_type_ids"] = batch["token_type_ids"]
     return inputs
+
+
+def _attention_mask(config: Any, batch: dict[str, Any]) -> Tensor | None:
+    """The mask of a batch, on an accelerator in a form for which the host need not wait.
+
+    transformers asks a mask of rows and positions at each pass whether it masks anything, and waits for the answer. So
+    the encoders that are known to take one get it as their attention reads it, or none where nothing is padding, which
+    is counted on the host.
+    """
+    mask: Tensor = batch["attention_mask"]
+    known = getattr(config, "model_type", "") in ENCODERS and not getattr(config, "is_decoder", False)
+    if mask.device.type == "cpu" or not known or config._attn_implementation != "sdpa":
+        return mask
+    if batch.get("n_tokens") == mask.numel():
+        return None
+    return mask.bool()[:, None, None].expand(-1, 1, mask.shape[1], -1)
 
 
 @lru_cache

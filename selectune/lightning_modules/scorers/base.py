@@ -43,6 +43,10 @@ class Scorer(pl.LightningModule):
         self.wanted = list(wanted)
         self.embedding_layer = LAST if embedding_layer is None else embedding_layer
 
+    def places(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """What `forward` asks of a batch's tokens and the host can answer beforehand, to be added to the batch."""
+        return {}
+
     @abstractmethod
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Signals of a batch, each float32 of shape (rows,) or (rows, width)."""
@@ -177,17 +181,19 @@ def stop_after(network: Any, layer: int) -> None:
         network.config.num_hidden_layers = layer
 
 
-def row_means(values: Tensor, at: Tensor) -> Tensor:
-    """Means over each row of the values at some of its positions, float32, shape (rows,); 0 where there are none.
+def row_means(values: Tensor, rows: Tensor, n_rows: int) -> Tensor:
+    """Means over each row of values, float32, shape (n_rows,); 0 where there are none.
 
     Args:
-        values: one a position, row by row, shape (n,).
-        at: which positions they are of, bool, shape (rows, length).
+        values: shape (n,).
+        rows: the row of each, int64, shape (n,).
+        n_rows: of the batch.
     """
     # float64 where the device has it, as the order of the additions depends on the batch
-    sums = torch.zeros(len(at), dtype=widest(values.device), device=values.device)
-    sums.index_add_(0, at.nonzero()[:, 0], values.to(sums.dtype))
-    return (sums / at.sum(1).clamp(min=1)).float()
+    sums, counts = torch.zeros(2, n_rows, dtype=widest(values.device), device=values.device)
+    sums.index_add_(0, rows, values.to(sums.dtype))
+    counts.index_add_(0, rows, torch.ones_like(values, dtype=counts.dtype))
+    return (sums / counts.clamp(min=1)).float()
 
 
 def load_trained(

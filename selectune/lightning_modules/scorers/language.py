@@ -24,6 +24,7 @@ HEADS = {
     "causal": ("AutoModelForCausalLM", "causal-LM"),
 }
 Estimator = Literal["masked", "masked_pseudo", "causal"]
+Where = Tensor | tuple[Tensor, ...]  # positions of a batch: a mask, or the row and the place of each
 
 
 class LanguageScorer(Scorer):
@@ -68,19 +69,26 @@ class LanguageScorer(Scorer):
         if not self.exact and LAST not in self.read_layers():
             stop_after(network, max(self.read_layers()))
 
+    def places(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Positions whose outputs predict a token of the text, and those of these tokens: row and place, (n, 2)."""
+        predicting, predicted = self._predicting(batch)
+        return {"predicting": predicting.nonzero(), "predicted": predicted.nonzero()}
+
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Signals of a batch, each float32 of shape (rows,) or (rows, width)."""
         states: dict[int, Tensor] = {}
+        if "predicting" not in batch:
+            batch = batch | self.places(batch)
+        at, predicted = batch["predicting"].unbind(1), batch["predicted"].unbind(1)
         if self.estimator == "masked_pseudo":
-            at = ~batch["special"]
-            entropies, losses = self._masked_in_turns(batch, at)
+            entropies, losses = self._masked_in_turns(batch, ~batch["special"])
         else:
-            at, predicted = self._predicting(batch)
             entropies, losses, states = self._read(batch, at, batch["input_ids"][predicted])
             if self.probe is not None:
                 entropies = self.probe(_concatenated(states, self.probe_layers, at))
         values = {"generative_entropy": entropies, "loss": losses}
-        signals = {name: row_means(value, at) for name, value in values.items() if name in self.wanted}
+        n_rows = len(batch["input_ids"])
+        signals = {name: row_means(value, at[0], n_rows) for name, value in values.items() if name in self.wanted}
         return signals | self.embeddings(states, batch)
 
     def positions(self, batch: dict[str, Any], layers: Sequence[int]) -> tuple[Tensor, Tensor, list[int]]:
@@ -120,7 +128,7 @@ class LanguageScorer(Scorer):
         return product + 2.0 * entries * width, 0.0, float(entropy_flops(1, entries) + 2 * width + 1)
 
     def _predicting(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """Positions whose outputs predict a token of the text, and the positions of these tokens, in the same order."""
+        """Which outputs predict a token of the text, and which tokens these are, in the same order."""
         content = ~batch["special"]
         if self.estimator != "causal":
             return content, content
@@ -130,7 +138,7 @@ class LanguageScorer(Scorer):
         return predicting, predicted
 
     def _read(
-        self, batch: dict[str, Any], at: Tensor, targets: Tensor | None = None
+        self, batch: dict[str, Any], at: Where, targets: Tensor | None = None
     ) -> tuple[Tensor, Tensor, dict[int, Tensor]]:
         """Entropies and losses at some positions of a pass, shape (n,), and the states that are read."""
         entropies = losses = torch.zeros(0, device=batch["input_ids"].device)
@@ -163,7 +171,7 @@ class LanguageScorer(Scorer):
         return entropies[content], losses[content]
 
 
-def _concatenated(states: dict[int, Tensor], layers: Sequence[int], at: Tensor) -> Tensor:
+def _concatenated(states: dict[int, Tensor], layers: Sequence[int], at: Where) -> Tensor:
     return torch.cat([states[layer][at] for layer in layers], dim=-1)
 
 
