@@ -60,7 +60,7 @@ class Benchmark:
 BENCHMARKS = (
     Benchmark("training", ("--variants", "selectune", "plain", "hf_length")),
     Benchmark("training_whole", ("--variants", "selectune", "whole", "--rounds", "3"), "training"),
-    Benchmark("training_default", ("--variants", "selectune", "hf_default", "--rounds", "3"), "training"),
+    Benchmark("training_default", ("--variants", "selectune", "hf_default"), "training"),
     Benchmark(
         "training_bf16",
         ("--precision", "bf16", "--variants", "selectune", "hf_length", "--rounds", "3"),
