@@ -58,9 +58,8 @@ class Benchmark:
 
 
 BENCHMARKS = (
-    Benchmark("training", ("--variants", "selectune", "plain", "hf_length")),
+    Benchmark("training", ("--variants", "selectune", "plain", "hf_length", "hf_default")),
     Benchmark("training_whole", ("--variants", "selectune", "whole", "--rounds", "3"), "training"),
-    Benchmark("training_default", ("--variants", "selectune", "hf_default"), "training"),
     Benchmark(
         "training_bf16",
         ("--precision", "bf16", "--variants", "selectune", "hf_length", "--rounds", "3"),
@@ -74,9 +73,6 @@ BENCHMARKS = (
     ),
     Benchmark("kept_memory"),
     Benchmark("scoring"),
-    Benchmark(
-        "scoring_imdb_probe", ("--cases", "imdb", "--variants", "encoder", "exact", "probe", "probe_early"), "scoring"
-    ),
     Benchmark("transport"),
     Benchmark("minhash"),
     Benchmark("growth", ("--picture", "docs/growth.png")),
@@ -148,7 +144,7 @@ def _steepest(values: Values) -> float:
 CLAIMS = (
     Claim("training, Hugging Face's Trainer grouped by length over ours, seconds", "training",
           lambda v: _only(v, "hf_length", "train_s_ratio_median"), 1.15, short=True),
-    Claim("training, Hugging Face's Trainer as it comes over ours, seconds", "training_default",
+    Claim("training, Hugging Face's Trainer as it comes over ours, seconds", "training",
           lambda v: _only(v, "hf_default", "train_s_ratio_median"), 2.5),
     Claim("training, ours over a bare loop of PyTorch on the same batches, seconds", "training",
           lambda v: 1 / _only(v, "plain", "train_s_ratio_median"), 1.05, most=True),
@@ -158,7 +154,7 @@ CLAIMS = (
           lambda v: _only(v, "selectune", "overhead_ms"), 3, most=True),
     Claim("evaluation of SST-2, share of padding", "training_bf16",
           lambda v: _only(v, "selectune", "evaluation_padding"), 0.1, most=True),
-    Claim("evaluation, Hugging Face's Trainer as it comes over ours, seconds", "training_default",
+    Claim("evaluation, Hugging Face's Trainer as it comes over ours, seconds", "training",
           lambda v: _only(v, "hf_default", "evaluate_s_ratio_median"), 1.0),
     *(
         Claim(f"{says} in {name}, freed memory going back to the system over its being kept", "kept_memory",
@@ -179,11 +175,11 @@ CLAIMS = (
         for case, name in CASES
     ),
     *(
-        Claim(f"scoring {name}, {says} over the encoder alone, rows a second", of,
+        Claim(f"scoring {name}, {says} over the encoder alone, rows a second", "scoring",
               _ratio(case, variant, "encoder", "rows_per_s"), bar,
               short=(case, variant) == ("sst2", "probe_early"))
         for variant, says, bar in (("probe", "entropy probe", 0.9), ("probe_early", "early probe", 1.8))
-        for (case, name), of in zip(CASES, ("scoring", "scoring_imdb_probe"))
+        for case, name in CASES
     ),
     Claim("transport of 200,000 rows, POT's `sinkhorn_log` over ours, seconds an iteration", "transport",
           _ratio("n200k_std0.05", "pot_sinkhorn_log", "dense", "seconds_per_iteration"), 60, short=True),

@@ -13,7 +13,7 @@ from selectune.common import checks
 from selectune.common.errors import BudgetError
 
 DECIMALS = 9
-CACHED_ROWS = 2048  # that are sorted at once
+CACHED_ROWS = 2048  # or somewhat more, that are sorted at once
 # of every pool; ``domain`` where it is of several data sets, ``label`` and ``class_prior`` where rows have classes
 ALWAYS = frozenset({"n_tokens", "input_tokens", "text_hash", "domain", "label", "class_prior"})
 
@@ -220,17 +220,20 @@ def rounded(scores: np.ndarray) -> np.ndarray:
     return np.round(np.asarray(scores, dtype=np.float64), DECIMALS)
 
 
-def ranked(scores: np.ndarray, tie_keys: np.ndarray) -> np.ndarray:
-    """Row ids ordered by (score, tie key, row id), ascending; scores are rounded first. Shape (n_rows,)."""
-    values = rounded(scores)
-    order = stable_order(values)
-    ordered = values[order]
-    higher = (ordered[1:] != ordered[:-1]) & (ordered[:-1] == ordered[:-1])  # than the one before; NaN equals NaN
-    ends = np.concatenate([[True], higher, [True]])  # of rows with the same score
-    tied = np.flatnonzero(~(ends[1:] & ends[:-1]))
-    if len(tied):  # mostly few, which alone are put in the order of their keys
-        rows = order[tied]
-        order[tied] = rows[np.lexsort((tie_keys[rows], np.cumsum(ends)[tied]))]
+def ranked(scores: np.ndarray, tie_keys: np.ndarray, by_key: np.ndarray | None = None) -> np.ndarray:
+    """Row ids ordered by (score, tie key, row id), ascending; scores are rounded first. Shape (n_rows,).
+
+    ``by_key`` is ``key_order(tie_keys)``, for those who order by several scores.
+    """
+    by_key = key_order(tie_keys) if by_key is None else by_key
+    return np.asarray(by_key[stable_order(rounded(scores)[by_key])])
+
+
+def key_order(tie_keys: np.ndarray) -> np.ndarray:
+    """``np.argsort(tie_keys, kind="stable")`` of keys that are spread over all numbers of 64 bits."""
+    order, parts = _in_parts((tie_keys >> np.uint64(48)).astype(np.uint16))
+    for part in parts:
+        part[:] = part[np.argsort(tie_keys[part], kind="stable")]
     return order
 
 
@@ -243,16 +246,21 @@ def stable_order(values: np.ndarray) -> np.ndarray:
     if not (-(10.0**5) < low <= high < 10.0**5 and (high - low) * 10.0**DECIMALS < 2.0 ** (62 - place_bits)):
         return np.argsort(values, kind="stable")
     steps = np.rint((values - low) * 10.0**DECIMALS).astype(np.int64)
-    # By the upper bits first, which takes linear time, then in parts that the cache holds: a row of a large pool
-    # costs what one of a small pool does.
-    upper = (steps >> max(0, int(steps.max(initial=0)).bit_length() - 16)).astype(np.uint16)
-    packed = np.argsort(upper, kind="stable")
-    packed |= steps[packed] << place_bits
-    ends = np.cumsum(np.bincount(upper))
-    for part in np.split(packed, ends[np.searchsorted(ends, np.arange(CACHED_ROWS, len(values), CACHED_ROWS))]):
+    order, parts = _in_parts((steps >> max(0, int(steps.max(initial=0)).bit_length() - 16)).astype(np.uint16))
+    order |= steps[order] << place_bits
+    for part in parts:
         part.sort()
-    packed &= (1 << place_bits) - 1
-    return packed
+    order &= (1 << place_bits) - 1
+    return order
+
+
+def _in_parts(upper: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    """A stable order by the upper 16 bits of numbers, which takes linear time, and the parts of it, as views, that are
+    left to be sorted. The cache holds most of them, so that a row of a large pool costs what one of a small pool does.
+    """
+    order = np.argsort(upper, kind="stable")
+    ends = np.cumsum(np.bincount(upper))
+    return order, np.split(order, ends[np.searchsorted(ends, np.arange(CACHED_ROWS, len(upper), CACHED_ROWS))])
 
 
 def lowest(scores: np.ndarray, pool: Signals, budget: Budget, seed: int) -> np.ndarray:

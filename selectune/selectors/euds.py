@@ -16,7 +16,7 @@ import numpy as np
 from selectune.common import checks
 from selectune.common.errors import BadRowsError, BudgetError, ConcentratedScores, DataError, UserError
 from selectune.selectors.anchored import Checked
-from selectune.selectors.base import Budget, Picked, Selector, Signals, lowest, ranked, rounded
+from selectune.selectors.base import Budget, Picked, Selector, Signals, key_order, lowest, ranked, rounded
 from selectune.selectors.interval_rules import (
     NARROW,
     Band,
@@ -139,12 +139,13 @@ class IGSE(Selector):
         if self.combine == "sum":
             return self._sum(theirs, pool, budget, seed)
         keys, n_tokens = pool.tie_keys(seed), pool["n_tokens"]
+        by_key = key_order(keys)
         bands: dict[str, Band] = {}
         described: dict[str, dict[str, Any]] = {}
         distance = np.zeros(pool.n_rows)
         for name in self.entropies:  # one after the other and in place, as pools are large
             scores = finite(pool[name], name)
-            order = ranked(scores, keys)
+            order = ranked(scores, keys, by_key)
             bands[name] = self.rule.band(scores, budget, keys, n_tokens, theirs[name], order=order)
             described[name] = _described(scores, bands[name], budget, name, theirs[name])
             if not self.sets_own_size:

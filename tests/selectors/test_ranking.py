@@ -7,7 +7,7 @@ import pytest
 
 from selectune.common.errors import BadRowsError, BudgetError, DataError
 from selectune.selectors import Budget, TopK
-from selectune.selectors.base import lowest, ranked
+from selectune.selectors.base import key_order, lowest, ranked
 from tests.mistakes import mistake
 from tests.selectors import THREE, permuted, pool_of
 
@@ -99,4 +99,4 @@ def test_rows_are_ranked_by_score_then_key_then_id(
         expected = sorted(
             range(n), key=lambda row: (np.isnan(asked[row]), *np.nan_to_num([asked[row]]), keys[row], row)
         )
-        assert ranked(scores, keys).tolist() == expected
+        assert ranked(scores, keys).tolist() == ranked(scores, keys, key_order(keys)).tolist() == expected
