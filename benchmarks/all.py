@@ -152,7 +152,7 @@ CLAIMS = (
           lambda v: _only(v, "whole", "train_s_ratio_median"), 1),
     Claim("a step of the embedded tiny model, ours less a bare loop's, milliseconds", "training_tiny",
           lambda v: _only(v, "selectune", "overhead_ms"), 3, most=True),
-    Claim("evaluation of SST-2, share of padding", "training_bf16",
+    Claim("evaluation of SST-2, share of padding", "training",
           lambda v: _only(v, "selectune", "evaluation_padding"), 0.1, most=True),
     Claim("evaluation, Hugging Face's Trainer as it comes over ours, seconds", "training",
           lambda v: _only(v, "hf_default", "evaluate_s_ratio_median"), 1.0),

@@ -128,9 +128,14 @@ def _mix(x: np.ndarray | np.uint64) -> np.ndarray:
     """The finaliser of SplitMix64 (Steele, Lea & Flood 2014), a bijection of 64-bit words."""
     with np.errstate(over="ignore"):
         z = np.asarray(x, dtype=np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return np.asarray(z ^ (z >> np.uint64(31)))
+        for shift, factor in (
+            (30, 0xBF58476D1CE4E5B9),
+            (27, 0x94D049BB133111EB),
+            (31, 1),
+        ):  # in place, as pools are large
+            z ^= z >> np.uint64(shift)
+            z *= np.uint64(factor)
+        return np.asarray(z)
 
 
 def unit_interval(words: np.ndarray) -> np.ndarray:
@@ -245,9 +250,14 @@ def stable_order(values: np.ndarray) -> np.ndarray:
     # Below 1e5 the spacing of floats is far under a step; and the numbers have to stay below 2^63.
     if not (-(10.0**5) < low <= high < 10.0**5 and (high - low) * 10.0**DECIMALS < 2.0 ** (62 - place_bits)):
         return np.argsort(values, kind="stable")
-    steps = np.rint((values - low) * 10.0**DECIMALS).astype(np.int64)
+    values = values - low  # of which nothing is kept for longer than it is needed, as pools are large
+    values *= 10.0**DECIMALS
+    steps = np.rint(values, out=values).astype(np.int64)
+    del values
     order, parts = _in_parts((steps >> max(0, int(steps.max(initial=0)).bit_length() - 16)).astype(np.uint16))
-    order |= steps[order] << place_bits
+    steps = steps[order]
+    steps <<= place_bits
+    order |= steps
     for part in parts:
         part.sort()
     order &= (1 << place_bits) - 1
@@ -307,10 +317,12 @@ def check_budget(budget: Budget, n_tokens: np.ndarray, of: str = "This selector"
     if not budget.is_set:
         message = f"{of} needs a budget; give data.keep, data.keep_rows or data.keep_tokens."
         raise BudgetError(message, option="data.keep")
-    filled, asked = cumulative_sizes(n_tokens, budget)
-    if not 0 < asked <= filled[-1]:
-        unit = "rows" if budget.tokens is None else "tokens"
-        raise BudgetError(f"The budget is {asked} {unit}, but the pool has {filled[-1]}; ask for 1 to {filled[-1]}.")
+    if budget.tokens is None:
+        unit, asked, whole = "rows", budget.rows or 0, len(n_tokens)
+    else:
+        unit, asked, whole = "tokens", budget.tokens, int(np.sum(n_tokens, dtype=np.int64))
+    if not 0 < asked <= whole:
+        raise BudgetError(f"The budget is {asked} {unit}, but the pool has {whole}; ask for 1 to {whole}.")
 
 
 def blocks(n_rows: int, at_once: int) -> Iterator[slice]:

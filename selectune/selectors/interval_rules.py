@@ -122,17 +122,19 @@ class Densest(IntervalRule):
     def run(self, ordered: np.ndarray, n_tokens: np.ndarray, budget: Budget) -> tuple[int, int]:
         """The narrowest of the shortest runs."""
         if budget.tokens is None and budget.rows is not None:
-            stops = np.arange(budget.rows, len(ordered) + 1)
+            stops: Any = range(budget.rows, len(ordered) + 1)
+            high = ordered[budget.rows - 1 :]
         else:
             filled, needed = cumulative_sizes(n_tokens, budget)
             stops = np.searchsorted(filled, filled[:-1] + needed, side="left")
             stops = stops[stops <= len(ordered)]  # later starts cannot reach the budget
-        low, high = ordered[: len(stops)], ordered[stops - 1]
+            high = ordered[stops - 1]
+        low = ordered[: len(stops)]
         widths = high - low
         # Scores stand on a grid of 1e-9, so half a step more keeps float noise out of "equal to 1e-9".
         narrowest = np.flatnonzero(widths <= widths.min() + 1.5e-9)
         twice_median = ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]
-        off_centre = rounded(np.abs(low + high - twice_median))[narrowest]
+        off_centre = rounded(np.abs(low[narrowest] + high[narrowest] - twice_median))
         start = int(narrowest[off_centre.argmin()])
         return start, int(stops[start])
 
@@ -248,13 +250,16 @@ def own_quantiles(scores: np.ndarray, order: np.ndarray | None = None) -> np.nda
 
     ``order`` is one in which they ascend, where it is known.
     """
-    values = rounded(scores)
-    order = stable_order(values) if order is None else order
-    ordered = values[order]
+    ordered = rounded(scores)
+    order = stable_order(ordered) if order is None else order
+    ordered = ordered[order]
     first = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))  # of each value
-    equal = np.diff(first, append=len(ordered))
-    shares = np.empty(len(ordered))
-    shares[order] = np.repeat((2 * first + equal) / (2 * len(ordered)), equal)
+    del ordered  # as pools are large
+    equal = np.diff(first, append=len(order))
+    first *= 2
+    first += equal
+    shares = np.empty(len(order))
+    shares[order] = np.repeat(first / (2 * len(order)), equal)
     return shares
 
 
