@@ -15,6 +15,7 @@ Variants, each in a process of its own, in rounds, in turns from the first and f
     selectune   this project's Trainer, data module and fine-tuner, with the ledger
     plain       a bare loop of PyTorch over the very same batches
     whole       the same, its last layer computed at all positions and not where the classifier reads alone
+    uncut       the same, a batch for which memory has room read at once and not in parts that the cache holds
     hf_length   `transformers.Trainer`, batches grouped by length
     hf_default  `transformers.Trainer` as it comes, which clips gradients
 
@@ -246,6 +247,14 @@ def whole(work: Work) -> dict[str, float]:
     return ours(work)
 
 
+def uncut(work: Work) -> dict[str, float]:
+    """This project's way, but for the size of a pass on a CPU."""
+    from selectune.data import batches
+
+    batches.CPU_TOKENS = sys.maxsize
+    return ours(work)
+
+
 def plain(work: Work) -> dict[str, float]:
     """A bare loop over the batches of this project's loader."""
     import torch
@@ -282,6 +291,7 @@ def plain(work: Work) -> dict[str, float]:
 TRAINED: dict[str, Callable[[Work], dict[str, float]]] = {
     "selectune": ours,
     "whole": whole,
+    "uncut": uncut,
     "plain": plain,
     "hf_length": partial(hugging_face, by_length=True),
     "hf_default": partial(hugging_face, by_length=False),
