@@ -21,6 +21,7 @@ from _table import Row, finish, parser
 
 from selectune.common.errors import UserError
 from selectune.costs.ledger import Ledger
+from selectune.data.batches import CPU_TOKENS
 from selectune.data.sources import find_model
 from selectune.datamodules import TextClassification
 from selectune.lightning_modules.scorers.settings import Generative, ScorerSettings
@@ -61,7 +62,7 @@ def measure(case: str, n_rows: int) -> list[Row]:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for name, settings in ESTIMATORS.items():
-            scoring = ScoringModel(source, ScorerSettings(generative=settings), data.max_length, 8192)
+            scoring = ScoringModel(source, ScorerSettings(generative=settings), data.max_length, CPU_TOKENS)
             pool = Rows(data.pool, data.tokenized("train", scoring.tokenizer))
             definition = scoring.define("generative_entropy", pool.pool)
             store = SignalStore(Path(folder))

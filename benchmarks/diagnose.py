@@ -22,6 +22,7 @@ import torch
 from _table import Row, finish, parser
 from memory import rss_anon
 
+from selectune.data.batches import CPU_TOKENS, plan_batches
 from selectune.data.pool import Pool
 from selectune.data.sources import find_data, find_model
 from selectune.datamodules import TextClassification
@@ -54,8 +55,6 @@ def make_pool(data: str, column: str, n_rows: int, file: Path) -> None:
 
 def forward(rows: Rows, scoring: ScoringModel) -> tuple[float, dict[str, np.ndarray]]:
     """Seconds of a pass over rows, and their embeddings."""
-    from selectune.data.batches import plan_batches
-
     scorer = make_scorer(NAMES, scoring)
     plan = plan_batches(rows.tokens.lengths, scoring.max_batch_tokens)
     values = {name: np.zeros((len(rows), scorer.network.config.hidden_size), np.float32) for name in NAMES}
@@ -102,7 +101,7 @@ def main() -> None:
         source = find_model(options.model)
         data = TextClassification(str(file), seed=0)
         data.load(source)
-        scoring = ScoringModel(source, ScorerSettings(), data.max_length, 8192)
+        scoring = ScoringModel(source, ScorerSettings(), data.max_length, CPU_TOKENS)
         some = np.sort(np.random.default_rng(1).permutation(len(data.pool))[:TIMED_ROWS])
         began = time.perf_counter()
         rows = Rows(data.pool, cached_tokens(data.pool, scoring.tokenizer, data.max_length), data.labels["train"])

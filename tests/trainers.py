@@ -26,7 +26,8 @@ class NoDropout(pl.Callback):
 
 
 class Crossings(TorchDispatchMode):
-    """Notes operations for which the host waits: numbers that it reads, and what it copies to the device."""
+    """Notes operations for which the host waits: numbers that it reads, what it copies to the device, and what has as
+    many numbers as the device finds."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +37,10 @@ class Crossings(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         tensors = [one.device for one in tree_leaves((args, out)) if isinstance(one, torch.Tensor)]
         copied = func.overloadpacket in (torch.ops.aten._to_copy, torch.ops.aten.copy_) and len(set(tensors)) > 1
-        if copied or func.overloadpacket is torch.ops.aten._local_scalar_dense:
+        indexed = func.overloadpacket in (torch.ops.aten.index, torch.ops.aten.index_put, torch.ops.aten.index_put_)
+        by_mask = indexed and any(one is not None and one.dtype is torch.bool for one in args[1])
+        found = func.overloadpacket in (torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero)
+        if copied or by_mask or found:
             self.seen.append(str(func))
         return out
 

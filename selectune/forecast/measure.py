@@ -15,6 +15,7 @@ import lightning.pytorch as pl
 import numpy as np
 import psutil
 import torch
+from lightning.fabric.utilities import move_data_to_device
 
 from selectune.callbacks import CostLedger
 from selectune.callbacks.export import export
@@ -29,6 +30,7 @@ from selectune.forecast.ledger import at_pace_of
 from selectune.lightning_modules.scorers.language import LanguageScorer, load_language_model
 from selectune.lightning_modules.scorers.probe import EntropyProbe, fit_flops, fit_probe, fit_rows
 from selectune.signals.definitions import Rows, ScoringModel
+from selectune.signals.forward import batch_of
 
 if TYPE_CHECKING:
     from selectune.datamodules.base import SelectionDataModule
@@ -116,11 +118,7 @@ def time_scoring(
     seconds, memory = 0.0, Memory()
     for place, i in enumerate([order[0], *order]):  # the first one is slow, and done twice
         ids = batches[i]
-        batch: dict[str, Any] = dict(rows.tokens.padded(ids, pad_id))
-        if rows.labels is not None:
-            batch["labels"] = torch.from_numpy(rows.labels[ids])
-        batch = {name: values.to(device) for name, values in batch.items()}
-        batch |= {"rows": ids, "index": 0, "text_hash": rows.pool.text_hash[ids]}
+        batch = move_data_to_device(batch_of(rows, ids, 0, scorer, pad_id), device)
         finish_kernels()
         began = time.perf_counter()
         with torch.inference_mode(), torch.autocast(device.type, half, enabled=half is not None):

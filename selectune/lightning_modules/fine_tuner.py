@@ -175,8 +175,8 @@ class FineTuner(pl.LightningModule):
             output = self.head.forward(self.network, micro)
             return output.loss_sum, output.items
 
-        first, last = (micro := batch["micro_batches"])[: (n := batch["recomputed"])], micro[n:]
-        outputs = [*(recomputed(loss_of, one, use_reentrant=False) for one in first), *map(loss_of, last)]
+        micro, n = batch["micro_batches"], batch["recomputed"]
+        outputs = [*(recomputed(loss_of, one, use_reentrant=False) for one in micro[:n]), *map(loss_of, micro[n:])]
         total = torch.stack([loss for loss, _ in outputs]).sum()
         # no number comes from the host or goes there, which would wait for the device
         items = torch.zeros((), device=total.device) + sum(count for _, count in outputs)

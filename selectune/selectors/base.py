@@ -128,13 +128,10 @@ def _mix(x: np.ndarray | np.uint64) -> np.ndarray:
     """The finaliser of SplitMix64 (Steele, Lea & Flood 2014), a bijection of 64-bit words."""
     with np.errstate(over="ignore"):
         z = np.asarray(x, dtype=np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-        for shift, factor in (
-            (30, 0xBF58476D1CE4E5B9),
-            (27, 0x94D049BB133111EB),
-            (31, 1),
-        ):  # in place, as pools are large
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
             z ^= z >> np.uint64(shift)
             z *= np.uint64(factor)
+        z ^= z >> np.uint64(31)
         return np.asarray(z)
 
 
@@ -297,8 +294,9 @@ def first_of(order: np.ndarray, budget: Budget, n_tokens: np.ndarray) -> np.ndar
     Raises:
         BudgetError: there is no budget, or it is over the pool.
     """
-    check_budget(budget, n_tokens[order])
-    filled, needed = cumulative_sizes(n_tokens[order], budget)
+    sizes = n_tokens[order]
+    check_budget(budget, sizes)
+    filled, needed = cumulative_sizes(sizes, budget)
     return np.sort(order[: np.searchsorted(filled, needed, side="left")]).astype(np.int64)
 
 

@@ -61,18 +61,10 @@ def forward_pass(
         if left:
             scorer = make_scorer([definition.name for definition in todo], scoring, probe)
             scorer.allow_zero_length_dataloader_with_multiple_devices = True  # fewer batches than ranks are fine
-            text_hash, pad_id = rows.pool.text_hash, int(scoring.tokenizer.pad_token_id or 0)
+            pad_id = int(scoring.tokenizer.pad_token_id or 0)
 
             def collate(which: np.ndarray) -> dict[str, Any]:
-                ids = plan[int(which[0])]
-                batch: dict[str, Any] = dict(rows.tokens.padded(ids, pad_id))
-                if rows.labels is not None:
-                    batch["labels"] = torch.from_numpy(rows.labels[ids])
-                # counted and looked up here, where no device has to be waited for
-                content = (~batch["special"]).sum(1)
-                batch |= {"rows": ids, "index": int(which[0]), "text_hash": text_hash[ids]}
-                batch |= {"n_content": int(content.sum()), "longest": int(content.max())}
-                return batch | scorer.places(batch) | {"n_tokens": int(batch["attention_mask"].sum())}
+                return batch_of(rows, plan[int(which[0])], int(which[0]), scorer, pad_id)
 
             precision = "bf16-mixed" if scoring.precision == "bf16" else "32-true"
             trainer = trainer_for(callbacks=[ShardWriter(shards, cost, scorer)], precision=precision)
@@ -82,6 +74,17 @@ def forward_pass(
     barrier()  # all ranks' shards are written
     give_memory_back()
     on_rank_zero(lambda: store.merge(todo, shards, len(rows), notes, more_costs))
+
+
+def batch_of(rows: Rows, ids: np.ndarray, index: int, scorer: Scorer, pad_id: int) -> dict[str, Any]:
+    """A batch of some rows for a scorer, with what the host can count and look up so that no device is waited for."""
+    batch: dict[str, Any] = dict(rows.tokens.padded(ids, pad_id))
+    if rows.labels is not None:
+        batch["labels"] = torch.from_numpy(rows.labels[ids])
+    content = (~batch["special"]).sum(1)
+    batch |= {"rows": ids, "index": index, "text_hash": rows.pool.text_hash[ids]}
+    batch |= {"n_content": int(content.sum()), "longest": int(content.max())}
+    return batch | scorer.places(batch) | {"n_tokens": int(batch["attention_mask"].sum())}
 
 
 def networks_of(todo: list[Definition], scoring: ScoringModel) -> list[list[Definition]]:

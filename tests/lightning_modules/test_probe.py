@@ -168,8 +168,9 @@ def test_rows_to_fit_and_to_check_share_no_text() -> None:
     assert len(check) == 100
     assert lengths[fit].sum() >= 3_000 > lengths[fit[:-1]].sum()
     assert lengths[fit].min() > 0 < lengths[check].min()
-    selected = hashes[np.concatenate([fit, check])]
-    assert len(np.unique(selected)) == len(selected)
+    selected = np.concatenate([fit, check])
+    assert len(np.unique(hashes[selected])) == len(selected)
+    assert [int(np.flatnonzero(hashes == one)[0]) for one in hashes[selected]] == selected.tolist(), "the first of each"
 
 
 def test_rows_do_not_depend_on_the_order_of_the_pool() -> None:

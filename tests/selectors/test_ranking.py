@@ -84,9 +84,11 @@ def test_the_lowest_are_the_first_of_the_ranked(rows: int, values: int) -> None:
     [(3, 1.0, 0.0), (10**9, 1.0, 0.0), (5, 1e-9, 4.2), (5, 1e-9, -99_999.0), (10**9, 1e-4, -5e4), (3, 1.0, 1e300)],
 )
 @pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("cached", [3, 2048])
 def test_rows_are_ranked_by_score_then_key_then_id(
-    n: int, values: int, step: float, lowest: float, missing: bool
+    n: int, values: int, step: float, lowest: float, missing: bool, cached: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("selectune.selectors.base.CACHED_ROWS", cached)
     random = np.random.default_rng(n)
     for few_keys in (True, False):
         scores = lowest + step * random.integers(0, values, n)
@@ -100,3 +102,13 @@ def test_rows_are_ranked_by_score_then_key_then_id(
             range(n), key=lambda row: (np.isnan(asked[row]), *np.nan_to_num([asked[row]]), keys[row], row)
         )
         assert ranked(scores, keys).tolist() == ranked(scores, keys, key_order(keys)).tolist() == expected
+
+
+def test_a_large_pool_is_sorted_part_by_part() -> None:
+    random = np.random.default_rng(0)
+    keys = random.integers(0, 2**64, 20_000, dtype=np.uint64)
+    keys[::7] = keys[3]
+    np.testing.assert_array_equal(key_order(keys), np.argsort(keys, kind="stable"))
+    for outlier in (9.0, 90_000.0):  # beside which all others share their upper bits
+        scores = np.round(np.append(random.normal(size=19_999), outlier), 4)
+        np.testing.assert_array_equal(ranked(scores, keys), np.lexsort((keys, scores)))

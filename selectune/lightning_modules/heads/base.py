@@ -207,16 +207,16 @@ def compile_body(network: Any, backend: bool | str) -> None:
     network.base_model.compile(dynamic=True, backend="inductor" if backend is True else backend)
 
 
-def network_inputs(network: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
+def network_inputs(network: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor | None]:
     """The arguments of a network's forward pass; some architectures know no token types."""
-    inputs = {"input_ids": batch["input_ids"], "attention_mask": _attention_mask(network.config, batch)}
+    inputs = {"input_ids": batch["input_ids"], "attention_mask": _attention_mask(network, batch)}
     # a GPT-2 takes token types too, but would add the embedding of token 0 for type 0
     if getattr(network.config, "type_vocab_size", 0) > 1 and _takes_token_types(type(network).forward):
         inputs["token_type_ids"] = batch["token_type_ids"]
     return inputs
 
 
-def _attention_mask(config: Any, batch: dict[str, Any]) -> Tensor | None:
+def _attention_mask(network: Any, batch: dict[str, Any]) -> Tensor | None:
     """The mask of a batch, on an accelerator in a form for which the host need not wait.
 
     transformers asks a mask of rows and positions at each pass whether it masks anything, and waits for the answer. So
@@ -224,7 +224,8 @@ def _attention_mask(config: Any, batch: dict[str, Any]) -> Tensor | None:
     is counted on the host.
     """
     mask: Tensor = batch["attention_mask"]
-    known = getattr(config, "model_type", "") in ENCODERS and not getattr(config, "is_decoder", False)
+    config, theirs = network.config, type(network).__module__.startswith("transformers.models.")
+    known = theirs and config.model_type in ENCODERS and not getattr(config, "is_decoder", False)
     if mask.device.type == "cpu" or not known or config._attn_implementation != "sdpa":
         return mask
     if batch.get("n_tokens") == mask.numel():

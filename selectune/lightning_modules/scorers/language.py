@@ -70,16 +70,17 @@ class LanguageScorer(Scorer):
             stop_after(network, max(self.read_layers()))
 
     def places(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """Positions whose outputs predict a token of the text, and those of these tokens: row and place, (n, 2)."""
+        """Rows and places, (n, 2), of outputs that predict a token of the text, and of these tokens if not the same."""
         predicting, predicted = self._predicting(batch)
-        return {"predicting": predicting.nonzero(), "predicted": predicted.nonzero()}
+        others = {} if predicted is predicting else {"predicted": predicted.nonzero()}
+        return {"predicting": predicting.nonzero(), **others}
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Signals of a batch, each float32 of shape (rows,) or (rows, width)."""
         states: dict[int, Tensor] = {}
         if "predicting" not in batch:
             batch = batch | self.places(batch)
-        at, predicted = batch["predicting"].unbind(1), batch["predicted"].unbind(1)
+        at, predicted = (batch.get(name, batch["predicting"]).unbind(1) for name in ("predicting", "predicted"))
         if self.estimator == "masked_pseudo":
             entropies, losses = self._masked_in_turns(batch, ~batch["special"])
         else:

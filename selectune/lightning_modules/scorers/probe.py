@@ -157,7 +157,8 @@ def fit_rows(
     """
     keys = tie_keys(text_hash, ORDER)
     order = key_order(keys)
-    order = order[np.diff(keys[order], prepend=~keys[order[:1]]) != 0]  # the first of equal ones
+    ordered = keys[order]
+    order = order[np.concatenate([[True], ordered[1:] != ordered[:-1]])[: len(order)]]  # the first of equal ones
     order = order[lengths[order] > 0]
     reached = np.cumsum(lengths[order])
     n_check = min(check_rows, max(MIN_CHECK_ROWS, int(np.searchsorted(reached, CHECK_POSITIONS, side="right"))))
