@@ -27,7 +27,7 @@ from selectune.data.sources import find_data, find_model
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGES = ("docs/benchmarks.md", "README.md")
 MARKS = "<!-- table of benchmarks/all.py -->", "<!-- end of the table -->"
-MADE_UP = {"training_tiny", "kept_memory", "growth", "memory", "startup"}  # need no data but what they make
+MADE_UP = {"training_tiny", "kept_memory", "growth", "igse", "memory", "startup"}  # need no data but what they make
 CASES = ("sst2", "SST-2"), ("imdb", "IMDB")
 Values = dict[tuple[str, str, str], float]  # by case, variant and metric
 
@@ -77,6 +77,7 @@ BENCHMARKS = (
     Benchmark("transport"),
     Benchmark("minhash"),
     Benchmark("growth", ("--picture", "docs/growth.png")),
+    Benchmark("igse"),
     Benchmark("memory"),
     Benchmark("startup"),
     Benchmark("forecast"),

@@ -203,7 +203,7 @@ def draw(rows: list[Row], file: Path) -> None:
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    figure, axes = pyplot.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
     for axis, metric, label in zip(axes, ("wall_s", "peak_rss_anon_mb"), ("seconds", "anonymous memory, MB")):
         for case in dict.fromkeys(row.case for row in rows if row.metric == metric):
             points = [
@@ -211,7 +211,7 @@ def draw(rows: list[Row], file: Path) -> None:
             ]
             axis.plot(*zip(*points), marker="o", label=case)
         axis.set(xscale="log", xlabel="rows of the pool", ylabel=label)
-        axis.legend(frameon=False)
+        axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     axes[0].set_yscale("log")
     axes[1].set_ylim(bottom=0)
     figure.savefig(file, dpi=110)
