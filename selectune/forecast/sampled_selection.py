@@ -20,9 +20,10 @@ from selectune.forecast.measure import Effort, Scored, time_probe, time_scoring,
 from selectune.lightning_modules.scorers.probe import UnfitProbeError
 from selectune.selection.choose import Stages, labels_of
 from selectune.selectors.band_search import Proxy
-from selectune.selectors.base import Budget, Picked, Selector, Signals, first_of, ranked, tie_keys, unit_interval
+from selectune.selectors.base import Budget, Picked, Selector, Signals, first_of, tie_keys, unit_interval
 from selectune.selectors.checking import checked_select
 from selectune.selectors.clustering import default_prototypes, kmeans, kmeans_flops
+from selectune.selectors.ordering import ranked
 from selectune.selectors.transport.backends import POT_CELLS
 from selectune.signals.definitions import Rows
 from selectune.signals.derived import derived_signal, semantic_entropy, text_signal

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from selectune.common.errors import DataError
-from selectune.selectors.base import Budget, Selector, cumulative_sizes, rounded
+from selectune.selectors.base import Budget, Selector, cumulative_sizes
 from selectune.selectors.interval_rules import Densest, IntervalRule, rank_quantiles
+from selectune.selectors.ordering import rounded
 
 NO_TARGET = "{name} needs the scores of a target, rows that are known to be good; name data.target."
 

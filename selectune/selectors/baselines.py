@@ -17,10 +17,10 @@ from selectune.selectors.base import (
     check_budget,
     first_of,
     lowest,
-    ranked,
     unit_interval,
 )
 from selectune.selectors.interval_rules import finite
+from selectune.selectors.ordering import ranked
 
 NO_CLASSES = "{name} needs rows with classes, which this task has none of; choose another selector."
 ONE_DOMAIN = "{name} tells data sets apart, but the pool is made of one; give data.dataset as a list of several."

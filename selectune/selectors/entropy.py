@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 
 from selectune.common.errors import DataError
-from selectune.selectors.base import rounded
+from selectune.selectors.ordering import rounded
 
 TOKENS_AT_ONCE = 2**22
 

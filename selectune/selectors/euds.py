@@ -16,7 +16,7 @@ import numpy as np
 from selectune.common import checks
 from selectune.common.errors import BadRowsError, BudgetError, ConcentratedScores, DataError, UserError
 from selectune.selectors.anchored import Checked
-from selectune.selectors.base import Budget, Picked, Selector, Signals, key_order, lowest, ranked, rounded
+from selectune.selectors.base import Budget, Picked, Selector, Signals, lowest
 from selectune.selectors.interval_rules import (
     NARROW,
     Band,
@@ -27,6 +27,7 @@ from selectune.selectors.interval_rules import (
     midpoint_quantile,
     own_quantiles,
 )
+from selectune.selectors.ordering import key_order, ranked, rounded
 
 FEW = 0.5  # of a band's share of the pool: a smaller share of the target is told
 

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from selectune.common import checks
-from selectune.selectors.base import Budget, Picked, Selector, Signals, blocks, check_budget, lowest, rounded
+from selectune.selectors.base import Budget, Picked, Selector, Signals, blocks, check_budget, lowest
 from selectune.selectors.clustering import (
     ROWS_AT_ONCE,
     check_embeddings,
@@ -24,6 +24,7 @@ from selectune.selectors.clustering import (
     kmeans_flops,
     unit_rows,
 )
+from selectune.selectors.ordering import rounded
 
 FARTHEST = 2.0  # the largest cosine distance
 FLOAT32_DECIMALS = 6

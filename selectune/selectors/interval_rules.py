@@ -15,7 +15,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from selectune.common.errors import BadRowsError, BudgetError, ConcentratedScores, DataError
-from selectune.selectors.base import Budget, check_budget, cumulative_sizes, ranked, rounded, stable_order
+from selectune.selectors.base import Budget, check_budget, cumulative_sizes
+from selectune.selectors.ordering import ranked, rounded, stable_order
 
 NARROW = 1e-6
 MANY_TIES = 0.1

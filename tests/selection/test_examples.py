@@ -11,10 +11,11 @@ import pytest
 
 from selectune.common.errors import UserError
 from selectune.selection import examples
-from selectune.selectors.base import Budget, Picked, Selector, Signals, rounded
+from selectune.selectors.base import Budget, Picked, Selector, Signals
 from selectune.selectors.baselines import Random
 from selectune.selectors.euds import IGSE, EntropyInterval
 from selectune.selectors.interval_rules import Quantile
+from selectune.selectors.ordering import rounded
 from tests.mistakes import mistake
 from tests.report.made_up_selection import NAMES, made_up_labels, made_up_signals, made_up_texts
 

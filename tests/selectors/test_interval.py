@@ -16,8 +16,8 @@ from jsonargparse import ArgumentParser
 
 from selectune.common.errors import BadRowsError, BudgetError, ConcentratedScores, DataError
 from selectune.selectors import Absolute, Band, Budget, Central, Densest, IntervalRule, Quantile
-from selectune.selectors.base import ranked
 from selectune.selectors.interval_rules import concentration, finite
+from selectune.selectors.ordering import ranked
 from tests.mistakes import mistake, names
 from tests.selectors import rows_of
 

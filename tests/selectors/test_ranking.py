@@ -7,7 +7,8 @@ import pytest
 
 from selectune.common.errors import BadRowsError, BudgetError, DataError
 from selectune.selectors import Budget, TopK
-from selectune.selectors.base import key_order, lowest, ranked
+from selectune.selectors.base import lowest
+from selectune.selectors.ordering import key_order, ranked
 from tests.mistakes import mistake
 from tests.selectors import THREE, permuted, pool_of
 
@@ -88,7 +89,7 @@ def test_the_lowest_are_the_first_of_the_ranked(rows: int, values: int) -> None:
 def test_rows_are_ranked_by_score_then_key_then_id(
     n: int, values: int, step: float, lowest: float, missing: bool, cached: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("selectune.selectors.base.CACHED_ROWS", cached)
+    monkeypatch.setattr("selectune.selectors.ordering.CACHED_ROWS", cached)
     random = np.random.default_rng(n)
     for few_keys in (True, False):
         scores = lowest + step * random.integers(0, values, n)

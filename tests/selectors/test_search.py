@@ -10,7 +10,7 @@ from jsonargparse import ArgumentParser
 
 from selectune.common.errors import BudgetError, UserError
 from selectune.selectors import IGSE, Budget, EntropyInterval, IntervalRule, Placed, Proxy, Search
-from selectune.selectors.base import ranked
+from selectune.selectors.ordering import ranked
 from tests.mistakes import mistake
 from tests.selectors import permuted, pool_of, rows_of
 

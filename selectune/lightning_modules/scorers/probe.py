@@ -26,7 +26,8 @@ from torch import Tensor, nn
 from selectune.common.errors import DataError
 from selectune.common.files import atomic_file
 from selectune.common.flop_formulas import adamw_flops
-from selectune.selectors.base import key_order, tie_keys
+from selectune.selectors.base import tie_keys
+from selectune.selectors.ordering import key_order
 
 HIDDEN = 256
 POSITIONS = 36_864  # more of them is all that helps: 20,000 rank SST-2 with 0.939, 41,000 with 0.953
