@@ -1,6 +1,6 @@
 """Fine-tuning speed against Hugging Face's Trainer and a plain loop, on the same rows.
 
-    python benchmarks/training.py --csv results/training.csv   # 7 rounds; some 40 minutes on two cores
+    python benchmarks/training.py --csv results/training.csv   # 7 rounds of all; over an hour on two cores
     python benchmarks/training.py --precision bf16             # every variant in bfloat16 autocast
     python benchmarks/training.py --task squad --rows 400      # questions, in windows of 384 tokens
     python benchmarks/training.py --tiny --variants selectune plain  # the loop's own time, by the embedded model
