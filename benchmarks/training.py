@@ -258,6 +258,7 @@ def uncut(work: Work) -> dict[str, float]:
 def plain(work: Work) -> dict[str, float]:
     """A bare loop over the batches of this project's loader."""
     import torch
+    from lightning.fabric.utilities import move_data_to_device
 
     model, trainer = built(work)
     trainer.fit_loop.max_epochs = 0
@@ -273,11 +274,8 @@ def plain(work: Work) -> dict[str, float]:
         for batch in loader:
             outputs = []
             for micro in batch["micro_batches"]:
-                moved = {
-                    name: one.to(work.device) if isinstance(one, torch.Tensor) else one for name, one in micro.items()
-                }
                 with torch.autocast(work.device, torch.bfloat16, enabled=work.bf16):
-                    outputs.append(head.forward(network, moved))
+                    outputs.append(head.forward(network, move_data_to_device(micro, work.device)))
             (sum(one.loss_sum for one in outputs) / sum(one.items for one in outputs)).backward()
             optimizer.step()
             optimizer.zero_grad()

@@ -109,7 +109,7 @@ def time_scoring(
     sample = np.argsort(-lengths, kind="stable")[
         np.linspace(0, len(lengths) - 1, min(effort.rows, len(lengths))).astype(int)
     ]
-    most = tokens_at_once(scoring.max_batch_tokens, device)  # larger ones are no faster
+    most = tokens_at_once(scoring.max_batch_tokens, device)  # so that the sample fills several
     batches = [sample[part] for part in plan_batches(lengths[sample], most)]
     order = np.random.default_rng(0).permutation(len(batches))  # so that those that are timed have all lengths
     half = torch.bfloat16 if scoring.precision == "bf16" else None

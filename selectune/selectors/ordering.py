@@ -54,7 +54,7 @@ def stable_order(values: np.ndarray) -> np.ndarray:
 
 def _in_parts(upper: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
     """A stable order by the upper 16 bits of numbers, which takes linear time, and the parts of it, as views, that are
-    left to be sorted. The cache holds most of them, so that a row of a large pool costs what one of a small pool does.
+    left to be sorted; the cache holds most of them.
     """
     order = np.argsort(upper, kind="stable")
     ends = np.cumsum(np.bincount(upper))

@@ -44,7 +44,7 @@ class Scorer(pl.LightningModule):
         self.embedding_layer = LAST if embedding_layer is None else embedding_layer
 
     def places(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """What `forward` asks of a batch's tokens and the host can answer beforehand, to be added to the batch."""
+        """Answers about a batch's tokens that `forward` needs and the host finds beforehand, to add to the batch."""
         return {}
 
     @abstractmethod
