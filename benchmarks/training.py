@@ -16,6 +16,7 @@ Variants, each in a process of its own, in rounds, in turns from the first and f
     plain       a bare loop of PyTorch over the very same batches
     whole       the same, its last layer computed at all positions and not where the classifier reads alone
     uncut       the same, a batch for which memory has room read at once and not in parts that the cache holds
+    drawn       the same, dropout drawn as PyTorch does it
     hf_length   `transformers.Trainer`, batches grouped by length
     hf_default  `transformers.Trainer` as it comes, which clips gradients
 
@@ -40,6 +41,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -255,10 +257,20 @@ def uncut(work: Work) -> dict[str, float]:
     return ours(work)
 
 
+def drawn(work: Work) -> dict[str, float]:
+    """This project's way, but for how dropout is drawn."""
+    from selectune.lightning_modules import fine_tuner
+
+    fine_tuner.CpuDropout = nullcontext
+    return ours(work)
+
+
 def plain(work: Work) -> dict[str, float]:
-    """A bare loop over the batches of this project's loader."""
+    """A bare loop over the batches of this project's loader, by its head and with its dropout."""
     import torch
     from lightning.fabric.utilities import move_data_to_device
+
+    from selectune.lightning_modules.cpu_dropout import CpuDropout
 
     model, trainer = built(work)
     trainer.fit_loop.max_epochs = 0
@@ -274,7 +286,8 @@ def plain(work: Work) -> dict[str, float]:
         for batch in loader:
             outputs = []
             for micro in batch["micro_batches"]:
-                with torch.autocast(work.device, torch.bfloat16, enabled=work.bf16):
+                dropout = CpuDropout() if work.device == "cpu" else nullcontext()
+                with torch.autocast(work.device, torch.bfloat16, enabled=work.bf16), dropout:
                     outputs.append(head.forward(network, move_data_to_device(micro, work.device)))
             (sum(one.loss_sum for one in outputs) / sum(one.items for one in outputs)).backward()
             optimizer.step()
@@ -290,6 +303,7 @@ TRAINED: dict[str, Callable[[Work], dict[str, float]]] = {
     "selectune": ours,
     "whole": whole,
     "uncut": uncut,
+    "drawn": drawn,
     "plain": plain,
     "hf_length": partial(hugging_face, by_length=True),
     "hf_default": partial(hugging_face, by_length=False),

@@ -150,16 +150,16 @@ def model_flops(
         def forward(length: int) -> Any:
             return network(**{name: value.to(device) for name, value in make_inputs(length).items()})
 
-        def step(length: int) -> None:
-            outputs = forward(length)
-            if backward:
-                loss = outputs.get("loss")
-                loss = outputs[0].sum() if loss is None else loss
-                # Not loss.backward(): that would add to existing gradients, and call the hooks that all-reduce them.
-                torch.autograd.grad(loss, parameters, allow_unused=True)
+        def derive(outputs: Any) -> None:
+            loss = outputs.get("loss")
+            loss = outputs[0].sum() if loss is None else loss
+            # Not loss.backward(): that would add to existing gradients, and call the hooks that all-reduce them.
+            torch.autograd.grad(loss, parameters, allow_unused=True)
 
         prime = _prime_length(network, lengths[-1])
-        return measure_flops(step, lengths) if prime is None else _by_products(forward, step, backward, prime, lengths)
+        if prime is not None:
+            return _by_products(forward, derive if backward else None, prime, lengths)
+        return measure_flops(lambda length: derive(forward(length)) if backward else forward(length), lengths)
 
     # with gradients even for forward passes: else the counter fails where a module is handed a parameter, as in DeBERTa
     with _undisturbed(network), torch.inference_mode(False), torch.enable_grad():
@@ -207,62 +207,65 @@ def _prime_length(network: nn.Module, longest: int) -> int | None:
 
 def _by_products(
     forward: Callable[[int], Any],
-    step: Callable[[int], Any],
-    backward: bool,
+    derive: Callable[[Any], None] | None,
     prime: int,
     lengths: tuple[int, int, int, int],
 ) -> FlopModel:
     """FLOPs from the products of a row of `prime` tokens, checked by a forward pass on the longest row."""
+    products = _Products(prime)
 
-    def fitted(at: Callable[[int], float]) -> FlopModel:
-        return FlopModel.fit({length: at(length) for length in lengths}, check=lengths[-1])
+    def fitted() -> FlopModel:
+        return FlopModel.fit({length: products.flops(length) for length in lengths}, check=lengths[-1])
 
-    alone = _products(partial(forward, prime), prime)
+    with _countable(), products:
+        outputs = forward(prime)
     done = count_flops(partial(forward, lengths[-1]))
-    error = abs(alone(lengths[-1]) - done) / max(done, 1)
+    error = abs(products.flops(lengths[-1]) - done) / max(done, 1)
     method = f"products counted at L={prime}, checked at {lengths[-1]} ({error:.1%})".replace("%", " %")
     if error > TOLERANCE:
         raise UnfitFlopsError(f"not counted: the FLOPs do not follow the sequence length, {method}")
-    flops = replace(fitted(alone), method=method)
-    if not backward:
+    flops = replace(fitted(), method=method)
+    if derive is None:
         return flops
-    return replace(fitted(_products(partial(step, prime), prime)), method=method, forward=flops)
+    with _countable(), products:
+        derive(outputs)
+    return replace(fitted(), method=method, forward=flops)
 
 
-def _products(work: Callable[[], Any], length: int) -> Callable[[int], float]:
-    """Do the work on a row and record its matrix products; gives the FLOPs of the same work by the row's length.
+class _Products(TorchDispatchMode):
+    """Records the matrix products of a row of `length` tokens, and gives the FLOPs of the same for other lengths.
 
     No dimension but those that follow the row's length is a multiple of it.
     """
-    # formula in torch's register, arguments with shapes for tensors, and how often: layers are alike
-    products: dict[tuple[Any, str], tuple[Any, int]] = {}
 
-    class Recording(TorchDispatchMode):
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            out = func(*args, **(kwargs or {}))
-            if (formula := flop_registry.get(func._overloadpacket)) is not None:
-                shapes = tree_map(lambda x: x.shape if isinstance(x, torch.Tensor) else x, (args, kwargs, out))
-                key = formula, repr(shapes)
-                products[key] = shapes, products.get(key, (None, 0))[1] + 1
-            return out
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self.length = length
+        # formula in torch's register, arguments with shapes for tensors, and how often: layers are alike
+        self.found: dict[tuple[Any, str], tuple[Any, int]] = {}
 
-    with _countable(), Recording():
-        work()
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if (formula := flop_registry.get(func._overloadpacket)) is not None:
+            shapes = tree_map(lambda x: x.shape if isinstance(x, torch.Tensor) else x, (args, kwargs, out))
+            key = formula, repr(shapes)
+            self.found[key] = shapes, self.found.get(key, (None, 0))[1] + 1
+        return out
 
-    def at(other: int) -> float:
+    def flops(self, length: int) -> float:
+        """FLOPs of what was recorded, of a row of so many tokens."""
+
         def scaled(x: Any) -> Any:
             if isinstance(x, torch.Size):
-                return torch.Size([d if d % length else d // length * other for d in x])
+                return torch.Size([d if d % self.length else d // self.length * length for d in x])
             if isinstance(x, dict):
                 return {name: scaled(value) for name, value in x.items()}
             return type(x)(map(scaled, x)) if isinstance(x, list | tuple) else x
 
         total = 0.0
-        for (formula, _), ((args, kwargs, out), times) in products.items():
+        for (formula, _), ((args, kwargs, out), times) in self.found.items():
             total += times * formula(*scaled(args), **scaled(kwargs or {}), out_val=scaled(out))
         return total
-
-    return at
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from selectune.common import checks
 from selectune.common.ranks import gather
 from selectune.common.seeds import current_seed, random_states, seed_stage, set_random_states
 from selectune.data.sources import ModelSource, find_model
+from selectune.lightning_modules.cpu_dropout import CpuDropout
 from selectune.lightning_modules.heads import Head, Output, widest
 from selectune.lightning_modules.heads.base import compile_body, recompute_activations
 from selectune.lightning_modules.heads.first_position import read_first_position
@@ -128,7 +130,7 @@ class FineTuner(pl.LightningModule):
             built = self.head.auto_class, self.head.new
             self._adapter = Adapter(self.network, self.lora, *built, self.checkpoint, self.source)
         if self.gradient_checkpointing:
-            recompute_activations(self.network, self.source)
+            recompute_activations(self.network, self.source, None if self.compiled else self._dropout)
         if self.compiled:
             compile_body(self.network, self.compiled)
         self.held_out = getattr(datamodule, "held_out", ("test",))
@@ -172,7 +174,8 @@ class FineTuner(pl.LightningModule):
         """
 
         def loss_of(micro: dict[str, Any]) -> tuple[Tensor, float | Tensor]:
-            output = self.head.forward(self.network, micro)
+            with self._dropout():  # when it is computed again too
+                output = self.head.forward(self.network, micro)
             return output.loss_sum, output.items
 
         micro, n = batch["micro_batches"], batch["recomputed"]
@@ -187,6 +190,10 @@ class FineTuner(pl.LightningModule):
         loss = total / (items + (items == 0))
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=batch["n_rows"])
         return loss
+
+    def _dropout(self) -> AbstractContextManager[Any]:
+        # a compiled network draws in its own way
+        return CpuDropout() if self.device.type == "cpu" and not self.compiled else nullcontext()
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Update the metrics of ``dev``; returns the predictions of the batch, for callbacks."""

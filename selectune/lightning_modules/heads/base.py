@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
@@ -172,8 +172,15 @@ def body_class(source: ModelSource) -> str:
     return "AutoModelForTextEncoding" if known else "AutoModel"
 
 
-def recompute_activations(network: Any, source: ModelSource) -> None:
+def recompute_activations(
+    network: Any, source: ModelSource, inside: Callable[[], AbstractContextManager[Any]] | None = None
+) -> None:
     """Keep the activations between layers alone, and compute those inside of each again in the backward pass.
+
+    Args:
+        network: in place.
+        source: its checkpoint, for the message.
+        inside: makes the context in which they are computed again; the forward pass has its own.
 
     Raises:
         UserError: this network cannot.
@@ -186,7 +193,8 @@ def recompute_activations(network: Any, source: ModelSource) -> None:
         )
     # not reentrant, as frozen embeddings give that kind nothing to differentiate
     enable = getattr(network, "activation_checkpointing_enable", None) or network.gradient_checkpointing_enable
-    enable({"use_reentrant": False})  # the second is its name in transformers 5.0
+    contexts = {} if inside is None else {"context_fn": lambda: (nullcontext(), inside())}
+    enable({"use_reentrant": False, **contexts})  # the second is its name in transformers 5.0
 
 
 def compile_body(network: Any, backend: bool | str) -> None:
