@@ -26,6 +26,7 @@ from selectune.selection.request import SelectionRequest, cached_tokens
 from selectune.selection.scoring import scoring_model
 from selectune.selectors.base import Signals, tie_keys
 from selectune.selectors.copies import near_neighbours
+from selectune.selectors.ordering import key_order
 from selectune.signals.compute import compute_signals, read_signals
 from selectune.signals.definitions import Rows, ScoringModel
 
@@ -88,9 +89,7 @@ class Examination:
 
         rows, signals = read(names, pool, labels)
         halfway = frozenset({"middle_embedding"})
-        made = corruption.damaged(
-            joined(pool), np.argsort(tie_keys(pool.text_hash, data.seed), kind="stable"), data.seed
-        )
+        made = corruption.damaged(joined(pool), key_order(tie_keys(pool.text_hash, data.seed)), data.seed)
         states = read(halfway, _pool_of([text for one in made for text in one.texts], "damaged rows"))[1]
         parts = np.split(states["middle_embedding"], np.cumsum([len(one.texts) for one in made])[:-1])
         damaged = {one.kind: (np.asarray(part), one.rows) for one, part in zip(made, parts, strict=True)}

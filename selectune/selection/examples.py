@@ -15,8 +15,7 @@ import numpy as np
 
 from selectune.common.files import read_mapping, write_json
 from selectune.common.run_files import SelectionFiles
-from selectune.selectors.interval_rules import own_quantiles
-from selectune.selectors.ordering import rounded
+from selectune.selectors.ordering import own_quantiles, rounded
 
 N_EXAMPLES = 10
 N_CHARACTERS = 160

@@ -32,6 +32,7 @@ from selectune.selection.manifest import hash_rows
 from selectune.selection.request import SelectionRequest, Trainable
 from selectune.selectors.band_search import Proxy
 from selectune.selectors.base import tie_keys
+from selectune.selectors.ordering import key_order
 from selectune.signals.compute import charge_avoided, held_by_rank_zero, recorded
 from selectune.signals.definitions import Rows, ScoringModel
 from selectune.signals.dynamics import TRAINED
@@ -193,4 +194,4 @@ def until(name: str, settings: Dynamics) -> dict[str, int]:
 def first_by_hash(pool: Pool, seed: int, n_rows: int | None) -> np.ndarray:
     """So many rows of a pool, drawn by the hash of their text, which models of a selection are trained on."""
     keys = tie_keys(pool.text_hash, seed)
-    return np.sort(np.argsort(keys, kind="stable")[:n_rows])
+    return np.sort(key_order(keys)[:n_rows])

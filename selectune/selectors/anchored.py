@@ -10,8 +10,8 @@ import numpy as np
 
 from selectune.common.errors import DataError
 from selectune.selectors.base import Budget, Selector, cumulative_sizes
-from selectune.selectors.interval_rules import Densest, IntervalRule, rank_quantiles
-from selectune.selectors.ordering import rounded
+from selectune.selectors.interval_rules import Densest, IntervalRule
+from selectune.selectors.ordering import rank_quantiles, rounded
 
 NO_TARGET = "{name} needs the scores of a target, rows that are known to be good; name data.target."
 
@@ -29,7 +29,7 @@ class Anchored(IntervalRule):
 
     needs_target = True
 
-    def run(self, ordered: np.ndarray, n_tokens: np.ndarray, budget: Budget) -> tuple[int, int]:
+    def run(self, ordered: np.ndarray, sizes: np.ndarray, budget: Budget) -> tuple[int, int]:
         """Refuse, as there is no target.
 
         Raises:
@@ -38,7 +38,7 @@ class Anchored(IntervalRule):
         raise DataError(NO_TARGET.format(name="Anchored"), option="data.target")
 
     def run_by_target(
-        self, ordered: np.ndarray, n_tokens: np.ndarray, budget: Budget, target_scores: np.ndarray
+        self, ordered: np.ndarray, sizes: np.ndarray, budget: Budget, target_scores: np.ndarray
     ) -> tuple[int, int]:
         """The run that grows from the target's median."""
         quantiles = rounded(rank_quantiles(target_scores, 2 * ordered))
@@ -47,7 +47,7 @@ class Anchored(IntervalRule):
         middle = (np.searchsorted(quantiles, 0.5, side="left") + np.searchsorted(quantiles, 0.5, side="right")) / 2
         distance = np.abs(np.arange(len(ordered)) + 0.5 - middle)
         order = np.lexsort((distance, off_median))
-        filled, needed = cumulative_sizes(n_tokens[order], budget)
+        filled, needed = cumulative_sizes(sizes[order], budget)
         taken = order[: np.searchsorted(filled, needed, side="left")]
         return int(taken.min()), int(taken.max()) + 1
 
@@ -71,15 +71,15 @@ class Checked(IntervalRule):
     def __repr__(self) -> str:
         return f"Checked({self.rule})"
 
-    def run(self, ordered: np.ndarray, n_tokens: np.ndarray, budget: Budget) -> tuple[int, int]:
+    def run(self, ordered: np.ndarray, sizes: np.ndarray, budget: Budget) -> tuple[int, int]:
         """The other rule's."""
-        return self.rule.run(ordered, n_tokens, budget)
+        return self.rule.run(ordered, sizes, budget)
 
     def run_by_target(
-        self, ordered: np.ndarray, n_tokens: np.ndarray, budget: Budget, target_scores: np.ndarray
+        self, ordered: np.ndarray, sizes: np.ndarray, budget: Budget, target_scores: np.ndarray
     ) -> tuple[int, int]:
         """The other rule's."""
-        return self.rule.run_by_target(ordered, n_tokens, budget, target_scores)
+        return self.rule.run_by_target(ordered, sizes, budget, target_scores)
 
 
 def checked_by_target(selector: Selector) -> Selector:

@@ -53,9 +53,9 @@ class Placed(IntervalRule):
         if not 0 <= self.position <= 1:
             raise BudgetError(f"{self} is no place of a band; give 0 <= position <= 1.")
 
-    def run(self, ordered: np.ndarray, n_tokens: np.ndarray, budget: Budget) -> tuple[int, int]:
+    def run(self, ordered: np.ndarray, sizes: np.ndarray, budget: Budget) -> tuple[int, int]:
         """The run that begins at the position."""
-        filled, needed = cumulative_sizes(n_tokens, budget)
+        filled, needed = cumulative_sizes(sizes, budget)
         last = int(np.searchsorted(filled, filled[-1] - needed, side="right")) - 1
         start = int(self.position * last + 0.5)
         return start, int(np.searchsorted(filled, filled[start] + needed, side="left"))
@@ -88,7 +88,7 @@ class Search(IntervalRule):
         """The rules to choose from, at the positions i / (bands - 1)."""
         return [Placed(i / (self.bands - 1)) for i in range(self.bands)]
 
-    def run(self, ordered: np.ndarray, n_tokens: np.ndarray, budget: Budget) -> tuple[int, int]:
+    def run(self, ordered: np.ndarray, sizes: np.ndarray, budget: Budget) -> tuple[int, int]:
         """Refuse, as a rule has no proxy runs.
 
         Raises:

@@ -27,6 +27,7 @@ from selectune.selectors.clustering import (
     unit_rows,
 )
 from selectune.selectors.copies import DECIMALS, near_neighbours
+from selectune.selectors.ordering import key_order
 
 NEIGHBOURS = 20  # by which a row is typical [1]
 MOST_CLUSTERS = 500  # [1]
@@ -103,7 +104,7 @@ class ProbCover(Selector):
         """
         check_budget(budget, pool["n_tokens"], "ProbCover")
         check_embeddings(pool["embedding"])
-        order = np.argsort(pool.tie_keys(seed), kind="stable")
+        order = key_order(pool.tie_keys(seed))
         n_rows, width = pool["embedding"].shape
         unit = np.empty((n_rows, width), dtype=np.float32)  # in the order of the keys
         for block in blocks(n_rows, ROWS_AT_ONCE):

@@ -12,6 +12,7 @@ from selectune.common import checks
 from selectune.common.errors import BudgetError
 from selectune.selectors.base import Budget, Picked, Signals
 from selectune.selectors.baselines import domains_of, turns
+from selectune.selectors.ordering import key_order
 from selectune.selectors.target import Comparing, even_weights
 
 
@@ -81,7 +82,7 @@ class DomainScreen(Comparing):
                 UserWarning,
                 stacklevel=2,
             )
-        weights, some = even_weights(target), np.argsort(target.tie_keys(seed), kind="stable")[: self.sample]
+        weights, some = even_weights(target), key_order(target.tie_keys(seed))[: self.sample]
         divergences, flops = sinkhorn_divergences(
             [sample["embedding"][sample["domain"] == number] for number in domains],
             np.asarray(target["embedding"][some]), weights[some] / weights[some].sum(), cost=self.cost,

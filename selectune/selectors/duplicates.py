@@ -16,6 +16,7 @@ from selectune.common.errors import DataError
 from selectune.selectors.base import Picked, Signals, blocks
 from selectune.selectors.entropy import checked_offsets, row_blocks
 from selectune.selectors.filtering import Filter, mixed_labels
+from selectune.selectors.ordering import key_order
 
 SHINGLES_AT_ONCE = 2**16
 PAIRS_AT_ONCE = 2**14
@@ -60,7 +61,7 @@ class Deduplicate(Filter):
         if self.near:
             group_of = near_duplicates(pool["minhash"], text_of, self.similarity)
             diagnostics["near_duplicates"] = len(texts) - len(np.unique(group_of))
-        order = np.argsort(pool.tie_keys(seed), kind="stable")  # so that the first of a group is the one to keep
+        order = key_order(pool.tie_keys(seed))  # so that the first of a group is the one to keep
         _, first, sizes = np.unique(group_of[order], return_index=True, return_counts=True)
         diagnostics |= {"largest_group": int(sizes.max())} | mixed_labels(group_of, pool, "Deduplicate")
         return Picked(np.sort(order[first]).astype(np.int64), sizes[group_of].astype(np.float64), diagnostics)

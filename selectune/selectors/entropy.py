@@ -21,7 +21,7 @@ import numpy as np
 from selectune.common.errors import DataError
 from selectune.selectors.ordering import rounded
 
-TOKENS_AT_ONCE = 2**22
+TOKENS_AT_ONCE = 2**16  # more would leave the cache, and sort more slowly
 
 
 def plugin_entropy(

@@ -24,10 +24,8 @@ from selectune.selectors.interval_rules import (
     IntervalRule,
     concentration,
     finite,
-    midpoint_quantile,
-    own_quantiles,
 )
-from selectune.selectors.ordering import key_order, ranked, rounded
+from selectune.selectors.ordering import ascending, midpoint_quantile, own_quantiles, rounded
 
 FEW = 0.5  # of a band's share of the pool: a smaller share of the target is told
 
@@ -140,18 +138,20 @@ class IGSE(Selector):
         if self.combine == "sum":
             return self._sum(theirs, pool, budget, seed)
         keys, n_tokens = pool.tie_keys(seed), pool["n_tokens"]
-        by_key = key_order(keys)
         bands: dict[str, Band] = {}
         described: dict[str, dict[str, Any]] = {}
         distance = np.zeros(pool.n_rows)
         for name in self.entropies:  # one after the other and in place, as pools are large
             scores = finite(pool[name], name)
-            order = ranked(scores, keys, by_key)
-            bands[name] = self.rule.band(scores, budget, keys, n_tokens, theirs[name], order=order)
+            in_order = ascending(scores)
+            bands[name] = self.rule.band(scores, budget, keys, n_tokens, theirs[name], in_order)
             described[name] = _described(scores, bands[name], budget, name, theirs[name])
             if not self.sets_own_size:
-                off_centre = np.abs(own_quantiles(scores, order) - described[name]["centre"])
-                np.maximum(distance, off_centre, out=distance)
+                off_centre = own_quantiles(scores, in_order)
+                off_centre -= described[name]["centre"]
+                np.maximum(distance, np.abs(off_centre, out=off_centre), out=distance)
+                del off_centre
+            del scores, in_order  # else the next entropy's come beside them
         if self.sets_own_size:
             outside = np.full(pool.n_rows, len(bands), dtype=np.float64)
             for band in bands.values():

@@ -24,7 +24,7 @@ from selectune.selectors.clustering import (
     kmeans_flops,
     unit_rows,
 )
-from selectune.selectors.ordering import rounded
+from selectune.selectors.ordering import key_order, rounded
 
 FARTHEST = 2.0  # the largest cosine distance
 FLOAT32_DECIMALS = 6
@@ -50,7 +50,7 @@ class KCenter(Selector):
         """
         check_budget(budget, pool["n_tokens"], "KCenter")
         check_embeddings(pool["embedding"])
-        order = np.argsort(pool.tie_keys(seed), kind="stable")
+        order = key_order(pool.tie_keys(seed))
         n_rows, width = pool["embedding"].shape
         unit = np.empty((n_rows, width), dtype=np.float32)  # in the order of the keys; read in blocks
         for block in blocks(n_rows, ROWS_AT_ONCE):

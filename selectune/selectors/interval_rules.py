@@ -16,7 +16,7 @@ import numpy as np
 
 from selectune.common.errors import BadRowsError, BudgetError, ConcentratedScores, DataError
 from selectune.selectors.base import Budget, check_budget, cumulative_sizes
-from selectune.selectors.ordering import ranked, rounded, stable_order
+from selectune.selectors.ordering import ascending, ranked, rounded
 
 NARROW = 1e-6
 MANY_TIES = 0.1
@@ -49,20 +49,20 @@ class IntervalRule(ABC):
         return False
 
     @abstractmethod
-    def run(self, ordered: np.ndarray, n_tokens: np.ndarray, budget: Budget) -> tuple[int, int]:
+    def run(self, ordered: np.ndarray, sizes: np.ndarray, budget: Budget) -> tuple[int, int]:
         """The band as positions ``[start, stop)`` of the sorted rows.
 
         Args:
             ordered: the scores, rounded and ascending, ties in the order of (tie key, row id), shape (n_rows,).
-            n_tokens: tokens of the rows in the same order, shape (n_rows,).
+            sizes: of the rows in the same order, in tokens where the budget is, else 1 each; shape (n_rows,).
             budget: between 1 and the whole pool, in rows or tokens; empty for a rule that sets its own size.
         """
 
     def run_by_target(
-        self, ordered: np.ndarray, n_tokens: np.ndarray, budget: Budget, target_scores: np.ndarray
+        self, ordered: np.ndarray, sizes: np.ndarray, budget: Budget, target_scores: np.ndarray
     ) -> tuple[int, int]:
         """The same, where the scores of a target are known; `run`, unless a rule reads them."""
-        return self.run(ordered, n_tokens, budget)
+        return self.run(ordered, sizes, budget)
 
     def band(
         self,
@@ -71,7 +71,7 @@ class IntervalRule(ABC):
         tie_keys: np.ndarray,
         n_tokens: np.ndarray,
         target_scores: np.ndarray | None = None,
-        order: np.ndarray | None = None,
+        in_order: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> Band:
         """The band that the rule keeps.
 
@@ -81,7 +81,7 @@ class IntervalRule(ABC):
             tie_keys: ``Signals.tie_keys(seed)``, uint64, shape (n_rows,).
             n_tokens: tokens of each row, int64, shape (n_rows,).
             target_scores: the same score of the target's rows, finite, shape (n_target,), where `needs_target`.
-            order: ``ranked(scores, tie_keys)``, where it is known.
+            in_order: ``ascending(scores)`` of rounded scores, where it is known.
 
         Raises:
             BudgetError: the budget is missing, over the pool, or given to a rule that sets its own size; or no score
@@ -97,9 +97,12 @@ class IntervalRule(ABC):
                 "leave out data.keep, data.keep_rows and data.keep_tokens, or choose another rule.",
                 option="data.keep",
             )
-        order = ranked(scores, tie_keys) if order is None else order
-        ordered = scores[order]
-        sizes = np.asarray(n_tokens)[order]
+        if budget.tokens is None:
+            ordered, order = ascending(scores) if in_order is None else in_order
+            sizes = np.broadcast_to(1, len(ordered))
+        else:
+            order = ranked(scores, tie_keys)
+            ordered, sizes = scores[order], np.asarray(n_tokens)[order]
         if target_scores is None:
             start, stop = self.run(ordered, sizes, budget)
         else:
@@ -109,6 +112,8 @@ class IntervalRule(ABC):
                 f"{self} keeps no row: the {len(ordered)} scores lie between {ordered[0]:.9g} and {ordered[-1]:.9g}; "
                 "choose bounds that hold some of them."
             )
+        if budget.tokens is None:
+            _order_ties(order, ordered, (start, stop), tie_keys)
         return Band(np.sort(order[start:stop]).astype(np.int64), float(ordered[start]), float(ordered[stop - 1]))
 
 
@@ -120,13 +125,13 @@ class Densest(IntervalRule):
     (to 1e-9), the one whose midpoint (low + high) / 2 is nearest the median score, then the lowest.
     """
 
-    def run(self, ordered: np.ndarray, n_tokens: np.ndarray, budget: Budget) -> tuple[int, int]:
+    def run(self, ordered: np.ndarray, sizes: np.ndarray, budget: Budget) -> tuple[int, int]:
         """The narrowest of the shortest runs."""
         if budget.tokens is None and budget.rows is not None:
             stops: Any = range(budget.rows, len(ordered) + 1)
             high = ordered[budget.rows - 1 :]
         else:
-            filled, needed = cumulative_sizes(n_tokens, budget)
+            filled, needed = cumulative_sizes(sizes, budget)
             stops = np.searchsorted(filled, filled[:-1] + needed, side="left")
             stops = stops[stops <= len(ordered)]  # later starts cannot reach the budget
             high = ordered[stops - 1]
@@ -149,13 +154,13 @@ class Central(IntervalRule):
     takes the smallest of them that reaches it.
     """
 
-    def run(self, ordered: np.ndarray, n_tokens: np.ndarray, budget: Budget) -> tuple[int, int]:
+    def run(self, ordered: np.ndarray, sizes: np.ndarray, budget: Budget) -> tuple[int, int]:
         """The smallest central run that reaches the budget."""
-        filled, needed = cumulative_sizes(n_tokens, budget)
-        sizes = np.arange(1, len(ordered) + 1)
-        starts = (len(ordered) - sizes) // 2
-        smallest = int(np.searchsorted(filled[starts + sizes] - filled[starts], needed, side="left"))
-        return int(starts[smallest]), int(starts[smallest] + sizes[smallest])
+        filled, needed = cumulative_sizes(sizes, budget)
+        lengths = np.arange(1, len(ordered) + 1)
+        starts = (len(ordered) - lengths) // 2
+        smallest = int(np.searchsorted(filled[starts + lengths] - filled[starts], needed, side="left"))
+        return int(starts[smallest]), int(starts[smallest] + lengths[smallest])
 
 
 @dataclass(frozen=True)
@@ -181,7 +186,7 @@ class Quantile(IntervalRule):
         if not 0 <= self.low < self.high <= 1:
             raise BudgetError(f"{self} is no band of ranks; give 0 <= low < high <= 1.")
 
-    def run(self, ordered: np.ndarray, n_tokens: np.ndarray, budget: Budget) -> tuple[int, int]:
+    def run(self, ordered: np.ndarray, sizes: np.ndarray, budget: Budget) -> tuple[int, int]:
         """The positions between the two quantiles."""
         return int(len(ordered) * self.low + 0.5), int(len(ordered) * self.high + 0.5)
 
@@ -206,10 +211,19 @@ class Absolute(IntervalRule):
         if not self.low <= self.high:
             raise BudgetError(f"{self} is no interval; give low <= high.")
 
-    def run(self, ordered: np.ndarray, n_tokens: np.ndarray, budget: Budget) -> tuple[int, int]:
+    def run(self, ordered: np.ndarray, sizes: np.ndarray, budget: Budget) -> tuple[int, int]:
         """The positions of the scores inside the bounds."""
         low, high = rounded(np.array([self.low, self.high]))
         return int(np.searchsorted(ordered, low, side="left")), int(np.searchsorted(ordered, high, side="right"))
+
+
+def _order_ties(order: np.ndarray, ordered: np.ndarray, cuts: tuple[int, int], tie_keys: np.ndarray) -> None:
+    """Put the rows of one score, where a band begins or ends among them, in the order of their keys; in place."""
+    for cut in cuts:
+        if 0 < cut < len(ordered) and ordered[cut - 1] == ordered[cut]:
+            first, last = (int(np.searchsorted(ordered, ordered[cut], side=side)) for side in ("left", "right"))
+            tied = np.sort(order[first:last])
+            order[first:last] = tied[np.argsort(tie_keys[tied], kind="stable")]
 
 
 def finite(scores: np.ndarray, name: str = "the score") -> np.ndarray:
@@ -225,43 +239,6 @@ def finite(scores: np.ndarray, name: str = "the score") -> np.ndarray:
             bad.tolist(),
         )
     return values
-
-
-def rank_quantiles(scores: np.ndarray, doubled: np.ndarray) -> np.ndarray:
-    """Share of the scores below x plus half of the share equal to x, for x = doubled / 2; the shape of ``doubled``.
-
-    Twice x is taken so that the midpoint of two scores, low + high, stands on the grid of 1e-9 that the scores stand
-    on, and "equal" is exact.
-    """
-    ordered, doubled = np.sort(2 * rounded(scores)), rounded(doubled)
-    order = np.argsort(doubled, axis=None)  # one after the other, what is searched stays in the cache
-    asked, shares = doubled.ravel()[order], np.empty(doubled.size)
-    shares[order] = np.searchsorted(ordered, asked, side="left") + np.searchsorted(ordered, asked, side="right")
-    return (shares / (2 * len(ordered))).reshape(doubled.shape)
-
-
-def midpoint_quantile(scores: np.ndarray, low: float, high: float) -> float:
-    """`rank_quantiles` of the midpoint of two scores, in one pass."""
-    doubled, asked = 2 * rounded(scores), rounded(np.array(low + high))
-    return (np.count_nonzero(doubled < asked) + np.count_nonzero(doubled <= asked)) / (2 * len(doubled))
-
-
-def own_quantiles(scores: np.ndarray, order: np.ndarray | None = None) -> np.ndarray:
-    """`rank_quantiles` of the scores themselves, which are (mid-rank - 1/2) / N, shape (n_rows,).
-
-    ``order`` is one in which they ascend, where it is known.
-    """
-    ordered = rounded(scores)
-    order = stable_order(ordered) if order is None else order
-    ordered = ordered[order]
-    first = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))  # of each value
-    del ordered  # as pools are large
-    equal = np.diff(first, append=len(order))
-    first *= 2
-    first += equal
-    shares = np.empty(len(order))
-    shares[order] = np.repeat(first / (2 * len(order)), equal)
-    return shares
 
 
 def concentration(scores: np.ndarray, band: Band, budget: Budget, name: str) -> dict[str, Any]:

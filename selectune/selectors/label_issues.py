@@ -18,6 +18,7 @@ from selectune.common.errors import BadRowsError, DataError
 from selectune.selectors.base import Picked, Signals, blocks
 from selectune.selectors.baselines import classes_of
 from selectune.selectors.filtering import Filter
+from selectune.selectors.ordering import key_order
 
 UNMIXING_STEPS = 50
 ROWS_AT_ONCE = 8192
@@ -62,7 +63,7 @@ class LabelIssues(Filter):
         """
         labels, probabilities = classes_of(pool, "LabelIssues"), pool["class_probabilities"]
         # cleanlab orders equal rows by their place, so they are given to it in the order of the keys
-        order = np.argsort(pool.tie_keys(seed), kind="stable")
+        order = key_order(pool.tie_keys(seed))
         scores, joint = np.empty(len(order)), np.empty(0)
         try:
             scores[order], joint = wrong_label_probability(labels[order], probabilities[order])

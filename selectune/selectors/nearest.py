@@ -10,6 +10,7 @@ import numpy as np
 from selectune.common import checks
 from selectune.selectors.base import Budget, Picked, Signals, blocks, check_budget, cumulative_sizes, lowest
 from selectune.selectors.clustering import ROWS_AT_ONCE, unit_rows
+from selectune.selectors.ordering import key_order
 from selectune.selectors.target import Comparing, even_weights
 
 GRID = 10**9  # cosines are compared to 9 decimals
@@ -34,8 +35,8 @@ class Nearest(Comparing):
         """Keep the rows taken until the budget is met; ``scores`` are the cosine with the nearest row of the target."""
         check_budget(budget, pool["n_tokens"], "Nearest")
         target = self.target_of(pool, target)
-        order = np.argsort(pool.tie_keys(seed), kind="stable")
-        turns = np.argsort(target.tie_keys(seed), kind="stable")
+        order = key_order(pool.tie_keys(seed))
+        turns = key_order(target.tie_keys(seed))
         filled, needed = cumulative_sizes(pool["n_tokens"], budget)
         search = _Search(pool["embedding"], order, unit_rows(target["embedding"][turns]))
         expected = int(needed / filled[-1] * pool.n_rows) + 1

@@ -1,11 +1,11 @@
-"""The order of rows by a score, and among equal ones by a key."""
+"""The order of rows by a score, and among equal ones by a key; and their places in it as shares of all, in [0, 1]."""
 
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 DECIMALS = 9
-CACHED_ROWS = 2048  # or somewhat more, that are sorted at once
 
 
 def rounded(scores: np.ndarray) -> np.ndarray:
@@ -13,49 +13,75 @@ def rounded(scores: np.ndarray) -> np.ndarray:
     return np.round(np.asarray(scores, dtype=np.float64), DECIMALS)
 
 
-def ranked(scores: np.ndarray, tie_keys: np.ndarray, by_key: np.ndarray | None = None) -> np.ndarray:
-    """Row ids ordered by (score, tie key, row id), ascending; scores are rounded first. Shape (n_rows,).
-
-    ``by_key`` is ``key_order(tie_keys)``, for those who order by several scores.
-    """
-    by_key = key_order(tie_keys) if by_key is None else by_key
-    return np.asarray(by_key[stable_order(rounded(scores)[by_key])])
+def ranked(scores: np.ndarray, tie_keys: np.ndarray) -> np.ndarray:
+    """Row ids ordered by (score, tie key, row id), ascending; scores are rounded first. Shape (n_rows,)."""
+    by_key = key_order(tie_keys)
+    return np.asarray(by_key[ascending(rounded(scores)[by_key])[1]])
 
 
 def key_order(tie_keys: np.ndarray) -> np.ndarray:
-    """``np.argsort(tie_keys, kind="stable")`` of keys that are spread over all numbers of 64 bits."""
-    order, parts = _in_parts((tie_keys >> np.uint64(48)).astype(np.uint16))
-    for part in parts:
-        part[:] = part[np.argsort(tie_keys[part], kind="stable")]
-    return order
+    """``np.argsort(tie_keys, kind="stable")`` of keys of type uint64, shape (n_rows,)."""
+    return _sorted((tie_keys ^ np.uint64(1 << 63)).view(np.int64))[1]
 
 
-def stable_order(values: np.ndarray) -> np.ndarray:
-    """``np.argsort(values, kind="stable")`` of scores that are rounded, NaN last."""
-    place_bits = len(values).bit_length()
-    low, high = values.min(initial=np.inf), values.max(initial=-np.inf)
-    # Steps of the grid and the place are one number, as these are sorted several times as fast as an order is found.
-    # Below 1e5 the spacing of floats is far under a step; and the numbers have to stay below 2^63.
-    if not (-(10.0**5) < low <= high < 10.0**5 and (high - low) * 10.0**DECIMALS < 2.0 ** (62 - place_bits)):
-        return np.argsort(values, kind="stable")
-    values = values - low  # of which nothing is kept for longer than it is needed, as pools are large
-    values *= 10.0**DECIMALS
-    steps = np.rint(values, out=values).astype(np.int64)
-    del values
-    order, parts = _in_parts((steps >> max(0, int(steps.max(initial=0)).bit_length() - 16)).astype(np.uint16))
-    steps = steps[order]
-    steps <<= place_bits
-    order |= steps
-    for part in parts:
-        part.sort()
-    order &= (1 << place_bits) - 1
-    return order
+def ascending(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rounded scores in their order, NaN last, and ``np.argsort(values, kind="stable")``, both of shape (n_rows,)."""
+    lowest, highest = values.min(initial=np.inf), values.max(initial=-np.inf)
+    # Below 1e5 the spacing of floats is far under a step of the grid, so that whole numbers stand for them.
+    if not (-(10.0**5) < lowest <= highest < 10.0**5):
+        order = np.argsort(values, kind="stable")
+        return values[order], order
+    steps = values * 10.0**DECIMALS
+    steps = np.rint(steps, out=steps).astype(np.int64)
+    steps -= (first := steps.min())  # few digits are sorted sooner than many
+    steps, order = _sorted(steps)
+    steps += first
+    ordered = steps.astype(np.float64)
+    del steps
+    return np.divide(ordered, 10.0**DECIMALS, out=ordered), order
 
 
-def _in_parts(upper: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-    """A stable order by the upper 16 bits of numbers, which takes linear time, and the parts of it, as views, that are
-    left to be sorted; the cache holds most of them.
+def rank_quantiles(scores: np.ndarray, doubled: np.ndarray) -> np.ndarray:
+    """Share of the scores below x plus half of the share equal to x, for x = doubled / 2; the shape of ``doubled``.
+
+    Twice x is taken so that the midpoint of two scores, low + high, stands on the grid of 1e-9 that the scores stand
+    on, and "equal" is exact.
     """
-    order = np.argsort(upper, kind="stable")
-    ends = np.cumsum(np.bincount(upper))
-    return order, np.split(order, ends[np.searchsorted(ends, np.arange(CACHED_ROWS, len(upper), CACHED_ROWS))])
+    ordered, doubled = np.sort(2 * rounded(scores)), rounded(doubled)
+    order = np.argsort(doubled, axis=None)  # one after the other, what is searched stays in the cache
+    asked, shares = doubled.ravel()[order], np.empty(doubled.size)
+    shares[order] = np.searchsorted(ordered, asked, side="left") + np.searchsorted(ordered, asked, side="right")
+    return (shares / (2 * len(ordered))).reshape(doubled.shape)
+
+
+def midpoint_quantile(scores: np.ndarray, low: float, high: float) -> float:
+    """`rank_quantiles` of the midpoint of two scores, in one pass."""
+    doubled, asked = 2 * rounded(scores), rounded(np.array(low + high))
+    return (np.count_nonzero(doubled < asked) + np.count_nonzero(doubled <= asked)) / (2 * len(doubled))
+
+
+def own_quantiles(scores: np.ndarray, in_order: tuple[np.ndarray, np.ndarray] | None = None) -> np.ndarray:
+    """`rank_quantiles` of the scores themselves, which are (mid-rank - 1/2) / N, shape (n_rows,).
+
+    ``in_order`` is ``ascending(scores)`` of rounded scores, where it is known.
+    """
+    ordered, order = ascending(rounded(scores)) if in_order is None else in_order
+    first = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))  # of each value
+    equal = np.diff(first, append=len(order))
+    first *= 2
+    first += equal
+    shares = np.empty(len(order))
+    shares[order] = np.repeat(first / (2 * len(order)), equal)
+    return shares
+
+
+def _sorted(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of type int64, put in their order in place, and the stable order.
+
+    PyTorch sorts many of them by their digits, in linear time and on all threads, where it is built for x86; elsewhere
+    it gives the same by comparing them.
+    """
+    order = np.empty(len(numbers), dtype=np.int64)
+    values = torch.from_numpy(numbers)
+    torch.sort(values, stable=True, out=(values, torch.from_numpy(order)))
+    return numbers, order

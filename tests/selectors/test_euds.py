@@ -27,7 +27,7 @@ from selectune.selectors import (
     Selector,
     Signals,
 )
-from selectune.selectors.interval_rules import midpoint_quantile, own_quantiles, rank_quantiles
+from selectune.selectors.ordering import ascending, midpoint_quantile, own_quantiles, rank_quantiles
 from tests.mistakes import mistake, warned
 from tests.selectors import THREE, permuted, pool_of, rows_of
 
@@ -183,7 +183,7 @@ def test_a_rank_quantile_is_the_share_below_and_half_of_the_equal(steps: list[in
     mid_ranks = (rankdata(steps) - 0.5) / len(steps)
     np.testing.assert_allclose(rank_quantiles(scores, 2 * scores), mid_ranks)
     np.testing.assert_allclose(own_quantiles(scores), mid_ranks)
-    np.testing.assert_array_equal(own_quantiles(scores, np.argsort(scores, kind="stable")), own_quantiles(scores))
+    np.testing.assert_array_equal(own_quantiles(scores, ascending(scores)), own_quantiles(scores))
 
 
 def test_concentrated_entropies_warn_by_name() -> None:
