@@ -147,6 +147,11 @@ class Work:
         self.ends.append(time.perf_counter())
 
     @property
+    def tiny(self) -> bool:
+        """Whether the embedded model is trained."""
+        return self.checkpoint == "docstrings-bert"
+
+    @property
     def classifies(self) -> bool:
         """Whether rows are classified; else questions are answered."""
         return bool(self.module.has_classes)
@@ -286,7 +291,8 @@ def plain(work: Work) -> dict[str, float]:
         for batch in loader:
             outputs = []
             for micro in batch["micro_batches"]:
-                dropout = CpuDropout() if work.device == "cpu" else nullcontext()
+                # the tiny model has no dropout, so that what such a context takes is ours alone
+                dropout = CpuDropout() if work.device == "cpu" and not work.tiny else nullcontext()
                 with torch.autocast(work.device, torch.bfloat16, enabled=work.bf16), dropout:
                     outputs.append(head.forward(network, move_data_to_device(micro, work.device)))
             (sum(one.loss_sum for one in outputs) / sum(one.items for one in outputs)).backward()

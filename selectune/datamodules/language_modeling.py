@@ -87,6 +87,11 @@ class LanguageModeling(SelectionDataModule):
             )
         return MaskedLMHead(int(self.tokenizer.mask_token_id), len(self.tokenizer), self.mask_probability)
 
+    def collate(self, split: str, rows: np.ndarray) -> dict[str, Any]:
+        """The batch of some rows, and where its tokens are predicted, as the host knows that without a device."""
+        batch = super().collate(split, rows)
+        return batch | CausalLMHead.places(batch) if self.objective == "causal" else batch
+
     def find(self) -> DataSource:
         """The data set, or a list of several as one whose rows know their domain."""
         if not isinstance(self.dataset, list):

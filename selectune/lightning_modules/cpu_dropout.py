@@ -5,7 +5,7 @@
 
 PyTorch draws the mask of a dropout on a CPU value by value, each from a number of its own, which is about a tenth of a
 step of a small encoder. Here the bits of PyTorch's generator are cut into numbers of 16 bits, one a value. A value is
-kept with a probability that is the nearest of 1/65536ths (0.900009 of 0.9), and scaled by its inverse, so that its mean
+kept with a probability that is the nearest of 1/65536ths (0.899994 of 0.9), and scaled by its inverse, so that its mean
 stays the same. `benchmarks/training.py` measures it.
 """
 
@@ -27,7 +27,7 @@ class CpuDropout(TorchFunctionMode):
 
     The draws come from PyTorch's generator of the CPU, so its seed decides on them. What lies on another device is left
     to PyTorch, as is dropout in place, and attention with grouped heads or a mask that is added. Layers that are
-    computed again in the backward pass need such a context of their own for it.
+    computed again in the backward pass need such a context of their own, both times.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -63,17 +63,27 @@ def _attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    added = attn_mask is not None and attn_mask.dtype != torch.bool
-    if not dropout_p or query.device.type != "cpu" or added or enable_gqa:
+    other = attn_mask is not None and (attn_mask.dtype != torch.bool or is_causal)
+    if not dropout_p or query.device.type != "cpu" or other or enable_gqa:
         return F.scaled_dot_product_attention(
             query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
         )
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else query.dtype
+    with torch.autocast("cpu", enabled=False):  # half precision is computed in float32, as PyTorch does it
+        wide = torch.promote_types(query.dtype, torch.float32)
+        weights = _weights(query.to(wide), key.to(wide), attn_mask, is_causal, scale)
+        return (_dropout(weights, dropout_p) @ value.to(wide)).to(dtype)
+
+
+def _weights(query: Tensor, key: Tensor, mask: Tensor | None, is_causal: bool, scale: float | None) -> Tensor:
+    """What each query attends to, shape (..., queries, keys); all 0 where it may attend to nothing."""
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     scores = (query * scale) @ key.transpose(-2, -1)
     if is_causal:
-        attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
-    if attn_mask is not None:
-        # not minus infinity, of which a row that attends to nothing would become NaN
-        lowest = torch.finfo(scores.dtype).min
-        scores = scores + torch.zeros(attn_mask.shape, dtype=scores.dtype).masked_fill_(~attn_mask, lowest)
-    return _dropout(scores.softmax(-1), dropout_p) @ value
+        mask = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
+    if mask is None:
+        return scores.softmax(-1)
+    # not minus infinity, of which a row that attends to nothing would become NaN
+    lowest = torch.finfo(scores.dtype).min
+    weights = (scores + torch.zeros(mask.shape, dtype=scores.dtype).masked_fill_(~mask, lowest)).softmax(-1)
+    return weights if is_causal else weights * mask.any(-1, keepdim=True)

@@ -130,7 +130,9 @@ class FineTuner(pl.LightningModule):
             built = self.head.auto_class, self.head.new
             self._adapter = Adapter(self.network, self.lora, *built, self.checkpoint, self.source)
         if self.gradient_checkpointing:
-            recompute_activations(self.network, self.source, None if self.compiled else self._dropout)
+            on_cpu = self.trainer.strategy.root_device.type == "cpu"
+            dropout = CpuDropout if on_cpu and not self.compiled else nullcontext
+            recompute_activations(self.network, self.source, dropout)
         if self.compiled:
             compile_body(self.network, self.compiled)
         self.held_out = getattr(datamodule, "held_out", ("test",))

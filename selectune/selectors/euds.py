@@ -22,10 +22,11 @@ from selectune.selectors.interval_rules import (
     Band,
     Densest,
     IntervalRule,
+    by_score,
     concentration,
     finite,
 )
-from selectune.selectors.ordering import ascending, midpoint_quantile, own_quantiles, rounded
+from selectune.selectors.ordering import midpoint_quantile, own_quantiles, rounded
 
 FEW = 0.5  # of a band's share of the pool: a smaller share of the target is told
 
@@ -143,7 +144,7 @@ class IGSE(Selector):
         distance = np.zeros(pool.n_rows)
         for name in self.entropies:  # one after the other and in place, as pools are large
             scores = finite(pool[name], name)
-            in_order = ascending(scores)
+            in_order = by_score(scores, keys, budget)
             bands[name] = self.rule.band(scores, budget, keys, n_tokens, theirs[name], in_order)
             described[name] = _described(scores, bands[name], budget, name, theirs[name])
             if not self.sets_own_size:

@@ -1,8 +1,8 @@
 """Interval rules: they place the band of scores that is kept.
 
 The paper (EUDS, Li et al. 2025) keeps the samples whose entropy lies inside an optimal interval; how the interval is
-placed is this project's definition. All rules sort the rows by (score rounded to 9 decimals, tie key, row id) and keep
-a run of neighbours in that order, in O(N log N).
+placed is this project's definition. All rules keep a run of neighbours in the order of the rows by (score rounded to 9
+decimals, tie key, row id).
 """
 
 from __future__ import annotations
@@ -53,8 +53,9 @@ class IntervalRule(ABC):
         """The band as positions ``[start, stop)`` of the sorted rows.
 
         Args:
-            ordered: the scores, rounded and ascending, ties in the order of (tie key, row id), shape (n_rows,).
-            sizes: of the rows in the same order, in tokens where the budget is, else 1 each; shape (n_rows,).
+            ordered: the scores, rounded and ascending, shape (n_rows,).
+            sizes: of the rows in the same order, in tokens where the budget is, and then ties are in the order of (tie
+                key, row id); else 1 each. Shape (n_rows,).
             budget: between 1 and the whole pool, in rows or tokens; empty for a rule that sets its own size.
         """
 
@@ -81,7 +82,8 @@ class IntervalRule(ABC):
             tie_keys: ``Signals.tie_keys(seed)``, uint64, shape (n_rows,).
             n_tokens: tokens of each row, int64, shape (n_rows,).
             target_scores: the same score of the target's rows, finite, shape (n_target,), where `needs_target`.
-            in_order: ``ascending(scores)`` of rounded scores, where it is known.
+            in_order: ``by_score(scores, tie_keys, budget)`` of rounded scores, where it is known; rows of one score may
+                change their places in it.
 
         Raises:
             BudgetError: the budget is missing, over the pool, or given to a rule that sets its own size; or no score
@@ -97,12 +99,8 @@ class IntervalRule(ABC):
                 "leave out data.keep, data.keep_rows and data.keep_tokens, or choose another rule.",
                 option="data.keep",
             )
-        if budget.tokens is None:
-            ordered, order = ascending(scores) if in_order is None else in_order
-            sizes = np.broadcast_to(1, len(ordered))
-        else:
-            order = ranked(scores, tie_keys)
-            ordered, sizes = scores[order], np.asarray(n_tokens)[order]
+        ordered, order = by_score(scores, tie_keys, budget) if in_order is None else in_order
+        sizes = np.broadcast_to(1, len(order)) if budget.tokens is None else np.asarray(n_tokens)[order]
         if target_scores is None:
             start, stop = self.run(ordered, sizes, budget)
         else:
@@ -215,6 +213,18 @@ class Absolute(IntervalRule):
         """The positions of the scores inside the bounds."""
         low, high = rounded(np.array([self.low, self.high]))
         return int(np.searchsorted(ordered, low, side="left")), int(np.searchsorted(ordered, high, side="right"))
+
+
+def by_score(scores: np.ndarray, tie_keys: np.ndarray, budget: Budget) -> tuple[np.ndarray, np.ndarray]:
+    """Rounded scores in their order, and the rows that they are of, both of shape (n_rows,).
+
+    Where tokens are counted, rows of one score are in the order of (tie key, row id); elsewhere of row ids, as a band
+    of so many rows needs the keys only where it is cut.
+    """
+    if budget.tokens is None:
+        return ascending(scores)
+    order = ranked(scores, tie_keys)
+    return scores[order], order
 
 
 def _order_ties(order: np.ndarray, ordered: np.ndarray, cuts: tuple[int, int], tie_keys: np.ndarray) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 DECIMALS = 9
 
@@ -76,12 +75,12 @@ def own_quantiles(scores: np.ndarray, in_order: tuple[np.ndarray, np.ndarray] | 
 
 
 def _sorted(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of type int64, put in their order in place, and the stable order.
+    """Numbers of type int64 in their order, and the stable order.
 
     PyTorch sorts many of them by their digits, in linear time and on all threads, where it is built for x86; elsewhere
     it gives the same by comparing them.
     """
-    order = np.empty(len(numbers), dtype=np.int64)
-    values = torch.from_numpy(numbers)
-    torch.sort(values, stable=True, out=(values, torch.from_numpy(order)))
-    return numbers, order
+    import torch
+
+    found = torch.from_numpy(numbers).sort(stable=True)
+    return found.values.numpy(), found.indices.numpy()

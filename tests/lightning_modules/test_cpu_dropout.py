@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from selectune import FineTuner, TextClassification
+from selectune.data.sources import find_model
 from selectune.lightning_modules import fine_tuner
 from selectune.lightning_modules.cpu_dropout import CpuDropout
+from selectune.lightning_modules.heads import load_network
+from selectune.lightning_modules.heads.base import CLASSIFIER, recompute_activations
 from tests.trainers import trainer_for
 
 
@@ -84,16 +88,16 @@ ATTENTION: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def attended(options: dict[str, Any], p: float, dtype: torch.dtype = torch.float32) -> Tensor:
+def attended(options: dict[str, Any], p: float) -> Tensor:
     torch.manual_seed(1)
     heads = 2 if "enable_gqa" in options else 4
-    query, key, value = (torch.randn(2, n, 5, 8, dtype=dtype) for n in (4, heads, heads))
+    query, key, value = (torch.randn(2, n, 5, 8) for n in (4, heads, heads))
     return F.scaled_dot_product_attention(query, key, value, dropout_p=p, **options)
 
 
 @pytest.mark.parametrize("kind", ATTENTION)
 def test_attention_without_its_dropout_is_pytorchs(kind: str) -> None:
-    expected = attended(ATTENTION[kind], 0.0, torch.float32)
+    expected = attended(ATTENTION[kind], 0.0)
     with CpuDropout():
         torch.testing.assert_close(attended(ATTENTION[kind], 1e-9), expected)  # so little that nothing is dropped
 
@@ -112,10 +116,46 @@ def test_the_mean_of_attention_is_that_without_dropout(kind: str) -> None:
     assert error.max() < 5, "of 320 means, in standard errors"
 
 
-def test_a_row_that_attends_to_nothing_is_a_number() -> None:
-    mask = torch.zeros(5, 5, dtype=torch.bool)
+def test_a_row_that_attends_to_nothing_is_zero_as_pytorchs() -> None:
+    mask = torch.ones(5, 5, dtype=torch.bool)
+    mask[2] = False
+    expected = attended({"attn_mask": mask}, 0.0)
     with CpuDropout():
-        assert attended({"attn_mask": mask}, 0.1).isfinite().all()
+        found = attended({"attn_mask": mask}, 2e-5)  # so little that hardly a weight is dropped
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+    assert (found[:, :, 2] == 0).all()
+
+
+@pytest.mark.parametrize("how", ["half", "autocast"])
+def test_attention_in_half_precision_is_computed_in_float32(how: str) -> None:
+    torch.manual_seed(0)
+    dtype = torch.bfloat16 if how == "half" else torch.float32
+    query, key, value = (3 * torch.randn(4, 4, 64, 32, dtype=dtype) for _ in range(3))
+    exact = F.scaled_dot_product_attention(query.float(), key.float(), value.float())
+    torch.manual_seed(0)
+    with torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
+        theirs = F.scaled_dot_product_attention(query, key, value, dropout_p=1e-9)
+        with CpuDropout():
+            ours = F.scaled_dot_product_attention(query, key, value, dropout_p=2e-5)
+    assert ours.dtype == theirs.dtype == torch.bfloat16
+    assert (ours - exact).abs().mean() < 1.2 * (theirs - exact).abs().mean()
+
+
+def test_layers_that_are_computed_again_draw_what_they_drew_wherever_they_are_called(model_folder: Path) -> None:
+    """As where a step is someone's own, outside of any context."""
+    source, found = find_model(str(model_folder)), []
+    for again in (False, True):
+        network = load_network(CLASSIFIER, source, num_labels=2)[0].train()
+        network.dropout.p = network.base_model.embeddings.dropout.p = 0.0  # which are outside of the layers
+        torch.nn.init.ones_(network.classifier.weight)
+        if again:
+            recompute_activations(network, source, CpuDropout)
+        torch.manual_seed(0)
+        with nullcontext() if again else CpuDropout():
+            network(input_ids=torch.arange(5, 25).view(2, 10)).logits.sum().backward()
+        found.append(network.base_model.encoder.layer[0].output.dense.weight.grad)
+    assert found[0].abs().max() > 0
+    torch.testing.assert_close(*found)
 
 
 def test_a_step_draws_like_this_and_an_evaluation_draws_nothing(

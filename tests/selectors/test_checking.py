@@ -180,7 +180,7 @@ def test_selectors_inside_a_chain_are_checked(place: str) -> None:
 
 def test_a_rule_of_your_own_is_named() -> None:
     class Everything(IntervalRule):
-        def run(self, ordered: np.ndarray, n_tokens: np.ndarray, budget: Budget) -> tuple[int, int]:
+        def run(self, ordered: np.ndarray, sizes: np.ndarray, budget: Budget) -> tuple[int, int]:
             return 0, len(ordered)
 
     with mistake(SelectionError, "EntropyInterval", "Everything", 40, 4):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +20,11 @@ from selectune.costs.flops import FlopModel, made_up_row, model_flops
 from selectune.data.sources import ModelSource
 from selectune.data.tokens import load_tokenizer
 
+T = TypeVar("T")
 CLASSIFIER = "AutoModelForSequenceClassification"
 # model types that take a mask as attention reads it, and read it nowhere else
 ENCODERS = ("albert", "bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta")
+DECODERS = ("gpt2", "llama")  # that take one too
 
 
 @dataclass(frozen=True)
@@ -173,14 +175,14 @@ def body_class(source: ModelSource) -> str:
 
 
 def recompute_activations(
-    network: Any, source: ModelSource, inside: Callable[[], AbstractContextManager[Any]] | None = None
+    network: Any, source: ModelSource, inside: Callable[[], AbstractContextManager[Any]] = nullcontext
 ) -> None:
     """Keep the activations between layers alone, and compute those inside of each again in the backward pass.
 
     Args:
         network: in place.
         source: its checkpoint, for the message.
-        inside: makes the context in which they are computed again; the forward pass has its own.
+        inside: makes the context in which they are computed, both times.
 
     Raises:
         UserError: this network cannot.
@@ -193,8 +195,13 @@ def recompute_activations(
         )
     # not reentrant, as frozen embeddings give that kind nothing to differentiate
     enable = getattr(network, "activation_checkpointing_enable", None) or network.gradient_checkpointing_enable
-    contexts = {} if inside is None else {"context_fn": lambda: (nullcontext(), inside())}
-    enable({"use_reentrant": False, **contexts})  # the second is its name in transformers 5.0
+    # the second is its name in transformers 5.0; compiling takes no contexts
+    contexts = {} if inside is nullcontext else {"context_fn": partial(_twice, inside)}
+    enable({"use_reentrant": False, **contexts})
+
+
+def _twice(make: Callable[[], T]) -> tuple[T, T]:
+    return make(), make()
 
 
 def compile_body(network: Any, backend: bool | str) -> None:
@@ -229,16 +236,20 @@ def _attention_mask(network: Any, batch: dict[str, Any]) -> Tensor | None:
 
     transformers asks a mask of rows and positions at each pass whether it masks anything, and waits for the answer. So
     the encoders that are known to take one get it as their attention reads it, or none where nothing is padding, which
-    is counted on the host.
+    is counted on the host. Decoders get it so where there is padding: without it their attention has a kernel of its
+    own, which transformers takes by that answer.
     """
     mask: Tensor = batch["attention_mask"]
-    config, theirs = network.config, type(network).__module__.startswith("transformers.models.")
-    known = theirs and config.model_type in ENCODERS and not getattr(config, "is_decoder", False)
-    if mask.device.type == "cpu" or not known or config._attn_implementation != "sdpa":
+    config, whole = network.config, batch.get("n_tokens") == mask.numel()
+    known = type(network).__module__.startswith("transformers.models.") and config._attn_implementation == "sdpa"
+    if mask.device.type == "cpu" or not known:
         return mask
-    if batch.get("n_tokens") == mask.numel():
-        return None
-    return mask.bool()[:, None, None].expand(-1, 1, mask.shape[1], -1)
+    read = mask.bool()[:, None, None].expand(-1, 1, mask.shape[1], -1)
+    if config.model_type in ENCODERS and not getattr(config, "is_decoder", False):
+        return None if whole else read
+    if config.model_type in DECODERS and getattr(config, "is_causal", True) and not whole:
+        return read & torch.ones(read.shape[2:], dtype=torch.bool, device=mask.device).tril()
+    return mask
 
 
 @lru_cache

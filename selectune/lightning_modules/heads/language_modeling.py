@@ -32,8 +32,8 @@ class LanguageModelHead(Head):
         """Perplexity: exp of the mean loss in nats over the predicted tokens, padding and special tokens left out."""
         return {"perplexity": math.exp(min(loss, 700.0))}
 
-    def output(self, network: Any, batch: dict[str, Any], predicts: Tensor, targets: Tensor) -> Output:
-        """Loss and predictions where outputs predict a token, bool, shape (rows, length), and these tokens in order."""
+    def output(self, network: Any, batch: dict[str, Any], predicts: Any, targets: Tensor) -> Output:
+        """Loss and predictions where outputs predict a token, an index of (rows, length), and these tokens in order."""
         with before_output(network, lambda hidden: hidden[predicts]):
             logits = network(**network_inputs(network, batch)).logits.float()
         loss = nn.functional.cross_entropy(logits, targets, reduction="sum")
@@ -94,7 +94,10 @@ class CausalLMHead(LanguageModelHead):
 
     def forward(self, network: Any, batch: dict[str, Any]) -> Output:
         """Cross-entropy of the next token, in nats."""
-        real = batch["attention_mask"].bool()
-        followed = torch.zeros_like(real)
-        followed[:, :-1] = real[:, 1:]
-        return self.output(network, batch, followed, batch["input_ids"][:, 1:][real[:, 1:]])
+        rows, places = (batch if "predicting" in batch else self.places(batch))["predicting"].unbind(1)
+        return self.output(network, batch, (rows, places), batch["input_ids"][rows, places + 1])
+
+    @staticmethod
+    def places(batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Rows and places, (n, 2), of tokens that are followed by one, for a batch before it goes to its device."""
+        return {"predicting": batch["attention_mask"][:, 1:].nonzero()}

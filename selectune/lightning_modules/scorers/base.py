@@ -43,7 +43,7 @@ class Scorer(pl.LightningModule):
         self.wanted = list(wanted)
         self.embedding_layer = LAST if embedding_layer is None else embedding_layer
 
-    def places(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+    def places(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Answers about a batch's tokens that `forward` needs and the host finds beforehand, to add to the batch."""
         return {}
 

@@ -69,11 +69,20 @@ class LanguageScorer(Scorer):
         if not self.exact and LAST not in self.read_layers():
             stop_after(network, max(self.read_layers()))
 
-    def places(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """Rows and places, (n, 2), of outputs that predict a token of the text, and of these tokens if not the same."""
+    def places(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Rows and places, (n, 2), of outputs that predict a token of the text, and of these tokens if not the same.
+
+        Of ``masked_pseudo`` also those of each turn: the j-th of k masks the tokens j, j + k, ... of a text.
+        """
         predicting, predicted = self._predicting(batch)
-        others = {} if predicted is predicting else {"predicted": predicted.nonzero()}
-        return {"predicting": predicting.nonzero(), **others}
+        found: dict[str, Any] = {"predicting": predicting.nonzero()}
+        if predicted is not predicting:
+            found["predicted"] = predicted.nonzero()
+        if self.estimator == "masked_pseudo":
+            number = predicting.cumsum(1) - 1
+            turns = ((predicting & (number % self.k == turn)).nonzero() for turn in range(self.k))
+            found["turns"] = [turn for turn in turns if len(turn)]
+        return found
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Signals of a batch, each float32 of shape (rows,) or (rows, width)."""
@@ -82,7 +91,7 @@ class LanguageScorer(Scorer):
             batch = batch | self.places(batch)
         at, predicted = (batch.get(name, batch["predicting"]).unbind(1) for name in ("predicting", "predicted"))
         if self.estimator == "masked_pseudo":
-            entropies, losses = self._masked_in_turns(batch, ~batch["special"])
+            entropies, losses = self._masked_in_turns(batch, at)
         else:
             entropies, losses, states = self._read(batch, at, batch["input_ids"][predicted])
             if self.probe is not None:
@@ -158,18 +167,15 @@ class LanguageScorer(Scorer):
             network(**network_inputs(self.network, batch))
         return entropies, losses, states
 
-    def _masked_in_turns(self, batch: dict[str, Any], content: Tensor) -> tuple[Tensor, Tensor]:
-        """Entropies and losses at masked positions: the j-th of k passes masks the tokens j, j + k, ... of a text."""
-        place = content.cumsum(1) - 1
-        entropies = torch.zeros(content.shape, device=content.device)
-        losses = torch.zeros_like(entropies)
-        for turn in range(self.k):
-            masked = content & (place % self.k == turn)
-            if masked.any():
-                inputs = batch["input_ids"].masked_fill(masked, self.mask_id or 0)
-                read = self._read(batch | {"input_ids": inputs}, masked, batch["input_ids"][masked])
-                entropies[masked], losses[masked] = read[0], read[1]
-        return entropies[content], losses[content]
+    def _masked_in_turns(self, batch: dict[str, Any], at: Where) -> tuple[Tensor, Tensor]:
+        """Entropies and losses at masked positions, each masked in one of the batch's turns, shape (n,)."""
+        ids = batch["input_ids"]
+        entropies, losses = (torch.zeros(ids.shape, device=ids.device) for _ in range(2))
+        for turn in batch["turns"]:
+            masked = turn.unbind(1)
+            inputs = ids.index_put(masked, ids.new_full((len(turn),), self.mask_id or 0))
+            entropies[masked], losses[masked], _ = self._read(batch | {"input_ids": inputs}, masked, ids[masked])
+        return entropies[at], losses[at]
 
 
 def _concatenated(states: dict[int, Tensor], layers: Sequence[int], at: Where) -> Tensor:
