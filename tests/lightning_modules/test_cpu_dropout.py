@@ -145,6 +145,7 @@ def test_layers_that_are_computed_again_draw_what_they_drew_wherever_they_are_ca
     """As where a step is someone's own, outside of any context."""
     source, found = find_model(str(model_folder)), []
     for again in (False, True):
+        torch.manual_seed(1)  # of its new head
         network = load_network(CLASSIFIER, source, num_labels=2)[0].train()
         network.dropout.p = network.base_model.embeddings.dropout.p = 0.0  # which are outside of the layers
         torch.nn.init.ones_(network.classifier.weight)
