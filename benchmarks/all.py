@@ -27,7 +27,8 @@ from selectune.data.sources import find_data, find_model
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGES = ("docs/benchmarks.md", "README.md")
 MARKS = "<!-- table of benchmarks/all.py -->", "<!-- end of the table -->"
-MADE_UP = {"training_tiny", "kept_memory", "growth", "igse", "memory", "startup"}  # need no data but what they make
+# need no data but what they make
+MADE_UP = {"training_tiny", "dropout", "kept_memory", "growth", "igse", "memory", "startup"}
 CASES = ("sst2", "SST-2"), ("imdb", "IMDB")
 Values = dict[tuple[str, str, str], float]  # by case, variant and metric
 
@@ -71,6 +72,7 @@ BENCHMARKS = (
         ("--task", "squad", "--rows", "400", "--variants", "selectune", "uncut", "hf_length", "--rounds", "3"),
         "training",
     ),
+    Benchmark("dropout"),
     Benchmark("kept_memory"),
     Benchmark("scoring"),
     Benchmark("transport"),
@@ -131,6 +133,10 @@ def _kept(precision: str, metric: str, values: Values) -> float:
     return values[precision, "returned", f"{metric}_ratio_median"]
 
 
+def _drawn(case: str, metric: str, values: Values) -> float:
+    return values[case, "pytorch", f"{metric}_ratio_median"]
+
+
 def _apart(case: str) -> Callable[[Values], float]:
     return lambda values: abs(values[case, "forecast", "wall_s"] / values[case, "measured", "wall_s"] - 1)
 
@@ -159,6 +165,12 @@ CLAIMS = (
           lambda v: _only(v, "selectune", "evaluation_padding"), 0.1, most=True),
     Claim("evaluation, Hugging Face's Trainer as it comes over ours, seconds", "training",
           lambda v: _only(v, "hf_default", "evaluate_s_ratio_median"), 1.0),
+    Claim("dropout alone, as PyTorch draws it over ours", "dropout", partial(_drawn, "alone", "dropout_ms"), 1),
+    *(
+        Claim(f"a training step in {name}, dropout as PyTorch draws it over ours", "dropout",
+              partial(_drawn, precision, "step_ms"), 1)
+        for precision, name in (("fp32", "float32"), ("bf16", "bfloat16"))
+    ),
     *(
         Claim(f"{says} in {name}, freed memory going back to the system over its being kept", "kept_memory",
               partial(_kept, precision, metric), 1)
