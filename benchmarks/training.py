@@ -147,11 +147,6 @@ class Work:
         self.ends.append(time.perf_counter())
 
     @property
-    def tiny(self) -> bool:
-        """Whether the embedded model is trained."""
-        return self.checkpoint == "docstrings-bert"
-
-    @property
     def classifies(self) -> bool:
         """Whether rows are classified; else questions are answered."""
         return bool(self.module.has_classes)
@@ -275,7 +270,7 @@ def plain(work: Work) -> dict[str, float]:
     import torch
     from lightning.fabric.utilities import move_data_to_device
 
-    from selectune.lightning_modules.cpu_dropout import CpuDropout
+    from selectune.lightning_modules.cpu_dropout import CpuDropout, has_dropout
 
     model, trainer = built(work)
     trainer.fit_loop.max_epochs = 0
@@ -291,8 +286,7 @@ def plain(work: Work) -> dict[str, float]:
         for batch in loader:
             outputs = []
             for micro in batch["micro_batches"]:
-                # the tiny model has no dropout, so that what such a context takes is ours alone
-                dropout = CpuDropout() if work.device == "cpu" and not work.tiny else nullcontext()
+                dropout = CpuDropout() if work.device == "cpu" and has_dropout(network) else nullcontext()
                 with torch.autocast(work.device, torch.bfloat16, enabled=work.bf16), dropout:
                     outputs.append(head.forward(network, move_data_to_device(micro, work.device)))
             (sum(one.loss_sum for one in outputs) / sum(one.items for one in outputs)).backward()

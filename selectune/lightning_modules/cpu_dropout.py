@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 LEVELS = 2**16
@@ -38,6 +38,14 @@ class CpuDropout(TorchFunctionMode):
         if func is F.scaled_dot_product_attention:
             return _attention(*args, **kwargs)
         return func(*args, **kwargs)
+
+
+def has_dropout(network: nn.Module) -> bool:
+    """Whether a network of transformers drops anything in training, by its layers and its config."""
+    settings = getattr(network, "config", None)
+    rates = [value for name, value in (settings.to_dict() if settings else {}).items() if "drop" in name]
+    rates += [module.p for module in network.modules() if isinstance(module, nn.Dropout)]
+    return any(isinstance(rate, float) and rate > 0 for rate in rates)
 
 
 def _dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:

@@ -18,7 +18,7 @@ from selectune.common import checks
 from selectune.common.ranks import gather
 from selectune.common.seeds import current_seed, random_states, seed_stage, set_random_states
 from selectune.data.sources import ModelSource, find_model
-from selectune.lightning_modules.cpu_dropout import CpuDropout
+from selectune.lightning_modules.cpu_dropout import CpuDropout, has_dropout
 from selectune.lightning_modules.heads import Head, Output, widest
 from selectune.lightning_modules.heads.base import compile_body, recompute_activations
 from selectune.lightning_modules.heads.first_position import read_first_position
@@ -78,6 +78,7 @@ class FineTuner(pl.LightningModule):
         self.strict_loading = lora is None  # else checkpoints hold what is trained alone
         self._adapter: Adapter | None = None
         self.network: Any = None
+        self._dropout: type[AbstractContextManager[Any]] = nullcontext
         self._source: ModelSource | None = None
         self._random_states: list[Any] | None = None
         self.needs_trained_head = False  # set where a checkpoint is evaluated as it is
@@ -129,10 +130,11 @@ class FineTuner(pl.LightningModule):
         if self.lora is not None:
             built = self.head.auto_class, self.head.new
             self._adapter = Adapter(self.network, self.lora, *built, self.checkpoint, self.source)
+        # a compiled network draws in its own way; where nothing is dropped, a context would take time alone
+        on_cpu = self.trainer.strategy.root_device.type == "cpu"
+        self._dropout = CpuDropout if on_cpu and not self.compiled and has_dropout(self.network) else nullcontext
         if self.gradient_checkpointing:
-            on_cpu = self.trainer.strategy.root_device.type == "cpu"
-            dropout = CpuDropout if on_cpu and not self.compiled else nullcontext
-            recompute_activations(self.network, self.source, dropout)
+            recompute_activations(self.network, self.source, self._dropout)
         if self.compiled:
             compile_body(self.network, self.compiled)
         self.held_out = getattr(datamodule, "held_out", ("test",))
@@ -192,10 +194,6 @@ class FineTuner(pl.LightningModule):
         loss = total / (items + (items == 0))
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=batch["n_rows"])
         return loss
-
-    def _dropout(self) -> AbstractContextManager[Any]:
-        # a compiled network draws in its own way
-        return CpuDropout() if self.device.type == "cpu" and not self.compiled else nullcontext()
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
         """Update the metrics of ``dev``; returns the predictions of the batch, for callbacks."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from selectune import FineTuner, TextClassification
 from selectune.data.sources import find_model
 from selectune.lightning_modules import fine_tuner
-from selectune.lightning_modules.cpu_dropout import CpuDropout
+from selectune.lightning_modules.cpu_dropout import CpuDropout, has_dropout
 from selectune.lightning_modules.heads import load_network
 from selectune.lightning_modules.heads.base import CLASSIFIER, recompute_activations
 from tests.trainers import trainer_for
@@ -178,6 +178,21 @@ def test_a_step_draws_like_this_and_an_evaluation_draws_nothing(
     inside.clear()
     trainer.test(module, data, verbose=False)
     assert not inside
+
+
+def test_a_network_that_drops_nothing_is_known(model_folder: Path) -> None:
+    """By its layers and by its config, of which functions read theirs; elsewhere a context would take time alone."""
+    network = load_network(CLASSIFIER, find_model(str(model_folder)), num_labels=2)[0]
+    assert has_dropout(network)
+    for module in network.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    assert has_dropout(network)
+    network.config.update({name: 0.0 for name in network.config.to_dict() if "drop" in name})
+    assert not has_dropout(network)
+    network.dropout.p = 0.1
+    assert has_dropout(network)
+    assert not has_dropout(load_network(CLASSIFIER, find_model("docstrings-bert"))[0])
 
 
 def test_micro_batches_that_are_computed_again_draw_what_they_drew(data_folder: Path, model_folder: Path) -> None:
