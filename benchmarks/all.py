@@ -129,12 +129,8 @@ def _ratio(case: str, first: str, second: str, metric: str) -> Callable[[Values]
     return lambda values: values[case, first, metric] / values[case, second, metric]
 
 
-def _kept(precision: str, metric: str, values: Values) -> float:
-    return values[precision, "returned", f"{metric}_ratio_median"]
-
-
-def _drawn(case: str, metric: str, values: Values) -> float:
-    return values[case, "pytorch", f"{metric}_ratio_median"]
+def _paired(case: str, variant: str, metric: str, values: Values) -> float:
+    return values[case, variant, f"{metric}_ratio_median"]
 
 
 def _apart(case: str) -> Callable[[Values], float]:
@@ -165,15 +161,15 @@ CLAIMS = (
           lambda v: _only(v, "selectune", "evaluation_padding"), 0.1, most=True),
     Claim("evaluation, Hugging Face's Trainer as it comes over ours, seconds", "training",
           lambda v: _only(v, "hf_default", "evaluate_s_ratio_median"), 1.0),
-    Claim("dropout alone, as PyTorch draws it over ours", "dropout", partial(_drawn, "alone", "dropout_ms"), 1),
+    Claim("dropout alone, as PyTorch draws it over ours", "dropout", partial(_paired, "alone", "pytorch", "dropout_ms"), 1),
     *(
         Claim(f"a training step in {name}, dropout as PyTorch draws it over ours", "dropout",
-              partial(_drawn, precision, "step_ms"), 1)
+              partial(_paired, precision, "pytorch", "step_ms"), 1)
         for precision, name in (("fp32", "float32"), ("bf16", "bfloat16"))
     ),
     *(
         Claim(f"{says} in {name}, freed memory going back to the system over its being kept", "kept_memory",
-              partial(_kept, precision, metric), 1)
+              partial(_paired, precision, "returned", metric), 1)
         for metric, says in (("step_ms", "a training step"), ("forward_ms", "a forward pass"))
         for precision, name in (("fp32", "float32"), ("bf16", "bfloat16"))
     ),

@@ -270,8 +270,6 @@ def plain(work: Work) -> dict[str, float]:
     import torch
     from lightning.fabric.utilities import move_data_to_device
 
-    from selectune.lightning_modules.cpu_dropout import CpuDropout, has_dropout
-
     model, trainer = built(work)
     trainer.fit_loop.max_epochs = 0
     trainer.fit(model, work.module)  # which sets all up, and trains on nothing
@@ -286,8 +284,7 @@ def plain(work: Work) -> dict[str, float]:
         for batch in loader:
             outputs = []
             for micro in batch["micro_batches"]:
-                dropout = CpuDropout() if work.device == "cpu" and has_dropout(network) else nullcontext()
-                with torch.autocast(work.device, torch.bfloat16, enabled=work.bf16), dropout:
+                with torch.autocast(work.device, torch.bfloat16, enabled=work.bf16), model._dropout():
                     outputs.append(head.forward(network, move_data_to_device(micro, work.device)))
             (sum(one.loss_sum for one in outputs) / sum(one.items for one in outputs)).backward()
             optimizer.step()

@@ -84,7 +84,7 @@ def _attention(
 
 
 def _weights(query: Tensor, key: Tensor, mask: Tensor | None, is_causal: bool, scale: float | None) -> Tensor:
-    """What each query attends to, shape (..., queries, keys); all 0 where it may attend to nothing."""
+    """Weights of the values, shape (..., queries, keys); all 0 where a query may attend to nothing."""
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     scores = (query * scale) @ key.transpose(-2, -1)
     if is_causal:

@@ -1,4 +1,4 @@
-"""Dropout on a CPU: the same distribution as PyTorch's, drawn faster."""
+"""Dropout on a CPU has the distribution of PyTorch's."""
 
 from __future__ import annotations
 
