@@ -161,7 +161,8 @@ CLAIMS = (
           lambda v: _only(v, "selectune", "evaluation_padding"), 0.1, most=True),
     Claim("evaluation, Hugging Face's Trainer as it comes over ours, seconds", "training",
           lambda v: _only(v, "hf_default", "evaluate_s_ratio_median"), 1.0),
-    Claim("dropout alone, as PyTorch draws it over ours", "dropout", partial(_paired, "alone", "pytorch", "dropout_ms"), 1),
+    Claim("dropout alone, as PyTorch draws it over ours", "dropout",
+          partial(_paired, "alone", "pytorch", "dropout_ms"), 1),
     *(
         Claim(f"a training step in {name}, dropout as PyTorch draws it over ours", "dropout",
               partial(_paired, precision, "pytorch", "step_ms"), 1)
