@@ -66,7 +66,7 @@ BENCHMARKS = (
         ("--precision", "bf16", "--variants", "selectune", "hf_length", "--rounds", "3"),
         "training",
     ),
-    Benchmark("training_tiny", ("--tiny", "--variants", "selectune", "plain", "--rounds", "5"), "training"),
+    Benchmark("training_tiny", ("--tiny", "--variants", "in_turns"), "training"),
     Benchmark(
         "training_squad",
         ("--task", "squad", "--rows", "400", "--variants", "selectune", "uncut", "hf_length", "--rounds", "3"),
@@ -156,7 +156,7 @@ CLAIMS = (
     Claim("training, the last layer at all positions over where it is read alone, seconds", "training_whole",
           lambda v: _only(v, "whole", "train_s_ratio_median"), 1),
     Claim("a step of the embedded tiny model, ours less a bare loop's, milliseconds", "training_tiny",
-          lambda v: _only(v, "selectune", "overhead_ms"), 3, most=True),
+          lambda v: _only(v, "in_turns", "overhead_ms"), 3, most=True),
     Claim("evaluation of SST-2, share of padding", "training",
           lambda v: _only(v, "selectune", "evaluation_padding"), 0.1, most=True),
     Claim("evaluation, Hugging Face's Trainer as it comes over ours, seconds", "training",
