@@ -15,7 +15,7 @@ import numpy as np
 
 from selectune.common.files import read_mapping, write_json
 from selectune.common.run_files import SelectionFiles
-from selectune.selectors.ordering import own_quantiles, rounded
+from selectune.selectors.ordering import ascending, own_quantiles, rounded
 
 N_EXAMPLES = 10
 N_CHARACTERS = 160
@@ -207,7 +207,7 @@ def _bounds(values: np.ndarray, band: Mapping[str, Any], half_width: float | Non
     """The lowest and highest value that a band, or its side of a box, holds; NaN when diagnostics lack them."""
     centre, low, high = (band.get(name) for name in ("centre", "low", "high"))
     if half_width is not None and isinstance(centre, float | int) and len(values):
-        inside = values[rounded(np.abs(own_quantiles(values) - centre)) <= half_width]
+        inside = values[rounded(np.abs(own_quantiles(*ascending(rounded(values))) - centre)) <= half_width]
         return (float(inside.min()), float(inside.max())) if len(inside) else (np.nan, np.nan)
     if isinstance(low, float | int) and isinstance(high, float | int):
         return float(low), float(high)

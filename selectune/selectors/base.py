@@ -16,6 +16,8 @@ from selectune.selectors.ordering import ranked, rounded
 # of every pool; ``domain`` where it is of several data sets, ``label`` and ``class_prior`` where rows have classes
 ALWAYS = frozenset({"n_tokens", "input_tokens", "text_hash", "domain", "label", "class_prior"})
 
+HASHED_AT_ONCE = 2**15  # more would leave the cache
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -120,7 +122,11 @@ class Signals(Mapping[str, np.ndarray]):
 
 def tie_keys(text_hash: np.ndarray, seed: int) -> np.ndarray:
     """hash(seed, text) of rows by the hash of their text, uint64: the order among rows of equal score."""
-    return _mix(np.asarray(text_hash).astype(np.uint64) ^ _mix(np.uint64(seed % 2**64)))
+    keys, mixed = np.asarray(text_hash).astype(np.uint64), _mix(np.uint64(seed % 2**64))
+    for start in range(0, len(keys), HASHED_AT_ONCE):
+        block = slice(start, start + HASHED_AT_ONCE)
+        keys[block] = _mix(keys[block] ^ mixed)
+    return keys
 
 
 def _mix(x: np.ndarray | np.uint64) -> np.ndarray:
@@ -227,7 +233,7 @@ def lowest(scores: np.ndarray, pool: Signals, budget: Budget, seed: int) -> np.n
         bound = np.partition(values, budget.rows - 1)[budget.rows - 1]
         if not np.isnan(bound):
             below, at_bound = np.flatnonzero(values < bound), np.flatnonzero(values == bound)
-            by_key = np.argsort(pool.tie_keys(seed)[at_bound], kind="stable")  # then by row id
+            by_key = np.argsort(tie_keys(pool["text_hash"][at_bound], seed), kind="stable")  # then by row id
             return np.sort(np.concatenate([below, at_bound[by_key[: budget.rows - len(below)]]])).astype(np.int64)
     return first_of(ranked(scores, pool.tie_keys(seed)), budget, pool["n_tokens"])
 

@@ -66,10 +66,8 @@ class EntropyInterval(Selector):
         """Keep the rule's band; ``scores`` are the entropy."""
         scores = finite(pool[self.entropy], self.entropy)
         theirs = _of_target(target, self.rule, self.entropy)
-        band = self.rule.band(scores, budget, pool.tie_keys(seed), pool["n_tokens"], theirs)
-        return Picked(
-            band.rows, scores, {"bands": {self.entropy: _described(scores, band, budget, self.entropy, theirs)}}
-        )
+        band, told, _ = _banded(self.rule, scores, self.entropy, pool, pool.tie_keys(seed), budget, theirs)
+        return Picked(band.rows, scores, {"bands": {self.entropy: told}})
 
 
 class IGSE(Selector):
@@ -138,17 +136,15 @@ class IGSE(Selector):
         theirs = {name: _of_target(target, self.rule, name) for name in self.entropies}
         if self.combine == "sum":
             return self._sum(theirs, pool, budget, seed)
-        keys, n_tokens = pool.tie_keys(seed), pool["n_tokens"]
+        keys = pool.tie_keys(seed)
         bands: dict[str, Band] = {}
         described: dict[str, dict[str, Any]] = {}
         distance = np.zeros(pool.n_rows)
         for name in self.entropies:  # one after the other and in place, as pools are large
             scores = finite(pool[name], name)
-            in_order = by_score(scores, keys, budget)
-            bands[name] = self.rule.band(scores, budget, keys, n_tokens, theirs[name], in_order)
-            described[name] = _described(scores, bands[name], budget, name, theirs[name])
+            bands[name], described[name], in_order = _banded(self.rule, scores, name, pool, keys, budget, theirs[name])
             if not self.sets_own_size:
-                off_centre = own_quantiles(scores, in_order)
+                off_centre = own_quantiles(*in_order)
                 off_centre -= described[name]["centre"]
                 np.maximum(distance, np.abs(off_centre, out=off_centre), out=distance)
                 del off_centre
@@ -191,9 +187,9 @@ class IGSE(Selector):
         total = rounded(total)
         if any(of_target is None for of_target in theirs.values()):
             target_total = None
-        band = self.rule.band(total, budget, pool.tie_keys(seed), pool["n_tokens"], target_total)
-        described = _described(total, band, budget, "the sum of entropies", target_total)
-        return Picked(band.rows, total, {"bands": {"sum": described}})
+        keys, name = pool.tie_keys(seed), "the sum of entropies"
+        band, told, _ = _banded(self.rule, total, name, pool, keys, budget, target_total)
+        return Picked(band.rows, total, {"bands": {"sum": told}})
 
 
 def _read(rule: IntervalRule, name: str) -> bool:
@@ -227,24 +223,35 @@ def _of_target(target: Signals | None, rule: IntervalRule, name: str) -> np.ndar
         raise DataError(str(error), rows=error.rows) from error
 
 
-def _described(
-    scores: np.ndarray, band: Band, budget: Budget, name: str, target_scores: np.ndarray | None = None
-) -> dict[str, Any]:
-    """Bounds, centre (the rank quantile of the midpoint) and `concentration` of a band, and its share of the target.
+def _banded(
+    rule: IntervalRule,
+    scores: np.ndarray,
+    name: str,
+    pool: Signals,
+    tie_keys: np.ndarray,
+    budget: Budget,
+    target_scores: np.ndarray | None,
+) -> tuple[Band, dict[str, Any], tuple[np.ndarray, np.ndarray]]:
+    """The rule's band of rounded scores, described; and ``by_score`` of them.
+
+    It is described by its bounds, its centre (the rank quantile of their midpoint) and `concentration`, and by its
+    share of the target where that is known.
 
     Warns:
         UserWarning: the band holds a smaller part of the target's rows than half of that which it holds of the pool's.
     """
-    centre = midpoint_quantile(scores, band.low, band.high)
-    bounds = {"low": band.low, "high": band.high, "centre": centre, "rows": len(band.rows)}
+    ordered, order = by_score(scores, tie_keys, budget)
+    band = rule.band(scores, budget, tie_keys, pool["n_tokens"], target_scores, (ordered, order))
+    centre = midpoint_quantile(ordered, band.low, band.high)
+    told: dict[str, Any] = {"low": band.low, "high": band.high, "centre": centre, "rows": len(band.rows)}
     if target_scores is not None:
         inside = float(np.mean((rounded(target_scores) >= band.low) & (rounded(target_scores) <= band.high)))
-        bounds["target_share"] = inside
-        if inside < FEW * len(band.rows) / len(scores):
+        told["target_share"] = inside
+        if inside < FEW * len(band.rows) / len(order):
             warnings.warn(
-                f"The band of {name} holds {inside:.1%} of the target's rows and {len(band.rows) / len(scores):.1%} of "
+                f"The band of {name} holds {inside:.1%} of the target's rows and {len(band.rows) / len(order):.1%} of "
                 "the pool's, so it lies where the target is not; place it by the target (the rule Anchored).",
                 UserWarning,
                 stacklevel=3,
             )
-    return bounds | concentration(scores, band, budget, name)
+    return band, told | concentration(ordered, band, budget, name), (ordered, order)

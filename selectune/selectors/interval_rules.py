@@ -16,7 +16,7 @@ import numpy as np
 
 from selectune.common.errors import BadRowsError, BudgetError, ConcentratedScores, DataError
 from selectune.selectors.base import Budget, check_budget, cumulative_sizes
-from selectune.selectors.ordering import ascending, ranked, rounded
+from selectune.selectors.ordering import ascending, key_order, places_of, ranked, rounded
 
 NARROW = 1e-6
 MANY_TIES = 0.1
@@ -30,11 +30,15 @@ class Band:
         rows: row ids, int64, shape (n_kept,), ascending.
         low: the lowest score among them.
         high: the highest.
+        start: place of the first of them among all scores in their order.
+        stop: one more than the place of the last.
     """
 
     rows: np.ndarray
     low: float
     high: float
+    start: int
+    stop: int
 
 
 class IntervalRule(ABC):
@@ -90,7 +94,7 @@ class IntervalRule(ABC):
                 lies inside the rule's bounds.
             DataError: scores that are not finite.
         """
-        scores = finite(scores)
+        ordered, order = by_score(finite(scores), tie_keys, budget) if in_order is None else in_order
         if not self.sets_own_size:
             check_budget(budget, n_tokens, str(self))
         elif budget.is_set:
@@ -99,7 +103,6 @@ class IntervalRule(ABC):
                 "leave out data.keep, data.keep_rows and data.keep_tokens, or choose another rule.",
                 option="data.keep",
             )
-        ordered, order = by_score(scores, tie_keys, budget) if in_order is None else in_order
         sizes = np.broadcast_to(1, len(order)) if budget.tokens is None else np.asarray(n_tokens)[order]
         if target_scores is None:
             start, stop = self.run(ordered, sizes, budget)
@@ -112,7 +115,8 @@ class IntervalRule(ABC):
             )
         if budget.tokens is None:
             _order_ties(order, ordered, (start, stop), tie_keys)
-        return Band(np.sort(order[start:stop]).astype(np.int64), float(ordered[start]), float(ordered[stop - 1]))
+        rows = np.sort(order[start:stop]).astype(np.int64)
+        return Band(rows, float(ordered[start]), float(ordered[stop - 1]), start, stop)
 
 
 @dataclass(frozen=True)
@@ -229,11 +233,11 @@ def by_score(scores: np.ndarray, tie_keys: np.ndarray, budget: Budget) -> tuple[
 
 def _order_ties(order: np.ndarray, ordered: np.ndarray, cuts: tuple[int, int], tie_keys: np.ndarray) -> None:
     """Put the rows of one score, where a band begins or ends among them, in the order of their keys; in place."""
-    for cut in cuts:
-        if 0 < cut < len(ordered) and ordered[cut - 1] == ordered[cut]:
-            first, last = (int(np.searchsorted(ordered, ordered[cut], side=side)) for side in ("left", "right"))
-            tied = np.sort(order[first:last])
-            order[first:last] = tied[np.argsort(tie_keys[tied], kind="stable")]
+    inside = [cut for cut in cuts if 0 < cut < len(ordered) and ordered[cut - 1] == ordered[cut]]
+    runs = {places_of(ordered, ordered[cut]) for cut in inside}
+    for first, last in runs:  # one, where the band begins and ends among the same rows
+        tied = np.sort(order[first:last])
+        order[first:last] = tied[key_order(tie_keys[tied])]
 
 
 def finite(scores: np.ndarray, name: str = "the score") -> np.ndarray:
@@ -251,10 +255,11 @@ def finite(scores: np.ndarray, name: str = "the score") -> np.ndarray:
     return values
 
 
-def concentration(scores: np.ndarray, band: Band, budget: Budget, name: str) -> dict[str, Any]:
+def concentration(ordered: np.ndarray, band: Band, budget: Budget, name: str) -> dict[str, Any]:
     """Share of a band that ties decide, for the manifest; warns where it is large.
 
-    A row ties at a bound when its score is the band's lowest or highest and another row of the pool has the same.
+    The pool's scores are rounded and ascending. A row ties at a bound when its score is the band's lowest or highest
+    and another row of the pool has the same.
 
     Returns:
         ``width`` (high - low), ``tied_rows`` (kept rows that tie at a bound), ``tied_share`` (of the rows kept) and
@@ -265,10 +270,12 @@ def concentration(scores: np.ndarray, band: Band, budget: Budget, name: str) -> 
             tie are kept, the selection is not random, but made of few values, and the message says so. Not when the
             whole pool is kept, nor for ties that a rule with bounds of its own keeps entirely.
     """
-    values, width = rounded(scores), band.high - band.low
-    at_bound = np.isin(values, [bound for bound in (band.low, band.high) if np.count_nonzero(values == bound) > 1])
-    tied = int(np.count_nonzero(at_bound[band.rows]))
-    share, left_out = tied / len(band.rows), int(np.count_nonzero(at_bound)) - tied
+    tied = tied_in_pool = 0
+    for first, stop in {places_of(ordered, bound) for bound in (band.low, band.high)}:
+        if stop - first > 1:
+            tied += min(stop, band.stop) - max(first, band.start)
+            tied_in_pool += stop - first
+    width, share, left_out = band.high - band.low, tied / len(band.rows), tied_in_pool - tied
     reason, effect, few_values = "", "selection by it is close to random", False
     if width < NARROW and len(band.rows) > 1:
         reason = f"the band kept is {width:.1e} wide"
@@ -276,7 +283,7 @@ def concentration(scores: np.ndarray, band: Band, budget: Budget, name: str) -> 
         reason = f"{share:.0%} of the rows kept tie at a bound of the band, and {left_out} equal rows are left out"
         if left_out < MANY_TIES * tied:
             effect, few_values = "a few values of it decide what is kept", True
-    if reason and len(band.rows) < len(values):
+    if reason and len(band.rows) < len(ordered):
         message = (
             f"{name} is concentrated ({reason}), so {effect}; use another entropy or estimator, or several (IGSE)."
         )

@@ -5,6 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 DECIMALS = 9
+ROWS_AT_ONCE = 2**15  # more would leave the cache
+
+
+def places_of(ordered: np.ndarray, score: float) -> tuple[int, int]:
+    """Where the rows of a score begin and end among scores that are rounded and ascending."""
+    return int(np.searchsorted(ordered, score, side="left")), int(np.searchsorted(ordered, score, side="right"))
 
 
 def rounded(scores: np.ndarray) -> np.ndarray:
@@ -19,25 +25,45 @@ def ranked(scores: np.ndarray, tie_keys: np.ndarray) -> np.ndarray:
 
 
 def key_order(tie_keys: np.ndarray) -> np.ndarray:
-    """``np.argsort(tie_keys, kind="stable")`` of keys of type uint64, shape (n_rows,)."""
-    return _sorted((tie_keys ^ np.uint64(1 << 63)).view(np.int64))[1]
+    """``np.argsort(tie_keys, kind="stable")`` of keys of type uint64, shape (n_rows,).
+
+    PyTorch sorts many of them by their digits, in linear time and on all threads, where it is built for x86; elsewhere
+    it gives the same by comparing them.
+    """
+    import torch
+
+    numbers = (tie_keys ^ np.uint64(1 << 63)).view(np.int64)
+    order: np.ndarray = torch.from_numpy(numbers).sort(stable=True).indices.numpy()
+    return order
 
 
 def ascending(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rounded scores in their order, NaN last, and ``np.argsort(values, kind="stable")``, both of shape (n_rows,)."""
     lowest, highest = values.min(initial=np.inf), values.max(initial=-np.inf)
-    # Below 1e5 the spacing of floats is far under a step of the grid, so that whole numbers stand for them.
-    if not (-(10.0**5) < lowest <= highest < 10.0**5):
+    place_bits = len(values).bit_length()
+    # Steps of the grid and the place are one number below 2^63, as these are sorted several times as fast as an order
+    # is found. Below 1e5 the spacing of floats is far under a step.
+    most = 2.0 ** (62 - place_bits)
+    if not (-(10.0**5) < lowest <= highest < 10.0**5 and (highest - lowest) * 10.0**DECIMALS < most):
         order = np.argsort(values, kind="stable")
         return values[order], order
-    steps = values * 10.0**DECIMALS
-    steps = np.rint(steps, out=steps).astype(np.int64)
-    steps -= (first := steps.min())  # few digits are sorted sooner than many
-    steps, order = _sorted(steps)
-    steps += first
-    ordered = steps.astype(np.float64)
-    del steps
-    return np.divide(ordered, 10.0**DECIMALS, out=ordered), order
+    # Only what is returned takes memory of that size, whose first use takes longer than all that is computed in it.
+    ordered = values * 10.0**DECIMALS
+    first = np.rint(ordered, out=ordered).min()
+    ordered -= first
+    order = np.arange(len(values), dtype=np.int32 if place_bits < 32 else np.int64)
+    numbers = ordered.view(np.int64)
+    blocks = [slice(start, start + ROWS_AT_ONCE) for start in range(0, len(values), ROWS_AT_ONCE)]
+    for block in blocks:
+        numbers[block] = ordered[block]
+        numbers[block] <<= place_bits
+        numbers[block] |= order[block]
+    numbers.sort()
+    for block in blocks:
+        order[block] = numbers[block] & ((1 << place_bits) - 1)
+        numbers[block] >>= place_bits
+        ordered[block] = (numbers[block] + first) / 10.0**DECIMALS
+    return ordered, order
 
 
 def rank_quantiles(scores: np.ndarray, doubled: np.ndarray) -> np.ndarray:
@@ -53,34 +79,18 @@ def rank_quantiles(scores: np.ndarray, doubled: np.ndarray) -> np.ndarray:
     return (shares / (2 * len(ordered))).reshape(doubled.shape)
 
 
-def midpoint_quantile(scores: np.ndarray, low: float, high: float) -> float:
-    """`rank_quantiles` of the midpoint of two scores, in one pass."""
-    doubled, asked = 2 * rounded(scores), rounded(np.array(low + high))
-    return (np.count_nonzero(doubled < asked) + np.count_nonzero(doubled <= asked)) / (2 * len(doubled))
+def midpoint_quantile(ordered: np.ndarray, low: float, high: float) -> float:
+    """`rank_quantiles` of the midpoint of two scores, among scores that are rounded and ascending."""
+    return sum(places_of(ordered, float(rounded(np.array(low + high))) / 2)) / (2 * len(ordered))
 
 
-def own_quantiles(scores: np.ndarray, in_order: tuple[np.ndarray, np.ndarray] | None = None) -> np.ndarray:
-    """`rank_quantiles` of the scores themselves, which are (mid-rank - 1/2) / N, shape (n_rows,).
-
-    ``in_order`` is ``ascending(scores)`` of rounded scores, where it is known.
-    """
-    ordered, order = ascending(rounded(scores)) if in_order is None else in_order
-    first = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))  # of each value
-    equal = np.diff(first, append=len(order))
-    first *= 2
-    first += equal
-    shares = np.empty(len(order))
-    shares[order] = np.repeat(first / (2 * len(order)), equal)
+def own_quantiles(ordered: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """`rank_quantiles` of rounded scores themselves, by their `ascending`: (mid-rank - 1/2) / N, shape (n_rows,)."""
+    shares, start = np.empty(len(order)), 0
+    while start < len(order):
+        stop = places_of(ordered, ordered[min(start + ROWS_AT_ONCE, len(order)) - 1])[1]
+        new = 1 + np.flatnonzero(ordered[start + 1 : stop] != ordered[start : stop - 1])
+        bounds = start + np.concatenate([[0], new, [stop - start]])  # where each value begins, and the last one ends
+        shares[order[start:stop]] = np.repeat((bounds[:-1] + bounds[1:]) / (2 * len(order)), np.diff(bounds))
+        start = stop
     return shares
-
-
-def _sorted(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of type int64 in their order, and the stable order.
-
-    PyTorch sorts many of them by their digits, in linear time and on all threads, where it is built for x86; elsewhere
-    it gives the same by comparing them.
-    """
-    import torch
-
-    found = torch.from_numpy(numbers).sort(stable=True)
-    return found.values.numpy(), found.indices.numpy()

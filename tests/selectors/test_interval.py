@@ -232,7 +232,7 @@ def concentrated(scores: np.ndarray, budget: Budget, rule: IntervalRule | None =
     band = (rule or Densest()).band(scores, budget, keys, np.ones(len(scores), int))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        found = concentration(scores, band, budget, "semantic_entropy")
+        found = concentration(np.sort(scores), band, budget, "semantic_entropy")
     assert all(issubclass(warning.category, ConcentratedScores) for warning in caught)
     return found, [warning.message for warning in caught]
 
@@ -277,5 +277,5 @@ def test_a_row_ties_only_with_another_row() -> None:
     scores = np.array([1.0, 1.0, 2.0, 3.0, 4.0, 4.0, 4.0])
     found, _ = concentrated(scores, Budget(rows=4), Central())
     assert found == {"width": 3.0, "tied_rows": 2, "tied_share": 0.5, "tied_rows_left_out": 3}
-    band = Band(np.array([2, 3]), 2.0, 3.0)
+    band = Band(np.array([2, 3]), 2.0, 3.0, 2, 4)
     assert concentration(scores, band, Budget(rows=2), "x")["tied_rows"] == 0
