@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from selectune.common.errors import BadRowsError, DataError, EmptyDataError
+from selectune.common.memory import no_garbage_collection
 from selectune.common.progress import progress
 
 if TYPE_CHECKING:
@@ -55,8 +57,14 @@ class Pool:
 
     def texts(self, rows: slice | Sequence[int] | np.ndarray | None = None) -> list[tuple[str, ...]]:
         """The texts of some rows (default all), one tuple a row with one entry a text column."""
-        view = self.dataset if rows is None else self.dataset[rows]
-        return list(zip(*(view[column] for column in self.text_columns)))
+        with no_garbage_collection():
+            view = self._text_rows if rows is None else self._text_rows[rows]
+            return list(zip(*(view[column] for column in self.text_columns)))
+
+    @cached_property
+    def _text_rows(self) -> Dataset:
+        """The rows with their texts alone, so that no other column is read with them."""
+        return self.dataset.select_columns(list(self.text_columns))
 
     def take(self, rows: np.ndarray) -> Pool:
         """Some of the rows, in the order given, as a pool of their own."""
@@ -95,11 +103,20 @@ class Pool:
         digest.update(str(len(self.text_columns)).encode())
         if self.label_column:
             # The fingerprint depends on these chunks, as each is hashed in its written form.
-            for start in range(0, len(self), CHUNK_ROWS):
-                digest.update(repr(list(self.dataset[start : start + CHUNK_ROWS][self.label_column])).encode())
+            for labels in _chunks_of(self.dataset, self.label_column):
+                digest.update(repr(labels).encode())
         if self.domains is not None:
             digest.update(self.domains.astype("<i4").tobytes())
         return digest.hexdigest()
+
+
+def _chunks_of(dataset: Dataset, column: str) -> Iterator[list[Any]]:
+    """The values of a column, `CHUNK_ROWS` at a time, without those of the other columns."""
+    alone = dataset.select_columns([column])
+    for start in range(0, len(dataset), CHUNK_ROWS):
+        with no_garbage_collection():
+            values = list(alone[start : start + CHUNK_ROWS][column])
+        yield values
 
 
 def digest_of(texts: Sequence[str]) -> bytes:
@@ -141,15 +158,14 @@ def check_texts(dataset: Dataset, columns: Sequence[str], where: str) -> None:
     for column in columns:
         check_one_type(dataset, column, where)
         empty: list[int] = []
-        for start in range(0, len(dataset), CHUNK_ROWS):
-            for row, text in enumerate(dataset[start : start + CHUNK_ROWS][column], start):
-                if text is not None and not isinstance(text, str):
-                    raise DataError(
-                        f"{where} has no text but a value of type {type(text).__name__} in column '{column}' (row "
-                        f"{row}); name another column, or store texts."
-                    )
-                if text is None or not text.strip():
-                    empty.append(row)
+        for row, text in enumerate(chain.from_iterable(_chunks_of(dataset, column))):
+            if text is not None and not isinstance(text, str):
+                raise DataError(
+                    f"{where} has no text but a value of type {type(text).__name__} in column '{column}' (row "
+                    f"{row}); name another column, or store texts."
+                )
+            if text is None or not text.strip():
+                empty.append(row)
         if empty:
             message = f"{where} has {len(empty)} row(s) without a text in column '{column}' (rows {{rows}}); "
             raise BadRowsError(message + "remove or fill them.", empty)
