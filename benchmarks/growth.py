@@ -9,7 +9,8 @@ own with an empty cache; up to 100,000 rows these are medians of three. `load` r
 fingerprints its rows, once a small file was loaded, so that imports are not in it; `tokenise` makes the pool's tokens;
 the other stages are those of the ledger of `python main.py select`: `score` (three entropies and embeddings) and
 `select` by `IGSE`, the median of three runs of which two find the signals in the cache, `solve` by `GOTD` towards
-1,000 rows; `report` is the run's page made again, the median of five after a first.
+1,000 rows; `report` is the page of a run of each size made again, in turns in one process: the smallest one's median of
+fifteen, and what the others take more in the same round, also the median.
 
 `exponent` is that of the growth from a tenth of the largest size to it once the constant is removed, which is the least
 that a smaller size takes: the slope of a line through the logarithms of rows and of seconds more. `peak_rss_anon_mb`
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -37,7 +39,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 BAR = 1.05
 STAGES = ("load", "tokenise", "score", "select", "solve", "report")
 SMALL, TIMES = 100_000, 3  # up to so many rows a size is measured so often, as its seconds are few
-SELECTS, PAGES = 3, 5  # of each measurement
+SELECTS, PAGES = 3, 15
 BILLION = 10**9
 LEAST_S = 0.2  # a stage that takes less at the largest size has no exponent worth the name
 
@@ -52,9 +54,13 @@ def main() -> None:
         print(json.dumps({"load": loaded, "report": reported}[options.child[0]](Path(options.child[1]))))
         return
     rows: list[Row] = []
-    for n_rows in sorted(options.rows):
-        rows += medians([measure(n_rows) for _ in range(TIMES if n_rows <= SMALL else 1)])
-        print(f"{n_rows:,} rows: done", file=sys.stderr, flush=True)
+    with tempfile.TemporaryDirectory() as runs:
+        for n_rows in sorted(options.rows):
+            times = TIMES if n_rows <= SMALL else 1
+            rows += medians([measure(n_rows, Path(runs, str(n_rows))) for _ in range(times)])
+            print(f"{n_rows:,} rows: done", file=sys.stderr, flush=True)
+        pages = child("report", Path(runs), dict(os.environ))
+    rows += [Row("report", f"{n_rows} rows", "wall_s", seconds) for n_rows, seconds in pages.items()]
     exponents = [] if max(options.rows) < 1_000_000 else growth(rows)
     missed = [
         f"{row.case} grows with exponent {row.value:.2f}, and may with {BAR}" for row in exponents if row.value > BAR
@@ -69,10 +75,21 @@ def medians(found: list[list[Row]]) -> list[Row]:
     return [one[0]._replace(value=statistics.median(row.value for row in one)) for one in zip(*found, strict=True)]
 
 
-def measure(n_rows: int) -> list[Row]:
-    """Seconds of each stage with so many rows, and the memory of both selections."""
+def measure(n_rows: int, kept: Path) -> list[Row]:
+    """Seconds of each stage with so many rows, and the memory of both selections; the run of `IGSE` is kept."""
     with tempfile.TemporaryDirectory() as folder:
-        return _measured(n_rows, Path(folder))
+        rows = _measured(n_rows, Path(folder))
+        shutil.rmtree(kept, ignore_errors=True)
+        shutil.move(Path(folder, "IGSE"), kept)
+    return rows
+
+
+def child(what: str, path: Path, environment: dict[str, str]) -> dict[str, float]:
+    """The numbers of a process of its own."""
+    command = [sys.executable, __file__, "--child", what, str(path)]
+    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    seconds: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return seconds
 
 
 def _measured(n_rows: int, folder: Path) -> list[Row]:
@@ -85,13 +102,7 @@ def _measured(n_rows: int, folder: Path) -> list[Row]:
         "PYTHONPATH": os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")])),
     }
 
-    def child(what: str, path: Path) -> dict[str, float]:
-        command = [sys.executable, __file__, "--child", what, str(path)]
-        done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
-        seconds: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-        return seconds
-
-    seconds = child("load", folder)
+    seconds = child("load", folder, environment)
     peaks = {}
     for selector, data in (("IGSE", "TextClassification"), ("GOTD", "LanguageModeling")):
         run = folder / selector
@@ -101,8 +112,7 @@ def _measured(n_rows: int, folder: Path) -> list[Row]:
     for run in again:
         selected("IGSE", "TextClassification", folder, run, environment)
     seconds["select"] = statistics.median([seconds["select"], *(ledger_seconds(run)["select"] for run in again)])
-    seconds |= child("report", folder / "IGSE")
-    rows = [Row(stage, f"{n_rows} rows", "wall_s", seconds[stage]) for stage in STAGES]
+    rows = [Row(stage, f"{n_rows} rows", "wall_s", seconds[stage]) for stage in STAGES if stage in seconds]
     return rows + [Row(name, f"{n_rows} rows", "peak_rss_anon_mb", peak / 2**20) for name, peak in peaks.items()]
 
 
@@ -147,16 +157,19 @@ def loaded(folder: Path) -> dict[str, float]:
     return {"load": between - began, "tokenise": time.perf_counter() - between}
 
 
-def reported(run: Path) -> dict[str, float]:
-    """Seconds of making a run's page again."""
+def reported(runs: Path) -> dict[str, float]:
+    """Seconds of making the page of each run again, by its number of rows; the runs go in turns."""
     from selectune.report import command
 
-    seconds = []
-    for _ in range(1 + PAGES):
-        began = time.perf_counter()
-        command.main([str(run)])
-        seconds.append(time.perf_counter() - began)
-    return {"report": statistics.median(seconds[1:])}
+    sizes = sorted((folder.name for folder in runs.iterdir()), key=int)
+    seconds = np.empty((1 + PAGES, len(sizes)))
+    for row in seconds:
+        for place, size in enumerate(sizes):
+            began = time.perf_counter()
+            command.main([str(runs / size)])
+            row[place] = time.perf_counter() - began
+    least = seconds[1:, :1]
+    return dict(zip(sizes, (np.median(least) + np.median(seconds[1:] - least, axis=0)).tolist(), strict=True))
 
 
 def growth(rows: list[Row]) -> list[Row]:
