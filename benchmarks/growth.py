@@ -41,7 +41,6 @@ STAGES = ("load", "tokenise", "score", "select", "solve", "report")
 SMALL, TIMES = 100_000, 3  # up to so many rows a size is measured so often, as its seconds are few
 SELECTS, PAGES = 3, 15
 BILLION = 10**9
-LEAST_S = 0.2  # a stage that takes less at the largest size has no exponent worth the name
 
 
 def main() -> None:
@@ -62,9 +61,11 @@ def main() -> None:
         pages = child("report", Path(runs), dict(os.environ))
     rows += [Row("report", f"{n_rows} rows", "wall_s", seconds) for n_rows, seconds in pages.items()]
     exponents = [] if max(options.rows) < 1_000_000 else growth(rows)
+    unknown = sorted(set(STAGES) - {row.case for row in exponents}) if exponents else []
     missed = [
         f"{row.case} grows with exponent {row.value:.2f}, and may with {BAR}" for row in exponents if row.value > BAR
     ]
+    missed += [f"{stage} grows by less than its constant is off, so its exponent is not known" for stage in unknown]
     if options.picture:
         draw(rows, options.picture)
     finish(rows + exponents, missed, options)
@@ -180,7 +181,7 @@ def growth(rows: list[Row]) -> list[Row]:
         largest = max(by_size)
         constant = min(seconds for size, seconds in by_size.items() if size * 10 < largest)
         more = {size: seconds - constant for size, seconds in by_size.items() if size * 10 >= largest}
-        if by_size[largest] >= LEAST_S and min(more.values()) > 0:
+        if min(more.values()) > 0:
             exponent = float(np.polyfit(np.log(list(more)), np.log(list(more.values())), 1)[0])
             found.append(Row(stage, f"{min(more)} to {largest} rows", "exponent", exponent))
     return found

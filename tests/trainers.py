@@ -26,17 +26,23 @@ class NoDropout(pl.Callback):
 
 
 class Crossings(TorchDispatchMode):
-    """Notes operations for which the host waits: numbers that it reads, what it copies to the device, and what has as
+    """Notes operations for which the host waits: numbers that it reads, what it copies at once, and what has as
     many numbers as the device finds."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device | None = None) -> None:
         super().__init__()
+        self.device = device  # others' tensors alone do not count; None: all do
         self.seen: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         tensors = [one.device for one in tree_leaves((args, out)) if isinstance(one, torch.Tensor)]
+        if self.device is not None and self.device not in tensors:
+            return out
         copied = func.overloadpacket in (torch.ops.aten._to_copy, torch.ops.aten.copy_) and len(set(tensors)) > 1
+        if copied and (kwargs or {}).get("non_blocking"):
+            # a GPU reads memory of the host by itself where it is pinned
+            copied = any(device.type == "cuda" for device in tensors) and not args[0].is_pinned()
         indexed = func.overloadpacket in (torch.ops.aten.index, torch.ops.aten.index_put, torch.ops.aten.index_put_)
         by_mask = indexed and any(one is not None and one.dtype is torch.bool for one in args[1])
         found = func.overloadpacket in (torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero)

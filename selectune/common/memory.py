@@ -74,8 +74,8 @@ def no_garbage_collection() -> Iterator[None]:
     """Look for no cycles inside, where many small lists are made that have none.
 
     Python looks through all objects whenever some thousands more are there. A tokenizer gives three lists a row, and
-    with these looks it takes three times as long (short rows, 100,000 of them, 31 and 11 microseconds a row); rows that
-    are read out of their order in a file, an object each, take twice as long of a million.
+    with these looks it takes three times as long (short rows, 100,000 of them, 31 and 11 microseconds a row); a million
+    rows that are read one by one from a file, an object each, take twice as long with them.
     """
     was = gc.isenabled()
     gc.disable()

@@ -88,9 +88,9 @@ class LanguageModeling(SelectionDataModule):
         return MaskedLMHead(int(self.tokenizer.mask_token_id), len(self.tokenizer), self.mask_probability)
 
     def collate(self, split: str, rows: np.ndarray) -> dict[str, Any]:
-        """The batch of some rows, and where its tokens are predicted, as the host knows that without a device."""
+        """The batch of some rows, and where its tokens are or may be predicted, which the host knows by itself."""
         batch = super().collate(split, rows)
-        return batch | CausalLMHead.places(batch) if self.objective == "causal" else batch
+        return batch | (CausalLMHead if self.objective == "causal" else MaskedLMHead).known_on_host(batch)
 
     def find(self) -> DataSource:
         """The data set, or a list of several as one whose rows know their domain."""

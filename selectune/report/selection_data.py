@@ -49,15 +49,20 @@ class SelectionData:
         if not path.is_file():
             return None
         try:
-            table = pq.read_table(path)
+            schema = pq.read_schema(path)
+            numbers = [
+                name
+                for name, kind in zip(schema.names, schema.types)
+                if name not in BESIDE_SIGNALS and (pa.types.is_floating(kind) or pa.types.is_integer(kind))
+            ]
+            table = pq.read_table(path, columns=["selected", *numbers])
             selected = table["selected"].to_numpy().astype(bool)
         except (KeyError, ValueError, OSError, pa.ArrowException) as error:
             raise UserError(f"{path} is damaged ({error}); select again.") from None
         signals = {}
-        for name, kind in zip(table.schema.names, table.schema.types):
-            if name not in BESIDE_SIGNALS and (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
-                values = table[name].to_numpy().astype(np.float64)
-                signals[name] = np.where(np.isfinite(values), values, np.nan)
+        for name in numbers:
+            signals[name] = table[name].to_numpy().astype(np.float64)
+            signals[name][~np.isfinite(signals[name])] = np.nan
         intervals = examples.kept_intervals(manifest.get("diagnostics") or {}, signals, selected)
         seed = manifest.get("seed")
         return cls(selected, signals, intervals, examples.read(folder), seed if isinstance(seed, int) else 0)
@@ -90,5 +95,5 @@ class SelectionData:
 
     def known(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """The values that a signal has, and whether their rows were kept, each of shape (n_known,)."""
-        known = np.isfinite(self.signals[name])
-        return self.signals[name][known], self.selected[known]
+        values, known = self.signals[name], np.isfinite(self.signals[name])
+        return (values, self.selected) if known.all() else (values[known], self.selected[known])

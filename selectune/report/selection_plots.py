@@ -79,6 +79,11 @@ def pairs(data: SelectionData) -> tuple[Figure, str]:
     sample = sampled(data)
     words = [f"Scatter plots of {joined([name_of(name).lower() for name in data.paired])} in pairs; "
              f"{kept_of(data.selected)}."]  # fmt: skip
+    in_band = {
+        name: (data.signals[name] >= low - 1e-9) & (data.signals[name] <= high + 1e-9)
+        for name, (low, high) in data.intervals.items()
+        if name in data.paired
+    }
     for axis, (x_name, y_name) in zip(axes, both):
         x, y = data.signals[x_name], data.signals[y_name]
         for kept, colour, name in ((False, FAINT, "not kept"), (True, KEPT, "kept")):
@@ -90,7 +95,7 @@ def pairs(data: SelectionData) -> tuple[Figure, str]:
             continue
         (left, right), (low, high) = x_range, y_range
         axis.add_patch(Rectangle((left, low), right - left, high - low, fill=False, ec=INK, lw=1.4, label="box"))
-        inside = (x >= left - 1e-9) & (x <= right + 1e-9) & (y >= low - 1e-9) & (y <= high + 1e-9)
+        inside = in_band[x_name] & in_band[y_name]
         words.append(
             f"{capital(name_of(x_name))} against {name_of(y_name).lower()}: {count(inside.sum())} rows lie in the box "
             f"({between(x_range, x_name)} and {between(y_range, y_name)}), "

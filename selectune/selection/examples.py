@@ -15,7 +15,7 @@ import numpy as np
 
 from selectune.common.files import read_mapping, write_json
 from selectune.common.run_files import SelectionFiles
-from selectune.selectors.ordering import ascending, own_quantiles, rounded
+from selectune.selectors.ordering import own_quantiles, rounded
 
 N_EXAMPLES = 10
 N_CHARACTERS = 160
@@ -118,9 +118,9 @@ def kept_intervals(
             name = banded if banded in signals else SCORE
             if name not in signals or not isinstance(band, Mapping):
                 continue
-            values = rounded(signals[name])
-            kept = values[selected & np.isfinite(values)]
-            low, high = _bounds(values[np.isfinite(values)], band, half_width)
+            values, known = rounded(signals[name]), np.isfinite(signals[name])
+            kept = values[selected & known]
+            low, high = _bounds(values if known.all() else values[known], band, half_width)
             if len(kept) and low <= kept.min() and kept.max() <= high:
                 intervals[name] = low, high
             elif len(kept) and name == banded:
@@ -204,11 +204,12 @@ def _bands(diagnostics: Any) -> Iterator[tuple[Mapping[str, Any], float | None]]
 
 
 def _bounds(values: np.ndarray, band: Mapping[str, Any], half_width: float | None) -> tuple[float, float]:
-    """The lowest and highest value that a band, or its side of a box, holds; NaN when diagnostics lack them."""
+    """The lowest and highest of rounded values that a band, or its side of a box, holds; NaN where it is not told."""
     centre, low, high = (band.get(name) for name in ("centre", "low", "high"))
     if half_width is not None and isinstance(centre, float | int) and len(values):
-        inside = values[rounded(np.abs(own_quantiles(*ascending(rounded(values))) - centre)) <= half_width]
-        return (float(inside.min()), float(inside.max())) if len(inside) else (np.nan, np.nan)
+        ordered = np.sort(values)
+        inside = ordered[rounded(np.abs(own_quantiles(ordered) - centre)) <= half_width]
+        return (float(inside[0]), float(inside[-1])) if len(inside) else (np.nan, np.nan)
     if isinstance(low, float | int) and isinstance(high, float | int):
         return float(low), float(high)
     return np.nan, np.nan

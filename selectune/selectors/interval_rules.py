@@ -108,6 +108,7 @@ class IntervalRule(ABC):
             start, stop = self.run(ordered, sizes, budget)
         else:
             start, stop = self.run_by_target(ordered, sizes, budget, rounded(target_scores))
+        start, stop = int(start), int(stop)  # a rule of one's own may give numbers of NumPy, which are no JSON
         if start >= stop:
             raise BudgetError(
                 f"{self} keeps no row: the {len(ordered)} scores lie between {ordered[0]:.9g} and {ordered[-1]:.9g}; "

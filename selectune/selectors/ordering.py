@@ -9,7 +9,7 @@ ROWS_AT_ONCE = 2**15  # more would leave the cache
 
 
 def places_of(ordered: np.ndarray, score: float) -> tuple[int, int]:
-    """Where the rows of a score begin and end among scores that are rounded and ascending."""
+    """The first place of a score's rows, and one after the last, among scores that are rounded and ascending."""
     return int(np.searchsorted(ordered, score, side="left")), int(np.searchsorted(ordered, score, side="right"))
 
 
@@ -43,11 +43,11 @@ def ascending(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     place_bits = len(values).bit_length()
     # Steps of the grid and the place are one number below 2^63, as these are sorted several times as fast as an order
     # is found. Below 1e5 the spacing of floats is far under a step.
-    most = 2.0 ** (62 - place_bits)
+    most = 2.0 ** (63 - place_bits) - 1
     if not (-(10.0**5) < lowest <= highest < 10.0**5 and (highest - lowest) * 10.0**DECIMALS < most):
         order = np.argsort(values, kind="stable")
         return values[order], order
-    # Only what is returned takes memory of that size, whose first use takes longer than all that is computed in it.
+    # No other array of that size is made, as to touch fresh memory takes longer than all the arithmetic.
     ordered = values * 10.0**DECIMALS
     first = np.rint(ordered, out=ordered).min()
     ordered -= first
@@ -84,13 +84,17 @@ def midpoint_quantile(ordered: np.ndarray, low: float, high: float) -> float:
     return sum(places_of(ordered, float(rounded(np.array(low + high))) / 2)) / (2 * len(ordered))
 
 
-def own_quantiles(ordered: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """`rank_quantiles` of rounded scores themselves, by their `ascending`: (mid-rank - 1/2) / N, shape (n_rows,)."""
-    shares, start = np.empty(len(order)), 0
-    while start < len(order):
-        stop = places_of(ordered, ordered[min(start + ROWS_AT_ONCE, len(order)) - 1])[1]
+def own_quantiles(ordered: np.ndarray, order: np.ndarray | None = None) -> np.ndarray:
+    """`rank_quantiles` of rounded scores themselves, which are (mid-rank - 1/2) / N, shape (n_rows,).
+
+    They are given by their `ascending`; without the ``order`` the answer is ascending too.
+    """
+    shares, start = np.empty(len(ordered)), 0
+    while start < len(ordered):
+        stop = places_of(ordered, ordered[min(start + ROWS_AT_ONCE, len(ordered)) - 1])[1]
         new = 1 + np.flatnonzero(ordered[start + 1 : stop] != ordered[start : stop - 1])
         bounds = start + np.concatenate([[0], new, [stop - start]])  # where each value begins, and the last one ends
-        shares[order[start:stop]] = np.repeat((bounds[:-1] + bounds[1:]) / (2 * len(order)), np.diff(bounds))
+        rows = slice(start, stop) if order is None else order[start:stop]
+        shares[rows] = np.repeat((bounds[:-1] + bounds[1:]) / (2 * len(ordered)), np.diff(bounds))
         start = stop
     return shares

@@ -13,7 +13,14 @@ from torch.utils._pytree import tree_map
 
 from selectune import FineTuner
 from selectune.data.sources import find_model
-from selectune.lightning_modules.heads import CausalLMHead, ClassificationHead, Head, load_network, network_inputs
+from selectune.lightning_modules.heads import (
+    CausalLMHead,
+    ClassificationHead,
+    Head,
+    MaskedLMHead,
+    load_network,
+    network_inputs,
+)
 from selectune.lightning_modules.heads.base import CLASSIFIER
 from selectune.lightning_modules.scorers.language import HEADS, Estimator, LanguageScorer
 from tests.conftest import BAD, GOOD, WORDS, Shared
@@ -61,10 +68,21 @@ def test_a_step_of_a_decoder_waits_for_one_answer_where_all_is_text(
     network = network_of(name, shared, head.auto_class)
     network.config.pad_token_id = 0
     batch = batch_of(network, lengths)
-    batch["input_ids"] = (
-        batch["input_ids"] * batch["attention_mask"]
-    )  # a classifier finds the end of a text by its padding
-    _learns_as_on_a_cpu(network, head, batch | CausalLMHead.places(batch), there, waits=min(lengths) == max(lengths))
+    # a classifier finds the end of a text by its padding
+    batch["input_ids"] = batch["input_ids"] * batch["attention_mask"]
+    full = min(lengths) == max(lengths)
+    _learns_as_on_a_cpu(network, head, batch | CausalLMHead.known_on_host(batch), there, waits=full)
+
+
+@pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
+@pytest.mark.parametrize("name", ["bert", "roberta", "distilbert", "albert", "electra-generator"])
+def test_a_step_of_a_masked_model_has_the_masks_of_a_cpu_and_waits_for_nothing(
+    name: str, lengths: list[int], there: Place, shared: Shared
+) -> None:
+    head = MaskedLMHead(4, 12, probability=0.5)
+    network = network_of(name, shared, head.auto_class)
+    batch = batch_of(network, lengths)
+    _learns_as_on_a_cpu(network, head, batch | head.known_on_host(batch), there)
 
 
 def _learns_as_on_a_cpu(network: Any, head: Head, batch: dict[str, Any], there: Place, waits: bool = False) -> None:
@@ -75,7 +93,7 @@ def _learns_as_on_a_cpu(network: Any, head: Head, batch: dict[str, Any], there: 
         module.network, module._trainer = one, SimpleNamespace(world_size=1)  # type: ignore[assignment]
         module.log = lambda *_, **more: None  # type: ignore[method-assign]
         step = {"micro_batches": [moved(batch, device)], "recomputed": 0, "n_rows": 4}
-        with Crossings() as crossings:
+        with Crossings(there.device) as crossings:
             loss = module.training_step(step, 0)
             loss.backward()
         steps[device.type] = loss.item(), {key: weights.grad for key, weights in one.named_parameters()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -174,6 +175,15 @@ def test_with_a_rule_that_sets_its_own_size_the_box_is_inside_all_bands() -> Non
         select(IGSE(rule=Absolute(0.5, 1.5)), apart, Budget())
 
 
+@pytest.fixture(autouse=True, scope="module")
+def small_blocks() -> Iterator[None]:
+    """Blocks of rows that are worked on at once, so small that a pool has several."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("selectune.selectors.ordering.ROWS_AT_ONCE", 4)
+        patch.setattr("selectune.selectors.base.HASHED_AT_ONCE", 7)
+        yield
+
+
 @given(st.lists(st.integers(-3, 3), min_size=1, max_size=12), st.integers(-7, 7))
 def test_a_rank_quantile_is_the_share_below_and_half_of_the_equal(steps: list[int], doubled: int) -> None:
     scores = np.array(steps) * 0.1
@@ -184,6 +194,7 @@ def test_a_rank_quantile_is_the_share_below_and_half_of_the_equal(steps: list[in
     mid_ranks = (rankdata(steps) - 0.5) / len(steps)
     np.testing.assert_allclose(rank_quantiles(scores, 2 * scores), mid_ranks)
     np.testing.assert_allclose(own_quantiles(ordered, order), mid_ranks)
+    np.testing.assert_array_equal(own_quantiles(ordered), own_quantiles(ordered, order)[order])
 
 
 def test_concentrated_entropies_warn_by_name() -> None:

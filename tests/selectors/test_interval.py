@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from jsonargparse import ArgumentParser
 
 from selectune.common.errors import BadRowsError, BudgetError, ConcentratedScores, DataError
-from selectune.selectors import Absolute, Band, Budget, Central, Densest, IntervalRule, Quantile
+from selectune.selectors import Absolute, Band, Budget, Central, Densest, EntropyInterval, IntervalRule, Quantile
+from selectune.selectors.checking import checked_select
 from selectune.selectors.interval_rules import concentration, finite
-from selectune.selectors.ordering import ranked
+from selectune.selectors.ordering import ranked, rounded
 from tests.mistakes import mistake, names
-from tests.selectors import rows_of
+from tests.selectors import pool_of, rows_of
 
 Rows = list[tuple[int, int, int]]
 # (score in steps of a unit, tie key, tokens): few values, so that ties are common.
@@ -118,6 +119,20 @@ def test_of_equally_short_intervals_the_one_nearest_the_median_is_kept() -> None
     assert densest([0.0, 0.1, 5.0, 5.1, 5.2, 9.0, 9.1], keep=2) == [2, 3]  # around 5.05 and 5.15; the median is 5.1
     assert densest([0.3, 0.1, 0.2], keep=2) == [1, 2]
     assert densest([1.0, 1.0 + 4e-10, 3.0, 3.0], keep=2) == [0, 1]  # equal to 1e-9, as near to the median: the lower
+
+
+class Lowest(IntervalRule):
+    """A rule of one's own, whose bounds are numbers of NumPy."""
+
+    def run(self, ordered: np.ndarray, sizes: np.ndarray, budget: Budget) -> tuple[int, int]:
+        return np.intp(0), np.searchsorted(np.cumsum(sizes), budget.rows or 0) + 1  # type: ignore[return-value]
+
+
+def test_a_rule_of_ones_own_may_give_numbers_of_numpy() -> None:
+    pool = pool_of(5, generative_entropy=np.array([1.0, 2.0, 2.0, 2.0, 3.0]))
+    picked = checked_select(EntropyInterval(rule=Lowest()), pool, None, Budget(rows=2), 0)
+    (band,) = picked.diagnostics["bands"].values()
+    assert (len(picked.rows), band["tied_rows"], band["tied_rows_left_out"]) == (2, 1, 2)
 
 
 @given(ROWS, st.lists(st.integers(0, 20), max_size=4))
@@ -232,7 +247,7 @@ def concentrated(scores: np.ndarray, budget: Budget, rule: IntervalRule | None =
     band = (rule or Densest()).band(scores, budget, keys, np.ones(len(scores), int))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        found = concentration(np.sort(scores), band, budget, "semantic_entropy")
+        found = concentration(np.sort(rounded(scores)), band, budget, "semantic_entropy")
     assert all(issubclass(warning.category, ConcentratedScores) for warning in caught)
     return found, [warning.message for warning in caught]
 
@@ -255,6 +270,7 @@ def test_a_band_of_few_values_that_is_kept_nearly_whole_is_not_called_random() -
 def test_a_band_without_width_warns() -> None:
     found, (warning,) = concentrated(3.0 + np.random.default_rng(0).uniform(0, 1e-7, 1000), Budget(rows=100))
     assert found["width"] < 1e-6
+    assert found["tied_rows"] > 0, "a thousand rows stand on a hundred values"
     assert warning.close_to_random
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
@@ -60,17 +61,28 @@ class MaskedLMHead(LanguageModelHead):
         """Cross-entropy at the masked positions, in nats.
 
         Masks are drawn anew at every training step; in evaluation from the batch's row ids, so that every evaluation
-        sees the same ones.
+        sees the same ones. They are drawn on the host, the same on every device for the same batch, and no device has
+        to tell where they are.
         """
         ids = batch["input_ids"]
-        fixed = None if network.training else torch.Generator(ids.device).manual_seed(int(batch["rows"][0]))
-        draw = torch.rand(ids.shape, generator=fixed, device=ids.device)
-        kind = torch.rand(ids.shape, generator=fixed, device=ids.device)
-        words = torch.randint(self.vocabulary, ids.shape, generator=fixed, device=ids.device)
-        masked = (draw < self.probability) & ~batch["special"]
-        inputs = torch.where(masked & (kind < 0.8), self.mask_id, ids)
-        inputs = torch.where(masked & (kind >= 0.9), words, inputs)  # in between the token stays
-        return self.output(network, batch | {"input_ids": inputs}, masked, ids[masked])
+        maskable = torch.from_numpy((batch if "maskable" in batch else self.known_on_host(batch))["maskable"])
+        fixed = None if network.training else torch.Generator().manual_seed(int(batch["rows"][0]))
+        draw, kind = torch.rand(ids.shape, generator=fixed), torch.rand(ids.shape, generator=fixed)
+        words = torch.randint(self.vocabulary, ids.shape, generator=fixed)
+        masked = (draw < self.probability) & maskable
+        becomes = torch.where(kind < 0.8, self.mask_id, torch.where(kind < 0.9, -1, words))[masked]  # -1: it stays
+        drawn = torch.cat([masked.nonzero(), becomes[:, None]], dim=1)
+        drawn = drawn.pin_memory() if ids.is_cuda else drawn
+        # Apple's GPUs may read it after it is gone
+        rows, places, becomes = drawn.to(ids.device, non_blocking=ids.device.type != "mps").unbind(1)
+        targets = ids[rows, places]
+        inputs = ids.index_put((rows, places), torch.where(becomes < 0, targets, becomes))
+        return self.output(network, batch | {"input_ids": inputs}, (rows, places), targets)
+
+    @staticmethod
+    def known_on_host(batch: dict[str, Any]) -> dict[str, np.ndarray]:
+        """Whether a token may be masked, bool, the shape of ``input_ids``; an array, so that it stays on the host."""
+        return {"maskable": ~batch["special"].cpu().numpy()}
 
     def flops(self, network: Any, backward: bool) -> FlopModel:
         """As for all heads, but the vocabulary product is made at the masked positions only, in expectation."""
@@ -94,10 +106,10 @@ class CausalLMHead(LanguageModelHead):
 
     def forward(self, network: Any, batch: dict[str, Any]) -> Output:
         """Cross-entropy of the next token, in nats."""
-        rows, places = (batch if "predicting" in batch else self.places(batch))["predicting"].unbind(1)
+        rows, places = (batch if "predicting" in batch else self.known_on_host(batch))["predicting"].unbind(1)
         return self.output(network, batch, (rows, places), batch["input_ids"][rows, places + 1])
 
     @staticmethod
-    def places(batch: dict[str, Any]) -> dict[str, Tensor]:
+    def known_on_host(batch: dict[str, Any]) -> dict[str, Tensor]:
         """Rows and places, (n, 2), of tokens that are followed by one, for a batch before it goes to its device."""
         return {"predicting": batch["attention_mask"][:, 1:].nonzero()}
