@@ -156,10 +156,7 @@ def model_flops(
             # Not loss.backward(): that would add to existing gradients, and call the hooks that all-reduce them.
             torch.autograd.grad(loss, parameters, allow_unused=True)
 
-        prime = _prime_length(network, lengths[-1])
-        if prime is not None:
-            return _by_products(forward, derive if backward else None, prime, lengths)
-        return measure_flops(lambda length: derive(forward(length)) if backward else forward(length), lengths)
+        return pass_flops(network, forward, derive if backward else None, lengths)
 
     # with gradients even for forward passes: else the counter fails where a module is handed a parameter, as in DeBERTa
     with _undisturbed(network), torch.inference_mode(False), torch.enable_grad():
@@ -177,6 +174,23 @@ def model_flops(
             stacklevel=2,
         )
     return flops
+
+
+def pass_flops(
+    network: nn.Module,
+    forward: Callable[[int], Any],
+    derive: Callable[[Any], None] | None = None,
+    lengths: tuple[int, int, int, int] = LENGTHS,
+) -> FlopModel:
+    """FLOPs of passes of a network on a row: of ``forward`` of so many tokens, and of ``derive`` of what that gives.
+
+    Raises:
+        UnfitFlopsError: no quadratic in the length gives them.
+    """
+    prime = _prime_length(network, lengths[-1])
+    if prime is not None:
+        return _by_products(forward, derive, prime, lengths)
+    return measure_flops(lambda length: derive(forward(length)) if derive else forward(length), lengths)
 
 
 def _without_data(network: nn.Module) -> nn.Module:

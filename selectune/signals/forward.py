@@ -71,8 +71,9 @@ def forward_pass(
             sampler, pinned = EvalSampler(len(left), *world()), trainer.strategy.root_device.type == "cuda"
             data = batch_loader(PlannedBatches(left, collate), sampler=sampler, pin_memory=pinned)
             trainer.predict(scorer, data, return_predictions=False)
+            del scorer.network  # the Trainer and the scorer hold each other, for as long as nobody looks for cycles
     barrier()  # all ranks' shards are written
-    give_memory_back()
+    give_memory_back(collect=False)
     on_rank_zero(lambda: store.merge(todo, shards, len(rows), notes, more_costs))
 
 

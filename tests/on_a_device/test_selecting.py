@@ -106,8 +106,8 @@ def test_signals_are_those_of_the_cpu(
     """Also on a device without float64, which allows less than one that has it."""
     monkeypatch.setattr(probing, "fit_rows", lambda texts, lengths: (np.arange(32), np.arange(32, len(lengths))))
     monkeypatch.setattr("selectune.lightning_modules.scorers.probe.ProbeCheck.demand", lambda self: None)
-    monkeypatch.setattr(scorer, "measure_flops", _uncounted)  # which takes longer than these rows
-    monkeypatch.setattr(forward, "give_memory_back", lambda: None)
+    monkeypatch.setattr(scorer.Scorer, "_by_length", _uncounted)  # which takes longer than these rows
+    monkeypatch.setattr(forward, "give_memory_back", lambda collect: None)
     folder = request.getfixturevalue(f"{model}_folder")
 
     def signals(place: Place) -> Signals:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from itertools import permutations
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from selectune.common.memory import no_garbage_collection
 from selectune.costs.ledger import Ledger
 from selectune.costs.record import distinct
 from selectune.data.sources import ModelSource
 from selectune.datamodules import TextClassification
 from selectune.lightning_modules.scorers.settings import Generative, ScorerSettings
+from selectune.signals import forward
 from selectune.signals.compute import compute_signals
 from selectune.signals.definitions import Rows, ScoringModel
 from selectune.signals.store import Definition, SignalStore
@@ -94,3 +97,20 @@ def test_what_another_run_left_half_merged_is_charged_whole(
     (shard,) = (tmp_path / "cache").rglob("*.npz")
     assert charged("igse", tmp_path / "cache") == pytest.approx(alone, rel=1e-9)
     assert not shard.exists()
+
+
+def test_a_pass_leaves_no_network_behind_without_a_look_for_garbage(
+    charged: Charged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[weakref.ref[Any]] = []
+
+    def make(*given: Any) -> Any:
+        scorer = make_scorer(*given)
+        made.append(weakref.ref(scorer.network))
+        return scorer
+
+    make_scorer = forward.make_scorer
+    monkeypatch.setattr(forward, "make_scorer", make)
+    with no_garbage_collection():
+        charged("igse", tmp_path)
+        assert [one() for one in made] == [None] * len(made) != []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from selectune.common.errors import CheckpointError
-from selectune.costs.flops import FlopModel, measure_flops
+from selectune.costs.flops import FlopModel, UnfitFlopsError, measure_flops, pass_flops
 from selectune.data.sources import ModelSource
 from selectune.lightning_modules.heads import load_network, network_inputs, widest
 from selectune.lightning_modules.heads.first_position import stack_of
@@ -66,7 +66,7 @@ class Scorer(pl.LightningModule):
             with torch.no_grad():
                 self(self.made_up(1, length))
 
-        whole, (product, of_row, of_token) = measure_flops(pass_of_row), self.own_flops()
+        whole, (product, of_row, of_token) = self._by_length(pass_of_row), self.own_flops()
         method = whole.method + ("; softmax and entropies (analytic)" if of_row or of_token else "")
         rest = FlopModel(whole.constant + of_row, whole.linear - product, whole.quadratic, method)
         return rest, product + of_token
@@ -91,10 +91,17 @@ class Scorer(pl.LightningModule):
                 self.network.base_model(**network_inputs(self.network, self.made_up(1, length)))
 
         try:
-            return measure_flops(pass_to_layer)
+            return self._by_length(pass_to_layer)
         finally:
             for hook in hooks:
                 hook.remove()
+
+    def _by_length(self, work: Callable[[int], None]) -> FlopModel:
+        """FLOPs of some work on a row of so many tokens."""
+        try:
+            return pass_flops(self, work)
+        except UnfitFlopsError:  # a decoder predicts one token less than there are, which follows the length otherwise
+            return measure_flops(work)
 
     def passes_of(self, longest: int) -> int:
         """Passes of a batch, each of which takes `flops`, by the tokens of its longest text, special ones left out."""
