@@ -29,7 +29,9 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 TOLERANCE = 0.01
 PRIMES = (13, 11, 17, 19, 23, 29, 31, 7, 5, 3)
-LENGTHS = (8, 16, 24, 32)  # the counts are exact at every length, so short ones serve as well and cost little
+Lengths = tuple[int, int, int, int]
+Derive = Callable[[Any], None]
+LENGTHS: Lengths = (8, 16, 24, 32)  # the counts are exact at every length, so short ones serve as well and cost little
 
 
 class UnfitFlopsError(RuntimeError):
@@ -80,7 +82,7 @@ class FlopModel:
         return float(len(length) * self.constant + self.linear * length.sum() + self.quadratic * (length**2).sum())
 
 
-def measure_flops(step: Callable[[int], Any], lengths: tuple[int, int, int, int] = LENGTHS) -> FlopModel:
+def measure_flops(step: Callable[[int], Any], lengths: Lengths = LENGTHS) -> FlopModel:
     """Count a step on a row of so many tokens at three lengths, and check the quadratic through them at the last.
 
     That is the longest, as the fit is used beyond its lengths.
@@ -177,10 +179,7 @@ def model_flops(
 
 
 def pass_flops(
-    network: nn.Module,
-    forward: Callable[[int], Any],
-    derive: Callable[[Any], None] | None = None,
-    lengths: tuple[int, int, int, int] = LENGTHS,
+    network: nn.Module, forward: Callable[[int], Any], derive: Derive | None = None, lengths: Lengths = LENGTHS
 ) -> FlopModel:
     """FLOPs of passes of a network on a row: of ``forward`` of so many tokens, and of ``derive`` of what that gives.
 
@@ -219,12 +218,7 @@ def _prime_length(network: nn.Module, longest: int) -> int | None:
     return next(primes, None)
 
 
-def _by_products(
-    forward: Callable[[int], Any],
-    derive: Callable[[Any], None] | None,
-    prime: int,
-    lengths: tuple[int, int, int, int],
-) -> FlopModel:
+def _by_products(forward: Callable[[int], Any], derive: Derive | None, prime: int, lengths: Lengths) -> FlopModel:
     """FLOPs from the products of a row of `prime` tokens, checked by a forward pass on the longest row."""
     products = _Products(prime)
 
