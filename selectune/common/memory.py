@@ -60,7 +60,7 @@ def free_bytes(device: torch.device) -> int:
 
 
 def give_memory_back(collect: bool = True) -> None:
-    """Collect cycles, such as a Trainer with its network, and let glibc return freed pages that it would keep.
+    """Let glibc return freed pages that it would keep, and `collect` cycles before, such as a Trainer with its network.
 
     Without it the peak of a selection is that of its largest step added to what the forward pass before had needed. To
     look for cycles among all that was imported takes a third of a second.

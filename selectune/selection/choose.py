@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from selectune.common.errors import CheckpointError, SelectionError, first_few
+from selectune.common.memory import give_memory_back
 from selectune.common.ranks import broadcast, on_all_ranks, on_rank_zero, process_group, world
 from selectune.costs.record import Stage
 from selectune.costs.waiting import alone
@@ -193,6 +194,7 @@ class Chooser(Stages[tuple[Signals, Signals | None]]):
         for name in self.scoring.with_sources(names):
             if self.scoring.kind(name) == "trained":
                 work.observe(self.scoring.define(name, rows.pool), rows, self.scoring)
+                give_memory_back()  # what the training has needed
         computed = compute_signals(names, rows, self.scoring, work.trainer_for, work.ledger, self.request.part)
         if noted:
             self.notes |= on_rank_zero(lambda: read_notes(computed))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from selectune.common.memory import give_memory_back
 from selectune.costs.ledger import Ledger
 from selectune.data.sources import find_model
 from selectune.lightning_modules import FineTuner
@@ -63,6 +64,7 @@ def chooser_of(
     if scoring.tuned:
         assert request.scorer.tune is not None
         trainings.tune(scoring, request.scorer.tune)
+        give_memory_back()  # what the training has needed
     return Chooser(request, scoring, trainings)
 
 

@@ -96,12 +96,17 @@ class Scorer(pl.LightningModule):
             for hook in hooks:
                 hook.remove()
 
+    @property
+    def follows_length(self) -> bool:
+        """Whether all products of a pass are in proportion to the length of a row or independent of it."""
+        return True
+
     def _by_length(self, work: Callable[[int], None]) -> FlopModel:
         """FLOPs of some work on a row of so many tokens."""
-        try:
-            return pass_flops(self, work)
-        except UnfitFlopsError:  # a decoder predicts one token less than there are, which follows the length otherwise
-            return measure_flops(work)
+        if self.follows_length:
+            with suppress(UnfitFlopsError):
+                return pass_flops(self, work)
+        return measure_flops(work)
 
     def passes_of(self, longest: int) -> int:
         """Passes of a batch, each of which takes `flops`, by the tokens of its longest text, special ones left out."""

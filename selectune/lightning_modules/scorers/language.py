@@ -113,6 +113,11 @@ class LanguageScorer(Scorer):
         """Layers of the embedding and of the probe."""
         return super().read_layers() | (set(self.probe_layers) if self.probe is not None else set())
 
+    @property
+    def follows_length(self) -> bool:
+        """Not of a decoder, which predicts one token less than it reads."""
+        return self.estimator != "causal"
+
     def passes_of(self, longest: int) -> int:
         """One for each turn of masking that finds something to mask."""
         return min(self.k, longest) if self.estimator == "masked_pseudo" else 1

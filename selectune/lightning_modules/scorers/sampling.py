@@ -39,6 +39,11 @@ class SamplingScorer(Scorer):
         self.seed, self.samples, self.max_new_tokens = seed, samples, max_new_tokens
         self.similarity, self.stop_id = similarity, -1 if stop_id is None else stop_id
 
+    @property
+    def follows_length(self) -> bool:
+        """Not where each token is drawn after all before it."""
+        return False
+
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Signals of a batch, float32, shape (rows,)."""
         ids, real = self._prompts(batch)
