@@ -218,6 +218,20 @@ def test_the_flops_charged_are_those_that_are_done(estimator: str, model_folder:
     assert charged == pytest.approx(done, rel=0.02)  # the pass for embeddings alone does without the head's transform
 
 
+def test_the_flops_of_a_decoder_hold_for_long_rows_though_it_predicts_one_token_less() -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from selectune.costs.flops import count_flops
+
+    config = LlamaConfig(hidden_size=64, num_hidden_layers=12, vocab_size=300, num_attention_heads=2)
+    made = LanguageScorer(LlamaForCausalLM(config), NAMES, "causal")
+    flops, product = made.flops()
+    charged = flops.of_batch(1, 128) + 128 * (product - made.own_flops()[2])
+    with torch.no_grad():
+        done = count_flops(lambda: made(made.made_up(1, 128)))
+    assert charged == pytest.approx(done, rel=1e-6)
+
+
 def test_a_checkpoint_without_the_head_is_refused(model_folder: Path, tmp_path: Path) -> None:
     from transformers import AutoModel
 
