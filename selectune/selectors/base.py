@@ -123,8 +123,7 @@ class Signals(Mapping[str, np.ndarray]):
 def tie_keys(text_hash: np.ndarray, seed: int) -> np.ndarray:
     """hash(seed, text) of rows by the hash of their text, uint64: the order among rows of equal score."""
     keys, mixed = np.asarray(text_hash).astype(np.uint64), _mix(np.uint64(seed % 2**64))
-    for start in range(0, len(keys), HASHED_AT_ONCE):
-        block = slice(start, start + HASHED_AT_ONCE)
+    for block in blocks(len(keys), HASHED_AT_ONCE):
         keys[block] = _mix(keys[block] ^ mixed)
     return keys
 
