@@ -15,7 +15,7 @@ import numpy as np
 
 from selectune.common.files import read_mapping, write_json
 from selectune.common.run_files import SelectionFiles
-from selectune.selectors.ordering import own_quantiles, rounded
+from selectune.selectors.ordering import mid_ranks, rounded
 
 N_EXAMPLES = 10
 N_CHARACTERS = 160
@@ -208,7 +208,7 @@ def _bounds(values: np.ndarray, band: Mapping[str, Any], half_width: float | Non
     centre, low, high = (band.get(name) for name in ("centre", "low", "high"))
     if half_width is not None and isinstance(centre, float | int) and len(values):
         ordered = np.sort(values)
-        inside = ordered[rounded(np.abs(own_quantiles(ordered) - centre)) <= half_width]
+        inside = ordered[rounded(np.abs(mid_ranks(ordered) / (2 * len(ordered)) - centre)) <= half_width]
         return (float(inside[0]), float(inside[-1])) if len(inside) else (np.nan, np.nan)
     if isinstance(low, float | int) and isinstance(high, float | int):
         return float(low), float(high)

@@ -11,12 +11,11 @@ import numpy as np
 
 from selectune.common import checks
 from selectune.common.errors import BudgetError
-from selectune.selectors.ordering import ranked, rounded
+from selectune.selectors.blocks import blocks
+from selectune.selectors.ordering import ranked, rounded, smallest
 
 # of every pool; ``domain`` where it is of several data sets, ``label`` and ``class_prior`` where rows have classes
 ALWAYS = frozenset({"n_tokens", "input_tokens", "text_hash", "domain", "label", "class_prior"})
-
-HASHED_AT_ONCE = 2**15  # more would leave the cache
 
 
 @dataclass(frozen=True)
@@ -115,15 +114,15 @@ class Signals(Mapping[str, np.ndarray]):
         wanted = self.keys() if names is None else self.keys() & set(names)
         return Signals({name: self._arrays[name][rows] for name in wanted}, self.row_ids[rows])
 
-    def tie_keys(self, seed: int) -> np.ndarray:
-        """`tie_keys` of every row, uint64, shape (n_rows,)."""
-        return tie_keys(self._arrays["text_hash"], seed)
+    def tie_keys(self, seed: int, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """`tie_keys` of every row, or of some, uint64, shape (n_rows,)."""
+        return tie_keys(self._arrays["text_hash"][rows], seed)
 
 
 def tie_keys(text_hash: np.ndarray, seed: int) -> np.ndarray:
     """hash(seed, text) of rows by the hash of their text, uint64: the order among rows of equal score."""
     keys, mixed = np.asarray(text_hash).astype(np.uint64), _mix(np.uint64(seed % 2**64))
-    for block in blocks(len(keys), HASHED_AT_ONCE):
+    for block in blocks(len(keys)):
         keys[block] = _mix(keys[block] ^ mixed)
     return keys
 
@@ -232,8 +231,8 @@ def lowest(scores: np.ndarray, pool: Signals, budget: Budget, seed: int) -> np.n
         bound = np.partition(values, budget.rows - 1)[budget.rows - 1]
         if not np.isnan(bound):
             below, at_bound = np.flatnonzero(values < bound), np.flatnonzero(values == bound)
-            by_key = np.argsort(tie_keys(pool["text_hash"][at_bound], seed), kind="stable")  # then by row id
-            return np.sort(np.concatenate([below, at_bound[by_key[: budget.rows - len(below)]]])).astype(np.int64)
+            by_key = smallest(pool.tie_keys(seed, at_bound), budget.rows - len(below))  # then by row id
+            return np.sort(np.concatenate([below, at_bound[by_key]])).astype(np.int64)
     return first_of(ranked(scores, pool.tie_keys(seed)), budget, pool["n_tokens"])
 
 
@@ -272,9 +271,3 @@ def check_budget(budget: Budget, n_tokens: np.ndarray, of: str = "This selector"
         unit, asked, whole = "tokens", budget.tokens, int(np.sum(n_tokens, dtype=np.int64))
     if not 0 < asked <= whole:
         raise BudgetError(f"The budget is {asked} {unit}, but the pool has {whole}; ask for 1 to {whole}.")
-
-
-def blocks(n_rows: int, at_once: int) -> Iterator[slice]:
-    """Slices that go through the rows in blocks, so that a memory map is never read whole."""
-    for start in range(0, n_rows, at_once):
-        yield slice(start, min(start + at_once, n_rows))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from selectune.common.errors import BadRowsError, DataError
-from selectune.selectors.base import blocks
+from selectune.selectors.blocks import blocks
 
 ROWS_AT_ONCE = 2048
 FIT_ROWS = 65_536

@@ -15,8 +15,9 @@ import warnings
 import numpy as np
 
 from selectune.common import checks
-from selectune.selectors.base import Budget, Picked, Selector, Signals, blocks, check_budget, cumulative_sizes, first_of
+from selectune.selectors.base import Budget, Picked, Selector, Signals, check_budget, cumulative_sizes, first_of
 from selectune.selectors.baselines import turns
+from selectune.selectors.blocks import blocks
 from selectune.selectors.clustering import (
     ROWS_AT_ONCE,
     check_embeddings,

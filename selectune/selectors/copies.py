@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from selectune.selectors.base import blocks
+from selectune.selectors.blocks import blocks
 from selectune.selectors.clustering import ROWS_AT_ONCE, check_embeddings, distances, kmeans, unit_rows
 
 EXACT_ROWS = 20_000  # of a pool in which every row is compared with every other

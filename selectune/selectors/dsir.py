@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from selectune.selectors.base import Budget, Picked, Signals, blocks, check_budget, lowest, uniforms
+from selectune.selectors.base import Budget, Picked, Signals, check_budget, lowest, uniforms
+from selectune.selectors.blocks import blocks
 from selectune.selectors.target import Comparing, even_weights
 
 NO_NGRAM = np.iinfo(np.uint16).max

@@ -13,7 +13,8 @@ import numpy as np
 
 from selectune.common import checks
 from selectune.common.errors import DataError
-from selectune.selectors.base import Picked, Signals, blocks
+from selectune.selectors.base import Picked, Signals
+from selectune.selectors.blocks import blocks
 from selectune.selectors.entropy import checked_offsets, row_blocks
 from selectune.selectors.filtering import Filter, mixed_labels
 from selectune.selectors.ordering import key_order

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -26,7 +27,7 @@ from selectune.selectors.interval_rules import (
     concentration,
     finite,
 )
-from selectune.selectors.ordering import midpoint_quantile, own_quantiles, rounded
+from selectune.selectors.ordering import mid_ranks, midpoint_rank, rounded
 
 FEW = 0.5  # of a band's share of the pool: a smaller share of the target is told
 
@@ -66,7 +67,7 @@ class EntropyInterval(Selector):
         """Keep the rule's band; ``scores`` are the entropy."""
         scores = finite(pool[self.entropy], self.entropy)
         theirs = _of_target(target, self.rule, self.entropy)
-        band, told, _ = _banded(self.rule, scores, self.entropy, pool, pool.tie_keys(seed), budget, theirs)
+        band, told, _ = _banded(self.rule, scores, self.entropy, pool, budget, seed, theirs)
         return Picked(band.rows, scores, {"bands": {self.entropy: told}})
 
 
@@ -136,20 +137,20 @@ class IGSE(Selector):
         theirs = {name: _of_target(target, self.rule, name) for name in self.entropies}
         if self.combine == "sum":
             return self._sum(theirs, pool, budget, seed)
-        keys = pool.tie_keys(seed)
         bands: dict[str, Band] = {}
         described: dict[str, dict[str, Any]] = {}
-        distance = np.zeros(pool.n_rows)
+        furthest: np.ndarray | None = None  # 2 N max_k |u_ik - c_k|, whole numbers
         for name in self.entropies:  # one after the other and in place, as pools are large
             scores = finite(pool[name], name)
-            bands[name], described[name], in_order = _banded(self.rule, scores, name, pool, keys, budget, theirs[name])
+            bands[name], described[name], in_order = _banded(self.rule, scores, name, pool, budget, seed, theirs[name])
             if not self.sets_own_size:
-                off_centre = own_quantiles(*in_order)
-                off_centre -= described[name]["centre"]
-                np.maximum(distance, np.abs(off_centre, out=off_centre), out=distance)
+                off_centre = mid_ranks(*in_order)
+                off_centre -= midpoint_rank(in_order[0], bands[name].low, bands[name].high)
+                np.abs(off_centre, out=off_centre)
+                furthest = off_centre if furthest is None else np.maximum(furthest, off_centre, out=furthest)
                 del off_centre
             del scores, in_order  # else the next entropy's come beside them
-        if self.sets_own_size:
+        if furthest is None:
             outside = np.full(pool.n_rows, len(bands), dtype=np.float64)
             for band in bands.values():
                 outside[band.rows] -= 1
@@ -159,7 +160,7 @@ class IGSE(Selector):
                 raise BudgetError(f"No row lies inside all the bands ({ranges}); choose wider bounds.")
             return Picked(rows, outside, {"bands": described})
 
-        distance = rounded(distance)
+        distance = rounded(furthest / (2 * pool.n_rows))
         rows = lowest(distance, pool, budget, seed)
         half_width = float(distance[rows].max())
         edge, edge_kept = np.count_nonzero(distance == half_width), np.count_nonzero(distance[rows] == half_width)
@@ -187,8 +188,7 @@ class IGSE(Selector):
         total = rounded(total)
         if any(of_target is None for of_target in theirs.values()):
             target_total = None
-        keys, name = pool.tie_keys(seed), "the sum of entropies"
-        band, told, _ = _banded(self.rule, total, name, pool, keys, budget, target_total)
+        band, told, _ = _banded(self.rule, total, "the sum of entropies", pool, budget, seed, target_total)
         return Picked(band.rows, total, {"bands": {"sum": told}})
 
 
@@ -228,8 +228,8 @@ def _banded(
     scores: np.ndarray,
     name: str,
     pool: Signals,
-    tie_keys: np.ndarray,
     budget: Budget,
+    seed: int,
     target_scores: np.ndarray | None,
 ) -> tuple[Band, dict[str, Any], tuple[np.ndarray, np.ndarray]]:
     """The rule's band of rounded scores, described; and ``by_score`` of them.
@@ -240,9 +240,10 @@ def _banded(
     Warns:
         UserWarning: the band holds a smaller part of the target's rows than half of that which it holds of the pool's.
     """
+    tie_keys = partial(pool.tie_keys, seed)
     ordered, order = by_score(scores, tie_keys, budget)
     band = rule.band(scores, budget, tie_keys, pool["n_tokens"], target_scores, (ordered, order))
-    centre = midpoint_quantile(ordered, band.low, band.high)
+    centre = midpoint_rank(ordered, band.low, band.high) / (2 * len(ordered))
     told: dict[str, Any] = {"low": band.low, "high": band.high, "centre": centre, "rows": len(band.rows)}
     if target_scores is not None:
         inside = float(np.mean((rounded(target_scores) >= band.low) & (rounded(target_scores) <= band.high)))

@@ -14,7 +14,8 @@ from typing import Literal
 import numpy as np
 
 from selectune.common import checks
-from selectune.selectors.base import Budget, Picked, Selector, Signals, blocks, check_budget, lowest
+from selectune.selectors.base import Budget, Picked, Selector, Signals, check_budget, lowest
+from selectune.selectors.blocks import blocks
 from selectune.selectors.clustering import (
     ROWS_AT_ONCE,
     check_embeddings,

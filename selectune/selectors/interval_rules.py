@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -16,10 +17,12 @@ import numpy as np
 
 from selectune.common.errors import BadRowsError, BudgetError, ConcentratedScores, DataError
 from selectune.selectors.base import Budget, check_budget, cumulative_sizes
-from selectune.selectors.ordering import ascending, key_order, places_of, ranked, rounded
+from selectune.selectors.blocks import blocks
+from selectune.selectors.ordering import ascending, places_of, ranked, rounded, smallest
 
 NARROW = 1e-6
 MANY_TIES = 0.1
+TieKeys = Callable[[np.ndarray | slice], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class IntervalRule(ABC):
         self,
         scores: np.ndarray,
         budget: Budget,
-        tie_keys: np.ndarray,
+        tie_keys: TieKeys,
         n_tokens: np.ndarray,
         target_scores: np.ndarray | None = None,
         in_order: tuple[np.ndarray, np.ndarray] | None = None,
@@ -83,7 +86,7 @@ class IntervalRule(ABC):
         Args:
             scores: one a row, in any unit, shape (n_rows,).
             budget: rows are met exactly; tokens are reached by the last row of the run and not before.
-            tie_keys: ``Signals.tie_keys(seed)``, uint64, shape (n_rows,).
+            tie_keys: gives those of some rows, uint64, such as ``partial(pool.tie_keys, seed)``.
             n_tokens: tokens of each row, int64, shape (n_rows,).
             target_scores: the same score of the target's rows, finite, shape (n_target,), where `needs_target`.
             in_order: ``by_score(scores, tie_keys, budget)`` of rounded scores, where it is known; rows of one score may
@@ -108,7 +111,7 @@ class IntervalRule(ABC):
             start, stop = self.run(ordered, sizes, budget)
         else:
             start, stop = self.run_by_target(ordered, sizes, budget, rounded(target_scores))
-        start, stop = int(start), int(stop)  # a rule of one's own may give numbers of NumPy, which are no JSON
+        start, stop = int(start), int(stop)  # a rule of one's own may give NumPy's, which are no JSON
         if start >= stop:
             raise BudgetError(
                 f"{self} keeps no row: the {len(ordered)} scores lie between {ordered[0]:.9g} and {ordered[-1]:.9g}; "
@@ -138,14 +141,16 @@ class Densest(IntervalRule):
             stops = np.searchsorted(filled, filled[:-1] + needed, side="left")
             stops = stops[stops <= len(ordered)]  # later starts cannot reach the budget
             high = ordered[stops - 1]
-        low = ordered[: len(stops)]
-        widths = high - low
-        # Scores stand on a grid of 1e-9, so half a step more keeps float noise out of "equal to 1e-9".
-        narrowest = np.flatnonzero(widths <= widths.min() + 1.5e-9)
+        narrowest = min(float((high[block] - ordered[block]).min()) for block in blocks(len(stops)))
         twice_median = ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]
-        off_centre = rounded(np.abs(low[narrowest] + high[narrowest] - twice_median))
-        start = int(narrowest[off_centre.argmin()])
-        return start, int(stops[start])
+        best = np.inf, 0  # distance from the median, and start
+        for block in blocks(len(stops)):
+            # Scores stand on a grid of 1e-9, so half a step more keeps float noise out of "equal to 1e-9".
+            starts = block.start + np.flatnonzero(high[block] - ordered[block] <= narrowest + 1.5e-9)
+            if len(starts):
+                off_centre = rounded(np.abs(ordered[starts] + high[starts] - twice_median))
+                best = min(best, (float(off_centre.min()), int(starts[off_centre.argmin()])))
+        return best[1], int(stops[best[1]])
 
 
 @dataclass(frozen=True)
@@ -220,7 +225,7 @@ class Absolute(IntervalRule):
         return int(np.searchsorted(ordered, low, side="left")), int(np.searchsorted(ordered, high, side="right"))
 
 
-def by_score(scores: np.ndarray, tie_keys: np.ndarray, budget: Budget) -> tuple[np.ndarray, np.ndarray]:
+def by_score(scores: np.ndarray, tie_keys: TieKeys, budget: Budget) -> tuple[np.ndarray, np.ndarray]:
     """Rounded scores in their order, and the rows that they are of, both of shape (n_rows,).
 
     Where tokens are counted, rows of one score are in the order of (tie key, row id); elsewhere of row ids, as a band
@@ -228,17 +233,20 @@ def by_score(scores: np.ndarray, tie_keys: np.ndarray, budget: Budget) -> tuple[
     """
     if budget.tokens is None:
         return ascending(scores)
-    order = ranked(scores, tie_keys)
+    order = ranked(scores, tie_keys(slice(None)))
     return scores[order], order
 
 
-def _order_ties(order: np.ndarray, ordered: np.ndarray, cuts: tuple[int, int], tie_keys: np.ndarray) -> None:
-    """Put the rows of one score, where a band begins or ends among them, in the order of their keys; in place."""
-    inside = [cut for cut in cuts if 0 < cut < len(ordered) and ordered[cut - 1] == ordered[cut]]
-    runs = {places_of(ordered, ordered[cut]) for cut in inside}
-    for first, last in runs:  # one, where the band begins and ends among the same rows
-        tied = np.sort(order[first:last])
-        order[first:last] = tied[key_order(tie_keys[tied])]
+def _order_ties(order: np.ndarray, ordered: np.ndarray, cuts: tuple[int, int], tie_keys: TieKeys) -> None:
+    """Part the rows of one score by their keys, where a band begins or ends among them; in place."""
+    before = 0
+    for cut in cuts:
+        if 0 < cut < len(ordered) and ordered[cut - 1] == ordered[cut]:
+            first, last = np.maximum(before, places_of(ordered, ordered[cut]))  # both cuts may be among the same rows
+            tied = np.sort(order[first:last])
+            inside = smallest(tie_keys(tied), cut - first)
+            order[first:last] = np.concatenate([tied[inside], np.delete(tied, inside)])
+            before = cut
 
 
 def finite(scores: np.ndarray, name: str = "the score") -> np.ndarray:

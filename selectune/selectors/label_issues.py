@@ -15,8 +15,9 @@ import numpy as np
 
 from selectune.common import checks
 from selectune.common.errors import BadRowsError, DataError
-from selectune.selectors.base import Picked, Signals, blocks
+from selectune.selectors.base import Picked, Signals
 from selectune.selectors.baselines import classes_of
+from selectune.selectors.blocks import blocks
 from selectune.selectors.filtering import Filter
 from selectune.selectors.ordering import key_order
 

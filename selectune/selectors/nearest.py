@@ -8,7 +8,8 @@ from typing import Literal
 import numpy as np
 
 from selectune.common import checks
-from selectune.selectors.base import Budget, Picked, Signals, blocks, check_budget, cumulative_sizes, lowest
+from selectune.selectors.base import Budget, Picked, Signals, check_budget, cumulative_sizes, lowest
+from selectune.selectors.blocks import blocks
 from selectune.selectors.clustering import ROWS_AT_ONCE, unit_rows
 from selectune.selectors.ordering import key_order
 from selectune.selectors.target import Comparing, even_weights

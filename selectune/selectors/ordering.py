@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from selectune.selectors.blocks import blocks
+
 DECIMALS = 9
-ROWS_AT_ONCE = 2**15  # more would leave the cache
 
 
 def places_of(ordered: np.ndarray, score: float) -> tuple[int, int]:
@@ -51,19 +52,26 @@ def ascending(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     ordered = values * 10.0**DECIMALS
     first = np.rint(ordered, out=ordered).min()
     ordered -= first
-    order = np.arange(len(values), dtype=np.int32 if place_bits < 32 else np.int64)
+    order = np.arange(len(values), dtype=np.int32 if place_bits < 31 else np.int64)  # twice a place has room, too
     numbers = ordered.view(np.int64)
-    blocks = [slice(start, start + ROWS_AT_ONCE) for start in range(0, len(values), ROWS_AT_ONCE)]
-    for block in blocks:
+    for block in blocks(len(values)):
         numbers[block] = ordered[block]
         numbers[block] <<= place_bits
         numbers[block] |= order[block]
     numbers.sort()
-    for block in blocks:
+    for block in blocks(len(values)):
         order[block] = numbers[block] & ((1 << place_bits) - 1)
         numbers[block] >>= place_bits
         ordered[block] = (numbers[block] + first) / 10.0**DECIMALS
     return ordered, order
+
+
+def smallest(values: np.ndarray, n: int) -> np.ndarray:
+    """The places of the n smallest values, of equal ones the first, ascending, shape (n,); 1 <= n, and none is NaN."""
+    bound = np.partition(values, n - 1)[n - 1]
+    below = values < bound
+    below[np.flatnonzero(values == bound)[: n - np.count_nonzero(below)]] = True
+    return np.flatnonzero(below)
 
 
 def rank_quantiles(scores: np.ndarray, doubled: np.ndarray) -> np.ndarray:
@@ -79,22 +87,24 @@ def rank_quantiles(scores: np.ndarray, doubled: np.ndarray) -> np.ndarray:
     return (shares / (2 * len(ordered))).reshape(doubled.shape)
 
 
-def midpoint_quantile(ordered: np.ndarray, low: float, high: float) -> float:
-    """`rank_quantiles` of the midpoint of two scores, among scores that are rounded and ascending."""
-    return sum(places_of(ordered, float(rounded(np.array(low + high))) / 2)) / (2 * len(ordered))
+def midpoint_rank(ordered: np.ndarray, low: float, high: float) -> int:
+    """As `mid_ranks`, of the midpoint of two scores, among scores that are rounded and ascending."""
+    return sum(places_of(ordered, float(rounded(np.array(low + high))) / 2))
 
 
-def own_quantiles(ordered: np.ndarray, order: np.ndarray | None = None) -> np.ndarray:
-    """`rank_quantiles` of rounded scores themselves, which are (mid-rank - 1/2) / N, shape (n_rows,).
+def mid_ranks(ordered: np.ndarray, order: np.ndarray | None = None) -> np.ndarray:
+    """Twice (mid-rank - 1/2) of scores that are given by their `ascending`, whole numbers, shape (n_rows,).
 
-    They are given by their `ascending`; without the ``order`` the answer is ascending too.
+    Divided by 2 N they are the `rank_quantiles` of the scores themselves. Without the ``order`` they ascend too.
     """
-    shares, start = np.empty(len(ordered)), 0
-    while start < len(ordered):
-        stop = places_of(ordered, ordered[min(start + ROWS_AT_ONCE, len(ordered)) - 1])[1]
+    doubled, start = np.empty(len(ordered), dtype=np.int64 if order is None else order.dtype), 0
+    for block in blocks(len(ordered)):
+        if block.stop <= start:
+            continue  # one value reaches over the whole block
+        stop = places_of(ordered, ordered[block.stop - 1])[1]
         new = 1 + np.flatnonzero(ordered[start + 1 : stop] != ordered[start : stop - 1])
         bounds = start + np.concatenate([[0], new, [stop - start]])  # where each value begins, and the last one ends
         rows = slice(start, stop) if order is None else order[start:stop]
-        shares[rows] = np.repeat((bounds[:-1] + bounds[1:]) / (2 * len(ordered)), np.diff(bounds))
+        doubled[rows] = np.repeat(bounds[:-1] + bounds[1:], np.diff(bounds))
         start = stop
-    return shares
+    return doubled

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from selectune.selectors import IntervalRule, Signals
+from selectune.selectors import Budget, IntervalRule, Signals
+from selectune.selectors.interval_rules import Band
 
 THREE = ("information_entropy", "generative_entropy", "semantic_entropy")
 
@@ -26,9 +27,14 @@ def pool_of(n_rows: int, seed: int = 0, **scores: np.ndarray) -> Signals:
     return Signals(arrays | scores)
 
 
+def band_of(rule: IntervalRule, scores: np.ndarray, budget: Budget, keys: np.ndarray, *given: Any) -> Band:
+    """The band of a rule, where each row has a key; then the rows' tokens, and the scores of a target."""
+    return rule.band(scores, budget, keys.__getitem__, *given)
+
+
 def rows_of(rule: IntervalRule, *given: Any) -> np.ndarray:
-    """The rows of the band of a rule."""
-    return rule.band(*given).rows
+    """The rows of `band_of`."""
+    return band_of(rule, *given).rows
 
 
 def permuted(pool: Signals, order: np.ndarray) -> Signals:

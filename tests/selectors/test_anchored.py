@@ -30,7 +30,7 @@ from selectune.selectors import (
 from selectune.selectors.anchored import checked_by_target
 from selectune.selectors.checking import checked_select
 from tests.mistakes import mistake, names, warned
-from tests.selectors import THREE, permuted, pool_of
+from tests.selectors import THREE, band_of, permuted, pool_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::selectune.common.errors.ConcentratedScores")
 
@@ -67,13 +67,13 @@ def test_a_band_is_a_run_nested_in_larger_ones(ours: list[int], theirs: list[int
     place[np.lexsort((keys, np.round(values, 9)))] = np.arange(n)
     before: set[int] = set()
     for keep in range(1, n + 1):
-        rows = Anchored().band(values, Budget(rows=keep), keys, tokens, target).rows
+        rows = band_of(Anchored(), values, Budget(rows=keep), keys, tokens, target).rows
         assert len(rows) == keep
         assert np.ptp(place[rows]) == keep - 1, "neighbours in the order of the scores"
         assert before <= set(rows.tolist())
         before = set(rows.tolist())
     asked = data.draw(st.integers(1, int(tokens.sum())))
-    rows = Anchored().band(values, Budget(tokens=asked), keys, tokens, target).rows
+    rows = band_of(Anchored(), values, Budget(tokens=asked), keys, tokens, target).rows
     assert tokens[rows].sum() - tokens[rows].max() < asked <= tokens[rows].sum()
 
 
@@ -82,7 +82,7 @@ def test_it_covers_as_much_of_the_target_below_its_median_as_above() -> None:
     ours, theirs = random.uniform(0, 10, 2000), random.gamma(2.0, 1.0, 400)
     keys, tokens = np.arange(2000).astype(np.uint64), np.ones(2000, int)
     for keep in (100, 300, 600):
-        band = Anchored().band(ours, Budget(rows=keep), keys, tokens, theirs)
+        band = band_of(Anchored(), ours, Budget(rows=keep), keys, tokens, theirs)
         below, above = (theirs < band.low).mean(), (theirs > band.high).mean()
         assert below == pytest.approx(above, abs=0.02)
 
@@ -158,4 +158,4 @@ def test_a_target_that_is_missing_or_not_finite_is_refused(selector: EntropyInte
     with mistake(DataError, 1, 100, "generative_entropy", rows=[3]):
         checked_select(selector, pool, target, Budget(rows=9), 0)
     with mistake(DataError, "Anchored", option="data.target"):
-        Anchored().band(np.ones(3), Budget(rows=1), np.arange(3).astype(np.uint64), np.ones(3, int))
+        band_of(Anchored(), np.ones(3), Budget(rows=1), np.arange(3).astype(np.uint64), np.ones(3, int))

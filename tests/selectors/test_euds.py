@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -28,11 +27,14 @@ from selectune.selectors import (
     Selector,
     Signals,
 )
-from selectune.selectors.ordering import ascending, midpoint_quantile, own_quantiles, rank_quantiles, rounded
+from selectune.selectors.ordering import ascending, mid_ranks, midpoint_rank, rank_quantiles, rounded
 from tests.mistakes import mistake, warned
 from tests.selectors import THREE, permuted, pool_of, rows_of
 
-pytestmark = pytest.mark.filterwarnings("ignore::selectune.common.errors.ConcentratedScores")
+pytestmark = [
+    pytest.mark.usefixtures("small_blocks"),
+    pytest.mark.filterwarnings("ignore::selectune.common.errors.ConcentratedScores"),
+]
 
 
 def select(selector: Selector, pool: Signals, budget: Budget, seed: int = 0) -> Picked:
@@ -175,26 +177,17 @@ def test_with_a_rule_that_sets_its_own_size_the_box_is_inside_all_bands() -> Non
         select(IGSE(rule=Absolute(0.5, 1.5)), apart, Budget())
 
 
-@pytest.fixture(autouse=True, scope="module")
-def small_blocks() -> Iterator[None]:
-    """Blocks of rows that are worked on at once, so small that a pool has several."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("selectune.selectors.ordering.ROWS_AT_ONCE", 4)
-        patch.setattr("selectune.selectors.base.HASHED_AT_ONCE", 7)
-        yield
-
-
 @given(st.lists(st.integers(-3, 3), min_size=1, max_size=12), st.integers(-7, 7))
 def test_a_rank_quantile_is_the_share_below_and_half_of_the_equal(steps: list[int], doubled: int) -> None:
     scores = np.array(steps) * 0.1
     share = sum((2 * s < doubled) + (2 * s == doubled) / 2 for s in steps) / len(steps)
     assert rank_quantiles(scores, np.array(doubled * 0.1)) == pytest.approx(share, abs=1e-12)
     ordered, order = ascending(rounded(scores))
-    assert midpoint_quantile(ordered, doubled * 0.1, 0.0) == pytest.approx(share, abs=1e-12)
-    mid_ranks = (rankdata(steps) - 0.5) / len(steps)
-    np.testing.assert_allclose(rank_quantiles(scores, 2 * scores), mid_ranks)
-    np.testing.assert_allclose(own_quantiles(ordered, order), mid_ranks)
-    np.testing.assert_array_equal(own_quantiles(ordered), own_quantiles(ordered, order)[order])
+    assert midpoint_rank(ordered, doubled * 0.1, 0.0) == round(2 * len(steps) * share)
+    ranks = 2 * rankdata(steps) - 1
+    np.testing.assert_allclose(rank_quantiles(scores, 2 * scores), ranks / (2 * len(steps)))
+    np.testing.assert_array_equal(mid_ranks(ordered, order), ranks)
+    np.testing.assert_array_equal(mid_ranks(ordered), ranks[order])
 
 
 def test_concentrated_entropies_warn_by_name() -> None:

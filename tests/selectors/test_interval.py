@@ -20,7 +20,9 @@ from selectune.selectors.checking import checked_select
 from selectune.selectors.interval_rules import concentration, finite
 from selectune.selectors.ordering import ranked, rounded
 from tests.mistakes import mistake, names
-from tests.selectors import pool_of, rows_of
+from tests.selectors import band_of, pool_of, rows_of
+
+pytestmark = pytest.mark.usefixtures("small_blocks")
 
 Rows = list[tuple[int, int, int]]
 # (score in steps of a unit, tie key, tokens): few values, so that ties are common.
@@ -83,7 +85,7 @@ def test_densest_is_the_shortest_interval(rows: Rows, unit: float, data: st.Data
     budget = data.draw(st.sampled_from(budgets(rows)))
     scores, keys, tokens = arrays(rows, unit)
     expected = slow_densest(rows, budget, unit)
-    band = Densest().band(scores, budget, keys, tokens)
+    band = band_of(Densest(), scores, budget, keys, tokens)
     assert band.rows.tolist() == sorted(expected)
     assert (band.low, band.high) == pytest.approx((scores[expected[0]], scores[expected[-1]]), abs=1e-12)
 
@@ -162,7 +164,7 @@ def test_absolute_keeps_what_lies_inside_bounds_included() -> None:
     keys, tokens = np.zeros(5, np.uint64), np.ones(5, int)
     assert rows_of(Absolute(0.3, 0.7), scores, Budget(), keys, tokens).tolist() == [0, 1, 2, 4]
     assert rows_of(Absolute(-np.inf, 0.3), scores, Budget(), keys, tokens).tolist() == [0, 3]
-    assert Absolute(0.31, 0.31).band(scores, Budget(), keys, tokens).low == 0.31
+    assert band_of(Absolute(0.31, 0.31), scores, Budget(), keys, tokens).low == 0.31
     with mistake(BudgetError, Absolute(2, 3), 5, -1, 0.7):
         rows_of(Absolute(2, 3), scores, Budget(), keys, tokens)
 
@@ -244,7 +246,7 @@ def test_a_config_can_name_each_rule() -> None:
 
 def concentrated(scores: np.ndarray, budget: Budget, rule: IntervalRule | None = None) -> tuple[dict, list[Any]]:
     keys = np.random.default_rng(5).permutation(len(scores)).astype(np.uint64)
-    band = (rule or Densest()).band(scores, budget, keys, np.ones(len(scores), int))
+    band = band_of(rule or Densest(), scores, budget, keys, np.ones(len(scores), int))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         found = concentration(np.sort(rounded(scores)), band, budget, "semantic_entropy")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from selectune.common.errors import BadRowsError, BudgetError, DataError
 from selectune.selectors import Budget, TopK
 from selectune.selectors.base import lowest
-from selectune.selectors.ordering import ascending, key_order, ranked
+from selectune.selectors.ordering import ascending, key_order, ranked, smallest
 from tests.mistakes import mistake
 from tests.selectors import THREE, permuted, pool_of
 
@@ -117,3 +119,10 @@ def test_a_pool_large_enough_for_a_sort_by_digits_has_the_same_order() -> None:
             np.testing.assert_array_equal(ranked(scores, keys), np.lexsort((keys, scores)))
             ordered, order = ascending(scores)
             np.testing.assert_array_equal(ordered, scores[order])
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=12), st.data())
+def test_the_smallest_are_the_first_of_a_stable_order(values: list[int], data: st.DataObject) -> None:
+    n = data.draw(st.integers(1, len(values)))
+    expected = sorted(np.argsort(values, kind="stable")[:n].tolist())
+    assert smallest(np.array(values, dtype=np.uint64), n).tolist() == expected

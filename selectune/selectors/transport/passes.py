@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selectune.selectors.base import blocks
+from selectune.selectors.blocks import blocks
 from selectune.selectors.transport.problem import Problem
 
 CELLS = {"cpu": 2**20, "cuda": 2**26}  # of L at once, on the CPU and on any accelerator

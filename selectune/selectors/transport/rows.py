@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from selectune.common.errors import DataError, first_few
-from selectune.selectors.base import blocks
+from selectune.selectors.blocks import blocks
 
 Cost = Literal["sqeuclidean", "cosine"]
 SCALES = {"sqeuclidean": 1.0, "cosine": 0.5}
