@@ -223,11 +223,11 @@ class Selector(ABC):
 def lowest(scores: np.ndarray, pool: Signals, budget: Budget, seed: int) -> np.ndarray:
     """The rows of the lowest scores that meet the budget, ties by key, sorted by row id.
 
-    For a budget in rows only those that tie at the bound are put in an order.
+    For a budget in rows only those that tie at the bound are put in an order. Scores may be whole numbers.
     """
     if budget.tokens is None and budget.rows is not None:
         check_budget(budget, pool["n_tokens"])
-        values = rounded(scores)
+        values = scores if scores.dtype.kind in "iu" else rounded(scores)
         bound = np.partition(values, budget.rows - 1)[budget.rows - 1]
         if not np.isnan(bound):
             below, at_bound = np.flatnonzero(values < bound), np.flatnonzero(values == bound)

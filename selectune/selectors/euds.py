@@ -27,7 +27,7 @@ from selectune.selectors.interval_rules import (
     concentration,
     finite,
 )
-from selectune.selectors.ordering import mid_ranks, midpoint_rank, rounded
+from selectune.selectors.ordering import DECIMALS, mid_ranks, midpoint_rank, rounded
 
 FEW = 0.5  # of a band's share of the pool: a smaller share of the target is told
 
@@ -160,11 +160,12 @@ class IGSE(Selector):
                 raise BudgetError(f"No row lies inside all the bands ({ranges}); choose wider bounds.")
             return Picked(rows, outside, {"bands": described})
 
-        distance = rounded(furthest / (2 * pool.n_rows))
-        rows = lowest(distance, pool, budget, seed)
-        half_width = float(distance[rows].max())
-        edge, edge_kept = np.count_nonzero(distance == half_width), np.count_nonzero(distance[rows] == half_width)
-        diagnostics = {"bands": described, "half_width": half_width}
+        rows = lowest(furthest, pool, budget, seed)
+        widest = furthest[rows].max()
+        edge, edge_kept = np.count_nonzero(furthest == widest), np.count_nonzero(furthest[rows] == widest)
+        distance = furthest / (2 * pool.n_rows)
+        np.round(distance, DECIMALS, out=distance)
+        diagnostics = {"bands": described, "half_width": float(distance[rows].max())}
         diagnostics |= {"edge_rows": int(edge_kept), "edge_rows_left_out": int(edge - edge_kept)}
         return Picked(rows, distance, diagnostics)
 

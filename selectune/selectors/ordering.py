@@ -16,7 +16,11 @@ def places_of(ordered: np.ndarray, score: float) -> tuple[int, int]:
 
 def rounded(scores: np.ndarray) -> np.ndarray:
     """Scores as float64 rounded to 9 decimals, so that noise in the last bits can neither break nor make a tie."""
-    return np.round(np.asarray(scores, dtype=np.float64), DECIMALS)
+    given = np.atleast_1d(scores)
+    values = np.empty(given.shape)
+    for block in blocks(len(given)):
+        np.round(given[block].astype(np.float64), DECIMALS, out=values[block])
+    return values.reshape(np.shape(scores))
 
 
 def ranked(scores: np.ndarray, tie_keys: np.ndarray) -> np.ndarray:
@@ -40,7 +44,8 @@ def key_order(tie_keys: np.ndarray) -> np.ndarray:
 
 def ascending(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rounded scores in their order, NaN last, and ``np.argsort(values, kind="stable")``, both of shape (n_rows,)."""
-    lowest, highest = values.min(initial=np.inf), values.max(initial=-np.inf)
+    lowest = np.min([values[block].min() for block in blocks(len(values))], initial=np.inf)
+    highest = np.max([values[block].max() for block in blocks(len(values))], initial=-np.inf)
     place_bits = len(values).bit_length()
     # Steps of the grid and the place are one number below 2^63, as these are sorted several times as fast as an order
     # is found. Below 1e5 the spacing of floats is far under a step.
@@ -49,15 +54,14 @@ def ascending(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         order = np.argsort(values, kind="stable")
         return values[order], order
     # No other array of that size is made, as to touch fresh memory takes longer than all the arithmetic.
-    ordered = values * 10.0**DECIMALS
-    first = np.rint(ordered, out=ordered).min()
-    ordered -= first
-    order = np.arange(len(values), dtype=np.int32 if place_bits < 31 else np.int64)  # twice a place has room, too
-    numbers = ordered.view(np.int64)
+    ordered = np.empty(len(values))
+    order = np.empty(len(values), dtype=np.int32 if place_bits < 31 else np.int64)  # twice a place has room, too
+    numbers, first = ordered.view(np.int64), np.rint(lowest * 10.0**DECIMALS)
     for block in blocks(len(values)):
-        numbers[block] = ordered[block]
+        steps = values[block] * 10.0**DECIMALS
+        numbers[block] = np.rint(steps, out=steps) - first
         numbers[block] <<= place_bits
-        numbers[block] |= order[block]
+        numbers[block] |= np.arange(block.start, block.stop)
     numbers.sort()
     for block in blocks(len(values)):
         order[block] = numbers[block] & ((1 << place_bits) - 1)
@@ -104,7 +108,7 @@ def mid_ranks(ordered: np.ndarray, order: np.ndarray | None = None) -> np.ndarra
         stop = places_of(ordered, ordered[block.stop - 1])[1]
         new = 1 + np.flatnonzero(ordered[start + 1 : stop] != ordered[start : stop - 1])
         bounds = start + np.concatenate([[0], new, [stop - start]])  # where each value begins, and the last one ends
-        rows = slice(start, stop) if order is None else order[start:stop]
+        rows = slice(start, stop) if order is None else order[start:stop].astype(np.intp)  # else NumPy takes longer
         doubled[rows] = np.repeat(bounds[:-1] + bounds[1:], np.diff(bounds))
         start = stop
     return doubled

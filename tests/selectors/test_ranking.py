@@ -14,6 +14,7 @@ from selectune.selectors.ordering import ascending, key_order, ranked, smallest
 from tests.mistakes import mistake
 from tests.selectors import THREE, permuted, pool_of
 
+pytestmark = pytest.mark.usefixtures("small_blocks")
 BUDGETS = [Budget(rows=1), Budget(rows=41), Budget(rows=200), Budget(tokens=500)]
 
 
