@@ -1,16 +1,17 @@
 """Cost of a selection by the size of its pool, stage by stage, from a thousand rows to a million.
 
-    python benchmarks/growth.py --csv results/growth.csv --picture docs/growth.png  # 20 minutes on two cores
+    python benchmarks/growth.py --csv results/growth.csv --picture docs/growth.png  # 25 minutes on two cores
     python benchmarks/growth.py --rows 1000 10000 100000                            # smaller, and no exponents
     python benchmarks/growth.py --csv results/growth.csv --check   # exits with 1 where an exponent is over 1.05
 
-Made-up rows of 3 to 8 words and a tiny random model (`benchmarks/memory.py` makes both), each size in processes of its
-own with an empty cache; up to 100,000 rows these are medians of three. `load` reads a parquet file, splits it and
+Made-up rows of 3 to 8 words and a tiny random model (`benchmarks/memory.py` makes both), each size three times in
+processes of its own with an empty cache, of which these are the medians. `load` reads a parquet file, splits it and
 fingerprints its rows, once a small file was loaded, so that imports are not in it; `tokenise` makes the pool's tokens;
 the other stages are those of the ledger of `python main.py select`: `score` (three entropies and embeddings) and
 `select` by `IGSE`, the median of three runs of which two find the signals in the cache, `solve` by `GOTD` towards
-1,000 rows; `report` is the page of a run of each size made again, in turns in one process: the smallest one's median of
-fifteen, and what the others take more in the same round, also the median.
+1,000 rows; `report` is the page of a run of each size made again, in turns in one process without a look for garbage:
+the smallest one's median of 31, and what the others take more in the same round, also the median. Its pictures are
+composed and not rendered: that takes half a second at any size, and depends on their labels by more than on the rows.
 
 `exponent` is that of the growth from a tenth of the largest size to it once the constant is removed, which is the least
 that a smaller size takes: the slope of a line through the logarithms of rows and of seconds more. `peak_rss_anon_mb`
@@ -19,6 +20,7 @@ is the most anonymous memory of a `select`.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -38,8 +40,7 @@ from selectune.common.run_files import RunFiles
 REPOSITORY = Path(__file__).resolve().parent.parent
 BAR = 1.05
 STAGES = ("load", "tokenise", "score", "select", "solve", "report")
-SMALL, TIMES = 100_000, 3  # up to so many rows a size is measured so often, as its seconds are few
-SELECTS, PAGES = 3, 15
+TIMES, SELECTS, PAGES = 3, 3, 31
 BILLION = 10**9
 
 
@@ -55,8 +56,7 @@ def main() -> None:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as runs:
         for n_rows in sorted(options.rows):
-            times = TIMES if n_rows <= SMALL else 1
-            rows += medians([measure(n_rows, Path(runs, str(n_rows))) for _ in range(times)])
+            rows += medians([measure(n_rows, Path(runs, str(n_rows))) for _ in range(TIMES)])
             print(f"{n_rows:,} rows: done", file=sys.stderr, flush=True)
         pages = child("report", Path(runs), dict(os.environ))
     rows += [Row("report", f"{n_rows} rows", "wall_s", seconds) for n_rows, seconds in pages.items()]
@@ -160,12 +160,15 @@ def loaded(folder: Path) -> dict[str, float]:
 
 def reported(runs: Path) -> dict[str, float]:
     """Seconds of making the page of each run again, by its number of rows; the runs go in turns."""
-    from selectune.report import command
+    from selectune.report import command, drawing
 
+    drawing.png = lambda figure: b""
+    gc.disable()  # as `timeit` does
     sizes = sorted((folder.name for folder in runs.iterdir()), key=int)
     seconds = np.empty((1 + PAGES, len(sizes)))
     for row in seconds:
         for place, size in enumerate(sizes):
+            gc.collect()
             began = time.perf_counter()
             command.main([str(runs / size)])
             row[place] = time.perf_counter() - began

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +62,14 @@ class SelectionData:
             raise UserError(f"{path} is damaged ({error}); select again.") from None
         signals = {}
         for name in numbers:
-            signals[name] = table[name].to_numpy().astype(np.float64)
-            signals[name][~np.isfinite(signals[name])] = np.nan
+            values = table[name].to_numpy().astype(np.float64, copy=False)
+            known = np.isfinite(values)
+            signals[name] = values if known.all() else np.where(known, values, np.nan)
         intervals = examples.kept_intervals(manifest.get("diagnostics") or {}, signals, selected)
         seed = manifest.get("seed")
         return cls(selected, signals, intervals, examples.read(folder), seed if isinstance(seed, int) else 0)
 
-    @property
+    @cached_property
     def scored(self) -> list[str]:
         """Signals that hold a value, those with an interval first; lengths have a picture of their own."""
         others = [name for name in self.signals if name not in ("n_tokens", examples.SCORE)]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selectune.report.drawing import COLOURS, FAINT, INK, legend, panels, styled, whole_numbers
-from selectune.report.labels import between, capital, cut, kept_of, label, medians, name_of, part_of
+from selectune.report.labels import between, capital, cut, kept_of, label, median, medians, name_of, part_of
 from selectune.report.numbers import count, share
 from selectune.report.selection_data import SelectionData
 from selectune.verdict.prose import joined
@@ -122,8 +122,8 @@ def lengths(data: SelectionData) -> tuple[Figure, str]:
     style: dict[str, dict[str, Any]] = {"pool": {"fill": True, "color": REST}, "kept": {"color": KEPT, "lw": 2}}
     for name, some in (("pool", values), ("kept", values[kept])):
         counts = np.histogram(some, edges)[0]
-        median = f", median {np.median(some):,g} tokens" if len(some) else ""
-        axis.stairs(100 * counts / max(len(some), 1), edges, label=f"{name}{median}", **style[name])
+        middle = f", median {median(some):,g} tokens" if len(some) else ""
+        axis.stairs(100 * counts / max(len(some), 1), edges, label=f"{name}{middle}", **style[name])
     axis.set(xlabel="length of the text (tokens)", ylabel="share of rows (%)")
     legend(figure)
     tokens, kept_tokens = values.sum(), values[kept].sum()

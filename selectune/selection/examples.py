@@ -6,6 +6,7 @@ A run directory holds row ids and numbers, but no texts and labels; so these few
 from __future__ import annotations
 
 import zlib
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from textwrap import shorten
@@ -15,7 +16,7 @@ import numpy as np
 
 from selectune.common.files import read_mapping, write_json
 from selectune.common.run_files import SelectionFiles
-from selectune.selectors.ordering import mid_ranks, rounded
+from selectune.selectors.ordering import places_of, rounded
 
 N_EXAMPLES = 10
 N_CHARACTERS = 160
@@ -208,8 +209,14 @@ def _bounds(values: np.ndarray, band: Mapping[str, Any], half_width: float | Non
     centre, low, high = (band.get(name) for name in ("centre", "low", "high"))
     if half_width is not None and isinstance(centre, float | int) and len(values):
         ordered = np.sort(values)
-        inside = ordered[rounded(np.abs(mid_ranks(ordered) / (2 * len(ordered)) - centre)) <= half_width]
-        return (float(inside[0]), float(inside[-1])) if len(inside) else (np.nan, np.nan)
+
+        def off_centre(place: int) -> float:
+            return float(rounded(np.array(sum(places_of(ordered, ordered[place])) / (2 * len(ordered)) - centre)))
+
+        places = range(len(ordered))  # ranks ascend with the scores
+        first = bisect_left(places, -half_width, key=off_centre)
+        last = bisect_right(places, half_width, key=off_centre) - 1
+        return (float(ordered[first]), float(ordered[last])) if first <= last else (np.nan, np.nan)
     if isinstance(low, float | int) and isinstance(high, float | int):
         return float(low), float(high)
     return np.nan, np.nan

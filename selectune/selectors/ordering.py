@@ -96,19 +96,19 @@ def midpoint_rank(ordered: np.ndarray, low: float, high: float) -> int:
     return sum(places_of(ordered, float(rounded(np.array(low + high))) / 2))
 
 
-def mid_ranks(ordered: np.ndarray, order: np.ndarray | None = None) -> np.ndarray:
+def mid_ranks(ordered: np.ndarray, order: np.ndarray) -> np.ndarray:
     """Twice (mid-rank - 1/2) of scores that are given by their `ascending`, whole numbers, shape (n_rows,).
 
-    Divided by 2 N they are the `rank_quantiles` of the scores themselves. Without the ``order`` they ascend too.
+    Divided by 2 N they are the `rank_quantiles` of the scores themselves.
     """
-    doubled, start = np.empty(len(ordered), dtype=np.int64 if order is None else order.dtype), 0
+    doubled, start = np.empty(len(ordered), dtype=order.dtype), 0
     for block in blocks(len(ordered)):
         if block.stop <= start:
             continue  # one value reaches over the whole block
         stop = places_of(ordered, ordered[block.stop - 1])[1]
         new = 1 + np.flatnonzero(ordered[start + 1 : stop] != ordered[start : stop - 1])
         bounds = start + np.concatenate([[0], new, [stop - start]])  # where each value begins, and the last one ends
-        rows = slice(start, stop) if order is None else order[start:stop].astype(np.intp)  # else NumPy takes longer
+        rows = order[start:stop].astype(np.intp)  # NumPy takes longer by other numbers
         doubled[rows] = np.repeat(bounds[:-1] + bounds[1:], np.diff(bounds))
         start = stop
     return doubled
