@@ -11,7 +11,8 @@ the other stages are those of the ledger of `python main.py select`: `score` (th
 `select` by `IGSE`, the median of three runs of which two find the signals in the cache, `solve` by `GOTD` towards
 1,000 rows; `report` is the page of a run of each size made again, in turns in one process without a look for garbage:
 the smallest one's median of 31, and what the others take more in the same round, also the median. Its pictures are
-composed and not rendered: that takes half a second at any size, and depends on their labels by more than on the rows.
+composed and not rendered: that depends on their labels by more than on the rows. `render` is what it takes more, the
+median of five, without an exponent.
 
 `exponent` is that of the growth from a tenth of the largest size to it once the constant is removed, which is the least
 that a smaller size takes: the slope of a line through the logarithms of rows and of seconds more. `peak_rss_anon_mb`
@@ -40,7 +41,7 @@ from selectune.common.run_files import RunFiles
 REPOSITORY = Path(__file__).resolve().parent.parent
 BAR = 1.05
 STAGES = ("load", "tokenise", "score", "select", "solve", "report")
-TIMES, SELECTS, PAGES = 3, 3, 31
+TIMES, SELECTS, PAGES, RENDERED = 3, 3, 31, 5
 BILLION = 10**9
 
 
@@ -59,7 +60,7 @@ def main() -> None:
             rows += medians([measure(n_rows, Path(runs, str(n_rows))) for _ in range(TIMES)])
             print(f"{n_rows:,} rows: done", file=sys.stderr, flush=True)
         pages = child("report", Path(runs), dict(os.environ))
-    rows += [Row("report", f"{n_rows} rows", "wall_s", seconds) for n_rows, seconds in pages.items()]
+    rows += [Row(*stage_and_size.split(","), "wall_s", seconds) for stage_and_size, seconds in pages.items()]
     exponents = [] if max(options.rows) < 1_000_000 else growth(rows)
     unknown = sorted(set(STAGES) - {row.case for row in exponents}) if exponents else []
     missed = [
@@ -159,21 +160,29 @@ def loaded(folder: Path) -> dict[str, float]:
 
 
 def reported(runs: Path) -> dict[str, float]:
-    """Seconds of making the page of each run again, by its number of rows; the runs go in turns."""
+    """Seconds of making the page of each run again, ``report,1000 rows``, and of its pictures' ``render``, in turns."""
     from selectune.report import command, drawing
 
-    drawing.png = lambda figure: b""
-    gc.disable()  # as `timeit` does
     sizes = sorted((folder.name for folder in runs.iterdir()), key=int)
-    seconds = np.empty((1 + PAGES, len(sizes)))
-    for row in seconds:
-        for place, size in enumerate(sizes):
-            gc.collect()
-            began = time.perf_counter()
-            command.main([str(runs / size)])
-            row[place] = time.perf_counter() - began
-    least = seconds[1:, :1]
-    return dict(zip(sizes, (np.median(least) + np.median(seconds[1:] - least, axis=0)).tolist(), strict=True))
+    gc.disable()  # as `timeit` does
+
+    def times(rounds: int) -> np.ndarray:
+        seconds = np.empty((1 + rounds, len(sizes)))
+        for row in seconds:
+            for place, size in enumerate(sizes):
+                gc.collect()
+                began = time.perf_counter()
+                command.main([str(runs / size)])
+                row[place] = time.perf_counter() - began
+        return seconds[1:]
+
+    whole = np.median(times(RENDERED), axis=0)
+    drawing.png = lambda figure: b""
+    seconds = times(PAGES)
+    least = seconds[:, :1]
+    pages = np.median(least) + np.median(seconds - least, axis=0)
+    told = {f"report,{size} rows": float(taken) for size, taken in zip(sizes, pages, strict=True)}
+    return told | {f"render,{size} rows": float(taken) for size, taken in zip(sizes, whole - pages, strict=True)}
 
 
 def growth(rows: list[Row]) -> list[Row]:

@@ -208,14 +208,15 @@ def _bounds(values: np.ndarray, band: Mapping[str, Any], half_width: float | Non
     """The lowest and highest of rounded values that a band, or its side of a box, holds; NaN where it is not told."""
     centre, low, high = (band.get(name) for name in ("centre", "low", "high"))
     if half_width is not None and isinstance(centre, float | int) and len(values):
-        ordered = np.sort(values)
+        ordered, doubled = np.sort(values), 2 * len(values)
+        # 2 N times a quantile is a whole number, that of the half width but for its rounding to 9 decimals
+        lowest, highest = (centre - half_width) * doubled - 0.5, (centre + half_width) * doubled + 0.5
 
-        def off_centre(place: int) -> float:
-            return float(rounded(np.array(sum(places_of(ordered, ordered[place])) / (2 * len(ordered)) - centre)))
+        def mid_rank(place: int) -> int:
+            return sum(places_of(ordered, ordered[place]))
 
-        places = range(len(ordered))  # ranks ascend with the scores
-        first = bisect_left(places, -half_width, key=off_centre)
-        last = bisect_right(places, half_width, key=off_centre) - 1
+        places = range(len(ordered) if lowest <= highest else 0)  # of none where a damaged manifest has NaN
+        first, last = bisect_left(places, lowest, key=mid_rank), bisect_right(places, highest, key=mid_rank) - 1
         return (float(ordered[first]), float(ordered[last])) if first <= last else (np.nan, np.nan)
     if isinstance(low, float | int) and isinstance(high, float | int):
         return float(low), float(high)

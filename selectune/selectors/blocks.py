@@ -12,6 +12,6 @@ def blocks(n_rows: int, at_once: int | None = None) -> Iterator[slice]:
 
     So a memory map is never read whole, and no second array of all rows is made.
     """
-    at_once = at_once or IN_CACHE
+    at_once = IN_CACHE if at_once is None else at_once
     for start in range(0, n_rows, at_once):
         yield slice(start, min(start + at_once, n_rows))

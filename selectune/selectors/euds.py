@@ -76,9 +76,10 @@ class IGSE(Selector):
 
     ``combine: box``. The rule picks a band of each entropy k at the budget asked for, and c_k is the rank quantile of
     that band's midpoint: the share of rows below it plus half of those equal to it. With u_ik the rank quantile of row
-    i, (mid-rank - 1/2) / N, the budget is filled with the smallest d_i = max_k |u_ik - c_k|, rounded to 9 decimals,
-    ties by key and row id: a box of equal widths around the bands' centres, widened until the budget is met. A rule
-    that sets its own size leaves nothing to widen: the rows inside all of its bands are kept.
+    i, (mid-rank - 1/2) / N, the budget is filled with the smallest d_i = max_k |u_ik - c_k|, ties by key and row id. A
+    d_i is a multiple of 1 / 2N, compared as such and told with 9 decimals. So the rows kept lie in a box of equal
+    widths around the bands' centres, widened until the budget is met. A rule that sets its own size leaves nothing to
+    widen: the rows inside all of its bands are kept.
 
     ``combine: sum``. The rule picks a band of sum_k w_k (s_ik - mean_k) / std_k, with population moments; an entropy
     that is the same for all rows adds 0.
@@ -160,11 +161,12 @@ class IGSE(Selector):
                 raise BudgetError(f"No row lies inside all the bands ({ranges}); choose wider bounds.")
             return Picked(rows, outside, {"bands": described})
 
-        rows = lowest(furthest, pool, budget, seed)
-        widest = furthest[rows].max()
-        edge, edge_kept = np.count_nonzero(furthest == widest), np.count_nonzero(furthest[rows] == widest)
         distance = furthest / (2 * pool.n_rows)
         np.round(distance, DECIMALS, out=distance)
+        # whole numbers are faster to part, for a budget of rows, and slower to sort, for one of tokens
+        rows = lowest(furthest if budget.tokens is None else distance, pool, budget, seed)
+        widest = furthest[rows].max()
+        edge, edge_kept = np.count_nonzero(furthest == widest), np.count_nonzero(furthest[rows] == widest)
         diagnostics = {"bands": described, "half_width": float(distance[rows].max())}
         diagnostics |= {"edge_rows": int(edge_kept), "edge_rows_left_out": int(edge - edge_kept)}
         return Picked(rows, distance, diagnostics)

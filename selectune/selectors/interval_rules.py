@@ -89,8 +89,8 @@ class IntervalRule(ABC):
             tie_keys: gives those of some rows, uint64, such as ``partial(pool.tie_keys, seed)``.
             n_tokens: tokens of each row, int64, shape (n_rows,).
             target_scores: the same score of the target's rows, finite, shape (n_target,), where `needs_target`.
-            in_order: ``by_score(scores, tie_keys, budget)`` of rounded scores, where it is known; rows of one score may
-                change their places in it.
+            in_order: ``by_score(scores, tie_keys, budget)`` of rounded scores, where it is known. Rows of one score may
+                change their places in it, so it serves one call.
 
         Raises:
             BudgetError: the budget is missing, over the pool, or given to a rule that sets its own size; or no score
@@ -143,7 +143,7 @@ class Densest(IntervalRule):
             high = ordered[stops - 1]
         narrowest = min(float((high[block] - ordered[block]).min()) for block in blocks(len(stops)))
         twice_median = ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]
-        best = np.inf, 0  # distance from the median, and start
+        best = np.inf, len(stops)  # distance from the median, and start
         for block in blocks(len(stops)):
             # Scores stand on a grid of 1e-9, so half a step more keeps float noise out of "equal to 1e-9".
             starts = block.start + np.flatnonzero(high[block] - ordered[block] <= narrowest + 1.5e-9)
@@ -243,7 +243,7 @@ def _order_ties(order: np.ndarray, ordered: np.ndarray, cuts: tuple[int, int], t
     for cut in cuts:
         if 0 < cut < len(ordered) and ordered[cut - 1] == ordered[cut]:
             first, last = np.maximum(before, places_of(ordered, ordered[cut]))  # both cuts may be among the same rows
-            tied = np.sort(order[first:last])
+            tied = order[first:last]  # by row id
             inside = smallest(tie_keys(tied), cut - first)
             order[first:last] = np.concatenate([tied[inside], np.delete(tied, inside)])
             before = cut

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from selectune.report.labels import axis_label, factor, metric, metric_name
+from selectune.report.labels import axis_label, factor, median, metric, metric_name
 
 
 @pytest.mark.parametrize(
@@ -29,3 +30,10 @@ def test_fractions_are_in_per_cent_also_before_the_training_and_of_other_data() 
         assert metric(name, 0.5) == metric("accuracy", 0.5)
         assert axis_label(name).endswith("(%)")
     assert factor("test/web/perplexity_before") == 1
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 8, 9])
+@pytest.mark.parametrize("values", [2, 1000])
+def test_a_median_is_that_of_numpy(n: int, values: int) -> None:
+    numbers = np.random.default_rng(n).integers(0, values, n) * 0.1
+    assert median(numbers) == np.median(numbers)

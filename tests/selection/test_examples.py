@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import rankdata
 
 from selectune.common.errors import UserError
 from selectune.selection import examples
@@ -18,6 +19,7 @@ from selectune.selectors.interval_rules import Quantile
 from selectune.selectors.ordering import rounded
 from tests.mistakes import mistake
 from tests.report.made_up_selection import NAMES, made_up_labels, made_up_signals, made_up_texts
+from tests.selectors import THREE, pool_of
 
 N_ROWS = 600
 SELECTORS = {
@@ -85,6 +87,29 @@ def test_all_kept_rows_lie_in_the_intervals_and_in_a_box_no_others(name: str):
     bands = picked.diagnostics["bands"].values()
     tied = picked.diagnostics.get("edge_rows_left_out", sum(band["tied_rows_left_out"] for band in bands))
     assert np.count_nonzero(inside) - len(picked.rows) == tied
+
+
+@pytest.mark.parametrize(("seed", "keep_rows"), [(0, 976), (8, 2974), (9, 3351)])
+def test_the_side_of_a_box_is_exact_where_its_half_width_is_rounded_between_two_ranks(seed: int, keep_rows: int):
+    n = 5120  # 1e9 / 2 N is a whole number and a half of some
+    random = np.random.default_rng(seed)
+    scores = {name: np.round(random.normal(size=n), 3 if place == 0 else 2) for place, name in enumerate(THREE)}
+    signals = pool_of(n, **scores)
+    picked = IGSE().select(signals, None, Budget(rows=keep_rows), 0)
+    selected = np.isin(np.arange(n), picked.rows)
+    for name, interval in examples.kept_intervals(picked.diagnostics, scores, selected).items():
+        doubled = 2 * rankdata(scores[name]) - 1
+        off_centre = np.abs(doubled - round(picked.diagnostics["bands"][name]["centre"] * 2 * n))
+        inside = scores[name][off_centre <= round(picked.diagnostics["half_width"] * 2 * n)]
+        assert interval == (inside.min(), inside.max())
+
+
+@pytest.mark.parametrize("damaged", ["centre", "half_width"])
+def test_a_box_that_is_not_a_number_is_the_range_of_the_kept_rows(damaged: str):
+    box = {"centre": 0.5, "half_width": 0.4, damaged: np.nan}
+    diagnostics = {"half_width": box["half_width"], "bands": {"loss": {"centre": box["centre"]}}}
+    selected = np.isin(np.arange(9), [3, 4])
+    assert examples.kept_intervals(diagnostics, {"loss": np.arange(9.0)}, selected) == {"loss": (3.0, 4.0)}
 
 
 def test_the_same_seed_draws_the_same_rows_and_another_seed_others():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import torch  # noqa: F401  # else the first example of a law that sorts takes its import's time
 
 
 @pytest.fixture(scope="module")

@@ -143,6 +143,17 @@ SELECTORS = [EntropyInterval(), EntropyInterval("information_entropy", Central()
 SELECTORS += [IGSE(combine="sum"), IGSE(["generative_entropy"])]
 
 
+@pytest.mark.parametrize("budget", [Budget(rows=31), Budget(tokens=700)])
+def test_the_box_is_that_of_the_ranks_however_far_apart_scores_lie(budget: Budget) -> None:
+    pool = pool_of(200)
+    near = IGSE().select(pool, None, budget, 0)
+    for name in THREE:  # 2^20 times the scores, which are sorted in another way, have their ranks
+        apart = Signals({**pool, name: np.ldexp(rounded(pool[name]), 20)})
+        picked = IGSE().select(apart, None, budget, 0)
+        np.testing.assert_array_equal(picked.rows, near.rows)
+        np.testing.assert_array_equal(picked.scores, near.scores)
+
+
 @pytest.mark.parametrize("selector", SELECTORS)
 @pytest.mark.parametrize("budget", [Budget(rows=1), Budget(rows=48), Budget(rows=300), Budget(tokens=700)])
 def test_a_selection_is_a_set_of_the_asked_size_and_moves_with_the_pool(selector: Selector, budget: Budget) -> None:

@@ -14,7 +14,6 @@ from selectune.selectors.ordering import ascending, key_order, ranked, smallest
 from tests.mistakes import mistake
 from tests.selectors import THREE, permuted, pool_of
 
-pytestmark = pytest.mark.usefixtures("small_blocks")
 BUDGETS = [Budget(rows=1), Budget(rows=41), Budget(rows=200), Budget(tokens=500)]
 
 
@@ -82,6 +81,15 @@ def test_the_lowest_are_the_first_of_the_ranked(rows: int, values: int) -> None:
             lowest(scores, pool, budget, 3)
 
 
+@pytest.mark.parametrize("kind", [np.int32, np.int64])
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_whole_numbers_are_ranked_as_floats_are(kind: type, budget: Budget) -> None:
+    pool = pool_of(200)
+    scores = np.random.default_rng(1).integers(10**8, 10**8 + 40, 200)
+    np.testing.assert_array_equal(lowest(scores.astype(kind), pool, budget, 3), lowest(scores * 1.0, pool, budget, 3))
+
+
+@pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("n", [0, 1, 2, 7, 300])
 @pytest.mark.parametrize(
     ("values", "step", "lowest"),
