@@ -204,7 +204,7 @@ CLAIMS = (
           _ratio("n200k_abs0.1", "pot_sinkhorn", "dense", "seconds_per_iteration"), 2),
     Claim("near copies among 5,000 texts, datasketch over ours, seconds", "minhash",
           lambda v: _only(v, "datasketch", "ratio"), 1),
-    Claim("growth with the pool, steepest exponent of a stage", "growth", _steepest, 1.05, most=True),
+    Claim("growth with the pool, steepest exponent of a stage (pages without rendering)", "growth", _steepest, 1.05, most=True),
     Claim("a million rows over ten thousand, anonymous memory more, MB", "memory",
           lambda v: v["select", "difference", "peak_rss_anon_mb"], 200, most=True, short=True),
     Claim("`fit --help`, seconds", "startup", lambda v: v["startup", "help", "median_s"], 2, most=True),

@@ -216,6 +216,8 @@ def table(rows: list[Row]) -> str:
         billion = (taken[sizes[-1]] - min(taken.values())) * BILLION / sizes[-1] / 3600
         shown = " | ".join(f"{taken[size]:.3g}" for size in sizes)
         lines.append(f"| `{stage}` | {shown} | {exponents.get(stage, '–')} | {billion:.1f} |")
+    if rendered := _by_size(rows, "render"):
+        lines.append(f"| `render` | {' | '.join(f'{rendered[size]:.3g}' for size in sizes)} | | |")
     for name in ("IGSE", "GOTD"):
         peaks = _by_size(rows, name, "peak_rss_anon_mb")
         lines.append(f"| memory of `{name}`, MB | {' | '.join(f'{peaks[size]:,.0f}' for size in sizes)} | | |")

@@ -4,9 +4,9 @@
     python benchmarks/igse.py --csv results/igse.csv --check    # exits with 1 where an exponent is over 1.05
 
 Made-up entropies, of which the information entropy has few values, so that most of its rows tie, and no model. Each
-size is selected from seven times, a tenth of its rows; numbers are medians. `IGSE by tokens` keeps a tenth of the tokens,
-and ties are put in an order for it. `exponent` is that of the growth from a
-tenth of a size to it, without any constant, which is a millisecond.
+size is selected from seven times, a tenth of its rows; numbers are medians. `IGSE by tokens` keeps a tenth of the
+tokens, for which all ties are put in an order. `exponent` is that of the growth from a tenth of a size to it, without
+any constant, which is a millisecond.
 """
 
 from __future__ import annotations
