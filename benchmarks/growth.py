@@ -1,6 +1,6 @@
 """Cost of a selection by the size of its pool, stage by stage, from a thousand rows to a million.
 
-    python benchmarks/growth.py --csv results/growth.csv --picture docs/growth.png  # 25 minutes on two cores
+    python benchmarks/growth.py --csv results/growth.csv --picture docs/growth.png  # 20 minutes on two cores
     python benchmarks/growth.py --rows 1000 10000 100000                            # smaller, and no exponents
     python benchmarks/growth.py --csv results/growth.csv --check   # exits with 1 where an exponent is over 1.05
 
